@@ -1,0 +1,59 @@
+/**
+ * One guest network's settings, resolved: every default filled in, every text validated. `control/options.ts` makes it
+ * from what the user typed; the stack and the protocol engines take it as it is.
+ */
+import type { Endpoint, IpText } from "./address.ts";
+import type { UnixEndpoint } from "./host-net.ts";
+
+export interface StackConfig {
+  /** "10.0.2.0" and its prefix length. */
+  readonly net: IpText;
+  readonly prefix: number;
+  /** The gateway's own address (10.0.2.2), which reaches the host's 127.0.0.1 when `hostLoopback`. */
+  readonly host: IpText;
+  /** The virtual DNS server (10.0.2.3). */
+  readonly dns: IpText;
+  /** First lease (10.0.2.15) and how many there are (16). */
+  readonly dhcpStart: IpText;
+  readonly dhcpCount: number;
+  /** DHCP option 12 for the guest; null leaves it out. */
+  readonly hostname: string | null;
+  readonly domainname: string | null;
+  readonly dnssearch: readonly string[];
+  readonly tftpServerName: string | null;
+  readonly bootfile: string | null;
+  /** Fixed addresses by MAC ("52:54:00:12:34:56", lower case). */
+  readonly staticLeases: ReadonlyMap<string, IpText>;
+  /** IP packet size offered to guests: 1500 to 65520. */
+  readonly mtu: number;
+  readonly restrict: boolean;
+  readonly hostLoopback: boolean;
+  /** Opened before the sockets appear. */
+  readonly forwards: readonly ForwardRule[];
+  readonly limits: Limits;
+}
+
+/** A host port that leads into the guest. `guest.host` null means the first lease. */
+export interface ForwardRule {
+  readonly proto: "tcp" | "udp";
+  readonly host: Endpoint | UnixEndpoint;
+  readonly guest: { readonly host: IpText | null; readonly port: number };
+}
+
+/** Caps. Each has a counter among `DROP_REASONS`. */
+export interface Limits {
+  readonly tcpFlows: number;
+  readonly udpFlows: number;
+  readonly dnsInFlight: number;
+  /** Bytes buffered towards one guest connection, and from one. */
+  readonly sendBuffer: number;
+  readonly receiveBuffer: number;
+}
+
+export const DEFAULT_LIMITS: Limits = {
+  tcpFlows: 16_384,
+  udpFlows: 4_096,
+  dnsInFlight: 512,
+  sendBuffer: 1_048_576,
+  receiveBuffer: 1_048_576,
+};

@@ -1,0 +1,94 @@
+/**
+ * The host's sockets, as the NAT sees them. Two implementations: Node's (`host/`) and a fake (`test/support`); one
+ * compliance suite (`test/host/compliance.ts`) holds both to these words.
+ *
+ * No callback is ever called from inside the call that asked for it, except where said. After `reset`, `close` or
+ * `onClose` no callback follows. Nothing here throws for what the network does; errors are codes ("ECONNREFUSED").
+ */
+import type { Endpoint, IpText } from "./address.ts";
+import type { Slab } from "./link.ts";
+
+export interface HostNet {
+  /** Dials. `events.onConnect` or `events.onClose(code)` follows. */
+  connectTcp(to: Endpoint | UnixEndpoint, events: HostTcpEvents): HostTcp;
+  /** Accepts: resolves when listening, rejects with a Node error (EADDRINUSE, EACCES). Port 0 takes a free one. */
+  listenTcp(at: Endpoint | UnixEndpoint, onAccept: (socket: AcceptedTcp) => void): Promise<HostListener>;
+  /** One UDP mapping: a socket of its own on an unpredictable port that may speak with anyone. */
+  openUdp(family: 4 | 6, events: HostUdpEvents): HostUdp;
+  /** A UDP port forward's socket on a fixed address. */
+  bindUdp(at: Endpoint, events: HostUdpEvents): Promise<HostUdp & HostListener>;
+}
+
+export interface UnixEndpoint {
+  readonly path: string;
+}
+
+/** A listening socket. */
+export interface HostListener {
+  readonly address: Endpoint | UnixEndpoint;
+  close(): void;
+}
+
+export interface AcceptedTcp {
+  /** The client. UNIX clients show as { host: "127.0.0.1", port: 0 }. */
+  readonly remote: Endpoint;
+  /** Takes the connection. It reads nothing before `resume()`. Must be called in the accept callback or the client is reset. */
+  accept(events: HostTcpEvents): HostTcp;
+}
+
+/** The callbacks of one TCP connection. Usually the flow object itself, so that there is no closure per flow. */
+export interface HostTcpEvents {
+  onConnect(): void;
+  /** Bytes from the host, valid during the call only. Not called while paused. */
+  onData(bytes: Uint8Array, at: number, len: number): void;
+  /** The far end has sent FIN. Writing goes on until `end()`. */
+  onEnd(): void;
+  /** `backlog` has fallen after having been above zero. May come several times. */
+  onDrain(): void;
+  /** The end, once: `null` after both directions ended in order, otherwise an error code: ECONNREFUSED, ECONNRESET, EHOSTUNREACH, ETIMEDOUT… */
+  onClose(code: string | null): void;
+}
+
+export interface HostTcp {
+  /** Bytes accepted by `write` that the kernel has not taken yet. */
+  readonly backlog: number;
+  readonly local: Endpoint | null;
+  /**
+   * Writes a view of `slab`. If the kernel does not take it all at once, the implementation pins the slab (or copies,
+   * when the bytes are few) until it has. All bytes are always accepted: the caller bounds `backlog` by its window.
+   */
+  write(slab: Slab, at: number, len: number): void;
+  /** FIN after all that was written. */
+  end(): void;
+  pause(): void;
+  /** A new connection starts paused. */
+  resume(): void;
+  /** RST. No callback follows. */
+  reset(): void;
+}
+
+export interface HostUdpEvents {
+  /** A datagram from anyone; `bytes` valid during the call only. */
+  onDatagram(bytes: Uint8Array, at: number, len: number, from: Endpoint): void;
+  /** The host said that `to` refuses or cannot be reached: ECONNREFUSED, EHOSTUNREACH, EMSGSIZE… */
+  onUdpError(code: string, to: Endpoint): void;
+}
+
+export interface HostUdp {
+  /** Sends a copy; bytes may be reused at once. Never throws; a full buffer drops, as UDP may. */
+  send(bytes: Uint8Array, at: number, len: number, to: Endpoint): void;
+  /** No callback follows. */
+  close(): void;
+}
+
+/** What a resolver back-end does for `proto/dns`: one raw query to the host's resolvers. */
+export interface HostDns {
+  /**
+   * `query` is a whole DNS message (copied). `onAnswer` follows once, with a whole message whose ID is the query's,
+   * or with null when no resolver answered in time. `tcp` asks over TCP (no truncation).
+   */
+  query(query: Uint8Array, tcp: boolean, onAnswer: (answer: Uint8Array | null) => void): void;
+  close(): void;
+}
+
+export type { Endpoint, IpText };

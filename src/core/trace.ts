@@ -1,0 +1,61 @@
+/**
+ * Where everything worth knowing is reported. Counters, events, logs and captures come from here, so the protocol code
+ * has one line for each. `drop` and `count` are on the packet path: a number per reason, no object.
+ */
+export interface Trace {
+  /** A packet was dropped; `reason` is one of `DROP_REASONS`. */
+  drop(reason: DropReason): void;
+  /** Rare, structured events: a lease, a flow opened or closed, a forward. */
+  event(event: TraceEvent): void;
+}
+
+/** Every reason for which a packet or connection is dropped, each a counter. Add yours here, in alphabetical order. */
+export const DROP_REASONS = [
+  "arp-malformed",
+  "arp-spoofed",
+  "cable-full",
+  "dhcp-malformed",
+  "dhcp-no-address",
+  "dns-busy",
+  "dns-malformed",
+  "eth-short",
+  "eth-type",
+  "flow-table-full",
+  "frame-too-long",
+  "icmp-checksum",
+  "icmp-type",
+  "ip-destination",
+  "ip-fragment",
+  "ip-malformed",
+  "ip-protocol",
+  "ip-source",
+  "ip-ttl",
+  "policy",
+  "tcp-checksum",
+  "tcp-malformed",
+  "tcp-no-flow",
+  "tcp-paws",
+  "tcp-window",
+  "tftp-busy",
+  "tftp-malformed",
+  "udp-malformed",
+  "udp-table-full",
+] as const;
+export type DropReason = (typeof DROP_REASONS)[number];
+
+export type TraceEvent =
+  | { type: "lease"; mac: string; ip: string; hostname: string | null; action: "bound" | "released" | "declined" }
+  | { type: "flow-open"; proto: "tcp" | "udp"; guest: string; remote: string; direction: "out" | "in" }
+  | {
+      type: "flow-close";
+      proto: "tcp" | "udp";
+      guest: string;
+      remote: string;
+      bytesUp: number;
+      bytesDown: number;
+      reason: string;
+    }
+  | { type: "dns"; name: string; qtype: number; rcode: number; millis: number };
+
+/** For tests and for networks that nobody watches. */
+export const NO_TRACE: Trace = { drop() {}, event() {} };

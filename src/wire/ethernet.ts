@@ -1,0 +1,59 @@
+import { get16, put16 } from "./bytes.ts";
+
+/** Ethernet II: destination (6), source (6), type (2). IEEE 802.3 section 3. */
+export const ETH_HEADER = 14;
+export const ETH_IPV4 = 0x0800;
+export const ETH_ARP = 0x0806;
+export const ETH_IPV6 = 0x86dd;
+
+/** Whether `len` bytes hold an Ethernet header. */
+export function ethCheck(len: number): boolean {
+  return len >= ETH_HEADER;
+}
+
+export function ethType(buf: Uint8Array, at: number): number {
+  return get16(buf, at + 12);
+}
+
+/** An address as two numbers: the first two bytes, and the last four (signed). */
+export function macHigh(buf: Uint8Array, at: number): number {
+  return get16(buf, at);
+}
+
+export function macLow(buf: Uint8Array, at: number): number {
+  return (buf[at + 2]! << 24) | (buf[at + 3]! << 16) | (buf[at + 4]! << 8) | buf[at + 5]!;
+}
+
+/** Group addresses (multicast and broadcast) have the lowest bit of the first byte set. */
+export function macIsGroup(buf: Uint8Array, at: number): boolean {
+  return (buf[at]! & 1) !== 0;
+}
+
+export function macEquals(a: Uint8Array, at: number, b: Uint8Array): boolean {
+  return (
+    a[at] === b[0] &&
+    a[at + 1] === b[1] &&
+    a[at + 2] === b[2] &&
+    a[at + 3] === b[3] &&
+    a[at + 4] === b[4] &&
+    a[at + 5] === b[5]
+  );
+}
+
+/** Writes the header; returns where the payload goes. */
+export function ethWrite(buf: Uint8Array, at: number, dst: Uint8Array, src: Uint8Array, type: number): number {
+  for (let i = 0; i < 6; i++) {
+    buf[at + i] = dst[i]!;
+    buf[at + 6 + i] = src[i]!;
+  }
+  put16(buf, at + 12, type);
+  return at + ETH_HEADER;
+}
+
+export function macToString(mac: Uint8Array, at = 0): string {
+  let s = "";
+  for (let i = 0; i < 6; i++) s += (i ? ":" : "") + mac[at + i]!.toString(16).padStart(2, "0");
+  return s;
+}
+
+export const MAC_BROADCAST: Uint8Array = new Uint8Array([255, 255, 255, 255, 255, 255]);

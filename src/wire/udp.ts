@@ -1,0 +1,35 @@
+import { get16, put16 } from "./bytes.ts";
+import { finish, sum, valid } from "./checksum.ts";
+
+/** UDP (RFC 768). */
+export const UDP_HEADER = 8;
+
+/** Whether `len` bytes of IP payload hold a UDP datagram with a consistent length and checksum (0 = none, IPv4 only). */
+export function udpCheck(buf: Uint8Array, at: number, len: number, pseudo: number): boolean {
+  if (len < UDP_HEADER) return false;
+  const length = get16(buf, at + 4);
+  if (length < UDP_HEADER || length > len) return false;
+  return get16(buf, at + 6) === 0 || valid(pseudo + sum(buf, at, length));
+}
+
+export function udpSrc(buf: Uint8Array, at: number): number {
+  return get16(buf, at);
+}
+
+export function udpDst(buf: Uint8Array, at: number): number {
+  return get16(buf, at + 2);
+}
+
+/** Header and payload, in bytes. */
+export function udpLength(buf: Uint8Array, at: number): number {
+  return get16(buf, at + 4);
+}
+
+/** Writes the header for `payload` bytes that already stand behind it, checksum included (a sum of 0 goes out as all ones). */
+export function udpWrite(buf: Uint8Array, at: number, src: number, dst: number, payload: number, pseudo: number): void {
+  put16(buf, at, src);
+  put16(buf, at + 2, dst);
+  put16(buf, at + 4, UDP_HEADER + payload);
+  put16(buf, at + 6, 0);
+  put16(buf, at + 6, finish(pseudo + sum(buf, at, UDP_HEADER + payload)) || 0xffff);
+}

@@ -1,0 +1,81 @@
+/** Port forwards: host ports that lead into guests, added and removed while the network runs. */
+import { type Endpoint, endpointText, ipv4FromText } from "../core/address.ts";
+import type { ForwardRule, StackConfig } from "../core/config.ts";
+import type { HostListener, HostNet, HostUdp, UnixEndpoint } from "../core/host-net.ts";
+import type { Neighbour, Neighbours } from "../proto/neighbours.ts";
+import type { TcpNat } from "./tcp-nat.ts";
+import type { UdpNat } from "./udp-nat.ts";
+
+/** A forward that is open. `address` tells the port that was taken when the rule said 0. */
+export interface OpenForward {
+  readonly rule: ForwardRule;
+  readonly address: Endpoint | UnixEndpoint;
+}
+
+interface Entry extends OpenForward {
+  readonly listener: HostListener;
+}
+
+export class Forwards {
+  readonly #config: StackConfig;
+  readonly #host: HostNet;
+  readonly #tcp: TcpNat;
+  readonly #udp: UdpNat;
+  readonly #neighbours: Neighbours;
+  readonly #entries: Entry[] = [];
+
+  constructor(config: StackConfig, host: HostNet, tcp: TcpNat, udp: UdpNat, neighbours: Neighbours) {
+    this.#config = config;
+    this.#host = host;
+    this.#tcp = tcp;
+    this.#udp = udp;
+    this.#neighbours = neighbours;
+  }
+
+  list(): readonly OpenForward[] {
+    return this.#entries.map(({ rule, address }) => ({ rule, address }));
+  }
+
+  /** Listens. Rejects with the host's error (EADDRINUSE, EACCES), which names the address. */
+  async add(rule: ForwardRule): Promise<OpenForward> {
+    const port = rule.guest.port;
+    const target = (): Neighbour => this.#neighbours.expect(ipv4FromText(rule.guest.host ?? this.#config.dhcpStart));
+    let listener: HostListener;
+    if (rule.proto === "tcp" || "path" in rule.host)
+      listener = await this.#host.listenTcp(rule.host, (client) => this.#tcp.accept(target(), port, client));
+    else {
+      let socket: HostUdp | null = null;
+      const bound = await this.#host.bindUdp(rule.host, {
+        onDatagram: (bytes, at, len, from) => {
+          if (socket !== null) this.#udp.fromClient(target(), port, socket, from, bytes, at, len);
+        },
+        onUdpError: () => {},
+      });
+      socket = bound;
+      listener = bound;
+    }
+    const entry: Entry = { rule, address: listener.address, listener };
+    this.#entries.push(entry);
+    return entry;
+  }
+
+  /** Stops listening; connections that exist go on. False when there is no such forward. */
+  remove(forward: OpenForward): boolean {
+    const i = this.#entries.findIndex((e) => e.rule === forward.rule);
+    if (i < 0) return false;
+    this.#entries[i]!.listener.close();
+    this.#entries.splice(i, 1);
+    return true;
+  }
+
+  close(): void {
+    for (const entry of this.#entries) entry.listener.close();
+    this.#entries.length = 0;
+  }
+}
+
+/** "tcp 127.0.0.1:2222 -> 10.0.2.15:22", for logs and errors. */
+export function forwardText(rule: ForwardRule, firstLease: string): string {
+  const host = "path" in rule.host ? `unix:${rule.host.path}` : endpointText(rule.host);
+  return `${rule.proto} ${host} -> ${endpointText({ host: rule.guest.host ?? firstLease, port: rule.guest.port })}`;
+}

@@ -1,0 +1,224 @@
+/**
+ * One TCP connection through the NAT: a guest's endpoint (`proto/tcp`) on one side, a host socket on the other.
+ *
+ * Either side may end in order (FIN ↔ end) or break (RST ↔ reset), and each is told to the other as what it was. The
+ * flow leaves the table when the guest's side is closed; a host socket that still has bytes to deliver lingers, for
+ * `LINGER_MS` at the most.
+ */
+
+import type { Timed } from "../core/deadlines.ts";
+import type { HostTcp, HostTcpEvents } from "../core/host-net.ts";
+import type { Slab } from "../core/link.ts";
+import type { Neighbour } from "../proto/neighbours.ts";
+import { output } from "../proto/tcp/output.ts";
+import { CLOSED, HELD, Tcb, type TcpPath, type TcpUser, TIME_WAIT } from "../proto/tcp/tcb.ts";
+import { ipv4Pseudo, PROTO_TCP } from "../wire/ipv4.ts";
+import { HEADERS, patchHeaders, templateSum } from "./egress.ts";
+import type { TcpNat } from "./tcp-nat.ts";
+
+const LINGER_MS = 120_000;
+const NO_TEMPLATE = new Uint8Array(0);
+
+export class TcpFlow implements TcpPath, TcpUser, HostTcpEvents, Timed {
+  readonly nat: TcpNat;
+  readonly guest: Neighbour;
+  readonly guestPort: number;
+  /** The far end as the guest knows it. */
+  readonly remoteIp: number;
+  readonly localPort: number;
+  readonly inbound: boolean;
+  readonly tcb: Tcb;
+  host: HostTcp | null = null;
+  hostClosed = false;
+  inTable = false;
+  touched = false;
+  bytesUp = 0;
+  bytesDown = 0;
+  heapIndex = -1;
+  heapTime = 0;
+  #lingerAt: number = Number.POSITIVE_INFINITY;
+  #paused = false;
+  #template: Uint8Array = NO_TEMPLATE;
+  #base = 0;
+  #epoch = -1;
+  readonly #pseudo: number;
+
+  constructor(
+    nat: TcpNat,
+    guest: Neighbour,
+    guestPort: number,
+    remoteIp: number,
+    remotePort: number,
+    inbound: boolean,
+  ) {
+    this.nat = nat;
+    this.guest = guest;
+    this.guestPort = guestPort;
+    this.remoteIp = remoteIp;
+    this.localPort = remotePort;
+    this.inbound = inbound;
+    this.#pseudo = ipv4Pseudo(remoteIp, guest.ip, PROTO_TCP, 0);
+    this.tcb = new Tcb(this, this, nat.chunks);
+  }
+
+  get remotePort(): number {
+    return this.guestPort;
+  }
+
+  deadline(): number {
+    return Math.min(this.tcb.deadline(), this.#lingerAt);
+  }
+
+  poll(now: number): void {
+    if (this.#lingerAt <= now) {
+      this.#lingerAt = Number.POSITIVE_INFINITY;
+      this.#resetHost();
+      return;
+    }
+    this.tcb.poll(now);
+  }
+
+  // The way to the guest (TcpPath)
+
+  get tx(): Uint8Array {
+    return this.guest.link!.tx;
+  }
+
+  reserve(len: number): number {
+    const link = this.guest.link;
+    if (link === null) {
+      this.nat.unresolved(this);
+      return -1;
+    }
+    const at = link.reserve(HEADERS + len);
+    if (at < 0) {
+      this.nat.blocked.add(this);
+      return -1;
+    }
+    if (this.#epoch !== this.guest.epoch) {
+      this.#epoch = this.guest.epoch;
+      this.#template = this.nat.egress.template(this.guest, this.remoteIp, PROTO_TCP);
+      this.#base = templateSum(this.#template);
+    }
+    patchHeaders(this.#template, this.#base, link.tx, at, len);
+    return at + HEADERS;
+  }
+
+  commit(len: number): void {
+    const link = this.guest.link!;
+    link.commit(HEADERS + len);
+    this.nat.touchLink(link);
+  }
+
+  pseudo(len: number): number {
+    return this.#pseudo + len;
+  }
+
+  // What the guest's side tells (TcpUser)
+
+  deliver(slab: Slab, at: number, len: number): void {
+    this.bytesUp += len;
+    if (!this.hostClosed) this.nat.uplink.append(this.host!, slab, at, len);
+  }
+
+  onFin(): void {
+    if (this.hostClosed) return;
+    this.nat.uplink.flush();
+    this.host!.end();
+  }
+
+  onEstablished(): void {
+    if (this.inbound) this.host!.resume();
+  }
+
+  onAcked(): void {
+    if (this.#paused && !this.tcb.finQueued && this.tcb.sendBuffer.length * 2 < this.nat.sendLimit()) {
+      this.#paused = false;
+      this.host!.resume();
+    }
+  }
+
+  onAborted(reason: "reset" | "timeout"): void {
+    this.#resetHost();
+    this.nat.remove(this, reason);
+  }
+
+  onClosed(): void {
+    if (!this.hostClosed) this.#lingerAt = this.nat.now() + LINGER_MS;
+    this.nat.remove(this, "closed");
+  }
+
+  room(): number {
+    const limit = this.nat.receiveLimit;
+    return this.host === null ? limit : limit - this.host.backlog - this.nat.uplink.pending(this.host);
+  }
+
+  // What the host's side tells (HostTcpEvents)
+
+  onConnect(): void {
+    this.tcb.accept(this.nat.now());
+    this.host!.resume();
+    this.nat.settle(this);
+  }
+
+  onData(bytes: Uint8Array, at: number, len: number): void {
+    this.bytesDown += len;
+    this.tcb.send(bytes, at, len, this.nat.now());
+    if (!this.#paused && this.tcb.sendBuffer.length >= this.nat.sendLimit()) {
+      this.#paused = true;
+      this.host!.pause();
+    }
+    this.nat.settle(this);
+  }
+
+  onEnd(): void {
+    this.tcb.close(this.nat.now());
+    this.nat.settle(this);
+  }
+
+  onDrain(): void {
+    this.tcb.windowOpened(this.nat.now());
+    this.nat.settle(this);
+  }
+
+  onClose(code: string | null): void {
+    this.hostClosed = true;
+    this.#lingerAt = Number.POSITIVE_INFINITY;
+    this.nat.uplink.forget(this.host!);
+    if (this.tcb.state === CLOSED) {
+      this.nat.deadlines.remove(this);
+      return;
+    }
+    if (code === null) {
+      // Both directions of the host's side ended in order; the guest's may still be under way.
+      this.tcb.close(this.nat.now());
+      this.nat.settle(this);
+      return;
+    }
+    if (this.tcb.state === HELD) this.nat.connectFailed(this, code);
+    else if (this.tcb.state !== TIME_WAIT) {
+      this.tcb.abort();
+      this.nat.remove(this, code);
+    }
+    this.nat.flush();
+  }
+
+  /** Ends both sides at once: the network closes, or the flow has to make room. */
+  kill(reason: string): void {
+    this.tcb.abort();
+    this.#resetHost();
+    this.nat.remove(this, reason);
+  }
+
+  /** Sends what may go now; called at the end of a batch and when a cable has room. */
+  push(now: number): void {
+    if (this.tcb.state !== CLOSED) output(this.tcb, now);
+  }
+
+  #resetHost(): void {
+    if (this.hostClosed || this.host === null) return;
+    this.hostClosed = true;
+    this.nat.uplink.forget(this.host);
+    this.host.reset();
+  }
+}

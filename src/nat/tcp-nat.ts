@@ -1,0 +1,367 @@
+/** All TCP connections of a network: who a segment belongs to, and how connections begin and end. */
+
+import type { Clock } from "../core/clock.ts";
+import type { StackConfig } from "../core/config.ts";
+import { Deadlines } from "../core/deadlines.ts";
+import type { AcceptedTcp, HostNet, HostTcp, HostTcpEvents } from "../core/host-net.ts";
+import type { Link, Slab } from "../core/link.ts";
+import type { Random } from "../core/random.ts";
+import type { Trace } from "../core/trace.ts";
+import type { Neighbour } from "../proto/neighbours.ts";
+import { input } from "../proto/tcp/input.ts";
+import { IsnGenerator } from "../proto/tcp/isn.ts";
+import { ChunkPool } from "../proto/tcp/send-buffer.ts";
+import { HELD, TIME_WAIT } from "../proto/tcp/tcb.ts";
+import { put32 } from "../wire/bytes.ts";
+import { ETH_HEADER } from "../wire/ethernet.ts";
+import { ICMP_UNREACHABLE, UNREACHABLE_HOST, UNREACHABLE_NET } from "../wire/icmp.ts";
+import { IPV4_HEADER, ipv4Pseudo, ipv4ToString, ipv4Write, PROTO_TCP } from "../wire/ipv4.ts";
+import { seqAdd, seqGt } from "../wire/seq.ts";
+import {
+  ACK,
+  FIN,
+  RST,
+  SYN,
+  TCP_HEADER,
+  tcpAck,
+  tcpCheck,
+  tcpDst,
+  tcpFlags,
+  tcpHeaderLength,
+  tcpSeal,
+  tcpSeq,
+  tcpSrc,
+  tcpWindow,
+  tcpWrite,
+} from "../wire/tcp.ts";
+import { tcpOptions, tcpReadOptions } from "../wire/tcp-options.ts";
+import { type Egress, HEADERS, patchHeaders, templateSum } from "./egress.ts";
+import { FlowTable } from "./flow-table.ts";
+import type { Policy } from "./policy.ts";
+import { TcpFlow } from "./tcp-flow.ts";
+import { Uplink } from "./uplink.ts";
+
+/** Bytes that all send buffers of a network may hold together. */
+const SEND_BUDGET = 64 * 1_048_576;
+const synOptions = tcpOptions();
+const quote = new Uint8Array(IPV4_HEADER + 8);
+
+/** What the NAT needs of the stack around it. */
+export interface TcpSurroundings {
+  readonly host: HostNet;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly trace: Trace;
+  readonly egress: Egress;
+  readonly policy: Policy;
+  /** In-process services by address and port (DNS over TCP), instead of a host socket; null for none. */
+  service(ip: number, port: number): ((events: HostTcpEvents) => HostTcp) | null;
+  touchLink(link: Link): void;
+  /** Hands touched cables to the wire. */
+  flush(): void;
+  /** Somebody has to be found before a segment can go out. */
+  resolve(guest: Neighbour): void;
+  /** A deadline moved to an earlier time. */
+  wake(): void;
+}
+
+export class TcpNat {
+  readonly egress: Egress;
+  readonly chunks: ChunkPool = new ChunkPool(SEND_BUDGET);
+  readonly uplink: Uplink = new Uplink();
+  readonly deadlines: Deadlines<TcpFlow> = new Deadlines();
+  /** Flows that found the cable full. */
+  readonly blocked: Set<TcpFlow> = new Set();
+  readonly receiveLimit: number;
+  readonly #sendLimit: number;
+  readonly #table: FlowTable<TcpFlow>;
+  readonly #isn: IsnGenerator;
+  readonly #env: TcpSurroundings;
+  readonly #ourMss: number;
+  readonly #rcvScale: number;
+  readonly #timeWait: Set<TcpFlow> = new Set();
+  readonly #waiting: Set<TcpFlow> = new Set();
+  #touched: TcpFlow[] = [];
+
+  constructor(config: StackConfig, env: TcpSurroundings) {
+    this.#env = env;
+    this.egress = env.egress;
+    this.receiveLimit = config.limits.receiveBuffer;
+    this.#sendLimit = config.limits.sendBuffer;
+    this.#table = new FlowTable(config.limits.tcpFlows, env.random.u32(), env.random.u32());
+    this.#isn = new IsnGenerator(env.random);
+    this.#ourMss = config.mtu - IPV4_HEADER - TCP_HEADER;
+    let scale = 0;
+    while (this.receiveLimit > 0xffff * 2 ** scale) scale++;
+    this.#rcvScale = scale;
+  }
+
+  now(): number {
+    return this.#env.clock.now();
+  }
+
+  get size(): number {
+    return this.#table.size;
+  }
+
+  /** Entries, timers and sockets that exist for any connection, also one that only lingers. */
+  get lingering(): number {
+    return this.deadlines.size;
+  }
+
+  flows(): IterableIterator<TcpFlow> {
+    return this.#table[Symbol.iterator]();
+  }
+
+  sendLimit(): number {
+    return Math.min(this.#sendLimit, this.chunks.share());
+  }
+
+  touchLink(link: Link): void {
+    this.#env.touchLink(link);
+  }
+
+  flush(): void {
+    this.#env.flush();
+  }
+
+  /** A segment of `len` bytes at `at` from `guest` to `dst`. Its IP header has been checked, its TCP header not. */
+  receive(guest: Neighbour, slab: Slab, at: number, len: number, dst: number, now: number): void {
+    const buf = slab.bytes;
+    if (!tcpCheck(buf, at, len, ipv4Pseudo(guest.ip, dst, PROTO_TCP, len))) {
+      this.#env.trace.drop(len < TCP_HEADER ? "tcp-malformed" : "tcp-checksum");
+      return;
+    }
+    const ports = (tcpSrc(buf, at) << 16) | tcpDst(buf, at);
+    let flow = this.#table.get(guest.ip, dst, ports);
+    const flags = tcpFlags(buf, at);
+    if (flow !== null && flow.tcb.state === TIME_WAIT && (flags & (SYN | ACK | RST)) === SYN) {
+      // RFC 6191: a SYN that is clearly newer starts a new connection in place of the old one.
+      tcpReadOptions(buf, at, synOptions);
+      const newer = flow.tcb.timestamps && synOptions.timestamps ? seqGt(synOptions.tsValue, flow.tcb.tsRecent) : false;
+      if (newer || seqGt(tcpSeq(buf, at), flow.tcb.rcvNxt)) {
+        flow.tcb.finish();
+        flow = null;
+      }
+    }
+    if (flow === null) {
+      if ((flags & (SYN | ACK | RST | FIN)) === SYN) this.#open(guest, buf, at, dst, now);
+      else this.#refuse(guest, buf, at, len, dst);
+      return;
+    }
+    const dropped = input(flow.tcb, slab, at, len, now);
+    if (dropped !== null) this.#env.trace.drop(dropped);
+    this.#touch(flow);
+  }
+
+  #touch(flow: TcpFlow): void {
+    if (flow.touched) return;
+    flow.touched = true;
+    this.#touched.push(flow);
+  }
+
+  /** All segments of a read have been handled: payload to the hosts, one acknowledgement per flow. */
+  batchEnd(now: number): void {
+    this.uplink.flush();
+    const touched = this.#touched;
+    if (touched.length === 0) return;
+    for (let i = 0; i < touched.length; i++) {
+      const flow = touched[i]!;
+      flow.touched = false;
+      flow.push(now);
+      this.#schedule(flow);
+    }
+    touched.length = 0;
+  }
+
+  /** After a host's callback: timers and cables. */
+  settle(flow: TcpFlow): void {
+    this.#schedule(flow);
+    this.#env.flush();
+  }
+
+  #schedule(flow: TcpFlow): void {
+    if (flow.tcb.state === TIME_WAIT) this.#timeWait.add(flow);
+    if (this.deadlines.schedule(flow, flow.deadline())) this.#env.wake();
+  }
+
+  /** A guest's SYN: dial the host; the SYN-ACK waits for it (`TcpFlow.onConnect`). */
+  #open(guest: Neighbour, buf: Uint8Array, at: number, dst: number, now: number): void {
+    const srcPort = tcpSrc(buf, at);
+    const dstPort = tcpDst(buf, at);
+    const service = this.#env.service(dst, dstPort);
+    const host = service === null ? this.#env.policy.hostSide(dst) : null;
+    if ((service === null && host === null) || dstPort === 0 || srcPort === 0) {
+      this.#env.trace.drop("policy");
+      this.#refuse(guest, buf, at, tcpHeaderLength(buf, at), dst);
+      return;
+    }
+    if (!this.#makeRoom()) {
+      this.#env.trace.drop("flow-table-full");
+      return;
+    }
+    const flow = new TcpFlow(this, guest, srcPort, dst, dstPort, false);
+    tcpReadOptions(buf, at, synOptions);
+    const iss = this.#isn.next(dst, dstPort, guest.ip, srcPort, now);
+    flow.tcb.offer(tcpSeq(buf, at), tcpWindow(buf, at), synOptions, iss, this.#ourMss, this.#rcvScale);
+    this.#add(flow);
+    flow.host = service !== null ? service(flow) : this.#env.host.connectTcp({ host: host!, port: dstPort }, flow);
+  }
+
+  /** A forward's client: dial the guest. */
+  accept(guest: Neighbour, guestPort: number, client: AcceptedTcp): void {
+    const now = this.now();
+    const remoteIp = this.#env.policy.guestSide(client.remote.host);
+    const wanted = client.remote.port;
+    let port = wanted;
+    for (let tries = 0; port === 0 || this.#table.get(guest.ip, remoteIp, (guestPort << 16) | port) !== null; tries++) {
+      if (tries === 16) return;
+      port = 1024 + (this.#env.random.u32() % 64_512);
+    }
+    if (!this.#makeRoom()) {
+      this.#env.trace.drop("flow-table-full");
+      return;
+    }
+    const flow = new TcpFlow(this, guest, guestPort, remoteIp, port, true);
+    flow.host = client.accept(flow);
+    this.#add(flow);
+    flow.tcb.connect(this.#isn.next(remoteIp, port, guest.ip, guestPort, now), this.#ourMss, this.#rcvScale, now);
+    this.settle(flow);
+  }
+
+  #add(flow: TcpFlow): void {
+    flow.inTable = true;
+    this.#table.add(flow.guest.ip, flow.remoteIp, (flow.guestPort << 16) | flow.localPort, flow);
+    this.#env.trace.event({
+      type: "flow-open",
+      proto: "tcp",
+      ...this.#names(flow),
+      direction: flow.inbound ? "in" : "out",
+    });
+  }
+
+  #names(flow: TcpFlow): { guest: string; remote: string } {
+    return {
+      guest: `${ipv4ToString(flow.guest.ip)}:${flow.guestPort}`,
+      remote: `${ipv4ToString(flow.remoteIp)}:${flow.localPort}`,
+    };
+  }
+
+  /** When the table is full, the oldest connection in TIME-WAIT goes. */
+  #makeRoom(): boolean {
+    if (!this.#table.full) return true;
+    for (const flow of this.#timeWait) {
+      flow.tcb.finish();
+      return true;
+    }
+    return false;
+  }
+
+  /** The guest's side is over. */
+  remove(flow: TcpFlow, reason: string): void {
+    this.blocked.delete(flow);
+    this.#waiting.delete(flow);
+    this.#timeWait.delete(flow);
+    this.deadlines.remove(flow);
+    if (flow.deadline() !== Number.POSITIVE_INFINITY) this.#schedule(flow);
+    if (!flow.inTable) return;
+    flow.inTable = false;
+    this.#table.remove(flow.guest.ip, flow.remoteIp, (flow.guestPort << 16) | flow.localPort);
+    const { bytesUp, bytesDown } = flow;
+    this.#env.trace.event({ type: "flow-close", proto: "tcp", ...this.#names(flow), bytesUp, bytesDown, reason });
+  }
+
+  /**
+   * The host could not connect: refused is a RST; unreachable is an ICMP error, which a SYN-SENT guest believes (RFC
+   * 5461), and a RST for those that do not; silence stays silence, as the guest has its own time-out.
+   */
+  connectFailed(flow: TcpFlow, code: string): void {
+    const { tcb } = flow;
+    if (code === "ETIMEDOUT") tcb.drop();
+    else {
+      if (code !== "ECONNREFUSED" && code !== "ECONNRESET") {
+        ipv4Write(quote, 0, flow.guest.ip, flow.remoteIp, PROTO_TCP, TCP_HEADER, 64, 0, 0x4000);
+        put32(quote, IPV4_HEADER, (flow.guestPort << 16) | flow.localPort);
+        put32(quote, IPV4_HEADER + 4, tcb.irs);
+        const why = code === "ENETUNREACH" ? UNREACHABLE_NET : UNREACHABLE_HOST;
+        this.egress.icmp(flow.guest, this.#env.policy.gateway, ICMP_UNREACHABLE, why, 0, quote, 0, quote.length);
+      }
+      tcb.abort();
+    }
+    this.remove(flow, code);
+  }
+
+  /** A segment without a connection (RFC 9293 section 3.10.7.1). */
+  #refuse(guest: Neighbour, buf: Uint8Array, at: number, len: number, dst: number): void {
+    const flags = tcpFlags(buf, at);
+    if ((flags & RST) !== 0) {
+      this.#env.trace.drop("tcp-no-flow");
+      return;
+    }
+    const acked = (flags & ACK) !== 0;
+    const size = len - tcpHeaderLength(buf, at) + ((flags & SYN) !== 0 ? 1 : 0) + ((flags & FIN) !== 0 ? 1 : 0);
+    const seq = acked ? tcpAck(buf, at) : 0;
+    const ack = acked ? 0 : seqAdd(tcpSeq(buf, at), size);
+    const link = guest.link;
+    if (link === null) return;
+    const o = link.reserve(HEADERS + TCP_HEADER);
+    if (o < 0) return;
+    const template = this.egress.template(guest, dst, PROTO_TCP);
+    patchHeaders(template, templateSum(template), link.tx, o, TCP_HEADER);
+    const h = o + ETH_HEADER + IPV4_HEADER;
+    tcpWrite(link.tx, h, tcpDst(buf, at), tcpSrc(buf, at), seq, ack, TCP_HEADER, acked ? RST : RST | ACK, 0);
+    tcpSeal(link.tx, h, TCP_HEADER, ipv4Pseudo(dst, guest.ip, PROTO_TCP, TCP_HEADER));
+    link.commit(HEADERS + TCP_HEADER);
+    this.#env.touchLink(link);
+  }
+
+  /** A flow's guest is not known, or its cable is gone. */
+  unresolved(flow: TcpFlow): void {
+    this.#waiting.add(flow);
+    this.#env.resolve(flow.guest);
+  }
+
+  /** A guest has been found. */
+  resolved(guest: Neighbour): void {
+    if (this.#waiting.size === 0) return;
+    const now = this.now();
+    for (const flow of this.#waiting) {
+      if (flow.guest !== guest) continue;
+      this.#waiting.delete(flow);
+      flow.push(now);
+      this.#schedule(flow);
+    }
+  }
+
+  /** A cable has room: whoever found it full goes on, each in its turn. */
+  writable(link: Link, now: number): void {
+    if (this.blocked.size === 0) return;
+    const flows = [...this.blocked];
+    for (const flow of flows) {
+      if (flow.guest.link !== link) continue;
+      this.blocked.delete(flow);
+      flow.push(now);
+      this.#schedule(flow);
+    }
+  }
+
+  poll(now: number): void {
+    for (let flow = this.deadlines.due(now); flow !== null; flow = this.deadlines.due(now)) {
+      if (flow.deadline() <= now) flow.poll(now);
+      this.#schedule(flow);
+    }
+  }
+
+  close(): void {
+    for (const flow of [...this.flows()]) flow.kill("network closed");
+    for (let flow = this.deadlines.due(Number.MAX_VALUE); flow !== null; flow = this.deadlines.due(Number.MAX_VALUE))
+      flow.kill("network closed");
+  }
+
+  /** Connections whose host has not answered yet. */
+  get halfOpen(): number {
+    let n = 0;
+    for (const flow of this.flows()) if (flow.tcb.state === HELD) n++;
+    return n;
+  }
+}

@@ -1,0 +1,100 @@
+/**
+ * Segments that arrived before their turn, in sequence order and without overlap. On the usual lossless cable nothing
+ * ever comes here. Bounded in bytes and in count (SegmentSmack, CVE-2018-5390): what does not fit is dropped, and the
+ * guest sends it again.
+ */
+import { seqAdd, seqDiff, seqGe, seqGt, seqLe, seqLt } from "../../wire/seq.ts";
+
+const MAX_SEGMENTS = 256;
+
+interface Piece {
+  seq: number;
+  bytes: Uint8Array;
+}
+
+export class Assembler {
+  #pieces: Piece[] = [];
+  #bytes = 0;
+  readonly #limit: number;
+  /** The piece that changed last: its block goes first into the SACK option (RFC 2018 section 4). */
+  #latest = 0;
+
+  constructor(limit: number) {
+    this.#limit = limit;
+  }
+
+  get empty(): boolean {
+    return this.#pieces.length === 0;
+  }
+
+  /** Keeps a copy of what is new in [seq, seq + len). */
+  insert(seq: number, buf: Uint8Array, at: number, len: number): void {
+    const end = seqAdd(seq, len);
+    let i = 0;
+    while (i < this.#pieces.length && seqLe(endOf(this.#pieces[i]!), seq)) i++;
+    let from = seq;
+    this.#latest = seq;
+    while (seqLt(from, end)) {
+      const next = this.#pieces[i];
+      if (next !== undefined && seqLe(next.seq, from)) {
+        if (seqGt(endOf(next), from)) from = endOf(next);
+        i++;
+        continue;
+      }
+      const to = next !== undefined && seqLt(next.seq, end) ? next.seq : end;
+      const n = seqDiff(to, from);
+      if (this.#pieces.length >= MAX_SEGMENTS || this.#bytes + n > this.#limit) return;
+      const offset = at + seqDiff(from, seq);
+      this.#pieces.splice(i, 0, { seq: from, bytes: buf.slice(offset, offset + n) });
+      this.#bytes += n;
+      from = to;
+      i++;
+    }
+  }
+
+  /** Takes the bytes that begin at or before `next`, without those before it; null when there is still a hole. */
+  take(next: number): Uint8Array | null {
+    for (;;) {
+      const first = this.#pieces[0];
+      if (first === undefined || seqGt(first.seq, next)) return null;
+      this.#pieces.shift();
+      this.#bytes -= first.bytes.length;
+      const skip = seqDiff(next, first.seq);
+      if (skip < first.bytes.length) return skip === 0 ? first.bytes : first.bytes.subarray(skip);
+    }
+  }
+
+  /** Edges of up to `max` contiguous blocks, the latest changed first. Returns the count. */
+  blocks(out: Int32Array, max: number): number {
+    let count = 0;
+    let latest = -1;
+    for (let i = 0; i < this.#pieces.length; ) {
+      const left = this.#pieces[i]!.seq;
+      let right = left;
+      while (i < this.#pieces.length && this.#pieces[i]!.seq === right) right = endOf(this.#pieces[i++]!);
+      const isLatest = seqLe(left, this.#latest) && seqGe(right, this.#latest);
+      if (count >= max && !isLatest) continue;
+      const slot = count < max ? count++ : max - 1;
+      out[slot * 2] = left;
+      out[slot * 2 + 1] = right;
+      if (isLatest) latest = slot;
+    }
+    if (latest > 0) {
+      const l = out[latest * 2]!;
+      const r = out[latest * 2 + 1]!;
+      out.copyWithin(2, 0, latest * 2);
+      out[0] = l;
+      out[1] = r;
+    }
+    return count;
+  }
+
+  clear(): void {
+    this.#pieces = [];
+    this.#bytes = 0;
+  }
+}
+
+function endOf(piece: Piece): number {
+  return seqAdd(piece.seq, piece.bytes.length);
+}

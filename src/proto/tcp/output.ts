@@ -1,0 +1,209 @@
+/** What a connection sends: SYN, data within the windows, FIN, probes, acknowledgements. Called whenever something may have changed. */
+import { seqAdd, seqDiff, seqGe, seqGt, seqLt, seqMax } from "../../wire/seq.ts";
+import { ACK, FIN, PSH, RST, SYN, TCP_HEADER, tcpSeal, tcpWrite } from "../../wire/tcp.ts";
+import { writeMss, writeSack, writeSackPermitted, writeTimestamps, writeWindowScale } from "../../wire/tcp-options.ts";
+import {
+  CLOSE_WAIT,
+  CLOSED,
+  ESTABLISHED,
+  FIN_WAIT_1,
+  HELD,
+  LAST_ACK,
+  SYN_RECEIVED,
+  SYN_SENT,
+  type Tcb,
+  TIME_WAIT,
+} from "./tcb.ts";
+
+/** SACK edges of the segment being built; used within one call only, and nothing in that call builds another segment. */
+const edges = new Int32Array(8);
+const PERSIST_MIN = 200;
+
+/** Sends what may be sent now. `probe` forces one byte past a closed window. False when the cable was full. */
+export function output(t: Tcb, now: number, probe = false): boolean {
+  t.now = now;
+  if (t.state === CLOSED || t.state === HELD) return true;
+  if (t.state === SYN_SENT || t.state === SYN_RECEIVED) return sendSyn(t, now);
+  const sent = (t.state === TIME_WAIT || sendData(t, now, probe)) && (!t.ackPending || sendAck(t, now));
+  armTimer(t, now);
+  return sent;
+}
+
+function sendSyn(t: Tcb, now: number): boolean {
+  if (t.sndNxt !== t.iss) return true;
+  const flags = t.state === SYN_SENT ? SYN : SYN | ACK;
+  if (!segment(t, now, t.iss, flags, 0)) {
+    // No cable, or a full one: as good as lost, so the timer brings it back.
+    t.rexmitAt = now + t.rtt.rto;
+    return false;
+  }
+  t.sndNxt = seqAdd(t.iss, 1);
+  t.sndMax = seqMax(t.sndMax, t.sndNxt);
+  t.ackPending = false;
+  if (t.timedAt < 0 && t.retries === 0) {
+    t.timedSeq = t.iss;
+    t.timedAt = now;
+  }
+  t.rexmitAt = now + t.rtt.rto;
+  return true;
+}
+
+/** Data and FIN, within min(SND.WND, cwnd), with Nagle off: the bytes come from a socket that was written on purpose. */
+function sendData(t: Tcb, now: number, probe: boolean): boolean {
+  if (t.recovering && !repair(t, now)) return false;
+  const buffered = t.sendBuffer.length;
+  // RFC 3042: with one or two duplicate ACKs, one new segment each keeps the ACK clock running.
+  const limited = t.recovering ? 0 : Math.min(t.dupAcks, 2) * t.mss;
+  const inFlightCredit = t.recovering ? t.scoreboard.sacked : 0;
+  const window = Math.min(t.sndWnd, t.congestion.cwnd + limited + inFlightCredit);
+  for (;;) {
+    // After a time-out SND.NXT goes through old data again: not through what the guest has reported to hold.
+    if (!t.scoreboard.empty && seqLt(t.sndNxt, t.sndMax)) t.sndNxt = t.scoreboard.nextHole(t.sndNxt);
+    const offset = seqDiff(t.sndNxt, t.sndUna);
+    let len = Math.min(buffered - offset, window - offset, t.mss);
+    if (probe && len <= 0 && offset < buffered) {
+      len = 1;
+      probe = false;
+    }
+    if (!t.scoreboard.empty)
+      len = Math.min(len, seqDiff(t.scoreboard.holeEnd(t.sndNxt, seqAdd(t.sndNxt, t.mss)), t.sndNxt));
+    const last = len >= 0 && offset + len === buffered;
+    const fin = t.finQueued && last && (!t.finSent || seqGe(t.finSeq, t.sndNxt));
+    if (len <= 0 && !(fin && offset === buffered)) return true;
+    if (len < 0) len = 0;
+    // Sender's silly-window avoidance (RFC 9293 section 3.8.6.2.1): a full segment, all there is, or half the largest
+    // window ever offered; the persist timer overrides.
+    if (len > 0 && len < t.mss && !last && len < t.maxWnd / 2 && offset > 0 && t.sndNxt === t.sndMax) return true;
+    const flags = ACK | (last && len > 0 ? PSH : 0) | (fin ? FIN : 0);
+    if (!segment(t, now, t.sndNxt, flags, len)) return false;
+    const again = seqLt(t.sndNxt, t.sndMax);
+    if (again) t.retransmissions++;
+    else if (t.timedAt < 0) {
+      t.timedSeq = t.sndNxt;
+      t.timedAt = now;
+    }
+    t.sndNxt = seqAdd(t.sndNxt, len);
+    t.ackPending = false;
+    if (fin) {
+      if (!t.finSent) {
+        t.finSent = true;
+        t.finSeq = t.sndNxt;
+        if (t.state === ESTABLISHED) t.state = FIN_WAIT_1;
+        else if (t.state === CLOSE_WAIT) t.state = LAST_ACK;
+      }
+      t.sndNxt = seqAdd(t.sndNxt, 1);
+    }
+    t.sndMax = seqMax(t.sndMax, t.sndNxt);
+    if (fin) return true;
+  }
+}
+
+/** Loss recovery (RFC 6675, simplified): repairs one hole after another below the recovery point, as the pipe allows. */
+function repair(t: Tcb, now: number): boolean {
+  const end = t.sack ? t.scoreboard.highest(t.sndUna) : seqAdd(t.sndUna, 1);
+  let pipe = seqDiff(t.sndMax, t.sndUna) - t.scoreboard.sacked - seqDiff(end, seqMax(t.rexmitNext, t.sndUna));
+  for (;;) {
+    const from = t.scoreboard.nextHole(seqMax(t.rexmitNext, t.sndUna));
+    const first = from === t.sndUna;
+    if (!first && (!seqLt(from, end) || pipe + t.mss > t.congestion.cwnd)) return true;
+    if (seqGe(from, t.recover)) return true;
+    const offset = seqDiff(from, t.sndUna);
+    const hole = seqDiff(t.scoreboard.holeEnd(from, seqAdd(from, t.mss)), from);
+    const len = Math.min(hole, t.mss, t.sendBuffer.length - offset);
+    const fin = t.finSent && seqAdd(from, Math.max(0, len)) === t.finSeq;
+    if (len <= 0 && !fin) return true;
+    if (!segment(t, now, from, ACK | (fin ? FIN : 0), Math.max(0, len))) return false;
+    t.retransmissions++;
+    t.timedAt = -1;
+    t.ackPending = false;
+    t.rexmitNext = seqAdd(from, Math.max(0, len) + (fin ? 1 : 0));
+    pipe += len;
+    t.rexmitAt = now + t.rtt.rto;
+    if (!t.sack) return true;
+  }
+}
+
+function sendAck(t: Tcb, now: number): boolean {
+  if (!segment(t, now, t.sndNxt, ACK, 0)) return false;
+  t.ackPending = false;
+  return true;
+}
+
+function armTimer(t: Tcb, now: number): void {
+  if (t.state === TIME_WAIT) return;
+  if (seqGt(t.sndMax, t.sndUna) && !(t.persisting && t.sndWnd === 0)) {
+    t.persisting = false;
+    if (t.rexmitAt === Number.POSITIVE_INFINITY) t.rexmitAt = now + t.rtt.rto;
+    return;
+  }
+  const waiting = t.sendBuffer.length > 0 || (t.finQueued && !t.finAcked());
+  if (waiting) {
+    // The window is shut (or too small): only the persist timer can find out that it opened and the update was lost.
+    if (!t.persisting || t.rexmitAt === Number.POSITIVE_INFINITY) {
+      t.persisting = true;
+      t.rexmitAt = now + Math.max(PERSIST_MIN, t.rtt.rto);
+    }
+    return;
+  }
+  t.persisting = false;
+  t.rexmitAt = Number.POSITIVE_INFINITY;
+}
+
+/** Builds and commits one segment with the options its kind carries. False when the cable is full. */
+function segment(t: Tcb, now: number, seq: number, flags: number, len: number): boolean {
+  const syn = (flags & SYN) !== 0;
+  let header = TCP_HEADER;
+  let blocks = 0;
+  // We offer everything when we dial; when we answer, only what was offered to us.
+  const active = flags === SYN;
+  if (syn) header += 4 + (active || t.scaling ? 4 : 0) + (active || t.sack ? 4 : 0);
+  const stamps = t.timestamps || active;
+  if (stamps) header += 12;
+  if (!syn && t.sack && len === 0 && !t.assembler.empty) {
+    blocks = t.assembler.blocks(edges, stamps ? 3 : 4);
+    if (blocks > 0) header += 4 + 8 * blocks;
+  }
+  const at = t.path.reserve(header + len);
+  if (at < 0) return false;
+  const tx = t.path.tx;
+  let o = at + TCP_HEADER;
+  if (syn) {
+    o = writeMss(tx, o, t.ourMss);
+    if (active || t.sack) o = writeSackPermitted(tx, o);
+    if (active || t.scaling) o = writeWindowScale(tx, o, t.rcvScale);
+  }
+  if (stamps) o = writeTimestamps(tx, o, now | 0, t.tsRecent);
+  if (blocks > 0) o = writeSack(tx, o, edges, blocks);
+  if (len > 0) t.sendBuffer.copyOut(seqDiff(seq, t.sndUna), len, tx, o);
+  const window = syn ? synWindow(t) : t.offerWindow();
+  const ack = (flags & ACK) !== 0 ? t.rcvNxt : 0;
+  tcpWrite(tx, at, t.path.localPort, t.path.remotePort, seq, ack, header, flags, window);
+  tcpSeal(tx, at, header + len, t.path.pseudo(header + len));
+  t.path.commit(header + len);
+  t.lastAckSent = ack;
+  return true;
+}
+
+/** A SYN's window is never scaled (RFC 7323 section 2.2). */
+function synWindow(t: Tcb): number {
+  const window = Math.min(0xffff, Math.max(0, t.user.room()));
+  if (t.state === SYN_RECEIVED) {
+    const edge = seqAdd(t.rcvNxt, window);
+    if (seqGt(edge, t.rcvAdv)) t.rcvAdv = edge;
+  }
+  return window;
+}
+
+/** A bare segment outside the stream: RST, a challenge or duplicate ACK, a keepalive probe. A full cable loses it. */
+export function sendControl(t: Tcb, flags: number, seq: number, ack: number): void {
+  const stamps = t.timestamps && (flags & RST) === 0;
+  const header = TCP_HEADER + (stamps ? 12 : 0);
+  const at = t.path.reserve(header);
+  if (at < 0) return;
+  const tx = t.path.tx;
+  if (stamps) writeTimestamps(tx, at + TCP_HEADER, t.now | 0, t.tsRecent);
+  const window = (flags & RST) !== 0 ? 0 : t.offerWindow();
+  tcpWrite(tx, at, t.path.localPort, t.path.remotePort, seq, (flags & ACK) !== 0 ? ack : 0, header, flags, window);
+  tcpSeal(tx, at, header, t.path.pseudo(header));
+  t.path.commit(header);
+}

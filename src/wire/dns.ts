@@ -1,0 +1,267 @@
+/**
+ * DNS messages (RFC 1035 section 4.1, EDNS by RFC 6891), as a forwarder needs them: the header, the one question, the
+ * OPT record, and small answers of our own. Records are carried, not understood.
+ *
+ * `dnsCheck` comes first; the accessors then cannot fail. Names in records are only reached through `dnsSkipName` and
+ * `dnsReadName`, which check as they go: a compression pointer must lead to before the place where the name read so
+ * far began, so that following pointers always ends.
+ */
+import { get16, put16, put32 } from "./bytes.ts";
+
+export const DNS_HEADER = 12;
+export const DNS_MAX_MESSAGE = 65_535;
+/** What a client that sends no OPT record can take over UDP (RFC 1035 section 4.2.1). */
+export const DNS_UDP_SIZE = 512;
+
+export const DNS_A = 1;
+export const DNS_PTR = 12;
+export const DNS_AAAA = 28;
+export const DNS_OPT = 41;
+export const DNS_IXFR = 251;
+export const DNS_AXFR = 252;
+export const DNS_IN = 1;
+
+export const DNS_NOERROR = 0;
+export const DNS_FORMERR = 1;
+export const DNS_SERVFAIL = 2;
+export const DNS_NXDOMAIN = 3;
+export const DNS_NOTIMP = 4;
+export const DNS_REFUSED = 5;
+
+const QR = 0x8000;
+const OPCODE = 0x7800;
+const TC = 0x0200;
+const RD = 0x0100;
+const RA = 0x0080;
+const CD = 0x0010;
+const RCODE = 0x000f;
+
+/** A name's most bytes, its length bytes and the root included (RFC 1035 section 2.3.4). */
+const MAX_NAME = 255;
+/** An OPT record without options, and the size we say we take: what fits an unfragmented IPv6 packet. */
+const OPT_LENGTH = 11;
+const OUR_UDP_SIZE = 1232;
+/** The question's name, where every record of our own answers points. */
+const POINTER_TO_QUESTION = 0xc000 | DNS_HEADER;
+const RECORD_HEADER = 12;
+
+/**
+ * Whether `len` bytes hold a header and exactly one question. A question's name cannot be compressed: there is no
+ * earlier name to point to.
+ */
+export function dnsCheck(buf: Uint8Array, at: number, len: number): boolean {
+  if (len < DNS_HEADER || len > DNS_MAX_MESSAGE || get16(buf, at + 4) !== 1) return false;
+  const start = at + DNS_HEADER;
+  const end = at + len;
+  for (let i = start; i < end && i - start < MAX_NAME; i += buf[i]! + 1) {
+    if (buf[i]! > 63) return false;
+    if (buf[i] === 0) return i + 5 <= end;
+  }
+  return false;
+}
+
+export function dnsId(buf: Uint8Array, at: number): number {
+  return get16(buf, at);
+}
+
+export function dnsSetId(buf: Uint8Array, at: number, id: number): void {
+  put16(buf, at, id);
+}
+
+export function dnsIsResponse(buf: Uint8Array, at: number): boolean {
+  return (get16(buf, at + 2) & QR) !== 0;
+}
+
+/** 0 is a standard query. */
+export function dnsOpcode(buf: Uint8Array, at: number): number {
+  return (get16(buf, at + 2) & OPCODE) >> 11;
+}
+
+export function dnsTruncated(buf: Uint8Array, at: number): boolean {
+  return (get16(buf, at + 2) & TC) !== 0;
+}
+
+export function dnsRcode(buf: Uint8Array, at: number): number {
+  return get16(buf, at + 2) & RCODE;
+}
+
+export function dnsQuestionCount(buf: Uint8Array, at: number): number {
+  return get16(buf, at + 4);
+}
+
+/** The offset behind a checked message's question. */
+export function dnsQuestionEnd(buf: Uint8Array, at: number): number {
+  let i = at + DNS_HEADER;
+  while (buf[i] !== 0) i += buf[i]! + 1;
+  return i + 5;
+}
+
+export function dnsQtype(buf: Uint8Array, at: number): number {
+  return get16(buf, dnsQuestionEnd(buf, at) - 4);
+}
+
+export function dnsQclass(buf: Uint8Array, at: number): number {
+  return get16(buf, dnsQuestionEnd(buf, at) - 2);
+}
+
+/** A checked message's question name as text (see `dnsReadName`). */
+export function dnsQname(buf: Uint8Array, at: number): string {
+  return dnsReadName(buf, at, at + DNS_HEADER, dnsQuestionEnd(buf, at)) ?? "";
+}
+
+/** Whether two checked messages ask the same: letters of either case are one in names (RFC 4343), types are numbers. */
+export function dnsSameQuestion(a: Uint8Array, aAt: number, b: Uint8Array, bAt: number): boolean {
+  const length = dnsQuestionEnd(a, aAt) - aAt;
+  if (dnsQuestionEnd(b, bAt) - bAt !== length) return false;
+  // Length bytes are below 64 and so never taken for letters; the type HTTPS (65) would be.
+  for (let i = DNS_HEADER; i < length - 4; i++) if (lower(a[aAt + i]!) !== lower(b[bAt + i]!)) return false;
+  for (let i = length - 4; i < length; i++) if (a[aAt + i] !== b[bAt + i]) return false;
+  return true;
+}
+
+function lower(byte: number): number {
+  return byte >= 0x41 && byte <= 0x5a ? byte | 0x20 : byte;
+}
+
+/** The offset behind the name at `at`, or -1 when it leaves the message, is too long or of an unknown form. */
+export function dnsSkipName(buf: Uint8Array, at: number, end: number): number {
+  for (let i = at; i < end && i - at < MAX_NAME; i += buf[i]! + 1) {
+    const length = buf[i]!;
+    if (length === 0) return i + 1;
+    if (length >= 0xc0) return i + 2 <= end ? i + 2 : -1;
+    if (length > 63) return -1;
+  }
+  return -1;
+}
+
+/**
+ * The name at `at` of the message that begins at `start` and ends at `end`, compression followed: "www.example.com",
+ * "." for the root. Bytes that are not plain show as RFC 4343 section 2.1 has it: `\.` and `\007`. Null when malformed.
+ */
+export function dnsReadName(buf: Uint8Array, start: number, at: number, end: number): string | null {
+  let text = "";
+  let length = 1;
+  let lowest = at;
+  for (let i = at; i < end; ) {
+    const n = buf[i]!;
+    if (n === 0) return text === "" ? "." : text;
+    if (n >= 0xc0) {
+      if (i + 2 > end) return null;
+      const target = start + (get16(buf, i) & 0x3fff);
+      if (target >= lowest) return null;
+      i = lowest = target;
+      continue;
+    }
+    length += n + 1;
+    if (n > 63 || length > MAX_NAME || i + n >= end) return null;
+    if (text !== "") text += ".";
+    for (let k = i + 1; k <= i + n; k++) text += character(buf[k]!);
+    i += n + 1;
+  }
+  return null;
+}
+
+function character(byte: number): string {
+  if (byte <= 0x20 || byte >= 0x7f) return `\\${String(byte).padStart(3, "0")}`;
+  const c = String.fromCharCode(byte);
+  return c === "." || c === "\\" ? `\\${c}` : c;
+}
+
+/** A plain host name in wire form, uncompressed, or null when it is none: an empty or long label, a character beyond ASCII. */
+export function dnsEncodeName(text: string): Uint8Array | null {
+  const name = text.endsWith(".") ? text.slice(0, -1) : text;
+  if (name.length > MAX_NAME - 2) return null;
+  if (name === "") return new Uint8Array(1);
+  const out = new Uint8Array(name.length + 2);
+  let at = 0;
+  for (const label of name.split(".")) {
+    if (label === "" || label.length > 63) return null;
+    out[at++] = label.length;
+    for (let i = 0; i < label.length; i++) {
+      const c = label.charCodeAt(i);
+      if (c <= 0x20 || c >= 0x7f) return null;
+      out[at++] = c;
+    }
+  }
+  return out;
+}
+
+/** Where a checked message's OPT record has its type field, or -1: none, or not to be found among broken records. */
+function optAt(buf: Uint8Array, at: number, len: number): number {
+  const end = at + len;
+  const before = get16(buf, at + 6) + get16(buf, at + 8);
+  const count = before + get16(buf, at + 10);
+  let i = dnsQuestionEnd(buf, at);
+  // Each round advances by 11 bytes at least, whatever the header claims.
+  for (let k = 0; k < count; k++) {
+    const type = dnsSkipName(buf, i, end);
+    if (type < 0 || type + 10 > end) return -1;
+    const next = type + 10 + get16(buf, type + 8);
+    if (next > end) return -1;
+    if (k >= before && get16(buf, type) === DNS_OPT) return type;
+    i = next;
+  }
+  return -1;
+}
+
+/** The UDP payload a checked query says its sender takes (RFC 6891 section 6.2.3): 512 or more. */
+export function dnsUdpSize(buf: Uint8Array, at: number, len: number): number {
+  const opt = optAt(buf, at, len);
+  return opt < 0 ? DNS_UDP_SIZE : Math.max(DNS_UDP_SIZE, get16(buf, opt + 2));
+}
+
+/**
+ * A checked answer cut down to header, question and OPT with the TC bit set: a client that sees TC must not use what
+ * records there are (RFC 2181 section 9), so none are kept. At most 282 bytes.
+ */
+export function dnsTruncate(buf: Uint8Array, at: number, len: number): Uint8Array {
+  const question = dnsQuestionEnd(buf, at) - at;
+  const opt = optAt(buf, at, len);
+  const out = new Uint8Array(question + (opt < 0 ? 0 : OPT_LENGTH));
+  out.set(buf.subarray(at, at + question));
+  put16(out, 2, get16(buf, at + 2) | TC);
+  put32(out, 6, 0);
+  put16(out, 10, opt < 0 ? 0 : 1);
+  // Type, size, extended rcode, version and flags stay; the options go, and with them the length.
+  if (opt >= 0) out.set(buf.subarray(opt, opt + 8), question + 1);
+  return out;
+}
+
+/**
+ * Our own answer to a checked query: its ID and question echoed to the letter, `rcode`, and one record per entry of
+ * `rdata` under the question's name, type and class, good for `ttl` seconds. An OPT record answers an OPT record (RFC
+ * 6891 section 6.1.1). The caller bounds `rdata` so that a message holds it.
+ */
+export function dnsReply(
+  buf: Uint8Array,
+  at: number,
+  len: number,
+  rcode: number,
+  rdata: readonly Uint8Array[] = [],
+  ttl = 0,
+): Uint8Array {
+  const question = dnsQuestionEnd(buf, at) - at;
+  const opt = optAt(buf, at, len) >= 0;
+  let size = question + (opt ? OPT_LENGTH : 0);
+  for (const data of rdata) size += RECORD_HEADER + data.length;
+  const out = new Uint8Array(size);
+  out.set(buf.subarray(at, at + question));
+  put16(out, 2, (get16(buf, at + 2) & (OPCODE | RD | CD)) | QR | RA | rcode);
+  put16(out, 6, rdata.length);
+  put16(out, 8, 0);
+  put16(out, 10, opt ? 1 : 0);
+  let i = question;
+  for (const data of rdata) {
+    put16(out, i, POINTER_TO_QUESTION);
+    out.set(out.subarray(question - 4, question), i + 2);
+    put32(out, i + 6, ttl);
+    put16(out, i + 10, data.length);
+    out.set(data, i + RECORD_HEADER);
+    i += RECORD_HEADER + data.length;
+  }
+  if (opt) {
+    put16(out, i + 1, DNS_OPT);
+    put16(out, i + 3, OUR_UDP_SIZE);
+  }
+  return out;
+}

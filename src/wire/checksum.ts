@@ -3,8 +3,22 @@
  * `finish(pseudoHeader + sum(header) + sum(payload))`. Every part but the last must have an even length.
  */
 
+import { SIMD_MOST, simdSum } from "./checksum-simd.ts";
+
+/** From here on SIMD is faster, its copy and call included: 64 against 67 ns at 128 bytes, 114 against 683 at 1460. */
+const SIMD_LEAST = 128;
+
 /** The sum of `len` bytes as big-endian 16-bit words, an odd last byte padded with zero on its right. */
 export function sum(buf: Uint8Array, at: number, len: number): number {
+  if (len >= SIMD_LEAST && len <= SIMD_MOST && simdSum !== null) {
+    const folded = fold(simdSum(buf, at, len));
+    return ((folded & 0xff) << 8) | (folded >> 8);
+  }
+  return scalarSum(buf, at, len);
+}
+
+/** The same without SIMD. */
+export function scalarSum(buf: Uint8Array, at: number, len: number): number {
   let high = 0;
   let low = 0;
   const end = at + (len & ~1);

@@ -1,0 +1,120 @@
+import fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import { Assembler } from "../../../src/proto/tcp/assembler.ts";
+import { Scoreboard } from "../../../src/proto/tcp/scoreboard.ts";
+import { CHUNK, ChunkPool, SendBuffer } from "../../../src/proto/tcp/send-buffer.ts";
+
+const STREAM = new Uint8Array(4096).map((_, i) => (i * 7 + (i >> 8)) & 255);
+const piece = fc.record({ at: fc.nat(2000), len: fc.integer({ min: 1, max: 300 }) });
+
+describe("the assembler", () => {
+  test("gives back exactly what came, whatever the order and the overlaps", () => {
+    fc.assert(
+      fc.property(fc.array(piece, { maxLength: 60 }), fc.integer(), (pieces, base) => {
+        const assembler = new Assembler(1 << 20);
+        const have = new Uint8Array(STREAM.length);
+        for (const { at, len } of pieces) {
+          assembler.insert((base + at) | 0, STREAM, at, len);
+          have.fill(1, at, at + len);
+        }
+        let next = 0;
+        while (next < STREAM.length) {
+          if (have[next] === 0) {
+            expect(assembler.take((base + next) | 0)).toBeNull();
+            next++;
+            continue;
+          }
+          const bytes = assembler.take((base + next) | 0)!;
+          expect([...bytes]).toEqual([...STREAM.subarray(next, next + bytes.length)]);
+          next += bytes.length;
+        }
+        expect(assembler.empty).toBe(true);
+      }),
+    );
+  });
+
+  test("SACK blocks name the latest first (RFC 2018 section 4)", () => {
+    const assembler = new Assembler(1 << 20);
+    const edges = new Int32Array(8);
+    assembler.insert(300, STREAM, 0, 100);
+    assembler.insert(100, STREAM, 0, 50);
+    assembler.insert(500, STREAM, 0, 10);
+    assembler.insert(150, STREAM, 0, 50);
+    expect(assembler.blocks(edges, 3)).toBe(3);
+    expect([...edges.subarray(0, 6)]).toEqual([100, 200, 300, 400, 500, 510]);
+  });
+
+  test("holds no more segments and bytes than allowed (CVE-2018-5390)", () => {
+    const assembler = new Assembler(1000);
+    for (let i = 0; i < 100_000; i++) assembler.insert(2 * i, STREAM, 0, 1);
+    const edges = new Int32Array(8);
+    expect(assembler.blocks(edges, 4)).toBe(4);
+    let kept = 0;
+    for (let i = 0; i < 100_000; i++) if (assembler.take(2 * i) !== null) kept++;
+    expect(kept).toBe(256);
+  });
+});
+
+describe("the scoreboard", () => {
+  test("counts what was reported, once, and finds the holes", () => {
+    fc.assert(
+      fc.property(fc.array(piece, { maxLength: 60 }), fc.nat(500), (pieces, una) => {
+        const board = new Scoreboard();
+        const have = new Uint8Array(3000);
+        for (const { at, len } of pieces) {
+          board.add(at, at + len, 0, 3000);
+          have.fill(1, at, at + len);
+        }
+        board.advance(una);
+        have.fill(0, 0, una);
+        expect(board.sacked).toBe(have.reduce((a, b) => a + b, 0));
+        for (let i = una; i < 2500; i += 17) {
+          let hole = i;
+          while (have[hole] === 1) hole++;
+          expect(board.nextHole(i)).toBe(hole);
+        }
+      }),
+    );
+  });
+
+  test("believes nothing beyond what was sent, nor an empty or reversed block", () => {
+    const board = new Scoreboard();
+    expect(board.add(100, 3001, 0, 3000)).toBe(false);
+    expect(board.add(-1, 50, 0, 3000)).toBe(false);
+    expect(board.add(50, 50, 0, 3000)).toBe(false);
+    expect(board.add(60, 50, 0, 3000)).toBe(false);
+    expect(board.empty).toBe(true);
+  });
+});
+
+test("the send buffer is a queue of bytes that gives its chunks back", () => {
+  fc.assert(
+    fc.property(fc.array(fc.tuple(fc.boolean(), fc.nat(40_000)), { maxLength: 40 }), (ops) => {
+      const pool = new ChunkPool(1 << 26);
+      const buffer = new SendBuffer(pool);
+      const source = new Uint8Array(40_000).map((_, i) => (i * 31) & 255);
+      let model = new Uint8Array(0);
+      for (const [append, n] of ops) {
+        if (append) {
+          buffer.append(source, 0, n);
+          const grown = new Uint8Array(model.length + n);
+          grown.set(model);
+          grown.set(source.subarray(0, n), model.length);
+          model = grown;
+        } else {
+          const less = Math.min(n, model.length);
+          buffer.consume(less);
+          model = model.slice(less);
+        }
+        expect(buffer.length).toBe(model.length);
+        const out = new Uint8Array(model.length);
+        buffer.copyOut(0, model.length, out, 0);
+        expect(Buffer.compare(out, model)).toBe(0);
+        expect(pool.used).toBeLessThanOrEqual((Math.ceil(model.length / CHUNK) + 1) * CHUNK);
+      }
+      buffer.clear();
+      expect(pool.used).toBe(0);
+    }),
+    { numRuns: 50 },
+  );
+});

@@ -1,0 +1,388 @@
+/**
+ * The DHCPv4 server (RFC 2131) of a guest network, BOOTP included (RFC 1534).
+ *
+ * A message comes in as UDP payload, the reply is written as UDP payload; `dhcp-leases.ts` decides about addresses.
+ * This server is the only one on its network, which settles what RFC 2131 leaves open: a client that remembers an
+ * address we know nothing of (we were restarted) gets it confirmed if it is free, and a NAK if it is not.
+ *
+ *   DISCOVER                  OFFER, or silence when every address is held
+ *   REQUEST naming a server   ACK or NAK; another server's: our offer is void, silence
+ *   REQUEST with option 50    (INIT-REBOOT) ACK or NAK
+ *   REQUEST with ciaddr       (renewing, rebinding) ACK to that address, or NAK to all
+ *   INFORM                    ACK without an address or a lease
+ *   DECLINE, RELEASE          nothing
+ *   no message type           BOOTP: a reply of 300 bytes, the address for good
+ *
+ * Replies are broadcast, whatever the broadcast flag says, as a client without an address can always take that; one
+ * that has an address gets it there (RFC 2131 section 4.1).
+ */
+import { ipv4FromText } from "../core/address.ts";
+import type { StackConfig } from "../core/config.ts";
+import type { Trace } from "../core/trace.ts";
+import { get16, get32, put16, put32 } from "../wire/bytes.ts";
+import * as wire from "../wire/dhcp.ts";
+import { macToString } from "../wire/ethernet.ts";
+import { ipv4ToString } from "../wire/ipv4.ts";
+import { type DhcpClient, LeaseTable } from "./dhcp-leases.ts";
+
+/** Seconds. Renewal and rebinding times follow RFC 2131 section 4.4.5. */
+const LEASE_TIME = 86_400;
+const RENEWAL_TIME = LEASE_TIME / 2;
+const REBINDING_TIME = (LEASE_TIME / 8) * 7;
+
+/** IPv4 and UDP headers, which the client's maximum (option 57) includes. */
+const HEADERS = 28;
+/** What every client takes (RFC 2131 section 2), and the most it is sent: no reply is ever fragmented. */
+const MIN_DATAGRAM = 576;
+const MAX_DATAGRAM = 1500;
+/** Bytes that `out` must have for `DhcpServer.receive`. */
+export const DHCP_MAX_REPLY: number = MAX_DATAGRAM - HEADERS;
+
+const LIMITED_BROADCAST = -1;
+const ANY_ADDRESS = 0;
+
+/** Without these a client has no network: they are never crowded out, nor left out because they were not asked for. */
+const ESSENTIAL: ReadonlySet<number> = new Set([
+  wire.OPT_MESSAGE_TYPE,
+  wire.OPT_SERVER_ID,
+  wire.OPT_LEASE_TIME,
+  wire.OPT_CLIENT_ID,
+  wire.OPT_SUBNET_MASK,
+  wire.OPT_ROUTER,
+  wire.OPT_DNS,
+  wire.OPT_RENEWAL_TIME,
+  wire.OPT_REBINDING_TIME,
+  wire.OPT_VENDOR_CLASS,
+]);
+
+/** A reply of `len` bytes, to be sent from port 67 to port 68 of `dstIp`. */
+export interface DhcpReply {
+  readonly len: number;
+  /** Signed, as packets carry it; -1 is 255.255.255.255. */
+  readonly dstIp: number;
+  /** Whether the frame goes to all, or to the MAC that asked. */
+  readonly broadcast: boolean;
+}
+
+/** A bound lease, for people and programs to look at. */
+export interface Lease {
+  readonly ip: string;
+  readonly mac: string;
+  /** What the guest calls itself, fit for use as a DNS name; null if it did not say. */
+  readonly hostname: string | null;
+  /** The clock's milliseconds; Infinity for BOOTP. */
+  readonly expires: number;
+}
+
+export class DhcpServer {
+  readonly #trace: Trace;
+  readonly #leases: LeaseTable;
+  readonly #host: number;
+  readonly #net: number;
+  readonly #mask: number;
+  readonly #nextServer: number;
+  readonly #serverName: Uint8Array | null;
+  readonly #bootfile: Uint8Array | null;
+  readonly #maxDatagram: number;
+  /** What any client is told, in the order of importance. */
+  readonly #offered: readonly wire.DhcpOption[];
+  /** What only a client that asks is told. */
+  readonly #onRequest: readonly wire.DhcpOption[];
+
+  constructor(config: StackConfig, trace: Trace) {
+    this.#trace = trace;
+    this.#host = ipv4FromText(config.host);
+    this.#mask = config.prefix === 0 ? 0 : -1 << (32 - config.prefix);
+    this.#net = ipv4FromText(config.net) & this.#mask;
+    this.#maxDatagram = Math.min(config.mtu, MAX_DATAGRAM);
+    const server = config.tftpServerName;
+    this.#nextServer = server !== null && /^\d+(\.\d+){3}$/.test(server) ? ipv4FromText(server) : this.#host;
+    this.#serverName = server === null ? null : text(server);
+    this.#bootfile = config.bootfile === null ? null : text(config.bootfile);
+
+    const dns = ipv4FromText(config.dns);
+    const start = ipv4FromText(config.dhcpStart);
+    const last = this.#net | ~this.#mask;
+    const statics: [string, number][] = [];
+    for (const [mac, ip] of config.staticLeases) statics.push([mac, ipv4FromText(ip)]);
+    const count = Math.min(config.dhcpCount, (last - start) >>> 0);
+    this.#leases = new LeaseTable(start, count, [this.#host, dns, this.#net, last], statics);
+
+    const offered: wire.DhcpOption[] = [word(wire.OPT_SUBNET_MASK, this.#mask)];
+    if (!config.restrict) offered.push(word(wire.OPT_ROUTER, this.#host), word(wire.OPT_DNS, dns));
+    if (config.hostname !== null) offered.push({ code: wire.OPT_HOST_NAME, data: text(config.hostname) });
+    if (config.domainname !== null) offered.push({ code: wire.OPT_DOMAIN_NAME, data: text(config.domainname) });
+    const mtu = new Uint8Array(2);
+    put16(mtu, 0, config.mtu);
+    offered.push({ code: wire.OPT_MTU, data: mtu });
+    if (this.#serverName !== null) offered.push({ code: wire.OPT_TFTP_SERVER, data: this.#serverName });
+    offered.push({ code: wire.OPT_SEARCH_LIST, data: wire.dhcpSearchList(config.dnssearch) });
+    this.#offered = offered.filter((option) => option.data.length > 0);
+
+    const onRequest: wire.DhcpOption[] = [];
+    if (this.#bootfile !== null) onRequest.push({ code: wire.OPT_BOOTFILE, data: this.#bootfile });
+    if (!config.restrict) {
+      // A default route: a client that asks for this option ignores option 3 if it comes (RFC 3442).
+      const routes = new Uint8Array(5);
+      put32(routes, 1, this.#host);
+      onRequest.push({ code: wire.OPT_CLASSLESS_ROUTES, data: routes });
+    }
+    this.#onRequest = onRequest;
+  }
+
+  /**
+   * Takes the message in `len` bytes of UDP payload, whose chaddr the caller has found to be the frame's source, sent
+   * from `srcIp`. The reply, if there is one, stands in `out` from offset 0; `out` has at least `DHCP_MAX_REPLY` bytes.
+   */
+  receive(buf: Uint8Array, at: number, len: number, srcIp: number, now: number, out: Uint8Array): DhcpReply | null {
+    if (!wire.dhcpCheck(buf, at, len)) return this.#drop("dhcp-malformed");
+    // No relay agent belongs on a network of guests, and we could not answer one (RFC 2131 section 4.1).
+    if (wire.dhcpGiaddr(buf, at) !== ANY_ADDRESS) return this.#drop("dhcp-relayed");
+    const message = new Message(buf, at, len);
+    if (message.id !== null && message.id.length > 255) return this.#drop("dhcp-malformed");
+    const serverId = message.serverId;
+    const elsewhere = serverId !== null && serverId !== this.#host;
+    switch (message.type) {
+      case 0:
+        return this.#bootp(message, now, out);
+      case wire.DHCP_DISCOVER:
+        return this.#discover(message, now, out);
+      case wire.DHCP_REQUEST:
+        if (!elsewhere) return this.#request(message, now, out);
+        this.#leases.withdraw(message.client, now);
+        return null;
+      case wire.DHCP_INFORM:
+        return elsewhere ? null : this.#inform(message, srcIp, out);
+      case wire.DHCP_DECLINE:
+        return elsewhere ? null : this.#giveBack(message, "declined", now);
+      case wire.DHCP_RELEASE:
+        return elsewhere ? null : this.#giveBack(message, "released", now);
+      default:
+        return this.#drop("dhcp-malformed");
+    }
+  }
+
+  /** The leases bound at `now`. */
+  leases(now: number): Lease[] {
+    const list: Lease[] = [];
+    for (const record of this.#leases.records()) {
+      if (record.state !== "bound" || record.until <= now || record.mac === null) continue;
+      list.push({ ip: ipv4ToString(record.ip), mac: record.mac, hostname: record.hostname, expires: record.until });
+    }
+    return list;
+  }
+
+  /**
+   * The stack heard `mac` ("52:54:00:12:34:56") use `ip`: such an address is not handed to another guest. False if it
+   * is leased to another guest already, and the claim not to be believed. Worth calling on ARP and on a new neighbour.
+   */
+  seen(ip: number, mac: string, now: number): boolean {
+    return this.#leases.seen(ip, mac, now);
+  }
+
+  /** The cable of the guest with this MAC was unplugged: the next system behind it may take its address over. */
+  vacate(mac: string, now: number): void {
+    this.#leases.vacate(mac, now);
+  }
+
+  #discover(message: Message, now: number, out: Uint8Array): DhcpReply | null {
+    const record = this.#leases.offer(message.client, message.requestedIp, now);
+    if (record === null) return this.#drop("dhcp-no-address");
+    return this.#reply(message, wire.DHCP_OFFER, ANY_ADDRESS, record.ip, out);
+  }
+
+  #request(message: Message, now: number, out: Uint8Array): DhcpReply | null {
+    const ip = message.requestedIp || message.ciaddr;
+    if (ip === ANY_ADDRESS) return this.#drop("dhcp-malformed");
+    if (!this.#bind(message, ip, now + LEASE_TIME * 1000, now)) return this.#nak(message, out);
+    return this.#reply(message, wire.DHCP_ACK, message.ciaddr, ip, out);
+  }
+
+  /** RFC 2131 section 4.3.5. Not all clients fill in ciaddr; what they sent from says the same. */
+  #inform(message: Message, srcIp: number, out: Uint8Array): DhcpReply {
+    return this.#reply(message, wire.DHCP_ACK, message.ciaddr || srcIp, ANY_ADDRESS, out);
+  }
+
+  /** A BOOTP client that gives its address wants the rest only (RFC 951 section 3, yiaddr). */
+  #bootp(message: Message, now: number, out: Uint8Array): DhcpReply | null {
+    if (message.ciaddr !== ANY_ADDRESS) return this.#reply(message, 0, message.ciaddr, ANY_ADDRESS, out);
+    const record = this.#leases.offer(message.client, ANY_ADDRESS, now);
+    if (record === null) return this.#drop("dhcp-no-address");
+    // It will never renew (RFC 1534 section 2).
+    this.#bind(message, record.ip, Number.POSITIVE_INFINITY, now);
+    return this.#reply(message, 0, ANY_ADDRESS, record.ip, out);
+  }
+
+  #bind(message: Message, ip: number, until: number, now: number): boolean {
+    const record = this.#leases.claim(message.client, ip, now);
+    if (record === null) return false;
+    const fresh = this.#leases.bind(record, message.client, until, now);
+    record.hostname = message.hostname ?? record.hostname;
+    if (fresh) this.#report(message.client, record.ip, record.hostname, "bound");
+    return true;
+  }
+
+  #giveBack(message: Message, action: "declined" | "released", now: number): null {
+    const record =
+      action === "declined"
+        ? this.#leases.decline(message.client, message.requestedIp, now)
+        : this.#leases.release(message.client, message.ciaddr, now);
+    if (record === null) return this.#drop("dhcp-not-holder");
+    this.#report(message.client, record.ip, record.hostname, action);
+    return null;
+  }
+
+  #nak(message: Message, out: Uint8Array): DhcpReply {
+    const limit = this.#limit(message);
+    wire.dhcpWriteHeader(out, limit, message.buf, message.at, ANY_ADDRESS, ANY_ADDRESS, ANY_ADDRESS);
+    const options = this.#preamble(message, wire.DHCP_NAK);
+    options.push({ code: wire.OPT_MESSAGE, data: text("this address is not yours to use here") });
+    const len = wire.dhcpWriteOptions(out, limit, options, true);
+    return { len, dstIp: LIMITED_BROADCAST, broadcast: true };
+  }
+
+  /** An OFFER or ACK, or (type 0) what BOOTP has in their place. */
+  #reply(message: Message, type: number, ciaddr: number, yiaddr: number, out: Uint8Array): DhcpReply {
+    const limit = this.#limit(message);
+    wire.dhcpWriteHeader(out, limit, message.buf, message.at, message.ciaddr, yiaddr, this.#nextServer);
+    if (this.#serverName !== null) wire.dhcpWriteServerName(out, this.#serverName);
+    if (this.#bootfile !== null) wire.dhcpWriteFile(out, this.#bootfile);
+    const options = this.#options(message, type, yiaddr !== ANY_ADDRESS);
+    if (wire.DHCP_HEADER + wire.dhcpOptionsSize(options) > limit) {
+      options.sort((a, b) => Number(ESSENTIAL.has(b.code)) - Number(ESSENTIAL.has(a.code)));
+    }
+    const len = wire.dhcpWriteOptions(out, limit, options, type !== 0);
+    const here = ciaddr !== ANY_ADDRESS && (ciaddr & this.#mask) === this.#net && ciaddr !== (this.#net | ~this.#mask);
+    return { len, dstIp: here ? ciaddr : LIMITED_BROADCAST, broadcast: !here };
+  }
+
+  /** All options of a reply: ours, then what was asked for in the order asked for (RFC 2132 section 9.8), then the rest. */
+  #options(message: Message, type: number, leased: boolean): wire.DhcpOption[] {
+    const options = type === 0 ? [] : this.#preamble(message, type);
+    const rest = [...this.#offered];
+    if (type !== 0 && leased) {
+      options.push(word(wire.OPT_LEASE_TIME, LEASE_TIME));
+      rest.unshift(word(wire.OPT_RENEWAL_TIME, RENEWAL_TIME), word(wire.OPT_REBINDING_TIME, REBINDING_TIME));
+    }
+    const asked = message.parameters;
+    const httpBoot = message.httpBoot;
+    // UEFI's HTTP boot takes no offer without this class, and wants the URI as an option (UEFI 2.10 section 24.7).
+    if (httpBoot) options.push({ code: wire.OPT_VENDOR_CLASS, data: text("HTTPClient") });
+    for (const option of this.#onRequest) {
+      const unfit = option.code === wire.OPT_BOOTFILE && (httpBoot || option.data.length > wire.DHCP_FILE_MAX);
+      if (unfit || asked.has(option.code)) rest.push(option);
+    }
+    for (const code of asked) {
+      const index = rest.findIndex((option) => option.code === code);
+      if (index >= 0) options.push(...rest.splice(index, 1));
+    }
+    options.push(...rest);
+    return options;
+  }
+
+  /** What every DHCP reply begins with; the client identifier comes back as it was sent (RFC 6842). */
+  #preamble(message: Message, type: number): wire.DhcpOption[] {
+    const options = [{ code: wire.OPT_MESSAGE_TYPE, data: Uint8Array.of(type) }, word(wire.OPT_SERVER_ID, this.#host)];
+    if (message.id !== null) options.push({ code: wire.OPT_CLIENT_ID, data: message.id });
+    return options;
+  }
+
+  /** The longest reply this client takes, in bytes of UDP payload. */
+  #limit(message: Message): number {
+    if (message.type === 0) return wire.BOOTP_LENGTH;
+    return Math.min(Math.max(message.maxDatagram, MIN_DATAGRAM), this.#maxDatagram) - HEADERS;
+  }
+
+  #report(client: DhcpClient, ip: number, hostname: string | null, action: "bound" | "released" | "declined"): void {
+    this.#trace.event({ type: "lease", mac: client.mac, ip: ipv4ToString(ip), hostname, action });
+  }
+
+  #drop(reason: "dhcp-malformed" | "dhcp-no-address" | "dhcp-not-holder" | "dhcp-relayed"): null {
+    this.#trace.drop(reason);
+    return null;
+  }
+}
+
+/** What a checked message says, read once. */
+class Message {
+  readonly buf: Uint8Array;
+  readonly at: number;
+  /** Option 53; 0 for BOOTP, -1 when it makes no sense. */
+  readonly type: number;
+  readonly ciaddr: number;
+  readonly requestedIp: number;
+  readonly serverId: number | null;
+  readonly maxDatagram: number;
+  readonly parameters: ReadonlySet<number>;
+  /** Option 61 as sent. */
+  readonly id: Uint8Array | null;
+  readonly client: DhcpClient;
+  readonly hostname: string | null;
+  readonly httpBoot: boolean;
+
+  constructor(buf: Uint8Array, at: number, len: number) {
+    const option = (code: number): Uint8Array | null => wire.dhcpOption(buf, at, len, code);
+    const fixed = (code: number, size: number): Uint8Array | null => {
+      const value = option(code);
+      return value !== null && value.length === size ? value : null;
+    };
+    this.buf = buf;
+    this.at = at;
+    const type = option(wire.OPT_MESSAGE_TYPE);
+    this.type = type === null ? 0 : type.length === 1 && type[0] !== 0 ? type[0]! : -1;
+    this.ciaddr = wire.dhcpCiaddr(buf, at);
+    const requestedIp = fixed(wire.OPT_REQUESTED_IP, 4);
+    this.requestedIp = requestedIp === null ? ANY_ADDRESS : get32(requestedIp, 0);
+    const serverId = fixed(wire.OPT_SERVER_ID, 4);
+    this.serverId = serverId === null ? null : get32(serverId, 0);
+    const maxDatagram = fixed(wire.OPT_MAX_SIZE, 2);
+    this.maxDatagram = maxDatagram === null ? 0 : get16(maxDatagram, 0);
+    this.parameters = new Set(option(wire.OPT_PARAMETER_LIST));
+    const id = option(wire.OPT_CLIENT_ID);
+    this.id = id !== null && id.length > 0 ? id : null;
+    this.client = dhcpClient(buf, at + wire.DHCP_CHADDR, this.id);
+    const hostname = option(wire.OPT_HOST_NAME);
+    this.hostname = hostname === null ? null : cleanHostname(hostname);
+    const vendorClass = option(wire.OPT_VENDOR_CLASS);
+    this.httpBoot = vendorClass !== null && latin1(vendorClass, 10) === "HTTPClient";
+  }
+}
+
+/** An identifier that merely repeats the MAC (type 1) names the same client as none at all. */
+function dhcpClient(buf: Uint8Array, chaddr: number, id: Uint8Array | null): DhcpClient {
+  const mac = macToString(buf, chaddr);
+  // One byte is less than an identifier (RFC 2132 section 9.14).
+  if (id === null || id.length < 2 || id.length > 255) return { mac, id: null };
+  let hex = "";
+  for (const byte of id) hex += byte.toString(16).padStart(2, "0");
+  return { mac, id: hex === `01${mac.replaceAll(":", "")}` ? null : hex };
+}
+
+/**
+ * A guest's name for itself, made fit for DNS and for a log: lower-case letters, digits and inner hyphens in labels of at
+ * most 63, 253 in all (RFC 1123 section 2.1); anything else becomes a hyphen. Null if nothing is left.
+ */
+function cleanHostname(bytes: Uint8Array): string | null {
+  const end = bytes.indexOf(0);
+  const labels = latin1(bytes, end < 0 ? 253 : Math.min(end, 253))
+    .toLowerCase()
+    .split(".")
+    .map((label) => label.replace(/[^a-z0-9]/g, "-").slice(0, 63))
+    .map((label) => label.replace(/^-+/, "").replace(/-+$/, ""))
+    .filter((label) => label !== "");
+  return labels.length === 0 ? null : labels.join(".");
+}
+
+function latin1(bytes: Uint8Array, limit: number): string {
+  return String.fromCharCode(...bytes.subarray(0, limit));
+}
+
+function text(value: string): Uint8Array {
+  return new TextEncoder().encode(value);
+}
+
+function word(code: number, value: number): wire.DhcpOption {
+  const data = new Uint8Array(4);
+  put32(data, 0, value);
+  return { code, data };
+}

@@ -1,0 +1,198 @@
+/**
+ * UDP queries to one server, from ports that cannot be foreseen (RFC 5452 section 9.2).
+ *
+ * A fresh socket per query would be the least predictable and costs more than everything else together. So there are
+ * up to 64 sockets, each on a random port of the kernel's choice; a query picks one of them at random, and a socket
+ * goes out of use after some queries or seconds. They are connected: the kernel then drops what others than the server
+ * send, reports a refusal at once (ICMP), and hides the ports from probing. A forger has to hit the port, the ID and
+ * the question within the round trip.
+ *
+ * An unused pool has no sockets: `sweep` ends them.
+ */
+import { randomInt } from "node:crypto";
+import { createSocket, type RemoteInfo, type Socket } from "node:dgram";
+import type { Endpoint } from "../core/address.ts";
+import { DNS_HEADER, dnsId, dnsSetId } from "../wire/dns.ts";
+import { matchAnswer } from "./dns-match.ts";
+
+const SLOTS = 64;
+const MAX_USES = 512;
+const MAX_AGE_MS = 5000;
+
+/** An answer whose ID and question match, or null when the server cannot be reached. Not called after `cancel`. */
+export type OnResult = (answer: Uint8Array | null) => void;
+
+/** A query on its way. */
+export interface Attempt {
+  cancel(): void;
+}
+
+export class UdpPool {
+  readonly #to: Endpoint;
+  readonly #onIgnored: () => void;
+  readonly #slots: (PoolSocket | null)[] = new Array<PoolSocket | null>(SLOTS).fill(null);
+  #open = 0;
+  #drained = false;
+
+  /** `onIgnored` is called for each datagram that answers nothing we asked. */
+  constructor(to: Endpoint, onIgnored: () => void) {
+    this.#to = to;
+    this.#onIgnored = onIgnored;
+  }
+
+  /** Sockets that new queries may use. */
+  get open(): number {
+    return this.#open;
+  }
+
+  /** After `drain` this still works, on a socket for this query alone. */
+  ask(query: Uint8Array, now: number, onResult: OnResult): Attempt {
+    if (this.#drained) {
+      const once = new PoolSocket(this.#to, now, this.#onIgnored);
+      const attempt = once.ask(query, onResult);
+      once.retire();
+      return attempt;
+    }
+    const slot = randomInt(SLOTS);
+    let socket = this.#slots[slot]!;
+    if (socket === null || !socket.usable(now)) {
+      this.#retire(slot);
+      socket = new PoolSocket(this.#to, now, this.#onIgnored);
+      this.#slots[slot] = socket;
+      this.#open++;
+    }
+    return socket.ask(query, onResult);
+  }
+
+  /** Takes sockets that are past their time out of use. */
+  sweep(now: number): void {
+    for (let slot = 0; slot < SLOTS && this.#open > 0; slot++) {
+      if (this.#slots[slot]?.usable(now) === false) this.#retire(slot);
+    }
+  }
+
+  /** Takes all sockets out of use; each closes when its last query has ended. */
+  drain(): void {
+    this.#drained = true;
+    for (let slot = 0; slot < SLOTS; slot++) this.#retire(slot);
+  }
+
+  #retire(slot: number): void {
+    const socket = this.#slots[slot]!;
+    if (socket === null) return;
+    this.#slots[slot] = null;
+    this.#open--;
+    socket.retire();
+  }
+}
+
+interface Waiting {
+  readonly id: number;
+  readonly query: Uint8Array;
+  readonly onResult: OnResult;
+}
+
+class PoolSocket {
+  readonly #socket: Socket;
+  readonly #port: number;
+  readonly #born: number;
+  readonly #onIgnored: () => void;
+  readonly #waiting: Map<number, Waiting> = new Map();
+  readonly #onSent: (error: Error | null) => void;
+  /** The server's address as the kernel writes it; null until connected. */
+  #server: string | null = null;
+  #uses = 0;
+  #retired = false;
+  #closed = false;
+
+  constructor(to: Endpoint, now: number, onIgnored: () => void) {
+    this.#port = to.port;
+    this.#born = now;
+    this.#onIgnored = onIgnored;
+    const family = to.host.includes(":") ? 6 : 4;
+    // Addresses are literals: nothing to look up, and so no wait in the thread pool.
+    const lookup = (host: string, _options: unknown, done: (error: null, address: string, family: number) => void) =>
+      done(null, host, family);
+    this.#socket = createSocket({ type: family === 6 ? "udp6" : "udp4", lookup: lookup as never });
+    this.#onSent = (error) => {
+      if (error !== null) this.#fail();
+    };
+    this.#socket.on("error", () => this.#fail());
+    this.#socket.on("message", (bytes, from) => this.#received(bytes, from));
+    this.#socket.connect(to.port, to.host, ((error?: Error) => {
+      if (error !== undefined && error !== null) this.#fail();
+      else this.#connected();
+    }) as () => void);
+  }
+
+  usable(now: number): boolean {
+    return !this.#closed && this.#uses < MAX_USES && now - this.#born < MAX_AGE_MS;
+  }
+
+  ask(query: Uint8Array, onResult: OnResult): Attempt {
+    this.#uses++;
+    let id = randomInt(0x10000);
+    while (this.#waiting.has(id)) id = randomInt(0x10000);
+    const waiting: Waiting = { id, query, onResult };
+    this.#waiting.set(id, waiting);
+    if (this.#server !== null) this.#send(waiting);
+    return {
+      cancel: () => {
+        if (this.#waiting.get(id) === waiting) this.#finished(waiting);
+      },
+    };
+  }
+
+  retire(): void {
+    this.#retired = true;
+    if (this.#waiting.size === 0) this.#close();
+  }
+
+  #connected(): void {
+    if (this.#closed) return;
+    this.#server = this.#socket.remoteAddress().address;
+    for (const waiting of this.#waiting.values()) this.#send(waiting);
+  }
+
+  #send(waiting: Waiting): void {
+    const message = Uint8Array.from(waiting.query);
+    dnsSetId(message, 0, waiting.id);
+    this.#socket.send(message, this.#onSent);
+  }
+
+  #received(bytes: Buffer, from: RemoteInfo): void {
+    const waiting = bytes.length < DNS_HEADER ? undefined : this.#waiting.get(dnsId(bytes, 0));
+    // The kernel lets nobody else through, but for what came between bind and connect.
+    const known = from.port === this.#port && from.address === this.#server;
+    const answer =
+      waiting === undefined || !known
+        ? null
+        : matchAnswer(waiting.query, waiting.id, new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length));
+    if (waiting === undefined || answer === null) {
+      this.#onIgnored();
+      return;
+    }
+    this.#finished(waiting);
+    waiting.onResult(answer);
+  }
+
+  #finished(waiting: Waiting): void {
+    this.#waiting.delete(waiting.id);
+    if (this.#retired && this.#waiting.size === 0) this.#close();
+  }
+
+  /** The server refuses or there is no way to it; all that wait hear of it. */
+  #fail(): void {
+    if (this.#closed) return;
+    const waiting = [...this.#waiting.values()];
+    this.#waiting.clear();
+    this.#close();
+    for (const one of waiting) one.onResult(null);
+  }
+
+  #close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#socket.close();
+  }
+}

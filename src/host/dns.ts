@@ -1,0 +1,275 @@
+/**
+ * The host's resolvers (`HostDns`): raw queries out, raw answers back.
+ *
+ * Who is asked: the servers given, or those of /etc/resolv.conf as it is now, or, when it names none, the system's
+ * name service. Servers are asked in their order, one at a time. One that refuses, fails or says SERVFAIL, NOTIMP or
+ * REFUSED (as split-horizon servers do about names of others) is passed over at once; after a silence the next is
+ * asked as well, while a late answer is still welcome. Then they are asked again, until an answer or `totalMs`. Of
+ * the failing answers the last is passed on if there is no better one. A server from which nothing at all comes is asked after the
+ * others for half a minute.
+ *
+ * Time: all queries stand in one `Deadlines` heap over one timer. The timer also sweeps the sockets' pools, and does
+ * not run when there are neither queries nor sockets.
+ */
+import { type Endpoint, endpointText } from "../core/address.ts";
+import { Deadlines, type Timed } from "../core/deadlines.ts";
+import type { HostDns } from "../core/host-net.ts";
+import { DNS_NOTIMP, DNS_REFUSED, DNS_SERVFAIL, dnsRcode } from "../wire/dns.ts";
+import { type NameService, SystemResolver } from "./dns-system.ts";
+import { askTcp } from "./dns-tcp.ts";
+import { type Attempt, UdpPool } from "./dns-udp.ts";
+import { ResolvConf } from "./resolv-conf.ts";
+
+export interface NodeDnsOptions {
+  /** Whom to ask instead of the host's resolvers; none means the host's. */
+  readonly upstreams?: readonly Endpoint[];
+  /** Where the host's resolvers stand: /etc/resolv.conf. */
+  readonly resolvConf?: string;
+  /** For hosts without resolvers: `node:dns`. */
+  readonly names?: NameService;
+  /** Queries under way, and how many of them over TCP; beyond, the answer is null. */
+  readonly maxInFlight?: number;
+  readonly maxTcp?: number;
+  /** How long a server is waited for at first and when asked again, and a query altogether. */
+  readonly firstMs?: number;
+  readonly againMs?: number;
+  readonly totalMs?: number;
+}
+
+/** What went wrong upstream, counted since the start. */
+export interface DnsCounters {
+  /** Datagrams that answered nothing asked: late, doubled or forged. */
+  ignored: number;
+  /** Attempts that ended in silence. */
+  silent: number;
+  /** Attempts that ended in a refusal, an unreachable server or a failing answer. */
+  failed: number;
+}
+
+const SWEEP_MS = 1000;
+const SILENT_LAST_MS = 30_000;
+
+interface Server {
+  readonly key: string;
+  readonly endpoint: Endpoint;
+  readonly pool: UdpPool;
+  lastHeard: number;
+  /** Until when others are asked first. */
+  lastUntil: number;
+}
+
+interface Query extends Timed {
+  readonly message: Uint8Array;
+  readonly tcp: boolean;
+  readonly onAnswer: (answer: Uint8Array | null) => void;
+  readonly servers: readonly Server[];
+  readonly attempts: Attempt[];
+  readonly failed: Set<Server>;
+  readonly end: number;
+  /** When to do something about it: `heapTime` may be earlier. */
+  due: number;
+  /** How many servers have had their turn, in all rounds. */
+  turns: number;
+  current: Server | null;
+  currentSince: number;
+  failure: Uint8Array | null;
+  done: boolean;
+}
+
+export class NodeDns implements HostDns {
+  readonly counters: DnsCounters = { ignored: 0, silent: 0, failed: 0 };
+  readonly #upstreams: readonly Endpoint[] | null;
+  readonly #resolvConf: ResolvConf;
+  readonly #system: SystemResolver;
+  readonly #maxInFlight: number;
+  readonly #maxTcp: number;
+  readonly #firstMs: number;
+  readonly #againMs: number;
+  readonly #totalMs: number;
+  readonly #queries: Deadlines<Query> = new Deadlines();
+  #tcpInFlight = 0;
+  #endpoints: readonly Endpoint[] = [];
+  #servers: Server[] = [];
+  #timer: NodeJS.Timeout | null = null;
+  #timerAt = 0;
+  #closed = false;
+
+  constructor(options: NodeDnsOptions = {}) {
+    const upstreams = options.upstreams ?? [];
+    this.#upstreams = upstreams.length > 0 ? upstreams : null;
+    this.#resolvConf = new ResolvConf(options.resolvConf ?? "/etc/resolv.conf");
+    this.#system = new SystemResolver(options.names);
+    this.#maxInFlight = options.maxInFlight ?? 1024;
+    this.#maxTcp = options.maxTcp ?? 64;
+    this.#firstMs = options.firstMs ?? 1500;
+    this.#againMs = options.againMs ?? 3000;
+    this.#totalMs = options.totalMs ?? 9000;
+  }
+
+  /** Whom a query would go to now; empty when the system's name service is asked. */
+  servers(): readonly Endpoint[] {
+    return this.#upstreams ?? this.#resolvConf.servers(performance.now());
+  }
+
+  query(query: Uint8Array, tcp: boolean, onAnswer: (answer: Uint8Array | null) => void): void {
+    if (this.#closed) return;
+    if (this.#queries.size >= this.#maxInFlight || (tcp && this.#tcpInFlight >= this.#maxTcp)) {
+      process.nextTick(() => {
+        if (!this.#closed) onAnswer(null);
+      });
+      return;
+    }
+    const now = performance.now();
+    const q: Query = {
+      heapIndex: -1,
+      heapTime: 0,
+      message: Uint8Array.from(query),
+      tcp,
+      onAnswer,
+      servers: this.#order(now),
+      attempts: [],
+      failed: new Set(),
+      end: now + this.#totalMs,
+      due: now + this.#totalMs,
+      turns: 0,
+      current: null,
+      currentSince: now,
+      failure: null,
+      done: false,
+    };
+    if (tcp) this.#tcpInFlight++;
+    if (q.servers.length === 0) {
+      this.#system.ask(q.message, (answer) => this.#finish(q, answer));
+      this.#queries.schedule(q, q.due);
+    } else {
+      this.#next(q, now);
+    }
+    this.#arm(now);
+  }
+
+  close(): void {
+    this.#closed = true;
+    for (let q = this.#queries.due(Number.POSITIVE_INFINITY); q !== null; ) {
+      this.#end(q);
+      q = this.#queries.due(Number.POSITIVE_INFINITY);
+    }
+    for (const server of this.#servers) server.pool.drain();
+    this.#servers = [];
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#timer = null;
+  }
+
+  /** The servers in the order in which to ask them. */
+  #order(now: number): readonly Server[] {
+    const endpoints = this.#upstreams ?? this.#resolvConf.servers(now);
+    if (endpoints !== this.#endpoints) this.#change(endpoints);
+    const servers = this.#servers;
+    if (servers.every((s) => s.lastUntil <= now)) return servers;
+    return [...servers.filter((s) => s.lastUntil <= now), ...servers.filter((s) => s.lastUntil > now)];
+  }
+
+  #change(endpoints: readonly Endpoint[]): void {
+    this.#endpoints = endpoints;
+    const old = new Map(this.#servers.map((s) => [s.key, s]));
+    const servers = new Map<string, Server>();
+    for (const endpoint of endpoints) {
+      const key = endpointText(endpoint);
+      servers.set(key, old.get(key) ?? this.#server(key, endpoint));
+      old.delete(key);
+    }
+    for (const gone of old.values()) gone.pool.drain();
+    this.#servers = [...servers.values()];
+  }
+
+  #server(key: string, endpoint: Endpoint): Server {
+    const pool = new UdpPool(endpoint, () => {
+      this.counters.ignored++;
+    });
+    return { key, endpoint, pool, lastHeard: Number.NEGATIVE_INFINITY, lastUntil: Number.NEGATIVE_INFINITY };
+  }
+
+  /** Asks the next server that has not failed; without one, or after a round that brought a failing answer, it is over. */
+  #next(q: Query, now: number): void {
+    const count = q.servers.length;
+    for (let tried = 0; tried < count; tried++) {
+      const again = q.turns >= count;
+      if (again && q.failure !== null) break;
+      const server = q.servers[q.turns++ % count]!;
+      if (q.failed.has(server)) continue;
+      q.current = server;
+      q.currentSince = now;
+      q.due = Math.min(q.end, now + (again ? this.#againMs : this.#firstMs));
+      this.#queries.schedule(q, q.due);
+      const onResult = (answer: Uint8Array | null) => this.#result(q, server, answer);
+      q.attempts.push(q.tcp ? askTcp(server.endpoint, q.message, onResult) : server.pool.ask(q.message, now, onResult));
+      return;
+    }
+    this.#finish(q, q.failure);
+  }
+
+  #result(q: Query, server: Server, answer: Uint8Array | null): void {
+    const now = performance.now();
+    if (answer !== null) {
+      server.lastHeard = now;
+      server.lastUntil = Number.NEGATIVE_INFINITY;
+      if (!isFailure(dnsRcode(answer, 0))) return this.#finish(q, answer);
+      q.failure = answer;
+    }
+    this.counters.failed++;
+    q.failed.add(server);
+    // A late failure of a server given up before changes nothing about the one being waited for.
+    if (server === q.current) this.#next(q, now);
+  }
+
+  #finish(q: Query, answer: Uint8Array | null): void {
+    if (q.done) return;
+    this.#queries.remove(q);
+    this.#end(q);
+    q.onAnswer(answer);
+  }
+
+  #end(q: Query): void {
+    q.done = true;
+    if (q.tcp) this.#tcpInFlight--;
+    for (const attempt of q.attempts) attempt.cancel();
+  }
+
+  #tick(): void {
+    this.#timer = null;
+    const now = performance.now();
+    for (let q = this.#queries.due(now); q !== null; q = this.#queries.due(now)) {
+      if (q.due > now) {
+        this.#queries.schedule(q, q.due);
+        continue;
+      }
+      this.#silence(q, now);
+    }
+    for (const server of this.#servers) server.pool.sweep(now);
+    this.#arm(now);
+  }
+
+  #silence(q: Query, now: number): void {
+    const server = q.current;
+    if (server !== null) {
+      this.counters.silent++;
+      if (server.lastHeard < q.currentSince) server.lastUntil = now + SILENT_LAST_MS;
+    }
+    if (now >= q.end) this.#finish(q, q.failure);
+    else this.#next(q, now);
+  }
+
+  #arm(now: number): void {
+    if (this.#closed) return;
+    const sockets = this.#servers.some((s) => s.pool.open > 0);
+    const at = Math.min(this.#queries.next(), sockets ? now + SWEEP_MS : Number.POSITIVE_INFINITY);
+    if (at === Number.POSITIVE_INFINITY || (this.#timer !== null && this.#timerAt <= at)) return;
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#timerAt = at;
+    this.#timer = setTimeout(() => this.#tick(), Math.max(1, Math.ceil(at - now)));
+  }
+}
+
+/** Answers by which a server says no more than that it cannot tell. */
+function isFailure(rcode: number): boolean {
+  return rcode === DNS_SERVFAIL || rcode === DNS_NOTIMP || rcode === DNS_REFUSED;
+}

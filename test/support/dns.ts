@@ -1,0 +1,42 @@
+/** DNS messages for tests, and the annotated ones of `fixtures/dns`. */
+import { readFileSync } from "node:fs";
+import { DNS_IN, dnsEncodeName, dnsReply } from "../../src/wire/dns.ts";
+
+/** A query with RD set; with `edns`, an OPT record that announces so many bytes. */
+export function query(name: string, type: number, id = 0x1234, edns = 0): Uint8Array {
+  const encoded = dnsEncodeName(name)!;
+  const head = [id >> 8, id & 0xff, 1, 0, 0, 1, 0, 0, 0, 0, 0, edns > 0 ? 1 : 0];
+  const opt = edns > 0 ? [0, 0, 41, edns >> 8, edns & 0xff, 0, 0, 0, 0, 0, 0] : [];
+  return Uint8Array.from([...head, ...encoded, type >> 8, type & 0xff, 0, DNS_IN, ...opt]);
+}
+
+/** The query's answer with A records 192.0.2.1 and on. */
+export function answer(q: Uint8Array, rcode = 0, records = 1): Uint8Array {
+  const rdata = Array.from({ length: records }, (_, i) => Uint8Array.of(192, 0, 2, i + 1));
+  return dnsReply(q, 0, q.length, rcode, rdata, 60);
+}
+
+/** Messages behind their lengths, as on TCP. */
+export function framed(...messages: Uint8Array[]): Uint8Array {
+  return Uint8Array.from(messages.flatMap((m) => [m.length >> 8, m.length & 0xff, ...m]));
+}
+
+/** The messages of a TCP stream, and what is left of it. */
+export function unframed(bytes: Uint8Array): { messages: Uint8Array[]; rest: Uint8Array } {
+  const messages: Uint8Array[] = [];
+  let at = 0;
+  while (at + 2 <= bytes.length) {
+    const length = (bytes[at]! << 8) | bytes[at + 1]!;
+    if (at + 2 + length > bytes.length) break;
+    messages.push(bytes.slice(at + 2, at + 2 + length));
+    at += 2 + length;
+  }
+  return { messages, rest: bytes.slice(at) };
+}
+
+/** Hex bytes; from `#` to the line's end is comment. */
+export function fixture(name: string): Uint8Array {
+  const text = readFileSync(new URL(`../../fixtures/dns/${name}.hex`, import.meta.url), "utf8");
+  const hex = text.replace(/#.*/g, "").replace(/\s+/g, "");
+  return Uint8Array.from(hex.match(/../g) ?? [], (byte) => Number.parseInt(byte, 16));
+}

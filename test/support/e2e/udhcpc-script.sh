@@ -1,0 +1,17 @@
+#!/bin/sh
+# What a guest does with a lease: called by busybox udhcpc with the event in $1 and the options in the environment.
+set -e
+case "$1" in
+  bound | renew)
+    ip addr flush dev "$interface" scope global
+    ip addr add "$ip/$mask" dev "$interface"
+    [ -z "${mtu:-}" ] || ip link set "$interface" mtu "$mtu"
+    for gateway in ${router:-}; do ip route replace default via "$gateway" dev "$interface"; done
+    {
+      [ -z "${search:-}" ] || echo "search $search"
+      for server in ${dns:-}; do echo "nameserver $server"; done
+    } >/etc/resolv.conf
+    # Where the test looks for the options' values.
+    env >"$LEASE_FILE"
+    ;;
+esac

@@ -37,6 +37,8 @@ export interface LinkReceiver {
 /** Memory that a read landed in. While pinned it is not overwritten. */
 export interface Slab {
   readonly bytes: Uint8Array;
+  /** So much is pinned already that a writer copies what it must keep instead of pinning this slab too. */
+  readonly scarce: boolean;
   pin(): void;
   unpin(): void;
 }

@@ -1,0 +1,64 @@
+/** Where guests attach, as users write it: `unix:PATH`, `tcp:HOST:PORT`, `udp:HOST:PORT` (IPv6 in brackets). */
+import { isIPv6 } from "node:net";
+import { endpointText } from "../core/address.ts";
+
+export type StreamAddress =
+  | { readonly kind: "unix"; readonly path: string }
+  | { readonly kind: "tcp"; readonly host: string; readonly port: number };
+export interface DgramAddress {
+  readonly kind: "udp";
+  readonly host: string;
+  readonly port: number;
+}
+export type AttachAddress = StreamAddress | DgramAddress;
+
+/** A UNIX path has to fit `sockaddr_un` with its NUL (108 bytes on Linux, 104 elsewhere). */
+export const UNIX_PATH_MAX: number = process.platform === "linux" ? 107 : 103;
+
+const EXAMPLES = "unix:PATH, tcp:HOST:PORT or udp:HOST:PORT";
+
+/** Throws an `Error` of one line that says what was given and what would be right. Port 0 takes a free one. */
+export function parseAttachAddress(text: string): AttachAddress {
+  const colon = text.indexOf(":");
+  const kind = text.slice(0, Math.max(colon, 0));
+  const rest = text.slice(colon + 1);
+  if (kind === "unix") return { kind, path: unixPath(text, rest) };
+  if (kind === "tcp" || kind === "udp") return { kind, ...hostPort(text, rest, kind) };
+  throw new Error(`${quote(text)} is not an address to attach at: expected ${EXAMPLES}`);
+}
+
+export function attachAddressText(address: AttachAddress): string {
+  return address.kind === "unix" ? `unix:${address.path}` : `${address.kind}:${endpointText(address)}`;
+}
+
+function unixPath(text: string, path: string): string {
+  if (path === "") throw new Error(`${quote(text)} has no path: expected unix:PATH, like unix:/run/user/1000/vm.sock`);
+  if (path.includes("\0")) throw new Error(`${quote(text)} has a NUL in its path`);
+  const bytes = Buffer.byteLength(path);
+  if (bytes > UNIX_PATH_MAX) {
+    throw new Error(`${quote(text)} is ${bytes} bytes long: a UNIX socket's path has at most ${UNIX_PATH_MAX}`);
+  }
+  return path;
+}
+
+function hostPort(text: string, rest: string, kind: string): { host: string; port: number } {
+  const expected = `expected ${kind}:HOST:PORT, like ${kind}:127.0.0.1:9000 or ${kind}:[::1]:9000`;
+  const match = /^(?:\[([^\]]*)\]|([^:[\]]*)):([^:]*)$/.exec(rest);
+  if (match === null) throw new Error(`${quote(text)} is not an address to attach at: ${expected}`);
+  const [, bracketed, plain, portText] = match;
+  const host = bracketed ?? plain ?? "";
+  if (bracketed !== undefined ? !isIPv6(bracketed) : !/^[A-Za-z0-9_.-]+$/.test(host)) {
+    throw new Error(`${quote(text)} has no valid host: ${expected}`);
+  }
+  const port = Number(portText);
+  if (!/^[0-9]{1,5}$/.test(portText ?? "") || port > 65_535) {
+    throw new Error(`${quote(text)} has no port from 0 to 65535: ${expected}`);
+  }
+  return { host, port };
+}
+
+/** Printable and short, whatever was given. */
+function quote(text: string): string {
+  const shown = text.length > 120 ? `${text.slice(0, 117)}...` : text;
+  return JSON.stringify(shown);
+}

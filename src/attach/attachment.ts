@@ -1,0 +1,23 @@
+import type { Clock } from "../core/clock.ts";
+import type { LinkReceiver } from "../core/link.ts";
+import type { Trace } from "../core/trace.ts";
+import type { AttachAddress } from "./address.ts";
+import type { SlabPool } from "./slab.ts";
+
+/** What every cable of one network works with. */
+export interface CableEnv {
+  readonly receiver: LinkReceiver;
+  readonly pool: SlabPool;
+  readonly trace: Trace;
+  readonly clock: Clock;
+}
+
+/** A place where guests come from: a listening socket, a dialler, an inherited socket. */
+export interface Attachment {
+  /** The address as it is now: a port that was 0 is the one taken. Null for an inherited socket. */
+  readonly address: AttachAddress | null;
+  /** Resolves when it is over: no new guest, and every cable detached. Never rejects. */
+  readonly closed: Promise<void>;
+  /** Takes no more guests and ends the cables. Resolves with `closed`. */
+  close(): Promise<void>;
+}

@@ -1,0 +1,190 @@
+/**
+ * A cable inside the process: for emulators (v86) and tests.
+ *
+ * Synchronous: `send` returns when the network has answered what it can answer at once, and the answers have gone
+ * through `onFrame`. What `onFrame` sends in its turn is taken up as soon as the network's own call has returned:
+ * before the outer `send` does, or in a microtask when the network spoke first. Two ends that answer each other for
+ * ever do not hang the process: every so many frames the event loop gets its turn.
+ */
+import { type Link, type LinkReceiver, MAX_FRAME } from "../core/link.ts";
+import { NO_TRACE, type Trace } from "../core/trace.ts";
+import { HEADROOM, type ReadSlab, SlabPool } from "./slab.ts";
+
+/** Frames handed out stand in chunks like this one, which are never written again. */
+const TX_CHUNK = 65_536;
+/** Frames that wait for the network to return. */
+const QUEUE = 4_096;
+/** Frames taken in one go. */
+const BURST = 1_024;
+
+export interface CableOptions {
+  readonly name?: string;
+  readonly trace?: Trace;
+  /** The network's slabs, so that all its cables share one bound. */
+  readonly pool?: SlabPool;
+  readonly onFrame?: (frame: Uint8Array) => void;
+}
+
+/** The guest's end. */
+export interface MemoryCable {
+  /** The network's end. */
+  readonly link: Link;
+  /** Called for each frame to the guest. The frame is the callee's to keep. Frames are lost while it is null. */
+  onFrame: ((frame: Uint8Array) => void) | null;
+  /** Ethernet frames without FCS, as one batch. They are copied. */
+  send(...frames: readonly Uint8Array[]): void;
+  /** While stalled the guest takes no frame: the cable is full. */
+  stall(stalled: boolean): void;
+  /** Pulls the cable: the network sees `detached`, and no callback follows. */
+  close(): void;
+}
+
+/** Plugs a new cable into `receiver`. */
+export function cable(receiver: LinkReceiver, options: CableOptions = {}): MemoryCable {
+  return new Cable(receiver, options);
+}
+
+class Cable implements MemoryCable, Link {
+  readonly name: string;
+  onFrame: ((frame: Uint8Array) => void) | null;
+  tx: Uint8Array = new Uint8Array(TX_CHUNK);
+  readonly #receiver: LinkReceiver;
+  readonly #trace: Trace;
+  readonly #pool: SlabPool;
+  #slab: ReadSlab;
+  /** Where the next frame begins in `tx`. */
+  #used = 0;
+  /** Committed and not flushed. */
+  #committed: Uint8Array[] = [];
+  /** Sent while the network was busy. */
+  #waiting: Uint8Array[] = [];
+  /** In a call of the network, or in one of its flushes. */
+  #busy = false;
+  #scheduled = false;
+  #stalled = false;
+  #full = false;
+  #closed = false;
+
+  constructor(receiver: LinkReceiver, options: CableOptions) {
+    this.name = options.name ?? "memory";
+    this.onFrame = options.onFrame ?? null;
+    this.#receiver = receiver;
+    this.#trace = options.trace ?? NO_TRACE;
+    this.#pool = options.pool ?? new SlabPool();
+    this.#slab = this.#pool.take();
+    receiver.attached(this);
+  }
+
+  get link(): Link {
+    return this;
+  }
+
+  send(...frames: readonly Uint8Array[]): void {
+    if (this.#closed) return;
+    if (!this.#busy && this.#waiting.length === 0) {
+      this.#batch(frames);
+      this.#drain();
+      return;
+    }
+    for (const frame of frames) {
+      if (this.#waiting.length >= QUEUE) this.#trace.drop("cable-full");
+      else this.#waiting.push(frame.slice());
+    }
+    this.#schedule();
+  }
+
+  stall(stalled: boolean): void {
+    this.#stalled = stalled;
+    if (stalled || !this.#full || this.#closed) return;
+    this.#full = false;
+    this.#receiver.writable(this);
+  }
+
+  reserve(len: number): number {
+    if (this.#stalled || this.#closed) {
+      this.#full = true;
+      return -1;
+    }
+    if (this.#used + len > this.tx.length) {
+      this.tx = new Uint8Array(Math.max(TX_CHUNK, len));
+      this.#used = 0;
+    }
+    return this.#used;
+  }
+
+  commit(len: number): void {
+    this.#committed.push(this.tx.subarray(this.#used, this.#used + len));
+    this.#used += len;
+  }
+
+  flush(): void {
+    if (this.#committed.length === 0) return;
+    const frames = this.#committed;
+    this.#committed = [];
+    const outer = this.#busy;
+    this.#busy = true;
+    for (const frame of frames) if (!this.#closed) this.onFrame?.(frame);
+    this.#busy = outer;
+  }
+
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#waiting = [];
+    // Never inside a call of the network's own.
+    if (this.#busy) queueMicrotask(() => this.#finish());
+    else this.#finish();
+  }
+
+  #finish(): void {
+    this.#slab.release();
+    this.#receiver.detached(this);
+  }
+
+  /** Hands frames over as one read would: all in one slab, or a batch for each slab that they fill. */
+  #batch(frames: readonly Uint8Array[]): void {
+    this.#busy = true;
+    let at = HEADROOM;
+    for (const frame of frames) {
+      if (frame.length === 0 || frame.length > MAX_FRAME) {
+        this.#trace.drop(frame.length === 0 ? "eth-short" : "frame-too-long");
+        continue;
+      }
+      if (at + frame.length > this.#slab.bytes.length) {
+        this.#endBatch();
+        at = HEADROOM;
+      }
+      if (this.#closed) break;
+      this.#slab.bytes.set(frame, at);
+      this.#receiver.receive(this, this.#slab, at, frame.length);
+      at += frame.length;
+    }
+    this.#endBatch();
+    this.#busy = false;
+  }
+
+  #endBatch(): void {
+    this.#receiver.batchEnd(this);
+    if (!this.#slab.pinned || this.#closed) return;
+    this.#slab.release();
+    this.#slab = this.#pool.take();
+  }
+
+  #drain(): void {
+    for (let rounds = 0; this.#waiting.length > 0; rounds++) {
+      if (rounds >= BURST) return this.#schedule(setImmediate);
+      const frames = this.#waiting;
+      this.#waiting = [];
+      this.#batch(frames);
+    }
+  }
+
+  #schedule(later: (run: () => void) => unknown = queueMicrotask): void {
+    if (this.#scheduled) return;
+    this.#scheduled = true;
+    later(() => {
+      this.#scheduled = false;
+      this.#drain();
+    });
+  }
+}

@@ -1,0 +1,131 @@
+/**
+ * Memory that guests' reads land in.
+ *
+ *     |<-- HEADROOM -->|<------------- read area ------------->|
+ *     |      [cut frame][rest of it][frame][frame][frame][cut …|
+ *
+ * A cable reads into the read area of one slab, always from its start. When the last frame of a read is cut, its first
+ * part is moved to the end of the headroom of the slab that is read next, so the rest arrives right behind it and the
+ * frame stands in one piece: no frame is ever put together elsewhere.
+ *
+ * Whoever must keep bytes after the batch (a host write that the kernel has not taken) pins the slab. The cable then
+ * leaves it alone and goes on with another one; the last `unpin` gives it back to the pool. The number of slabs is
+ * bounded by the writers' obedience: once `cap` are out, `scarce` is true and they copy instead of pinning. A cable
+ * itself always gets the one slab it needs to read at all.
+ */
+import { MAX_FRAME, type Slab } from "../core/link.ts";
+
+/** Room for all but one byte of the longest frame and its length prefix, rounded up so that reads start aligned. */
+export const HEADROOM: number = (MAX_FRAME + 4 + 15) & ~15;
+const READ_AREA = 262_144;
+const CAP = 48;
+/** How often idle slabs are looked at. */
+const TRIM_MILLIS = 1_000;
+
+export interface SlabPoolOptions {
+  /** Bytes of one read (262144). Tests make it small. */
+  readonly readArea?: number;
+  /** Slabs in use from which on `scarce` is true (48, about 15 MiB). */
+  readonly cap?: number;
+}
+
+/** One slab, handed out by `SlabPool.take`. */
+export class ReadSlab implements Slab {
+  readonly bytes: Uint8Array;
+  /** The part of `bytes` that a read fills. */
+  readonly readArea: Uint8Array;
+  readonly #pool: SlabPool;
+  #pins = 0;
+  #reading = true;
+
+  constructor(pool: SlabPool, readArea: number) {
+    this.#pool = pool;
+    this.bytes = new Uint8Array(HEADROOM + readArea);
+    this.readArea = this.bytes.subarray(HEADROOM);
+  }
+
+  get scarce(): boolean {
+    return this.#pool.scarce;
+  }
+
+  get pinned(): boolean {
+    return this.#pins > 0;
+  }
+
+  pin(): void {
+    this.#pins++;
+  }
+
+  unpin(): void {
+    if (this.#pins === 0) throw new Error("slab unpinned more often than pinned");
+    if (--this.#pins === 0 && !this.#reading) this.#pool.putBack(this);
+  }
+
+  /** The pool hands it to a cable. */
+  lend(): void {
+    this.#reading = true;
+  }
+
+  /** The cable reads no more into it. */
+  release(): void {
+    this.#reading = false;
+    if (this.#pins === 0) this.#pool.putBack(this);
+  }
+}
+
+/** The slabs of one network, shared by its cables. */
+export class SlabPool {
+  readonly #readArea: number;
+  readonly #cap: number;
+  readonly #free: ReadSlab[] = [];
+  #inUse = 0;
+  /** The fewest free slabs since the last trim: so many were not needed. */
+  #spare = 0;
+  #timer: NodeJS.Timeout | null = null;
+
+  constructor(options: SlabPoolOptions = {}) {
+    this.#readArea = options.readArea ?? READ_AREA;
+    this.#cap = options.cap ?? CAP;
+  }
+
+  /** Slabs that are read into or pinned. */
+  get inUse(): number {
+    return this.#inUse;
+  }
+
+  /** Slabs kept for later. */
+  get free(): number {
+    return this.#free.length;
+  }
+
+  get scarce(): boolean {
+    return this.#inUse >= this.#cap;
+  }
+
+  /** A slab to read into; `release` it when done. */
+  take(): ReadSlab {
+    this.#inUse++;
+    const slab = this.#free.pop();
+    if (slab === undefined) return new ReadSlab(this, this.#readArea);
+    if (this.#free.length < this.#spare) this.#spare = this.#free.length;
+    slab.lend();
+    return slab;
+  }
+
+  /** Called by the slab that nobody uses any more. */
+  putBack(slab: ReadSlab): void {
+    this.#inUse--;
+    this.#free.push(slab);
+    if (this.#timer === null) {
+      this.#spare = this.#free.length;
+      this.#timer = setTimeout(() => this.#trim(), TRIM_MILLIS).unref();
+    }
+  }
+
+  /** Lets go of what a whole interval did without. Runs only while there is something to let go of. */
+  #trim(): void {
+    this.#free.length -= this.#spare;
+    this.#spare = this.#free.length;
+    this.#timer = this.#free.length === 0 ? null : setTimeout(() => this.#trim(), TRIM_MILLIS).unref();
+  }
+}

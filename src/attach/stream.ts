@@ -1,0 +1,150 @@
+/**
+ * One guest's cable over a byte stream (QEMU `-netdev stream` and `-netdev socket`): a UNIX or TCP socket, or any
+ * Duplex that the embedder has.
+ *
+ * Sockets of our own read by Node's `onread` straight into the decoder's slab. `net.connect` and `new net.Socket`
+ * take that option; a server does not pass it on to the sockets it accepts. So an accepted socket's handle is moved to
+ * a new one (`adopt`). That rests on two undocumented things, the `handle` option and `_handle`; `test/platform`
+ * proves them for the Node it runs on, and where they are missing the chunks of 'data' are copied instead.
+ *
+ * A guest that does not read fills its transmit queue and no more; it is read from all the same.
+ */
+import net from "node:net";
+import type { Duplex } from "node:stream";
+import type { Link } from "../core/link.ts";
+import type { CableEnv } from "./attachment.ts";
+import { FrameDecoder } from "./decoder.ts";
+import { TransmitQueue } from "./transmit.ts";
+
+/** How long a closed cable may take to deliver what was flushed before. */
+const LINGER_MILLIS = 500;
+
+/** What `adopt` expects of Node's handles. */
+interface Handle {
+  useUserBuffer?: unknown;
+}
+
+export class StreamLink implements Link {
+  readonly name: string;
+  /** For the socket that this cable will run over. */
+  readonly onread: net.OnReadOpts;
+  readonly #env: CableEnv;
+  readonly #onGone: () => void;
+  readonly #decoder: FrameDecoder;
+  readonly #queue: TransmitQueue;
+  #socket: Duplex | null = null;
+  #linger: NodeJS.Timeout | null = null;
+  /** The area the socket reads into. */
+  #area: Uint8Array | null = null;
+  #closing = false;
+  #gone = false;
+
+  /** Nothing happens before `start` or `abandon`. `onGone` follows `detached`. */
+  constructor(name: string, env: CableEnv, onGone: () => void) {
+    this.name = name;
+    this.#env = env;
+    this.#onGone = onGone;
+    this.#decoder = new FrameDecoder(env.pool, env.receiver, this, env.trace);
+    this.#queue = new TransmitQueue({ write: (bytes, done) => this.#socket!.write(bytes, done) }, () =>
+      env.receiver.writable(this),
+    );
+    this.onread = {
+      // Asked after each read. Nothing means: as before.
+      buffer: () => this.#nextArea() as Uint8Array,
+      callback: (n) => {
+        this.#check(this.#decoder.received(n));
+        return true;
+      },
+    };
+  }
+
+  get tx(): Uint8Array {
+    return this.#queue.tx;
+  }
+
+  reserve(len: number): number {
+    return this.#queue.reserve(len);
+  }
+
+  commit(len: number): void {
+    this.#queue.commit(len);
+  }
+
+  flush(): void {
+    this.#queue.flush();
+  }
+
+  /** The socket is connected. `reads` says that it has been given this cable's `onread`. */
+  start(socket: Duplex, reads: boolean): void {
+    this.#socket = socket;
+    if (socket instanceof net.Socket) socket.setNoDelay(true);
+    socket.on("error", () => this.#end());
+    socket.on("end", () => this.#end());
+    socket.on("close", () => this.#end());
+    this.#env.receiver.attached(this);
+    if (!reads) socket.on("data", (chunk: Buffer) => this.#check(this.#decoder.copied(chunk)));
+    socket.resume();
+    // A stream that was over before it came says nothing any more.
+    if (socket.destroyed) this.#end();
+  }
+
+  /** There will be no socket after all. */
+  abandon(): void {
+    this.#decoder.close();
+  }
+
+  /** What has been flushed is still delivered, if the guest takes it soon; `detached` follows. */
+  close(): void {
+    if (this.#closing || this.#socket === null) return;
+    this.#closing = true;
+    this.#decoder.close();
+    this.#queue.close();
+    const socket = this.#socket;
+    socket.end(() => this.#end());
+    this.#linger = setTimeout(() => this.#end(), LINGER_MILLIS);
+  }
+
+  #nextArea(): Uint8Array | undefined {
+    const area = this.#decoder.readArea;
+    if (area === this.#area) return undefined;
+    this.#area = area;
+    return area;
+  }
+
+  #check(sane: boolean): void {
+    if (!sane) this.#end();
+  }
+
+  #end(): void {
+    if (this.#gone) return;
+    this.#gone = true;
+    this.#closing = true;
+    if (this.#linger !== null) clearTimeout(this.#linger);
+    this.#decoder.close();
+    this.#queue.close();
+    this.#socket!.destroy();
+    this.#env.receiver.detached(this);
+    this.#onGone();
+  }
+}
+
+/**
+ * Moves an accepted socket's connection to a socket that reads through `onread`. Null when this Node does not let us;
+ * `accepted` is then as it was. Needs a server with `pauseOnConnect`, so that nothing has been read yet.
+ */
+export function adopt(accepted: net.Socket, onread: net.OnReadOpts): net.Socket | null {
+  const holder = accepted as unknown as { _handle?: Handle | null };
+  const handle = holder._handle;
+  if (typeof handle?.useUserBuffer !== "function") return null;
+  holder._handle = null;
+  // Without a handle this closes nothing: the server counts one connection less.
+  accepted.destroy();
+  return new net.Socket({ handle, onread } as unknown as net.SocketConstructorOpts);
+}
+
+/** A cable over a stream that the embedder brings: length-prefixed frames both ways. The network ends it, too. */
+export function attachDuplex(duplex: Duplex, name: string, env: CableEnv, onGone: () => void = () => {}): Link {
+  const link = new StreamLink(name, env, onGone);
+  link.start(duplex, false);
+  return link;
+}

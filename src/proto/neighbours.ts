@@ -47,8 +47,10 @@ export class Neighbours {
     return n;
   }
 
-  /** A cable is gone: its guests are unreachable until they speak again. */
-  detached(link: Link): void {
-    for (const n of this.#byIp.values()) if (n.link === link) n.link = null;
+  /** A cable is gone: its guests are unreachable until they speak again. Returns them. */
+  detached(link: Link): Neighbour[] {
+    const gone = [...this.#byIp.values()].filter((n) => n.link === link);
+    for (const n of gone) n.link = null;
+    return gone;
   }
 }

@@ -122,7 +122,7 @@ export class Pair {
   }
 
   #arrive(peer: Peer, bytes: Uint8Array): void {
-    const slab = { bytes, pin() {}, unpin() {} };
+    const slab = { bytes, scarce: false, pin() {}, unpin() {} };
     if (!tcpCheck(bytes, 0, bytes.length, bytes.length)) throw new Error("a segment left with a wrong checksum");
     if (peer === this.b && peer.tcb.state === 0 && peer.events.length === 0) {
       if ((tcpFlags(bytes, 0) & SYN) === 0) return;

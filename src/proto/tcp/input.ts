@@ -28,6 +28,7 @@ const CHALLENGE_MS = 500;
 /** The memory of bytes that came out of the assembler: their own, so there is nothing to pin. */
 class OwnedSlab implements Slab {
   bytes: Uint8Array = new Uint8Array(0);
+  readonly scarce = false;
   pin(): void {}
   unpin(): void {}
 }

@@ -1,0 +1,176 @@
+import { expect, test } from "vitest";
+import { DEFAULT_LIMITS } from "../../src/core/config.ts";
+import type { DropReason, TraceEvent } from "../../src/core/trace.ts";
+import { DnsForwarder } from "../../src/proto/dns.ts";
+import {
+  DNS_A,
+  DNS_AAAA,
+  DNS_AXFR,
+  DNS_IXFR,
+  DNS_NOTIMP,
+  DNS_NXDOMAIN,
+  DNS_REFUSED,
+  DNS_SERVFAIL,
+  dnsId,
+  dnsQname,
+  dnsRcode,
+  dnsSameQuestion,
+  dnsTruncated,
+} from "../../src/wire/dns.ts";
+import { answer, query } from "../support/dns.ts";
+import { FakeDns } from "../support/dns-host.ts";
+
+interface Rig {
+  host: FakeDns;
+  forwarder: DnsForwarder;
+  drops: DropReason[];
+  events: TraceEvent[];
+  clock: { time: number };
+  answers: Uint8Array[];
+  udp(message: Uint8Array): void;
+}
+
+function rig(dnsInFlight = 8): Rig {
+  const host = new FakeDns();
+  const drops: DropReason[] = [];
+  const events: TraceEvent[] = [];
+  const clock = { time: 1000 };
+  const trace = { drop: (r: DropReason) => void drops.push(r), event: (e: TraceEvent) => void events.push(e) };
+  const forwarder = new DnsForwarder(host, { ...DEFAULT_LIMITS, dnsInFlight }, { now: () => clock.time }, trace);
+  const answers: Uint8Array[] = [];
+  const udp = (message: Uint8Array): void => {
+    // Within a larger buffer, as in a frame, which is overwritten as soon as the call returns.
+    const frame = new Uint8Array(message.length + 60);
+    frame.set(message, 42);
+    forwarder.queryUdp(frame, 42, message.length, (a) => answers.push(a));
+    frame.fill(0xee);
+  };
+  return { host, forwarder, drops, events, clock, answers, udp };
+}
+
+test("a query reaches the host to the byte, and its answer the guest", () => {
+  const r = rig();
+  const q = query("WwW.ExAmPle.test", 65, 0xabcd, 1232);
+  r.udp(q);
+  expect(r.host.asked).toHaveLength(1);
+  expect(r.host.asked[0]!.query).toEqual(q);
+  expect(r.host.asked[0]!.tcp).toBe(false);
+  const a = answer(q, 0, 3);
+  r.host.asked[0]!.onAnswer(a);
+  expect(r.answers).toEqual([a]);
+});
+
+test("A and AAAA with one ID from one port are both answered", () => {
+  const r = rig();
+  const a = query("host.test", DNS_A, 5);
+  const aaaa = query("host.test", DNS_AAAA, 5);
+  r.udp(a);
+  r.udp(aaaa);
+  r.host.asked[1]!.onAnswer(answer(aaaa, 0, 0));
+  r.host.asked[0]!.onAnswer(answer(a));
+  expect(r.answers.map((m) => dnsSameQuestion(m, 0, aaaa, 0))).toEqual([true, false]);
+  expect(dnsSameQuestion(r.answers[1]!, 0, a, 0)).toBe(true);
+});
+
+test("NXDOMAIN and SERVFAIL are passed on as they are", () => {
+  const r = rig();
+  for (const rcode of [DNS_NXDOMAIN, DNS_SERVFAIL]) {
+    const q = query("none.test", DNS_A);
+    r.udp(q);
+    r.host.asked.pop()!.onAnswer(answer(q, rcode, 0));
+    expect(dnsRcode(r.answers.pop()!, 0)).toBe(rcode);
+  }
+});
+
+test("silence upstream becomes SERVFAIL, with ID and question", () => {
+  const r = rig();
+  const q = query("Slow.test", DNS_A, 77);
+  r.udp(q);
+  r.host.asked[0]!.onAnswer(null);
+  const [a] = r.answers;
+  expect(dnsRcode(a!, 0)).toBe(DNS_SERVFAIL);
+  expect(dnsId(a!, 0)).toBe(77);
+  expect(dnsQname(a!, 0)).toBe("Slow.test");
+});
+
+test.each([
+  ["no EDNS", 0, 512],
+  ["EDNS 1000", 1000, 1000],
+  ["EDNS 4096, but no more than 1232", 4096, 1232],
+])("answers are cut with TC to what the client takes: %s", (_, edns, most) => {
+  const r = rig();
+  const q = query("big.test", DNS_A, 9, edns);
+  // Pad by the name's record count to the byte below and above the limit.
+  const exact = new Uint8Array(most);
+  exact.set(answer(q, 0, 1));
+  r.udp(q);
+  r.host.asked[0]!.onAnswer(exact);
+  expect(r.answers[0]).toBe(exact);
+  const over = new Uint8Array(most + 1);
+  over.set(answer(q, 0, 1));
+  r.udp(q);
+  r.host.asked[1]!.onAnswer(over);
+  expect(dnsTruncated(r.answers[1]!, 0)).toBe(true);
+  expect(r.answers[1]!.length).toBeLessThan(64);
+  expect(dnsId(r.answers[1]!, 0)).toBe(9);
+});
+
+test("what is no query is dropped and counted, and reaches nobody", () => {
+  const r = rig();
+  const q = query("a.test", DNS_A);
+  r.udp(new Uint8Array(0));
+  r.udp(q.subarray(0, q.length - 1));
+  r.udp(answer(q));
+  r.udp(new Uint8Array([...q, ...new Uint8Array(4096)]));
+  expect(r.drops).toEqual(Array(4).fill("dns-malformed"));
+  expect(r.host.asked).toEqual([]);
+  expect(r.answers).toEqual([]);
+});
+
+test("other operations than a query are not implemented, zone transfers refused", () => {
+  const r = rig();
+  const update = query("a.test", 6);
+  update[2] = 5 << 3;
+  r.udp(update);
+  r.udp(query("a.test", DNS_AXFR));
+  r.udp(query("a.test", DNS_IXFR));
+  expect(r.answers.map((a) => dnsRcode(a, 0))).toEqual([DNS_NOTIMP, DNS_REFUSED, DNS_REFUSED]);
+  expect(r.host.asked).toEqual([]);
+});
+
+test("a flood of unanswered queries is bounded, and service goes on afterwards", () => {
+  const r = rig(8);
+  for (let i = 0; i < 1000; i++) r.udp(query("flood.test", DNS_A, i));
+  expect(r.host.asked).toHaveLength(8);
+  expect(r.forwarder.inFlight).toBe(8);
+  expect(r.drops).toEqual(Array(992).fill("dns-busy"));
+  for (const one of r.host.asked.splice(0)) one.onAnswer(null);
+  expect(r.forwarder.inFlight).toBe(0);
+  const q = query("after.test", DNS_A);
+  r.udp(q);
+  r.host.asked[0]!.onAnswer(answer(q));
+  expect(dnsRcode(r.answers.at(-1)!, 0)).toBe(0);
+});
+
+test("each answered query is an event with name, type, rcode and time", () => {
+  const r = rig();
+  const q = query("seen.test", DNS_AAAA);
+  r.udp(q);
+  r.clock.time += 25;
+  r.host.asked[0]!.onAnswer(answer(q, DNS_NXDOMAIN, 0));
+  expect(r.events).toEqual([{ type: "dns", name: "seen.test", qtype: DNS_AAAA, rcode: DNS_NXDOMAIN, millis: 25 }]);
+});
+
+test("over TCP nothing is cut, and too many at once are told SERVFAIL", () => {
+  const r = rig(1);
+  const q = query("big.test", DNS_A);
+  expect(r.forwarder.queryTcp(q, 0, q.length, (a) => r.answers.push(a))).toBe(true);
+  expect(r.host.asked[0]!.tcp).toBe(true);
+  expect(r.forwarder.queryTcp(q, 0, q.length, (a) => r.answers.push(a))).toBe(true);
+  expect(dnsRcode(r.answers[0]!, 0)).toBe(DNS_SERVFAIL);
+  expect(r.drops).toEqual(["dns-busy"]);
+  const big = answer(q, 0, 200);
+  r.host.asked[0]!.onAnswer(big);
+  expect(r.answers[1]).toBe(big);
+  expect(r.forwarder.queryTcp(q, 0, 11, (a) => r.answers.push(a))).toBe(false);
+});

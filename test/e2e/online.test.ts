@@ -3,12 +3,12 @@ import { readFileSync } from "node:fs";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { agent } from "../support/e2e/agent.ts";
 import { describeE2e, LIBSLIRP } from "../support/e2e/requirements.ts";
-import { GATEWAY, GUEST, LONG_TXT, METADATA, OUTSIDE, OUTSIDE_NAME, RESOLVER, Rig } from "../support/e2e/rig.ts";
+import { GATEWAY, GUEST, LONG_TXT, METADATA, OUTSIDE, OUTSIDE_NAME, RESOLVER, Rig, url } from "../support/e2e/rig.ts";
 
 describeE2e("a Linux guest comes online", ["curl", "dig", "socat", "ping"], () => {
   let rig: Rig;
   beforeAll(async () => {
-    rig = await Rig.online({}, { "/hello": "hello over HTTP\n" });
+    rig = await Rig.online({ files: { "/hello": "hello over HTTP\n" } });
   });
   afterAll(() => rig?.close());
 
@@ -59,12 +59,12 @@ describeE2e("a Linux guest comes online", ["curl", "dig", "socat", "ping"], () =
   });
 
   it("curl fetches by name from the outside", async () => {
-    const result = await rig.guest.run("curl", ["-sS", "--max-time", "5", rig.url(OUTSIDE_NAME, "/hello")]);
+    const result = await rig.guest.run("curl", ["-sS", "--max-time", "5", url(OUTSIDE_NAME, "/hello")]);
     expect(result).toMatchObject({ code: 0, stdout: "hello over HTTP\n" });
   });
 
   it("curl reaches the host's own loopback through the gateway's address", async () => {
-    const result = await rig.guest.run("curl", ["-sS", "--max-time", "5", rig.url(GATEWAY, "/hello")]);
+    const result = await rig.guest.run("curl", ["-sS", "--max-time", "5", url(GATEWAY, "/hello")]);
     expect(result).toMatchObject({ code: 0, stdout: "hello over HTTP\n" });
   });
 
@@ -107,10 +107,9 @@ describeE2e("a Linux guest comes online", ["curl", "dig", "socat", "ping"], () =
   });
 
   it.skipIf(LIBSLIRP)("a name that leads to the metadata address does not open it (libslirp: opens it)", async () => {
-    const url = rig.url("metadata.e2e.test", "/hello");
-    const control = await rig.host.run("curl", ["-sS", "--max-time", "5", rig.url(METADATA, "/hello")]);
+    const control = await rig.host.run("curl", ["-sS", "--max-time", "5", url(METADATA, "/hello")]);
     expect(control.stdout).toBe("hello over HTTP\n");
-    const result = await rig.guest.run("curl", ["-sS", "--max-time", "3", url]);
+    const result = await rig.guest.run("curl", ["-sS", "--max-time", "3", url("metadata.e2e.test", "/hello")]);
     expect(result.stdout).toBe("");
     expect(result.code).not.toBe(0);
   });

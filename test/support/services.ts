@@ -43,6 +43,8 @@ export interface ServiceEvent {
 export interface ServiceOptions {
   /** Where all but DNS listen. */
   readonly host: string;
+  /** Fixed ports, for rules that must be written before the services are up. Others are free ones. */
+  readonly ports?: Partial<ServicePorts>;
   /** HTTP paths with fixed contents. */
   readonly files?: Readonly<Record<string, string>>;
   /** A DNS server on port 53 of this address; none when absent. */
@@ -126,11 +128,13 @@ export async function startServices(options: ServiceOptions): Promise<Services> 
   const ports: Record<string, number> = {};
   for (const [name, server] of Object.entries(servers)) {
     await new Promise<void>((resolve, reject) =>
-      server.once("error", reject).listen({ port: 0, host: options.host, backlog: 511 }, resolve),
+      server
+        .once("error", reject)
+        .listen({ port: options.ports?.[name as keyof ServicePorts] ?? 0, host: options.host, backlog: 511 }, resolve),
     );
     ports[name] = (server.address() as AddressInfo).port;
   }
-  const udp = await udpEcho(options.host);
+  const udp = await udpEcho(options.host, options.ports?.udpEcho ?? 0);
   ports.udpEcho = udp.address().port;
   const dns = options.dns ? await startDnsServer(options.dns.host, options.dns.zone) : null;
 
@@ -182,8 +186,8 @@ function serveHttp(
   response.writeHead(200, { "Content-Type": "text/plain", "Content-Length": Buffer.byteLength(body) }).end(body);
 }
 
-function udpEcho(host: string): Promise<UdpSocket> {
+function udpEcho(host: string, port: number): Promise<UdpSocket> {
   const socket = createSocket("udp4");
   socket.on("message", (message, from) => socket.send(message, from.port, from.address));
-  return new Promise((resolve, reject) => socket.once("error", reject).bind(0, host, () => resolve(socket)));
+  return new Promise((resolve, reject) => socket.once("error", reject).bind(port, host, () => resolve(socket)));
 }

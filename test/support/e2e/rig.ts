@@ -23,6 +23,8 @@ export const GATEWAY = "10.0.2.2";
 export const RESOLVER = "10.0.2.3";
 export const GUEST = "10.0.2.15";
 export const GUEST_MAC = "52:54:00:e2:e0:01";
+/** The port of the host's HTTP server. The namespace is ours alone, so it is always free. */
+export const HTTP_PORT = 8080;
 /** A TXT answer that fits no UDP answer without EDNS, nor with EDNS's 1232. */
 export const LONG_TXT: string = "long ".repeat(400);
 
@@ -31,8 +33,10 @@ export interface RigOptions extends BackendOptions {
   readonly files?: Readonly<Record<string, string>>;
 }
 
-/** Options that need the ports of services that are already up. */
-export type RigSetup = RigOptions | ((services: ServicesProcess) => RigOptions);
+/** A URL of the host's HTTP server, by one of its addresses or its name. */
+export function url(host: string, path: string): string {
+  return `http://${host}:${HTTP_PORT}${path}`;
+}
 
 /** The host's half: a namespace, its services, the back-end. Guests join `backend.socketPath`. */
 export class HostRig {
@@ -48,7 +52,7 @@ export class HostRig {
     this.backend = backend;
   }
 
-  static async startHost(files: RigOptions["files"], setup: RigSetup): Promise<HostRig> {
+  static async startHost(options: RigOptions = {}): Promise<HostRig> {
     const folder = mkdtempSync(join(tmpdir(), "tslirp-e2e-"));
     const host = new Namespace("host", [OUTSIDE]);
     try {
@@ -58,7 +62,8 @@ export class HostRig {
       for (const address of [`${OUTSIDE}/24`, `${METADATA}/32`]) host.ip("addr", "add", address, "dev", "ext0");
       const services = await ServicesProcess.start(host, {
         host: "0.0.0.0",
-        ...(files ? { files } : {}),
+        ports: { http: HTTP_PORT },
+        ...(options.files ? { files: options.files } : {}),
         dns: {
           host: OUTSIDE,
           zone: {
@@ -68,7 +73,6 @@ export class HostRig {
           },
         },
       });
-      const options = typeof setup === "function" ? setup(services) : setup;
       return new HostRig(host, folder, services, await Backend.start(host, folder, options));
     } catch (error) {
       await host.close();
@@ -93,8 +97,8 @@ export class Rig {
     this.guest = guest;
   }
 
-  static async start(setup: RigSetup = {}, files?: RigOptions["files"]): Promise<Rig> {
-    const hostRig = await HostRig.startHost(files, setup);
+  static async start(options: RigOptions = {}): Promise<Rig> {
+    const hostRig = await HostRig.startHost(options);
     const guest = new Namespace("guest");
     try {
       guest.ip("tuntap", "add", "dev", "tap0", "mode", "tap");
@@ -102,16 +106,22 @@ export class Rig {
       guest.ip("link", "set", "tap0", "up");
       const carrier = carrierUp(guest);
       // Without vnet_hdr the kernel segments and checksums before a frame reaches the wire, as a plain NIC's driver does.
-      guest.spawn(
+      const qemu = guest.spawn(
         "qemu-system-x86_64",
         hub(
           "tap,id=t0,ifname=tap0,script=no,downscript=no,vnet_hdr=off",
           "t0",
           `server=off,addr.type=unix,addr.path=${hostRig.backend.socketPath}`,
         ),
-        { stdio: ["ignore", "ignore", "inherit"] },
+        { stdio: ["ignore", "ignore", "pipe"] },
       );
-      await carrier;
+      let said = "";
+      qemu.stderr?.on("data", (piece) => {
+        said += piece;
+      });
+      await carrier.catch((error) => {
+        throw new Error(`${error.message}: ${said}`);
+      });
       return new Rig(hostRig, guest);
     } catch (error) {
       await guest.close();
@@ -121,8 +131,8 @@ export class Rig {
   }
 
   /** As `start`, and the guest has its address, route and resolver from DHCP. */
-  static async online(setup: RigSetup = {}, files?: RigOptions["files"]): Promise<Rig> {
-    const rig = await Rig.start(setup, files);
+  static async online(options: RigOptions = {}): Promise<Rig> {
+    const rig = await Rig.start(options);
     try {
       const result = await rig.dhcp();
       if (result.code !== 0) throw new Error(`no lease: ${result.stderr}\n${rig.backend.log}`);
@@ -158,11 +168,6 @@ export class Rig {
     return Object.fromEntries(
       lines.map((line) => [line.slice(0, line.indexOf("=")), line.slice(line.indexOf("=") + 1)]),
     );
-  }
-
-  /** A URL of the host's HTTP server. */
-  url(host: string, path: string): string {
-    return `http://${host}:${this.services.ports.http}${path}`;
   }
 
   private get leaseFile(): string {

@@ -12,6 +12,8 @@ import { attachAddressText, type StreamAddress, UNIX_PATH_MAX } from "./address.
 import type { Attachment, CableEnv } from "./attachment.ts";
 import { adopt, StreamLink } from "./stream.ts";
 
+type UnixAddress = StreamAddress & { readonly kind: "unix" };
+
 /** Guests at one socket. Each holds about 1 MiB of buffers. */
 const MAX_GUESTS = 64;
 
@@ -44,8 +46,7 @@ class StreamServer implements Attachment {
 
   async open(address: StreamAddress): Promise<void> {
     if (address.kind === "unix") {
-      await this.#openUnix(address.path);
-      this.address = address;
+      await this.#openUnix(address);
     } else {
       await this.#listen({ host: address.host, port: address.port }).catch((error: NodeJS.ErrnoException) => {
         throw failure(address, error);
@@ -68,8 +69,8 @@ class StreamServer implements Attachment {
     return this.closed;
   }
 
-  async #openUnix(socketPath: string): Promise<void> {
-    const address = { kind: "unix", path: socketPath } as const;
+  async #openUnix(address: UnixAddress): Promise<void> {
+    const { path: socketPath } = address;
     await refuseUnlessStale(address);
     let folder: string | null = null;
     try {
@@ -83,6 +84,8 @@ class StreamServer implements Attachment {
       await fs.chmod(temporary, 0o600);
       const { dev, ino } = await fs.lstat(temporary, { bigint: true });
       this.#inode = { dev, ino };
+      // From the rename on guests come.
+      this.address = address;
       await fs.rename(temporary, socketPath);
     } catch (error) {
       this.#server.close();
@@ -134,7 +137,7 @@ class StreamServer implements Attachment {
 }
 
 /** Nothing at the path, or a socket that nobody serves: fine. */
-async function refuseUnlessStale(address: { kind: "unix"; path: string }): Promise<void> {
+async function refuseUnlessStale(address: UnixAddress): Promise<void> {
   const stat = await fs.lstat(address.path).catch(() => null);
   if (stat === null) return;
   if (!stat.isSocket()) throw failure(address, { code: "EEXIST", message: "there is a file that is not a socket" });

@@ -1,7 +1,7 @@
 /**
  * Several guests' cables as one LAN, in front of the network's stack.
  *
- * With one cable every frame goes straight on. From the second on this is a learning bridge: what is for the gateway
+ * With one cable frames go straight on. From the second on this is a learning bridge: what is for the gateway
  * goes to the stack, what is for a known guest goes out on its cable, group addresses and unknown ones go to all other
  * cables, group addresses to the stack as well. The stack's own frames never pass here: it writes to the cable on which
  * it has learned its neighbour.
@@ -50,6 +50,7 @@ export class Switch implements LinkReceiver {
   readonly #guard: LanGuard;
   readonly #gateway: ReadonlySet<number>;
   readonly #ports: Port[] = [];
+  readonly #portOf: Map<Link, Port> = new Map();
   /** By MAC as a number of 48 bits; those heard first come first. */
   readonly #table: Map<number, Entry> = new Map();
 
@@ -67,12 +68,18 @@ export class Switch implements LinkReceiver {
   }
 
   attached(link: Link): void {
-    this.#ports.push({ link, entries: 0, touched: false });
+    // Alone, a guest is only heard when it speaks to all; its addresses do not age by that.
+    const now = this.#clock.now();
+    if (this.#ports.length === 1) for (const entry of this.#table.values()) entry.heard = now;
+    const port: Port = { link, entries: 0, touched: false };
+    this.#ports.push(port);
+    this.#portOf.set(link, port);
     this.#inner.attached(link);
   }
 
   receive(link: Link, slab: Slab, at: number, len: number): void {
-    if (this.#ports.length === 1) this.#inner.receive(link, slab, at, len);
+    // What is said to all (ARP, DHCP) is always looked at, so that nobody who comes later can take the first one's MAC.
+    if (this.#ports.length === 1 && !macIsGroup(slab.bytes, at)) this.#inner.receive(link, slab, at, len);
     else this.#bridge(link, slab, at, len);
   }
 
@@ -91,8 +98,9 @@ export class Switch implements LinkReceiver {
   }
 
   detached(link: Link): void {
-    const index = this.#ports.findIndex((port) => port.link === link);
-    const [port] = this.#ports.splice(index, 1);
+    const port = this.#portOf.get(link)!;
+    this.#portOf.delete(link);
+    this.#ports.splice(this.#ports.indexOf(port), 1);
     for (const [mac, entry] of this.#table) if (entry.port === port) this.#table.delete(mac);
     this.#inner.detached(link);
   }
@@ -100,7 +108,7 @@ export class Switch implements LinkReceiver {
   #bridge(link: Link, slab: Slab, at: number, len: number): void {
     const { bytes } = slab;
     if (len < ETH_HEADER) return this.#trace.drop("eth-short");
-    const from = this.#ports.find((port) => port.link === link)!;
+    const from = this.#portOf.get(link)!;
     if (!this.#learn(from, macKey(bytes, at + 6), bytes, at + 6)) return this.#trace.drop("mac-spoofed");
     if (macIsGroup(bytes, at)) {
       // Others first: the stack may move bytes about in the slab once it has the frame.

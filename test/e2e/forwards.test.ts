@@ -84,10 +84,13 @@ describeE2e("port forwards into a Linux guest", ["curl"], () => {
     expect(end).toMatchObject({ bytes: MB, sha256: patternSha256(3, MB), error: null });
   });
 
-  it("50 connections at once each carry their own bytes there and back", async () => {
-    const result = await agent(rig.host, "echoMany", { ...onHost(PORTS.echo), count: 50, bytes: 400_000 });
-    expect(result).toEqual({ right: 50, errors: [] });
-  });
+  it.skipIf(LIBSLIRP)(
+    "50 connections at once each carry their own bytes there and back (libslirp: resets some)",
+    async () => {
+      const result = await agent(rig.host, "echoMany", { ...onHost(PORTS.echo), count: 50, bytes: 400_000 });
+      expect(result).toEqual({ right: 50, errors: [] });
+    },
+  );
 
   it.skipIf(LIBSLIRP)("a reset by the guest reaches the host's client (libslirp: as an orderly end)", async () => {
     expect((await agent(rig.host, "poke", onHost(PORTS.reset))).error).toBe("ECONNRESET");

@@ -36,6 +36,17 @@ describeE2e("a Linux guest comes online", ["curl", "dig", "socat", "ping"], () =
     expect(rig.lease().ip).toBe(GUEST);
   });
 
+  it("DHCP renews a lease by unicast and takes its release", async () => {
+    const client = rig.dhcpDaemon();
+    await client.said(new RegExp(`lease of ${GUEST} obtained`));
+    client.kill("SIGUSR1");
+    await client.said(new RegExp(`lease of ${GUEST} obtained`));
+    client.kill("SIGUSR2");
+    await client.said(/entering released state/);
+    client.kill("SIGTERM");
+    expect((await rig.dhcp()).code).toBe(0);
+  });
+
   for (const [transport, flag] of [
     ["UDP", "+notcp"],
     ["TCP", "+tcp"],

@@ -1,6 +1,5 @@
 /** A machine that boots from the network: QEMU's PC, without KVM, with iPXE as QEMU ships it, its screen on a pipe. */
 import type { Namespace } from "./namespace.ts";
-import { IPXE_ROM } from "./requirements.ts";
 
 /** Boots until the console says `last`; gives all it said, without the screen's control sequences. */
 export function bootIpxe(
@@ -13,10 +12,10 @@ export function bootIpxe(
   const machine = host.spawn(
     "qemu-system-x86_64",
     [
-      ...["-machine", "pc,accel=tcg,graphics=off", "-m", "128", "-nodefaults", "-display", "none", "-boot", "n"],
+      ...["-machine", "pc,accel=tcg,graphics=off", "-m", "128", "-nodefaults", "-display", "none"],
       ...["-monitor", "none", "-serial", "stdio", "-no-reboot"],
       ...["-netdev", `stream,id=n0,server=off,addr.type=unix,addr.path=${socketPath}`],
-      ...["-device", `virtio-net-pci,netdev=n0,mac=52:54:00:e2:e0:02,romfile=${IPXE_ROM}`],
+      ...["-device", `virtio-net-pci,netdev=n0,mac=52:54:00:e2:e0:02,bootindex=1`],
       ...extra,
     ],
     { stdio: ["ignore", "pipe", "inherit"] },

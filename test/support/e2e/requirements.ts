@@ -8,7 +8,8 @@ import { describe } from "vitest";
 export const BACKEND: "tslirp" | "libslirp" = process.env.E2E_BACKEND === "libslirp" ? "libslirp" : "tslirp";
 
 const BASE_TOOLS = ["qemu-system-x86_64", "ip", "setpriv", "busybox"];
-export const IPXE_ROM = "/usr/lib/ipxe/qemu/pxe-virtio.rom";
+/** What QEMU loads for a virtio card by itself, where Debian and Ubuntu keep it. */
+export const IPXE_ROM = "/usr/lib/ipxe/qemu/efi-virtio.rom";
 
 /** What is missing, in words; empty when all is there. */
 function missing(needs: readonly string[]): string {

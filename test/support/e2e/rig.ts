@@ -155,11 +155,41 @@ export class Rig {
     return this.hostRig.backend;
   }
 
-  /** udhcpc to its first lease; `-A`, `-t` and `-T` bound it to some seconds. */
+  /** udhcpc to its first lease, or to its giving up after some seconds. */
   dhcp(...args: string[]): Promise<RunResult> {
+    return this.guest.run("env", this.udhcpc("-q", "-n", ...args), 20_000);
+  }
+
+  /** A udhcpc that stays. Call `said` for each next line that it is to say; SIGUSR1 makes it renew, SIGUSR2 release. */
+  dhcpDaemon(): { said(line: RegExp): Promise<void>; kill(signal: "SIGUSR1" | "SIGUSR2" | "SIGTERM"): void } {
+    const client = this.guest.spawn("env", this.udhcpc(), { stdio: ["ignore", "ignore", "pipe"] });
+    let unread = "";
+    let wake = (): void => {};
+    client.stderr?.on("data", (piece) => {
+      unread += piece;
+      wake();
+    });
+    return {
+      said: (line) =>
+        new Promise((resolve, reject) => {
+          const timer = setTimeout(() => reject(new Error(`udhcpc did not say ${line}, but: ${unread}`)), 10_000);
+          wake = () => {
+            const match = line.exec(unread);
+            if (!match) return;
+            clearTimeout(timer);
+            unread = unread.slice(match.index + match[0].length);
+            resolve();
+          };
+          wake();
+        }),
+      kill: (signal) => void client.kill(signal),
+    };
+  }
+
+  private udhcpc(...args: string[]): string[] {
     const script = fileURLToPath(new URL("udhcpc-script.sh", import.meta.url));
-    const client = ["busybox", "udhcpc", "-i", "tap0", "-f", "-q", "-n", "-t", "5", "-T", "1", "-s", script];
-    return this.guest.run("env", [`LEASE_FILE=${this.leaseFile}`, ...client, ...args], 20_000);
+    const client = ["busybox", "udhcpc", "-i", "tap0", "-f", "-t", "5", "-T", "1", "-s", script];
+    return [`LEASE_FILE=${this.leaseFile}`, ...client, ...args];
   }
 
   /** The last lease's options as udhcpc's script saw them. */

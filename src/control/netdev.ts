@@ -1,0 +1,133 @@
+/**
+ * QEMU's own option string: `user,id=n0,net=10.0.2.0/24,hostfwd=tcp::2222-:22,…`, as it stands behind `-netdev`.
+ *
+ * The grammar is that of QemuOpts: `key=value` separated by commas, a comma within a value written twice, a key alone
+ * for `on`, and of a key that comes twice the last one, except for the lists hostfwd, guestfwd and dnssearch.
+ */
+import { ConfigError } from "./errors.ts";
+import type { NetworkOptions } from "./options.ts";
+
+export interface Netdev {
+  /** The name that `-device …,netdev=ID` refers to; null when not given. */
+  readonly id: string | null;
+  readonly options: NetworkOptions;
+}
+
+/** What QEMU's key means to us. */
+const TEXTS: ReadonlyMap<
+  string,
+  "subnet" | "host" | "dns" | "dhcpStart" | "hostname" | "domainname" | "bootfile" | "tftpServerName"
+> = new Map([
+  ["net", "subnet"],
+  ["host", "host"],
+  ["dns", "dns"],
+  ["dhcpstart", "dhcpStart"],
+  ["hostname", "hostname"],
+  ["domainname", "domainname"],
+  ["bootfile", "bootfile"],
+  ["tftp-server-name", "tftpServerName"],
+] as const);
+const UNSUPPORTED: ReadonlySet<string> = new Set([
+  "ipv6-net",
+  "ipv6-prefix",
+  "ipv6-prefixlen",
+  "ipv6-host",
+  "ipv6-dns",
+  "tftp",
+  "smb",
+  "smbserver",
+  "guestfwd",
+]);
+const BOOLEANS: ReadonlyMap<string, boolean> = new Map([
+  ["on", true],
+  ["yes", true],
+  ["true", true],
+  ["y", true],
+  ["off", false],
+  ["no", false],
+  ["false", false],
+  ["n", false],
+]);
+const KNOWN = ["id", "ip", "restrict", "ipv4", "ipv6", "hostfwd", "dnssearch", ...TEXTS.keys(), ...UNSUPPORTED];
+
+/** Throws `ConfigError`, whose field is `netdev` or `netdev KEY`. */
+export function parseNetdev(text: string): Netdev {
+  const [first, ...pairs] = split(text);
+  const type = first?.key === "type" ? first.value : first?.value === null ? first.key : null;
+  if (type !== "user")
+    throw new ConfigError("netdev", text, "expected QEMU's option string, like user,id=n0,restrict=on");
+  let id: string | null = null;
+  let ip: string | null = null;
+  const options: { -readonly [K in keyof NetworkOptions]: NetworkOptions[K] } = {};
+  const hostfwd: string[] = [];
+  const dnsSearch: string[] = [];
+  for (const { key, value } of pairs) {
+    const field = `netdev ${key}`;
+    const textField = TEXTS.get(key);
+    if (key === "restrict") options.restrict = onOff(field, value);
+    else if (key === "ipv4") {
+      if (!onOff(field, value)) throw new ConfigError(field, value, "a network without IPv4 is not supported yet");
+    } else if (key === "ipv6") {
+      if (onOff(field, value)) throw new ConfigError(field, value ?? "on", "IPv6 is not supported yet, leave it out");
+    } else if (!KNOWN.includes(key)) {
+      throw new ConfigError("netdev", key, `there is no such option of -netdev user: expected ${KNOWN.join(", ")}`);
+    } else if (value === null) throw new ConfigError(field, "", `expected ${key}=VALUE`);
+    else if (UNSUPPORTED.has(key)) throw new ConfigError(field, value, `${key}= is not supported yet, leave it out`);
+    else if (textField !== undefined) options[textField] = value;
+    else if (key === "hostfwd") hostfwd.push(value);
+    else if (key === "dnssearch") dnsSearch.push(value);
+    else if (key === "ip") ip = value;
+    else id = checkId(value);
+  }
+  // The old name of net=, which has no prefix.
+  if (ip !== null) options.subnet ??= `${ip}/24`;
+  if (hostfwd.length > 0) options.hostfwd = hostfwd;
+  if (dnsSearch.length > 0) options.dnsSearch = dnsSearch;
+  return { id, options };
+}
+
+/** Names of QEMU objects: a letter, then letters, digits, `-`, `.` and `_`. Throws `ConfigError`. */
+function checkId(id: string): string {
+  if (/^[A-Za-z][A-Za-z0-9._-]{0,127}$/.test(id)) return id;
+  throw new ConfigError("netdev id", id, "expected a letter, then letters, digits, hyphens, dots and underscores");
+}
+
+interface Pair {
+  readonly key: string;
+  /** Null when there was no `=`. */
+  readonly value: string | null;
+}
+
+function split(text: string): Pair[] {
+  const pairs: Pair[] = [];
+  let at = 0;
+  while (at < text.length) {
+    let end = at;
+    while (end < text.length && text[end] !== "," && text[end] !== "=") end++;
+    const key = text.slice(at, end);
+    if (text[end] !== "=") {
+      pairs.push({ key, value: null });
+      at = end + 1;
+      continue;
+    }
+    let value = "";
+    at = end + 1;
+    for (;;) {
+      end = text.indexOf(",", at);
+      if (end < 0) end = text.length;
+      value += text.slice(at, end);
+      if (text[end + 1] !== ",") break;
+      value += ",";
+      at = end + 2;
+    }
+    pairs.push({ key, value });
+    at = end + 1;
+  }
+  return pairs;
+}
+
+function onOff(field: string, value: string | null): boolean {
+  const meaning = value === null ? true : BOOLEANS.get(value);
+  if (meaning === undefined) throw new ConfigError(field, value, "expected on or off");
+  return meaning;
+}

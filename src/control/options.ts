@@ -1,0 +1,342 @@
+/**
+ * A network's options: one shape for the library and the command line, checked in this one place, made into the
+ * `StackConfig` that everything below takes as it is. Defaults are libslirp's.
+ */
+import { z } from "zod";
+import type { Endpoint, IpText } from "../core/address.ts";
+import { DEFAULT_LIMITS, type ForwardRule, type Limits, type StackConfig } from "../core/config.ts";
+import {
+  fromNumber,
+  type Net4,
+  parseEndpoint,
+  parseIp,
+  parseIpv4,
+  parseNet4,
+  prefixMask,
+  toNumber,
+} from "./addresses.ts";
+import { ConfigError } from "./errors.ts";
+import { parseHostfwd, parsePublish } from "./forward-rules.ts";
+
+/** What users may say about a network. Everything has a default. */
+export interface NetworkOptions {
+  /** The guests' network, `ADDR/PREFIX` with a prefix from 4 to 29 (10.0.2.0/24). */
+  readonly subnet?: string | undefined;
+  /** The gateway, through which guests reach the host (the subnet's .2.2 under its mask: 10.0.2.2). */
+  readonly host?: string | undefined;
+  /** The DNS server guests are told (10.0.2.3). */
+  readonly dns?: string | undefined;
+  /** The first of up to 16 leases (10.0.2.15). */
+  readonly dhcpStart?: string | undefined;
+  /** The guest's host name, DHCP option 12 (none). */
+  readonly hostname?: string | undefined;
+  /** DHCP option 15 (none). */
+  readonly domainname?: string | undefined;
+  /** Search domains, DHCP option 119 (none). */
+  readonly dnsSearch?: readonly string[] | undefined;
+  /** Fixed addresses by MAC: `{ "52:54:00:12:34:56": "10.0.2.40" }` (none). */
+  readonly staticLeases?: Readonly<Record<string, string>> | undefined;
+  /** File a guest boots from, for DHCP's `file` field: at most 127 bytes (none). */
+  readonly bootfile?: string | undefined;
+  /** Where the boot file is, DHCP option 66 (the gateway). */
+  readonly tftpServerName?: string | undefined;
+  /** Size of IP packets offered to guests, 1500 to 65520 (65520). */
+  readonly mtu?: number | undefined;
+  /** Guests reach neither the host nor the world; forwards still work (false). */
+  readonly restrict?: boolean | undefined;
+  /** The gateway's address reaches the host's 127.0.0.1 (true). */
+  readonly hostLoopback?: boolean | undefined;
+  /** Source address of outgoing sockets (the host's choice). */
+  readonly outboundAddr?: string | undefined;
+  /** Resolvers to forward to, `IP[:PORT]` (the host's own). */
+  readonly dnsUpstream?: readonly string[] | undefined;
+  /** Forwards in QEMU's grammar: `tcp:127.0.0.1:2222-:22`. */
+  readonly hostfwd?: readonly string[] | undefined;
+  /** Forwards in Docker's grammar: `2222:22`, `127.0.0.1:8000-8010:80-90`, `5353:53/udp`. */
+  readonly publish?: readonly string[] | undefined;
+  /** Caps on what guests may make us hold. */
+  readonly limits?: { readonly [K in keyof Limits]?: Limits[K] | undefined } | undefined;
+}
+
+/** Options with every default filled in. */
+export interface ResolvedOptions {
+  readonly stack: StackConfig;
+  /** Null lets the host choose. */
+  readonly outboundAddr: IpText | null;
+  /** Empty asks the host's own resolvers. */
+  readonly dnsUpstream: readonly Endpoint[];
+}
+
+export const MIN_MTU = 1500;
+export const MAX_MTU = 65_520;
+/** Over UDP one frame is one datagram: 65507 bytes of payload less the Ethernet header. */
+export const MAX_DGRAM_MTU: number = 65_507 - 14;
+const LEASES = 16;
+const MIN_PREFIX = 4;
+const MAX_PREFIX = 29;
+
+const NAME = "expected a name of 1 to 255 letters, digits, dots, hyphens and underscores";
+const DOMAIN = "expected a domain name of labels of 1 to 63 letters, digits, hyphens and underscores, 253 in all";
+const IPV4 = "expected an IPv4 address like 10.0.2.2";
+const RULES = (grammar: string): string => `expected a list of forwards like ["${grammar}"]`;
+
+const ipv4 = z.string(IPV4).refine((text) => parseIpv4(text) !== null, IPV4);
+const name = z.string(NAME).regex(/^[A-Za-z0-9._-]{1,255}$/, NAME);
+const domain = z.string(DOMAIN).regex(/^(?=.{1,254}$)(?:[A-Za-z0-9_-]{1,63}\.)*[A-Za-z0-9_-]{1,63}\.?$/, DOMAIN);
+const flag = z.boolean("expected true or false");
+const cap = (max: number): z.ZodNumber => {
+  const expectation = `expected a whole number from 1 to ${max}`;
+  return z.int(expectation).min(1, expectation).max(max, expectation);
+};
+
+const SUBNET = `expected an IPv4 network with a prefix from ${MIN_PREFIX} to ${MAX_PREFIX}, like 10.0.2.0/24`;
+const BOOTFILE = "expected a file name of 1 to 127 bytes";
+const MTU = `expected a whole number from ${MIN_MTU} to ${MAX_MTU}`;
+const UPSTREAM = "expected IP[:PORT], like 192.0.2.53 or [2001:db8::53]:5353";
+const OUTBOUND = "expected an IP address of this host";
+const STATIC = 'expected addresses by MAC, like { "52:54:00:12:34:56": "10.0.2.40" }';
+const MAC = /^[0-9a-f]{2}(?::[0-9a-f]{2}){5}$/;
+
+/** Checks each field by itself; `resolveOptions` checks what they have to do with each other. */
+export const NetworkOptions: z.ZodType<NetworkOptions> = z.strictObject(
+  {
+    subnet: z
+      .string(SUBNET)
+      .refine((text) => parseSubnet(text) !== null, SUBNET)
+      .optional(),
+    host: ipv4.optional(),
+    dns: ipv4.optional(),
+    dhcpStart: ipv4.optional(),
+    hostname: name.optional(),
+    domainname: domain.optional(),
+    dnsSearch: z.array(domain, `expected a list of domain names`).readonly().optional(),
+    staticLeases: z.record(z.string(), ipv4, STATIC).optional(),
+    bootfile: z
+      .string(BOOTFILE)
+      .refine(
+        (text) => !text.includes("\0") && Buffer.byteLength(text) >= 1 && Buffer.byteLength(text) <= 127,
+        BOOTFILE,
+      )
+      .optional(),
+    tftpServerName: name.optional(),
+    mtu: z.int(MTU).min(MIN_MTU, MTU).max(MAX_MTU, MTU).optional(),
+    restrict: flag.optional(),
+    hostLoopback: flag.optional(),
+    outboundAddr: z
+      .string(OUTBOUND)
+      .refine((text) => parseIp(text) !== null, OUTBOUND)
+      .optional(),
+    dnsUpstream: z
+      .array(
+        z.string(UPSTREAM).refine((text) => parseEndpoint(text, 53) !== null, UPSTREAM),
+        'expected a list of resolvers like ["192.0.2.53"]',
+      )
+      .readonly()
+      .optional(),
+    hostfwd: z
+      .array(z.string(RULES("tcp::2222-:22")), RULES("tcp::2222-:22"))
+      .readonly()
+      .optional(),
+    publish: z
+      .array(z.string(RULES("2222:22")), RULES("2222:22"))
+      .readonly()
+      .optional(),
+    limits: z
+      .strictObject(
+        {
+          tcpFlows: cap(1_048_576).optional(),
+          udpFlows: cap(65_536).optional(),
+          dnsInFlight: cap(65_536).optional(),
+          sendBuffer: cap(1_073_741_824).optional(),
+          receiveBuffer: cap(1_073_741_824).optional(),
+        },
+        `expected an object with ${Object.keys(DEFAULT_LIMITS).join(", ")}`,
+      )
+      .optional(),
+  },
+  "expected an object of network options",
+);
+
+/** Checks what the user said and fills in the defaults. Throws `ConfigError` about the first thing that is wrong. */
+export function resolveOptions(input: NetworkOptions = {}): ResolvedOptions {
+  const options = checkShape(input);
+  const addresses = resolveAddresses(options);
+  const { net, prefix, host, dns, dhcpStart } = addresses;
+  const broadcast = (net | ~prefixMask(prefix)) >>> 0;
+  const forwards = [
+    ...(options.hostfwd ?? []).map((text) => checkGuest(parseHostfwd(text), text, addresses)),
+    ...(options.publish ?? []).flatMap(parsePublish),
+  ];
+  return {
+    stack: {
+      net: fromNumber(net),
+      prefix,
+      host: fromNumber(host),
+      dns: fromNumber(dns),
+      dhcpStart: fromNumber(dhcpStart),
+      dhcpCount: Math.min(LEASES, broadcast - dhcpStart),
+      hostname: options.hostname ?? null,
+      domainname: options.domainname === undefined ? null : dotless(options.domainname),
+      dnssearch: (options.dnsSearch ?? []).map(dotless),
+      tftpServerName: options.tftpServerName ?? null,
+      bootfile: options.bootfile ?? null,
+      staticLeases: resolveStatic(options.staticLeases ?? {}, addresses),
+      mtu: options.mtu ?? MAX_MTU,
+      restrict: options.restrict ?? false,
+      hostLoopback: options.hostLoopback ?? true,
+      forwards,
+      limits: resolveLimits(options.limits ?? {}),
+    },
+    outboundAddr: options.outboundAddr === undefined ? null : parseIp(options.outboundAddr),
+    dnsUpstream: (options.dnsUpstream ?? []).map((text) => parseEndpoint(text, 53)!),
+  };
+}
+
+/** A forward in either grammar's text, checked against a network that runs. */
+export function resolveForwards(rule: string, stack: StackConfig): ForwardRule[] {
+  if (!/^[a-z]*:/.test(rule)) return parsePublish(rule);
+  const addresses: Addresses = {
+    net: toNumber(stack.net),
+    prefix: stack.prefix,
+    host: toNumber(stack.host),
+    dns: toNumber(stack.dns),
+    dhcpStart: toNumber(stack.dhcpStart),
+  };
+  return [checkGuest(parseHostfwd(rule), rule, addresses)];
+}
+
+function checkShape(input: NetworkOptions): NetworkOptions {
+  const result = NetworkOptions.safeParse(input);
+  if (result.success) return result.data;
+  const issue = result.error.issues[0]!;
+  const path = issue.path.map(String);
+  if (issue.code === "unrecognized_keys") {
+    const unknown = [...path, issue.keys[0] ?? ""].join(".");
+    throw new ConfigError(unknown, at(input, [...path, issue.keys[0] ?? ""]), "there is no such option");
+  }
+  throw new ConfigError(path.length === 0 ? "options" : path.join("."), at(input, path), issue.message);
+}
+
+/** The value at a path of keys. */
+function at(value: unknown, path: readonly string[]): unknown {
+  for (const key of path) {
+    value = typeof value === "object" && value !== null ? (value as Record<string, unknown>)[key] : undefined;
+  }
+  return value;
+}
+
+interface Addresses extends Net4 {
+  readonly host: number;
+  readonly dns: number;
+  readonly dhcpStart: number;
+}
+
+/** A network that guests can be in: large enough, and neither "this network", loopback nor multicast and beyond. */
+function parseSubnet(text: string): Net4 | null {
+  const net = parseNet4(text);
+  if (net === null || net.prefix < MIN_PREFIX || net.prefix > MAX_PREFIX) return null;
+  const first = net.net >>> 24;
+  const last = (net.net | ~prefixMask(net.prefix)) >>> 24;
+  return first === 0 || last >= 224 || (first <= 127 && last >= 127) ? null : net;
+}
+
+/**
+ * Our own addresses and the first lease: the net plus 0x0202, 0x0203 and 0x020f under the mask unless given. Where
+ * that is no use in a small net (0x0f is the broadcast address of a /28) it is the first address that is free.
+ */
+function resolveAddresses(options: NetworkOptions): Addresses {
+  const { net, prefix } = parseSubnet(options.subnet ?? "10.0.2.0/24")!;
+  const taken = new Map<number, string>();
+  const given = { host: options.host, dns: options.dns, dhcpStart: options.dhcpStart };
+  for (const [field, text] of Object.entries(given)) {
+    if (text === undefined) continue;
+    const ip = usable(field, text, net, prefix);
+    const other = taken.get(ip);
+    if (other !== undefined) throw new ConfigError(field, text, `expected another address than that of ${other}`);
+    taken.set(ip, field);
+  }
+  const choose = (field: keyof typeof given, offset: number): number => {
+    const text = given[field];
+    if (text !== undefined) return toNumber(text);
+    const mask = prefixMask(prefix);
+    let ip = (net | (offset & ~mask)) >>> 0;
+    if (ip === net || ip === (net | ~mask) >>> 0 || taken.has(ip)) {
+      ip = net + 1;
+      while (taken.has(ip)) ip++;
+    }
+    taken.set(ip, field);
+    return ip;
+  };
+  const host = choose("host", 0x0202);
+  const dns = choose("dns", 0x0203);
+  return { net, prefix, host, dns, dhcpStart: choose("dhcpStart", 0x020f) };
+}
+
+/** An address of the net that a machine can have. */
+function usable(field: string, text: string, net: number, prefix: number): number {
+  const ip = toNumber(text);
+  const mask = prefixMask(prefix);
+  if ((ip & mask) >>> 0 !== net || ip === net || ip === (net | ~mask) >>> 0) {
+    const expectation = `expected an address within ${fromNumber(net)}/${prefix}, other than its first and its last`;
+    throw new ConfigError(field, text, expectation);
+  }
+  return ip;
+}
+
+function guestAddress(field: string, text: string, { net, prefix, host, dns }: Addresses): number {
+  const ip = usable(field, text, net, prefix);
+  if (ip === host || ip === dns) {
+    throw new ConfigError(
+      field,
+      text,
+      `expected a guest's address, not the ${ip === host ? "gateway" : "DNS server"}'s`,
+    );
+  }
+  return ip;
+}
+
+function checkGuest(rule: ForwardRule, text: string, addresses: Addresses): ForwardRule {
+  if (rule.guest.host === null) return rule;
+  try {
+    guestAddress("hostfwd", rule.guest.host, addresses);
+  } catch (error) {
+    if (error instanceof ConfigError) throw new ConfigError("hostfwd", text, error.expectation);
+    throw error;
+  }
+  return rule;
+}
+
+function resolveStatic(leases: Readonly<Record<string, string>>, addresses: Addresses): Map<string, IpText> {
+  const byMac = new Map<string, IpText>();
+  const owners = new Map<number, string>();
+  for (const [macText, text] of Object.entries(leases)) {
+    const mac = macText.toLowerCase().replaceAll("-", ":");
+    const field = `staticLeases.${macText}`;
+    // The lowest bit of the first byte says group: no card has such an address of its own.
+    if (!MAC.test(mac) || Number.parseInt(mac.slice(0, 2), 16) % 2 === 1) {
+      throw new ConfigError("staticLeases", macText, "expected a guest's MAC address, like 52:54:00:12:34:56");
+    }
+    const ip = guestAddress(field, text, addresses);
+    const owner = owners.get(ip);
+    if (owner !== undefined) throw new ConfigError(field, text, `expected another address than that of ${owner}`);
+    if (byMac.has(mac)) throw new ConfigError("staticLeases", macText, "expected each MAC address once");
+    owners.set(ip, mac);
+    byMac.set(mac, fromNumber(ip));
+  }
+  return byMac;
+}
+
+function resolveLimits(given: NonNullable<NetworkOptions["limits"]>): Limits {
+  return {
+    tcpFlows: given.tcpFlows ?? DEFAULT_LIMITS.tcpFlows,
+    udpFlows: given.udpFlows ?? DEFAULT_LIMITS.udpFlows,
+    dnsInFlight: given.dnsInFlight ?? DEFAULT_LIMITS.dnsInFlight,
+    sendBuffer: given.sendBuffer ?? DEFAULT_LIMITS.sendBuffer,
+    receiveBuffer: given.receiveBuffer ?? DEFAULT_LIMITS.receiveBuffer,
+  };
+}
+
+/** "example.test." is "example.test". */
+function dotless(domainName: string): string {
+  return domainName.endsWith(".") ? domainName.slice(0, -1) : domainName;
+}

@@ -27,11 +27,11 @@ export interface ServicePorts {
   readonly udpEcho: number;
 }
 
-/** What happened to a connection of a TCP service, or to an HTTP answer. */
+/** What happened to a connection, a request, or a datagram (a request of udpEcho). */
 export interface ServiceEvent {
   readonly service: string;
   readonly event: "open" | "close" | "request" | "answered";
-  /** HTTP: the URL; TCP: the client's address. */
+  /** HTTP requests and answers: the URL; otherwise the client's address. */
   readonly subject: string;
   readonly bytes: number;
   /** Of what was received ("close" only). */
@@ -108,7 +108,11 @@ export async function startServices(options: ServiceOptions): Promise<Services> 
     socket.on("end", () => socket.end(digest()));
   };
   const http = createHttpServer((request, response) => serveHttp(request, response, options.files ?? {}, report));
-  http.on("connection", track);
+  http.on("connection", (socket) => {
+    track(socket);
+    const subject = `${socket.remoteAddress}:${socket.remotePort}`;
+    report({ service: "http", event: "open", subject, bytes: 0, sha256: null, error: null });
+  });
   const servers = {
     http,
     echo: tcp("echo", (socket) => socket.pipe(socket)),
@@ -134,7 +138,7 @@ export async function startServices(options: ServiceOptions): Promise<Services> 
     );
     ports[name] = (server.address() as AddressInfo).port;
   }
-  const udp = await udpEcho(options.host, options.ports?.udpEcho ?? 0);
+  const udp = await udpEcho(options.host, options.ports?.udpEcho ?? 0, report);
   ports.udpEcho = udp.address().port;
   const dns = options.dns ? await startDnsServer(options.dns.host, options.dns.zone) : null;
 
@@ -186,8 +190,12 @@ function serveHttp(
   response.writeHead(200, { "Content-Type": "text/plain", "Content-Length": Buffer.byteLength(body) }).end(body);
 }
 
-function udpEcho(host: string, port: number): Promise<UdpSocket> {
+function udpEcho(host: string, port: number, report: (event: ServiceEvent) => void): Promise<UdpSocket> {
   const socket = createSocket("udp4");
-  socket.on("message", (message, from) => socket.send(message, from.port, from.address));
+  socket.on("message", (message, from) => {
+    const subject = `${from.address}:${from.port}`;
+    report({ service: "udpEcho", event: "request", subject, bytes: message.length, sha256: null, error: null });
+    socket.send(message, from.port, from.address);
+  });
   return new Promise((resolve, reject) => socket.once("error", reject).bind(port, host, () => resolve(socket)));
 }

@@ -79,10 +79,10 @@ export class TcpServer {
     });
   }
 
-  static async open(behaviour: TcpBehaviour, port = 0): Promise<TcpServer> {
+  static async open(behaviour: TcpBehaviour, host = "127.0.0.1"): Promise<TcpServer> {
     const server = createServer();
     const made = new TcpServer(server, behaviour);
-    server.listen(port, "127.0.0.1");
+    server.listen(0, host);
     await once(server, "listening");
     return made;
   }

@@ -191,6 +191,18 @@ describe("answers of our own", () => {
     expect(dnsTruncated(plain, 0)).toBe(true);
   });
 
+  test("an OPT record counts in the additional section only, and only when it is whole", () => {
+    const m = query("a.test", DNS_A, 1, 4096);
+    expect(dnsUdpSize(m, 0, m.length)).toBe(4096);
+    for (let len = m.length - 11; len < m.length; len++) expect(dnsUdpSize(m, 0, len)).toBe(512);
+    m[m.length - 1] = 1;
+    expect(dnsUdpSize(m, 0, m.length)).toBe(512);
+    m[m.length - 1] = 0;
+    m.copyWithin(7, 11, 12);
+    m[11] = 0;
+    expect(dnsUdpSize(m, 0, m.length)).toBe(512);
+  });
+
   test("a size below 512 is taken for 512 (RFC 6891 section 6.2.3)", () => {
     const m = query("a.test", DNS_A, 1, 100);
     expect(dnsUdpSize(m, 0, m.length)).toBe(512);

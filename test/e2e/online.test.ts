@@ -19,7 +19,7 @@ describeE2e("a Linux guest comes online", ["curl", "dig", "socat", "ping"], () =
   };
 
   it("DHCP gives udhcpc address, mask, router, resolver and lease time", () => {
-    expect(rig.lease()).toMatchObject({
+    expect(rig.guest.lease()).toMatchObject({
       ip: GUEST,
       mask: "24",
       router: GATEWAY,
@@ -31,20 +31,20 @@ describeE2e("a Linux guest comes online", ["curl", "dig", "socat", "ping"], () =
   });
 
   it("DHCP gives the same address again to the same client, and to one that asks for it", async () => {
-    const result = await rig.dhcp("-r", GUEST);
+    const result = await rig.guest.dhcp("-r", GUEST);
     expect(result.code, result.stderr).toBe(0);
-    expect(rig.lease().ip).toBe(GUEST);
+    expect(rig.guest.lease().ip).toBe(GUEST);
   });
 
   it("DHCP renews a lease by unicast and takes its release", async () => {
-    const client = rig.dhcpDaemon();
+    const client = rig.guest.dhcpDaemon();
     await client.said(new RegExp(`lease of ${GUEST} obtained`));
     client.kill("SIGUSR1");
     await client.said(new RegExp(`lease of ${GUEST} obtained`));
     client.kill("SIGUSR2");
     await client.said(/entering released state/);
     client.kill("SIGTERM");
-    expect((await rig.dhcp()).code).toBe(0);
+    expect((await rig.guest.dhcp()).code).toBe(0);
   });
 
   for (const [transport, flag] of [

@@ -69,8 +69,8 @@ describeE2e("a restricted guest", ["curl", "dig"], () => {
   afterAll(() => rig?.close());
 
   it("is given neither router nor resolver", () => {
-    expect(rig.lease()).not.toHaveProperty("router");
-    expect(rig.lease()).not.toHaveProperty("dns");
+    expect(rig.guest.lease()).not.toHaveProperty("router");
+    expect(rig.guest.lease()).not.toHaveProperty("dns");
   });
 
   it("reaches neither the outside nor the host", async () => {

@@ -32,7 +32,7 @@ const rig = await Rig.start({ files });
 try {
   const { guest } = rig;
   await record(rig, "udhcpc-lease-renew-release", async () => {
-    const client = rig.dhcpDaemon();
+    const client = rig.guest.dhcpDaemon();
     await client.said(/lease of/);
     client.kill("SIGUSR1");
     await client.said(/lease of/);
@@ -40,9 +40,9 @@ try {
     await client.said(/entering released state/);
     client.kill("SIGTERM");
   });
-  await rig.dhcp();
-  await record(rig, "udhcpc-requested-address", () => rig.dhcp("-r", "10.0.2.20"));
-  await rig.dhcp();
+  await rig.guest.dhcp();
+  await record(rig, "udhcpc-requested-address", () => rig.guest.dhcp("-r", "10.0.2.20"));
+  await rig.guest.dhcp();
   await record(rig, "dig-udp-and-tcp", async () => {
     for (const type of ["A", "AAAA", "TXT"]) await guest.run("dig", ["+short", OUTSIDE_NAME, type]);
     await guest.run("dig", ["nowhere.e2e.test"]);

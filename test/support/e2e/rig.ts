@@ -8,12 +8,12 @@
  *
  * The guest is a kernel, not an emulated CPU, so that bulk data is fast; both namespaces exist for one test file only.
  */
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
-import { Backend, type BackendOptions, hub } from "./backend.ts";
-import { Namespace, type RunResult } from "./namespace.ts";
+import { Backend, type BackendOptions } from "./backend.ts";
+import { Guest } from "./guest.ts";
+import { Namespace } from "./namespace.ts";
 import { ServicesProcess } from "./services-process.ts";
 
 export const OUTSIDE = "10.99.0.1";
@@ -90,38 +90,18 @@ export class HostRig {
 /** A host and one Linux guest, its cable plugged in, its interface up but without an address. */
 export class Rig {
   readonly hostRig: HostRig;
-  readonly guest: Namespace;
+  readonly guest: Guest;
 
-  private constructor(hostRig: HostRig, guest: Namespace) {
+  private constructor(hostRig: HostRig, guest: Guest) {
     this.hostRig = hostRig;
     this.guest = guest;
   }
 
   static async start(options: RigOptions = {}): Promise<Rig> {
     const hostRig = await HostRig.startHost(options);
-    const guest = new Namespace("guest");
+    const guest = new Guest(join(hostRig.folder, "lease"), GUEST_MAC);
     try {
-      guest.ip("tuntap", "add", "dev", "tap0", "mode", "tap");
-      guest.ip("link", "set", "tap0", "address", GUEST_MAC);
-      guest.ip("link", "set", "tap0", "up");
-      const carrier = carrierUp(guest);
-      // Without vnet_hdr the kernel segments and checksums before a frame reaches the wire, as a plain NIC's driver does.
-      const qemu = guest.spawn(
-        "qemu-system-x86_64",
-        hub(
-          "tap,id=t0,ifname=tap0,script=no,downscript=no,vnet_hdr=off",
-          "t0",
-          `server=off,addr.type=unix,addr.path=${hostRig.backend.socketPath}`,
-        ),
-        { stdio: ["ignore", "ignore", "pipe"] },
-      );
-      let said = "";
-      qemu.stderr?.on("data", (piece) => {
-        said += piece;
-      });
-      await carrier.catch((error) => {
-        throw new Error(`${error.message}: ${said}`);
-      });
+      await guest.plug(hostRig.backend.socketPath);
       return new Rig(hostRig, guest);
     } catch (error) {
       await guest.close();
@@ -134,7 +114,7 @@ export class Rig {
   static async online(options: RigOptions = {}): Promise<Rig> {
     const rig = await Rig.start(options);
     try {
-      const result = await rig.dhcp();
+      const result = await rig.guest.dhcp();
       if (result.code !== 0) throw new Error(`no lease: ${result.stderr}\n${rig.backend.log}`);
       return rig;
     } catch (error) {
@@ -155,71 +135,8 @@ export class Rig {
     return this.hostRig.backend;
   }
 
-  /** udhcpc to its first lease, or to its giving up after some seconds. */
-  dhcp(...args: string[]): Promise<RunResult> {
-    return this.guest.run("env", this.udhcpc("-q", "-n", ...args), 20_000);
-  }
-
-  /** A udhcpc that stays. Call `said` for each next line that it is to say; SIGUSR1 makes it renew, SIGUSR2 release. */
-  dhcpDaemon(): { said(line: RegExp): Promise<void>; kill(signal: "SIGUSR1" | "SIGUSR2" | "SIGTERM"): void } {
-    const client = this.guest.spawn("env", this.udhcpc(), { stdio: ["ignore", "ignore", "pipe"] });
-    let unread = "";
-    let wake = (): void => {};
-    client.stderr?.on("data", (piece) => {
-      unread += piece;
-      wake();
-    });
-    return {
-      said: (line) =>
-        new Promise((resolve, reject) => {
-          const timer = setTimeout(() => reject(new Error(`udhcpc did not say ${line}, but: ${unread}`)), 10_000);
-          wake = () => {
-            const match = line.exec(unread);
-            if (!match) return;
-            clearTimeout(timer);
-            unread = unread.slice(match.index + match[0].length);
-            resolve();
-          };
-          wake();
-        }),
-      kill: (signal) => void client.kill(signal),
-    };
-  }
-
-  private udhcpc(...args: string[]): string[] {
-    const script = fileURLToPath(new URL("udhcpc-script.sh", import.meta.url));
-    const client = ["busybox", "udhcpc", "-i", "tap0", "-f", "-t", "5", "-T", "1", "-s", script];
-    return [`LEASE_FILE=${this.leaseFile}`, ...client, ...args];
-  }
-
-  /** The last lease's options as udhcpc's script saw them. */
-  lease(): Readonly<Record<string, string>> {
-    const lines = readFileSync(this.leaseFile, "utf8").trim().split("\n");
-    return Object.fromEntries(
-      lines.map((line) => [line.slice(0, line.indexOf("=")), line.slice(line.indexOf("=") + 1)]),
-    );
-  }
-
-  private get leaseFile(): string {
-    return join(this.hostRig.folder, "lease");
-  }
-
   async close(): Promise<void> {
     await this.guest.close();
     await this.hostRig.close();
   }
-}
-
-/** Resolves when the TAP has its carrier: QEMU holds it open. `ip monitor` says it; nothing is polled. */
-function carrierUp(guest: Namespace): Promise<void> {
-  const monitor = guest.spawn("ip", ["monitor", "link"], { stdio: ["ignore", "pipe", "ignore"] });
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => reject(new Error("QEMU did not open the TAP within 10 s")), 10_000);
-    monitor.stdout?.on("data", (piece) => {
-      if (!/tap0.*LOWER_UP/.test(String(piece))) return;
-      clearTimeout(timer);
-      monitor.kill();
-      resolve();
-    });
-  });
 }

@@ -1,0 +1,105 @@
+/** A Linux guest: a namespace with a TAP whose other end QEMU's hub joins to the back-end's socket, and a DHCP client. */
+import type { ChildProcess } from "node:child_process";
+import { readFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { hub } from "./backend.ts";
+import { Namespace, type RunResult } from "./namespace.ts";
+
+export class Guest extends Namespace {
+  private readonly leaseFile: string;
+  private cable: ChildProcess | null = null;
+
+  /** `leaseFile` is where the DHCP client's script leaves what it was given. */
+  constructor(leaseFile: string, mac: string) {
+    super("guest");
+    this.leaseFile = leaseFile;
+    this.ip("tuntap", "add", "dev", "tap0", "mode", "tap");
+    this.ip("link", "set", "tap0", "address", mac);
+    this.ip("link", "set", "tap0", "up");
+  }
+
+  /** Joins the back-end's socket; resolves when the interface has its carrier. */
+  async plug(socketPath: string): Promise<void> {
+    const carrier = carrierUp(this);
+    // Without vnet_hdr the kernel segments and checksums before a frame reaches the wire, as a plain NIC's driver does.
+    const tap = "tap,id=t0,ifname=tap0,script=no,downscript=no,vnet_hdr=off";
+    const stream = `server=off,addr.type=unix,addr.path=${socketPath}`;
+    this.cable = this.spawn("qemu-system-x86_64", hub(tap, "t0", stream), { stdio: ["ignore", "ignore", "pipe"] });
+    let said = "";
+    this.cable.stderr?.on("data", (piece) => {
+      said += piece;
+    });
+    await carrier.catch((error) => {
+      throw new Error(`${error.message}: ${said}`);
+    });
+  }
+
+  /** The guest vanishes without a word: no FIN, no RST, no DHCP RELEASE. */
+  async unplug(): Promise<void> {
+    const { cable } = this;
+    if (!cable) return;
+    this.cable = null;
+    const ended = new Promise((resolve) => cable.once("exit", resolve));
+    cable.kill("SIGKILL");
+    await ended;
+  }
+
+  /** udhcpc to its first lease, or to its giving up after some seconds. */
+  dhcp(...args: string[]): Promise<RunResult> {
+    return this.run("env", this.udhcpc("-q", "-n", ...args), 20_000);
+  }
+
+  /** A udhcpc that stays. Call `said` for each next line that it is to say; SIGUSR1 makes it renew, SIGUSR2 release. */
+  dhcpDaemon(): { said(line: RegExp): Promise<void>; kill(signal: "SIGUSR1" | "SIGUSR2" | "SIGTERM"): void } {
+    const client = this.spawn("env", this.udhcpc(), { stdio: ["ignore", "ignore", "pipe"] });
+    let unread = "";
+    let wake = (): void => {};
+    client.stderr?.on("data", (piece) => {
+      unread += piece;
+      wake();
+    });
+    return {
+      said: (line) =>
+        new Promise((resolve, reject) => {
+          const timer = setTimeout(() => reject(new Error(`udhcpc did not say ${line}, but: ${unread}`)), 10_000);
+          wake = () => {
+            const match = line.exec(unread);
+            if (!match) return;
+            clearTimeout(timer);
+            unread = unread.slice(match.index + match[0].length);
+            resolve();
+          };
+          wake();
+        }),
+      kill: (signal) => void client.kill(signal),
+    };
+  }
+
+  private udhcpc(...args: string[]): string[] {
+    const script = fileURLToPath(new URL("udhcpc-script.sh", import.meta.url));
+    const client = ["busybox", "udhcpc", "-i", "tap0", "-f", "-t", "5", "-T", "1", "-s", script];
+    return [`LEASE_FILE=${this.leaseFile}`, ...client, ...args];
+  }
+
+  /** The last lease's options as udhcpc's script saw them. */
+  lease(): Readonly<Record<string, string>> {
+    const lines = readFileSync(this.leaseFile, "utf8").trim().split("\n");
+    return Object.fromEntries(
+      lines.map((line) => [line.slice(0, line.indexOf("=")), line.slice(line.indexOf("=") + 1)]),
+    );
+  }
+}
+
+/** Resolves when the TAP has its carrier: QEMU holds it open. `ip monitor` says it; nothing is polled. */
+function carrierUp(guest: Namespace): Promise<void> {
+  const monitor = guest.spawn("ip", ["monitor", "link"], { stdio: ["ignore", "pipe", "ignore"] });
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => reject(new Error("QEMU did not open the TAP within 10 s")), 10_000);
+    monitor.stdout?.on("data", (piece) => {
+      if (!/tap0.*LOWER_UP/.test(String(piece))) return;
+      clearTimeout(timer);
+      monitor.kill();
+      resolve();
+    });
+  });
+}

@@ -1,0 +1,172 @@
+/** What was typed, as the options of a network. */
+
+import { parseAttachAddress } from "../attach/address.ts";
+import { parseNumber } from "../control/addresses.ts";
+import { ConfigError } from "../control/errors.ts";
+import { LOG_LEVELS, type LogLevel } from "../control/log.ts";
+import { parseNetdev } from "../control/netdev.ts";
+import { MAX_DGRAM_MTU, MAX_MTU, MIN_MTU, type NetworkOptions, resolveOptions } from "../control/options.ts";
+
+/** As commander hands them over. */
+export interface ServeArguments {
+  readonly listen?: readonly string[];
+  readonly connect?: readonly string[];
+  readonly fd?: string;
+  readonly netdev?: string;
+  readonly net?: string;
+  readonly host?: string;
+  readonly dns?: string;
+  readonly dhcpstart?: string;
+  readonly hostname?: string;
+  readonly domainname?: string;
+  readonly dnssearch?: readonly string[];
+  readonly restrict?: string | true;
+  readonly bootfile?: string;
+  readonly tftpServerName?: string;
+  readonly hostfwd?: readonly string[];
+  readonly publish?: readonly string[];
+  readonly mtu?: string;
+  readonly dnsUpstream?: readonly string[];
+  readonly hostLoopback?: string;
+  readonly outboundAddr?: string;
+  readonly logLevel?: string;
+  readonly logJson?: boolean;
+}
+
+export interface ServeOptions {
+  readonly network: NetworkOptions;
+  /** Name of QEMU's netdev. */
+  readonly id: string;
+  readonly listen: readonly string[];
+  readonly connect: readonly string[];
+  readonly fd: number | null;
+  readonly logLevel: LogLevel;
+  readonly logJson: boolean;
+}
+
+/** By which name each option of a network is given: as an option of ours, and within --netdev. */
+const NAMES: Readonly<Record<string, { readonly flag: string; readonly netdev?: string }>> = {
+  subnet: { flag: "--net", netdev: "net" },
+  host: { flag: "--host", netdev: "host" },
+  dns: { flag: "--dns", netdev: "dns" },
+  dhcpStart: { flag: "--dhcpstart", netdev: "dhcpstart" },
+  hostname: { flag: "--hostname", netdev: "hostname" },
+  domainname: { flag: "--domainname", netdev: "domainname" },
+  dnsSearch: { flag: "--dnssearch", netdev: "dnssearch" },
+  bootfile: { flag: "--bootfile", netdev: "bootfile" },
+  tftpServerName: { flag: "--tftp-server-name", netdev: "tftp-server-name" },
+  hostfwd: { flag: "--hostfwd", netdev: "hostfwd" },
+  publish: { flag: "--publish" },
+  dnsUpstream: { flag: "--dns-upstream" },
+  outboundAddr: { flag: "--outbound-addr" },
+};
+
+/** What a UDP cable can do without asking: the size every Ethernet has. */
+const DGRAM_MTU = 1500;
+
+/** Checks everything that was typed. Throws `ConfigError`, whose field is the option as the user typed it. */
+export function readServeArguments(args: ServeArguments): ServeOptions {
+  const netdev = args.netdev === undefined ? { id: null, options: {} } : readNetdev(args.netdev);
+  const listen = checkAddresses("--listen", args.listen ?? []);
+  const connect = checkAddresses("--connect", args.connect ?? []);
+  const overUdp = [...listen, ...connect].some((address) => address.startsWith("udp:"));
+  const maxMtu = overUdp ? MAX_DGRAM_MTU : MAX_MTU;
+  const flags: { -readonly [K in keyof NetworkOptions]: NetworkOptions[K] } = defined({
+    subnet: args.net,
+    host: args.host,
+    dns: args.dns,
+    dhcpStart: args.dhcpstart,
+    hostname: args.hostname,
+    domainname: args.domainname,
+    bootfile: args.bootfile,
+    tftpServerName: args.tftpServerName,
+    publish: args.publish,
+    dnsUpstream: args.dnsUpstream,
+    outboundAddr: args.outboundAddr,
+    restrict: args.restrict === true ? true : onOff("--restrict", args.restrict),
+    hostLoopback: onOff("--host-loopback", args.hostLoopback),
+    mtu: number("--mtu", args.mtu, MIN_MTU, maxMtu, `expected a whole number from ${MIN_MTU} to ${maxMtu}`),
+  });
+  if (overUdp) flags.mtu ??= DGRAM_MTU;
+  const network: NetworkOptions = {
+    ...netdev.options,
+    ...flags,
+    hostfwd: [...(netdev.options.hostfwd ?? []), ...(args.hostfwd ?? [])],
+    dnsSearch: [...(netdev.options.dnsSearch ?? []), ...(args.dnssearch ?? [])],
+  };
+  try {
+    resolveOptions(network);
+  } catch (error) {
+    throw error instanceof ConfigError ? asTyped(error, netdev.options, flags) : error;
+  }
+  const fd = number("--fd", args.fd, 0, 65_535, "expected the number of an inherited, connected socket");
+  return {
+    network,
+    id: netdev.id ?? "n0",
+    listen,
+    connect,
+    fd: fd ?? null,
+    logLevel: logLevel(args.logLevel ?? "info"),
+    logJson: args.logJson ?? false,
+  };
+}
+
+function readNetdev(text: string): ReturnType<typeof parseNetdev> {
+  try {
+    return parseNetdev(text);
+  } catch (error) {
+    throw error instanceof ConfigError ? error.named(`--${error.field}`) : error;
+  }
+}
+
+/** The same error under the name that the user gave the option by. */
+function asTyped(error: ConfigError, netdev: NetworkOptions, flags: NetworkOptions): ConfigError {
+  const field = error.field.split(".")[0] as keyof NetworkOptions;
+  const name = NAMES[field];
+  if (name === undefined) return error;
+  const fromNetdev = netdev[field];
+  const typedThere = Array.isArray(fromNetdev)
+    ? fromNetdev.includes(error.value)
+    : fromNetdev !== undefined && flags[field] === undefined;
+  return error.named(typedThere ? `--netdev ${name.netdev}` : name.flag);
+}
+
+function checkAddresses(flag: string, addresses: readonly string[]): readonly string[] {
+  for (const text of addresses) {
+    try {
+      parseAttachAddress(text);
+    } catch (error) {
+      throw new ConfigError(flag, text, (error as Error).message);
+    }
+  }
+  return addresses;
+}
+
+function onOff(flag: string, text: string | undefined): boolean | undefined {
+  if (text !== undefined && text !== "on" && text !== "off") throw new ConfigError(flag, text, "expected on or off");
+  return text === undefined ? undefined : text === "on";
+}
+
+function number(
+  flag: string,
+  text: string | undefined,
+  min: number,
+  max: number,
+  expectation: string,
+): number | undefined {
+  if (text === undefined) return undefined;
+  const value = parseNumber(text, min, max);
+  if (value === null) throw new ConfigError(flag, text, expectation);
+  return value;
+}
+
+function logLevel(text: string): LogLevel {
+  const level = LOG_LEVELS.find((each) => each === text);
+  if (level === undefined) throw new ConfigError("--log-level", text, `expected ${LOG_LEVELS.join(", ")}`);
+  return level;
+}
+
+/** Without the fields that were not given, so that a spread leaves them alone. */
+function defined<T extends object>(object: T): { [K in keyof T]?: Exclude<T[K], undefined> } {
+  return Object.fromEntries(Object.entries(object).filter(([, value]) => value !== undefined)) as never;
+}

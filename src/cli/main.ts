@@ -1,0 +1,110 @@
+#!/usr/bin/env node
+/** The command line. Exit status: 0 stopped as asked, 1 something failed at run time, 2 bad arguments (one line says which). */
+import { readFileSync } from "node:fs";
+import { Command, CommanderError, Option } from "commander";
+import { ConfigError } from "../control/errors.ts";
+import { LOG_LEVELS } from "../control/log.ts";
+import { readServeArguments, type ServeArguments } from "./arguments.ts";
+import { serve } from "./serve.ts";
+
+const BAD_ARGUMENTS = 2;
+
+/** Runs what `args` (without node and script) ask for and resolves with the exit status. */
+async function main(args: readonly string[]): Promise<number> {
+  let status = 0;
+  const program = new Command("tslirp")
+    .description("A user-mode network for virtual machines, without root.")
+    .version(version(), "-V, --version")
+    .helpCommand(false);
+  const serveCommand = serveOptions(new Command("serve"))
+    .description("wait for guests and give them a network (the default command)")
+    .action(async (given: ServeArguments) => serve(readServeArguments(given)));
+  const demoCommand = new Command("demo")
+    .description("show it working in seconds, and what was proven")
+    .action(async () => {
+      const { demo } = await import("./demo.ts");
+      status = await demo();
+    });
+  for (const command of [program, serveCommand, demoCommand]) {
+    command.exitOverride().configureOutput({ outputError: () => {} });
+  }
+  program.addCommand(serveCommand, { isDefault: true }).addCommand(demoCommand);
+  program.addHelpText("after", () => `\nOptions of serve:\n${optionsHelp(serveCommand)}`);
+  try {
+    await program.parseAsync([...args], { from: "user" });
+    return status;
+  } catch (error) {
+    return failed(error);
+  }
+}
+
+/** The list of a command's options, as its own help shows it. */
+function optionsHelp(command: Command): string {
+  const help = command.helpInformation();
+  return help.slice(help.indexOf("\n  ", help.indexOf("Options:")) + 1);
+}
+
+function failed(error: unknown): number {
+  if (error instanceof CommanderError) {
+    if (error.exitCode === 0) return 0;
+    return complain(error.message.replace(/^error: /, ""), BAD_ARGUMENTS);
+  }
+  if (error instanceof ConfigError) return complain(error.message, BAD_ARGUMENTS);
+  return complain(error instanceof Error ? error.message : String(error), 1);
+}
+
+/** Exactly one line, whatever the message. */
+function complain(message: string, status: number): number {
+  process.stderr.write(`tslirp: ${message.replace(/\s*[\r\n]+\s*/g, " ")}\n`);
+  return status;
+}
+
+function serveOptions(command: Command): Command {
+  const list = (value: string, before: readonly string[] = []): readonly string[] => [...before, value];
+  const repeatable = (flags: string, description: string): Option =>
+    new Option(flags, `${description} (repeatable)`).argParser(list);
+  return command
+    .addOption(
+      repeatable(
+        "--listen <address>",
+        "unix:PATH, tcp:HOST:PORT or udp:HOST:PORT; default: a UNIX socket in the user's runtime folder",
+      ),
+    )
+    .addOption(repeatable("--connect <address>", "dial a QEMU that listens (server=on), and again when it comes back"))
+    .option("--fd <number>", "an inherited, connected socket")
+    .option("--netdev <string>", "QEMU's own option string: user,id=n0,net=10.0.2.0/24,hostfwd=…")
+    .option("--net <cidr>", "the guests' network (10.0.2.0/24)")
+    .option("--host <ip>", "the gateway's address (10.0.2.2)")
+    .option("--dns <ip>", "the DNS server's address (10.0.2.3)")
+    .option("--dhcpstart <ip>", "the first of 16 leases (10.0.2.15)")
+    .option("--hostname <name>", "the guest's host name")
+    .option("--domainname <name>", "the guest's domain")
+    .addOption(repeatable("--dnssearch <domain>", "a domain to search"))
+    .option("--restrict [on|off]", "guests reach neither the host nor the world, forwards still work")
+    .option("--bootfile <file>", "the file a guest boots from")
+    .option("--tftp-server-name <name>", "where the boot file is")
+    .addOption(
+      repeatable(
+        "--hostfwd <rule>",
+        "[tcp|udp]:[hostaddr]:hostport-[guestaddr]:guestport or unix:PATH-[guestaddr]:port",
+      ),
+    )
+    .addOption(repeatable("-p, --publish <rule>", "[HOST:]PORT[-PORT]:GUESTPORT[-PORT][/udp]; HOST is 127.0.0.1"))
+    .option("--mtu <bytes>", "offered to guests, 1500 to 65520 (65520; 1500 when a cable is UDP)")
+    .addOption(repeatable("--dns-upstream <ip[:port]>", "a resolver to forward to; default: the host's own"))
+    .option("--host-loopback <on|off>", "whether the gateway's address reaches the host's 127.0.0.1 (on)")
+    .option("--outbound-addr <ip>", "source address of outgoing sockets")
+    .option("--log-level <level>", `${LOG_LEVELS.join(", ")} (info)`)
+    .option("--log-json", "logs as JSON");
+}
+
+function version(): string {
+  const manifest = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8")) as {
+    version: string;
+  };
+  return manifest.version;
+}
+
+// `tslirp … | head -1` is no reason to fail.
+process.stdout.on("error", () => {});
+process.exit(await main(process.argv.slice(2)));

@@ -1,0 +1,30 @@
+/** Where the default socket stands: a folder that only this user can enter. */
+import fs from "node:fs";
+import path from "node:path";
+
+/**
+ * `$XDG_RUNTIME_DIR/tslirp`, or `/tmp/tslirp-UID` where there is no such folder. Made when missing. Throws an `Error`
+ * of one line when it is somebody else's or open to others: /tmp is everybody's, so the name may have been taken.
+ */
+export function runtimeFolder(env: NodeJS.ProcessEnv = process.env): string {
+  const uid = process.getuid?.() ?? 0;
+  const base = env.XDG_RUNTIME_DIR;
+  const folder =
+    base !== undefined && path.isAbsolute(base) && fs.existsSync(base)
+      ? path.join(base, "tslirp")
+      : path.join("/tmp", `tslirp-${uid}`);
+  try {
+    fs.mkdirSync(folder, { mode: 0o700 });
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "EEXIST") {
+      throw new Error(`cannot make ${folder} for the socket: ${(error as Error).message}; choose one with --listen`);
+    }
+  }
+  const stat = fs.lstatSync(folder);
+  if (!stat.isDirectory() || stat.uid !== uid || (stat.mode & 0o077) !== 0) {
+    throw new Error(
+      `${folder} is not a folder of this user alone (mode 0700); remove it or choose a socket with --listen`,
+    );
+  }
+  return folder;
+}

@@ -1,0 +1,61 @@
+/** `tslirp serve`: a network for the guests that come, until a signal says stop. */
+import path from "node:path";
+import { createLog, type Logger } from "../control/log.ts";
+import { shellLine } from "../control/qemu-args.ts";
+import { forwardText } from "../nat/forwards.ts";
+import { createNetwork, type Network } from "../network.ts";
+import type { ServeOptions } from "./arguments.ts";
+import { runtimeFolder } from "./runtime-folder.ts";
+
+/** Resolves when stopped as asked. Rejects with an `Error` of one line when the host refuses something. */
+export async function serve(options: ServeOptions): Promise<void> {
+  const log = createLog({ level: options.logLevel, json: options.logJson });
+  const stopped = stopSignal();
+  const network = await createNetwork(options.network);
+  try {
+    report(network, log);
+    let over: Promise<unknown> = stopped;
+    if (options.fd !== null) {
+      // With nothing but an inherited cable there is nothing left to do when it ends.
+      const gone = network.attachFd(options.fd);
+      if (options.listen.length + options.connect.length === 0) over = Promise.race([stopped, gone]);
+    }
+    for (const address of options.connect) await network.dial(address);
+    for (const address of listenAddresses(options)) {
+      const args = await network.listen(address, options.id);
+      process.stdout.write(`Waiting for guests on ${address}. Append to QEMU's arguments:\n  ${shellLine(args)}\n`);
+    }
+    await over;
+    log.info("stopping");
+  } finally {
+    await network.close();
+  }
+}
+
+function listenAddresses(options: ServeOptions): readonly string[] {
+  if (options.listen.length + options.connect.length > 0 || options.fd !== null) return options.listen;
+  return [`unix:${path.join(runtimeFolder(), `${options.id}.sock`)}`];
+}
+
+/** The first SIGINT or SIGTERM. The second one ends the process at once. */
+function stopSignal(): Promise<void> {
+  return new Promise((resolve) => {
+    const stop = () => {
+      process.off("SIGINT", stop);
+      process.off("SIGTERM", stop);
+      resolve();
+    };
+    process.on("SIGINT", stop);
+    process.on("SIGTERM", stop);
+  });
+}
+
+function report(network: Network, log: Logger): void {
+  for (const { rule, address } of network.forwards()) {
+    log.info(`forward ${forwardText({ ...rule, host: address }, network.config.dhcpStart)}`);
+  }
+  network.on("lease", (lease) => log.info(lease, `lease ${lease.action}`));
+  network.on("flowOpen", (flow) => log.debug(flow, "flow open"));
+  network.on("flowClose", (flow) => log.debug(flow, "flow close"));
+  network.on("dns", (query) => log.debug(query, "dns"));
+}

@@ -1,0 +1,12 @@
+/** The public API. */
+export type { MemoryCable } from "./attach/memory.ts";
+export { ConfigError } from "./control/errors.ts";
+export type { NetworkOptions } from "./control/options.ts";
+export type { Endpoint } from "./core/address.ts";
+export type { ForwardRule, Limits } from "./core/config.ts";
+export type { Link } from "./core/link.ts";
+export type { DropReason } from "./core/trace.ts";
+export type { OpenForward } from "./nat/forwards.ts";
+export { createNetwork, type ListenTarget, Network, type NetworkEvents, type NetworkStats } from "./network.ts";
+export type { Lease } from "./proto/dhcp.ts";
+export type { FlowInfo } from "./stack.ts";

@@ -1,0 +1,319 @@
+/**
+ * One guest network on this host's sockets: the stack, its surroundings on Node and the cables, put together.
+ *
+ * Order of birth: the options are checked, then the forwards listen, and only then can a guest attach. One real timer
+ * drives the stack: it is set when `pollAt` becomes earlier and otherwise looks anew when it fires.
+ */
+import { EventEmitter } from "node:events";
+import type { Duplex } from "node:stream";
+import { type AttachAddress, parseAttachAddress } from "./attach/address.ts";
+import { connectTo, listenAt } from "./attach/attach.ts";
+import type { Attachment, CableEnv } from "./attach/attachment.ts";
+import { inheritStream } from "./attach/client.ts";
+import { LanGuard } from "./attach/guard.ts";
+import { cable, type MemoryCable } from "./attach/memory.ts";
+import { SlabPool } from "./attach/slab.ts";
+import { attachDuplex } from "./attach/stream.ts";
+import { Switch } from "./attach/switch.ts";
+import { ConfigError } from "./control/errors.ts";
+import {
+  MAX_DGRAM_MTU,
+  type NetworkOptions,
+  type ResolvedOptions,
+  resolveForwards,
+  resolveOptions,
+} from "./control/options.ts";
+import { qemuArgs } from "./control/qemu-args.ts";
+import { ipv4FromText } from "./core/address.ts";
+import type { Clock } from "./core/clock.ts";
+import type { ForwardRule, StackConfig } from "./core/config.ts";
+import type { Link } from "./core/link.ts";
+import { DROP_REASONS, type DropReason, type Trace, type TraceEvent } from "./core/trace.ts";
+import { HostClock } from "./host/clock.ts";
+import { NodeDns } from "./host/dns.ts";
+import { NodeHostNet } from "./host/net.ts";
+import { HostRandom } from "./host/random.ts";
+import type { OpenForward } from "./nat/forwards.ts";
+import type { Lease } from "./proto/dhcp.ts";
+import { type FlowInfo, gatewayMac, Stack } from "./stack.ts";
+
+/** Where guests attach: `{ path }` and `{ host, port }` are stream sockets, a text is `unix:PATH`, `tcp:…` or `udp:HOST:PORT`. */
+export type ListenTarget = { readonly path: string } | { readonly host: string; readonly port: number } | string;
+
+type EventOf<T extends TraceEvent["type"]> = Omit<Extract<TraceEvent, { type: T }>, "type">;
+
+/** Events and what their listeners are given. Listeners run after the network's own call has returned. */
+export interface NetworkEvents {
+  lease: [lease: EventOf<"lease">];
+  flowOpen: [flow: EventOf<"flow-open">];
+  flowClose: [flow: EventOf<"flow-close">];
+  dns: [query: EventOf<"dns">];
+}
+
+export interface NetworkStats {
+  /** From guests to the network. */
+  readonly framesIn: number;
+  readonly bytesIn: number;
+  /** What is held now. */
+  readonly tcpFlows: number;
+  readonly udpFlows: number;
+  readonly timers: number;
+  readonly sendBytes: number;
+  /** Packets and connections dropped since the start, by reason. */
+  readonly drops: Readonly<Record<DropReason, number>>;
+}
+
+/** The longest delay of Node's timers. */
+const MAX_DELAY = 2 ** 31 - 1;
+
+/** Checks the options, opens the forwards. Rejects with `ConfigError`, or with an `Error` of one line when the host refuses a forward. */
+export async function createNetwork(options: NetworkOptions = {}): Promise<Network> {
+  const network = new Network(resolveOptions(options));
+  try {
+    await network.open();
+  } catch (error) {
+    await network.close();
+    throw error;
+  }
+  return network;
+}
+
+/** Made by `createNetwork`. */
+export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposable {
+  readonly config: StackConfig;
+  readonly #stack: Stack;
+  readonly #dns: NodeDns;
+  readonly #clock: Clock = new HostClock();
+  readonly #drops: Record<DropReason, number> = Object.fromEntries(DROP_REASONS.map((r) => [r, 0])) as never;
+  readonly #env: CableEnv;
+  readonly #attachments: Set<Attachment> = new Set();
+  readonly #links: Map<Link, Promise<void>> = new Map();
+  readonly #cables: Set<MemoryCable> = new Set();
+  #duplexes = 0;
+  #timer: NodeJS.Timeout | null = null;
+  #timerAt: number = Number.POSITIVE_INFINITY;
+  #closing: Promise<void> | null = null;
+
+  constructor(options: ResolvedOptions) {
+    super();
+    this.config = options.stack;
+    const drops = this.#drops;
+    const trace: Trace = {
+      drop(reason) {
+        drops[reason]++;
+      },
+      event: (event) => this.#report(event),
+    };
+    const random = new HostRandom();
+    const { outboundAddr } = options;
+    const host = new NodeHostNet(outboundAddr === null ? { random } : { random, outboundAddr });
+    this.#dns = new NodeDns({ upstreams: options.dnsUpstream, maxInFlight: options.stack.limits.dnsInFlight });
+    const clock = this.#clock;
+    this.#stack = new Stack(options.stack, { host, dns: this.#dns, clock, random, trace });
+    this.#stack.onPollAt = () => this.#arm();
+    const receiver = new Switch({
+      inner: this.#stack,
+      clock,
+      trace,
+      gatewayMacs: [gatewayMac(options.stack)],
+      guard: new LanGuard([ipv4FromText(options.stack.host), ipv4FromText(options.stack.dns)]),
+    });
+    this.#env = { receiver, pool: new SlabPool(), trace, clock };
+  }
+
+  /** Opens the configured forwards; `createNetwork` has done so. */
+  async open(): Promise<void> {
+    try {
+      await this.#stack.open();
+    } catch (error) {
+      throw forwardError(error);
+    }
+  }
+
+  /**
+   * Waits for guests. Resolves, once they can come, with the arguments to append to QEMU's, whose netdev is called
+   * `id`. Rejects with `ConfigError`, or with an `Error` of one line when the host refuses (EADDRINUSE…).
+   */
+  async listen(target: ListenTarget, id = "n0"): Promise<string[]> {
+    const attachment = await this.#attached(() => listenAt(this.#address("listen", target), this.#env));
+    return qemuArgs(id, attachment.address!);
+  }
+
+  /** Dials a QEMU that listens (`server=on`), and again whenever it is gone. */
+  async dial(target: ListenTarget): Promise<void> {
+    await this.#attached(() => connectTo(this.#address("dial", target), this.#env));
+  }
+
+  /** Serves the guest behind an inherited, connected socket. Resolves when that guest is gone. Throws if `fd` is no socket. */
+  attachFd(fd: number): Promise<void> {
+    this.#refuseWhenClosed();
+    const attachment = inheritStream(fd, this.#env);
+    this.#track(attachment);
+    return attachment.closed;
+  }
+
+  /** Serves the guest behind a stream of length-prefixed frames. The network ends it when it closes. */
+  attach(duplex: Duplex): Link {
+    this.#refuseWhenClosed();
+    let gone = () => {};
+    const detached = new Promise<void>((resolve) => {
+      gone = resolve;
+    });
+    const link = attachDuplex(duplex, `duplex#${++this.#duplexes}`, this.#env, gone);
+    this.#links.set(link, detached);
+    void detached.then(() => this.#links.delete(link));
+    return link;
+  }
+
+  /** A cable within the process: Ethernet frames in by `send`, out by `onFrame`. */
+  cable(onFrame?: (frame: Uint8Array) => void): MemoryCable {
+    this.#refuseWhenClosed();
+    const { receiver, pool, trace } = this.#env;
+    const options = { pool, trace, name: `memory#${this.#cables.size + 1}` };
+    const made = cable(receiver, onFrame === undefined ? options : { ...options, onFrame });
+    this.#cables.add(made);
+    return made;
+  }
+
+  /** Opens forwards: a rule, or text in Docker's (`2222:22`) or QEMU's grammar (`tcp::2222-:22`). All of them, or none. */
+  async publish(rule: ForwardRule | string): Promise<OpenForward[]> {
+    this.#refuseWhenClosed();
+    const rules = typeof rule === "string" ? resolveForwards(rule, this.config) : [rule];
+    const open: OpenForward[] = [];
+    try {
+      for (const each of rules) open.push(await this.#stack.forwards.add(each));
+    } catch (error) {
+      for (const forward of open) this.unpublish(forward);
+      throw forwardError(error);
+    }
+    return open;
+  }
+
+  /** Closes a forward; its connections go on. False when it was not open. */
+  unpublish(forward: OpenForward): boolean {
+    return this.#stack.forwards.remove(forward);
+  }
+
+  forwards(): readonly OpenForward[] {
+    return this.#stack.forwards.list();
+  }
+
+  leases(): Lease[] {
+    return this.#stack.leases();
+  }
+
+  flows(): FlowInfo[] {
+    return this.#stack.flows();
+  }
+
+  stats(): NetworkStats {
+    const { framesIn, bytesIn } = this.#stack;
+    return { framesIn, bytesIn, ...this.#stack.gauges(), drops: { ...this.#drops } };
+  }
+
+  /** Ends cables, connections and forwards. Resolves when all sockets are gone; may be called again. */
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  async #close(): Promise<void> {
+    // Connections first: their resets still reach the guests.
+    this.#stack.close();
+    for (const link of this.#links.keys()) link.close();
+    for (const each of this.#cables) each.close();
+    await Promise.all([...this.#links.values(), ...[...this.#attachments].map((a) => a.close())]);
+    this.#dns.close();
+    this.#stack.onPollAt = null;
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#timer = null;
+  }
+
+  async #attached(open: () => Promise<Attachment>): Promise<Attachment> {
+    this.#refuseWhenClosed();
+    const attachment = await open();
+    if (this.#closing !== null) {
+      await attachment.close();
+      throw closedError();
+    }
+    this.#track(attachment);
+    return attachment;
+  }
+
+  #track(attachment: Attachment): void {
+    this.#attachments.add(attachment);
+    void attachment.closed.then(() => this.#attachments.delete(attachment));
+  }
+
+  #address(field: string, target: ListenTarget): AttachAddress {
+    const address = attachAddress(field, target);
+    if (address.kind === "udp" && this.config.mtu > MAX_DGRAM_MTU) {
+      throw new ConfigError("mtu", this.config.mtu, `expected at most ${MAX_DGRAM_MTU} for a cable over UDP`);
+    }
+    return address;
+  }
+
+  #refuseWhenClosed(): void {
+    if (this.#closing !== null) throw closedError();
+  }
+
+  #report(event: TraceEvent): void {
+    const name = EVENT_NAMES[event.type];
+    if (this.listenerCount(name) === 0) return;
+    const { type: _, ...rest } = event;
+    process.nextTick(() => this.emit(name, rest as never));
+  }
+
+  #arm(): void {
+    const at = this.#stack.pollAt();
+    if (at >= this.#timerAt) return;
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#timerAt = at;
+    const delay = Math.min(Math.max(0, Math.ceil(at - this.#clock.now())), MAX_DELAY);
+    this.#timer = setTimeout(() => this.#fire(), delay);
+  }
+
+  #fire(): void {
+    this.#timer = null;
+    this.#timerAt = Number.POSITIVE_INFINITY;
+    this.#stack.poll(this.#clock.now());
+    this.#arm();
+  }
+}
+
+const EVENT_NAMES = {
+  lease: "lease",
+  "flow-open": "flowOpen",
+  "flow-close": "flowClose",
+  dns: "dns",
+} as const satisfies Record<TraceEvent["type"], keyof NetworkEvents>;
+
+function attachAddress(field: string, target: ListenTarget): AttachAddress {
+  const text =
+    typeof target === "string"
+      ? target
+      : "path" in target
+        ? `unix:${target.path}`
+        : `tcp:${target.host.includes(":") ? `[${target.host}]` : target.host}:${target.port}`;
+  try {
+    return parseAttachAddress(text);
+  } catch (error) {
+    throw new ConfigError(field, text, (error as Error).message);
+  }
+}
+
+function closedError(): Error {
+  return new Error("the network is closed");
+}
+
+/** One line for a forward that the host refuses; `code` is the system's. */
+function forwardError(cause: unknown): Error {
+  const { code, message } = cause as NodeJS.ErrnoException;
+  const error: NodeJS.ErrnoException = new Error(`cannot open a forward: ${message}`, { cause });
+  if (code !== undefined) error.code = code;
+  return error;
+}

@@ -1,0 +1,83 @@
+import { describe, expect, it } from "vitest";
+import { readServeArguments, type ServeArguments } from "../../src/cli/arguments.ts";
+import { ConfigError } from "../../src/control/errors.ts";
+import { resolveOptions } from "../../src/control/options.ts";
+
+const resolved = (args: ServeArguments) => resolveOptions(readServeArguments(args).network).stack;
+
+describe("what was typed", () => {
+  it("is nothing: libslirp's network on n0", () => {
+    const options = readServeArguments({});
+    expect(options).toMatchObject({ id: "n0", listen: [], connect: [], fd: null, logLevel: "info", logJson: false });
+    expect(resolveOptions(options.network)).toEqual(resolveOptions());
+  });
+
+  it("counts one by one as it does within --netdev", () => {
+    const one = resolved({
+      net: "10.9.0.0/24",
+      host: "10.9.0.1",
+      dns: "10.9.0.2",
+      dhcpstart: "10.9.0.9",
+      hostname: "vm",
+      domainname: "a.test",
+      dnssearch: ["b.test"],
+      restrict: true,
+      bootfile: "x",
+      tftpServerName: "y",
+      hostfwd: ["tcp::2222-:22"],
+    });
+    const netdev =
+      "user,id=n7,net=10.9.0.0/24,host=10.9.0.1,dns=10.9.0.2,dhcpstart=10.9.0.9,hostname=vm,domainname=a.test," +
+      "dnssearch=b.test,restrict=on,bootfile=x,tftp-server-name=y,hostfwd=tcp::2222-:22";
+    expect(resolved({ netdev })).toEqual(one);
+    expect(readServeArguments({ netdev }).id).toBe("n7");
+  });
+
+  it("adds lists to those of --netdev and wins over its single options", () => {
+    const stack = resolved({
+      netdev: "user,hostname=a,dnssearch=a.test,hostfwd=tcp::1-:1,restrict=on",
+      hostname: "b",
+      dnssearch: ["b.test"],
+      hostfwd: ["tcp::2-:2"],
+      publish: ["3:3"],
+      restrict: "off",
+    });
+    expect(stack).toMatchObject({ hostname: "b", dnssearch: ["a.test", "b.test"], restrict: false });
+    expect(stack.forwards.map((rule) => rule.guest.port)).toEqual([1, 2, 3]);
+  });
+
+  it("gives a UDP cable the MTU of any Ethernet unless it is told", () => {
+    expect(resolved({}).mtu).toBe(65_520);
+    expect(resolved({ listen: ["udp:127.0.0.1:9000"] }).mtu).toBe(1500);
+    expect(resolved({ connect: ["udp:127.0.0.1:9000"], mtu: "9000" }).mtu).toBe(9000);
+  });
+});
+
+it.each<[ServeArguments, string, string]>([
+  [{ net: "10.0.2.0/33" }, "--net", "10.0.2.0/33"],
+  [{ netdev: "user,net=10.0.2.0/33" }, "--netdev net", "10.0.2.0/33"],
+  [{ netdev: "user,net=10.0.2.0/24", net: "x" }, "--net", "x"],
+  [{ netdev: "user,dns=10.0.9.3" }, "--netdev dns", "10.0.9.3"],
+  [{ netdev: "tap" }, "--netdev", "expected QEMU's option string"],
+  [{ netdev: "user,smb=/srv" }, "--netdev smb", "not supported yet"],
+  [{ netdev: "user,hostfwd=x" }, "--netdev hostfwd", '"x"'],
+  [{ netdev: "user,hostfwd=tcp::1-:1", hostfwd: ["y"] }, "--hostfwd", '"y"'],
+  [{ dnssearch: ["a.test", "a..b"] }, "--dnssearch", "a..b"],
+  [{ publish: ["22"] }, "--publish", '"22"'],
+  [{ dnsUpstream: ["resolver"] }, "--dns-upstream", "resolver"],
+  [{ tftpServerName: "a b" }, "--tftp-server-name", "a b"],
+  [{ outboundAddr: "eth0" }, "--outbound-addr", "eth0"],
+  [{ mtu: "1400" }, "--mtu", "from 1500 to 65520"],
+  [{ mtu: "9k" }, "--mtu", "9k"],
+  [{ mtu: "65520", listen: ["udp:127.0.0.1:1"] }, "--mtu", "from 1500 to 65493"],
+  [{ hostLoopback: "maybe" }, "--host-loopback", "on or off"],
+  [{ restrict: "yes" }, "--restrict", "on or off"],
+  [{ listen: ["/run/x.sock"] }, "--listen", "unix:PATH"],
+  [{ connect: ["tcp:1"] }, "--connect", "tcp:HOST:PORT"],
+  [{ fd: "stdin" }, "--fd", "number"],
+  [{ logLevel: "loud" }, "--log-level", "silent, error"],
+])("%j is refused under its own name", (args, field, shown) => {
+  expect(() => readServeArguments(args)).toThrow(ConfigError);
+  expect(() => readServeArguments(args)).toThrow(expect.objectContaining({ field }));
+  expect(() => readServeArguments(args)).toThrow(shown);
+});

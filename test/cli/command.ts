@@ -1,0 +1,90 @@
+/** Runs the command line from its sources, as `npm start` does. */
+import { type ChildProcess, spawn } from "node:child_process";
+import fs from "node:fs";
+import os from "node:os";
+import path from "node:path";
+import { fileURLToPath } from "node:url";
+
+const ROOT = fileURLToPath(new URL("../..", import.meta.url));
+
+export interface Finished {
+  readonly status: number | null;
+  readonly signal: NodeJS.Signals | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+export class Command {
+  readonly child: ChildProcess;
+  readonly finished: Promise<Finished>;
+  stdout = "";
+  stderr = "";
+
+  /** `fd3` gives the process a socket as descriptor 3, whose other end is `child.stdio[3]`. */
+  constructor(args: readonly string[], env: NodeJS.ProcessEnv = {}, fd3 = false) {
+    this.child = spawn(process.execPath, ["--import", "tsx", "src/cli/main.ts", ...args], {
+      cwd: ROOT,
+      env: { ...process.env, ...env },
+      stdio: ["ignore", "pipe", "pipe", ...(fd3 ? (["pipe"] as const) : [])],
+    });
+    this.child.stdout!.setEncoding("utf8").on("data", (text: string) => {
+      this.stdout += text;
+    });
+    this.child.stderr!.setEncoding("utf8").on("data", (text: string) => {
+      this.stderr += text;
+    });
+    this.finished = new Promise((resolve, reject) => {
+      this.child.once("error", reject);
+      this.child.once("close", (status, signal) => {
+        resolve({ status, signal, stdout: this.stdout, stderr: this.stderr });
+      });
+    });
+  }
+
+  /** Resolves when standard output matches; rejects when the process ends without. */
+  async printed(pattern: RegExp): Promise<RegExpExecArray> {
+    for (;;) {
+      const match = pattern.exec(this.stdout);
+      if (match !== null) return match;
+      const over = await Promise.race([
+        this.finished,
+        new Promise<null>((resolve) => this.child.stdout!.once("data", () => resolve(null))),
+      ]);
+      if (over !== null) {
+        const last = pattern.exec(this.stdout);
+        if (last !== null) return last;
+        throw new Error(`ended with ${over.status} before printing ${pattern}: ${over.stdout}${over.stderr}`);
+      }
+    }
+  }
+
+  stop(signal: NodeJS.Signals = "SIGTERM"): Promise<Finished> {
+    this.child.kill(signal);
+    return this.finished;
+  }
+}
+
+/** A fresh folder, short enough for sockets' paths. */
+export function temporaryFolder(): string {
+  return fs.mkdtempSync(path.join(os.tmpdir(), "tslirp-cli-"));
+}
+
+/** An ARP request of 52:54:00:12:34:56, 10.0.2.15, for the gateway, as an Ethernet frame. */
+export function arpRequest(): Uint8Array {
+  return Uint8Array.from(
+    Buffer.from("ffffffffffff525400123456080600010800060400015254001234560a00020f0000000000000a000202", "hex"),
+  );
+}
+
+/** Whether a frame is the gateway's answer to that. */
+export function isGatewayReply(frame: Uint8Array): boolean {
+  return Buffer.from(frame).toString("hex").startsWith("52540012345652550a0002020806000108000604000252550a000202");
+}
+
+/** The frame with QEMU's length prefix. */
+export function prefixed(frame: Uint8Array): Buffer {
+  const out = Buffer.alloc(4 + frame.length);
+  out.writeUInt32BE(frame.length);
+  out.set(frame, 4);
+  return out;
+}

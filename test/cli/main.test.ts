@@ -1,0 +1,184 @@
+import fs from "node:fs";
+import net from "node:net";
+import path from "node:path";
+import type { Duplex } from "node:stream";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { arpRequest, Command, isGatewayReply, prefixed, temporaryFolder } from "./command.ts";
+
+let folder: string;
+const started: Command[] = [];
+
+function tslirp(args: readonly string[], fd3 = false): Command {
+  const command = new Command(args, { XDG_RUNTIME_DIR: folder }, fd3);
+  started.push(command);
+  return command;
+}
+
+beforeEach(() => {
+  folder = temporaryFolder();
+});
+afterEach(async () => {
+  await Promise.all(started.splice(0).map((command) => command.stop("SIGKILL")));
+  fs.rmSync(folder, { recursive: true });
+});
+
+/** Asks for the gateway over a cable and resolves with the answering frame. */
+function ask(cable: Duplex): Promise<Buffer> {
+  cable.write(prefixed(arpRequest()));
+  return new Promise((resolve) => {
+    let seen = Buffer.alloc(0);
+    cable.on("data", (chunk: Buffer) => {
+      seen = Buffer.concat([seen, chunk]);
+      if (seen.length >= 4 && seen.length >= 4 + seen.readUInt32BE(0)) resolve(seen.subarray(4));
+    });
+  });
+}
+
+function connected(at: string): Promise<net.Socket> {
+  return new Promise((resolve, reject) => {
+    const socket = net.connect({ path: at }, () => resolve(socket));
+    socket.once("error", reject);
+  });
+}
+
+describe("a bad argument", () => {
+  it.each([
+    [["--net", "10.0.2.0/33"], '--net: got "10.0.2.0/33"; expected an IPv4 network'],
+    [["serve", "-p", "22"], '--publish: got "22"; expected [HOST:]PORT'],
+    [["--netdev", "user,smb=/srv"], '--netdev smb: got "/srv"; smb= is not supported yet'],
+    [["--listen", "nowhere"], '--listen: got "nowhere"'],
+    [["--lisen", "unix:/x"], "unknown option '--lisen'"],
+    [["--mtu"], "option '--mtu <bytes>' argument missing"],
+    [["nonsense"], "nonsense"],
+    [["demo", "--fast"], "unknown option '--fast'"],
+  ])("ends %j with status 2 and one line that names it", async (args, line) => {
+    const { status, stdout, stderr } = await tslirp(args).finished;
+    expect(status).toBe(2);
+    expect(stdout).toBe("");
+    expect(stderr).toMatch(/^tslirp: [^\n]+\n$/);
+    expect(stderr).toContain(line);
+  });
+});
+
+describe("help and version", () => {
+  it("are printed, status 0", async () => {
+    const [help, serveHelp, version] = await Promise.all(
+      [["--help"], ["serve", "--help"], ["--version"]].map((args) => tslirp(args).finished),
+    );
+    const options = "listen connect fd netdev net host dns dhcpstart hostname domainname dnssearch restrict bootfile";
+    const more = "tftp-server-name hostfwd publish mtu dns-upstream host-loopback outbound-addr log-level log-json";
+    for (const { status, stdout, stderr } of [help!, serveHelp!]) {
+      expect(status).toBe(0);
+      expect(stderr).toBe("");
+      for (const option of `${options} ${more}`.split(" ")) expect(stdout).toMatch(new RegExp(` --${option}\\b`));
+    }
+    expect(help!.stdout).toMatch(/serve .*\n.*demo /s);
+    expect(version).toMatchObject({ status: 0, stderr: "" });
+    expect(version!.stdout).toMatch(/^\d+\.\d+\.\d+\n$/);
+  });
+});
+
+describe("serve", () => {
+  it.each(["SIGTERM", "SIGINT"] as const)(
+    "waits at a private socket, serves a guest, and ends at %s with 0",
+    async (signal) => {
+      const command = tslirp([]);
+      const [, at = ""] = await command.printed(
+        /^ {2}-netdev stream,id=n0,server=off,addr\.type=unix,addr\.path=(\S+) -device virtio-net-pci,netdev=n0$/m,
+      );
+      expect(at).toBe(path.join(folder, "tslirp", "n0.sock"));
+      expect(fs.statSync(at).mode & 0o777).toBe(0o600);
+      expect(fs.statSync(path.dirname(at)).mode & 0o777).toBe(0o700);
+      const guest = await connected(at);
+      expect(isGatewayReply(await ask(guest))).toBe(true);
+      const { status } = await command.stop(signal);
+      expect(status).toBe(0);
+      expect(fs.existsSync(at)).toBe(false);
+      guest.destroy();
+    },
+  );
+
+  it("leaves a live socket alone: one line, status 1", async () => {
+    const at = path.join(folder, "a.sock");
+    const first = tslirp(["--listen", `unix:${at}`]);
+    await first.printed(/-netdev/);
+    const second = await tslirp(["--listen", `unix:${at}`]).finished;
+    expect(second.status).toBe(1);
+    expect(second.stdout).toBe("");
+    expect(second.stderr).toMatch(/^tslirp: cannot listen on unix:\S+a\.sock: another process serves it\n$/);
+    const guest = await connected(at);
+    expect(isGatewayReply(await ask(guest))).toBe(true);
+    guest.destroy();
+  });
+
+  it("replaces a stale socket", async () => {
+    const at = path.join(folder, "b.sock");
+    const first = tslirp(["--listen", `unix:${at}`]);
+    await first.printed(/-netdev/);
+    await first.stop("SIGKILL");
+    expect(fs.existsSync(at)).toBe(true);
+    await tslirp(["--listen", `unix:${at}`]).printed(/-netdev/);
+    (await connected(at)).destroy();
+  });
+
+  it("says which forward is taken, status 1, and no guest could have come", async () => {
+    const server = net.createServer().listen(0, "127.0.0.1");
+    await new Promise((resolve) => server.once("listening", resolve));
+    const { port } = server.address() as net.AddressInfo;
+    const { status, stdout, stderr } = await tslirp(["-p", `${port}:22`]).finished;
+    server.close();
+    expect(status).toBe(1);
+    expect(stdout).toBe("");
+    expect(stderr).toMatch(/^tslirp: [^\n]*\n$/);
+    expect(stderr).toMatch(/EADDRINUSE|in use/);
+    expect(stderr).toContain(`127.0.0.1:${port}`);
+    expect(fs.existsSync(path.join(folder, "tslirp"))).toBe(false);
+  });
+
+  it("has its forwards open when the socket appears, and tells the port that was taken", async () => {
+    const command = tslirp(["--hostfwd", "tcp:127.0.0.1:0-:22", "--log-json"]);
+    await command.printed(/-netdev/);
+    const line = command.stderr.split("\n").find((each) => each.includes("forward")) ?? "{}";
+    const [, port = ""] = /tcp 127\.0\.0\.1:(\d+) -> 10\.0\.2\.15:22/.exec(JSON.parse(line).msg) ?? [];
+    expect(Number(port)).toBeGreaterThan(0);
+    const client = net.connect(Number(port), "127.0.0.1");
+    await new Promise((resolve, reject) => client.once("connect", resolve).once("error", reject));
+    client.destroy();
+  });
+
+  it("listens at several addresses, a port of 0 being the one taken", async () => {
+    const at = path.join(folder, "c,d.sock");
+    const command = tslirp(["--listen", `unix:${at}`, "--listen", "tcp:127.0.0.1:0", "--netdev", "user,id=net7"]);
+    const [, port = ""] = await command.printed(
+      /stream,id=net7,server=off,addr\.type=inet,addr\.host=127\.0\.0\.1,addr\.port=(\d+)/,
+    );
+    expect(Number(port)).toBeGreaterThan(0);
+    expect(command.stdout).toContain(`addr.path=${at.replace(",", ",,")} `);
+  });
+
+  it("serves an inherited socket and ends with 0 when that does", async () => {
+    const command = tslirp(["--fd", "3"], true);
+    const cable = command.child.stdio[3] as unknown as Duplex;
+    expect(isGatewayReply(await ask(cable))).toBe(true);
+    cable.end();
+    expect(await command.finished).toMatchObject({ status: 0, stdout: "" });
+  });
+
+  it("ends with 1 and one line when the descriptor is none", async () => {
+    const { status, stderr } = await tslirp(["--fd", "77"]).finished;
+    expect(status).toBe(1);
+    expect(stderr).toMatch(/^tslirp: cannot use descriptor 77[^\n]*\n$/);
+  });
+
+  it("dials a QEMU that listens", async () => {
+    const at = path.join(folder, "q.sock");
+    const server = net.createServer().listen(at);
+    const dialled = new Promise<net.Socket>((resolve) => server.once("connection", resolve));
+    const command = tslirp(["--connect", `unix:${at}`]);
+    const cable = await dialled;
+    expect(isGatewayReply(await ask(cable))).toBe(true);
+    expect(await command.stop()).toMatchObject({ status: 0, stdout: "" });
+    cable.destroy();
+    server.close();
+  });
+});

@@ -1,0 +1,64 @@
+/** The host's sockets on Node.js: `HostNet` for real. */
+import type {
+  AcceptedTcp,
+  Endpoint,
+  HostListener,
+  HostNet,
+  HostTcp,
+  HostTcpEvents,
+  HostUdp,
+  HostUdpEvents,
+  UnixEndpoint,
+} from "../core/host-net.ts";
+import type { Random } from "../core/random.ts";
+import { listenTcp } from "./listen.ts";
+import { Dialling, NodeTcp } from "./tcp.ts";
+import { BoundUdp, NodeUdp, type UdpEnv } from "./udp.ts";
+
+/** As libslirp, and BSD before it. */
+const CONNECT_TIMEOUT_MS = 75_000;
+
+export interface NodeHostNetOptions {
+  /** Chooses UDP ports. */
+  readonly random: Random;
+  /** Source address of outgoing sockets to destinations of its family. Connections to the loopback keep theirs. */
+  readonly outboundAddr?: string;
+  /** How long a connect may go unanswered, in milliseconds (75000). */
+  readonly connectTimeout?: number;
+}
+
+export class NodeHostNet implements HostNet {
+  readonly #outboundAddr: string | null;
+  readonly #dialling: Dialling;
+  readonly #udp: UdpEnv;
+
+  constructor(options: NodeHostNetOptions) {
+    this.#outboundAddr = options.outboundAddr ?? null;
+    this.#dialling = new Dialling(options.connectTimeout ?? CONNECT_TIMEOUT_MS);
+    this.#udp = { random: options.random, outboundAddr: this.#outboundAddr, peers: 0 };
+  }
+
+  connectTcp(to: Endpoint | UnixEndpoint, events: HostTcpEvents): HostTcp {
+    const socket = new NodeTcp(events, null);
+    socket.dial(to, "path" in to ? null : this.#source(to.host), this.#dialling);
+    return socket;
+  }
+
+  listenTcp(at: Endpoint | UnixEndpoint, onAccept: (socket: AcceptedTcp) => void): Promise<HostListener> {
+    return listenTcp(at, onAccept);
+  }
+
+  openUdp(family: 4 | 6, events: HostUdpEvents): HostUdp {
+    return new NodeUdp(this.#udp, family, events);
+  }
+
+  async bindUdp(at: Endpoint, events: HostUdpEvents): Promise<HostUdp & HostListener> {
+    return new BoundUdp(at, events);
+  }
+
+  #source(to: string): string | null {
+    const from = this.#outboundAddr;
+    if (from === null || from.includes(":") !== to.includes(":")) return null;
+    return to.startsWith("127.") || to === "::1" ? null : from;
+  }
+}

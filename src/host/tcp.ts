@@ -1,0 +1,298 @@
+/**
+ * TCP (and UNIX stream) connections of the host, on Node's sockets.
+ *
+ * Reading. All sockets read into one buffer: libuv reads and calls back in one go, and `onData`'s bytes are valid during
+ * the call only. (On Windows a read is posted with its buffer beforehand; there each socket has its own.) An accepted
+ * socket's handle is moved to a socket of ours, as a server does not pass `onread` on; that rests on the undocumented
+ * `handle` option, which `test/platform` proves for the Node it runs on.
+ *
+ * Writing. `write` hands Node a view of the caller's slab. Node tries the kernel at once: `writableLength` is 0
+ * afterwards when it took all, which is nearly always. Otherwise the slab is pinned until that write's callback. Then
+ * there is a backlog, and while there is one further bytes are copied: a socket pins one slab at the most.
+ *
+ * Ending. FIN is asked for only when the backlog is gone. libuv refuses to reset a socket whose shutdown waits behind
+ * bytes, and closing it instead would end a cut stream with a FIN that looks like its end.
+ *
+ * Nothing is made per flow but the socket, this object and the write callback; the listeners are shared.
+ */
+import net from "node:net";
+import type { Endpoint, HostTcp, HostTcpEvents, UnixEndpoint } from "../core/host-net.ts";
+import type { Slab } from "../core/link.ts";
+
+const READ_BUFFER = 262_144;
+/** Private read buffers are smaller: there may be thousands. */
+const OWN_READ_BUFFER = 65_536;
+const SHARED: Uint8Array = new Uint8Array(process.platform === "win32" ? 0 : READ_BUFFER);
+
+/** What takes the place of a connection's events once it is over. */
+const NOBODY: HostTcpEvents = { onConnect() {}, onData() {}, onEnd() {}, onDrain() {}, onClose() {} };
+
+/** Node's options of a socket, with the ones that its types leave out. */
+interface SocketOptions extends net.SocketConstructorOpts {
+  onread?: net.OnReadOpts;
+  handle?: object;
+  /** With `handle`: reads nothing before `resume()`. */
+  pauseOnCreate?: boolean;
+  noDelay?: boolean;
+}
+
+/** A socket that knows whose it is, so that all can share their listeners. */
+class OwnedSocket extends net.Socket {
+  owner: NodeTcp | null = null;
+}
+
+function onConnect(this: OwnedSocket): void {
+  this.owner!.connected();
+}
+function onEnd(this: OwnedSocket): void {
+  this.owner!.ended();
+}
+function onError(this: OwnedSocket, error: NodeJS.ErrnoException): void {
+  this.owner!.closed(error.code ?? "EIO");
+}
+function onClose(this: OwnedSocket): void {
+  this.owner!.closed(null);
+}
+
+function onChunk(this: OwnedSocket, chunk: Uint8Array): void {
+  this.owner!.received(chunk, chunk.length);
+}
+
+/** RST, where there is such a thing. */
+export function abort(this: net.Socket): void {
+  // A UNIX socket has none, one that is not connected yet would wait for that.
+  if (this.connecting || this.remoteAddress === undefined) this.destroy();
+  else this.resetAndDestroy();
+}
+
+/** What we expect of Node's handles. */
+interface Handle {
+  useUserBuffer?: unknown;
+}
+
+/** Takes the connection away from `accepted`. Null when this Node does not let us; `accepted` is then as it was. */
+function takeHandle(accepted: net.Socket): object | null {
+  const holder = accepted as unknown as { _handle?: Handle | null };
+  const handle = holder._handle;
+  if (typeof handle?.useUserBuffer !== "function") return null;
+  holder._handle = null;
+  // Without a handle this closes nothing: the server counts one connection less.
+  accepted.destroy();
+  return handle;
+}
+
+/** Sockets whose connect has not been answered; one timer looks after all of them. Order of insertion is order of age. */
+export class Dialling {
+  readonly #millis: number;
+  readonly #since: Map<NodeTcp, number> = new Map();
+  #timer: NodeJS.Timeout | null = null;
+
+  /** `millis`: how long a connect may take. */
+  constructor(millis: number) {
+    this.#millis = millis;
+  }
+
+  add(socket: NodeTcp): void {
+    this.#since.set(socket, performance.now());
+    this.#timer ??= setTimeout(() => this.#sweep(), this.#millis).unref();
+  }
+
+  remove(socket: NodeTcp): void {
+    this.#since.delete(socket);
+  }
+
+  #sweep(): void {
+    this.#timer = null;
+    const now = performance.now();
+    for (const [socket, since] of this.#since) {
+      const left = since + this.#millis - now;
+      if (left > 0) {
+        // An unanswered connect may be a twentieth late: one timer then serves a burst of them.
+        this.#timer = setTimeout(() => this.#sweep(), Math.max(left, this.#millis / 20)).unref();
+        return;
+      }
+      socket.timedOut();
+    }
+  }
+}
+
+export class NodeTcp implements HostTcp {
+  readonly #socket: OwnedSocket;
+  #events: HostTcpEvents;
+  #dialling: Dialling | null = null;
+  /** FIN is wanted, after the backlog. */
+  #ending = false;
+  #closed = false;
+  /** Writes asked for, writes done, and the first of those that had to wait since there was no backlog. */
+  #asked = 0;
+  #done = 0;
+  #firstWaiting = 0;
+  #waiting = false;
+  /** The backlog at the last `onDrain`. */
+  #told = 0;
+  #pinned: Slab | null = null;
+  readonly #onWritten: (error?: Error | null) => void = (error) => {
+    this.#done++;
+    // An error closes the socket and is told by that.
+    if (this.#waiting && !this.#closed && (error === null || error === undefined)) this.#written();
+  };
+
+  /** `accepted` is a connection on which nothing has been read; null makes one to `dial`. */
+  constructor(events: HostTcpEvents, accepted: net.Socket | null) {
+    this.#events = events;
+    const options: SocketOptions = {
+      allowHalfOpen: true,
+      noDelay: true,
+      onread: {
+        buffer: SHARED.length > 0 ? SHARED : new Uint8Array(OWN_READ_BUFFER),
+        callback: (n, bytes) => {
+          this.received(bytes, n);
+          return true;
+        },
+      },
+    };
+    let socket: OwnedSocket;
+    if (accepted === null) {
+      socket = new OwnedSocket(options);
+      socket.pause();
+    } else {
+      const handle = takeHandle(accepted);
+      if (handle !== null) {
+        options.handle = handle;
+        options.pauseOnCreate = true;
+        socket = new OwnedSocket(options);
+      } else {
+        socket = accepted as OwnedSocket;
+        socket.on("data", onChunk);
+      }
+    }
+    this.#socket = socket;
+    socket.owner = this;
+    socket.on("end", onEnd);
+    socket.on("error", onError);
+    socket.on("close", onClose);
+  }
+
+  /** Begins to connect, watched by `dialling`. `from` is the local address; null leaves it to the host. */
+  dial(to: Endpoint | UnixEndpoint, from: string | null, dialling: Dialling): void {
+    const socket = this.#socket;
+    socket.on("connect", onConnect);
+    this.#dialling = dialling;
+    dialling.add(this);
+    if ("path" in to) socket.connect({ path: to.path });
+    else if (from === null) socket.connect({ host: to.host, port: to.port, autoSelectFamily: false });
+    else socket.connect({ host: to.host, port: to.port, autoSelectFamily: false, localAddress: from });
+  }
+
+  get backlog(): number {
+    return this.#closed ? 0 : this.#socket.writableLength;
+  }
+
+  get local(): Endpoint | null {
+    const { localAddress, localPort } = this.#socket;
+    return localAddress === undefined || localPort === undefined ? null : { host: localAddress, port: localPort };
+  }
+
+  write(slab: Slab, at: number, len: number): void {
+    if (this.#closed || this.#ending || len === 0) return;
+    const socket = this.#socket;
+    const { bytes } = slab;
+    const view = Buffer.from(bytes.buffer as ArrayBuffer, bytes.byteOffset + at, len);
+    this.#asked++;
+    const copied = this.#waiting || slab.scarce || socket.connecting;
+    socket.write(copied ? Buffer.from(view) : view, this.#onWritten);
+    if (this.#waiting || socket.writableLength === 0) return;
+    this.#waiting = true;
+    this.#firstWaiting = this.#asked;
+    if (copied) return;
+    slab.pin();
+    this.#pinned = slab;
+  }
+
+  end(): void {
+    if (this.#closed || this.#ending) return;
+    this.#ending = true;
+    if (this.#socket.writableLength === 0) this.#socket.end();
+  }
+
+  pause(): void {
+    this.#socket.pause();
+  }
+
+  resume(): void {
+    if (!this.#closed) this.#socket.resume();
+  }
+
+  reset(): void {
+    if (this.#closed) return;
+    this.#over();
+    const socket = this.#socket;
+    // A shutdown is under way for a turn: the reset follows it.
+    if (socket.writableEnded && !socket.writableFinished && !socket.connecting) socket.once("finish", abort);
+    else abort.call(socket);
+  }
+
+  /** The far end has answered. */
+  connected(): void {
+    if (this.#closed) return;
+    this.#dialled();
+    this.#events.onConnect();
+  }
+
+  received(bytes: Uint8Array, len: number): void {
+    this.#events.onData(bytes, 0, len);
+  }
+
+  ended(): void {
+    this.#events.onEnd();
+  }
+
+  timedOut(): void {
+    const events = this.#events;
+    this.#over();
+    this.#socket.destroy();
+    events.onClose("ETIMEDOUT");
+  }
+
+  closed(code: string | null): void {
+    if (this.#closed) return;
+    const events = this.#events;
+    this.#over();
+    events.onClose(code);
+  }
+
+  #dialled(): void {
+    this.#dialling?.remove(this);
+    this.#dialling = null;
+  }
+
+  #written(): void {
+    // The callbacks of writes that the kernel took at once may come when a later one has begun to wait.
+    if (this.#done < this.#firstWaiting) return;
+    if (this.#done === this.#firstWaiting) {
+      this.#unpin();
+      this.#told = -1;
+    }
+    const left = this.#socket.writableLength;
+    if (left === 0) {
+      this.#waiting = false;
+      if (this.#ending) this.#socket.end();
+    } else if (left === this.#told) return; // Writes that went out together are called back one by one.
+    this.#told = left;
+    this.#events.onDrain();
+  }
+
+  #unpin(): void {
+    const slab = this.#pinned;
+    this.#pinned = null;
+    slab?.unpin();
+  }
+
+  /** No callback follows. The bytes of a write that is still under way are not read any more once the socket closes. */
+  #over(): void {
+    this.#closed = true;
+    this.#events = NOBODY;
+    this.#dialled();
+    this.#unpin();
+  }
+}

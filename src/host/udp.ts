@@ -1,0 +1,283 @@
+/**
+ * UDP sockets of the host.
+ *
+ * A mapping has one local port, whatever it speaks with (RFC 4787 section 4.1), and hears from anyone. That is a
+ * *wide*, unconnected socket. But Linux tells an unconnected socket nothing of ICMP errors unless IP_RECVERR is set,
+ * which Node cannot. So for each of the latest few destinations there is a *peer* too: a socket on the same port,
+ * connected to it. The kernel gives a peer what comes from its destination, errors included, and the wide socket all
+ * the rest.
+ *
+ * Two sockets on one port both need SO_REUSEADDR, under which bind would share a port with a stranger without a word.
+ * So a port is first taken exclusively, which fails if anyone has it, and then, in the same turn, with SO_REUSEADDR.
+ *
+ * With addresses for names and a `lookup` that answers at once, Node's bind and connect have happened when they return
+ * (`test/host/udp.test.ts` proves it), so nothing here has to wait for a socket. Where a peer cannot be had (no
+ * descriptors, too many destinations) the wide socket sends: the datagram goes, only its errors are not heard of.
+ */
+import { createSocket, type RemoteInfo, type Socket } from "node:dgram";
+import type { Endpoint, HostListener, HostUdp, HostUdpEvents } from "../core/host-net.ts";
+import type { Random } from "../core/random.ts";
+
+const PEERS = 4;
+/** A peer gives way to a new destination when it has been idle for so long; so many destinations make few sockets. */
+const PEER_IDLE_MS = 1_000;
+/** Ports are taken from the upper half, where no service is. */
+const FIRST_PORT = 32_768;
+const TRIES = 16;
+/** Peers of all mappings together: each costs a descriptor. */
+const MAX_PEERS = 1_024;
+const MAX_DATAGRAM = 65_536;
+
+/** Literals only: answers at once, without the thread pool. */
+function lookup(host: string, _family: unknown, done: (error: null, address: string, family: number) => void): void {
+  done(null, host, host.includes(":") ? 6 : 4);
+}
+
+/** Bytes on their way into the kernel. Replaced when a socket had to keep them. */
+let scratch: Buffer = Buffer.allocUnsafeSlow(MAX_DATAGRAM);
+
+/** What all mappings of a network share. */
+export interface UdpEnv {
+  readonly random: Random;
+  readonly outboundAddr: string | null;
+  /** How many there are. */
+  peers: number;
+}
+
+type OnMessage = (bytes: Uint8Array, from: RemoteInfo) => void;
+
+/** A dgram socket that throws nothing. */
+class RawUdp {
+  readonly #socket: Socket;
+  #bindError: NodeJS.ErrnoException | null = null;
+  #open = true;
+
+  /** `onError` gets the codes of receiving. */
+  constructor(family: 4 | 6, reuseAddr: boolean, onMessage: OnMessage, onError: (code: string) => void) {
+    const type = family === 6 ? "udp6" : "udp4";
+    this.#socket = createSocket({ type, reuseAddr, ipv6Only: family === 6, lookup: lookup as never });
+    this.#socket.on("message", onMessage);
+    let bound = false;
+    this.#socket.once("listening", () => {
+      bound = true;
+    });
+    this.#socket.on("error", (error: NodeJS.ErrnoException) => {
+      if (!bound) this.#bindError = error;
+      else if (this.#open) onError(error.code ?? "EIO");
+    });
+  }
+
+  /** Null when bound; otherwise the error, and the socket is closed. */
+  bind(address: string, port: number): NodeJS.ErrnoException | null {
+    this.#socket.bind({ address, port, exclusive: true });
+    if (this.#bindError !== null) this.close();
+    return this.#bindError;
+  }
+
+  /** Whether it is connected; otherwise the socket is closed. */
+  connect(to: Endpoint): boolean {
+    // With a callback a failure is no 'error' event.
+    this.#socket.connect(to.port, to.host, () => {});
+    try {
+      this.#socket.remoteAddress();
+      return true;
+    } catch {
+      this.close();
+      return false;
+    }
+  }
+
+  get port(): number {
+    return this.#socket.address().port;
+  }
+
+  /** `to` null on a connected socket. While an earlier datagram waits for room in the kernel, further ones are lost. */
+  send(bytes: Uint8Array, at: number, len: number, to: Endpoint | null, onSent: (error: Error | null) => void): void {
+    const socket = this.#socket;
+    if (!this.#open || len > MAX_DATAGRAM || socket.getSendQueueSize() > 0) return;
+    scratch.set(bytes.subarray(at, at + len));
+    if (to === null) socket.send(scratch, 0, len, onSent);
+    else socket.send(scratch, 0, len, to.port, to.host, onSent);
+    if (socket.getSendQueueSize() > 0) scratch = Buffer.allocUnsafeSlow(MAX_DATAGRAM);
+  }
+
+  close(): void {
+    if (!this.#open) return;
+    this.#open = false;
+    this.#socket.close();
+  }
+}
+
+/** Tells where a socket's datagrams come from without making an `Endpoint` for each. */
+class Receiver {
+  readonly #events: HostUdpEvents;
+  #from: Endpoint = { host: "", port: -1 };
+  closed = false;
+  readonly onMessage: OnMessage = (bytes, { address, port }) => {
+    if (this.closed) return;
+    if (port !== this.#from.port || address !== this.#from.host) this.#from = { host: address, port };
+    this.#events.onDatagram(bytes, 0, bytes.length, this.#from);
+  };
+
+  constructor(events: HostUdpEvents) {
+    this.#events = events;
+  }
+
+  failed(code: string, to: Endpoint): void {
+    if (!this.closed) this.#events.onUdpError(code, to);
+  }
+
+  sent(error: NodeJS.ErrnoException | null, to: Endpoint): void {
+    if (error !== null) this.failed(error.code ?? "EIO", to);
+  }
+}
+
+interface Peer {
+  readonly to: Endpoint;
+  readonly socket: RawUdp;
+  readonly onSent: (error: NodeJS.ErrnoException | null) => void;
+  /** When it stopped being the latest. */
+  usedAt: number;
+}
+
+/** One endpoint-independent mapping. Its sockets come with its first datagram. */
+export class NodeUdp implements HostUdp {
+  readonly #env: UdpEnv;
+  readonly #family: 4 | 6;
+  readonly #address: string;
+  readonly #receiver: Receiver;
+  #port = 0;
+  #wide: RawUdp | null = null;
+  readonly #peers: Peer[] = [];
+  #latest: Peer | null = null;
+
+  constructor(env: UdpEnv, family: 4 | 6, events: HostUdpEvents) {
+    this.#env = env;
+    this.#family = family;
+    this.#receiver = new Receiver(events);
+    const { outboundAddr } = env;
+    const any = family === 6 ? "::" : "0.0.0.0";
+    this.#address = outboundAddr !== null && outboundAddr.includes(":") === (family === 6) ? outboundAddr : any;
+  }
+
+  send(bytes: Uint8Array, at: number, len: number, to: Endpoint): void {
+    // There is no port 0 to send to; Node would throw.
+    if (this.#receiver.closed || to.port === 0) return;
+    if (this.#wide === null) {
+      const error = this.#openWide();
+      if (error !== null) {
+        process.nextTick(() => this.#receiver.failed(error.code ?? "EIO", to));
+        return;
+      }
+    }
+    const peer = this.#peerOf(to);
+    if (peer !== null) peer.socket.send(bytes, at, len, null, peer.onSent);
+    else this.#wide!.send(bytes, at, len, to, (error) => this.#receiver.sent(error, to));
+  }
+
+  close(): void {
+    this.#receiver.closed = true;
+    this.#wide?.close();
+    this.#wide = null;
+    while (this.#peers.length > 0) this.#drop(this.#peers[0]!);
+  }
+
+  #openWide(): NodeJS.ErrnoException | null {
+    const { onMessage } = this.#receiver;
+    for (let tries = 1; ; tries++) {
+      const port = FIRST_PORT + (this.#env.random.u32() >>> 17);
+      const probe = new RawUdp(this.#family, false, onMessage, ignore);
+      const taken = probe.bind(this.#address, port);
+      if (taken !== null) {
+        if (taken.code === "EADDRINUSE" && tries < TRIES) continue;
+        return taken;
+      }
+      probe.close();
+      // What an unconnected socket is told on receiving concerns nobody in particular.
+      const wide = new RawUdp(this.#family, true, onMessage, ignore);
+      const error = wide.bind(this.#address, port);
+      if (error !== null) return error;
+      this.#wide = wide;
+      this.#port = port;
+      return null;
+    }
+  }
+
+  /** The socket connected to `to`; null when there is none to be had. */
+  #peerOf(to: Endpoint): Peer | null {
+    const latest = this.#latest;
+    if (latest !== null && isTo(latest, to)) return latest;
+    const now = performance.now();
+    if (latest !== null) latest.usedAt = now;
+    let peer: Peer | null = null;
+    let oldest: Peer | null = null;
+    for (const p of this.#peers) {
+      if (isTo(p, to)) peer = p;
+      else if (oldest === null || p.usedAt < oldest.usedAt) oldest = p;
+    }
+    if (peer === null) {
+      if (this.#peers.length === PEERS && oldest !== null && now - oldest.usedAt > PEER_IDLE_MS) this.#drop(oldest);
+      if (this.#peers.length < PEERS && this.#env.peers < MAX_PEERS) peer = this.#openPeer(to);
+    }
+    this.#latest = peer;
+    return peer;
+  }
+
+  #openPeer(to: Endpoint): Peer | null {
+    const onError = (code: string): void => {
+      // After a refusal it goes on. Otherwise its route or source address may be gone: the next one finds another.
+      if (code !== "ECONNREFUSED" && code !== "EMSGSIZE") this.#drop(peer);
+      this.#receiver.failed(code, to);
+    };
+    const socket = new RawUdp(this.#family, true, this.#receiver.onMessage, onError);
+    const onSent = (error: NodeJS.ErrnoException | null): void => {
+      if (error !== null) onError(error.code ?? "EIO");
+    };
+    const peer: Peer = { to, socket, onSent, usedAt: 0 };
+    // An unreachable destination shows here; the wide socket hears the same and reports it.
+    if (socket.bind(this.#address, this.#port) !== null || !socket.connect(to)) return null;
+    this.#peers.push(peer);
+    this.#env.peers++;
+    return peer;
+  }
+
+  #drop(peer: Peer): void {
+    const i = this.#peers.indexOf(peer);
+    if (i < 0) return;
+    this.#peers.splice(i, 1);
+    this.#env.peers--;
+    if (this.#latest === peer) this.#latest = null;
+    peer.socket.close();
+  }
+}
+
+function isTo(peer: Peer, to: Endpoint): boolean {
+  return peer.to === to || (peer.to.port === to.port && peer.to.host === to.host);
+}
+
+function ignore(): void {}
+
+/** A forward's socket: one fixed address, nothing but a wide socket. Throws the bind's error. */
+export class BoundUdp implements HostUdp, HostListener {
+  readonly address: Endpoint;
+  readonly #receiver: Receiver;
+  readonly #socket: RawUdp;
+
+  constructor(at: Endpoint, events: HostUdpEvents) {
+    this.#receiver = new Receiver(events);
+    this.#socket = new RawUdp(at.host.includes(":") ? 6 : 4, false, this.#receiver.onMessage, ignore);
+    const error = this.#socket.bind(at.host, at.port);
+    if (error !== null) throw error;
+    this.address = { host: at.host, port: this.#socket.port };
+  }
+
+  send(bytes: Uint8Array, at: number, len: number, to: Endpoint): void {
+    if (this.#receiver.closed || to.port === 0) return;
+    this.#socket.send(bytes, at, len, to, (error) => this.#receiver.sent(error, to));
+  }
+
+  close(): void {
+    this.#receiver.closed = true;
+    this.#socket.close();
+  }
+}

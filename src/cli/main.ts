@@ -18,7 +18,13 @@ async function main(args: readonly string[]): Promise<number> {
     .helpCommand(false);
   const serveCommand = serveOptions(new Command("serve"))
     .description("wait for guests and give them a network (the default command)")
-    .action(async (given: ServeArguments) => serve(readServeArguments(given)));
+    .allowExcessArguments()
+    .action(async (given: ServeArguments) => {
+      const [word] = serveCommand.args;
+      if (word !== undefined)
+        throw new ConfigError("serve", word, "expected options only, or the command serve or demo");
+      await serve(readServeArguments(given));
+    });
   const demoCommand = new Command("demo")
     .description("show it working in seconds, and what was proven")
     .action(async () => {

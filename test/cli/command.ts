@@ -46,16 +46,16 @@ export class Command {
     for (;;) {
       const match = pattern.exec(this.stdout);
       if (match !== null) return match;
-      const over = await Promise.race([
-        this.finished,
-        new Promise<null>((resolve) => this.child.stdout!.once("data", () => resolve(null))),
-      ]);
-      if (over !== null) {
-        const last = pattern.exec(this.stdout);
-        if (last !== null) return last;
-        throw new Error(`ended with ${over.status} before printing ${pattern}: ${over.stdout}${over.stderr}`);
-      }
+      await this.lives(new Promise((resolve) => this.child.stdout!.once("data", resolve)));
     }
+  }
+
+  /** What `awaited` resolves with; rejects when the process ends before. */
+  lives<T>(awaited: Promise<T>): Promise<T> {
+    const over = this.finished.then(({ status, stdout, stderr }) => {
+      throw new Error(`ended early with ${status}: ${stdout}${stderr}`);
+    });
+    return Promise.race([awaited, over]);
   }
 
   stop(signal: NodeJS.Signals = "SIGTERM"): Promise<Finished> {

@@ -159,7 +159,8 @@ describe("serve", () => {
   it("serves an inherited socket and ends with 0 when that does", async () => {
     const command = tslirp(["--fd", "3"], true);
     const cable = command.child.stdio[3] as unknown as Duplex;
-    expect(isGatewayReply(await ask(cable))).toBe(true);
+    cable.on("error", () => {});
+    expect(isGatewayReply(await command.lives(ask(cable)))).toBe(true);
     cable.end();
     expect(await command.finished).toMatchObject({ status: 0, stdout: "" });
   });
@@ -175,8 +176,8 @@ describe("serve", () => {
     const server = net.createServer().listen(at);
     const dialled = new Promise<net.Socket>((resolve) => server.once("connection", resolve));
     const command = tslirp(["--connect", `unix:${at}`]);
-    const cable = await dialled;
-    expect(isGatewayReply(await ask(cable))).toBe(true);
+    const cable = await command.lives(dialled);
+    expect(isGatewayReply(await command.lives(ask(cable)))).toBe(true);
     expect(await command.stop()).toMatchObject({ status: 0, stdout: "" });
     cable.destroy();
     server.close();

@@ -1,0 +1,487 @@
+/**
+ * One TCP connection of the guest: states and the receiving half (RFC 9293); `tcp-sender.ts` is the other half.
+ *
+ * What arrives in order goes to the user at once, or waits here while the user has paused it, and then the window
+ * offered shrinks by as much. Callbacks may call back into the socket; nothing follows `onClose`.
+ */
+import { seqAdd, seqDiff, seqGe, seqGt, seqLe, seqLt, seqMax } from "../../wire/seq.ts";
+import { ACK, FIN, PSH, RST, SYN } from "../../wire/tcp.ts";
+import { Reassembly } from "./tcp-reassembly.ts";
+import { type Segment, type SegmentExtras, TIMESTAMPS_LENGTH } from "./tcp-segment.ts";
+import { type SenderStats, TcpSender } from "./tcp-sender.ts";
+
+/** Every second segment is acknowledged at once, a single one after this long (RFC 9293 section 3.8.6.3 allows 500). */
+const DELAYED_ACK_MS = 40;
+/** Twice the longest life of a segment on a cable inside one machine. */
+const TIME_WAIT_MS = 2_000;
+
+export type TcpState =
+  | "CLOSED"
+  | "SYN-SENT"
+  | "SYN-RECEIVED"
+  | "ESTABLISHED"
+  | "FIN-WAIT-1"
+  | "FIN-WAIT-2"
+  | "CLOSE-WAIT"
+  | "CLOSING"
+  | "LAST-ACK"
+  | "TIME-WAIT";
+
+/** Why a connection ended: null after both directions ended in order. */
+export type TcpEnd = null | "refused" | "reset" | "timeout";
+
+export interface TcpEvents {
+  onConnect?(): void;
+  /** The bytes are the callee's to keep. */
+  onData?(bytes: Uint8Array): void;
+  /** The peer's FIN, after its last byte. */
+  onEnd?(): void;
+  /** `write` takes bytes again after it had taken fewer than given. */
+  onWritable?(): void;
+  onClose?(end: TcpEnd): void;
+}
+
+export interface TcpOptions {
+  /** Bytes that `write` takes ahead of acknowledgements. */
+  readonly sendBuffer?: number;
+  /** Bytes kept for a user that does not read: the largest window offered. */
+  readonly receiveBuffer?: number;
+  readonly sack?: boolean;
+  readonly timestamps?: boolean;
+  readonly windowScale?: boolean;
+}
+
+/** What the guest's IP layer is to a connection. */
+export interface TcpNet {
+  readonly ip: number;
+  readonly mtu: number;
+  now(): number;
+  random(): number;
+  sendSegment(
+    socket: TcpSocket,
+    flags: number,
+    seq: number,
+    ack: number,
+    window: number,
+    extras: SegmentExtras,
+    payload: Uint8Array,
+  ): void;
+  forget(socket: TcpSocket): void;
+}
+
+export class TcpSocket {
+  readonly localPort: number;
+  readonly remoteIp: number;
+  readonly remotePort: number;
+  readonly sender: TcpSender;
+  state: TcpState = "CLOSED";
+  events: TcpEvents = {};
+  readonly #net: TcpNet;
+  readonly #sendBuffer: number;
+  readonly #receiveBuffer: number;
+  readonly #offers: Required<Pick<TcpOptions, "sack" | "timestamps" | "windowScale">>;
+  readonly #reassembly: Reassembly = new Reassembly();
+  readonly #tsOffset: number;
+  /** Both ends have offered it; until the handshake is over, that we do. */
+  #timestamps: boolean;
+  #scaling: boolean;
+  #peerScale = 0;
+  #tsRecent = 0;
+  #rcvNxt = 0;
+  /** Right edge of the window, the furthest ever offered. */
+  #rcvAdv = 0;
+  /** The edge that the buffer's room gives, before rounding to the window scale. */
+  #rcvEdge = 0;
+  #lastAckSent = 0;
+  #wl1 = 0;
+  #wl2 = 0;
+  #finSeq: number | null = null;
+  #paused = false;
+  #waiting: Uint8Array[] = [];
+  #waitingBytes = 0;
+  #unacked = 0;
+  #ackNow = false;
+  #ackAt: number = Number.POSITIVE_INFINITY;
+  #timeWaitAt: number = Number.POSITIVE_INFINITY;
+  #blocked = false;
+  #endTold = false;
+  bytesReceived = 0;
+
+  constructor(net: TcpNet, localPort: number, remoteIp: number, remotePort: number, options: TcpOptions = {}) {
+    this.#net = net;
+    this.localPort = localPort;
+    this.remoteIp = remoteIp;
+    this.remotePort = remotePort;
+    this.#sendBuffer = options.sendBuffer ?? 262_144;
+    this.#receiveBuffer = options.receiveBuffer ?? 262_144;
+    this.#offers = {
+      sack: options.sack ?? true,
+      timestamps: options.timestamps ?? true,
+      windowScale: options.windowScale ?? true,
+    };
+    this.#timestamps = this.#offers.timestamps;
+    this.#scaling = this.#offers.windowScale;
+    this.#tsOffset = net.random();
+    this.sender = new TcpSender(net.random() | 0, (seq, payload, fin) => {
+      const last = seqDiff(seq, this.sender.una) + payload.length >= this.sender.queue.length;
+      this.#emit(ACK | (last ? PSH : 0) | (fin ? FIN : 0), seq, payload);
+    });
+  }
+
+  get stats(): SenderStats {
+    return this.sender.stats;
+  }
+
+  /** Dials. */
+  open(): void {
+    this.state = "SYN-SENT";
+    this.#sendSyn();
+  }
+
+  /** Answers a SYN. */
+  accept(syn: Segment): void {
+    this.state = "SYN-RECEIVED";
+    this.#takeSyn(syn);
+    this.#sendSyn();
+  }
+
+  /** Queues what fits and returns how many bytes that was; `onWritable` follows when it was not all. */
+  write(bytes: Uint8Array): number {
+    if (this.sender.ending || this.state === "CLOSED" || this.state === "TIME-WAIT") return 0;
+    const room = Math.max(this.#sendBuffer - this.sender.queue.length, 0);
+    const taken = Math.min(room, bytes.length);
+    this.#blocked = taken < bytes.length;
+    this.sender.queue.push(bytes.subarray(0, taken));
+    this.#output();
+    return taken;
+  }
+
+  /** FIN behind what was written. */
+  end(): void {
+    if (this.sender.ending || this.state === "CLOSED") return;
+    this.sender.ending = true;
+    this.#output();
+  }
+
+  pause(): void {
+    this.#paused = true;
+  }
+
+  resume(): void {
+    this.#paused = false;
+    this.#hand();
+    if (this.state === "CLOSED" || this.state === "SYN-SENT" || this.state === "SYN-RECEIVED") return;
+    if (this.#windowGrew()) this.#sendAck();
+  }
+
+  /** RST; no callback follows. */
+  abort(): void {
+    if (this.state === "CLOSED") return;
+    const { nxt } = this.sender;
+    this.events = {};
+    if (this.state !== "SYN-SENT" && this.state !== "TIME-WAIT") this.#emit(RST | ACK, nxt, new Uint8Array(0));
+    this.#close(null);
+  }
+
+  pollAt(): number {
+    return Math.min(this.sender.rtoAt, this.sender.persistAt, this.#ackAt, this.#timeWaitAt);
+  }
+
+  poll(now: number): void {
+    if (now >= this.#timeWaitAt) return this.#close(null);
+    if (now >= this.#ackAt) this.#sendAck();
+    if (now >= this.sender.rtoAt) {
+      if (!this.sender.timedOut(now)) return this.#close("timeout");
+      if (this.state === "SYN-SENT" || this.state === "SYN-RECEIVED") this.#sendSyn();
+      else this.sender.output(now);
+    }
+    if (now >= this.sender.persistAt && !this.sender.probe(now)) this.#close("timeout");
+  }
+
+  /** RFC 9293 section 3.10.7. */
+  receive(s: Segment): void {
+    if (this.state === "CLOSED") return;
+    if (this.state === "SYN-SENT") return this.#receiveInSynSent(s);
+    const flags = s.flags;
+    if (this.#timestamps && s.options.timestamps && !(flags & RST)) {
+      // PAWS (RFC 7323 section 5.3).
+      if (seqLt(s.options.tsValue, this.#tsRecent)) return this.#sendAck();
+      if (seqLe(s.seq, this.#lastAckSent)) this.#tsRecent = s.options.tsValue;
+    }
+    if (!this.#acceptable(s)) {
+      if (!(flags & RST)) this.#sendAck();
+      return;
+    }
+    if (flags & RST) {
+      // RFC 5961 section 3.2: only the exact number resets.
+      if (s.seq === this.#rcvNxt) this.#close(this.state === "SYN-RECEIVED" ? "refused" : "reset");
+      else this.#sendAck();
+      return;
+    }
+    if (flags & SYN) return this.state === "SYN-RECEIVED" ? this.#sendSyn() : this.#sendAck();
+    if (!(flags & ACK) || !this.#receiveAck(s)) return;
+    if (this.#closed()) return;
+    this.#receiveText(s);
+    if (this.#closed()) return;
+    this.#output();
+    if (this.#ackNow) this.#sendAck();
+    else if (this.#unacked > 0) this.#ackAt = Math.min(this.#ackAt, this.#net.now() + DELAYED_ACK_MS);
+  }
+
+  #closed(): boolean {
+    return this.state === "CLOSED";
+  }
+
+  #receiveInSynSent(s: Segment): void {
+    const acked = (s.flags & ACK) !== 0;
+    if (acked && s.ack !== this.sender.nxt) {
+      if (!(s.flags & RST)) this.#net.sendSegment(this, RST, s.ack, 0, 0, {}, new Uint8Array(0));
+      return;
+    }
+    if (s.flags & RST) {
+      if (acked) this.#close("refused");
+      return;
+    }
+    if (!(s.flags & SYN)) return;
+    this.#takeSyn(s);
+    if (!acked) {
+      this.state = "SYN-RECEIVED";
+      return this.#sendSyn();
+    }
+    this.#establish(s, s.window);
+    if (this.#closed()) return;
+    this.#sendAck();
+    this.#output();
+  }
+
+  #takeSyn(s: Segment): void {
+    const o = s.options;
+    this.#timestamps &&= o.timestamps;
+    this.#tsRecent = o.tsValue;
+    this.#scaling &&= o.windowScale >= 0;
+    this.#peerScale = this.#scaling ? o.windowScale : 0;
+    this.sender.sack = this.#offers.sack && o.sackPermitted;
+    // RFC 9293 section 3.7.1: 536 when the peer says nothing; RFC 6691: options come out of the MSS.
+    const mss = Math.min(o.mss || 536, this.#net.mtu - 40);
+    this.sender.mss = Math.max(mss, 64) - (this.#timestamps ? TIMESTAMPS_LENGTH : 0);
+    this.#rcvNxt = seqAdd(s.seq, 1);
+    this.#rcvAdv = this.#rcvNxt;
+    this.#rcvEdge = this.#rcvNxt;
+    this.#lastAckSent = this.#rcvNxt;
+  }
+
+  #establish(s: Segment, window: number): void {
+    this.state = "ESTABLISHED";
+    this.sender.start(s.ack, window, this.#rtt(s), this.#net.now());
+    this.#wl1 = s.seq;
+    this.#wl2 = s.ack;
+    this.events.onConnect?.();
+  }
+
+  /** Section 3.10.7.4, "first, check sequence number". */
+  #acceptable(s: Segment): boolean {
+    const length = s.payload.length + (s.flags & SYN ? 1 : 0) + (s.flags & FIN ? 1 : 0);
+    const window = seqDiff(this.#rcvAdv, this.#rcvNxt);
+    if (length === 0) return s.seq === this.#rcvNxt || (seqGe(s.seq, this.#rcvNxt) && seqLt(s.seq, this.#rcvAdv));
+    if (window === 0) return false;
+    return seqLt(s.seq, this.#rcvAdv) && seqGt(seqAdd(s.seq, length), this.#rcvNxt);
+  }
+
+  /** False when the segment is to be dropped. */
+  #receiveAck(s: Segment): boolean {
+    const sender = this.sender;
+    const window = s.window << this.#peerScale;
+    if (this.state === "SYN-RECEIVED") {
+      if (s.ack !== sender.nxt) {
+        this.#net.sendSegment(this, RST, s.ack, 0, 0, {}, new Uint8Array(0));
+        return false;
+      }
+      this.#establish(s, window);
+      return true;
+    }
+    // RFC 5961 section 5.2.
+    if (seqGt(s.ack, sender.max) || seqLt(s.ack, seqAdd(sender.una, -sender.maxWindow))) {
+      this.#sendAck();
+      return false;
+    }
+    // Only a segment at least as recent as the last that set the window may set it.
+    const fresh = seqLt(this.#wl1, s.seq) || (this.#wl1 === s.seq && seqLe(this.#wl2, s.ack));
+    if (fresh) {
+      this.#wl1 = s.seq;
+      this.#wl2 = s.ack;
+    }
+    const plain = s.payload.length === 0 && !(s.flags & FIN);
+    const sack = sender.sack ? Array.from(s.options.sack.subarray(0, s.options.sackCount * 2)) : [];
+    const moved = sender.acknowledged(
+      s.ack,
+      fresh ? window : sender.window,
+      plain,
+      sack,
+      this.#rtt(s),
+      this.#net.now(),
+    );
+    if (sender.finAcked) {
+      if (this.state === "FIN-WAIT-1") this.state = "FIN-WAIT-2";
+      else if (this.state === "CLOSING") this.#timeWait();
+      else if (this.state === "LAST-ACK") this.#close(null);
+    }
+    if (moved && this.#blocked && sender.queue.length <= this.#sendBuffer / 2 && !this.#closed()) {
+      this.#blocked = false;
+      this.events.onWritable?.();
+    }
+    return true;
+  }
+
+  #receiveText(s: Segment): void {
+    let { seq, payload } = s;
+    if (s.flags & FIN) {
+      const finSeq = seqAdd(seq, payload.length);
+      if (seqLt(finSeq, this.#rcvAdv)) this.#finSeq ??= finSeq;
+      else if (payload.length === 0) this.#ackNow = true;
+    }
+    if (seqLt(seq, this.#rcvNxt)) {
+      const old = Math.min(seqDiff(this.#rcvNxt, seq), payload.length);
+      payload = payload.subarray(old);
+      seq = seqAdd(seq, old);
+      if (old > 0) this.#ackNow = true;
+    }
+    payload = payload.subarray(0, Math.max(0, seqDiff(this.#rcvAdv, seq)));
+    if (payload.length > 0) {
+      const inOrder = seq === this.#rcvNxt && this.#reassembly.empty;
+      if (!inOrder || ++this.#unacked >= 2) this.#ackNow = true;
+      this.#reassembly.insert(seq, payload);
+      for (const bytes of this.#reassembly.take(this.#rcvNxt)) {
+        this.#rcvNxt = seqAdd(this.#rcvNxt, bytes.length);
+        this.#waiting.push(bytes);
+        this.#waitingBytes += bytes.length;
+      }
+    }
+    this.#hand();
+    if (this.#finSeq === this.#rcvNxt && !this.#closed()) this.#receiveFin();
+  }
+
+  #receiveFin(): void {
+    this.#rcvNxt = seqAdd(this.#rcvNxt, 1);
+    this.#rcvAdv = seqMax(this.#rcvAdv, this.#rcvNxt);
+    this.#ackNow = true;
+    if (this.state === "ESTABLISHED") this.state = "CLOSE-WAIT";
+    else if (this.state === "FIN-WAIT-1") this.state = "CLOSING";
+    else if (this.state === "FIN-WAIT-2") this.#timeWait();
+    this.#hand();
+  }
+
+  /** Gives the user what waits, and the end behind it. */
+  #hand(): void {
+    while (!this.#paused && this.#waiting.length > 0) {
+      const bytes = this.#waiting.shift()!;
+      this.#waitingBytes -= bytes.length;
+      this.bytesReceived += bytes.length;
+      this.events.onData?.(bytes);
+    }
+    if (this.#paused || this.#endTold || this.#finSeq === null || !seqGt(this.#rcvNxt, this.#finSeq)) return;
+    this.#endTold = true;
+    this.events.onEnd?.();
+  }
+
+  #output(): void {
+    const state = this.state;
+    if (state === "CLOSED" || state === "SYN-SENT" || state === "SYN-RECEIVED" || state === "TIME-WAIT") return;
+    this.sender.output(this.#net.now());
+    if (!this.sender.finSent) return;
+    if (state === "ESTABLISHED") this.state = "FIN-WAIT-1";
+    else if (state === "CLOSE-WAIT") this.state = "LAST-ACK";
+  }
+
+  #timeWait(): void {
+    this.state = "TIME-WAIT";
+    this.#timeWaitAt = this.#net.now() + TIME_WAIT_MS;
+  }
+
+  #close(end: TcpEnd): void {
+    if (this.state === "CLOSED") return;
+    this.state = "CLOSED";
+    this.sender.rtoAt = this.sender.persistAt = this.#ackAt = this.#timeWaitAt = Number.POSITIVE_INFINITY;
+    this.sender.queue.clear();
+    this.#net.forget(this);
+    const { onClose } = this.events;
+    const events = this.events;
+    this.events = {};
+    onClose?.call(events, end);
+  }
+
+  /** Round trip from the echoed timestamp; -1 without. Only asked about acknowledgements of new data. */
+  #rtt(s: Segment): number {
+    if (!this.#timestamps || !s.options.timestamps || s.options.tsEcho === 0) return -1;
+    const rtt = (this.#tsNow() - s.options.tsEcho) | 0;
+    return rtt >= 0 ? rtt : -1;
+  }
+
+  #tsNow(): number {
+    return (Math.floor(this.#net.now()) + this.#tsOffset) | 0;
+  }
+
+  /** The room in the buffer has grown by two segments or half the buffer since it was last told (RFC 9293 section 3.8.6.2.2). */
+  #windowGrew(): boolean {
+    const edge = seqAdd(this.#rcvNxt, this.#receiveBuffer - this.#waitingBytes);
+    return seqDiff(edge, this.#rcvEdge) >= Math.min(2 * this.sender.mss, this.#receiveBuffer >> 1);
+  }
+
+  #shift(): number {
+    let shift = 0;
+    while (this.#receiveBuffer >> shift > 0xffff) shift++;
+    return shift;
+  }
+
+  /** The window field, and the edge it stands for. Rounds up: an edge once offered does not move back. */
+  #window(scaled: boolean): number {
+    const grew = this.#windowGrew();
+    if (grew) this.#rcvEdge = seqAdd(this.#rcvNxt, this.#receiveBuffer - this.#waitingBytes);
+    const room = Math.max(0, seqDiff(this.#rcvEdge, this.#rcvNxt));
+    const shift = scaled && this.#scaling ? this.#shift() : 0;
+    const field = Math.min(Math.ceil(room / 2 ** shift), 0xffff);
+    this.#rcvAdv = seqMax(this.#rcvAdv, seqAdd(this.#rcvNxt, field * 2 ** shift));
+    return field;
+  }
+
+  #sendSyn(): void {
+    const extras: SegmentExtras = {
+      mss: this.#net.mtu - 40,
+      ...((this.state === "SYN-SENT" ? this.#offers.sack : this.sender.sack) && { sackPermitted: true }),
+      ...(this.#scaling && { windowScale: this.#shift() }),
+      ...(this.#timestamps && {
+        timestamps: { value: this.#tsNow(), echo: this.state === "SYN-SENT" ? 0 : this.#tsRecent },
+      }),
+    };
+    const dialling = this.state === "SYN-SENT";
+    const window = dialling ? Math.min(this.#receiveBuffer, 0xffff) : this.#window(false);
+    const { una } = this.sender;
+    this.#net.sendSegment(
+      this,
+      dialling ? SYN : SYN | ACK,
+      una,
+      dialling ? 0 : this.#rcvNxt,
+      window,
+      extras,
+      new Uint8Array(0),
+    );
+    this.sender.sentSyn(this.#net.now());
+  }
+
+  #sendAck(): void {
+    this.#emit(ACK, this.sender.nxt, new Uint8Array(0));
+  }
+
+  #emit(flags: number, seq: number, payload: Uint8Array): void {
+    const window = this.#window(true);
+    const sack = this.sender.sack ? this.#reassembly.blocks(3) : [];
+    const extras: SegmentExtras = {
+      ...(this.#timestamps && { timestamps: { value: this.#tsNow(), echo: this.#tsRecent } }),
+      ...(sack.length > 0 && payload.length === 0 && { sack }),
+    };
+    this.#unacked = 0;
+    this.#ackNow = false;
+    this.#ackAt = Number.POSITIVE_INFINITY;
+    this.#lastAckSent = this.#rcvNxt;
+    this.#net.sendSegment(this, flags, seq, this.#rcvNxt, window, extras, payload);
+  }
+}

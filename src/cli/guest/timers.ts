@@ -1,0 +1,33 @@
+import type { Clock } from "../../core/clock.ts";
+
+/** What is to happen later, on an injected clock: few enough to be looked through one by one. */
+export class Timers {
+  readonly #clock: Clock;
+  readonly #pending: Set<{ at: number; run: () => void }> = new Set();
+  readonly #changed: () => void;
+
+  constructor(clock: Clock, changed: () => void) {
+    this.#clock = clock;
+    this.#changed = changed;
+  }
+
+  /** Runs `run` once, `millis` from now, unless the function returned is called before. */
+  after(millis: number, run: () => void): () => void {
+    const timer = { at: this.#clock.now() + millis, run };
+    this.#pending.add(timer);
+    this.#changed();
+    return () => this.#pending.delete(timer);
+  }
+
+  pollAt(): number {
+    let at = Number.POSITIVE_INFINITY;
+    for (const timer of this.#pending) at = Math.min(at, timer.at);
+    return at;
+  }
+
+  poll(now: number): void {
+    for (const timer of [...this.#pending]) {
+      if (timer.at <= now && this.#pending.delete(timer)) timer.run();
+    }
+  }
+}

@@ -4,7 +4,7 @@
  * Synchronous: `send` returns when the network has answered what it can answer at once, and the answers have gone
  * through `onFrame`. What `onFrame` sends in its turn is taken up as soon as the network's own call has returned:
  * before the outer `send` does, or in a microtask when the network spoke first. Two ends that answer each other for
- * ever do not hang the process: every so many frames the event loop gets its turn.
+ * ever do not hang the process: every so many rounds the event loop gets its turn.
  */
 import { type Link, type LinkReceiver, MAX_FRAME } from "../core/link.ts";
 import { NO_TRACE, type Trace } from "../core/trace.ts";
@@ -14,7 +14,7 @@ import { HEADROOM, type ReadSlab, SlabPool } from "./slab.ts";
 const TX_CHUNK = 65_536;
 /** Frames that wait for the network to return. */
 const QUEUE = 4_096;
-/** Frames taken in one go. */
+/** Answers to answers taken up in one go. */
 const BURST = 1_024;
 
 export interface CableOptions {
@@ -60,6 +60,8 @@ class Cable implements MemoryCable, Link {
   #waiting: Uint8Array[] = [];
   /** In a call of the network, or in one of its flushes. */
   #busy = false;
+  /** What waits is taken up before `send` returns. */
+  #draining = false;
   #scheduled = false;
   #stalled = false;
   #full = false;
@@ -82,6 +84,7 @@ class Cable implements MemoryCable, Link {
   send(...frames: readonly Uint8Array[]): void {
     if (this.#closed) return;
     if (!this.#busy && this.#waiting.length === 0) {
+      this.#draining = true;
       this.#batch(frames);
       this.#drain();
       return;
@@ -90,7 +93,7 @@ class Cable implements MemoryCable, Link {
       if (this.#waiting.length >= QUEUE) this.#trace.drop("cable-full");
       else this.#waiting.push(frame.slice());
     }
-    this.#schedule();
+    if (!this.#draining) this.#schedule(queueMicrotask);
   }
 
   stall(stalled: boolean): void {
@@ -171,15 +174,17 @@ class Cable implements MemoryCable, Link {
   }
 
   #drain(): void {
-    for (let rounds = 0; this.#waiting.length > 0; rounds++) {
-      if (rounds >= BURST) return this.#schedule(setImmediate);
+    this.#draining = true;
+    for (let rounds = 0; this.#waiting.length > 0 && rounds < BURST; rounds++) {
       const frames = this.#waiting;
       this.#waiting = [];
       this.#batch(frames);
     }
+    this.#draining = false;
+    if (this.#waiting.length > 0) this.#schedule(setImmediate);
   }
 
-  #schedule(later: (run: () => void) => unknown = queueMicrotask): void {
+  #schedule(later: (run: () => void) => unknown): void {
     if (this.#scheduled) return;
     this.#scheduled = true;
     later(() => {

@@ -7,7 +7,8 @@ import { NO_TRACE } from "../../src/core/trace.ts";
 const receiver: LinkReceiver = {
   attached() {},
   receive(link, slab, at, len) {
-    link.tx.set(slab.bytes.subarray(at, at + len), link.reserve(len));
+    const o = link.reserve(len);
+    link.tx.set(slab.bytes.subarray(at, at + len), o);
     link.commit(len);
   },
   batchEnd: (link) => link.flush(),

@@ -1,0 +1,259 @@
+import { describe, expect, it } from "vitest";
+import { LanGuard } from "../../src/attach/guard.ts";
+import { cable, type MemoryCable } from "../../src/attach/memory.ts";
+import { Switch } from "../../src/attach/switch.ts";
+import { ipv4FromText } from "../../src/core/address.ts";
+import { Drops, expectFrames, Recorder, transmit } from "./recorder.ts";
+
+const GATEWAY = [0x52, 0x55, 10, 0, 2, 2];
+const ALL = [255, 255, 255, 255, 255, 255];
+const A = [0x52, 0x54, 0, 0, 0, 1];
+const B = [0x52, 0x54, 0, 0, 0, 2];
+const C = [0x52, 0x54, 0, 0, 0, 3];
+
+/** An Ethernet frame of some local protocol, or of `type` with a payload. */
+function eth(dst: number[], src: number[], payload: readonly number[] = [1, 2, 3], type = 0x88b5): Uint8Array {
+  return Uint8Array.from([...dst, ...src, type >> 8, type & 255, ...payload]);
+}
+
+function rig(guests: number) {
+  const inner = new Recorder();
+  const drops = new Drops();
+  const time = { now: 1000 };
+  const lan = new Switch({
+    inner,
+    clock: { now: () => time.now },
+    trace: drops,
+    gatewayMacs: [Uint8Array.from(GATEWAY)],
+    guard: new LanGuard([ipv4FromText("10.0.2.2"), ipv4FromText("10.0.2.3")], [V6_GATEWAY]),
+  });
+  const cables: MemoryCable[] = [];
+  const got: Uint8Array[][] = [];
+  const plug = () => {
+    const mine: Uint8Array[] = [];
+    got.push(mine);
+    cables.push(cable(lan, { onFrame: (f) => mine.push(f) }));
+  };
+  for (let i = 0; i < guests; i++) plug();
+  return { inner, drops, time, lan, cables, got, plug };
+}
+
+const V6_GATEWAY = Uint8Array.from([0xfe, 0xc0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2]);
+
+describe("the switch", () => {
+  it("passes everything to the stack while there is one cable", () => {
+    const { inner, cables, drops } = rig(1);
+    const frames = [eth(GATEWAY, A), eth(ALL, A), eth(B, A)];
+    for (const f of frames) cables[0]!.send(f);
+    expectFrames(inner.frames, frames);
+    expect(inner.batches).toBe(3);
+    expect(Object.values(drops.counts).every((n) => n === 0)).toBe(true);
+  });
+
+  it("sends group frames to the stack and all others, once each", () => {
+    const { inner, cables, got } = rig(3);
+    const multicast = eth([0x33, 0x33, 0, 0, 0, 1], A);
+    cables[0]!.send(eth(ALL, A), multicast);
+    expectFrames(inner.frames, [eth(ALL, A), multicast]);
+    expect(got[0]).toHaveLength(0);
+    expectFrames(got[1]!, [eth(ALL, A), multicast]);
+    expectFrames(got[2]!, [eth(ALL, A), multicast]);
+  });
+
+  it("sends known addresses to their cable alone, unknown ones to all others, neither to the stack", () => {
+    const { inner, cables, got } = rig(3);
+    cables[1]!.send(eth(GATEWAY, B));
+    cables[0]!.send(eth(B, A), eth(C, A));
+    expectFrames(inner.frames, [eth(GATEWAY, B)]);
+    expectFrames(got[1]!, [eth(B, A), eth(C, A)]);
+    expectFrames(got[2]!, [eth(C, A)]);
+    cables[1]!.send(eth(A, B));
+    expectFrames(got[0]!, [eth(A, B)]);
+    // To somebody on one's own cable: goes nowhere.
+    cables[0]!.send(eth(A, C));
+    expect(got[1]).toHaveLength(2);
+    expect(got[2]).toHaveLength(1);
+  });
+
+  it("sends the gateway's to the stack alone", () => {
+    const { inner, cables, got } = rig(2);
+    cables[0]!.send(eth(GATEWAY, A));
+    expect(inner.frames).toHaveLength(1);
+    expect(inner.from).toEqual([cables[0]!.link]);
+    expect(got[1]).toHaveLength(0);
+  });
+
+  it("never learns the gateway's address, nor takes a group's for a sender's", () => {
+    const { inner, cables, got, drops, lan } = rig(2);
+    cables[1]!.send(eth(ALL, GATEWAY), eth(ALL, ALL), eth(A, [3, 0, 0, 0, 0, 1]));
+    cables[0]!.send(eth(GATEWAY, A));
+    expect(drops.counts["mac-spoofed"]).toBe(3);
+    expect(lan.size).toBe(1);
+    expectFrames(inner.frames, [eth(GATEWAY, A)]);
+    expect(got.flat()).toHaveLength(0);
+  });
+
+  it("does not let one guest take another's address, unless that has aged or its cable is gone", () => {
+    const { inner, cables, got, drops, time } = rig(3);
+    cables[0]!.send(eth(GATEWAY, A));
+    cables[1]!.send(eth(GATEWAY, A));
+    expect(drops.counts["mac-spoofed"]).toBe(1);
+    expect(inner.frames).toHaveLength(1);
+    time.now += 300_001;
+    cables[1]!.send(eth(GATEWAY, A));
+    cables[2]!.send(eth(A, C));
+    expect(got[1]).toHaveLength(1);
+    expect(got[0]).toHaveLength(0);
+    cables[1]!.close();
+    cables[0]!.send(eth(GATEWAY, A));
+    expect(inner.frames).toHaveLength(3);
+  });
+
+  it("knows the first guest's address when the second comes, however late", () => {
+    const { cables, drops, time, plug } = rig(1);
+    cables[0]!.send(eth(ALL, A));
+    time.now += 1e9;
+    plug();
+    cables[1]!.send(eth(GATEWAY, A));
+    expect(drops.counts["mac-spoofed"]).toBe(1);
+  });
+
+  it("forgets after five minutes of silence", () => {
+    const { cables, got, time } = rig(3);
+    cables[1]!.send(eth(GATEWAY, B));
+    time.now += 300_000;
+    cables[0]!.send(eth(B, A));
+    expect(got[2]).toHaveLength(0);
+    time.now += 1;
+    cables[0]!.send(eth(B, A));
+    expect(got[2]).toHaveLength(1);
+  });
+
+  it("bounds its table, and a flood of addresses pushes out the flooder's own only", () => {
+    const { cables, got, lan } = rig(3);
+    cables[0]!.send(eth(GATEWAY, A));
+    for (let i = 0; i < 5000; i++) cables[1]!.send(eth(GATEWAY, [2, 9, 9, 9, i >> 8, i & 255]));
+    expect(lan.size).toBe(65);
+    cables[2]!.send(eth(A, C));
+    expect(got[1]).toHaveLength(0);
+    expectFrames(got[0]!, [eth(A, C)]);
+  });
+
+  it("holds at most 1024 addresses, and serves those it has no room for", () => {
+    const { cables, inner, lan, got } = rig(20);
+    for (const [p, c] of cables.entries()) {
+      for (let i = 0; i < 64; i++) c.send(eth(GATEWAY, [2, 9, 9, p, 0, i]));
+    }
+    expect(lan.size).toBe(1024);
+    expect(inner.frames).toHaveLength(20 * 64);
+    cables[0]!.send(eth([2, 9, 9, 19, 0, 63], [2, 9, 9, 0, 0, 63]));
+    expect(got[19]).toHaveLength(1);
+  });
+
+  it("drops and counts what another guest's full cable does not take", () => {
+    const { cables, got, drops } = rig(3);
+    cables[1]!.stall(true);
+    cables[0]!.send(eth(ALL, A));
+    expect(drops.counts["cable-full"]).toBe(1);
+    expect(got[2]).toHaveLength(1);
+  });
+
+  it("flushes the others once a batch", () => {
+    const { cables, lan } = rig(2);
+    let flushes = 0;
+    const { link } = cables[1]!;
+    const flush = link.flush.bind(link);
+    link.flush = () => {
+      flushes++;
+      flush();
+    };
+    cables[0]!.send(eth(ALL, A), eth(ALL, A), eth(ALL, A));
+    expect(flushes).toBe(1);
+    expect(lan.size).toBe(1);
+  });
+
+  it("survives short frames", () => {
+    const { cables, drops, inner } = rig(2);
+    for (let len = 1; len < 14; len++) cables[0]!.send(eth(GATEWAY, A).slice(0, len), new Uint8Array(len).fill(255));
+    expect(drops.counts["eth-short"]).toBe(26);
+    expect(inner.frames).toHaveLength(0);
+  });
+
+  it("lets the stack write to any cable", () => {
+    const { cables, got } = rig(2);
+    transmit(cables[1]!.link, eth(B, GATEWAY));
+    expectFrames(got[1]!, [eth(B, GATEWAY)]);
+  });
+});
+
+describe("what one guest may not say to another", () => {
+  const V6_OTHER = [...V6_GATEWAY.slice(0, 15), 99];
+  const arp = (ip: number[]) => eth(ALL, A, [0, 1, 8, 0, 6, 4, 0, 2, ...A, ...ip, ...B, 10, 0, 2, 16], 0x0806);
+  const ip4 = (payload: number[], { src = [10, 0, 2, 15], proto = 17, fragment = 0, ihl = 5 } = {}) =>
+    eth(
+      ALL,
+      A,
+      [0x40 | ihl, 0, 0, 0, 0, 0, fragment >> 8, fragment & 255, 64, proto, 0, 0, ...src, 255, 255, 255, 255].concat(
+        new Array((ihl - 5) * 4).fill(1),
+        payload,
+      ),
+      0x0800,
+    );
+  const udp = (srcPort: number) => [srcPort >> 8, srcPort & 255, 0, 68, 0, 8, 0, 0];
+  const ip6 = (next: number, payload: number[], src: Iterable<number> = V6_OTHER) =>
+    eth(
+      ALL,
+      A,
+      [0x60, 0, 0, 0, 0, payload.length, next, 255, ...src, 0xff, 2, ...new Array(13).fill(0), 1, ...payload],
+      0x86dd,
+    );
+  const icmp6 = (type: number, target: Iterable<number> = V6_OTHER) => [type, 0, 0, 0, 0, 0, 0, 0, ...target];
+  const options = (next: number, len8 = 0) => [next, len8, ...new Array(6 + 8 * len8).fill(0)];
+  const fragment = (next: number, offset = 0) => [next, 0, offset >> 8, offset & 255, 0, 0, 0, 1];
+
+  it.each([
+    ["ARP for the gateway's address", arp([10, 0, 2, 2])],
+    ["ARP for the DNS server's", arp([10, 0, 2, 3])],
+    ["IPv4 from the gateway's address", ip4(udp(5000), { src: [10, 0, 2, 2] })],
+    ["a DHCP server's answer", ip4(udp(67))],
+    ["the same behind IP options", ip4(udp(67), { ihl: 15 })],
+    ["UDP whose ports are cut off", ip4(udp(67).slice(0, 1))],
+    ["a router advertisement", ip6(58, icmp6(134))],
+    ["a redirect", ip6(58, icmp6(137))],
+    ["the same behind extension headers", ip6(0, [...options(60, 2), ...options(58), ...icmp6(134)])],
+    ["the same in a first fragment", ip6(44, [...fragment(58), ...icmp6(134)])],
+    ["a header chain that is cut off", ip6(44, [...fragment(60)])],
+    [
+      "a chain without end",
+      ip6(
+        60,
+        new Array(40).fill(0).flatMap(() => options(60)),
+      ),
+    ],
+    ["a DHCPv6 server's answer", ip6(17, udp(547))],
+    ["a neighbour advertisement for the gateway's address", ip6(58, icmp6(136, V6_GATEWAY))],
+    ["IPv6 from the gateway's address", ip6(58, icmp6(128), V6_GATEWAY)],
+  ])("%s", (_, bad) => {
+    const { cables, got, drops, inner } = rig(2);
+    cables[0]!.send(bad);
+    expect(got[1]).toHaveLength(0);
+    expect(drops.counts.policy).toBe(1);
+    // The stack sees it and judges for itself.
+    expect(inner.frames).toHaveLength(1);
+  });
+
+  it.each([
+    ["ARP for its own", arp([10, 0, 2, 15])],
+    ["a DHCP client's question", ip4(udp(68))],
+    ["a later fragment", ip4(udp(67), { fragment: 100 })],
+    ["TCP", ip4([0, 67, 0, 80], { proto: 6 })],
+    ["a neighbour solicitation", ip6(58, icmp6(135, V6_GATEWAY))],
+    ["a neighbour advertisement for its own", ip6(58, icmp6(136))],
+    ["a multicast listener report", ip6(0, [...options(58), ...icmp6(143)])],
+    ["a later IPv6 fragment", ip6(44, [...fragment(58, 80), ...icmp6(134)])],
+  ])("but %s it may", (_, good) => {
+    const { cables, got } = rig(2);
+    cables[0]!.send(good);
+    expectFrames(got[1]!, [good]);
+  });
+});

@@ -23,7 +23,7 @@ export async function serve(options: ServeOptions): Promise<void> {
     for (const address of options.connect) await network.dial(address);
     for (const address of listenAddresses(options)) {
       const args = await network.listen(address, options.id);
-      process.stdout.write(`Waiting for guests on ${address}. Append to QEMU's arguments:\n  ${shellLine(args)}\n`);
+      process.stdout.write(`Waiting for guests. Append to QEMU's arguments:\n  ${shellLine(args)}\n`);
     }
     await over;
     log.info("stopping");
@@ -54,7 +54,7 @@ function report(network: Network, log: Logger): void {
   for (const { rule, address } of network.forwards()) {
     log.info(`forward ${forwardText({ ...rule, host: address }, network.config.dhcpStart)}`);
   }
-  network.on("lease", (lease) => log.info(lease, `lease ${lease.action}`));
+  network.on("lease", ({ action, ...lease }) => log.info(lease, `lease ${action}`));
   network.on("flowOpen", (flow) => log.debug(flow, "flow open"));
   network.on("flowClose", (flow) => log.debug(flow, "flow close"));
   network.on("dns", (query) => log.debug(query, "dns"));

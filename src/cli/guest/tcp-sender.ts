@@ -94,6 +94,16 @@ export class TcpSender {
     return this.nxt !== this.una;
   }
 
+  /**
+   * The number that a bare acknowledgement carries: the last one the peer accepts. Not SND.NXT, which a time-out has
+   * taken back: two ends that both went back would find each other's acknowledgements too old, for ever. Not beyond the
+   * window either, where a probe has been.
+   */
+  ackSeq(): number {
+    const edge = seqMax(seqAdd(this.una, this.window), this.nxt);
+    return seqLt(edge, this.max) ? edge : this.max;
+  }
+
   get finSent(): boolean {
     return this.ending && seqDiff(this.max, this.una) > this.queue.length;
   }

@@ -12,8 +12,8 @@ import { type SenderStats, TcpSender } from "./tcp-sender.ts";
 
 /** Every second segment is acknowledged at once, a single one after this long (RFC 9293 section 3.8.6.3 allows 500). */
 const DELAYED_ACK_MS = 40;
-/** Twice the longest life of a segment on a cable inside one machine. */
-const TIME_WAIT_MS = 2_000;
+/** Twice the longest life of a segment on a cable inside one machine, and some of the peer's time-outs. */
+const TIME_WAIT_MS = 10_000;
 
 export type TcpState =
   | "CLOSED"
@@ -209,10 +209,14 @@ export class TcpSocket {
       if (seqLe(s.seq, this.#lastAckSent)) this.#tsRecent = s.options.tsValue;
     }
     if (!this.#acceptable(s)) {
-      if (!(flags & RST)) this.#sendAck();
-      return;
+      if (flags & RST) return;
+      // The peer's FIN once more: our last acknowledgement was lost.
+      if (this.state === "TIME-WAIT" && flags & FIN) this.#timeWait();
+      return this.#sendAck();
     }
     if (flags & RST) {
+      // A late duplicate of ours has met the peer's closed end (RFC 1337 section 3, fix F1).
+      if (this.state === "TIME-WAIT") return;
       // RFC 5961 section 3.2: only the exact number resets.
       if (s.seq === this.#rcvNxt) this.#close(this.state === "SYN-RECEIVED" ? "refused" : "reset");
       else this.#sendAck();
@@ -468,7 +472,7 @@ export class TcpSocket {
   }
 
   #sendAck(): void {
-    this.#emit(ACK, this.sender.nxt, new Uint8Array(0));
+    this.#emit(ACK, this.sender.ackSeq(), new Uint8Array(0));
   }
 
   #emit(flags: number, seq: number, payload: Uint8Array): void {

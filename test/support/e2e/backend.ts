@@ -19,6 +19,7 @@ export class Backend {
   readonly socketPath: string;
   private readonly child: ChildProcess;
   private readonly output: string[];
+  private stopped = false;
 
   private constructor(socketPath: string, child: ChildProcess, output: string[]) {
     this.socketPath = socketPath;
@@ -44,8 +45,9 @@ export class Backend {
     return Number(line?.[1]) * 1024;
   }
 
-  get running(): boolean {
-    return this.child.exitCode === null && this.child.signalCode === null;
+  /** It has ended without having been asked to. */
+  get died(): boolean {
+    return !this.stopped && (this.child.exitCode !== null || this.child.signalCode !== null);
   }
 
   get log(): string {
@@ -54,6 +56,7 @@ export class Backend {
 
   /** Asks it to end, as a service manager would; its exit status (null where a signal ended it). */
   stop(signal: "SIGINT" | "SIGTERM" = "SIGTERM"): Promise<number | null> {
+    this.stopped = true;
     return new Promise((resolve) => {
       this.child.once("exit", (code) => resolve(code));
       this.child.kill(signal);

@@ -81,9 +81,12 @@ export class HostRig {
     }
   }
 
+  /** Ends all of it. Whatever a test has done to it, the back-end must have lived until then, or been stopped by `stop`. */
   async close(): Promise<void> {
+    const { died, log } = this.backend;
     await this.host.close();
     rmSync(this.folder, { recursive: true });
+    if (died) throw new Error(`the back-end died:\n${log}`);
   }
 }
 

@@ -35,6 +35,8 @@ export class Simulation implements Clock {
   readonly chance: () => number;
   readonly random: Random;
   readonly pollables: Pollable[] = [];
+  /** Called after whatever happened: the fake host's turn. True as long as that made something else happen. */
+  turn: () => boolean = () => false;
   readonly #events: Event[] = [];
   #order = 0;
   #now = 1_000;
@@ -101,6 +103,7 @@ export class Simulation implements Clock {
     this.#now = Math.max(this.#now, next);
     while (this.#events.length > 0 && this.#events[0]!.at <= this.#now) this.#events.shift()!.run();
     for (const pollable of this.pollables) if (pollable.pollAt() <= this.#now) pollable.poll(this.#now);
+    while (this.turn());
   }
 }
 

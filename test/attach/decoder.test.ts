@@ -156,6 +156,17 @@ describe("slab pool", () => {
     expect(pool.scarce).toBe(false);
   });
 
+  it("does not lend out a slab that is still read into, when its last pin goes", () => {
+    const { receiver, feed, pool } = rig();
+    receiver.onReceive = (_, slab) => {
+      slab.pin();
+      slab.unpin();
+    };
+    feed(wire(frame(60), frame(61)));
+    expect(pool.free).toBe(0);
+    expect(pool.inUse).toBe(1);
+  });
+
   it("uses one slab for as long as nothing is pinned", () => {
     const { feed, pool, decoder } = rig();
     const area = decoder.readArea;

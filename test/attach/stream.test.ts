@@ -13,7 +13,7 @@ import { listenStream } from "../../src/attach/server.ts";
 import { SlabPool } from "../../src/attach/slab.ts";
 import { attachDuplex } from "../../src/attach/stream.ts";
 import { TX_SLAB } from "../../src/attach/transmit.ts";
-import { MAX_FRAME } from "../../src/core/link.ts";
+import { MAX_FRAME, type Slab } from "../../src/core/link.ts";
 import { Drops, expectFrames, frame, GuestReader, Recorder, transmit, wire } from "./recorder.ts";
 
 let dir: string;
@@ -80,6 +80,29 @@ describe.each(["unix", "tcp"] as const)("a server on %s", (kind) => {
     const back = readFrames(guest, frames.length);
     for (const f of frames) transmit(link, f);
     expectFrames(await back, frames);
+  });
+
+  it("reads elsewhere while a slab is pinned, and comes back to it after", async () => {
+    const { receiver, env, pool } = rig();
+    const server = await serve(env, kind);
+    const guest = dial(server.address);
+    const held: { slab: Slab; at: number; was: Uint8Array }[] = [];
+    receiver.onReceive = (_, slab, at, len) => {
+      if (held.length >= 8) return;
+      slab.pin();
+      held.push({ slab, at, was: slab.bytes.slice(at, at + len) });
+    };
+    for (let i = 1; i <= 12; i++) {
+      guest.write(wire(frame(1000, i)));
+      await receiver.until(() => receiver.frames.length === i);
+    }
+    expectFrames(
+      held.map(({ slab, at, was }) => slab.bytes.subarray(at, at + was.length)),
+      held.map(({ was }) => was),
+    );
+    expect(pool.inUse).toBe(9);
+    for (const { slab } of held) slab.unpin();
+    expect(pool.inUse).toBe(1);
   });
 
   it("says that a guest is gone, and takes the next one", async () => {

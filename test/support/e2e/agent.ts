@@ -56,7 +56,7 @@ export interface Commands {
   /** Connected UDP datagrams to a closed port until the kernel reports an error. */
   udpRefused(args: Target): Promise<{ error: string | null }>;
   /** Echo of datagrams of these sizes, one after the other; gives the sizes that came back right. */
-  udpEcho(args: Target & { sizes: number[] }): Promise<{ sizes: number[] }>;
+  udpEcho(args: Target & { sizes: readonly number[] }): Promise<{ sizes: number[] }>;
   /** One datagram, one answer. */
   udpAsk(args: Target & { text: string }): Promise<{ answer: string | null }>;
 }

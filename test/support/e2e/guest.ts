@@ -1,4 +1,10 @@
-/** A Linux guest: a namespace with a TAP whose other end QEMU's hub joins to the back-end's socket, and a DHCP client. */
+/**
+ * A Linux guest: a namespace with a TAP whose other end QEMU's hub joins to the back-end's socket, and a DHCP client.
+ *
+ * The interface stays at 1500 bytes whatever DHCP offers. When a full socket takes but a part of a frame, QEMU's hub
+ * (seen in 7.2) may hand its stream netdev the next frame before the rest of that one, which then aborts in `iov_copy`
+ * or sends a mixture. A UNIX socket takes a small frame whole or not at all; one of 65 kB it does take in parts.
+ */
 import type { ChildProcess } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";

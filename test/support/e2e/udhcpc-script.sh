@@ -5,7 +5,7 @@ case "$1" in
   bound | renew)
     ip addr flush dev "$interface" scope global
     ip addr add "$ip/$mask" dev "$interface"
-    [ -z "${mtu:-}" ] || ip link set "$interface" mtu "$mtu"
+    # The MTU offered is not taken: see guest.ts.
     for gateway in ${router:-}; do ip route replace default via "$gateway" dev "$interface"; done
     {
       [ -z "${search:-}" ] || echo "search $search"

@@ -9,7 +9,7 @@ import { FakeHost } from "../support/fake-host.ts";
 import { SeededRandom } from "../support/random.ts";
 import { type Impairment, Simulation, Wire } from "./simulation.ts";
 
-export const FAR = ipv4FromText("198.51.100.1");
+export const FAR: number = ipv4FromText("198.51.100.1");
 
 export interface GuestOnStack {
   readonly sim: Simulation;

@@ -197,7 +197,7 @@ export class Guest implements TcpNet {
     socket.events = events;
     this.#tcp.set(key(socket), socket);
     socket.open();
-    this.onPollAt?.();
+    this.wake();
     return socket;
   }
 
@@ -238,6 +238,10 @@ export class Guest implements TcpNet {
     this.#tcp.delete(key(socket));
   }
 
+  wake(): void {
+    this.onPollAt?.();
+  }
+
   // In
 
   #drop(reason: string): void {
@@ -251,7 +255,7 @@ export class Guest implements TcpNet {
     if (type === ETH_ARP) this.#receiveArp(frame);
     else if (type === ETH_IPV4) this.#receiveIp(frame);
     else this.#drop("eth-type");
-    this.onPollAt?.();
+    this.wake();
   }
 
   #receiveArp(frame: Uint8Array): void {

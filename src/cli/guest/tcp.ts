@@ -67,6 +67,8 @@ export interface TcpNet {
     payload: Uint8Array,
   ): void;
   forget(socket: TcpSocket): void;
+  /** A deadline may have come nearer. */
+  wake(): void;
 }
 
 export class TcpSocket {
@@ -391,6 +393,7 @@ export class TcpSocket {
     const state = this.state;
     if (state === "CLOSED" || state === "SYN-SENT" || state === "SYN-RECEIVED" || state === "TIME-WAIT") return;
     this.sender.output(this.#net.now());
+    this.#net.wake();
     if (!this.sender.finSent) return;
     if (state === "ESTABLISHED") this.state = "FIN-WAIT-1";
     else if (state === "CLOSE-WAIT") this.state = "LAST-ACK";

@@ -31,3 +31,32 @@ export class Timers {
     }
   }
 }
+
+/** Polls a guest by a real timer, always at its next deadline. Returns what stops that. */
+export function runOnTimers(guest: {
+  readonly clock: Clock;
+  onPollAt: (() => void) | null;
+  pollAt(): number;
+  poll(now: number): void;
+}): () => void {
+  let timer: NodeJS.Timeout | undefined;
+  let timerAt = Number.POSITIVE_INFINITY;
+  const arm = (): void => {
+    const at = guest.pollAt();
+    if (at >= timerAt) return;
+    clearTimeout(timer);
+    timerAt = at;
+    timer = setTimeout(fire, Math.max(0, Math.ceil(at - guest.clock.now())));
+  };
+  const fire = (): void => {
+    timerAt = Number.POSITIVE_INFINITY;
+    guest.poll(guest.clock.now());
+    arm();
+  };
+  guest.onPollAt = arm;
+  arm();
+  return () => {
+    guest.onPollAt = null;
+    clearTimeout(timer);
+  };
+}

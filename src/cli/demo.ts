@@ -1,0 +1,83 @@
+/**
+ * `tslirp demo`: a guest comes up on a network of its own, and a table says what was proven.
+ *
+ * The guest is iPXE under QEMU where there is a QEMU, the little stack of `cli/guest` elsewhere. The world it finds is
+ * on this machine's loopback, so the demo needs no Internet.
+ */
+import { accessSync, constants } from "node:fs";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { createNetwork } from "../network.ts";
+import { proveWithEmbeddedGuest } from "./demo/embedded.ts";
+import { proveWithIpxe } from "./demo/ipxe.ts";
+import { Proofs } from "./demo/proofs.ts";
+import { WEB_NAME, World } from "./demo/world.ts";
+
+const QEMU = "qemu-system-x86_64";
+const TIMEOUT_MS = 60_000;
+/** Where guests find this machine's loopback, by default. */
+const GATEWAY = "10.0.2.2";
+
+/** Runs the demo on standard output. Resolves with the exit status: 0 only if all was proven. */
+export function demo(): Promise<number> {
+  return runDemo(onPath(QEMU), (text) => process.stdout.write(text));
+}
+
+/** The demo with this QEMU, or with the embedded guest when it is null. Leaves no process, socket or file behind. */
+export async function runDemo(
+  qemu: string | null,
+  print: (text: string) => void,
+  timeout: number = TIMEOUT_MS,
+): Promise<number> {
+  const stop = new AbortController();
+  const timer = setTimeout(() => stop.abort(new Error(`not within ${timeout / 1_000} s`)), timeout);
+  const interrupted = (): void => stop.abort(new Error("interrupted"));
+  process.once("SIGINT", interrupted).once("SIGTERM", interrupted);
+  const started = performance.now();
+  const folder = await mkdtemp(path.join(tmpdir(), "tslirp-demo-"));
+  try {
+    const world = await World.open(GATEWAY);
+    try {
+      const proofs = new Proofs(stop.signal);
+      const options = { host: GATEWAY, dnsUpstream: [`127.0.0.1:${world.dnsPort}`] };
+      let proven = false;
+      if (qemu !== null) {
+        print("tslirp demo: iPXE boots under QEMU from a network of its own.\n");
+        const run = { program: qemu, socket: path.join(folder, "n0.sock"), signal: stop.signal, print };
+        const bootfile = `http://${WEB_NAME}:${new URL(world.web).port}/boot.ipxe`;
+        await using net = await createNetwork({ ...options, bootfile });
+        proven = await proveWithIpxe(net, world, proofs, run);
+      }
+      if (!proven) {
+        print("tslirp demo: a guest in this process comes up on a network of its own.\n");
+        await using net = await createNetwork(options);
+        await proveWithEmbeddedGuest(net, world, proofs);
+      }
+      print(`\n${proofs.table()}\n  later   TFTP: not built yet\n\n`);
+      const seconds = ((performance.now() - started) / 1_000).toFixed(1);
+      print(proofs.allOk ? `All proven in ${seconds} s.\n` : `Not all was proven (${seconds} s).\n`);
+      return proofs.allOk ? 0 : 1;
+    } finally {
+      world.close();
+    }
+  } finally {
+    clearTimeout(timer);
+    process.off("SIGINT", interrupted).off("SIGTERM", interrupted);
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+/** The program's path, or null when it is not on the PATH. */
+function onPath(program: string): string | null {
+  for (const folder of (process.env.PATH ?? "").split(path.delimiter)) {
+    const file = path.join(folder, program);
+    try {
+      accessSync(file, constants.X_OK);
+      return file;
+    } catch {
+      // Not here.
+    }
+  }
+  return null;
+}

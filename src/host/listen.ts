@@ -36,16 +36,18 @@ export async function listenTcp(at: Endpoint | UnixEndpoint, onAccept: OnAccept)
 class Accepted implements AcceptedTcp {
   readonly remote: Endpoint;
   readonly #socket: net.Socket;
+  readonly #unix: boolean;
   taken = false;
 
-  constructor(remote: Endpoint, socket: net.Socket) {
+  constructor(remote: Endpoint, socket: net.Socket, unix: boolean) {
     this.remote = remote;
     this.#socket = socket;
+    this.#unix = unix;
   }
 
   accept(events: HostTcpEvents): HostTcp {
     this.taken = true;
-    return new NodeTcp(events, this.#socket);
+    return new NodeTcp(events, this.#socket, this.#unix);
   }
 }
 
@@ -61,11 +63,11 @@ function accepted(socket: net.Socket, unix: boolean, onAccept: OnAccept): void {
     const host = remoteAddress.startsWith(MAPPED) ? remoteAddress.slice(MAPPED.length) : remoteAddress;
     remote = { host, port: remotePort };
   }
-  const offer = new Accepted(remote, socket);
+  const offer = new Accepted(remote, socket, unix);
   onAccept(offer);
   if (offer.taken) return;
   socket.on("error", () => {});
-  abort.call(socket);
+  abort(socket, unix);
 }
 
 function listening(server: net.Server, options: net.ListenOptions): Promise<void> {

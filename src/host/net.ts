@@ -39,7 +39,7 @@ export class NodeHostNet implements HostNet {
   }
 
   connectTcp(to: Endpoint | UnixEndpoint, events: HostTcpEvents): HostTcp {
-    const socket = new NodeTcp(events, null);
+    const socket = new NodeTcp(events, null, "path" in to);
     socket.dial(to, "path" in to ? null : this.#source(to.host), this.#dialling);
     return socket;
   }

@@ -13,6 +13,10 @@
  * Ending. FIN is asked for only when the backlog is gone. libuv refuses to reset a socket whose shutdown waits behind
  * bytes, and closing it instead would end a cut stream with a FIN that looks like its end.
  *
+ * Breaking. When bytes and a RST arrive together, libuv reads the bytes and takes the hang-up behind them for an end,
+ * without reading the error that waits. A connection that has been reset has no peer any more, which tells the two
+ * apart as long as we have not ended ours (a connection that both have ended has none either).
+ *
  * Nothing is made per flow but the socket, this object and the write callback; the listeners are shared.
  */
 import net from "node:net";
@@ -59,10 +63,10 @@ function onChunk(this: OwnedSocket, chunk: Uint8Array): void {
 }
 
 /** RST, where there is such a thing. */
-export function abort(this: net.Socket): void {
-  // A UNIX socket has none, one that is not connected yet would wait for that.
-  if (this.connecting || this.remoteAddress === undefined) this.destroy();
-  else this.resetAndDestroy();
+export function abort(socket: net.Socket, unix: boolean): void {
+  // A UNIX socket has none, and one that is not connected would wait until it is.
+  if (unix || socket.connecting) socket.destroy();
+  else socket.resetAndDestroy();
 }
 
 /** What we expect of Node's handles. */
@@ -118,6 +122,7 @@ export class Dialling {
 
 export class NodeTcp implements HostTcp {
   readonly #socket: OwnedSocket;
+  readonly #unix: boolean;
   #events: HostTcpEvents;
   #dialling: Dialling | null = null;
   /** FIN is wanted, after the backlog. */
@@ -138,8 +143,9 @@ export class NodeTcp implements HostTcp {
   };
 
   /** `accepted` is a connection on which nothing has been read; null makes one to `dial`. */
-  constructor(events: HostTcpEvents, accepted: net.Socket | null) {
+  constructor(events: HostTcpEvents, accepted: net.Socket | null, unix: boolean) {
     this.#events = events;
+    this.#unix = unix;
     const options: SocketOptions = {
       allowHalfOpen: true,
       noDelay: true,
@@ -228,8 +234,9 @@ export class NodeTcp implements HostTcp {
     this.#over();
     const socket = this.#socket;
     // A shutdown is under way for a turn: the reset follows it.
-    if (socket.writableEnded && !socket.writableFinished && !socket.connecting) socket.once("finish", abort);
-    else abort.call(socket);
+    if (socket.writableEnded && !socket.writableFinished && !socket.connecting)
+      socket.once("finish", () => abort(socket, this.#unix));
+    else abort(socket, this.#unix);
   }
 
   /** The far end has answered. */
@@ -244,7 +251,11 @@ export class NodeTcp implements HostTcp {
   }
 
   ended(): void {
-    this.#events.onEnd();
+    const socket = this.#socket;
+    if (!this.#closed && !this.#unix && !socket.writableEnded && socket.remoteAddress === undefined) {
+      socket.destroy();
+      this.closed("ECONNRESET");
+    } else this.#events.onEnd();
   }
 
   timedOut(): void {

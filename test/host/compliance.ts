@@ -1,0 +1,686 @@
+/** One suite for all `HostNet`s: what `core/host-net.ts` promises, line by line. */
+import { createHash, randomBytes } from "node:crypto";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import type { AcceptedTcp, Endpoint, HostTcp, HostTcpEvents, HostUdpEvents } from "../../src/core/host-net.ts";
+import type { Slab } from "../../src/core/link.ts";
+import type { Far, Rig } from "./rig.ts";
+
+/** Set while the code under test is being called: nothing may call back now. */
+let inside = false;
+
+function call<T>(f: () => T): T {
+  inside = true;
+  try {
+    return f();
+  } finally {
+    inside = false;
+  }
+}
+
+/** Writes down what a connection tells. */
+class Recorder implements HostTcpEvents {
+  readonly log: string[] = [];
+  readonly #chunks: Buffer[] = [];
+  bytes = 0;
+  drains = 0;
+  onBytes: () => void = () => {};
+
+  get received(): Buffer {
+    return Buffer.concat(this.#chunks);
+  }
+
+  get over(): boolean {
+    return this.log.some((line) => line.startsWith("close"));
+  }
+
+  #note(line: string): void {
+    this.log.push(inside ? `${line} INSIDE A CALL` : line);
+  }
+
+  onConnect(): void {
+    this.#note("connect");
+  }
+
+  onData(bytes: Uint8Array, at: number, len: number): void {
+    if (inside) this.#note("data");
+    this.#chunks.push(Buffer.from(bytes.subarray(at, at + len)));
+    this.bytes += len;
+    this.onBytes();
+  }
+
+  onEnd(): void {
+    this.#note("end");
+  }
+
+  onDrain(): void {
+    if (inside) this.#note("drain");
+    this.drains++;
+  }
+
+  onClose(code: string | null): void {
+    this.#note(`close ${code}`);
+  }
+}
+
+class TestSlab implements Slab {
+  readonly bytes: Uint8Array;
+  scarce = false;
+  pins = 0;
+  everPinned = 0;
+
+  constructor(bytes: Uint8Array) {
+    this.bytes = bytes;
+  }
+
+  pin(): void {
+    this.pins++;
+    this.everPinned++;
+  }
+
+  unpin(): void {
+    this.pins--;
+  }
+}
+
+function slabOf(text: string): TestSlab {
+  return new TestSlab(Buffer.from(text));
+}
+
+function hash(bytes: Uint8Array): string {
+  return createHash("sha256").update(bytes).digest("hex");
+}
+
+/** Writes as a cable does: each piece through a slab that is overwritten at once unless it is pinned. */
+function writeAll(tcp: HostTcp, bytes: Uint8Array, piece: number): TestSlab[] {
+  const slabs: TestSlab[] = [];
+  for (let at = 0; at < bytes.length; at += piece) {
+    let slab = slabs.find((s) => s.pins === 0);
+    if (slab === undefined) slabs.push((slab = new TestSlab(new Uint8Array(piece + 7))));
+    const len = Math.min(piece, bytes.length - at);
+    slab.bytes.set(bytes.subarray(at, at + len), 7);
+    const { bytes: memory } = slab;
+    call(() => tcp.write(slab, 7, len));
+    if (slab.pins === 0) memory.fill(0xdd);
+  }
+  return slabs;
+}
+
+export function compliance(name: string, makeRig: () => Promise<Rig>): void {
+  describe(`HostNet: ${name}`, () => {
+    let rig: Rig;
+    let handlesBefore = 0;
+
+    beforeEach(async () => {
+      rig = await makeRig();
+      handlesBefore = rig.handles();
+    });
+    afterEach(() => rig.close());
+
+    /** A connection that is open and reads. */
+    async function connect(): Promise<{ tcp: HostTcp; near: Recorder; far: Far }> {
+      const server = await rig.serve();
+      const near = new Recorder();
+      const tcp = call(() => rig.net.connectTcp(server.at, near));
+      await rig.until(() => near.log.length > 0 && server.far.length > 0);
+      expect(near.log).toEqual(["connect"]);
+      near.log.length = 0;
+      call(() => tcp.resume());
+      return { tcp, near, far: server.far[0]! };
+    }
+
+    /** A connection whose far end has stopped reading, with a backlog. */
+    async function stalled(): Promise<{ tcp: HostTcp; near: Recorder; far: Far; sent: Buffer; slabs: TestSlab[] }> {
+      const { tcp, near, far } = await connect();
+      far.stall();
+      const sent = randomBytes(16 * 1_048_576);
+      const slabs = writeAll(tcp, sent, 65_536);
+      expect(tcp.backlog).toBeGreaterThan(0);
+      return { tcp, near, far, sent, slabs };
+    }
+
+    describe("TCP, dialling", () => {
+      it("says when it is connected, and from where", async () => {
+        const server = await rig.serve();
+        const near = new Recorder();
+        const tcp = call(() => rig.net.connectTcp(server.at, near));
+        expect(near.log).toEqual([]);
+        await rig.until(() => near.log.length > 0);
+        expect(near.log).toEqual(["connect"]);
+        expect(tcp.local?.port).toBeGreaterThan(0);
+        await rig.until(() => server.far.length === 1);
+        call(() => tcp.reset());
+      });
+
+      it("says that it is refused", async () => {
+        const near = new Recorder();
+        call(() => rig.net.connectTcp(rig.refused, near));
+        await rig.until(() => near.over);
+        await rig.quiet();
+        expect(near.log).toEqual(["close ECONNREFUSED"]);
+      });
+
+      it("says that there is no way", async () => {
+        const near = new Recorder();
+        call(() => rig.net.connectTcp(rig.unreachable, near));
+        await rig.until(() => near.over);
+        expect(near.log.join()).toMatch(/^close (ENETUNREACH|EHOSTUNREACH)$/);
+      });
+
+      it("calls nothing back when it is reset before the answer", async () => {
+        const { at } = await rig.serve();
+        const near = new Recorder();
+        const tcp = call(() => rig.net.connectTcp(at, near));
+        call(() => tcp.reset());
+        await rig.quiet();
+        expect(near.log).toEqual([]);
+      });
+
+      it("carries what was written and ended before the answer", async () => {
+        const server = await rig.serve();
+        const near = new Recorder();
+        const tcp = call(() => rig.net.connectTcp(server.at, near));
+        const slab = slabOf("early");
+        call(() => tcp.write(slab, 0, 5));
+        slab.bytes.fill(0);
+        call(() => tcp.end());
+        await rig.until(() => server.far[0]?.ended === true);
+        expect(Buffer.from(server.far[0]!.received).toString()).toBe("early");
+        call(() => tcp.reset());
+      });
+
+      it("holds a hundred connections at once", async () => {
+        const server = await rig.serve();
+        const nears = Array.from({ length: 100 }, () => new Recorder());
+        const tcps = nears.map((near) => call(() => rig.net.connectTcp(server.at, near)));
+        await rig.until(() => nears.every((near) => near.log.length > 0) && server.far.length === 100);
+        for (const [i, tcp] of tcps.entries()) {
+          call(() => tcp.resume());
+          call(() => tcp.write(slabOf(`number ${i}`), 0, `number ${i}`.length));
+        }
+        await rig.until(() => server.far.every((f) => f.received.length >= 8));
+        for (const f of server.far) f.send(f.received);
+        await rig.until(() => nears.every((near) => near.bytes >= 8));
+        for (const [i, near] of nears.entries()) expect(near.received.toString()).toBe(`number ${i}`);
+        for (const f of server.far) f.end();
+        for (const tcp of tcps) call(() => tcp.end());
+        await rig.until(() => nears.every((near) => near.over));
+        for (const near of nears) expect(near.log).toEqual(["connect", "end", "close null"]);
+      });
+    });
+
+    describe("TCP, data", () => {
+      it("goes both ways unharmed", async () => {
+        const { tcp, near, far } = await connect();
+        const up = randomBytes(3_000_000);
+        const down = randomBytes(3_000_000);
+        far.send(down);
+        writeAll(tcp, up, 70_001);
+        await rig.until(() => near.bytes >= down.length && far.received.length >= up.length);
+        expect(hash(near.received)).toBe(hash(down));
+        expect(hash(far.received)).toBe(hash(up));
+        call(() => tcp.reset());
+      });
+
+      it("does not come before the first resume", async () => {
+        const server = await rig.serve();
+        const near = new Recorder();
+        const tcp = call(() => rig.net.connectTcp(server.at, near));
+        await rig.until(() => server.far.length === 1 && near.log.length === 1);
+        server.far[0]!.send("too early");
+        await rig.quiet();
+        expect(near.bytes).toBe(0);
+        call(() => tcp.resume());
+        await rig.until(() => near.bytes === 9);
+        call(() => tcp.reset());
+      });
+
+      it("stops at pause and goes on at resume", async () => {
+        const { tcp, near, far } = await connect();
+        far.send("one");
+        await rig.until(() => near.bytes === 3);
+        call(() => tcp.pause());
+        far.send("two");
+        await rig.quiet();
+        expect(near.bytes).toBe(3);
+        call(() => tcp.resume());
+        await rig.until(() => near.bytes === 6);
+        expect(near.received.toString()).toBe("onetwo");
+        call(() => tcp.reset());
+      });
+
+      it("stops when paused from within onData", async () => {
+        const { tcp, near, far } = await connect();
+        near.onBytes = () => tcp.pause();
+        far.send(new Uint8Array(4_000_000));
+        await rig.until(() => near.bytes > 0);
+        const first = near.bytes;
+        await rig.quiet();
+        expect(near.bytes).toBe(first);
+        expect(first).toBeLessThan(4_000_000);
+        near.onBytes = () => {};
+        call(() => tcp.resume());
+        await rig.until(() => near.bytes === 4_000_000);
+        call(() => tcp.reset());
+      });
+
+      it("waits for a far end that does not read, and says when it goes on", async () => {
+        const { tcp, near, far, sent, slabs } = await stalled();
+        expect(slabs.filter((s) => s.pins > 0).length).toBeLessThanOrEqual(1);
+        expect(near.drains).toBe(0);
+        await rig.quiet();
+        const before = tcp.backlog;
+        expect(before).toBeGreaterThan(0);
+        far.unstall();
+        await rig.until(() => far.received.length === sent.length && tcp.backlog === 0);
+        await rig.until(() => near.drains > 0);
+        expect(hash(far.received)).toBe(hash(sent));
+        expect(slabs.every((s) => s.pins === 0)).toBe(true);
+        call(() => tcp.reset());
+      });
+
+      it("pins nothing where slabs are scarce", async () => {
+        const { tcp, far } = await connect();
+        far.stall();
+        const slab = new TestSlab(randomBytes(65_536));
+        slab.scarce = true;
+        const expected = createHash("sha256");
+        for (let i = 0; i < 256; i++) {
+          slab.bytes.fill(i);
+          expected.update(slab.bytes);
+          call(() => tcp.write(slab, 0, slab.bytes.length));
+        }
+        expect(tcp.backlog).toBeGreaterThan(0);
+        slab.bytes.fill(0xdd);
+        expect(slab.everPinned).toBe(0);
+        far.unstall();
+        await rig.until(() => far.received.length === 256 * 65_536);
+        expect(hash(far.received)).toBe(expected.digest("hex"));
+        call(() => tcp.reset());
+      });
+    });
+
+    describe("TCP, ending in order", () => {
+      it("lets us write after the far end's FIN", async () => {
+        const { tcp, near, far } = await connect();
+        far.send("bye");
+        far.end();
+        await rig.until(() => near.log.length > 0);
+        expect(near.received.toString()).toBe("bye");
+        expect(near.log).toEqual(["end"]);
+        writeAll(tcp, Buffer.from("still here"), 100);
+        await rig.until(() => far.received.length === 10);
+        expect(near.log).toEqual(["end"]);
+        call(() => tcp.end());
+        await rig.until(() => near.over);
+        expect(near.log).toEqual(["end", "close null"]);
+        await rig.until(() => far.closed === null);
+      });
+
+      it("lets the far end write after our FIN", async () => {
+        const { tcp, near, far } = await connect();
+        writeAll(tcp, Buffer.from("bye"), 100);
+        call(() => tcp.end());
+        await rig.until(() => far.ended);
+        expect(Buffer.from(far.received).toString()).toBe("bye");
+        far.send("still here");
+        await rig.until(() => near.bytes === 10);
+        expect(near.log).toEqual([]);
+        far.end();
+        await rig.until(() => near.over);
+        expect(near.log).toEqual(["end", "close null"]);
+      });
+
+      it("sends the FIN after the backlog", async () => {
+        const { tcp, near, far, sent } = await stalled();
+        call(() => tcp.end());
+        await rig.quiet();
+        expect(far.ended).toBe(false);
+        far.unstall();
+        await rig.until(() => far.ended);
+        expect(hash(far.received)).toBe(hash(sent));
+        far.end();
+        await rig.until(() => near.over);
+        expect(near.log).toEqual(["end", "close null"]);
+      });
+
+      it("ignores what is asked of it afterwards", async () => {
+        const { tcp, near, far } = await connect();
+        far.end();
+        call(() => tcp.end());
+        call(() => tcp.end());
+        call(() => tcp.write(slabOf("late"), 0, 4));
+        await rig.until(() => near.over);
+        call(() => {
+          tcp.write(slabOf("late"), 0, 4);
+          tcp.end();
+          tcp.pause();
+          tcp.resume();
+          tcp.reset();
+        });
+        await rig.quiet();
+        expect(near.log).toEqual(["end", "close null"]);
+        expect(tcp.backlog).toBe(0);
+        expect(far.received.length).toBe(0);
+      });
+    });
+
+    describe("TCP, breaking", () => {
+      it("tells the far end's reset", async () => {
+        const { near, far } = await connect();
+        far.reset();
+        await rig.until(() => near.over);
+        await rig.quiet();
+        expect(near.log).toEqual(["close ECONNRESET"]);
+      });
+
+      it("tells a reset that comes with the last bytes", async () => {
+        const { near, far } = await connect();
+        far.send("cut sho");
+        far.reset();
+        await rig.until(() => near.over || near.log.length > 0);
+        await rig.quiet();
+        expect(near.log).toEqual(["close ECONNRESET"]);
+      });
+
+      it("shows our reset as a reset", async () => {
+        const { tcp, near, far } = await connect();
+        writeAll(tcp, Buffer.from("half a"), 100);
+        await rig.until(() => far.received.length === 6);
+        call(() => tcp.reset());
+        await rig.until(() => far.closed !== undefined);
+        expect([far.closed, far.ended]).toEqual(["ECONNRESET", false]);
+        expect(near.log).toEqual([]);
+      });
+
+      it("shows our reset as a reset, with a backlog too", async () => {
+        const { tcp, near, far, slabs } = await stalled();
+        call(() => tcp.reset());
+        expect(slabs.every((s) => s.pins === 0)).toBe(true);
+        far.unstall();
+        await rig.until(() => far.closed !== undefined);
+        expect([far.closed, far.ended]).toEqual(["ECONNRESET", false]);
+        expect([near.log, near.drains]).toEqual([[], 0]);
+      });
+
+      it("shows our reset as a reset while a FIN waits behind a backlog", async () => {
+        const { tcp, far } = await stalled();
+        call(() => tcp.end());
+        await rig.quiet();
+        call(() => tcp.reset());
+        far.unstall();
+        await rig.until(() => far.closed !== undefined);
+        expect([far.closed, far.ended]).toEqual(["ECONNRESET", false]);
+      });
+
+      it("can be reset right after the end", async () => {
+        const { tcp, near, far } = await connect();
+        call(() => {
+          tcp.end();
+          tcp.reset();
+        });
+        await rig.until(() => far.ended || far.closed !== undefined);
+        await rig.quiet();
+        expect(near.log).toEqual([]);
+        far.reset();
+      });
+
+      it("calls nothing back after a reset", async () => {
+        const { tcp, near, far } = await connect();
+        far.send("too late");
+        far.end();
+        call(() => tcp.reset());
+        await rig.quiet();
+        expect([near.log, near.bytes]).toEqual([[], 0]);
+        expect(tcp.backlog).toBe(0);
+      });
+
+      it("can be reset from within onData", async () => {
+        const { tcp, near, far } = await connect();
+        near.onBytes = () => tcp.reset();
+        far.send(new Uint8Array(1_000_000));
+        await rig.until(() => near.bytes > 0);
+        const first = near.bytes;
+        await rig.quiet();
+        expect(near.bytes).toBe(first);
+        expect(near.log).toEqual([]);
+      });
+    });
+
+    describe("TCP, listening", () => {
+      const anyPort: Endpoint = { host: "127.0.0.1", port: 0 };
+
+      it("shows a client, which says nothing before resume", async () => {
+        const offers: AcceptedTcp[] = [];
+        const near = new Recorder();
+        let tcp: HostTcp | null = null;
+        const listener = await rig.net.listenTcp(anyPort, (offer) => {
+          offers.push(offer);
+          tcp = offer.accept(near);
+        });
+        const far = rig.dial(listener.address);
+        far.send("hello");
+        await rig.until(() => tcp !== null);
+        await rig.quiet();
+        expect(near.bytes).toBe(0);
+        expect(offers[0]!.remote.port).toBeGreaterThan(0);
+        expect(offers[0]!.remote.host).toMatch(/^[\d.]+$/);
+        call(() => tcp!.resume());
+        await rig.until(() => near.bytes === 5);
+        writeAll(tcp!, Buffer.from("world"), 100);
+        await rig.until(() => far.received.length === 5);
+        far.end();
+        await rig.until(() => near.log.length > 0);
+        call(() => tcp!.end());
+        await rig.until(() => near.over);
+        expect(near.log).toEqual(["end", "close null"]);
+        listener.close();
+      });
+
+      it("carries much both ways on an accepted connection", async () => {
+        const near = new Recorder();
+        let tcp: HostTcp | null = null;
+        const listener = await rig.net.listenTcp(anyPort, (offer) => {
+          tcp = offer.accept(near);
+        });
+        const far = rig.dial(listener.address);
+        await rig.until(() => tcp !== null);
+        call(() => tcp!.resume());
+        const up = randomBytes(3_000_000);
+        const down = randomBytes(3_000_000);
+        far.send(down);
+        writeAll(tcp!, up, 50_000);
+        await rig.until(() => near.bytes === down.length && far.received.length === up.length);
+        expect(hash(near.received)).toBe(hash(down));
+        expect(hash(far.received)).toBe(hash(up));
+        call(() => tcp!.reset());
+        await rig.until(() => far.closed === "ECONNRESET");
+        listener.close();
+      });
+
+      it("resets a client that nobody takes", async () => {
+        const listener = await rig.net.listenTcp(anyPort, () => {});
+        const far = rig.dial(listener.address);
+        await rig.until(() => far.closed !== undefined);
+        expect([far.closed, far.ended]).toEqual(["ECONNRESET", false]);
+        listener.close();
+      });
+
+      it("says that a port is taken", async () => {
+        const listener = await rig.net.listenTcp(anyPort, () => {});
+        await expect(rig.net.listenTcp(listener.address, () => {})).rejects.toMatchObject({ code: "EADDRINUSE" });
+        listener.close();
+        await rig.quiet();
+        (await rig.net.listenTcp(listener.address, () => {})).close();
+      });
+    });
+
+    describe("UDP", () => {
+      const DATAGRAM = Buffer.from("a datagram");
+
+      class UdpRecorder implements HostUdpEvents {
+        readonly got: string[] = [];
+        readonly from: Endpoint[] = [];
+        readonly errors: string[] = [];
+
+        onDatagram(bytes: Uint8Array, at: number, len: number, from: Endpoint): void {
+          this.got.push(Buffer.from(bytes.subarray(at, at + len)).toString() + (inside ? " INSIDE A CALL" : ""));
+          this.from.push(from);
+        }
+
+        onUdpError(code: string, to: Endpoint): void {
+          this.errors.push(`${code} ${to.host}:${to.port}${inside ? " INSIDE A CALL" : ""}`);
+        }
+      }
+
+      it("goes there and back", async () => {
+        const far = await rig.udpFar();
+        const near = new UdpRecorder();
+        const udp = call(() => rig.net.openUdp(4, near));
+        const reused = Buffer.from("xa datagramx");
+        call(() => udp.send(reused, 1, 10, far.at));
+        reused.fill(0);
+        await rig.until(() => far.received.length === 1);
+        expect(Buffer.from(far.received[0]!.bytes)).toEqual(DATAGRAM);
+        far.send("an answer", far.received[0]!.from);
+        far.send("", far.received[0]!.from);
+        await rig.until(() => near.got.length === 2);
+        expect(near.got).toEqual(["an answer", ""]);
+        expect(near.from[0]).toEqual(far.at);
+        call(() => udp.close());
+      });
+
+      it("has one port, whatever it speaks with", async () => {
+        const fars = await Promise.all(Array.from({ length: 7 }, () => rig.udpFar()));
+        const near = new UdpRecorder();
+        const udp = call(() => rig.net.openUdp(4, near));
+        for (let round = 0; round < 3; round++) for (const f of fars) call(() => udp.send(DATAGRAM, 0, 10, f.at));
+        await rig.until(() => fars.every((f) => f.received.length === 3));
+        const ports = new Set(fars.flatMap((f) => f.received.map((d) => d.from.port)));
+        expect(ports.size).toBe(1);
+        for (const [i, f] of fars.entries()) f.send(`from ${i}`, f.received[0]!.from);
+        await rig.until(() => near.got.length === 7);
+        expect([...near.got].sort()).toEqual(fars.map((_, i) => `from ${i}`));
+        for (const [i, from] of near.from.entries()) expect(from).toEqual(fars[Number(near.got[i]!.slice(5))]!.at);
+        call(() => udp.close());
+      });
+
+      it("hears from somebody it never spoke to", async () => {
+        const far = await rig.udpFar();
+        const third = await rig.udpFar();
+        const near = new UdpRecorder();
+        const udp = call(() => rig.net.openUdp(4, near));
+        call(() => udp.send(DATAGRAM, 0, 10, far.at));
+        await rig.until(() => far.received.length === 1);
+        third.send("you do not know me", far.received[0]!.from);
+        await rig.until(() => near.got.length === 1);
+        expect(near.from).toEqual([third.at]);
+        call(() => udp.close());
+      });
+
+      it("says who refuses, and goes on", async () => {
+        const far = await rig.udpFar();
+        const near = new UdpRecorder();
+        const udp = call(() => rig.net.openUdp(4, near));
+        const { host, port } = rig.refused;
+        for (let i = 1; i <= 2; i++) {
+          call(() => udp.send(DATAGRAM, 0, 10, rig.refused));
+          await rig.until(() => near.errors.length === i);
+        }
+        expect(near.errors).toEqual([`ECONNREFUSED ${host}:${port}`, `ECONNREFUSED ${host}:${port}`]);
+        call(() => udp.send(DATAGRAM, 0, 10, far.at));
+        await rig.until(() => far.received.length === 1);
+        call(() => udp.close());
+      });
+
+      it("says that there is no way", async () => {
+        const near = new UdpRecorder();
+        const udp = call(() => rig.net.openUdp(4, near));
+        call(() => udp.send(DATAGRAM, 0, 10, rig.unreachable));
+        await rig.until(() => near.errors.length > 0);
+        expect(near.errors.join()).toMatch(/^E[A-Z]+ /);
+        call(() => udp.close());
+      });
+
+      it("loses what goes to port 0", async () => {
+        const far = await rig.udpFar();
+        const near = new UdpRecorder();
+        const udp = call(() => rig.net.openUdp(4, near));
+        call(() => udp.send(DATAGRAM, 0, 10, { host: far.at.host, port: 0 }));
+        call(() => udp.send(DATAGRAM, 0, 10, far.at));
+        await rig.until(() => far.received.length === 1);
+        expect(near.errors).toEqual([]);
+        call(() => udp.close());
+      });
+
+      it("calls nothing back after close", async () => {
+        const far = await rig.udpFar();
+        const near = new UdpRecorder();
+        const udp = call(() => rig.net.openUdp(4, near));
+        call(() => udp.send(DATAGRAM, 0, 10, far.at));
+        await rig.until(() => far.received.length === 1);
+        far.send("too late", far.received[0]!.from);
+        call(() => udp.send(DATAGRAM, 0, 10, rig.refused));
+        call(() => udp.close());
+        call(() => udp.close());
+        call(() => udp.send(DATAGRAM, 0, 10, far.at));
+        await rig.quiet();
+        expect([near.got, near.errors]).toEqual([[], []]);
+        expect(far.received.length).toBe(1);
+      });
+
+      it("serves a forward's clients from its fixed port", async () => {
+        const clients = await Promise.all([rig.udpFar(), rig.udpFar()]);
+        const near = new UdpRecorder();
+        const udp = await rig.net.bindUdp({ host: "127.0.0.1", port: 0 }, near);
+        const at = udp.address as Endpoint;
+        expect(at.port).toBeGreaterThan(0);
+        for (const [i, c] of clients.entries()) c.send(`client ${i}`, at);
+        await rig.until(() => near.got.length === 2);
+        for (const [i, from] of near.from.entries()) {
+          const text = `for ${near.got[i]}`;
+          call(() => udp.send(Buffer.from(text), 0, text.length, from));
+        }
+        await rig.until(() => clients.every((c) => c.received.length === 1));
+        for (const [i, c] of clients.entries()) {
+          expect(Buffer.from(c.received[0]!.bytes).toString()).toBe(`for client ${i}`);
+          expect(c.received[0]!.from.port).toBe(at.port);
+        }
+        call(() => udp.close());
+      });
+
+      it("says that a port is taken", async () => {
+        const near = new UdpRecorder();
+        const udp = await rig.net.bindUdp({ host: "127.0.0.1", port: 0 }, near);
+        await expect(rig.net.bindUdp(udp.address as Endpoint, near)).rejects.toMatchObject({ code: "EADDRINUSE" });
+        udp.close();
+      });
+    });
+
+    it("leaves nothing open", async () => {
+      const { tcp, near, far } = await connect();
+      const { near: broken, far: breaking } = await connect();
+      const { tcp: dropped } = await stalled();
+      const listener = await rig.net.listenTcp({ host: "127.0.0.1", port: 0 }, (offer) => {
+        const tcp = offer.accept(new Recorder());
+        tcp.end();
+        tcp.reset();
+      });
+      const client = rig.dial(listener.address);
+      const udp = rig.net.openUdp(4, { onDatagram() {}, onUdpError() {} });
+      const peer = await rig.udpFar();
+      udp.send(Buffer.from("x"), 0, 1, peer.at);
+      const bound = await rig.net.bindUdp({ host: "127.0.0.1", port: 0 }, { onDatagram() {}, onUdpError() {} });
+      await rig.until(() => peer.received.length === 1 && (client.ended || client.closed !== undefined));
+      breaking.reset();
+      far.end();
+      tcp.end();
+      dropped.reset();
+      listener.close();
+      udp.close();
+      bound.close();
+      await rig.until(() => near.over && broken.over);
+      await rig.close();
+      await rig.until(() => rig.handles() <= handlesBefore);
+    });
+  });
+}

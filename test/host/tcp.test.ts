@@ -1,0 +1,192 @@
+/** What is Node's own about TCP: assumptions about undocumented behaviour, time-outs, UNIX paths. */
+import { fork } from "node:child_process";
+import { chmodSync, existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
+import net from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import type { AcceptedTcp, HostTcp, HostTcpEvents } from "../../src/core/host-net.ts";
+import { NodeTcp } from "../../src/host/tcp.ts";
+import { NodeRig } from "./node-rig.ts";
+
+class Log implements HostTcpEvents {
+  readonly log: string[] = [];
+  text = "";
+  memory: ArrayBufferLike | null = null;
+
+  onConnect(): void {
+    this.log.push("connect");
+  }
+  onData(bytes: Uint8Array, at: number, len: number): void {
+    this.memory = bytes.buffer;
+    this.text += Buffer.from(bytes.subarray(at, at + len)).toString();
+  }
+  onEnd(): void {
+    this.log.push("end");
+  }
+  onDrain(): void {}
+  onClose(code: string | null): void {
+    this.log.push(`close ${code}`);
+  }
+}
+
+function slab(text: string): { bytes: Uint8Array; scarce: boolean; pin(): void; unpin(): void } {
+  return { bytes: Buffer.from(text), scarce: false, pin() {}, unpin() {} };
+}
+
+let rig: NodeRig;
+beforeEach(() => {
+  rig = new NodeRig();
+});
+afterEach(() => rig.close());
+
+describe("reading", () => {
+  it("uses one buffer for dialled and accepted connections", async () => {
+    const dialled = new Log();
+    const accepted = new Log();
+    const listener = await rig.net.listenTcp({ host: "127.0.0.1", port: 0 }, (offer) => {
+      const tcp = offer.accept(accepted);
+      tcp.resume();
+      tcp.write(slab("down"), 0, 4);
+    });
+    const tcp = rig.net.connectTcp(listener.address, dialled);
+    tcp.resume();
+    tcp.write(slab("up"), 0, 2);
+    await rig.until(() => dialled.text === "down" && accepted.text === "up");
+    expect(dialled.memory).toBe(accepted.memory);
+    expect(dialled.memory?.byteLength).toBe(262_144);
+    listener.close();
+    tcp.reset();
+  });
+
+  it("goes by 'data' where an accepted connection cannot be moved", async () => {
+    const near = new Log();
+    let tcp: HostTcp | null = null;
+    const server = net.createServer({ allowHalfOpen: true, pauseOnConnect: true }, (socket) => {
+      // As a Node whose handles are not what we think they are.
+      Object.defineProperty((socket as { _handle?: object })._handle, "useUserBuffer", { value: undefined });
+      tcp = new NodeTcp(near, socket, false);
+    });
+    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+    const far = rig.dial({ host: "127.0.0.1", port: (server.address() as net.AddressInfo).port });
+    far.send("hello");
+    await rig.until(() => tcp !== null);
+    await rig.quiet();
+    expect(near.text).toBe("");
+    tcp!.resume();
+    await rig.until(() => near.text === "hello");
+    expect(near.memory?.byteLength).not.toBe(262_144);
+    tcp!.write(slab("world"), 0, 5);
+    far.end();
+    await rig.until(() => near.log.length === 1);
+    tcp!.end();
+    await rig.until(() => near.log.length === 2);
+    expect(near.log).toEqual(["end", "close null"]);
+    expect(Buffer.from(far.received).toString()).toBe("world");
+    server.close();
+  });
+});
+
+describe("dialling", () => {
+  it("gives up when nobody answers", async () => {
+    // A listener that never accepts: once its queue is full the kernel answers no SYN.
+    const child = fork(fileURLToPath(new URL("./deaf-listener.mjs", import.meta.url)));
+    const port = await new Promise<number>((resolve) => child.once("message", (m) => resolve(m as number)));
+    const patient = new NodeRig({ connectTimeout: 300 });
+    const logs = Array.from({ length: 6 }, () => new Log());
+    const tcps = logs.map((log) => patient.net.connectTcp({ host: "127.0.0.1", port }, log));
+    await rig.until(() => logs.every((log) => log.log.length > 0));
+    expect(logs.at(-1)!.log).toEqual(["close ETIMEDOUT"]);
+    expect(logs[0]!.log).toEqual(["connect"]);
+    for (const tcp of tcps) tcp.reset();
+    child.kill("SIGKILL");
+    await new Promise((resolve) => child.once("exit", resolve));
+  });
+
+  it("comes from the outbound address, to the loopback from its own", async () => {
+    const from = new NodeRig({ outboundAddr: "127.0.0.2" });
+    const { at, far } = await rig.serve();
+    const near = new Log();
+    const tcp = from.net.connectTcp(at, near);
+    await rig.until(() => far.length === 1);
+    expect(tcp.local?.host).toBe("127.0.0.1");
+    tcp.reset();
+    const peer = await rig.udpFar();
+    const udp = from.net.openUdp(4, { onDatagram() {}, onUdpError() {} });
+    udp.send(Buffer.from("x"), 0, 1, peer.at);
+    await rig.until(() => peer.received.length === 1);
+    expect(peer.received[0]!.from.host).toBe("127.0.0.2");
+    udp.close();
+  });
+
+  it("tells the end of descriptors by its code, and a listener outlives it", async () => {
+    const script = fileURLToPath(new URL("./few-descriptors.ts", import.meta.url));
+    const child = fork(script, {
+      execPath: "/bin/sh",
+      execArgv: ["-c", `ulimit -n 60; exec "${process.execPath}" --import tsx "$0"`],
+    });
+    const report = await new Promise((resolve) => child.once("message", resolve));
+    expect(report).toEqual({ codes: ["EMFILE"], udp: ["EMFILE"], served: true });
+    child.kill("SIGKILL");
+    await new Promise((resolve) => child.once("exit", resolve));
+  });
+});
+
+describe("UNIX sockets", () => {
+  let folder: string;
+  beforeEach(() => {
+    folder = mkdtempSync(join(tmpdir(), "host-"));
+  });
+  afterEach(() => rmSync(folder, { recursive: true, force: true }));
+
+  it("belong to their user alone, replace stale ones and go away", async () => {
+    const path = join(folder, "s");
+    const stale = fork(fileURLToPath(new URL("./deaf-listener.mjs", import.meta.url)), [path]);
+    await new Promise((resolve) => stale.once("message", resolve));
+    await expect(rig.net.listenTcp({ path }, () => {})).rejects.toMatchObject({ code: "EADDRINUSE" });
+    stale.kill("SIGKILL");
+    await new Promise((resolve) => stale.once("exit", resolve));
+    chmodSync(path, 0o777);
+
+    const near = new Log();
+    let offer: AcceptedTcp | null = null;
+    let tcp: HostTcp | null = null;
+    const listener = await rig.net.listenTcp({ path }, (o) => {
+      offer = o;
+      tcp = o.accept(near);
+      tcp.resume();
+    });
+    expect(statSync(path).mode & 0o777).toBe(0o600);
+    const far = rig.dial({ path });
+    far.send("hello");
+    await rig.until(() => near.text === "hello");
+    expect(offer!.remote).toEqual({ host: "127.0.0.1", port: 0 });
+    expect(tcp!.local).toBeNull();
+    far.end();
+    tcp!.end();
+    await rig.until(() => near.log.length === 2);
+    expect(near.log).toEqual(["end", "close null"]);
+
+    const second = new Log();
+    const dialled = rig.net.connectTcp({ path }, second);
+    await rig.until(() => second.log.length === 1);
+    dialled.reset();
+    listener.close();
+    await rig.until(() => !existsSync(path));
+  });
+
+  it("replace nothing that is not a socket", async () => {
+    const path = join(folder, "precious");
+    writeFileSync(path, "data");
+    await expect(rig.net.listenTcp({ path }, () => {})).rejects.toMatchObject({ code: "EEXIST" });
+    expect(statSync(path).isFile()).toBe(true);
+  });
+
+  it("say that a path is too long, or that its folder is missing", async () => {
+    const long = join(folder, "x".repeat(120));
+    await expect(rig.net.listenTcp({ path: long }, () => {})).rejects.toMatchObject({ code: "ENAMETOOLONG" });
+    const missing = join(folder, "no", "s");
+    await expect(rig.net.listenTcp({ path: missing }, () => {})).rejects.toMatchObject({ code: "ENOENT" });
+  });
+});

@@ -1,0 +1,161 @@
+/** What `host/udp.ts` assumes of Node and the kernel, and what it does where they set limits. */
+import { createSocket, type Socket } from "node:dgram";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import type { Endpoint } from "../../src/core/host-net.ts";
+import { NodeHostNet } from "../../src/host/net.ts";
+import { SeededRandom } from "../support/random.ts";
+import { NodeRig } from "./node-rig.ts";
+
+const X = Buffer.from("x");
+const quietly = { onDatagram() {}, onUdpError() {} };
+
+/** How many UDP sockets this process has. */
+function sockets(): number {
+  return process.getActiveResourcesInfo().filter((kind) => kind === "UDPWrap").length;
+}
+
+let rig: NodeRig;
+beforeEach(async () => {
+  rig = new NodeRig();
+  // The test before has closed its own.
+  await rig.until(() => sockets() === 0);
+});
+afterEach(() => rig.close());
+
+describe("Node", () => {
+  it("has bound and connected a socket when the calls return, given addresses and a lookup that answers at once", () => {
+    const lookup = (host: string, _: unknown, done: (e: null, a: string, f: number) => void) => done(null, host, 4);
+    const socket = createSocket({ type: "udp4", lookup: lookup as never });
+    socket.bind({ address: "127.0.0.1", port: 0, exclusive: true });
+    expect(socket.address().port).toBeGreaterThan(0);
+    socket.connect(9, "127.0.0.1");
+    expect(socket.remoteAddress().port).toBe(9);
+    socket.close();
+  });
+});
+
+describe("the kernel", () => {
+  let open: Socket[] = [];
+  const bound = (port: number): Promise<Socket> =>
+    new Promise((resolve) => {
+      const socket = createSocket({ type: "udp4", reuseAddr: true });
+      open.push(socket);
+      socket.bind(port, () => resolve(socket));
+    });
+  afterEach(() => {
+    for (const socket of open) socket.close();
+    open = [];
+  });
+
+  it("gives a connected socket what comes from its peer, and the wide one on the same port the rest", async () => {
+    const [peer, other] = [await rig.udpFar(), await rig.udpFar()];
+    const wide = await bound(0);
+    const { port } = wide.address();
+    const connected = await bound(port);
+    await new Promise<void>((resolve) => connected.connect(peer.at.port, peer.at.host, resolve));
+    const log: string[] = [];
+    wide.on("message", (m) => log.push(`wide ${m}`));
+    connected.on("message", (m) => log.push(`connected ${m}`));
+    const to = { host: "127.0.0.1", port };
+    peer.send("from the peer", to);
+    other.send("from another", to);
+    await rig.until(() => log.length === 2);
+    expect(log.sort()).toEqual(["connected from the peer", "wide from another"]);
+  });
+});
+
+describe("a mapping", () => {
+  it("takes no port that somebody has, be it with SO_REUSEADDR", async () => {
+    const first = new SeededRandom(7).u32();
+    const port = 32_768 + (first >>> 17);
+    const taken = createSocket({ type: "udp4", reuseAddr: true });
+    await new Promise<void>((resolve) => taken.bind(port, "127.0.0.1", resolve));
+    const host = new NodeHostNet({ random: new SeededRandom(7) });
+    const far = await rig.udpFar();
+    const [one, two] = [host.openUdp(4, quietly), new NodeHostNet({ random: new SeededRandom(7) }).openUdp(4, quietly)];
+    one.send(X, 0, 1, far.at);
+    two.send(X, 0, 1, far.at);
+    await rig.until(() => far.received.length === 2);
+    const ports = far.received.map((d) => d.from.port);
+    expect(new Set([port, ...ports]).size).toBe(3);
+    for (const p of ports) expect(p).toBeGreaterThanOrEqual(32_768);
+    one.close();
+    two.close();
+    taken.close();
+  });
+
+  it("has a wide socket and four peers at the most, and gives them all back", async () => {
+    const fars = await Promise.all(Array.from({ length: 12 }, () => rig.udpFar()));
+    const udp = rig.net.openUdp(4, quietly);
+    expect(sockets()).toBe(12);
+    for (const far of fars) udp.send(X, 0, 1, far.at);
+    await rig.until(() => fars.every((far) => far.received.length === 1));
+    expect(sockets()).toBe(12 + 5);
+    udp.close();
+    await rig.until(() => sockets() === 12);
+  });
+
+  it("hears of a refusal by a new destination when an old one has been idle for a second", async () => {
+    const fars = await Promise.all(Array.from({ length: 4 }, () => rig.udpFar()));
+    const errors: Endpoint[] = [];
+    const udp = rig.net.openUdp(4, { onDatagram() {}, onUdpError: (_, to) => errors.push(to) });
+    for (const far of fars) udp.send(X, 0, 1, far.at);
+    udp.send(X, 0, 1, rig.refused);
+    await rig.quiet();
+    expect(errors).toEqual([]);
+    const later = performance.now() + 1_050;
+    await rig.until(() => performance.now() > later);
+    udp.send(X, 0, 1, rig.refused);
+    await rig.until(() => errors.length === 1);
+    expect(errors).toEqual([rig.refused]);
+    udp.close();
+  });
+
+  it("says that a datagram is too long, and sends the longest there is", async () => {
+    const far = await rig.udpFar();
+    const errors: string[] = [];
+    const udp = rig.net.openUdp(4, { onDatagram() {}, onUdpError: (code) => errors.push(code) });
+    const bytes = Buffer.alloc(65_535, "abcdefg");
+    udp.send(bytes, 0, 65_535, far.at);
+    await rig.until(() => errors.length === 1);
+    expect(errors).toEqual(["EMSGSIZE"]);
+    udp.send(bytes, 0, 65_507, far.at);
+    await rig.until(() => far.received.length === 1);
+    expect(far.received[0]!.bytes).toEqual(bytes.subarray(0, 65_507));
+    udp.close();
+  });
+
+  it("speaks IPv6", async () => {
+    const socket = createSocket("udp6");
+    const got: string[] = [];
+    socket.on("message", (m, from) => {
+      got.push(m.toString());
+      socket.send("pong", from.port, from.address);
+    });
+    await new Promise<void>((resolve) => socket.bind(0, "::1", resolve));
+    const from: Endpoint[] = [];
+    const udp = rig.net.openUdp(6, { ...quietly, onDatagram: (_b, _a, _l, f) => from.push(f) });
+    udp.send(Buffer.from("ping"), 0, 4, { host: "::1", port: socket.address().port });
+    await rig.until(() => from.length === 1);
+    expect(got).toEqual(["ping"]);
+    expect(from).toEqual([{ host: "::1", port: socket.address().port }]);
+    udp.close();
+    socket.close();
+  });
+
+  it("comes at once through a burst, whole and in order", async () => {
+    const far = await rig.udpFar();
+    const udp = rig.net.openUdp(4, quietly);
+    const bytes = Buffer.alloc(4);
+    for (let i = 0; i < 100; i++) {
+      bytes.writeUInt32BE(i);
+      udp.send(bytes, 0, 4, far.at);
+    }
+    bytes.fill(0xee);
+    await rig.until(() => far.received.length === 100);
+    expect(far.received.map((d) => Buffer.from(d.bytes).readUInt32BE())).toEqual(
+      Array.from({ length: 100 }, (_, i) => i),
+    );
+    udp.close();
+  });
+});

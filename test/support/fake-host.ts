@@ -1,0 +1,425 @@
+/**
+ * A host in memory for packet scripts: `HostNet` without sockets, turns or chance.
+ *
+ * What the code under test does to a socket shows at its far end at once. What the far end does is called back by
+ * `run()` and nowhere else. To be as unforgiving as a real host: bytes handed to callbacks are overwritten afterwards,
+ * and a write that has to wait reads its slab late, so whoever reuses a pinned slab sends wrong bytes.
+ */
+import type {
+  AcceptedTcp,
+  Endpoint,
+  HostListener,
+  HostNet,
+  HostTcp,
+  HostTcpEvents,
+  HostUdp,
+  HostUdpEvents,
+  UnixEndpoint,
+} from "../../src/core/host-net.ts";
+import type { Slab } from "../../src/core/link.ts";
+
+export type Answer = "accept" | "hang" | { readonly refuse: string };
+
+/** What a stalled far end's kernel and ours take together before there is a backlog. */
+const KERNEL = 65_536;
+const READ = 65_536;
+const MAX_STEPS = 1_000_000;
+const readBuffer = new Uint8Array(READ);
+
+const END: unique symbol = Symbol("FIN");
+const RESET: unique symbol = Symbol("RST");
+
+/** The other side of a TCP connection. */
+export class FakeFar {
+  /** Where it was dialled, or the client's own address. */
+  readonly at: Endpoint | UnixEndpoint;
+  readonly #near: FakeTcp;
+  readonly #chunks: Uint8Array[] = [];
+  #stalled = false;
+  /** Bytes that arrived while it was stalled. */
+  #held = 0;
+  /** It has seen FIN. */
+  ended = false;
+  /** `undefined` while open, `null` after both ends' FIN, else the code. */
+  closed: string | null | undefined = undefined;
+
+  constructor(at: Endpoint | UnixEndpoint, near: FakeTcp) {
+    this.at = at;
+    this.#near = near;
+  }
+
+  /** The dial has been answered. */
+  get connected(): boolean {
+    return this.#near.connected;
+  }
+
+  /** All bytes that have arrived. */
+  get received(): Uint8Array {
+    const all = Buffer.concat(this.#chunks);
+    return new Uint8Array(all.buffer, all.byteOffset, all.length);
+  }
+
+  /** The same as text. */
+  get text(): string {
+    return Buffer.from(this.received).toString("latin1");
+  }
+
+  send(bytes: Uint8Array | string): void {
+    if (this.closed !== undefined) return;
+    this.#near.arrive(typeof bytes === "string" ? new TextEncoder().encode(bytes) : new Uint8Array(bytes));
+  }
+
+  end(): void {
+    if (this.closed === undefined) this.#near.arrive(END);
+  }
+
+  reset(): void {
+    if (this.closed !== undefined) return;
+    this.closed = "ECONNRESET";
+    this.#near.arrive(RESET);
+  }
+
+  /** Reads no more: soon the near end has a backlog. */
+  stall(): void {
+    this.#stalled = true;
+  }
+
+  unstall(): void {
+    this.#stalled = false;
+    this.#held = 0;
+    this.#near.drain();
+  }
+
+  /** Whether it takes `len` bytes more. */
+  takes(len: number): boolean {
+    return !this.#stalled || this.#held + len <= KERNEL;
+  }
+
+  take(bytes: Uint8Array): void {
+    if (this.closed !== undefined) return;
+    if (this.#stalled) this.#held += bytes.length;
+    this.#chunks.push(bytes);
+  }
+}
+
+interface Pending {
+  readonly slab: Slab | null;
+  readonly bytes: Uint8Array;
+}
+
+class FakeTcp implements HostTcp {
+  readonly #host: FakeHost;
+  readonly #events: HostTcpEvents;
+  readonly #inbox: (Uint8Array | typeof END | typeof RESET)[] = [];
+  readonly #pending: Pending[] = [];
+  readonly far: FakeFar;
+  local: Endpoint | null = null;
+  backlog = 0;
+  connected = false;
+  #paused = true;
+  #endWanted = false;
+  #endSent = false;
+  #endSeen = false;
+  #closed = false;
+
+  constructor(host: FakeHost, at: Endpoint | UnixEndpoint, events: HostTcpEvents) {
+    this.#host = host;
+    this.#events = events;
+    this.far = new FakeFar(at, this);
+    host.open++;
+  }
+
+  open(local: Endpoint | null, tell: boolean): void {
+    if (this.#closed) return;
+    this.connected = true;
+    this.local = local;
+    if (tell) this.#events.onConnect();
+    this.drain();
+    this.#pump();
+  }
+
+  write(slab: Slab, at: number, len: number): void {
+    if (this.#closed || this.#endWanted || len === 0) return;
+    const view = slab.bytes.subarray(at, at + len);
+    if (this.far.closed !== undefined) {
+      this.#host.defer(() => this.close("EPIPE"));
+      return;
+    }
+    if (this.connected && this.backlog === 0 && this.far.takes(len)) {
+      this.far.take(new Uint8Array(view));
+      return;
+    }
+    const pinned = this.connected && this.backlog === 0 && !slab.scarce;
+    if (pinned) slab.pin();
+    this.#pending.push(pinned ? { slab, bytes: view } : { slab: null, bytes: new Uint8Array(view) });
+    this.backlog += len;
+  }
+
+  end(): void {
+    this.#endWanted = true;
+    this.#finish();
+  }
+
+  pause(): void {
+    this.#paused = true;
+  }
+
+  resume(): void {
+    if (!this.#paused) return;
+    this.#paused = false;
+    this.#host.defer(() => this.#pump());
+  }
+
+  reset(): void {
+    if (this.#closed) return;
+    this.#over();
+    this.far.closed ??= "ECONNRESET";
+  }
+
+  arrive(what: Uint8Array | typeof END | typeof RESET): void {
+    if (this.#closed) return;
+    this.#inbox.push(what);
+    this.#host.defer(() => this.#pump());
+  }
+
+  /** The far end reads again. */
+  drain(): void {
+    let fell = false;
+    while (this.#pending.length > 0 && this.far.takes(this.#pending[0]!.bytes.length) && !this.#closed) {
+      const { slab, bytes } = this.#pending.shift()!;
+      this.far.take(new Uint8Array(bytes));
+      this.backlog -= bytes.length;
+      slab?.unpin();
+      fell = true;
+    }
+    this.#finish();
+    if (fell) this.#host.defer(() => this.#closed || this.#events.onDrain());
+  }
+
+  close(code: string | null): void {
+    if (this.#closed) return;
+    this.#over();
+    this.#events.onClose(code);
+  }
+
+  #finish(): void {
+    if (!this.#endWanted || this.#endSent || this.#closed || !this.connected || this.backlog > 0) return;
+    this.#endSent = true;
+    this.far.ended = true;
+    this.#bothEnded();
+  }
+
+  #bothEnded(): void {
+    if (!this.#endSent || !this.#endSeen) return;
+    this.far.closed = null;
+    this.#host.defer(() => this.close(null));
+  }
+
+  #pump(): void {
+    while (this.connected && !this.#paused && !this.#closed && this.#inbox.length > 0) {
+      const next = this.#inbox[0]!;
+      if (next === RESET) this.close("ECONNRESET");
+      else if (next === END) {
+        this.#inbox.shift();
+        this.#endSeen = true;
+        this.#bothEnded();
+        this.#events.onEnd();
+      } else {
+        const len = Math.min(next.length, READ);
+        if (len === next.length) this.#inbox.shift();
+        else this.#inbox[0] = next.subarray(len);
+        readBuffer.set(next.subarray(0, len));
+        this.#events.onData(readBuffer, 0, len);
+        readBuffer.fill(0xee, 0, len);
+      }
+    }
+  }
+
+  #over(): void {
+    this.#closed = true;
+    this.#host.open--;
+    for (const { slab } of this.#pending) slab?.unpin();
+    this.#pending.length = 0;
+    this.#inbox.length = 0;
+    this.backlog = 0;
+  }
+}
+
+export interface FakeDatagram {
+  readonly bytes: Uint8Array;
+  readonly from: Endpoint;
+}
+
+/** Somebody out there with a UDP socket. */
+export class FakeUdpFar {
+  readonly at: Endpoint;
+  readonly received: FakeDatagram[] = [];
+  readonly #host: FakeHost;
+
+  constructor(host: FakeHost, at: Endpoint) {
+    this.#host = host;
+    this.at = at;
+  }
+
+  /** To a mapping or a forward of the host. */
+  send(bytes: Uint8Array | string, to: Endpoint): void {
+    const copy = typeof bytes === "string" ? new TextEncoder().encode(bytes) : new Uint8Array(bytes);
+    this.#host.deliver(copy, this.at, to.port);
+  }
+}
+
+class FakeUdp implements HostUdp, HostListener {
+  readonly address: Endpoint;
+  readonly #host: FakeHost;
+  readonly #events: HostUdpEvents;
+  #closed = false;
+
+  constructor(host: FakeHost, address: Endpoint, events: HostUdpEvents) {
+    this.#host = host;
+    this.address = address;
+    this.#events = events;
+    host.open++;
+  }
+
+  send(bytes: Uint8Array, at: number, len: number, to: Endpoint): void {
+    if (this.#closed || to.port === 0) return;
+    const code = this.#host.carry(new Uint8Array(bytes.subarray(at, at + len)), this.address, to);
+    if (code !== null) this.#host.defer(() => this.#closed || this.#events.onUdpError(code, to));
+  }
+
+  deliver(bytes: Uint8Array, from: Endpoint): void {
+    if (this.#closed) return;
+    this.#events.onDatagram(bytes, 0, bytes.length, from);
+    bytes.fill(0xee);
+  }
+
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#host.open--;
+    this.#host.forgetUdp(this.address.port);
+  }
+}
+
+const NOBODY: HostTcpEvents = { onConnect() {}, onData() {}, onEnd() {}, onDrain() {}, onClose() {} };
+
+export class FakeHost implements HostNet {
+  /** How dials are answered. */
+  answer: (to: Endpoint | UnixEndpoint) => Answer = () => "accept";
+  /** What becomes of datagrams to where no `udpFar` is: an error's code, or null: lost. */
+  answerUdp: (to: Endpoint) => string | null = () => "ECONNREFUSED";
+  /** The far ends of all dials, in order; those refused or unanswered, too. */
+  readonly dialled: FakeFar[] = [];
+  /** Sockets and listeners that are open. */
+  open = 0;
+  readonly #deferred: (() => void)[] = [];
+  readonly #listening: Map<string, (socket: AcceptedTcp) => void> = new Map();
+  readonly #udp: Map<number, FakeUdp> = new Map();
+  readonly #udpFar: Map<string, FakeUdpFar> = new Map();
+  #nextPort = 40_000;
+
+  connectTcp(to: Endpoint | UnixEndpoint, events: HostTcpEvents): HostTcp {
+    const socket = new FakeTcp(this, to, events);
+    this.dialled.push(socket.far);
+    const answer = this.answer(to);
+    if (answer === "accept") {
+      const local = "path" in to ? null : { host: to.host.includes(":") ? "::1" : "127.0.0.1", port: this.#nextPort++ };
+      this.defer(() => socket.open(local, true));
+    } else if (answer !== "hang") this.defer(() => socket.close(answer.refuse));
+    return socket;
+  }
+
+  async listenTcp(at: Endpoint | UnixEndpoint, onAccept: (socket: AcceptedTcp) => void): Promise<HostListener> {
+    const address = "path" in at || at.port !== 0 ? at : { host: at.host, port: this.#nextPort++ };
+    const key = keyOf(address);
+    if (this.#listening.has(key)) throw inUse(key);
+    this.#listening.set(key, onAccept);
+    this.open++;
+    return {
+      address,
+      close: () => {
+        if (this.#listening.delete(key)) this.open--;
+      },
+    };
+  }
+
+  openUdp(family: 4 | 6, events: HostUdpEvents): HostUdp {
+    return this.#addUdp({ host: family === 6 ? "::1" : "127.0.0.1", port: this.#nextPort++ }, events);
+  }
+
+  async bindUdp(at: Endpoint, events: HostUdpEvents): Promise<HostUdp & HostListener> {
+    const port = at.port === 0 ? this.#nextPort++ : at.port;
+    if (this.#udp.has(port)) throw inUse(keyOf(at));
+    return this.#addUdp({ host: at.host, port }, events);
+  }
+
+  /** A client comes to a listener, which hears of it at once. Its `closed` says whether it was taken. */
+  dial(at: Endpoint | UnixEndpoint, from: Endpoint = { host: "198.51.100.7", port: this.#nextPort++ }): FakeFar {
+    const onAccept = this.#listening.get(keyOf(at));
+    if (onAccept === undefined) throw new Error(`nobody listens at ${keyOf(at)}`);
+    const remote = "path" in at ? { host: "127.0.0.1", port: 0 } : from;
+    let socket: FakeTcp | null = null;
+    const accept = (events: HostTcpEvents): FakeTcp => {
+      socket = new FakeTcp(this, remote, events);
+      socket.open("path" in at ? null : at, false);
+      return socket;
+    };
+    onAccept({ remote, accept });
+    if (socket === null) accept(NOBODY).reset();
+    return (socket as unknown as FakeTcp).far;
+  }
+
+  /** Somebody who receives and sends datagrams at an address. */
+  udpFar(at: Endpoint): FakeUdpFar {
+    const far = new FakeUdpFar(this, at);
+    this.#udpFar.set(keyOf(at), far);
+    return far;
+  }
+
+  /** Calls back all that is due, and what comes of that. Returns whether there was anything. */
+  run(): boolean {
+    let steps = 0;
+    for (let next = this.#deferred.shift(); next !== undefined; next = this.#deferred.shift()) {
+      if (++steps > MAX_STEPS) throw new Error("the callbacks never come to an end");
+      next();
+    }
+    return steps > 0;
+  }
+
+  // For the sockets
+
+  defer(callback: () => void): void {
+    this.#deferred.push(callback);
+  }
+
+  carry(bytes: Uint8Array, from: Endpoint, to: Endpoint): string | null {
+    const far = this.#udpFar.get(keyOf(to));
+    if (far === undefined) return this.answerUdp(to);
+    far.received.push({ bytes, from });
+    return null;
+  }
+
+  deliver(bytes: Uint8Array, from: Endpoint, port: number): void {
+    this.defer(() => this.#udp.get(port)?.deliver(bytes, from));
+  }
+
+  forgetUdp(port: number): void {
+    this.#udp.delete(port);
+  }
+
+  #addUdp(address: Endpoint, events: HostUdpEvents): FakeUdp {
+    const socket = new FakeUdp(this, address, events);
+    this.#udp.set(address.port, socket);
+    return socket;
+  }
+}
+
+function keyOf(at: Endpoint | UnixEndpoint): string {
+  return "path" in at ? at.path : `${at.host} ${at.port}`;
+}
+
+function inUse(key: string): Error {
+  const error: NodeJS.ErrnoException = new Error(`listen EADDRINUSE ${key}`);
+  error.code = "EADDRINUSE";
+  return error;
+}

@@ -55,5 +55,5 @@ export const DEFAULT_LIMITS: Limits = {
   udpFlows: 4_096,
   dnsInFlight: 512,
   sendBuffer: 1_048_576,
-  receiveBuffer: 1_048_576,
+  receiveBuffer: 262_144,
 };

@@ -15,11 +15,12 @@ import { CLOSED, HELD, Tcb, type TcpPath, type TcpUser, TIME_WAIT } from "../pro
 import { ipv4Pseudo, PROTO_TCP } from "../wire/ipv4.ts";
 import { HEADERS, patchHeaders, templateSum } from "./egress.ts";
 import type { TcpNat } from "./tcp-nat.ts";
+import type { UplinkFlow } from "./uplink.ts";
 
 const LINGER_MS = 120_000;
 const NO_TEMPLATE = new Uint8Array(0);
 
-export class TcpFlow implements TcpPath, TcpUser, HostTcpEvents, Timed {
+export class TcpFlow implements TcpPath, TcpUser, HostTcpEvents, Timed, UplinkFlow {
   readonly nat: TcpNat;
   readonly guest: Neighbour;
   readonly guestPort: number;
@@ -32,6 +33,9 @@ export class TcpFlow implements TcpPath, TcpUser, HostTcpEvents, Timed {
   hostClosed = false;
   inTable = false;
   touched = false;
+  firstRun = -1;
+  lastRun = -1;
+  pendingUp = 0;
   bytesUp = 0;
   bytesDown = 0;
   heapIndex = -1;
@@ -118,12 +122,12 @@ export class TcpFlow implements TcpPath, TcpUser, HostTcpEvents, Timed {
 
   deliver(slab: Slab, at: number, len: number): void {
     this.bytesUp += len;
-    if (!this.hostClosed) this.nat.uplink.append(this.host!, slab, at, len);
+    if (!this.hostClosed) this.nat.uplink.append(this, slab, at, len);
   }
 
   onFin(): void {
     if (this.hostClosed) return;
-    this.nat.uplink.flush();
+    this.nat.uplink.flush(this);
     this.host!.end();
   }
 
@@ -150,7 +154,7 @@ export class TcpFlow implements TcpPath, TcpUser, HostTcpEvents, Timed {
 
   room(): number {
     const limit = this.nat.receiveLimit;
-    return this.host === null ? limit : limit - this.host.backlog - this.nat.uplink.pending(this.host);
+    return this.host === null ? limit : limit - this.host.backlog - this.pendingUp;
   }
 
   // What the host's side tells (HostTcpEvents)
@@ -184,7 +188,7 @@ export class TcpFlow implements TcpPath, TcpUser, HostTcpEvents, Timed {
   onClose(code: string | null): void {
     this.hostClosed = true;
     this.#lingerAt = Number.POSITIVE_INFINITY;
-    this.nat.uplink.forget(this.host!);
+    this.nat.uplink.forget(this);
     if (this.tcb.state === CLOSED) {
       this.nat.deadlines.remove(this);
       return;
@@ -218,7 +222,7 @@ export class TcpFlow implements TcpPath, TcpUser, HostTcpEvents, Timed {
   #resetHost(): void {
     if (this.hostClosed || this.host === null) return;
     this.hostClosed = true;
-    this.nat.uplink.forget(this.host);
+    this.nat.uplink.forget(this);
     this.host.reset();
   }
 }

@@ -1,61 +1,138 @@
 /**
- * Guest → host payload on its way from the read slab to a host socket, without leaving the slab.
+ * Guest → host payload on its way from the read slab to host sockets: one write per flow and batch where it can be.
  *
- * Segments of MTU 1500 stand in the slab with headers between them. Writing each costs a call and an iovec; so a flow's
- * next payload is moved down against its last one, over headers that have been handled, and the *run* goes out in one
- * write. Only the flow that added last has a run: another flow's payload first sends it off, so a move never passes
- * over bytes that wait. Long payloads stay where they are (a move costs more than a call).
+ * Theory of operation. Segments of MTU 1500 stand in the slab with headers between them, and those of several flows by
+ * turns. A write for each would cost more than all else together. So payload is gathered in two steps:
+ *
+ * - A *run* is payload of one flow that stands in one piece. While segments of the same flow follow one another, each
+ *   is moved down against the run's end, over headers that have been handled. Only the last run grows, and behind its
+ *   start there is nothing but it, so a move never passes over bytes that wait.
+ * - At the batch's end each flow's runs are written: a single one where it stands, several copied together into a
+ *   *stage* first. A long run is always written where it stands: copying it costs more than a call.
+ *
+ * A slab or stage that a socket does not take at once is pinned by that socket; a pinned stage is replaced.
  */
 import type { HostTcp } from "../core/host-net.ts";
 import type { Slab } from "../core/link.ts";
 
-/** Above this a payload is written by itself. */
-const MOVE_LIMIT = 16_384;
+/** From this length on a payload is not moved. */
+const LONG = 16_384;
+const STAGE = 262_144;
+/** With so many stages pinned, sockets copy what they cannot send. */
+const MAX_PINNED = 4;
+
+/** A flow, as far as it concerns this: its socket and the chain of its runs (indices, -1 for none). */
+export interface UplinkFlow {
+  readonly host: HostTcp | null;
+  firstRun: number;
+  lastRun: number;
+  /** Bytes in those runs. */
+  pendingUp: number;
+}
+
+class Stage implements Slab {
+  readonly bytes: Uint8Array = new Uint8Array(STAGE);
+  readonly #owner: Uplink;
+  #pins = 0;
+
+  constructor(owner: Uplink) {
+    this.#owner = owner;
+  }
+
+  get pinned(): boolean {
+    return this.#pins > 0;
+  }
+
+  get scarce(): boolean {
+    return this.#owner.pinnedStages >= MAX_PINNED;
+  }
+
+  pin(): void {
+    if (this.#pins++ === 0) this.#owner.pinnedStages++;
+  }
+
+  unpin(): void {
+    if (--this.#pins === 0) this.#owner.pinnedStages--;
+  }
+}
 
 export class Uplink {
-  #slab: Slab | null = null;
-  #to: HostTcp | null = null;
-  #at = 0;
-  #len = 0;
+  pinnedStages = 0;
+  #stage: Stage = new Stage(this);
+  #staged = 0;
+  /** The runs of this batch, in parallel arrays. */
+  readonly #slabs: Slab[] = [];
+  readonly #at: number[] = [];
+  readonly #len: number[] = [];
+  readonly #next: number[] = [];
+  /** Whose run is the last one. */
+  #last: UplinkFlow | null = null;
 
-  append(to: HostTcp, slab: Slab, at: number, len: number): void {
-    if (this.#to === to && this.#slab === slab) {
-      const end = this.#at + this.#len;
-      if (end === at) {
-        this.#len += len;
-        return;
-      }
-      if (len <= MOVE_LIMIT && end < at) {
-        slab.bytes.copyWithin(end, at, at + len);
-        this.#len += len;
+  append(flow: UplinkFlow, slab: Slab, at: number, len: number): void {
+    flow.pendingUp += len;
+    const run = flow.lastRun;
+    if (this.#last === flow && run >= 0 && this.#slabs[run] === slab) {
+      const end = this.#at[run]! + this.#len[run]!;
+      if (len < LONG && end <= at) {
+        if (end < at) slab.bytes.copyWithin(end, at, at + len);
+        this.#len[run]! += len;
         return;
       }
     }
-    this.flush();
-    this.#to = to;
-    this.#slab = slab;
-    this.#at = at;
-    this.#len = len;
+    const index = this.#slabs.length;
+    this.#slabs.push(slab);
+    this.#at.push(at);
+    this.#len.push(len);
+    this.#next.push(-1);
+    if (run < 0) flow.firstRun = index;
+    else this.#next[run] = index;
+    flow.lastRun = index;
+    this.#last = flow;
   }
 
-  /** Bytes waiting for `to`. */
-  pending(to: HostTcp): number {
-    return this.#to === to ? this.#len : 0;
-  }
-
-  flush(): void {
-    const to = this.#to;
-    if (to === null) return;
-    this.#to = null;
-    to.write(this.#slab!, this.#at, this.#len);
-    this.#slab = null;
-  }
-
-  /** `to` is gone: its bytes go nowhere. */
-  forget(to: HostTcp): void {
-    if (this.#to === to) {
-      this.#to = null;
-      this.#slab = null;
+  /** Writes what waits for a flow's socket. */
+  flush(flow: UplinkFlow): void {
+    let run = flow.firstRun;
+    if (run < 0) return;
+    const host = flow.host!;
+    this.forget(flow);
+    for (; run >= 0; run = this.#next[run]!) {
+      const len = this.#len[run]!;
+      const alone = this.#staged === 0 && this.#next[run]! < 0;
+      if (len >= LONG || alone) {
+        this.#send(host);
+        host.write(this.#slabs[run]!, this.#at[run]!, len);
+        continue;
+      }
+      if (this.#staged + len > STAGE) this.#send(host);
+      if (this.#staged === 0 && this.#stage.pinned) this.#stage = new Stage(this);
+      const at = this.#at[run]!;
+      this.#stage.bytes.set(this.#slabs[run]!.bytes.subarray(at, at + len), this.#staged);
+      this.#staged += len;
     }
+    this.#send(host);
+  }
+
+  #send(host: HostTcp): void {
+    if (this.#staged === 0) return;
+    host.write(this.#stage, 0, this.#staged);
+    this.#staged = 0;
+  }
+
+  /** The flow's socket is gone: its bytes go nowhere. */
+  forget(flow: UplinkFlow): void {
+    flow.firstRun = -1;
+    flow.lastRun = -1;
+    flow.pendingUp = 0;
+    if (this.#last === flow) this.#last = null;
+  }
+
+  /** All flows have been flushed. */
+  batchEnd(): void {
+    this.#slabs.length = 0;
+    this.#at.length = 0;
+    this.#len.length = 0;
+    this.#next.length = 0;
+    this.#last = null;
   }
 }

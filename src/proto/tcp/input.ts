@@ -4,7 +4,7 @@ import type { DropReason } from "../../core/trace.ts";
 import { seqAdd, seqDiff, seqGe, seqGt, seqLe, seqLt } from "../../wire/seq.ts";
 import { ACK, FIN, RST, SYN, tcpAck, tcpFlags, tcpHeaderLength, tcpSeq, tcpWindow } from "../../wire/tcp.ts";
 import { tcpOptions, tcpReadOptions } from "../../wire/tcp-options.ts";
-import { output, sendControl } from "./output.ts";
+import { bareSeq, output, sendControl } from "./output.ts";
 import {
   CLOSE_WAIT,
   CLOSED,
@@ -231,7 +231,7 @@ function synInWindow(t: Tcb, seq: number, now: number): DropReason | null {
 function challenge(t: Tcb): void {
   if (t.now - t.challengeAt < CHALLENGE_MS) return;
   t.challengeAt = t.now;
-  sendControl(t, ACK, t.sndNxt, t.rcvNxt);
+  sendControl(t, ACK, bareSeq(t), t.rcvNxt);
 }
 
 /** Fifth: the ACK field. `inWindow` is false for old segments, whose ACK still counts but whose window does not. */
@@ -287,7 +287,7 @@ function acknowledge(
   }
   if (ack === t.sndUna) {
     if (t.persisting && t.sndWnd > 0) windowReopened(t);
-    else if (t.sndMax !== t.sndUna && size === 0 && (newWindow === wasWindow || news)) duplicate(t, now);
+    else if (t.sndMax !== t.sndUna && size === 0 && (t.sack ? news : newWindow === wasWindow)) duplicate(t, now);
     if (t.sndWnd === 0) t.retries = 0;
     if (t.sendBuffer.length > 0 || t.recovering) t.touched = true;
     return null;
@@ -304,7 +304,10 @@ function windowReopened(t: Tcb): void {
   t.sndNxt = t.sndUna;
 }
 
-/** RFC 5681 section 3.2, RFC 6675 section 5: the third duplicate, or as much reported, means loss. */
+/**
+ * RFC 5681 section 3.2, RFC 6675 section 5: the third duplicate, or as much reported, means loss. With SACK only an ACK
+ * that reports something new is a duplicate (RFC 6675 section 2): others answer segments that the wire doubled.
+ */
 function duplicate(t: Tcb, now: number): void {
   t.dupAcks++;
   if (!t.recovering && (t.dupAcks >= 3 || t.scoreboard.sacked > 2 * t.mss) && seqGe(t.sndUna, t.recover)) {

@@ -124,7 +124,7 @@ function repair(t: Tcb, now: number): boolean {
 }
 
 function sendAck(t: Tcb, now: number): boolean {
-  if (!segment(t, now, t.sndNxt, ACK, 0)) return false;
+  if (!segment(t, now, bareSeq(t), ACK, 0)) return false;
   t.ackPending = false;
   return true;
 }
@@ -192,6 +192,15 @@ function synWindow(t: Tcb): number {
     if (seqGt(edge, t.rcvAdv)) t.rcvAdv = edge;
   }
   return window;
+}
+
+/**
+ * The sequence number of a segment without data: the latest one sent, not SND.NXT, which a time-out takes back to what
+ * the guest may have long had, and would ignore; within the window, or it would be ignored for that.
+ */
+export function bareSeq(t: Tcb): number {
+  const edge = seqAdd(t.sndUna, t.sndWnd);
+  return seqGt(t.sndMax, edge) ? edge : t.sndMax;
 }
 
 /** A bare segment outside the stream: RST, a challenge or duplicate ACK, a keepalive probe. A full cable loses it. */

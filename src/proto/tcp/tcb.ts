@@ -22,7 +22,7 @@ import { ACK, RST } from "../../wire/tcp.ts";
 import type { TcpOptions } from "../../wire/tcp-options.ts";
 import { Assembler } from "./assembler.ts";
 import { Congestion } from "./congestion.ts";
-import { output, sendControl } from "./output.ts";
+import { bareSeq, output, sendControl } from "./output.ts";
 import { RttEstimator } from "./rtt.ts";
 import { Scoreboard } from "./scoreboard.ts";
 import { type ChunkPool, SendBuffer } from "./send-buffer.ts";
@@ -248,7 +248,7 @@ export class Tcb {
   abort(): void {
     if (this.state === HELD) sendControl(this, RST | ACK, 0, this.rcvNxt);
     else if (this.state !== CLOSED && this.state !== TIME_WAIT && this.state !== SYN_SENT)
-      sendControl(this, RST | ACK, this.sndNxt, this.rcvNxt);
+      sendControl(this, RST | ACK, bareSeq(this), this.rcvNxt);
     this.drop();
   }
 

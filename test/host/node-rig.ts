@@ -133,7 +133,7 @@ export class NodeRig implements Rig {
   }
 
   handles(): number {
-    return process.getActiveResourcesInfo().filter((kind) => /TCP|UDP|Pipe|Connect|Shutdown|Write/.test(kind)).length;
+    return process.getActiveResourcesInfo().filter((kind) => /TCP|UDP|Connect|Shutdown|Write/.test(kind)).length;
   }
 
   async close(): Promise<void> {

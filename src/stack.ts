@@ -21,6 +21,7 @@ import { UdpNat } from "./nat/udp-nat.ts";
 import { DhcpServer, type Lease } from "./proto/dhcp.ts";
 import { DnsForwarder, dnsTcpService } from "./proto/dns.ts";
 import { type Neighbour, Neighbours } from "./proto/neighbours.ts";
+import { Reassembler } from "./proto/reassembly.ts";
 import { STATE_NAMES } from "./proto/tcp/tcb.ts";
 import {
   ARP_LENGTH,
@@ -118,6 +119,7 @@ export class Stack implements LinkReceiver {
   readonly #neighbours: Neighbours = new Neighbours();
   readonly #tcp: TcpNat;
   readonly #udp: UdpNat;
+  readonly #reassembler: Reassembler = new Reassembler();
   readonly #dhcp: DhcpServer;
   readonly #dns: DnsForwarder;
   readonly #dnsTcp: (events: HostTcpEvents) => HostTcp;
@@ -138,7 +140,7 @@ export class Stack implements LinkReceiver {
     this.#trace = parts.trace;
     this.policy = new Policy(config);
     this.mac = gatewayMac(config);
-    this.#egress = new Egress(this.mac, config.mtu, parts.random, parts.trace, (link) => this.#touchLink(link));
+    this.#egress = new Egress(this.mac, parts.random, parts.trace, (link) => this.#touchLink(link));
     this.#dhcp = new DhcpServer(config, parts.trace);
     this.#dns = new DnsForwarder(parts.dns, config.limits, parts.clock, parts.trace);
     this.#dnsTcp = dnsTcpService(this.#dns);
@@ -201,12 +203,13 @@ export class Stack implements LinkReceiver {
   }
 
   pollAt(): number {
-    return Math.min(this.#tcp.deadlines.next(), this.#udp.deadlines.next());
+    return Math.min(this.#tcp.deadlines.next(), this.#udp.deadlines.next(), this.#reassembler.pollAt());
   }
 
   poll(now: number): void {
     this.#tcp.poll(now);
     this.#udp.poll(now);
+    for (let n = this.#reassembler.poll(now); n > 0; n--) this.#trace.drop("ip-fragment");
     this.flush();
   }
 
@@ -317,7 +320,7 @@ export class Stack implements LinkReceiver {
     const proto = ipv4Proto(buf, ip);
     const payload = ip + ipv4HeaderLength(buf, ip);
     const size = ipv4TotalLength(buf, ip) - (payload - ip);
-    if (ipv4IsFragment(buf, ip)) return this.#trace.drop("ip-fragment");
+    if (ipv4IsFragment(buf, ip)) return this.#fragment(link, buf, at, ip);
     if (proto === PROTO_UDP && this.#isDhcp(buf, payload, size, dst))
       return this.#dhcpIn(link, buf, at, payload, size, src, dst);
     const guest = this.#learn(link, buf, at + 6, src);
@@ -331,6 +334,21 @@ export class Stack implements LinkReceiver {
     else if (proto === PROTO_UDP) this.#udpIn(guest, buf, ip, payload, size, dst);
     else if (proto === PROTO_ICMP) this.#icmpIn(guest, buf, payload, size, dst);
     else this.#trace.drop("ip-protocol");
+  }
+
+  /** The last missing fragment makes a packet, which then arrives as if it had come whole. */
+  #fragment(link: Link, buf: Uint8Array, at: number, ip: number): void {
+    if (this.#learn(link, buf, at + 6, ipv4Src(buf, ip)) === null) return this.#trace.drop("ip-source");
+    const packet = this.#reassembler.receive(buf, ip, this.#now);
+    if (packet === "dropped") return this.#trace.drop("ip-fragment");
+    if (packet === "kept") {
+      if (this.#reassembler.size === 1) this.onPollAt?.();
+      return;
+    }
+    const frame = new Uint8Array(ETH_HEADER + packet.length);
+    frame.set(buf.subarray(at, at + ETH_HEADER));
+    frame.set(packet, ETH_HEADER);
+    this.#ipv4(link, { bytes: frame, scarce: false, pin() {}, unpin() {} }, 0, frame.length);
   }
 
   #isDhcp(buf: Uint8Array, at: number, len: number, dst: number): boolean {

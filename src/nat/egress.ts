@@ -11,21 +11,21 @@ import { IPV4_HEADER, ipv4Pseudo, ipv4Write, PROTO_ICMP, PROTO_UDP } from "../wi
 import { UDP_HEADER, udpWrite } from "../wire/udp.ts";
 
 const TTL = 64;
+/** A guest's MSS tells what segments it takes; nothing tells that of datagrams, so they keep to Ethernet's own size. */
+const DATAGRAM_MTU = 1500;
 export const HEADERS: number = ETH_HEADER + IPV4_HEADER;
 /** A datagram that must be cut is put together here first; used within one call. */
 const whole = new Uint8Array(65_535);
 
 export class Egress {
   readonly mac: Uint8Array;
-  readonly mtu: number;
   readonly #random: Random;
   readonly #trace: Trace;
   readonly #touch: (link: Link) => void;
 
   /** `touch` is told which cable needs a flush. */
-  constructor(mac: Uint8Array, mtu: number, random: Random, trace: Trace, touch: (link: Link) => void) {
+  constructor(mac: Uint8Array, random: Random, trace: Trace, touch: (link: Link) => void) {
     this.mac = mac;
-    this.mtu = mtu;
     this.#random = random;
     this.#trace = trace;
     this.#touch = touch;
@@ -94,7 +94,7 @@ export class Egress {
     fill: (tx: Uint8Array, at: number) => void,
   ): void {
     this.#touch(link);
-    if (IPV4_HEADER + len <= this.mtu) {
+    if (IPV4_HEADER + len <= DATAGRAM_MTU) {
       const at = link.reserve(HEADERS + len);
       if (at < 0) return this.#trace.drop("cable-full");
       ethWrite(link.tx, at, mac, this.mac, ETH_IPV4);
@@ -106,7 +106,7 @@ export class Egress {
     if (len > 65_535 - IPV4_HEADER) return this.#trace.drop("frame-too-long");
     fill(whole, 0);
     const id = this.#random.u32() & 0xffff;
-    const most = (this.mtu - IPV4_HEADER) & ~7;
+    const most = (DATAGRAM_MTU - IPV4_HEADER) & ~7;
     for (let from = 0; from < len; from += most) {
       const n = Math.min(most, len - from);
       const at = link.reserve(HEADERS + n);

@@ -2,7 +2,7 @@
 import { readFileSync } from "node:fs";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { agent } from "../support/e2e/agent.ts";
-import { describeE2e, LIBSLIRP, TSLIRP } from "../support/e2e/requirements.ts";
+import { describeE2e, LIBSLIRP } from "../support/e2e/requirements.ts";
 import { GATEWAY, GUEST, LONG_TXT, METADATA, OUTSIDE, OUTSIDE_NAME, RESOLVER, Rig, url } from "../support/e2e/rig.ts";
 
 describeE2e("a Linux guest comes online", ["curl", "dig", "socat", "ping"], () => {
@@ -92,32 +92,23 @@ describeE2e("a Linux guest comes online", ["curl", "dig", "socat", "ping"], () =
     expect((await rig.guest.sh(line)).stdout).toBe("over UDP");
   });
 
-  for (const [kind, skip, ...sizes] of [
-    ["that fit a frame", false, 1, 2, 512, 1471, 1472],
-    ["that are fragmented (not yet: guests' fragments)", TSLIRP, 1473, 4000, 6000, 9000],
-  ] as const) {
-    it.skipIf(skip)(`UDP datagrams ${kind} come back unchanged`, async () => {
-      const target = { host: OUTSIDE, port: rig.services.ports.udpEcho };
-      expect(await agent(rig.guest, "udpEcho", { ...target, sizes })).toEqual({ sizes });
+  it("UDP datagrams of every size up to fragmented ones come back unchanged", async () => {
+    const sizes = [1, 2, 512, 1471, 1472, 1473, 4000, 6000, 9000];
+    expect(await agent(rig.guest, "udpEcho", { host: OUTSIDE, port: rig.services.ports.udpEcho, sizes })).toEqual({
+      sizes,
     });
-  }
+  });
 
   it("a closed UDP port gives ECONNREFUSED in the guest", async () => {
     expect(await agent(rig.guest, "udpRefused", { host: OUTSIDE, port: 9 })).toEqual({ error: "ECONNREFUSED" });
   });
 
-  for (const [kind, skip, ...sizes] of [
-    ["that fits a frame", false, 56, 1472],
-    ["that is fragmented (not yet: guests' fragments)", TSLIRP, 1473, 4000],
-  ] as const) {
-    it.skipIf(skip)(`the gateway answers a ping ${kind}, once`, async () => {
-      for (const size of sizes) {
-        const args = ["-n", "-c", "3", "-i", "0.05", "-W", "2", "-s", String(size), GATEWAY];
-        const result = await rig.guest.run("ping", args);
-        expect(result.stdout).toContain("3 packets transmitted, 3 received, 0% packet loss");
-      }
-    });
-  }
+  it("the gateway answers ping, small and fragmented, and no reply is doubled", async () => {
+    for (const size of ["56", "1472", "1473", "4000"]) {
+      const result = await rig.guest.run("ping", ["-n", "-c", "3", "-i", "0.05", "-W", "2", "-s", size, GATEWAY]);
+      expect(result.stdout).toContain("3 packets transmitted, 3 received, 0% packet loss");
+    }
+  });
 
   it("an address of the subnet that nobody has stays silent to ARP", async () => {
     const result = await rig.guest.sh("busybox arping -c 1 -w 1 -I tap0 10.0.2.77");

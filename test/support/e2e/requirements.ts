@@ -54,6 +54,3 @@ export function describeE2e(name: string, needs: readonly string[], body: () => 
 
 /** True where libslirp is the back-end: `it.skipIf(LIBSLIRP)("… (libslirp: why it does not)", …)`. */
 export const LIBSLIRP: boolean = BACKEND === "libslirp";
-
-/** True where tslirp is: for what libslirp does and tslirp does not yet, as the README says: "… (not yet: what)". */
-export const TSLIRP: boolean = !LIBSLIRP;

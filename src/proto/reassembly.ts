@@ -1,0 +1,193 @@
+/**
+ * Reassembly of IPv4 fragments from guests (RFC 791 section 3.2), for what a hostile guest may do with them.
+ *
+ * A datagram is put together in one buffer that grows with what has arrived, never with what an offset claims to come.
+ * Fragments that overlap, or that contradict each other about the end, drop the whole datagram (RFC 5722 asks that of
+ * IPv6; there is no honest reason for it in IPv4 either), except an exact repetition, which a wire may cause. What is
+ * incomplete after `TIMEOUT_MS`, or the oldest when there are too many bytes or datagrams, is dropped.
+ */
+import { get16, put16 } from "../wire/bytes.ts";
+import { finish, sum } from "../wire/checksum.ts";
+import {
+  ipv4Dst,
+  ipv4FragmentOffset,
+  ipv4HeaderLength,
+  ipv4Id,
+  ipv4MoreFragments,
+  ipv4Proto,
+  ipv4Src,
+  ipv4TotalLength,
+} from "../wire/ipv4.ts";
+
+/** RFC 1122 section 3.3.2: a fixed value between 60 and 120 seconds. */
+const TIMEOUT_MS = 60_000;
+const MAX_DATAGRAMS = 256;
+const MAX_BYTES = 4 * 1_048_576;
+const MAX_FRAGMENTS = 1_024;
+const MAX_PAYLOAD = 65_535 - 20;
+
+interface Partial {
+  readonly key: string;
+  readonly since: number;
+  header: Uint8Array | null;
+  /** Arrived ranges, sorted: offset and end in turn; ranges that touch are joined. */
+  ranges: number[];
+  /** Each fragment's offset and end, for repetitions. */
+  readonly seen: Set<number>;
+  bytes: Uint8Array;
+  /** Length of the whole payload, once the last fragment is here; -1 before. */
+  total: number;
+  /** A part of it was wrong: everything that follows is thrown away, too. */
+  poisoned: boolean;
+}
+
+export class Reassembler {
+  readonly #partials: Map<string, Partial> = new Map();
+  #bytes = 0;
+
+  /** Datagrams that wait for more. */
+  get size(): number {
+    return this.#partials.size;
+  }
+
+  /** When `poll` has something to do: never later than the oldest datagram's end. */
+  pollAt(): number {
+    const oldest = this.#partials.values().next().value;
+    return oldest === undefined ? Number.POSITIVE_INFINITY : oldest.since + TIMEOUT_MS;
+  }
+
+  /** Forgets what has waited too long. Returns how many datagrams. */
+  poll(now: number): number {
+    let n = 0;
+    for (const partial of this.#partials.values()) {
+      if (partial.since + TIMEOUT_MS > now) break;
+      this.#forget(partial);
+      n++;
+    }
+    return n;
+  }
+
+  /**
+   * Takes a checked fragment whose header stands at `ip`. Returns the whole packet, header first and without fragment
+   * fields, once it is complete; "kept" before that; "dropped" when the fragment cannot be used.
+   */
+  receive(buf: Uint8Array, ip: number, now: number): Uint8Array | "kept" | "dropped" {
+    const header = ipv4HeaderLength(buf, ip);
+    const offset = ipv4FragmentOffset(buf, ip);
+    const len = ipv4TotalLength(buf, ip) - header;
+    const more = ipv4MoreFragments(buf, ip);
+    const end = offset + len;
+    if (len === 0 || end > MAX_PAYLOAD || (more && len % 8 !== 0)) return "dropped";
+    // A rare packet: a text for a key costs less than a table of its own.
+    const key = `${ipv4Src(buf, ip)},${ipv4Dst(buf, ip)},${ipv4Id(buf, ip)},${ipv4Proto(buf, ip)}`;
+    const partial = this.#partials.get(key) ?? this.#open(key, now);
+    if (partial.poisoned) return "dropped";
+    const range = offset * 65_536 + end;
+    if (partial.seen.has(range)) return "kept";
+    if (
+      partial.seen.size >= MAX_FRAGMENTS ||
+      !fits(partial, offset, end, more) ||
+      !this.#insert(partial, offset, end)
+    ) {
+      this.#poison(partial);
+      return "dropped";
+    }
+    partial.seen.add(range);
+    if (!more) partial.total = end;
+    this.#store(partial, buf.subarray(ip + header, ip + header + len), offset);
+    if (offset === 0) partial.header = buf.slice(ip, ip + header);
+    if (
+      partial.total >= 0 &&
+      partial.ranges.length === 2 &&
+      partial.ranges[0] === 0 &&
+      partial.ranges[1] === partial.total
+    )
+      return this.#complete(partial);
+    while (this.#bytes > MAX_BYTES) this.#forget(this.#partials.values().next().value!);
+    return this.#partials.has(key) ? "kept" : "dropped";
+  }
+
+  #open(key: string, now: number): Partial {
+    if (this.#partials.size >= MAX_DATAGRAMS) this.#forget(this.#partials.values().next().value!);
+    const bytes = new Uint8Array(0);
+    const partial = {
+      key,
+      since: now,
+      header: null,
+      ranges: [],
+      seen: new Set<number>(),
+      bytes,
+      total: -1,
+      poisoned: false,
+    };
+    this.#partials.set(key, partial);
+    return partial;
+  }
+
+  /** False when the range overlaps what is there. */
+  #insert(partial: Partial, offset: number, end: number): boolean {
+    const r = partial.ranges;
+    let i = 0;
+    while (i < r.length && r[i + 1]! < offset) i += 2;
+    // The first range that ends at or after our start.
+    if (i < r.length && r[i + 1]! > offset && r[i]! < end) return false;
+    const joinsLeft = i < r.length && r[i + 1] === offset;
+    const next = joinsLeft ? i + 2 : i;
+    if (next < r.length && r[next]! < end) return false;
+    const joinsRight = next < r.length && r[next] === end;
+    if (joinsLeft && joinsRight) r.splice(i + 1, 2);
+    else if (joinsLeft) r[i + 1] = end;
+    else if (joinsRight) r[next] = offset;
+    else r.splice(i, 0, offset, end);
+    return true;
+  }
+
+  #store(partial: Partial, payload: Uint8Array, offset: number): void {
+    const end = offset + payload.length;
+    if (end > partial.bytes.length) {
+      const size = Math.min(MAX_PAYLOAD, Math.max(end, 2 * partial.bytes.length));
+      const grown = new Uint8Array(size);
+      grown.set(partial.bytes);
+      this.#bytes += size - partial.bytes.length;
+      partial.bytes = grown;
+    }
+    partial.bytes.set(payload, offset);
+  }
+
+  /** The header is the first fragment's, whatever the others' were. */
+  #complete(partial: Partial): Uint8Array | "dropped" {
+    this.#forget(partial);
+    const header = partial.header!;
+    if (header.length + partial.total > 65_535) return "dropped";
+    const packet = new Uint8Array(header.length + partial.total);
+    packet.set(header);
+    packet.set(partial.bytes.subarray(0, partial.total), header.length);
+    put16(packet, 2, packet.length);
+    put16(packet, 6, get16(packet, 6) & 0x4000);
+    put16(packet, 10, 0);
+    put16(packet, 10, finish(sum(packet, 0, header.length)));
+    return packet;
+  }
+
+  /** Its bytes go at once; its name stays until its time is over, so that late fragments start nothing new. */
+  #poison(partial: Partial): void {
+    this.#bytes -= partial.bytes.length;
+    partial.bytes = new Uint8Array(0);
+    partial.ranges = [];
+    partial.seen.clear();
+    partial.header = null;
+    partial.poisoned = true;
+  }
+
+  #forget(partial: Partial): void {
+    this.#bytes -= partial.bytes.length;
+    this.#partials.delete(partial.key);
+  }
+}
+
+/** Whether a fragment agrees with what is known about the end. */
+function fits(partial: Partial, offset: number, end: number, more: boolean): boolean {
+  const reached = partial.ranges.length === 0 ? 0 : partial.ranges[partial.ranges.length - 1]!;
+  if (partial.total >= 0) return more && end <= partial.total && offset < partial.total;
+  return more || end >= reached;
+}

@@ -10,8 +10,8 @@
  * afterwards when it took all, which is nearly always. Otherwise the slab is pinned until that write's callback. Then
  * there is a backlog, and while there is one further bytes are copied: a socket pins one slab at the most.
  *
- * Ending. FIN is asked for only when the backlog is gone. libuv refuses to reset a socket whose shutdown waits behind
- * bytes, and closing it instead would end a cut stream with a FIN that looks like its end.
+ * Ending. Node asks for the shutdown when all bytes are out. While it is under way, a turn, libuv refuses to reset; so a
+ * reset then follows it. Before that a reset throws away what waits.
  *
  * Breaking. When bytes and a RST arrive together, libuv reads the bytes and takes the hang-up behind them for an end,
  * without reading the error that waits. A connection that has been reset has no peer any more, which tells the two
@@ -125,8 +125,6 @@ export class NodeTcp implements HostTcp {
   readonly #unix: boolean;
   #events: HostTcpEvents;
   #dialling: Dialling | null = null;
-  /** FIN is wanted, after the backlog. */
-  #ending = false;
   #closed = false;
   /** Writes asked for, writes done, and the first of those that had to wait since there was no backlog. */
   #asked = 0;
@@ -200,8 +198,8 @@ export class NodeTcp implements HostTcp {
   }
 
   write(slab: Slab, at: number, len: number): void {
-    if (this.#closed || this.#ending || len === 0) return;
     const socket = this.#socket;
+    if (this.#closed || socket.writableEnded || len === 0) return;
     const { bytes } = slab;
     const view = Buffer.from(bytes.buffer as ArrayBuffer, bytes.byteOffset + at, len);
     this.#asked++;
@@ -216,9 +214,7 @@ export class NodeTcp implements HostTcp {
   }
 
   end(): void {
-    if (this.#closed || this.#ending) return;
-    this.#ending = true;
-    if (this.#socket.writableLength === 0) this.#socket.end();
+    if (!this.#closed && !this.#socket.writableEnded) this.#socket.end();
   }
 
   pause(): void {
@@ -233,9 +229,8 @@ export class NodeTcp implements HostTcp {
     if (this.#closed) return;
     this.#over();
     const socket = this.#socket;
-    // A shutdown is under way for a turn: the reset follows it.
-    if (socket.writableEnded && !socket.writableFinished && !socket.connecting)
-      socket.once("finish", () => abort(socket, this.#unix));
+    const ending = socket.writableEnded && !socket.writableFinished && socket.writableLength === 0;
+    if (ending && !socket.connecting) socket.once("finish", () => abort(socket, this.#unix));
     else abort(socket, this.#unix);
   }
 
@@ -285,10 +280,8 @@ export class NodeTcp implements HostTcp {
       this.#told = -1;
     }
     const left = this.#socket.writableLength;
-    if (left === 0) {
-      this.#waiting = false;
-      if (this.#ending) this.#socket.end();
-    } else if (left === this.#told) return; // Writes that went out together are called back one by one.
+    if (left === 0) this.#waiting = false;
+    else if (left === this.#told) return; // Writes that went out together are called back one by one.
     this.#told = left;
     this.#events.onDrain();
   }

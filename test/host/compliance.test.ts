@@ -6,7 +6,7 @@ import type { Rig } from "./rig.ts";
 compliance("Node's sockets", async () => {
   const rig = new NodeRig();
   // The test before has closed its own.
-  await rig.until(() => rig.handles() === 0);
+  await rig.quiet();
   return rig;
 });
 

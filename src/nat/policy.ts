@@ -5,8 +5,6 @@ import { ipv4ToString } from "../wire/ipv4.ts";
 
 const LOOPBACK_TEXT = "127.0.0.1";
 
-export type Verdict = "host" | "service" | "refused";
-
 export class Policy {
   readonly #config: StackConfig;
   readonly net: number;

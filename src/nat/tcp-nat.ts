@@ -11,7 +11,7 @@ import type { Neighbour } from "../proto/neighbours.ts";
 import { input } from "../proto/tcp/input.ts";
 import { IsnGenerator } from "../proto/tcp/isn.ts";
 import { ChunkPool } from "../proto/tcp/send-buffer.ts";
-import { HELD, TIME_WAIT } from "../proto/tcp/tcb.ts";
+import { TIME_WAIT } from "../proto/tcp/tcb.ts";
 import { put32 } from "../wire/bytes.ts";
 import { ETH_HEADER } from "../wire/ethernet.ts";
 import { ICMP_UNREACHABLE, UNREACHABLE_HOST, UNREACHABLE_NET } from "../wire/icmp.ts";
@@ -381,12 +381,5 @@ export class TcpNat {
     for (const flow of [...this.flows()]) flow.kill("network closed");
     for (let flow = this.deadlines.due(Number.MAX_VALUE); flow !== null; flow = this.deadlines.due(Number.MAX_VALUE))
       flow.kill("network closed");
-  }
-
-  /** Connections whose host has not answered yet. */
-  get halfOpen(): number {
-    let n = 0;
-    for (const flow of this.flows()) if (flow.tcb.state === HELD) n++;
-    return n;
   }
 }

@@ -10,7 +10,6 @@ export const ICMP_TIME_EXCEEDED = 11;
 export const UNREACHABLE_NET = 0;
 export const UNREACHABLE_HOST = 1;
 export const UNREACHABLE_PORT = 3;
-export const UNREACHABLE_FRAGMENTATION = 4;
 export const UNREACHABLE_PROHIBITED = 13;
 
 export function icmpCheck(buf: Uint8Array, at: number, len: number): boolean {

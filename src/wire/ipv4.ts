@@ -30,10 +30,6 @@ export function ipv4Id(buf: Uint8Array, at: number): number {
   return get16(buf, at + 4);
 }
 
-export function ipv4DontFragment(buf: Uint8Array, at: number): boolean {
-  return (buf[at + 6]! & 0x40) !== 0;
-}
-
 export function ipv4MoreFragments(buf: Uint8Array, at: number): boolean {
   return (buf[at + 6]! & 0x20) !== 0;
 }
@@ -98,9 +94,4 @@ export const IPV4_DF = 0x4000;
 
 export function ipv4ToString(ip: number): string {
   return `${ip >>> 24}.${(ip >>> 16) & 255}.${(ip >>> 8) & 255}.${ip & 255}`;
-}
-
-/** 127/8, 0/8, 240/4 and multicast: never a destination on the host's side. */
-export function ipv4IsMulticast(ip: number): boolean {
-  return ip >>> 28 === 14;
 }

@@ -1,0 +1,17 @@
+/** What a suite hands to `run.ts`. */
+export interface Case {
+  readonly suite: string;
+  readonly name: string;
+  /** Operations that one `call` does. */
+  readonly per: number;
+  /** Payload bytes of one operation; 0 where a rate in bits says nothing. */
+  readonly bytes: number;
+  call(): void;
+  /** Throws unless `calls` calls have done all their work. */
+  check(calls: number): void;
+}
+
+/** Throws when what was counted is not what the work had to give. */
+export function same(what: string, got: number, want: number): void {
+  if (got !== want) throw new Error(`${what}: ${got}, expected ${want}`);
+}

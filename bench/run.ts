@@ -1,0 +1,38 @@
+/** `npm run bench`: every case under benchmark.js, as a table. `--brief` shows in seconds that all of them still work. */
+import Benchmark from "benchmark";
+import type { Case } from "./case.ts";
+import { checksumCases } from "./checksum.ts";
+import { decodeCases } from "./decode.ts";
+import { flowCases } from "./flows.ts";
+import { headerCases } from "./headers.ts";
+import { walkCases } from "./walks.ts";
+
+const brief = process.argv.includes("--brief");
+const options: Benchmark.Options = brief ? { maxTime: 0.05, minTime: 0.01, minSamples: 1 } : { maxTime: 1 };
+
+/** A row of the table. Throws when the case failed or did not do its work. */
+function measure(c: Case): string {
+  let calls = 0;
+  const bench = new Benchmark(
+    c.name,
+    () => {
+      calls++;
+      c.call();
+    },
+    options,
+  );
+  bench.run();
+  if (bench.error) throw new Error(`${c.suite}, ${c.name}`, { cause: bench.error });
+  if (calls === 0) throw new Error(`${c.suite}, ${c.name}: it never ran`);
+  c.check(calls);
+  // The median: a run that another process interrupts does not count.
+  const sample = bench.stats.sample.toSorted((a, b) => a - b);
+  const nanos = (sample[sample.length >> 1]! * 1e9) / c.per;
+  const gbit = c.bytes === 0 ? "" : ((c.bytes * 8) / nanos).toFixed(2);
+  return `| ${c.suite} | ${c.name} | ${nanos.toFixed(1)} | ${gbit} | ${bench.stats.rme.toFixed(1)} |`;
+}
+
+console.log("| suite | case | ns/op | Gbit/s | ± % |");
+console.log("| --- | --- | ---: | ---: | ---: |");
+for (const suite of [checksumCases, headerCases, flowCases, decodeCases, walkCases])
+  for (const c of suite()) console.log(measure(c));

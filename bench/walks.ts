@@ -1,0 +1,143 @@
+/** The whole way through the stack: from a guest's frame to a host socket's write, and from a read to frames. */
+import { SeededRandom } from "../test/support/random.ts";
+import { type Case, same } from "./case.ts";
+import { baseSum, FRAME, Guest, MSS, number, segment } from "./guest.ts";
+
+/** Segments of one read of the cable. */
+const BATCH = 64;
+const FIRST = 32;
+/** What one read of a host socket gives. */
+const READ = 65_536;
+/** A connection at rest would acknowledge in fewer. */
+const MAX_ROUNDS = 64;
+
+export function walkCases(): Case[] {
+  return [guestToHost(), preparation(), hostToGuest()];
+}
+
+/** The bytes of a batch, and how they get their numbers: the stack moves payload in the slab, so each needs new ones. */
+function batch(): { payload: Uint8Array; write: (into: Uint8Array, seq: number, ack: number) => void } {
+  const payload = randomBytes(BATCH * MSS);
+  const image = new Uint8Array(BATCH * FRAME);
+  const bases: number[] = [];
+  for (let k = 0; k < BATCH; k++) {
+    const frame = segment({ flags: "ACK", seq: 0, ack: 0, window: 65_535 }, payload.subarray(k * MSS, (k + 1) * MSS));
+    image.set(frame, k * FRAME);
+    bases.push(baseSum(frame));
+  }
+  return {
+    payload,
+    write(into, seq, ack) {
+      into.set(image);
+      for (let k = 0; k < BATCH; k++) number(into, k * FRAME, bases[k]!, (seq + k * MSS) | 0, ack);
+    },
+  };
+}
+
+function guestToHost(): Case {
+  const guest = new Guest();
+  const { payload, write } = batch();
+  const { stack, link, slab } = guest;
+  const send = (segments: number): void => {
+    write(slab.bytes, guest.seq, guest.ack);
+    for (let k = 0; k < segments; k++) stack.receive(link, slab, k * FRAME, FRAME);
+    stack.batchEnd(link);
+    guest.seq = (guest.seq + segments * MSS) | 0;
+    if (guest.acked !== guest.seq) throw new Error("a batch was not acknowledged");
+    guest.clock.advance(1);
+  };
+  // A SYN-ACK's window is not scaled (RFC 7323 section 2.2): the first batch stays within 64 KiB.
+  send(FIRST);
+  guest.onWrite = comparing(payload);
+  send(BATCH);
+  guest.onWrite = null;
+  return {
+    suite: "walk",
+    name: `guest to host, ${BATCH} segments of ${MSS} bytes to a read, preparation included`,
+    per: BATCH,
+    bytes: MSS,
+    call: () => send(BATCH),
+    check(calls) {
+      same("bytes written to the host", guest.bytesUp, (FIRST + (calls + 1) * BATCH) * MSS);
+      same("acknowledgements", guest.frames, calls + 2);
+      guest.checkDrops();
+    },
+  };
+}
+
+function preparation(): Case {
+  const { write } = batch();
+  const into = new Uint8Array(BATCH * FRAME);
+  let seq = 1;
+  let seen = 0;
+  return {
+    suite: "walk",
+    name: "guest to host, the preparation alone",
+    per: BATCH,
+    bytes: MSS,
+    call() {
+      write(into, seq, 1);
+      seen += into[(BATCH - 1) * FRAME + FRAME - 1]! + 1;
+      seq = (seq + BATCH * MSS) | 0;
+    },
+    check: (calls) => same("batches", seen, calls * (into[into.length - 1]! + 1)),
+  };
+}
+
+function hostToGuest(): Case {
+  const guest = new Guest();
+  const data = randomBytes(READ);
+  const { stack, link, slab, ends, events } = guest;
+  const bare = segment({ flags: "ACK", seq: 0, ack: 0, window: 65_535 });
+  const base = baseSum(bare);
+  for (let at = 0; at < slab.bytes.length - bare.length; at += bare.length) slab.bytes.set(bare, at);
+  /** One for every second segment (RFC 9293 section 3.8.6.3), and one for the last; all in one read. */
+  const acknowledge = (): void => {
+    const n = ends.length;
+    let at = 0;
+    for (let k = n % 2 === 0 ? 1 : 0; k < n; k += 2) {
+      number(slab.bytes, at, base, guest.seq, ends[k]!);
+      at += bare.length;
+    }
+    ends.length = 0;
+    for (let from = 0; from < at; from += bare.length) stack.receive(link, slab, from, bare.length);
+    stack.batchEnd(link);
+  };
+  const call = (): void => {
+    events.onData(data, 0, READ);
+    for (let rounds = 0; ends.length > 0; rounds++) {
+      if (rounds === MAX_ROUNDS) throw new Error("acknowledgements do not end");
+      guest.clock.advance(1);
+      acknowledge();
+    }
+  };
+  // Slow start is over after this; these reads are looked at byte by byte.
+  let warm = 0;
+  guest.onPayload = comparing(data);
+  for (; warm < 16; warm++) call();
+  guest.onPayload = null;
+  return {
+    suite: "walk",
+    name: `host to guest, reads of ${READ} bytes, segments of ${MSS}`,
+    per: READ / MSS,
+    bytes: MSS,
+    call,
+    check(calls) {
+      same("bytes sent to the guest", guest.bytesDown, (calls + warm) * READ);
+      guest.checkDrops();
+    },
+  };
+}
+
+/** Throws when the bytes that it is given, one piece after another, are not `want` again and again. */
+function comparing(want: Uint8Array): (bytes: Uint8Array, at: number, len: number) => void {
+  let seen = 0;
+  return (bytes, at, len) => {
+    for (let i = 0; i < len; i++) if (bytes[at + i] !== want[seen++ % want.length]) throw new Error("wrong bytes");
+  };
+}
+
+function randomBytes(n: number): Uint8Array {
+  const random = new SeededRandom(n);
+  return Uint8Array.from({ length: n }, () => random.u32() & 255);
+}

@@ -1,5 +1,6 @@
 #!/bin/sh
 # What a guest does with a lease: called by busybox udhcpc with the event in $1 and the options in the environment.
+# Writes the namespace's own resolv.conf by its true name: /etc is the machine's, and namespaces do not divide files.
 set -e
 case "$1" in
   bound | renew)
@@ -10,7 +11,7 @@ case "$1" in
     {
       [ -z "${search:-}" ] || echo "search $search"
       for server in ${dns:-}; do echo "nameserver $server"; done
-    } >/etc/resolv.conf
+    } >"${RESOLV_CONF:?}"
     # Where the test looks for the options' values.
     env >"$LEASE_FILE"
     ;;

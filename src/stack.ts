@@ -423,7 +423,7 @@ export class Stack implements LinkReceiver {
       this.#icmpWindow = second;
       this.#icmpErrors = 0;
     }
-    if (++this.#icmpErrors > ICMP_ERRORS_PER_SECOND) return;
+    if (++this.#icmpErrors > ICMP_ERRORS_PER_SECOND) return this.#trace.drop("icmp-rate");
     this.#egress.icmp(guest, src, type, code, 0, buf, ip, payload - ip + Math.min(8, size));
   }
 }

@@ -24,7 +24,9 @@ export const DROP_REASONS = [
   "eth-type",
   "flow-table-full",
   "frame-too-long",
+  "guest-unreachable",
   "icmp-checksum",
+  "icmp-rate",
   "icmp-type",
   "ip-destination",
   "ip-fragment",
@@ -39,8 +41,6 @@ export const DROP_REASONS = [
   "tcp-no-flow",
   "tcp-paws",
   "tcp-window",
-  "tftp-busy",
-  "tftp-malformed",
   "udp-malformed",
   "udp-table-full",
 ] as const;

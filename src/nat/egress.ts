@@ -50,7 +50,7 @@ export class Egress {
 
   /** A UDP datagram to a guest. The payload is copied. */
   udp(guest: Neighbour, src: number, srcPort: number, dstPort: number, buf: Uint8Array, at: number, len: number): void {
-    if (guest.link === null) return;
+    if (guest.link === null) return this.#trace.drop("guest-unreachable");
     this.#datagram(guest.link, guest.mac, src, guest.ip, PROTO_UDP, UDP_HEADER + len, (tx, o) => {
       tx.set(buf.subarray(at, at + len), o + UDP_HEADER);
       udpWrite(tx, o, srcPort, dstPort, len, ipv4Pseudo(src, guest.ip, PROTO_UDP, UDP_HEADER + len));
@@ -76,7 +76,7 @@ export class Egress {
     at: number,
     len: number,
   ): void {
-    if (guest.link === null) return;
+    if (guest.link === null) return this.#trace.drop("guest-unreachable");
     this.#datagram(guest.link, guest.mac, src, guest.ip, PROTO_ICMP, ICMP_HEADER + len, (tx, o) => {
       tx.set(buf.subarray(at, at + len), o + ICMP_HEADER);
       icmpWrite(tx, o, type, code, word, len);

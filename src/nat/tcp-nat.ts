@@ -240,7 +240,7 @@ export class TcpNat {
     const wanted = client.remote.port;
     let port = wanted;
     for (let tries = 0; port === 0 || this.#table.get(guest.ip, remoteIp, (guestPort << 16) | port) !== null; tries++) {
-      if (tries === 16) return;
+      if (tries === 16) return this.#env.trace.drop("flow-table-full");
       port = 1024 + (this.#env.random.u32() % 64_512);
     }
     if (!this.#makeRoom()) {
@@ -328,9 +328,9 @@ export class TcpNat {
     const seq = acked ? tcpAck(buf, at) : 0;
     const ack = acked ? 0 : seqAdd(tcpSeq(buf, at), size);
     const link = guest.link;
-    if (link === null) return;
+    if (link === null) return this.#env.trace.drop("guest-unreachable");
     const o = link.reserve(HEADERS + TCP_HEADER);
-    if (o < 0) return;
+    if (o < 0) return this.#env.trace.drop("cable-full");
     const template = this.egress.template(guest, dst, PROTO_TCP);
     patchHeaders(template, templateSum(template), link.tx, o, TCP_HEADER);
     const h = o + ETH_HEADER + IPV4_HEADER;

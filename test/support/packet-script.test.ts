@@ -1,6 +1,7 @@
 /** The harness, shown on a few rules that everything else builds on. */
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import { proves } from "../cases/proves.ts";
 import { decodeFrame, encodeFrame } from "./frames.ts";
 import { FAR_IP, GATEWAY_MAC, GUEST_IP, GUEST_MAC, PacketScript } from "./packet-script.ts";
 
@@ -52,22 +53,28 @@ describe("the stack", () => {
     script.expect({ ip: { src: "10.0.2.2", dst: GUEST_IP }, icmp: { type: 0, id: 7, seq: 9 }, payload: "abc" });
   });
 
-  test("the SYN-ACK waits for the host, and carries only options that the guest offered", () => {
-    const script = new PacketScript();
-    const tcp = script.tcp({ dstPort: 80 });
-    tcp.send({ flags: "SYN", seq: 0, options: { mss: 1000 } });
-    const { options } = tcp.expect({ flags: "SYN ACK", ack: 1 }).tcp!;
-    expect(Object.keys(options)).toEqual(["mss"]);
-    tcp.send({ flags: "ACK", seq: 1, ack: 1 }, "hello");
-    script.advance(500);
-    tcp.expect({ flags: "ACK", seq: 1, ack: 6 });
-    const far = script.host.dialled[0]!;
-    expect(far.text).toBe("hello");
-    far.send("x".repeat(1500));
-    tcp.expect({ flags: "ACK", seq: 1, ack: 6 }, "x".repeat(1000));
-    tcp.expect({ flags: "ACK", seq: 1001, ack: 6 }, "x".repeat(500));
-    script.expectNothing();
-  });
+  test(
+    proves(
+      "tcp.handshake.only-offered-options",
+      "the SYN-ACK waits for the host, and carries only options that the guest offered",
+    ),
+    () => {
+      const script = new PacketScript();
+      const tcp = script.tcp({ dstPort: 80 });
+      tcp.send({ flags: "SYN", seq: 0, options: { mss: 1000 } });
+      const { options } = tcp.expect({ flags: "SYN ACK", ack: 1 }).tcp!;
+      expect(Object.keys(options)).toEqual(["mss"]);
+      tcp.send({ flags: "ACK", seq: 1, ack: 1 }, "hello");
+      script.advance(500);
+      tcp.expect({ flags: "ACK", seq: 1, ack: 6 });
+      const far = script.host.dialled[0]!;
+      expect(far.text).toBe("hello");
+      far.send("x".repeat(1500));
+      tcp.expect({ flags: "ACK", seq: 1, ack: 6 }, "x".repeat(1000));
+      tcp.expect({ flags: "ACK", seq: 1001, ack: 6 }, "x".repeat(500));
+      script.expectNothing();
+    },
+  );
 
   test("a refused dial is a reset with ack ISN + 1", () => {
     const script = new PacketScript();

@@ -1,11 +1,12 @@
 /**
  * QEMU's own option string: `user,id=n0,net=10.0.2.0/24,hostfwd=tcp::2222-:22,…`, as it stands behind `-netdev`.
  *
- * The grammar is that of QemuOpts: `key=value` separated by commas, a comma within a value written twice, a key alone
- * for `on`, and of a key that comes twice the last one, except for the lists hostfwd, guestfwd and dnssearch.
+ * Of a key that comes twice the last one counts, except for the lists hostfwd, guestfwd and dnssearch. QEMU takes the same
+ * as JSON: `{"type":"user","id":"n0","hostfwd":[{"str":"tcp::2222-:22"}]}`.
  */
 import { ConfigError } from "./errors.ts";
 import type { NetworkOptions } from "./options.ts";
+import { type OptionPair, splitOptions, takeType } from "./qemu-options.ts";
 
 export interface Netdev {
   /** The name that `-device …,netdev=ID` refers to; null when not given. */
@@ -52,10 +53,14 @@ const KNOWN = ["id", "ip", "restrict", "ipv4", "ipv6", "hostfwd", "dnssearch", .
 
 /** Throws `ConfigError`, whose field is `netdev` or `netdev KEY`. */
 export function parseNetdev(text: string): Netdev {
-  const [first, ...pairs] = split(text);
-  const type = first?.key === "type" ? first.value : first?.value === null ? first.key : null;
+  const { type, rest } = takeType(text.startsWith("{") ? jsonPairs(text) : splitOptions(text));
   if (type !== "user")
     throw new ConfigError("netdev", text, "expected QEMU's option string, like user,id=n0,restrict=on");
+  return readUserOptions(rest);
+}
+
+/** The options behind `user,`. Throws `ConfigError`, whose field is `netdev` or `netdev KEY`. */
+export function readUserOptions(pairs: readonly OptionPair[]): Netdev {
   let id: string | null = null;
   let ip: string | null = null;
   const options: { -readonly [K in keyof NetworkOptions]: NetworkOptions[K] } = {};
@@ -92,42 +97,34 @@ function checkId(id: string): string {
   throw new ConfigError("netdev id", id, "expected a letter, then letters, digits, hyphens, dots and underscores");
 }
 
-interface Pair {
-  readonly key: string;
-  /** Null when there was no `=`. */
-  readonly value: string | null;
-}
-
-function split(text: string): Pair[] {
-  const pairs: Pair[] = [];
-  let at = 0;
-  while (at < text.length) {
-    let end = at;
-    while (end < text.length && text[end] !== "," && text[end] !== "=") end++;
-    const key = text.slice(at, end);
-    if (text[end] !== "=") {
-      pairs.push({ key, value: null });
-      at = end + 1;
-      continue;
-    }
-    let value = "";
-    at = end + 1;
-    for (;;) {
-      end = text.indexOf(",", at);
-      if (end < 0) end = text.length;
-      value += text.slice(at, end);
-      if (text[end + 1] !== ",") break;
-      value += ",";
-      at = end + 2;
-    }
-    pairs.push({ key, value });
-    at = end + 1;
-  }
-  return pairs;
-}
-
 function onOff(field: string, value: string | null): boolean {
   const meaning = value === null ? true : BOOLEANS.get(value);
   if (meaning === undefined) throw new ConfigError(field, value, "expected on or off");
   return meaning;
+}
+
+/**
+ * The JSON form's members as pairs: booleans are `on` and `off`, and of a list, whose elements are `{"str": TEXT}`, each
+ * element is a pair. Throws `ConfigError`, whose field is `netdev` or `netdev KEY`.
+ */
+export function jsonPairs(text: string): OptionPair[] {
+  let members: unknown;
+  try {
+    members = JSON.parse(text);
+  } catch {
+    throw new ConfigError("netdev", text, "expected valid JSON behind the brace");
+  }
+  return Object.entries(members as object).flatMap(([key, value]) =>
+    (Array.isArray(value) ? value : [value]).map((each) => ({ key, value: jsonText(key, each, Array.isArray(value)) })),
+  );
+}
+
+function jsonText(key: string, value: unknown, inList: boolean): string {
+  if (inList && typeof value === "object" && value !== null && "str" in value) return jsonText(key, value.str, false);
+  if (!inList && typeof value === "string") return value;
+  if (!inList && typeof value === "boolean") return value ? "on" : "off";
+  if (!inList && typeof value === "number") return String(value);
+  // Nested members belong to other kinds of netdev.
+  if (!inList && typeof value === "object" && value !== null) return JSON.stringify(value);
+  throw new ConfigError(`netdev ${key}`, value, 'expected a text, a number, true or false, or a list of {"str": TEXT}');
 }

@@ -1,36 +1,33 @@
 /** What to append to QEMU's arguments so that it attaches to us. */
 import type { AttachAddress } from "../attach/address.ts";
+import { escapeValue } from "./qemu-options.ts";
 
 /**
  * The two options for a guest with a virtio card on netdev `id`. For `udp:` QEMU takes a port of its own, which we
  * learn from its first datagram.
  */
 export function qemuArgs(id: string, address: AttachAddress): string[] {
-  return ["-netdev", netdev(id, address), "-device", `virtio-net-pci,netdev=${id}`];
+  return ["-netdev", netdevArgument(id, address), "-device", `virtio-net-pci,netdev=${id}`];
 }
 
-function netdev(id: string, address: AttachAddress): string {
+/** The value of `-netdev` for a QEMU of 7.2 or later. */
+export function netdevArgument(id: string, address: AttachAddress): string {
   if (address.kind === "unix") {
-    return `stream,id=${id},server=off,addr.type=unix,addr.path=${value(address.path)}`;
+    return `stream,id=${id},server=off,addr.type=unix,addr.path=${escapeValue(address.path)}`;
   }
   const host = reachable(address.host);
   if (address.kind === "tcp") {
-    return `stream,id=${id},server=off,addr.type=inet,addr.host=${value(host)},addr.port=${address.port}`;
+    return `stream,id=${id},server=off,addr.type=inet,addr.host=${escapeValue(host)},addr.port=${address.port}`;
   }
   // Whoever can send to QEMU's port can put frames on the guest's cable: not from outside if we are inside.
   const local = host === "::1" || host.startsWith("127.") ? host : host.includes(":") ? "::" : "0.0.0.0";
-  return `dgram,id=${id},local.type=inet,local.host=${local},local.port=0,remote.type=inet,remote.host=${value(host)},remote.port=${address.port}`;
+  return `dgram,id=${id},local.type=inet,local.host=${local},local.port=0,remote.type=inet,remote.host=${escapeValue(host)},remote.port=${address.port}`;
 }
 
 /** A QEMU on this host dials loopback where we listen everywhere. */
 function reachable(host: string): string {
   if (host === "0.0.0.0") return "127.0.0.1";
   return host === "::" ? "::1" : host;
-}
-
-/** A comma within a value is written twice. */
-function value(text: string): string {
-  return text.replaceAll(",", ",,");
 }
 
 /** Arguments as one line for a POSIX shell. */

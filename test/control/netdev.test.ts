@@ -38,6 +38,20 @@ describe("QEMU's -netdev user", () => {
     ["user,net=10.0.0.0/8,net=10.1.0.0/16", { id: null, options: { subnet: "10.1.0.0/16" } }],
     ["user,ip=10.0.9.0", { id: null, options: { subnet: "10.0.9.0/24" } }],
     ["user,id=n0,", { id: "n0", options: {} }],
+    ['{"type":"user","id":"n0"}', { id: "n0", options: {} }],
+    [
+      '{"type":"user","id":"n0","restrict":true,"net":"10.9.0.0/24","hostfwd":[{"str":"tcp::2222-:22"},{"str":"udp::1-:1"}],"dnssearch":[{"str":"a,b"}]}',
+      {
+        id: "n0",
+        options: {
+          restrict: true,
+          subnet: "10.9.0.0/24",
+          hostfwd: ["tcp::2222-:22", "udp::1-:1"],
+          dnsSearch: ["a,b"],
+        },
+      },
+    ],
+    ['{"type":"user","hostfwd":[]}', { id: null, options: {} }],
   ])("%s", (text, netdev) => {
     expect(parseNetdev(text)).toEqual(netdev);
   });
@@ -48,6 +62,12 @@ describe("QEMU's -netdev user", () => {
     ["id=n0", "netdev", "expected QEMU's option string"],
     ["user=x", "netdev", "expected QEMU's option string"],
     ["user,hostfw=tcp::1-:1", "netdev", "no such option"],
+    ["{", "netdev", "valid JSON"],
+    ["{}", "netdev", "expected QEMU's option string"],
+    ['{"type":"tap"}', "netdev", "expected QEMU's option string"],
+    ['{"type":"user","hostfwd":["x"]}', "netdev hostfwd", 'a list of {"str": TEXT}'],
+    ['{"type":"user","net":null}', "netdev net", "expected a text"],
+    ['{"type":"user","netz":"x"}', "netdev", "no such option"],
     ["user,,id=n0", "netdev", "no such option"],
     ["user,net", "netdev net", "expected net=VALUE"],
     ["user,id=", "netdev id", "expected a letter"],
@@ -95,6 +115,11 @@ describe("QEMU's -netdev user", () => {
       "hostfwd",
       "smb",
       "\n",
+      "{",
+      '"type":"user"',
+      "[",
+      "]",
+      "}",
     );
     const texts = fc.oneof(
       fc.string({ unit: "binary" }),

@@ -120,6 +120,7 @@ export class Guest {
       listenTcp: refuse,
       openUdp: refuse,
       bindUdp: refuse,
+      openPing: refuse,
     };
     this.stack = new Stack(resolveOptions({ mtu: 1500 }).stack, {
       host,

@@ -17,6 +17,8 @@ export interface HostNet {
   openUdp(family: 4 | 6, events: HostUdpEvents): HostUdp;
   /** A UDP port forward's socket on a fixed address. */
   bindUdp(at: Endpoint, events: HostUdpEvents): Promise<HostUdp & HostListener>;
+  /** One of a guest's echo identifiers (ICMP, ICMPv6). It hears the answers to its own requests and nothing else. */
+  openPing(family: 4 | 6, events: HostPingEvents): HostPing;
 }
 
 export interface UnixEndpoint {
@@ -77,6 +79,36 @@ export interface HostUdpEvents {
 export interface HostUdp {
   /** Sends a copy; bytes may be reused at once. Never throws; a full buffer drops, as UDP may. */
   send(bytes: Uint8Array, at: number, len: number, to: Endpoint): void;
+  /** No callback follows. */
+  close(): void;
+}
+
+/** What the network said about a packet of ours. */
+export interface HostIcmpError {
+  /** As a socket would fail: EHOSTUNREACH, ENETUNREACH, ECONNREFUSED, EMSGSIZE, EACCES… */
+  readonly code: string;
+  /** Who said so; null when it was the host itself. */
+  readonly from: IpText | null;
+  /** ICMP's own type and code, of the packet's family; -1 when it was no packet that said so. */
+  readonly type: number;
+  readonly icmpCode: number;
+  /** The next hop's MTU with EMSGSIZE; 0 when not known. */
+  readonly mtu: number;
+}
+
+export interface HostPingEvents {
+  /** `from` has answered request `seq` with this data, valid during the call only. */
+  onReply(seq: number, bytes: Uint8Array, at: number, len: number, from: IpText): void;
+  /** Request `seq` to `to` will not be answered. */
+  onPingError(seq: number, to: IpText, error: HostIcmpError): void;
+}
+
+export interface HostPing {
+  /**
+   * Sends an echo request with a copy of these bytes, hop limit `ttl`, and DF as said. The identifier on the wire is the
+   * host's. Never throws; what the host has no room or no means for is lost.
+   */
+  send(seq: number, bytes: Uint8Array, at: number, len: number, ttl: number, df: boolean, to: IpText): void;
   /** No callback follows. */
   close(): void;
 }

@@ -4,6 +4,8 @@ import type {
   Endpoint,
   HostListener,
   HostNet,
+  HostPing,
+  HostPingEvents,
   HostTcp,
   HostTcpEvents,
   HostUdp,
@@ -11,6 +13,7 @@ import type {
   UnixEndpoint,
 } from "../core/host-net.ts";
 import type { Random } from "../core/random.ts";
+import { NodePings, type PingMeans } from "./icmp.ts";
 import { listenTcp } from "./listen.ts";
 import { Dialling, NodeTcp } from "./tcp.ts";
 import { BoundUdp, NodeUdp, type UdpEnv } from "./udp.ts";
@@ -25,17 +28,23 @@ export interface NodeHostNetOptions {
   readonly outboundAddr?: string;
   /** How long a connect may go unanswered, in milliseconds (75000). */
   readonly connectTimeout?: number;
+  /** Given a line for the log when the host lacks something that guests want. */
+  readonly notice?: (text: string) => void;
+  /** The best means of pinging to try ("socket"). */
+  readonly ping?: PingMeans;
 }
 
 export class NodeHostNet implements HostNet {
   readonly #outboundAddr: string | null;
   readonly #dialling: Dialling;
   readonly #udp: UdpEnv;
+  readonly #pings: NodePings;
 
   constructor(options: NodeHostNetOptions) {
     this.#outboundAddr = options.outboundAddr ?? null;
     this.#dialling = new Dialling(options.connectTimeout ?? CONNECT_TIMEOUT_MS);
     this.#udp = { random: options.random, outboundAddr: this.#outboundAddr, peers: 0 };
+    this.#pings = new NodePings(this.#outboundAddr, options.notice ?? (() => {}), options.ping);
   }
 
   connectTcp(to: Endpoint | UnixEndpoint, events: HostTcpEvents): HostTcp {
@@ -54,6 +63,10 @@ export class NodeHostNet implements HostNet {
 
   async bindUdp(at: Endpoint, events: HostUdpEvents): Promise<HostUdp & HostListener> {
     return new BoundUdp(at, events);
+  }
+
+  openPing(family: 4 | 6, events: HostPingEvents): HostPing {
+    return this.#pings.open(family, events);
   }
 
   #source(to: string): string | null {

@@ -22,6 +22,7 @@ compliance("the fake of packet scripts", async (): Promise<Rig> => {
     net: host,
     refused,
     unreachable,
+    echoes: "192.0.2.5",
     async serve() {
       const at = { host: "192.0.2.3", port: nextPort++ };
       return {

@@ -1,7 +1,15 @@
 /** One suite for all `HostNet`s: what `core/host-net.ts` promises, line by line. */
 import { createHash, randomBytes } from "node:crypto";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import type { AcceptedTcp, Endpoint, HostTcp, HostTcpEvents, HostUdpEvents } from "../../src/core/host-net.ts";
+import type {
+  AcceptedTcp,
+  Endpoint,
+  HostIcmpError,
+  HostPingEvents,
+  HostTcp,
+  HostTcpEvents,
+  HostUdpEvents,
+} from "../../src/core/host-net.ts";
 import type { Slab } from "../../src/core/link.ts";
 import type { Far, Rig } from "./rig.ts";
 
@@ -657,6 +665,66 @@ export function compliance(name: string, makeRig: () => Promise<Rig>): void {
         const udp = await rig.net.bindUdp({ host: "127.0.0.1", port: 0 }, near);
         await expect(rig.net.bindUdp(udp.address as Endpoint, near)).rejects.toMatchObject({ code: "EADDRINUSE" });
         udp.close();
+      });
+    });
+
+    describe("ping", () => {
+      class PingRecorder implements HostPingEvents {
+        readonly replies: string[] = [];
+        readonly errors: string[] = [];
+
+        onReply(seq: number, bytes: Uint8Array, at: number, len: number, from: string): void {
+          const data = hash(bytes.subarray(at, at + len)).slice(0, 8);
+          this.replies.push(`${seq} ${len} ${data} from ${from}${inside ? " INSIDE A CALL" : ""}`);
+        }
+
+        onPingError(seq: number, to: string, { code }: HostIcmpError): void {
+          this.errors.push(`${seq} ${code} ${to}${inside ? " INSIDE A CALL" : ""}`);
+        }
+      }
+
+      function reply(seq: number, data: Uint8Array, from: string): string {
+        return `${seq} ${data.length} ${hash(data).slice(0, 8)} from ${from}`;
+      }
+
+      it("gives back sequence number and data of every size", async (test) => {
+        const to = rig.echoes ?? test.skip("no means of pinging here");
+        const near = new PingRecorder();
+        const ping = call(() => rig.net.openPing(4, near));
+        const datas = [0, 1, 56, 1472, 8_000].map((size) => randomBytes(size));
+        for (const [i, data] of datas.entries()) {
+          const reused = Buffer.concat([Buffer.from("x"), data]);
+          call(() => ping.send(65_535 - i, reused, 1, data.length, 64, false, to));
+          reused.fill(0);
+        }
+        await rig.until(() => near.replies.length === datas.length);
+        expect(near.replies.sort()).toEqual(datas.map((data, i) => reply(65_535 - i, data, to)).sort());
+        expect(near.errors).toEqual([]);
+        call(() => ping.close());
+      });
+
+      it("tells several identifiers apart", async (test) => {
+        const to = rig.echoes ?? test.skip("no means of pinging here");
+        const nears = Array.from({ length: 4 }, () => new PingRecorder());
+        const pings = nears.map((near) => call(() => rig.net.openPing(4, near)));
+        for (const [i, ping] of pings.entries())
+          call(() => ping.send(7, Buffer.from(`number ${i}`), 0, 8, 64, false, to));
+        await rig.until(() => nears.every((near) => near.replies.length > 0));
+        for (const [i, near] of nears.entries())
+          expect(near.replies).toEqual([reply(7, Buffer.from(`number ${i}`), to)]);
+        for (const ping of pings) call(() => ping.close());
+      });
+
+      it("calls nothing back after close", async (test) => {
+        const to = rig.echoes ?? test.skip("no means of pinging here");
+        const near = new PingRecorder();
+        const ping = call(() => rig.net.openPing(4, near));
+        call(() => ping.send(1, Buffer.from("hello"), 0, 5, 64, false, to));
+        call(() => ping.close());
+        call(() => ping.close());
+        call(() => ping.send(2, Buffer.from("hello"), 0, 5, 64, false, to));
+        await rig.quiet();
+        expect([near.replies, near.errors]).toEqual([[], []]);
       });
     });
 

@@ -1,4 +1,6 @@
 /** Far ends on real sockets, in this process, on the loopback. */
+
+import { execFileSync } from "node:child_process";
 import { createSocket, type Socket as UdpSocket } from "node:dgram";
 import net from "node:net";
 import type { Endpoint, UnixEndpoint } from "../../src/core/host-net.ts";
@@ -12,6 +14,21 @@ const QUIET_TURNS = 30;
 
 function turn(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));
+}
+
+let pings: boolean | undefined;
+
+/** Whether this machine lets us ping its loopback by any means. */
+function pingWorks(): boolean {
+  if (pings === undefined) {
+    try {
+      execFileSync("ping", ["-c", "1", "-W", "1", "127.0.0.1"], { stdio: "ignore" });
+      pings = true;
+    } catch {
+      pings = false;
+    }
+  }
+  return pings;
 }
 
 class NodeFar implements Far {
@@ -85,6 +102,7 @@ export class NodeRig implements Rig {
   readonly refused: Endpoint = { host: "127.0.0.1", port: 1 };
   /** TCP does not broadcast (ENETUNREACH); UDP asks for permission first (EACCES). */
   readonly unreachable: Endpoint = { host: "255.255.255.255", port: 9 };
+  readonly echoes: string | null = pingWorks() ? "127.0.0.1" : null;
   readonly #servers: net.Server[] = [];
   readonly #far: NodeFar[] = [];
   readonly #udp: NodeFarUdp[] = [];

@@ -1,5 +1,5 @@
 /** What the compliance suite needs around a `HostNet`: far ends to play with, and a way to wait. */
-import type { Endpoint, HostNet, UnixEndpoint } from "../../src/core/host-net.ts";
+import type { Endpoint, HostNet, IpText, UnixEndpoint } from "../../src/core/host-net.ts";
 
 /** The other end of a TCP connection. */
 export interface Far {
@@ -33,6 +33,8 @@ export interface Rig {
   readonly refused: Endpoint;
   /** One to which there is no way. */
   readonly unreachable: Endpoint;
+  /** Who answers echo requests; null where the machine has no means of sending any. */
+  readonly echoes: IpText | null;
   /** Waits until it holds; fails when it never does. */
   until(holds: () => boolean): Promise<void>;
   /** Waits long enough for what must not happen to have happened. */

@@ -8,12 +8,16 @@
 import type {
   AcceptedTcp,
   Endpoint,
+  HostIcmpError,
   HostListener,
   HostNet,
+  HostPing,
+  HostPingEvents,
   HostTcp,
   HostTcpEvents,
   HostUdp,
   HostUdpEvents,
+  IpText,
   UnixEndpoint,
 } from "../../src/core/host-net.ts";
 import type { Slab } from "../../src/core/link.ts";
@@ -301,6 +305,69 @@ class FakeUdp implements HostUdp, HostListener {
   }
 }
 
+/** An echo request that has left the host. */
+export class FakeEcho {
+  readonly seq: number;
+  readonly bytes: Uint8Array;
+  readonly ttl: number;
+  readonly df: boolean;
+  readonly to: IpText;
+  readonly #ping: FakePing;
+
+  constructor(ping: FakePing, seq: number, bytes: Uint8Array, ttl: number, df: boolean, to: IpText) {
+    this.#ping = ping;
+    this.seq = seq;
+    this.bytes = bytes;
+    this.ttl = ttl;
+    this.df = df;
+    this.to = to;
+  }
+
+  /** A reply comes in on this request's identifier, by default the right one. */
+  answer(bytes: Uint8Array = this.bytes, from: IpText = this.to, seq: number = this.seq): void {
+    this.#ping.later((events) => {
+      const copy = new Uint8Array(bytes);
+      events.onReply(seq, copy, 0, copy.length, from);
+      copy.fill(0xee);
+    });
+  }
+
+  fail(error: HostIcmpError): void {
+    this.#ping.later((events) => events.onPingError(this.seq, this.to, error));
+  }
+}
+
+class FakePing implements HostPing {
+  readonly #host: FakeHost;
+  readonly #events: HostPingEvents;
+  #closed = false;
+
+  constructor(host: FakeHost, events: HostPingEvents) {
+    this.#host = host;
+    this.#events = events;
+    host.open++;
+  }
+
+  send(seq: number, bytes: Uint8Array, at: number, len: number, ttl: number, df: boolean, to: IpText): void {
+    if (this.#closed) return;
+    const echo = new FakeEcho(this, seq, new Uint8Array(bytes.subarray(at, at + len)), ttl, df, to);
+    this.#host.pings.push(echo);
+    const what = this.#host.answerPing(to);
+    if (what === "answer") echo.answer();
+    else if (what !== "silence") echo.fail(what);
+  }
+
+  later(tell: (events: HostPingEvents) => void): void {
+    this.#host.defer(() => this.#closed || tell(this.#events));
+  }
+
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#host.open--;
+  }
+}
+
 const NOBODY: HostTcpEvents = { onConnect() {}, onData() {}, onEnd() {}, onDrain() {}, onClose() {} };
 
 export class FakeHost implements HostNet {
@@ -308,6 +375,10 @@ export class FakeHost implements HostNet {
   answer: (to: Endpoint | UnixEndpoint) => Answer = () => "accept";
   /** What becomes of datagrams to where no `udpFar` is: an error's code, or null: lost. */
   answerUdp: (to: Endpoint) => string | null = () => "ECONNREFUSED";
+  /** What becomes of echo requests. */
+  answerPing: (to: IpText) => "answer" | "silence" | HostIcmpError = () => "answer";
+  /** All echo requests, in order. */
+  readonly pings: FakeEcho[] = [];
   /** The far ends of all dials, in order; those refused or unanswered, too. */
   readonly dialled: FakeFar[] = [];
   /** Sockets and listeners that are open. */
@@ -351,6 +422,10 @@ export class FakeHost implements HostNet {
     const port = at.port === 0 ? this.#nextPort++ : at.port;
     if (this.#udp.has(port)) throw inUse(keyOf(at));
     return this.#addUdp({ host: at.host, port }, events);
+  }
+
+  openPing(_family: 4 | 6, events: HostPingEvents): HostPing {
+    return new FakePing(this, events);
   }
 
   /** A client comes to a listener, which hears of it at once. Its `closed` says whether it was taken. */

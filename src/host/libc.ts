@@ -1,0 +1,230 @@
+/**
+ * The few C library calls that Node has no words for, through koffi, an optional dependency whose npm packages hold it
+ * built. Linux with 64-bit pointers only. A descriptor made here is handed to `dgram`, which reads it in the event loop
+ * and closes it; the calls below never wait (MSG_DONTWAIT).
+ *
+ * With IP_RECVERR the kernel queues each ICMP error about what a socket has sent: the error as received, who sent it,
+ * and the beginning of the packet concerned (ip(7), "IP_RECVERR"). `readError` takes one from that queue.
+ */
+import { createRequire } from "node:module";
+import { endianness } from "node:os";
+import { getSystemErrorName } from "node:util";
+
+export const AF_INET = 2;
+export const AF_INET6 = 10;
+const SOCK_DGRAM_NONBLOCK_CLOEXEC = 2 | 0o4000 | 0o2000000;
+const MSG_DONTWAIT = 0x40;
+const MSG_ERRQUEUE = 0x2000;
+const LAYOUTS: readonly string[] = ["x64", "arm64", "riscv64", "loong64"];
+
+/** Socket options by family (linux/in.h, linux/in6.h). */
+const OPTIONS = {
+  4: { level: 0, hops: 2, mtuDiscover: 10, recvErr: 11 },
+  6: { level: 41, hops: 16, mtuDiscover: 23, recvErr: 25 },
+} as const;
+export type SocketOption = "hops" | "mtuDiscover" | "recvErr";
+/** Values of `mtuDiscover`: fragment as needed with DF unset, or never and learn the MTU from an EMSGSIZE. */
+export const PMTUDISC_DONT = 0;
+export const PMTUDISC_DO = 2;
+
+/** One entry of a socket's error queue. */
+export interface QueuedError {
+  /** As `errno` names it: EHOSTUNREACH, ECONNREFUSED, EMSGSIZE… */
+  code: string;
+  /** Told by the host itself, not by a packet. */
+  local: boolean;
+  /** Of the ICMP error, of the socket's family. */
+  type: number;
+  icmpCode: number;
+  /** Who sent the ICMP error; null for the host itself. */
+  from: string | null;
+  mtu: number;
+  /** Where the packet concerned was sent to. */
+  to: string;
+  port: number;
+  /** The beginning of what was sent, valid until the next call. */
+  readonly data: Uint8Array;
+  /** How much of it there is. */
+  length: number;
+}
+
+type CFunction = (...args: unknown[]) => number;
+
+// One block outside V8's heap for all that the kernel writes to or reads addresses from: it never moves.
+const DATA = 0;
+const DATA_SIZE = 2048;
+const CONTROL = DATA + DATA_SIZE;
+const CONTROL_SIZE = 512;
+const NAME = CONTROL + CONTROL_SIZE;
+const NAME_SIZE = 128;
+const IOVEC = NAME + NAME_SIZE;
+const MSGHDR = IOVEC + 16;
+const TEXT = MSGHDR + 56;
+const TEXT_SIZE = 64;
+const BLOCK = TEXT + TEXT_SIZE;
+
+export class Libc {
+  readonly #socket: CFunction;
+  readonly #bind: CFunction;
+  readonly #setsockopt: CFunction;
+  readonly #sendto: CFunction;
+  readonly #recvmsg: CFunction;
+  readonly #close: CFunction;
+  readonly #pton: CFunction;
+  readonly #ntop: CFunction;
+  readonly #errno: () => number;
+  readonly #block: Buffer = Buffer.allocUnsafeSlow(BLOCK);
+  readonly #name: Buffer;
+  readonly #header: Buffer;
+  readonly #value: Buffer = Buffer.allocUnsafeSlow(4);
+  readonly #queued: QueuedError;
+
+  /** Throws where koffi is not installed or cannot be loaded. */
+  constructor() {
+    const koffi = createRequire(import.meta.url)("koffi");
+    const lib = koffi.load(null);
+    this.#socket = lib.func("int socket(int, int, int)");
+    this.#bind = lib.func("int bind(int, const void *, uint32_t)");
+    this.#setsockopt = lib.func("int setsockopt(int, int, int, const void *, uint32_t)");
+    this.#sendto = lib.func("int64_t sendto(int, const void *, size_t, int, const void *, uint32_t)");
+    this.#recvmsg = lib.func("int64_t recvmsg(int, void *, int)");
+    this.#close = lib.func("int close(int)");
+    this.#pton = lib.func("int inet_pton(int, const char *, void *)");
+    this.#ntop = lib.func("void *inet_ntop(int, const void *, void *, uint32_t)");
+    this.#errno = koffi.errno;
+    const block = this.#block;
+    const base: bigint = BigInt(koffi.address(block));
+    block.fill(0);
+    block.writeBigUInt64LE(base + BigInt(DATA), IOVEC);
+    block.writeBigUInt64LE(BigInt(DATA_SIZE), IOVEC + 8);
+    block.writeBigUInt64LE(base + BigInt(NAME), MSGHDR);
+    block.writeBigUInt64LE(base + BigInt(IOVEC), MSGHDR + 16);
+    block.writeBigUInt64LE(1n, MSGHDR + 24);
+    block.writeBigUInt64LE(base + BigInt(CONTROL), MSGHDR + 32);
+    this.#name = block.subarray(NAME, NAME + NAME_SIZE);
+    this.#header = block.subarray(MSGHDR, MSGHDR + 56);
+    const data = block.subarray(DATA, DATA + DATA_SIZE);
+    this.#queued = {
+      code: "",
+      local: false,
+      type: -1,
+      icmpCode: -1,
+      from: null,
+      mtu: 0,
+      to: "",
+      port: 0,
+      data,
+      length: 0,
+    };
+  }
+
+  /** A datagram socket that does not block. Throws a Node error (EACCES, EMFILE). */
+  socket(family: 4 | 6, protocol: number): number {
+    const fd = this.#socket(family === 6 ? AF_INET6 : AF_INET, SOCK_DGRAM_NONBLOCK_CLOEXEC, protocol);
+    if (fd < 0) throw this.#failure("socket");
+    return fd;
+  }
+
+  /** For a descriptor that nobody has adopted. */
+  close(fd: number): void {
+    this.#close(fd);
+  }
+
+  bind(fd: number, address: string): void {
+    if (this.#bind(fd, this.#name, this.#address(address)) < 0) throw this.#failure("bind");
+  }
+
+  set(fd: number, family: 4 | 6, option: SocketOption, value: number): void {
+    this.#value.writeInt32LE(value);
+    this.#setsockopt(fd, OPTIONS[family].level, OPTIONS[family][option], this.#value, 4);
+  }
+
+  /** Null when the kernel took it, otherwise why not ("EAGAIN" when it has no room). */
+  send(fd: number, packet: Uint8Array, len: number, to: string): string | null {
+    const size = this.#address(to);
+    return this.#sendto(fd, packet, len, MSG_DONTWAIT, this.#name, size) < 0 ? this.#code() : null;
+  }
+
+  /** Takes one entry from the error queue; null when it is empty. The same object each time. */
+  readError(fd: number, family: 4 | 6): QueuedError | null {
+    const block = this.#block;
+    block.writeUInt32LE(NAME_SIZE, MSGHDR + 8);
+    block.writeBigUInt64LE(BigInt(CONTROL_SIZE), MSGHDR + 40);
+    const n = this.#recvmsg(fd, this.#header, MSG_ERRQUEUE | MSG_DONTWAIT);
+    if (n < 0) return null;
+    const e = this.#queued;
+    e.length = n;
+    e.to = this.#text(family, NAME) ?? "";
+    e.port = block.readUInt16BE(NAME + 2);
+    e.code = "EIO";
+    const end = CONTROL + Number(block.readBigUInt64LE(MSGHDR + 40));
+    const { level, recvErr } = OPTIONS[family];
+    for (let at = CONTROL; at + 16 <= end; ) {
+      const size = Number(block.readBigUInt64LE(at));
+      if (size < 16) break;
+      if (block.readInt32LE(at + 8) === level && block.readInt32LE(at + 12) === recvErr)
+        this.#extended(family, at + 16);
+      at += (size + 7) & ~7;
+    }
+    return e;
+  }
+
+  /** struct sock_extended_err (linux/errqueue.h) and the offender's address behind it. */
+  #extended(family: 4 | 6, at: number): void {
+    const block = this.#block;
+    const e = this.#queued;
+    const origin = block[at + 4]!;
+    e.code = getSystemErrorName(-block.readUInt32LE(at));
+    e.local = origin !== 2 && origin !== 3;
+    e.type = e.local ? -1 : block[at + 5]!;
+    e.icmpCode = e.local ? -1 : block[at + 6]!;
+    e.mtu = e.code === "EMSGSIZE" ? block.readUInt32LE(at + 8) : 0;
+    e.from = e.local ? null : this.#text(family, at + 16);
+  }
+
+  /** The text of a socket address in the block; null when it has no address. */
+  #text(family: 4 | 6, at: number): string | null {
+    const block = this.#block;
+    const af = block.readUInt16LE(at);
+    if (af !== (family === 6 ? AF_INET6 : AF_INET)) return null;
+    const text = block.subarray(TEXT, TEXT + TEXT_SIZE);
+    this.#ntop(af, block.subarray(at + (family === 6 ? 8 : 4)), text, TEXT_SIZE);
+    return text.toString("latin1", 0, text.indexOf(0));
+  }
+
+  /** Puts a socket address with port 0 where `#name` is; its size. */
+  #address(text: string): number {
+    const name = this.#name;
+    const v6 = text.includes(":");
+    name.fill(0, 0, 28);
+    name.writeUInt16LE(v6 ? AF_INET6 : AF_INET, 0);
+    this.#pton(v6 ? AF_INET6 : AF_INET, text, name.subarray(v6 ? 8 : 4));
+    return v6 ? 28 : 16;
+  }
+
+  #code(): string {
+    return getSystemErrorName(-this.#errno());
+  }
+
+  #failure(call: string): NodeJS.ErrnoException {
+    const code = this.#code();
+    return Object.assign(new Error(`${call} ${code}`), { code });
+  }
+}
+
+let loaded: Libc | null | undefined;
+
+/** The library; null where it cannot be had. Looked for at the first call. */
+export function libc(): Libc | null {
+  if (loaded === undefined) {
+    loaded = null;
+    if (process.platform === "linux" && endianness() === "LE" && LAYOUTS.includes(process.arch)) {
+      try {
+        loaded = new Libc();
+      } catch {
+        // Not installed, or not for this system.
+      }
+    }
+  }
+  return loaded;
+}

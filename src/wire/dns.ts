@@ -186,6 +186,20 @@ export function dnsEncodeName(text: string): Uint8Array | null {
   return out;
 }
 
+/**
+ * Domain names in wire form one after the other, uncompressed, as RFC 8106 section 5.2 and RFC 8415 section 10 have
+ * them, as many as `limit` bytes hold. Names that DNS cannot carry are left out.
+ */
+export function dnsEncodeNames(names: readonly string[], limit: number): Uint8Array {
+  const bytes: number[] = [];
+  for (const name of names) {
+    const encoded = dnsEncodeName(name.toLowerCase());
+    if (encoded === null || encoded.length === 1 || bytes.length + encoded.length > limit) continue;
+    bytes.push(...encoded);
+  }
+  return Uint8Array.from(bytes);
+}
+
 /** Where a checked message's OPT record has its type field, or -1: none, or not to be found among broken records. */
 function optAt(buf: Uint8Array, at: number, len: number): number {
   const end = at + len;

@@ -31,6 +31,7 @@ import type { Link } from "./core/link.ts";
 import { DROP_REASONS, type DropReason, type Trace, type TraceEvent } from "./core/trace.ts";
 import { HostClock } from "./host/clock.ts";
 import { NodeDns } from "./host/dns.ts";
+import { NodeFiles } from "./host/files.ts";
 import { NodeHostNet } from "./host/net.ts";
 import { HostRandom } from "./host/random.ts";
 import type { OpenForward } from "./nat/forwards.ts";
@@ -47,6 +48,8 @@ export interface NetworkEvents {
   lease: [lease: EventOf<"lease">];
   flowOpen: [flow: EventOf<"flow-open">];
   flowClose: [flow: EventOf<"flow-close">];
+  /** A file's transfer has ended, well or not. */
+  tftp: [transfer: EventOf<"tftp">];
   dns: [query: EventOf<"dns">];
 }
 
@@ -109,7 +112,8 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
     const host = new NodeHostNet(outboundAddr === null ? { random } : { random, outboundAddr });
     this.#dns = new NodeDns({ upstreams: options.dnsUpstream, maxInFlight: options.stack.limits.dnsInFlight });
     const clock = this.#clock;
-    this.#stack = new Stack(options.stack, { host, dns: this.#dns, clock, random, trace });
+    const files = options.tftp === null ? null : new NodeFiles(options.tftp);
+    this.#stack = new Stack(options.stack, { host, dns: this.#dns, files, clock, random, trace });
     this.#stack.onPollAt = () => this.#arm();
     const receiver = new Switch({
       inner: this.#stack,
@@ -289,6 +293,7 @@ const EVENT_NAMES = {
   lease: "lease",
   "flow-open": "flowOpen",
   "flow-close": "flowClose",
+  tftp: "tftp",
   dns: "dns",
 } as const satisfies Record<TraceEvent["type"], keyof NetworkEvents>;
 

@@ -9,11 +9,12 @@
 import { ipv4FromText } from "./core/address.ts";
 import type { Clock } from "./core/clock.ts";
 import type { StackConfig } from "./core/config.ts";
+import type { FileSource } from "./core/files.ts";
 import type { HostDns, HostNet, HostTcp, HostTcpEvents } from "./core/host-net.ts";
 import type { Link, LinkReceiver, Slab } from "./core/link.ts";
 import type { Random } from "./core/random.ts";
 import type { Trace } from "./core/trace.ts";
-import { Egress } from "./nat/egress.ts";
+import { DATAGRAM_MTU, Egress } from "./nat/egress.ts";
 import { Forwards } from "./nat/forwards.ts";
 import { Policy } from "./nat/policy.ts";
 import { TcpNat } from "./nat/tcp-nat.ts";
@@ -23,6 +24,7 @@ import { DnsForwarder, dnsTcpService } from "./proto/dns.ts";
 import { type Neighbour, Neighbours } from "./proto/neighbours.ts";
 import { Reassembler } from "./proto/reassembly.ts";
 import { STATE_NAMES } from "./proto/tcp/tcb.ts";
+import { TftpServer } from "./proto/tftp.ts";
 import {
   ARP_LENGTH,
   ARP_REPLY,
@@ -58,6 +60,7 @@ import {
   UNREACHABLE_PROHIBITED,
 } from "./wire/icmp.ts";
 import {
+  IPV4_HEADER,
   ipv4Check,
   ipv4Dst,
   ipv4HeaderLength,
@@ -72,6 +75,7 @@ import {
   PROTO_TCP,
   PROTO_UDP,
 } from "./wire/ipv4.ts";
+import { TFTP_HEADER, TFTP_PORT } from "./wire/tftp.ts";
 import { UDP_HEADER, udpCheck, udpDst, udpLength, udpSrc } from "./wire/udp.ts";
 
 const DNS_PORT = 53;
@@ -80,6 +84,8 @@ const DHCP_SERVER_PORT = 67;
 const DHCP_CHADDR = 28;
 /** Between two ARP requests for the same silent address. */
 const ARP_PAUSE_MS = 1000;
+/** A block that needs no fragments. */
+const TFTP_MAX_BLOCK: number = DATAGRAM_MTU - IPV4_HEADER - UDP_HEADER - TFTP_HEADER;
 const NO_MAC = new Uint8Array(6);
 /** ICMP errors per second towards guests (RFC 1812 section 4.3.2.8). */
 const ICMP_ERRORS_PER_SECOND = 100;
@@ -87,6 +93,8 @@ const ICMP_ERRORS_PER_SECOND = 100;
 export interface StackParts {
   readonly host: HostNet;
   readonly dns: HostDns;
+  /** What TFTP serves; null leaves the gateway's port to the host. */
+  readonly files?: FileSource | null;
   readonly clock: Clock;
   readonly random: Random;
   readonly trace: Trace;
@@ -123,6 +131,7 @@ export class Stack implements LinkReceiver {
   readonly #dhcp: DhcpServer;
   readonly #dns: DnsForwarder;
   readonly #dnsTcp: (events: HostTcpEvents) => HostTcp;
+  readonly #tftp: TftpServer<Neighbour> | null;
   readonly #links: Set<Link> = new Set();
   readonly #dirty: Link[] = [];
   readonly #dhcpOut: Uint8Array = new Uint8Array(1500);
@@ -144,6 +153,7 @@ export class Stack implements LinkReceiver {
     this.#dhcp = new DhcpServer(config, parts.trace);
     this.#dns = new DnsForwarder(parts.dns, config.limits, parts.clock, parts.trace);
     this.#dnsTcp = dnsTcpService(this.#dns);
+    this.#tftp = parts.files ? this.#tftpServer(config, parts, parts.files) : null;
     const surroundings = {
       ...parts,
       egress: this.#egress,
@@ -157,6 +167,14 @@ export class Stack implements LinkReceiver {
     this.#tcp = new TcpNat(config, surroundings);
     this.#udp = new UdpNat(config, surroundings);
     this.forwards = new Forwards(config, parts.host, this.#tcp, this.#udp, this.#neighbours);
+  }
+
+  #tftpServer(config: StackConfig, { clock, trace }: StackParts, files: FileSource): TftpServer<Neighbour> {
+    return new TftpServer(config.limits.tftpSessions, {
+      ...{ files, trace, now: () => clock.now(), flush: () => this.flush(), wake: () => this.onPollAt?.() },
+      send: (guest, port, bytes, len) => this.#egress.udp(guest, this.policy.gateway, TFTP_PORT, port, bytes, 0, len),
+      ended: (guest, transfer) => trace.event({ type: "tftp", guest: ipv4ToString(guest.ip), ...transfer }),
+    });
   }
 
   /** Opens the configured forwards. Rejects with the first that fails; then none is open. */
@@ -175,6 +193,7 @@ export class Stack implements LinkReceiver {
     this.forwards.close();
     this.#tcp.close();
     this.#udp.close();
+    this.#tftp?.close();
     this.flush();
   }
 
@@ -203,12 +222,14 @@ export class Stack implements LinkReceiver {
   }
 
   pollAt(): number {
-    return Math.min(this.#tcp.deadlines.next(), this.#udp.deadlines.next(), this.#reassembler.pollAt());
+    const tftp = this.#tftp?.pollAt() ?? Number.POSITIVE_INFINITY;
+    return Math.min(this.#tcp.deadlines.next(), this.#udp.deadlines.next(), this.#reassembler.pollAt(), tftp);
   }
 
   poll(now: number): void {
     this.#tcp.poll(now);
     this.#udp.poll(now);
+    this.#tftp?.poll(now);
     for (let n = this.#reassembler.poll(now); n > 0; n--) this.#trace.drop("ip-fragment");
     this.flush();
   }
@@ -383,6 +404,8 @@ export class Stack implements LinkReceiver {
     const dstPort = udpDst(buf, at);
     const body = at + UDP_HEADER;
     const size = udpLength(buf, at) - UDP_HEADER;
+    if (dst === this.policy.gateway && dstPort === TFTP_PORT && this.#tftp !== null)
+      return this.#tftp.receive(guest, srcPort, buf, body, size, TFTP_MAX_BLOCK, this.#now);
     if (dst === this.policy.dns) {
       if (dstPort === DNS_PORT) {
         this.#dns.queryUdp(buf, body, size, (answer) => {

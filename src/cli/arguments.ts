@@ -22,6 +22,7 @@ export interface ServeArguments {
   readonly dnssearch?: readonly string[];
   readonly restrict?: string | true;
   readonly bootfile?: string;
+  readonly tftp?: string;
   readonly tftpServerName?: string;
   readonly hostfwd?: readonly string[];
   readonly publish?: readonly string[];
@@ -54,6 +55,7 @@ const NAMES: Readonly<Record<string, { readonly flag: string; readonly netdev?: 
   domainname: { flag: "--domainname", netdev: "domainname" },
   dnsSearch: { flag: "--dnssearch", netdev: "dnssearch" },
   bootfile: { flag: "--bootfile", netdev: "bootfile" },
+  tftp: { flag: "--tftp", netdev: "tftp" },
   tftpServerName: { flag: "--tftp-server-name", netdev: "tftp-server-name" },
   hostfwd: { flag: "--hostfwd", netdev: "hostfwd" },
   publish: { flag: "--publish" },
@@ -79,6 +81,7 @@ export function readServeArguments(args: ServeArguments): ServeOptions {
     hostname: args.hostname,
     domainname: args.domainname,
     bootfile: args.bootfile,
+    tftp: args.tftp,
     tftpServerName: args.tftpServerName,
     publish: args.publish,
     dnsUpstream: args.dnsUpstream,

@@ -88,6 +88,7 @@ function serveOptions(command: Command): Command {
     .addOption(repeatable("--dnssearch <domain>", "a domain to search"))
     .option("--restrict [on|off]", "guests reach neither the host nor the world, forwards still work")
     .option("--bootfile <file>", "the file a guest boots from")
+    .option("--tftp <folder>", "a folder whose files guests may read by TFTP from the gateway")
     .option("--tftp-server-name <name>", "where the boot file is")
     .addOption(
       repeatable(

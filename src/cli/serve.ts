@@ -57,5 +57,6 @@ function report(network: Network, log: Logger): void {
   network.on("lease", ({ action, ...lease }) => log.info(lease, `lease ${action}`));
   network.on("flowOpen", (flow) => log.debug(flow, "flow open"));
   network.on("flowClose", (flow) => log.debug(flow, "flow close"));
+  network.on("tftp", (transfer) => log.info(transfer, transfer.error === null ? "tftp sent" : "tftp not sent"));
   network.on("dns", (query) => log.debug(query, "dns"));
 }

@@ -17,7 +17,7 @@ export interface Netdev {
 /** What QEMU's key means to us. */
 const TEXTS: ReadonlyMap<
   string,
-  "subnet" | "host" | "dns" | "dhcpStart" | "hostname" | "domainname" | "bootfile" | "tftpServerName"
+  "subnet" | "host" | "dns" | "dhcpStart" | "hostname" | "domainname" | "bootfile" | "tftp" | "tftpServerName"
 > = new Map([
   ["net", "subnet"],
   ["host", "host"],
@@ -26,6 +26,7 @@ const TEXTS: ReadonlyMap<
   ["hostname", "hostname"],
   ["domainname", "domainname"],
   ["bootfile", "bootfile"],
+  ["tftp", "tftp"],
   ["tftp-server-name", "tftpServerName"],
 ] as const);
 const UNSUPPORTED: ReadonlySet<string> = new Set([
@@ -34,7 +35,6 @@ const UNSUPPORTED: ReadonlySet<string> = new Set([
   "ipv6-prefixlen",
   "ipv6-host",
   "ipv6-dns",
-  "tftp",
   "smb",
   "smbserver",
   "guestfwd",

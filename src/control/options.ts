@@ -2,6 +2,8 @@
  * A network's options: one shape for the library and the command line, checked in this one place, made into the
  * `StackConfig` that everything below takes as it is. Defaults are libslirp's.
  */
+import { statSync } from "node:fs";
+import path from "node:path";
 import { z } from "zod";
 import type { Endpoint, IpText } from "../core/address.ts";
 import { DEFAULT_LIMITS, type ForwardRule, type Limits, type StackConfig } from "../core/config.ts";
@@ -38,6 +40,8 @@ export interface NetworkOptions {
   readonly staticLeases?: Readonly<Record<string, string>> | undefined;
   /** File a guest boots from, for DHCP's `file` field: at most 127 bytes (none). */
   readonly bootfile?: string | undefined;
+  /** A folder whose files guests may read by TFTP from the gateway (none). */
+  readonly tftp?: string | undefined;
   /** Where the boot file is, DHCP option 66 (the gateway). */
   readonly tftpServerName?: string | undefined;
   /** Size of IP packets offered to guests, 1500 to 65520 (65520). */
@@ -61,6 +65,8 @@ export interface NetworkOptions {
 /** Options with every default filled in. */
 export interface ResolvedOptions {
   readonly stack: StackConfig;
+  /** The folder that TFTP serves; null for none. */
+  readonly tftp: string | null;
   /** Null lets the host choose. */
   readonly outboundAddr: IpText | null;
   /** Empty asks the host's own resolvers. */
@@ -91,6 +97,7 @@ const cap = (max: number): z.ZodNumber => {
 
 const SUBNET = `expected an IPv4 network with a prefix from ${MIN_PREFIX} to ${MAX_PREFIX}, like 10.0.2.0/24`;
 const BOOTFILE = "expected a file name of 1 to 127 bytes";
+const FOLDER = "expected a folder that exists";
 const MTU = `expected a whole number from ${MIN_MTU} to ${MAX_MTU}`;
 const UPSTREAM = "expected IP[:PORT], like 192.0.2.53 or [2001:db8::53]:5353";
 const OUTBOUND = "expected an IP address of this host";
@@ -118,6 +125,7 @@ export const NetworkOptions: z.ZodType<NetworkOptions> = z.strictObject(
         BOOTFILE,
       )
       .optional(),
+    tftp: z.string(FOLDER).refine(isFolder, FOLDER).optional(),
     tftpServerName: name.optional(),
     mtu: z.int(MTU).min(MIN_MTU, MTU).max(MAX_MTU, MTU).optional(),
     restrict: flag.optional(),
@@ -147,6 +155,7 @@ export const NetworkOptions: z.ZodType<NetworkOptions> = z.strictObject(
           tcpFlows: cap(1_048_576).optional(),
           udpFlows: cap(65_536).optional(),
           dnsInFlight: cap(65_536).optional(),
+          tftpSessions: cap(1024).optional(),
           sendBuffer: cap(1_073_741_824).optional(),
           receiveBuffer: cap(1_073_741_824).optional(),
         },
@@ -187,6 +196,7 @@ export function resolveOptions(input: NetworkOptions = {}): ResolvedOptions {
       forwards,
       limits: resolveLimits(options.limits ?? {}),
     },
+    tftp: options.tftp === undefined ? null : path.resolve(options.tftp),
     outboundAddr: options.outboundAddr === undefined ? null : parseIp(options.outboundAddr),
     dnsUpstream: (options.dnsUpstream ?? []).map((text) => parseEndpoint(text, 53)!),
   };
@@ -331,9 +341,14 @@ function resolveLimits(given: NonNullable<NetworkOptions["limits"]>): Limits {
     tcpFlows: given.tcpFlows ?? DEFAULT_LIMITS.tcpFlows,
     udpFlows: given.udpFlows ?? DEFAULT_LIMITS.udpFlows,
     dnsInFlight: given.dnsInFlight ?? DEFAULT_LIMITS.dnsInFlight,
+    tftpSessions: given.tftpSessions ?? DEFAULT_LIMITS.tftpSessions,
     sendBuffer: given.sendBuffer ?? DEFAULT_LIMITS.sendBuffer,
     receiveBuffer: given.receiveBuffer ?? DEFAULT_LIMITS.receiveBuffer,
   };
+}
+
+function isFolder(text: string): boolean {
+  return !text.includes("\0") && (statSync(text, { throwIfNoEntry: false })?.isDirectory() ?? false);
 }
 
 /** "example.test." is "example.test". */

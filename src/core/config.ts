@@ -45,6 +45,7 @@ export interface Limits {
   readonly tcpFlows: number;
   readonly udpFlows: number;
   readonly dnsInFlight: number;
+  readonly tftpSessions: number;
   /** Bytes buffered towards one guest connection, and from one. */
   readonly sendBuffer: number;
   readonly receiveBuffer: number;
@@ -54,6 +55,7 @@ export const DEFAULT_LIMITS: Limits = {
   tcpFlows: 16_384,
   udpFlows: 4_096,
   dnsInFlight: 512,
+  tftpSessions: 64,
   sendBuffer: 1_048_576,
   receiveBuffer: 262_144,
 };

@@ -41,6 +41,8 @@ export const DROP_REASONS = [
   "tcp-no-flow",
   "tcp-paws",
   "tcp-window",
+  "tftp-busy",
+  "tftp-malformed",
   "udp-malformed",
   "udp-table-full",
 ] as const;
@@ -57,6 +59,15 @@ export type TraceEvent =
       bytesUp: number;
       bytesDown: number;
       reason: string;
+    }
+  | {
+      type: "tftp";
+      guest: string;
+      file: string;
+      /** Acknowledged by the guest. */
+      bytes: number;
+      /** Null when the guest has all of it. */
+      error: string | null;
     }
   | { type: "dns"; name: string; qtype: number; rcode: number; millis: number };
 

@@ -12,7 +12,7 @@ import { UDP_HEADER, udpWrite } from "../wire/udp.ts";
 
 const TTL = 64;
 /** A guest's MSS tells what segments it takes; nothing tells that of datagrams, so they keep to Ethernet's own size. */
-const DATAGRAM_MTU = 1500;
+export const DATAGRAM_MTU = 1500;
 export const HEADERS: number = ETH_HEADER + IPV4_HEADER;
 /** A datagram that must be cut is put together here first; used within one call. */
 const whole = new Uint8Array(65_535);

@@ -23,12 +23,13 @@ describe("what was typed", () => {
       dnssearch: ["b.test"],
       restrict: true,
       bootfile: "x",
+      tftp: "/tmp",
       tftpServerName: "y",
       hostfwd: ["tcp::2222-:22"],
     });
     const netdev =
       "user,id=n7,net=10.9.0.0/24,host=10.9.0.1,dns=10.9.0.2,dhcpstart=10.9.0.9,hostname=vm,domainname=a.test," +
-      "dnssearch=b.test,restrict=on,bootfile=x,tftp-server-name=y,hostfwd=tcp::2222-:22";
+      "dnssearch=b.test,restrict=on,bootfile=x,tftp=/tmp,tftp-server-name=y,hostfwd=tcp::2222-:22";
     expect(resolved({ netdev })).toEqual(one);
     expect(readServeArguments({ netdev }).id).toBe("n7");
   });
@@ -65,6 +66,8 @@ it.each<[ServeArguments, string, string]>([
   [{ dnssearch: ["a.test", "a..b"] }, "--dnssearch", "a..b"],
   [{ publish: ["22"] }, "--publish", '"22"'],
   [{ dnsUpstream: ["resolver"] }, "--dns-upstream", "resolver"],
+  [{ tftp: "/no/such" }, "--tftp", "a folder that exists"],
+  [{ netdev: "user,tftp=/dev/null" }, "--netdev tftp", "a folder that exists"],
   [{ tftpServerName: "a b" }, "--tftp-server-name", "a b"],
   [{ outboundAddr: "eth0" }, "--outbound-addr", "eth0"],
   [{ mtu: "1400" }, "--mtu", "from 1500 to 65520"],

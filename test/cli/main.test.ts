@@ -66,7 +66,8 @@ describe("help and version", () => {
       [["--help"], ["serve", "--help"], ["--version"]].map((args) => tslirp(args).finished),
     );
     const options = "listen connect fd netdev net host dns dhcpstart hostname domainname dnssearch restrict bootfile";
-    const more = "tftp-server-name hostfwd publish mtu dns-upstream host-loopback outbound-addr log-level log-json";
+    const more =
+      "tftp tftp-server-name hostfwd publish mtu dns-upstream host-loopback outbound-addr log-level log-json";
     for (const { status, stdout, stderr } of [help!, serveHelp!]) {
       expect(status).toBe(0);
       expect(stderr).toBe("");

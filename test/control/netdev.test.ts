@@ -16,10 +16,13 @@ describe("QEMU's -netdev user", () => {
       },
     ],
     [
-      "user,hostname=vm,domainname=example.test,bootfile=/pxe.0,tftp-server-name=boot",
+      "user,hostname=vm,domainname=example.test,tftp=/srv,bootfile=/pxe.0,tftp-server-name=boot",
       {
         id: null,
-        options: { hostname: "vm", domainname: "example.test", bootfile: "/pxe.0", tftpServerName: "boot" },
+        options: {
+          ...{ hostname: "vm", domainname: "example.test" },
+          ...{ tftp: "/srv", bootfile: "/pxe.0", tftpServerName: "boot" },
+        },
       },
     ],
     [
@@ -79,7 +82,6 @@ describe("QEMU's -netdev user", () => {
     ["user,ipv6-net=fec0::/64", "netdev ipv6-net", "not supported yet"],
     ["user,ipv6-host=fec0::2", "netdev ipv6-host", "not supported yet"],
     ["user,ipv6-dns=fec0::3", "netdev ipv6-dns", "not supported yet"],
-    ["user,tftp=/srv", "netdev tftp", "not supported yet"],
     ["user,smb=/srv", "netdev smb", "not supported yet"],
     ["user,smbserver=10.0.2.4", "netdev smbserver", "not supported yet"],
     ["user,guestfwd=tcp:10.0.2.100:80-cmd:x", "netdev guestfwd", "not supported yet"],

@@ -38,6 +38,7 @@ describe("defaults", () => {
         forwards: [],
         limits: DEFAULT_LIMITS,
       },
+      tftp: null,
       outboundAddr: null,
       dnsUpstream: [],
     });

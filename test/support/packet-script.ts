@@ -19,6 +19,7 @@ import { expect } from "vitest";
 import { cable, type MemoryCable } from "../../src/attach/memory.ts";
 import type { NetworkOptions } from "../../src/control/options.ts";
 import { resolveOptions } from "../../src/control/options.ts";
+import type { FileSource } from "../../src/core/files.ts";
 import { DROP_REASONS, type DropReason, type TraceEvent } from "../../src/core/trace.ts";
 import { Stack } from "../../src/stack.ts";
 import { ManualClock } from "./clock.ts";
@@ -51,8 +52,8 @@ export class PacketScript {
   readonly #drops: Record<DropReason, number> = Object.fromEntries(DROP_REASONS.map((r) => [r, 0])) as never;
   readonly #out: Frame[] = [];
 
-  /** A network with these options, MTU 1500 unless they say otherwise. */
-  constructor(options: NetworkOptions = {}) {
+  /** A network with these options, MTU 1500 unless they say otherwise; `files` are what TFTP serves. */
+  constructor(options: NetworkOptions = {}, files: FileSource | null = null) {
     const dns = {
       query: (query: Uint8Array, tcp: boolean, answer: (answer: Uint8Array | null) => void) => {
         this.queries.push({ query: query.slice(), tcp, answer });
@@ -69,7 +70,7 @@ export class PacketScript {
     };
     const { host, clock } = this;
     this.stack = new Stack(resolveOptions({ mtu: 1500, ...options }).stack, {
-      ...{ host, dns, clock, trace },
+      ...{ host, dns, files, clock, trace },
       random: new SeededRandom(1),
     });
     this.cable = cable(this.stack, { onFrame: (frame) => this.#take(frame) });

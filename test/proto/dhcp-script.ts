@@ -2,10 +2,10 @@
  * A DHCP client for packet scripts: builds messages from named fields, and reads replies with a reader of its own, so
  * that a fault in `wire/dhcp.ts` cannot hide behind itself.
  */
-import { readFileSync } from "node:fs";
 import { DEFAULT_LIMITS, type StackConfig } from "../../src/core/config.ts";
 import type { DropReason, TraceEvent } from "../../src/core/trace.ts";
 import { DHCP_MAX_REPLY, DhcpServer } from "../../src/proto/dhcp.ts";
+import { hexFixture } from "../support/hex-fixture.ts";
 
 export const DISCOVER = 1;
 export const OFFER = 2;
@@ -231,7 +231,5 @@ export class Script {
 
 /** An annotated message from `fixtures/dhcp`. */
 export function fixture(name: string): Uint8Array {
-  const text = readFileSync(new URL(`../../fixtures/dhcp/${name}.hex`, import.meta.url), "utf8");
-  const hex = text.replace(/#.*$/gm, "").replace(/\s+/g, "");
-  return Uint8Array.from(hex.match(/../g) ?? [], (pair) => Number.parseInt(pair, 16));
+  return hexFixture(`dhcp/${name}`);
 }

@@ -1,6 +1,7 @@
 /** DNS messages for tests, and the annotated ones of `fixtures/dns`. */
-import { readFileSync } from "node:fs";
+
 import { DNS_IN, dnsEncodeName, dnsReply } from "../../src/wire/dns.ts";
+import { hexFixture } from "./hex-fixture.ts";
 
 /** A query with RD set; with `edns`, an OPT record that announces so many bytes. */
 export function query(name: string, type: number, id = 0x1234, edns = 0): Uint8Array {
@@ -34,9 +35,7 @@ export function unframed(bytes: Uint8Array): { messages: Uint8Array[]; rest: Uin
   return { messages, rest: bytes.slice(at) };
 }
 
-/** Hex bytes; from `#` to the line's end is comment. */
+/** An annotated message from `fixtures/dns`. */
 export function fixture(name: string): Uint8Array {
-  const text = readFileSync(new URL(`../../fixtures/dns/${name}.hex`, import.meta.url), "utf8");
-  const hex = text.replace(/#.*/g, "").replace(/\s+/g, "");
-  return Uint8Array.from(hex.match(/../g) ?? [], (byte) => Number.parseInt(byte, 16));
+  return hexFixture(`dns/${name}`);
 }

@@ -24,12 +24,14 @@ import { DROP_REASONS, type DropReason, type TraceEvent } from "../../src/core/t
 import { Stack } from "../../src/stack.ts";
 import { ManualClock } from "./clock.ts";
 import { FakeHost } from "./fake-host.ts";
+import { ip6 } from "./frames/bytes.ts";
 import {
   bytesOf,
   decodeFrame,
   encodeFrame,
   type Frame,
   type FrameSpec,
+  isIpv6,
   type TcpOptionsSpec,
   type TcpSpec,
 } from "./frames.ts";
@@ -40,6 +42,17 @@ export const GUEST_IP = "10.0.2.15";
 export const GATEWAY_MAC = "52:55:0a:00:02:02";
 /** Where a script's packets go unless it says otherwise: beyond the gateway (RFC 5737). */
 export const FAR_IP = "198.51.100.1";
+/** The guest's addresses by SLAAC (RFC 4862, RFC 4291 appendix A), and its first one by DHCPv6. */
+export const GUEST_LINK_LOCAL = "fe80::5054:ff:fe12:3456";
+export const GUEST_IP6 = "fec0::5054:ff:fe12:3456";
+export const GUEST_LEASE6 = "fec0::15";
+export const GATEWAY_IP6 = "fec0::2";
+export const GATEWAY_LINK_LOCAL = "fe80::2";
+export const DNS_IP6 = "fec0::3";
+/** The gateway's MAC in IPv6. */
+export const GATEWAY_MAC6 = "52:56:00:00:00:02";
+/** `FAR_IP` in IPv6 (RFC 3849). */
+export const FAR_IP6 = "2001:db8::1";
 
 export class PacketScript {
   readonly clock: ManualClock = new ManualClock(1_000);
@@ -168,15 +181,17 @@ export class PacketScript {
   }
 
   #fill(frame: FrameSpec): FrameSpec {
-    const dst = frame.arp ? "ff:ff:ff:ff:ff:ff" : GATEWAY_MAC;
-    return { ...frame, eth: { src: GUEST_MAC, dst, ...frame.eth } };
+    return { ...frame, eth: { src: GUEST_MAC, dst: usualMac(frame), ...frame.eth } };
   }
 }
 
 export interface TcpEnds {
   readonly srcPort?: number;
   readonly dstPort?: number;
+  /** IPv4 or IPv6. */
   readonly dst?: string;
+  /** The guest's address, by default the one of the same family. */
+  readonly src?: string;
   /** The guest's initial sequence number. */
   readonly isn?: number;
   /** Timestamps on every segment: the clock's time, and the stack's last one echoed. */
@@ -188,6 +203,7 @@ export class TcpScript {
   readonly srcPort: number;
   readonly dstPort: number;
   readonly dst: string;
+  readonly src: string;
   readonly isn: number;
   /** The stack's initial sequence number, known after its SYN. */
   peerIsn = 0;
@@ -200,6 +216,7 @@ export class TcpScript {
     this.srcPort = ends.srcPort ?? 1_000;
     this.dstPort = ends.dstPort ?? 80;
     this.dst = ends.dst ?? FAR_IP;
+    this.src = ends.src ?? (this.dst.includes(":") ? GUEST_IP6 : GUEST_IP);
     this.isn = ends.isn ?? 10_000;
     this.#timestamps = ends.timestamps ?? false;
   }
@@ -219,7 +236,7 @@ export class TcpScript {
       ...(sack && { sack }),
     };
     return {
-      ip: { src: GUEST_IP, dst: this.dst },
+      ...this.#ip({ src: this.src, dst: this.dst }),
       tcp: {
         ...{ srcPort: this.srcPort, dstPort: this.dstPort, seq: this.#wrap(this.isn + seq) },
         ...(ack !== undefined && { ack: this.#wrap(this.peerIsn + ack) }),
@@ -236,7 +253,7 @@ export class TcpScript {
     const sack = options?.sack?.map(([l, r]) => [this.#wrap(l + this.isn), this.#wrap(r + this.isn)] as const);
     const isSyn = segment.flags?.split(" ").includes("SYN") ?? false;
     const frame = this.#script.expect({
-      ip: { src: this.dst, dst: GUEST_IP },
+      ...this.#ip({ src: this.dst, dst: this.src }),
       tcp: {
         ...{ srcPort: this.dstPort, dstPort: this.srcPort },
         ...rest,
@@ -258,9 +275,27 @@ export class TcpScript {
     this.send({ flags: "ACK", seq: 1, ack: 1, window });
   }
 
+  #ip(addresses: { src: string; dst: string }): FrameSpec {
+    return this.dst.includes(":") ? { ip6: addresses } : { ip: addresses };
+  }
+
   #wrap(value: number): number {
     return value >>> 0;
   }
+}
+
+/** Where a guest's frame goes: to a group, or to the gateway. */
+function usualMac(frame: FrameSpec): string {
+  if (frame.arp) return "ff:ff:ff:ff:ff:ff";
+  if (!isIpv6(frame)) return GATEWAY_MAC;
+  const dst = frame.ip6?.dst ?? "";
+  return dst.startsWith("ff") ? multicastMac(dst) : GATEWAY_MAC6;
+}
+
+/** 33:33 and the last four bytes (RFC 2464 section 7). */
+function multicastMac(address: string): string {
+  const bytes = ip6(address).slice(12);
+  return `33:33:${bytes.map((b) => b.toString(16).padStart(2, "0")).join(":")}`;
 }
 
 function inOrder(flags: string): string {

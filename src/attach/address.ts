@@ -1,6 +1,8 @@
 /** Where guests attach, as users write it: `unix:PATH`, `tcp:HOST:PORT`, `udp:HOST:PORT` (IPv6 in brackets). */
+
 import { isIPv6 } from "node:net";
 import { endpointText } from "../core/address.ts";
+import { UNIX_PATH_MAX } from "../host/listen-unix.ts";
 
 export type StreamAddress =
   | { readonly kind: "unix"; readonly path: string }
@@ -11,9 +13,6 @@ export interface DgramAddress {
   readonly port: number;
 }
 export type AttachAddress = StreamAddress | DgramAddress;
-
-/** A UNIX path has to fit `sockaddr_un` with its NUL (108 bytes on Linux, 104 elsewhere). */
-export const UNIX_PATH_MAX: number = process.platform === "linux" ? 107 : 103;
 
 const EXAMPLES = "unix:PATH, tcp:HOST:PORT or udp:HOST:PORT";
 

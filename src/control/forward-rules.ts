@@ -1,7 +1,8 @@
 /** Port forwards as users write them: QEMU's `hostfwd=` and Docker's `--publish`. */
-import { UNIX_PATH_MAX } from "../attach/address.ts";
+
 import type { IpText } from "../core/address.ts";
 import type { ForwardRule } from "../core/config.ts";
+import { UNIX_PATH_MAX } from "../host/listen-unix.ts";
 import { parseIpv4, parseIpv6, parseNumber } from "./addresses.ts";
 import { ConfigError, show } from "./errors.ts";
 

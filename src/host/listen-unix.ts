@@ -1,0 +1,84 @@
+/**
+ * Listening on a UNIX path. The socket becomes visible last and complete: it is bound in a private folder beside its
+ * path, made 0600, and only then renamed to it. So it can be connected to as soon as it is seen, nobody else ever could,
+ * and a stale one is replaced without a gap. One that somebody serves is left alone: an error.
+ */
+import fs from "node:fs/promises";
+import net from "node:net";
+import path from "node:path";
+
+/** A path has to fit `sockaddr_un` with its NUL (108 bytes on Linux, 104 elsewhere); a longer one would be cut. */
+export const UNIX_PATH_MAX: number = process.platform === "linux" ? 107 : 103;
+
+/** The file of a listening socket. */
+export interface UnixFile {
+  /** Takes the file away, if it is still ours: another process may have taken the path since. */
+  unlink(): Promise<void>;
+}
+
+/** Resolves when clients can connect. Rejects with an `Error` that has a `code`; `server` is closed then. */
+export async function listenUnix(server: net.Server, at: string): Promise<UnixFile> {
+  await refuseUnlessStale(at);
+  let folder: string | null = null;
+  try {
+    folder = await fs.mkdtemp(path.join(path.dirname(at), "."));
+    const temporary = path.join(folder, "s");
+    if (Buffer.byteLength(temporary) > UNIX_PATH_MAX || Buffer.byteLength(at) > UNIX_PATH_MAX) {
+      throw refusal("ENAMETOOLONG", `its folder's path is too long (${UNIX_PATH_MAX - 9} bytes at most)`);
+    }
+    await listening(server, { path: temporary, exclusive: true });
+    await fs.chmod(temporary, 0o600);
+    const own = await fs.lstat(temporary, { bigint: true });
+    await fs.rename(temporary, at);
+    return { unlink: () => unlinkOwn(at, own) };
+  } catch (error) {
+    server.close();
+    throw error;
+  } finally {
+    if (folder !== null) await fs.rm(folder, { recursive: true, force: true });
+  }
+}
+
+/** `server.listen` as a promise. */
+export function listening(server: net.Server, options: net.ListenOptions): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once("error", reject);
+    server.listen(options, () => {
+      server.off("error", reject);
+      resolve();
+    });
+  });
+}
+
+/** Nothing at the path, or a socket that nobody serves: fine. */
+async function refuseUnlessStale(at: string): Promise<void> {
+  const stat = await fs.lstat(at).catch(() => null);
+  if (stat === null) return;
+  if (!stat.isSocket()) throw refusal("EEXIST", "there is a file that is not a socket");
+  const code = await new Promise<string | null>((resolve) => {
+    const probe = net.connect({ path: at });
+    probe.once("connect", () => {
+      probe.destroy();
+      resolve(null);
+    });
+    probe.once("error", (error: NodeJS.ErrnoException) => resolve(error.code ?? "EIO"));
+  });
+  if (code === "ECONNREFUSED" || code === "ENOENT") return;
+  if (code === "EACCES") throw refusal(code, "it is somebody else's socket");
+  throw refusal("EADDRINUSE", "another process serves it");
+}
+
+async function unlinkOwn(at: string, own: { dev: bigint; ino: bigint }): Promise<void> {
+  try {
+    const { dev, ino } = await fs.lstat(at, { bigint: true });
+    if (dev === own.dev && ino === own.ino) await fs.unlink(at);
+  } catch {
+    // It is gone already.
+  }
+}
+
+function refusal(code: string, why: string): Error {
+  const error: NodeJS.ErrnoException = new Error(why);
+  error.code = code;
+  return error;
+}

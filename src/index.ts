@@ -1,6 +1,8 @@
 /** The public API. */
 export type { MemoryCable } from "./attach/memory.ts";
+export type { Capture, CaptureOptions, CaptureStats } from "./control/capture.ts";
 export { ConfigError } from "./control/errors.ts";
+export type { ImpairmentOptions } from "./control/impairment.ts";
 export type { NetworkOptions } from "./control/options.ts";
 export type { Endpoint } from "./core/address.ts";
 export type { ForwardRule, Limits } from "./core/config.ts";

@@ -5,17 +5,21 @@
  * drives the stack: it is set when `pollAt` becomes earlier and otherwise looks anew when it fires.
  */
 import { EventEmitter } from "node:events";
-import type { Duplex } from "node:stream";
+import type { Duplex, Writable } from "node:stream";
 import { type AttachAddress, parseAttachAddress } from "./attach/address.ts";
 import { connectTo, listenAt } from "./attach/attach.ts";
 import type { Attachment, CableEnv } from "./attach/attachment.ts";
 import { inheritStream } from "./attach/client.ts";
 import { LanGuard } from "./attach/guard.ts";
+import { Impairment } from "./attach/impairment.ts";
 import { cable, type MemoryCable } from "./attach/memory.ts";
 import { SlabPool } from "./attach/slab.ts";
 import { attachDuplex } from "./attach/stream.ts";
 import { Switch } from "./attach/switch.ts";
+import { CableTap } from "./attach/tap.ts";
+import { Capture, type CaptureOptions } from "./control/capture.ts";
 import { ConfigError } from "./control/errors.ts";
+import { type ImpairmentOptions, resolveImpairment } from "./control/impairment.ts";
 import {
   MAX_DGRAM_MTU,
   type NetworkOptions,
@@ -28,6 +32,7 @@ import { ipv4FromText } from "./core/address.ts";
 import type { Clock } from "./core/clock.ts";
 import type { ForwardRule, StackConfig } from "./core/config.ts";
 import type { Link } from "./core/link.ts";
+import { type Random, SeededRandom } from "./core/random.ts";
 import { DROP_REASONS, type DropReason, type Trace, type TraceEvent } from "./core/trace.ts";
 import { HostClock } from "./host/clock.ts";
 import { NodeDns } from "./host/dns.ts";
@@ -66,6 +71,7 @@ export interface NetworkStats {
   readonly drops: Readonly<Record<DropReason, number>>;
 }
 
+const MAX_CAPTURES = 16;
 /** The longest delay of Node's timers. */
 const MAX_DELAY = 2 ** 31 - 1;
 
@@ -89,6 +95,11 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
   readonly #clock: Clock = new HostClock();
   readonly #drops: Record<DropReason, number> = Object.fromEntries(DROP_REASONS.map((r) => [r, 0])) as never;
   readonly #env: CableEnv;
+  readonly #switch: Switch;
+  readonly #tap: CableTap = new CableTap();
+  readonly #captures: Set<Capture> = new Set();
+  #impairment: Impairment | null = null;
+  #impairmentRules: readonly ImpairmentOptions[] = [];
   readonly #attachments: Set<Attachment> = new Set();
   readonly #links: Map<Link, Promise<void>> = new Map();
   readonly #cables: Set<MemoryCable> = new Set();
@@ -115,14 +126,15 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
     const files = options.tftp === null ? null : new NodeFiles(options.tftp);
     this.#stack = new Stack(options.stack, { host, dns: this.#dns, files, clock, random, trace });
     this.#stack.onPollAt = () => this.#arm();
-    const receiver = new Switch({
+    this.#switch = new Switch({
       inner: this.#stack,
       clock,
       trace,
+      tap: this.#tap,
       gatewayMacs: [gatewayMac(options.stack)],
       guard: new LanGuard([ipv4FromText(options.stack.host), ipv4FromText(options.stack.dns)]),
     });
-    this.#env = { receiver, pool: new SlabPool(), trace, clock };
+    this.#env = { receiver: this.#switch, pool: new SlabPool(), trace, clock, tap: this.#tap };
   }
 
   /** Opens the configured forwards; `createNetwork` has done so. */
@@ -172,11 +184,57 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
   /** A cable within the process: Ethernet frames in by `send`, out by `onFrame`. */
   cable(onFrame?: (frame: Uint8Array) => void): MemoryCable {
     this.#refuseWhenClosed();
-    const { receiver, pool, trace } = this.#env;
-    const options = { pool, trace, name: `memory#${this.#cables.size + 1}` };
+    const { receiver, pool, trace, tap } = this.#env;
+    const options = { pool, trace, tap, name: `memory#${this.#cables.size + 1}` };
     const made = cable(receiver, onFrame === undefined ? options : { ...options, onFrame });
     this.#cables.add(made);
     return made;
+  }
+
+  /**
+   * Begins to write all frames that pass, as pcapng, into a file or a stream. Ended by the capture's `stop`, by the
+   * network's end, or by an error of the writer's, which `Capture.closed` tells. Throws `ConfigError` about a filter.
+   */
+  capture(target: string | Writable, options: CaptureOptions = {}): Capture {
+    this.#refuseWhenClosed();
+    if (this.#captures.size >= MAX_CAPTURES)
+      throw new ConfigError("capture", target, `expected at most ${MAX_CAPTURES} captures at a time`);
+    const capture = new Capture(target, options);
+    this.#captures.add(capture);
+    this.#tap.watch(capture);
+    void capture.closed.then(() => {
+      this.#captures.delete(capture);
+      this.#tap.unwatch(capture);
+    });
+    return capture;
+  }
+
+  /** The captures that run. */
+  captures(): Capture[] {
+    return [...this.#captures];
+  }
+
+  /**
+   * Makes guests' lines bad from now on, by these rules instead of those before; none makes them good again. The same
+   * `seed` (a 32-bit number; random unless given) and traffic suffer alike. Throws `ConfigError`.
+   */
+  impair(rules: readonly ImpairmentOptions[], seed?: number): void {
+    this.#refuseWhenClosed();
+    const resolved = resolveImpairment(rules);
+    this.#tap.impair(null);
+    this.#impairment?.close();
+    this.#impairment = null;
+    this.#impairmentRules = rules;
+    if (resolved.length === 0) return;
+    const { clock, trace } = this.#env;
+    const random: Random = seed === undefined ? new HostRandom() : new SeededRandom(seed);
+    this.#impairment = new Impairment(resolved, { target: this.#switch, clock, trace, random });
+    this.#tap.impair(this.#impairment);
+  }
+
+  /** The rules in force. */
+  impairment(): readonly ImpairmentOptions[] {
+    return this.#impairmentRules;
   }
 
   /** Opens forwards: a rule, or text in Docker's (`2222:22`) or QEMU's grammar (`tcp::2222-:22`). All of them, or none. */
@@ -231,6 +289,9 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
     for (const link of this.#links.keys()) link.close();
     for (const each of this.#cables) each.close();
     await Promise.all([...this.#links.values(), ...[...this.#attachments].map((a) => a.close())]);
+    this.#tap.impair(null);
+    this.#impairment?.close();
+    await Promise.all(this.captures().map((capture) => capture.stop()));
     this.#dns.close();
     this.#stack.onPollAt = null;
     if (this.#timer !== null) clearTimeout(this.#timer);
@@ -266,6 +327,7 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
   }
 
   #report(event: TraceEvent): void {
+    for (const capture of this.#captures) capture.event(event);
     const name = EVENT_NAMES[event.type];
     if (this.listenerCount(name) === 0) return;
     const { type: _, ...rest } = event;

@@ -1,5 +1,6 @@
 import type { Clock } from "../core/clock.ts";
 import type { LinkReceiver } from "../core/link.ts";
+import type { FrameTap } from "../core/tap.ts";
 import type { Trace } from "../core/trace.ts";
 import type { AttachAddress } from "./address.ts";
 import type { SlabPool } from "./slab.ts";
@@ -10,6 +11,7 @@ export interface CableEnv {
   readonly pool: SlabPool;
   readonly trace: Trace;
   readonly clock: Clock;
+  readonly tap: FrameTap;
 }
 
 /** A place where guests come from: a listening socket, a dialler, an inherited socket. */

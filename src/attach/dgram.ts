@@ -126,6 +126,8 @@ class DgramLink implements Link, Attachment {
   }
 
   commit(len: number): void {
+    const { tap } = this.#env;
+    if (tap.active && !tap.outgoing(this, this.#filling.bytes, this.#filling.used, len)) return;
     this.#filling.used += len;
     this.#lengths.push(len);
   }

@@ -7,6 +7,7 @@
  * ever do not hang the process: every so many rounds the event loop gets its turn.
  */
 import { type Link, type LinkReceiver, MAX_FRAME } from "../core/link.ts";
+import { type FrameTap, NO_TAP } from "../core/tap.ts";
 import { NO_TRACE, type Trace } from "../core/trace.ts";
 import { HEADROOM, type ReadSlab, SlabPool } from "./slab.ts";
 
@@ -20,6 +21,7 @@ const BURST = 1_024;
 export interface CableOptions {
   readonly name?: string;
   readonly trace?: Trace;
+  readonly tap?: FrameTap;
   /** The network's slabs, so that all its cables share one bound. */
   readonly pool?: SlabPool;
   readonly onFrame?: (frame: Uint8Array) => void;
@@ -50,6 +52,7 @@ class Cable implements MemoryCable, Link {
   tx: Uint8Array = new Uint8Array(TX_CHUNK);
   readonly #receiver: LinkReceiver;
   readonly #trace: Trace;
+  readonly #tap: FrameTap;
   readonly #pool: SlabPool;
   #slab: ReadSlab;
   /** Where the next frame begins in `tx`. */
@@ -72,6 +75,7 @@ class Cable implements MemoryCable, Link {
     this.onFrame = options.onFrame ?? null;
     this.#receiver = receiver;
     this.#trace = options.trace ?? NO_TRACE;
+    this.#tap = options.tap ?? NO_TAP;
     this.#pool = options.pool ?? new SlabPool();
     this.#slab = this.#pool.take();
     receiver.attached(this);
@@ -116,6 +120,7 @@ class Cable implements MemoryCable, Link {
   }
 
   commit(len: number): void {
+    if (this.#tap.active && !this.#tap.outgoing(this, this.tx, this.#used, len)) return;
     this.#committed.push(this.tx.subarray(this.#used, this.#used + len));
     this.#used += len;
   }

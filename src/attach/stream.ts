@@ -67,6 +67,8 @@ export class StreamLink implements Link {
   }
 
   commit(len: number): void {
+    const { tap } = this.#env;
+    if (tap.active && !tap.outgoing(this, this.#queue.tx, this.#queue.next, len)) return;
     this.#queue.commit(len);
   }
 

@@ -12,6 +12,7 @@
  */
 import type { Clock } from "../core/clock.ts";
 import type { Link, LinkReceiver, Slab } from "../core/link.ts";
+import type { FrameTap } from "../core/tap.ts";
 import type { Trace } from "../core/trace.ts";
 import { ETH_HEADER, macHigh, macIsGroup, macLow } from "../wire/ethernet.ts";
 import type { LanGuard } from "./guard.ts";
@@ -28,6 +29,7 @@ export interface SwitchOptions {
   /** The stack's own MACs. */
   readonly gatewayMacs: readonly Uint8Array[];
   readonly guard: LanGuard;
+  readonly tap: FrameTap;
 }
 
 interface Port {
@@ -48,6 +50,7 @@ export class Switch implements LinkReceiver {
   readonly #clock: Clock;
   readonly #trace: Trace;
   readonly #guard: LanGuard;
+  readonly #tap: FrameTap;
   readonly #gateway: ReadonlySet<number>;
   readonly #ports: Port[] = [];
   readonly #portOf: Map<Link, Port> = new Map();
@@ -59,6 +62,7 @@ export class Switch implements LinkReceiver {
     this.#clock = options.clock;
     this.#trace = options.trace;
     this.#guard = options.guard;
+    this.#tap = options.tap;
     this.#gateway = new Set(options.gatewayMacs.map((mac) => macKey(mac, 0)));
   }
 
@@ -78,6 +82,12 @@ export class Switch implements LinkReceiver {
   }
 
   receive(link: Link, slab: Slab, at: number, len: number): void {
+    if (this.#tap.active && !this.#tap.incoming(link, slab, at, len)) return;
+    this.deliver(link, slab, at, len);
+  }
+
+  /** A frame that the tap has let go. */
+  deliver(link: Link, slab: Slab, at: number, len: number): void {
     // What is said to all (ARP, DHCP) is always looked at, so that nobody who comes later can take the first one's MAC.
     if (this.#ports.length === 1 && !macIsGroup(slab.bytes, at)) this.#inner.receive(link, slab, at, len);
     else this.#bridge(link, slab, at, len);
@@ -102,6 +112,7 @@ export class Switch implements LinkReceiver {
     this.#portOf.delete(link);
     this.#ports.splice(this.#ports.indexOf(port), 1);
     for (const [mac, entry] of this.#table) if (entry.port === port) this.#table.delete(mac);
+    this.#tap.detached(link);
     this.#inner.detached(link);
   }
 

@@ -78,6 +78,11 @@ export class TransmitQueue {
     return this.#filling.used + PREFIX;
   }
 
+  /** Where in `tx` the frame of the last `reserve` begins. */
+  get next(): number {
+    return this.#filling.used + PREFIX;
+  }
+
   commit(len: number): void {
     const slab = this.#filling;
     put32(slab.bytes, slab.used, len);

@@ -2,7 +2,10 @@
 
 import { parseAttachAddress } from "../attach/address.ts";
 import { parseNumber } from "../control/addresses.ts";
+import type { CaptureOptions } from "../control/capture.ts";
 import { ConfigError } from "../control/errors.ts";
+import { parseFrameFilter } from "../control/frame-filter.ts";
+import { type ImpairmentOptions, parseImpairment } from "../control/impairment.ts";
 import { LOG_LEVELS, type LogLevel } from "../control/log.ts";
 import { parseNetdev } from "../control/netdev.ts";
 import { MAX_DGRAM_MTU, MAX_MTU, MIN_MTU, type NetworkOptions, resolveOptions } from "../control/options.ts";
@@ -30,6 +33,14 @@ export interface ServeArguments {
   readonly dnsUpstream?: readonly string[];
   readonly hostLoopback?: string;
   readonly outboundAddr?: string;
+  readonly capture?: string;
+  readonly captureFilter?: string;
+  readonly captureSnaplen?: string;
+  readonly captureRotateSize?: string;
+  readonly captureRotateTime?: string;
+  readonly captureKeep?: string;
+  readonly impair?: readonly string[];
+  readonly impairSeed?: string;
   readonly logLevel?: string;
   readonly logJson?: boolean;
 }
@@ -41,6 +52,10 @@ export interface ServeOptions {
   readonly listen: readonly string[];
   readonly connect: readonly string[];
   readonly fd: number | null;
+  /** Null for no capture. */
+  readonly capture: { readonly file: string; readonly options: CaptureOptions } | null;
+  readonly impair: readonly ImpairmentOptions[];
+  readonly impairSeed: number | undefined;
   readonly logLevel: LogLevel;
   readonly logJson: boolean;
 }
@@ -109,9 +124,28 @@ export function readServeArguments(args: ServeArguments): ServeOptions {
     listen,
     connect,
     fd: fd ?? null,
+    capture: capture(args),
+    impair: (args.impair ?? []).map((text) => parseImpairment("--impair", text)),
+    impairSeed: number("--impair-seed", args.impairSeed, 0, 999_999_999, "expected a whole number up to 999999999"),
     logLevel: logLevel(args.logLevel ?? "info"),
     logJson: args.logJson ?? false,
   };
+}
+
+function capture(args: ServeArguments): ServeOptions["capture"] {
+  const count = (flag: string, text: string | undefined, max: number): number | undefined =>
+    number(flag, text, 1, max, `expected a whole number from 1 to ${max}`);
+  const megabytes = count("--capture-rotate-size", args.captureRotateSize, 1_000_000);
+  const options = {
+    filter: args.captureFilter,
+    snapLength: count("--capture-snaplen", args.captureSnaplen, 65_553),
+    rotateBytes: megabytes === undefined ? undefined : megabytes * 1_000_000,
+    rotateSeconds: count("--capture-rotate-time", args.captureRotateTime, 31_536_000),
+    keepFiles: count("--capture-keep", args.captureKeep, 1_000_000),
+  };
+  if (args.captureFilter !== undefined) parseFrameFilter("--capture-filter", args.captureFilter);
+  if (args.capture === "") throw new ConfigError("--capture", "", "expected the file to write to");
+  return args.capture === undefined ? null : { file: args.capture, options };
 }
 
 function readNetdev(text: string): ReturnType<typeof parseNetdev> {

@@ -101,6 +101,19 @@ function serveOptions(command: Command): Command {
     .addOption(repeatable("--dns-upstream <ip[:port]>", "a resolver to forward to; default: the host's own"))
     .option("--host-loopback <on|off>", "whether the gateway's address reaches the host's 127.0.0.1 (on)")
     .option("--outbound-addr <ip>", "source address of outgoing sockets")
+    .option("--capture <file>", "write all that passes to a pcapng file, readable by Wireshark while it grows")
+    .option("--capture-filter <words>", "which frames: tcp port 80 and host 10.0.2.15 (all)")
+    .option("--capture-snaplen <bytes>", "bytes kept of each frame (all)")
+    .option("--capture-rotate-size <megabytes>", "a new file after so many megabytes")
+    .option("--capture-rotate-time <seconds>", "a new file after so many seconds")
+    .option("--capture-keep <files>", "how many files are kept when they rotate (all)")
+    .addOption(
+      repeatable(
+        "--impair <rule>",
+        "a bad line: delay=50ms,jitter=5ms,loss=1%,rate=10mbit,direction=down,filter=WORDS",
+      ),
+    )
+    .option("--impair-seed <number>", "makes impairment repeatable")
     .option("--log-level <level>", `${LOG_LEVELS.join(", ")} (info)`)
     .option("--log-json", "logs as JSON");
 }

@@ -14,6 +14,13 @@ export async function serve(options: ServeOptions): Promise<void> {
   const network = await createNetwork(options.network);
   try {
     report(network, log);
+    if (options.capture !== null) {
+      const { file, options: how } = options.capture;
+      void network.capture(file, how).closed.then((error) => {
+        if (error !== null) log.error(`capture to ${file} ended: ${error.message}`);
+      });
+    }
+    network.impair(options.impair, options.impairSeed);
     let over: Promise<unknown> = stopped;
     if (options.fd !== null) {
       // With nothing but an inherited cable there is nothing left to do when it ends.

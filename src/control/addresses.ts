@@ -84,3 +84,12 @@ function classPrefix(ip: number): number {
   if (ip >>> 17 === 0xc612 >>> 1) return 15;
   return 24;
 }
+
+/** The 4 or 16 bytes of an address that has been parsed. */
+export function addressBytes(ip: IpText): Uint8Array {
+  const bytes = ip.includes(":") ? new Address6(ip).toUnsignedByteArray() : new Address4(ip).toArray();
+  const whole = new Uint8Array(ip.includes(":") ? 16 : 4);
+  // Leading zero bytes are left out of a big number's.
+  whole.set(bytes.slice(-whole.length), Math.max(0, whole.length - bytes.length));
+  return whole;
+}

@@ -28,6 +28,8 @@ export const DROP_REASONS = [
   "icmp-checksum",
   "icmp-rate",
   "icmp-type",
+  "impaired",
+  "impaired-queue",
   "ip-destination",
   "ip-fragment",
   "ip-malformed",

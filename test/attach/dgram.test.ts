@@ -5,6 +5,7 @@ import { afterEach, describe, expect, it } from "vitest";
 import { connectTo, listenAt } from "../../src/attach/attach.ts";
 import type { Attachment, CableEnv } from "../../src/attach/attachment.ts";
 import { SlabPool } from "../../src/attach/slab.ts";
+import { NO_TAP } from "../../src/core/tap.ts";
 import { Drops, expectFrames, frame, Recorder, transmit } from "./recorder.ts";
 
 let open: { close(): unknown }[] = [];
@@ -19,7 +20,7 @@ function rig() {
   const drops = new Drops();
   const pool = new SlabPool();
   const time = { now: 0 };
-  const env: CableEnv = { receiver, pool, trace: drops, clock: { now: () => time.now } };
+  const env: CableEnv = { receiver, pool, trace: drops, clock: { now: () => time.now }, tap: NO_TAP };
   return { receiver, drops, pool, env, time };
 }
 

@@ -2,6 +2,7 @@
 import { inheritStream } from "../../src/attach/client.ts";
 import { SlabPool } from "../../src/attach/slab.ts";
 import type { LinkReceiver } from "../../src/core/link.ts";
+import { NO_TAP } from "../../src/core/tap.ts";
 import { NO_TRACE } from "../../src/core/trace.ts";
 
 const receiver: LinkReceiver = {
@@ -15,4 +16,5 @@ const receiver: LinkReceiver = {
   writable() {},
   detached() {},
 };
-await inheritStream(3, { receiver, pool: new SlabPool(), trace: NO_TRACE, clock: { now: () => 0 } }).closed;
+await inheritStream(3, { receiver, pool: new SlabPool(), trace: NO_TRACE, clock: { now: () => 0 }, tap: NO_TAP })
+  .closed;

@@ -14,6 +14,7 @@ import { SlabPool } from "../../src/attach/slab.ts";
 import { attachDuplex } from "../../src/attach/stream.ts";
 import { TX_SLAB } from "../../src/attach/transmit.ts";
 import { MAX_FRAME, type Slab } from "../../src/core/link.ts";
+import { NO_TAP } from "../../src/core/tap.ts";
 import { Drops, expectFrames, frame, GuestReader, Recorder, transmit, wire } from "./recorder.ts";
 
 let dir: string;
@@ -33,7 +34,7 @@ function rig() {
   const receiver = new Recorder();
   const drops = new Drops();
   const pool = new SlabPool();
-  const env: CableEnv = { receiver, pool, trace: drops, clock: { now: () => performance.now() } };
+  const env: CableEnv = { receiver, pool, trace: drops, clock: { now: () => performance.now() }, tap: NO_TAP };
   return { receiver, drops, pool, env };
 }
 

@@ -3,6 +3,7 @@ import { LanGuard } from "../../src/attach/guard.ts";
 import { cable, type MemoryCable } from "../../src/attach/memory.ts";
 import { Switch } from "../../src/attach/switch.ts";
 import { ipv4FromText } from "../../src/core/address.ts";
+import { NO_TAP } from "../../src/core/tap.ts";
 import { Drops, expectFrames, Recorder, transmit } from "./recorder.ts";
 
 const GATEWAY = [0x52, 0x55, 10, 0, 2, 2];
@@ -25,6 +26,7 @@ function rig(guests: number) {
     clock: { now: () => time.now },
     trace: drops,
     gatewayMacs: [Uint8Array.from(GATEWAY)],
+    tap: NO_TAP,
     guard: new LanGuard([ipv4FromText("10.0.2.2"), ipv4FromText("10.0.2.3")], [V6_GATEWAY]),
   });
   const cables: MemoryCable[] = [];

@@ -1,17 +1,1 @@
-import type { Random } from "../../src/core/random.ts";
-
-/** The same numbers for the same seed (mulberry32). */
-export class SeededRandom implements Random {
-  #state: number;
-
-  constructor(seed = 1) {
-    this.#state = seed | 0;
-  }
-
-  u32(): number {
-    this.#state = (this.#state + 0x6d2b79f5) | 0;
-    let t = Math.imul(this.#state ^ (this.#state >>> 15), 1 | this.#state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return (t ^ (t >>> 14)) >>> 0;
-  }
-}
+export { SeededRandom } from "../../src/core/random.ts";

@@ -1,0 +1,53 @@
+/**
+ * What stands on a network's cables: captures that look on, and impairment that holds frames up. Frames are seen as the
+ * cable carries them: a guest's before impairment has them, those to a guest once it has let them go.
+ */
+import type { Link, Slab } from "../core/link.ts";
+import type { FrameTap } from "../core/tap.ts";
+import { INBOUND, OUTBOUND } from "../wire/pcapng.ts";
+
+/** Looks on. `direction` is `INBOUND` (from a guest) or `OUTBOUND`; the bytes are valid during the call. */
+export interface FrameWatcher {
+  frame(link: Link, direction: number, bytes: Uint8Array, at: number, len: number): void;
+}
+
+export class CableTap implements FrameTap {
+  active = false;
+  readonly #watchers: Set<FrameWatcher> = new Set();
+  #impairment: FrameTap | null = null;
+
+  watch(watcher: FrameWatcher): void {
+    this.#watchers.add(watcher);
+    this.#update();
+  }
+
+  unwatch(watcher: FrameWatcher): void {
+    this.#watchers.delete(watcher);
+    this.#update();
+  }
+
+  /** At most one stands on the cables; null takes it away. */
+  impair(impairment: FrameTap | null): void {
+    this.#impairment = impairment;
+    this.#update();
+  }
+
+  incoming(link: Link, slab: Slab, at: number, len: number): boolean {
+    for (const watcher of this.#watchers) watcher.frame(link, INBOUND, slab.bytes, at, len);
+    return this.#impairment === null || this.#impairment.incoming(link, slab, at, len);
+  }
+
+  outgoing(link: Link, bytes: Uint8Array, at: number, len: number): boolean {
+    if (this.#impairment !== null && !this.#impairment.outgoing(link, bytes, at, len)) return false;
+    for (const watcher of this.#watchers) watcher.frame(link, OUTBOUND, bytes, at, len);
+    return true;
+  }
+
+  detached(link: Link): void {
+    this.#impairment?.detached(link);
+  }
+
+  #update(): void {
+    this.active = this.#impairment !== null || this.#watchers.size > 0;
+  }
+}

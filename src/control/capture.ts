@@ -1,0 +1,291 @@
+/**
+ * Captures: what passes on a network's cables, as pcapng, into a file that can be read while it grows or into a stream
+ * (`wireshark -k -i -`).
+ *
+ * Theory of operation. A frame is copied once, into a chunk; a chunk is handed to the writer when it is full or a
+ * moment old. The packet path never waits: while more than `MAX_OUTSTANDING` bytes wait for the disk, packets are left
+ * out and counted, and the interface's statistics at the file's end tell how many. A writer that fails (a full disk)
+ * ends the capture, not the network. What the NAT tells of a flow stands as a comment at that flow's packet.
+ */
+import { createWriteStream } from "node:fs";
+import { unlink } from "node:fs/promises";
+import path from "node:path";
+import { performance } from "node:perf_hooks";
+import type { Writable } from "node:stream";
+import type { Link } from "../core/link.ts";
+import type { TraceEvent } from "../core/trace.ts";
+import {
+  addComment,
+  commentLength,
+  INBOUND,
+  interfaceLength,
+  PACKET_DATA,
+  packetLength,
+  STATISTICS_LENGTH,
+  sectionLength,
+  writeInterface,
+  writePacket,
+  writeSection,
+  writeStatistics,
+} from "../wire/pcapng.ts";
+import { FlowComments } from "./flow-comments.ts";
+import { type FrameFilter, parseFrameFilter } from "./frame-filter.ts";
+
+export interface CaptureOptions {
+  /** Bytes kept of each frame (all: 65553). */
+  readonly snapLength?: number | undefined;
+  /** Which frames: `tcp port 80 and host 10.0.2.15` (all). */
+  readonly filter?: string | undefined;
+  /** A new file after so many bytes (never). */
+  readonly rotateBytes?: number | undefined;
+  /** A new file after so many seconds (never). */
+  readonly rotateSeconds?: number | undefined;
+  /** How many files are kept, the newest (all). */
+  readonly keepFiles?: number | undefined;
+}
+
+export interface CaptureStats {
+  /** The file being written; null for a stream. */
+  readonly file: string | null;
+  readonly packets: number;
+  readonly bytes: number;
+  /** Packets left out because the writer was too slow. */
+  readonly dropped: number;
+}
+
+const APPLICATION = new TextEncoder().encode("tslirp");
+const SNAP_LENGTH = 65_553;
+const CHUNK = 262_144;
+/** A frame, its block and a comment fit into a chunk. */
+const MAX_COMMENT = 1024;
+const FLUSH_MILLIS = 50;
+const MAX_OUTSTANDING = 16 * 1_048_576;
+/** Cables whose names are told apart; more share the last one. */
+const MAX_INTERFACES = 256;
+
+/** An interface of the file being written. */
+interface Interface {
+  readonly id: number;
+  readonly name: Uint8Array;
+  packets: number;
+  dropped: number;
+}
+
+export class Capture {
+  /** Resolves when all is written; with what went wrong, if something did. */
+  readonly closed: Promise<Error | null>;
+  readonly #target: string | null;
+  readonly #snapLength: number;
+  readonly #filter: FrameFilter | null;
+  readonly #rotateBytes: number;
+  readonly #rotateMillis: number;
+  readonly #keepFiles: number;
+  readonly #comments: FlowComments = new FlowComments();
+  /** Files that are written and kept, the oldest first; noted only when some have to go. */
+  readonly #complete: string[] = [];
+  #file: string | null = null;
+  #interfaces: Map<string, Interface> = new Map();
+  #out: Writable;
+  #chunk: Uint8Array = new Uint8Array(CHUNK);
+  #used = 0;
+  /** Where the last packet's block begins in the chunk; -1 when it is not there any more. */
+  #last = -1;
+  #outstanding = 0;
+  #fileBytes = 0;
+  #fileSince = 0;
+  #fileNumber = 1;
+  #timer: NodeJS.Timeout | null = null;
+  #over = false;
+  #error: Error | null = null;
+  #packets = 0;
+  #bytes = 0;
+  #dropped = 0;
+  #onClosed: (error: Error | null) => void = () => {};
+
+  /** Throws `ConfigError` about a filter. A file that cannot be opened ends the capture: see `closed`. */
+  constructor(target: string | Writable, options: CaptureOptions = {}) {
+    this.#filter = options.filter === undefined ? null : parseFrameFilter("filter", options.filter);
+    this.#snapLength = Math.min(options.snapLength ?? SNAP_LENGTH, SNAP_LENGTH);
+    this.#rotateBytes = options.rotateBytes ?? Number.POSITIVE_INFINITY;
+    this.#rotateMillis = (options.rotateSeconds ?? Number.POSITIVE_INFINITY) * 1000;
+    this.#keepFiles = options.keepFiles ?? Number.POSITIVE_INFINITY;
+    this.closed = new Promise((resolve) => {
+      this.#onClosed = resolve;
+    });
+    this.#target = typeof target === "string" ? target : null;
+    this.#out = typeof target === "string" ? this.#openFile(target) : target;
+    if (typeof target !== "string") this.#listen(target);
+    this.#beginSection();
+    this.#flush();
+  }
+
+  get stats(): CaptureStats {
+    return { file: this.#file, packets: this.#packets, bytes: this.#bytes, dropped: this.#dropped };
+  }
+
+  /** A frame that passes. `direction` is `INBOUND` or `OUTBOUND`. */
+  frame(link: Link, direction: number, bytes: Uint8Array, at: number, len: number): void {
+    if (this.#over || (this.#filter !== null && !this.#filter(bytes, at, len))) return;
+    const now = performance.now();
+    if (this.#target !== null && this.#fileIsFull(now)) this.#rotate();
+    const cable = this.#interface(link.name);
+    if (direction === INBOUND) cable.packets++;
+    if (this.#outstanding > MAX_OUTSTANDING) {
+      this.#dropped++;
+      cable.dropped++;
+      return;
+    }
+    const captured = Math.min(len, this.#snapLength);
+    this.#room(packetLength(captured) + MAX_COMMENT);
+    this.#last = this.#used;
+    const micros = Math.round((performance.timeOrigin + now) * 1000);
+    this.#used = writePacket(this.#chunk, this.#used, cable.id, micros, bytes, at, len, captured, direction);
+    this.#packets++;
+    this.#bytes += len;
+    const comment = this.#comments.ofFrame(this.#chunk, this.#last + PACKET_DATA, captured, now);
+    if (comment !== null) this.#addComment(comment);
+    this.#arm();
+  }
+
+  /** What the NAT tells of a flow: it stands at the flow's packet, the last one or one that follows soon. */
+  event(event: TraceEvent): void {
+    if (this.#over) return;
+    const len = this.#last < 0 ? 0 : this.#used - this.#last - packetLength(0);
+    const comment = this.#comments.ofEvent(event, this.#chunk, this.#last + PACKET_DATA, len, performance.now());
+    if (comment !== null) this.#addComment(comment);
+  }
+
+  /** Writes what waits and ends. Resolves with `closed`. */
+  stop(): Promise<Error | null> {
+    if (!this.#over) {
+      this.#endSection();
+      this.#flush();
+      this.#finish();
+      this.#out.end(() => this.#onClosed(this.#error));
+    }
+    return this.closed;
+  }
+
+  #addComment(text: string): void {
+    if (this.#last < 0) return;
+    const comment = new TextEncoder().encode(text).subarray(0, MAX_COMMENT - 8);
+    if (this.#used + commentLength(comment) > CHUNK) return;
+    this.#used = addComment(this.#chunk, this.#last, comment);
+  }
+
+  #openFile(file: string): Writable {
+    this.#file = file;
+    const out = createWriteStream(file, { mode: 0o600 });
+    this.#listen(out);
+    out.once("close", () => this.#written(file));
+    return out;
+  }
+
+  /** A file is complete: the oldest ones beyond those to keep go. */
+  #written(file: string): void {
+    if (this.#keepFiles === Number.POSITIVE_INFINITY) return;
+    this.#complete.push(file);
+    while (this.#complete.length + (this.#over ? 0 : 1) > this.#keepFiles) {
+      // A file that somebody has taken away needs no removing.
+      unlink(this.#complete.shift()!).catch(() => {});
+    }
+  }
+
+  #listen(out: Writable): void {
+    out.on("error", (error) => {
+      if (out === this.#out) this.#fail(error);
+    });
+    out.on("close", () => {
+      if (out === this.#out && !this.#over) this.#fail(new Error("its reader has gone"));
+    });
+  }
+
+  #fail(error: Error): void {
+    if (this.#error !== null) return;
+    this.#error = error;
+    this.#finish();
+    this.#out.destroy();
+    this.#onClosed(error);
+  }
+
+  #finish(): void {
+    this.#over = true;
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#timer = null;
+  }
+
+  #fileIsFull(now: number): boolean {
+    return this.#fileBytes + this.#used >= this.#rotateBytes || now - this.#fileSince >= this.#rotateMillis;
+  }
+
+  /** `trace.pcapng`, then `trace-0002.pcapng` and so on. */
+  #rotate(): void {
+    this.#endSection();
+    this.#flush();
+    this.#out.end();
+    const { dir, name, ext } = path.parse(this.#target!);
+    this.#fileNumber++;
+    this.#out = this.#openFile(path.join(dir, `${name}-${String(this.#fileNumber).padStart(4, "0")}${ext}`));
+    this.#beginSection();
+  }
+
+  #beginSection(): void {
+    this.#fileBytes = 0;
+    this.#fileSince = performance.now();
+    this.#interfaces = new Map();
+    this.#room(sectionLength(APPLICATION));
+    this.#used = writeSection(this.#chunk, this.#used, APPLICATION);
+  }
+
+  #endSection(): void {
+    const micros = Math.round((performance.timeOrigin + performance.now()) * 1000);
+    for (const { id, packets, dropped } of this.#interfaces.values()) {
+      this.#room(STATISTICS_LENGTH);
+      this.#used = writeStatistics(this.#chunk, this.#used, id, micros, packets, dropped);
+    }
+  }
+
+  #interface(cable: string): Interface {
+    const known = this.#interfaces.get(cable);
+    if (known !== undefined) return known;
+    if (this.#interfaces.size >= MAX_INTERFACES) return [...this.#interfaces.values()][MAX_INTERFACES - 1]!;
+    const name = new TextEncoder().encode(cable).subarray(0, 255);
+    this.#room(interfaceLength(name));
+    const added = { id: this.#interfaces.size, name, packets: 0, dropped: 0 };
+    this.#interfaces.set(cable, added);
+    this.#used = writeInterface(this.#chunk, this.#used, name, this.#snapLength);
+    return added;
+  }
+
+  #room(len: number): void {
+    if (this.#used + len > CHUNK) this.#flush();
+  }
+
+  #arm(): void {
+    this.#timer ??= setTimeout(() => {
+      this.#timer = null;
+      this.#flush();
+    }, FLUSH_MILLIS).unref();
+  }
+
+  #flush(): void {
+    const len = this.#used;
+    if (len === 0) return;
+    const bytes = this.#chunk.subarray(0, len);
+    // A chunk that is nearly full is given away; little is copied and the chunk kept.
+    if (len > CHUNK / 4) {
+      this.#chunk = new Uint8Array(CHUNK);
+      this.#write(bytes);
+    } else this.#write(bytes.slice());
+    this.#used = 0;
+    this.#last = -1;
+  }
+
+  #write(bytes: Uint8Array): void {
+    this.#fileBytes += bytes.length;
+    this.#outstanding += bytes.length;
+    this.#out.write(bytes, () => {
+      this.#outstanding -= bytes.length;
+    });
+  }
+}

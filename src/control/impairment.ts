@@ -1,0 +1,119 @@
+/** What users say of a bad line, and what `attach/impairment` makes of it. */
+import { z } from "zod";
+import type { ImpairmentRule } from "../attach/impairment.ts";
+import { ConfigError } from "./errors.ts";
+import { parseFrameFilter } from "./frame-filter.ts";
+
+/** One kind of traffic and how it suffers; what is left out does not. The first that means a frame is its fate. */
+export interface ImpairmentOptions {
+  /** Which frames: `host 10.0.2.15`, `ether host 52:54:00:12:34:56`, `udp port 53` (all). */
+  readonly filter?: string | undefined;
+  /** From guests (`up`), to guests (`down`), or `both` (both). */
+  readonly direction?: "up" | "down" | "both" | undefined;
+  /** Milliseconds, each way that `direction` names. */
+  readonly delay?: number | undefined;
+  /** Milliseconds more or less than `delay`; at most `delay`. */
+  readonly jitter?: number | undefined;
+  /** Share of frames lost, 0 to 1. */
+  readonly loss?: number | undefined;
+  /** Share of frames sent twice, 0 to 1. */
+  readonly duplicate?: number | undefined;
+  /** Share of frames that overtake those delayed, 0 to 1. */
+  readonly reorder?: number | undefined;
+  /** Bits per second, at least 1000. */
+  readonly rate?: number | undefined;
+}
+
+const MAX_DELAY = 600_000;
+const MAX_RULES = 64;
+const number = (min: number, max: number, unit: string): z.ZodNumber => {
+  const expectation = `expected ${unit} from ${min} to ${max}`;
+  return z.number(expectation).min(min, expectation).max(max, expectation);
+};
+const DIRECTION = "expected up, down or both";
+
+/** The shape of one rule. */
+export const ImpairmentOptions: z.ZodType<ImpairmentOptions> = z.strictObject(
+  {
+    filter: z.string("expected a filter like tcp port 80").optional(),
+    direction: z.enum(["up", "down", "both"], DIRECTION).optional(),
+    delay: number(0, MAX_DELAY, "milliseconds").optional(),
+    jitter: number(0, MAX_DELAY, "milliseconds").optional(),
+    loss: number(0, 1, "a share").optional(),
+    duplicate: number(0, 1, "a share").optional(),
+    reorder: number(0, 1, "a share").optional(),
+    rate: number(1000, 1e12, "bits per second").optional(),
+  },
+  "expected an object like { delay: 50, loss: 0.01 }",
+);
+
+/** Checks rules that a user gave. Throws `ConfigError` about the first thing that is wrong. */
+export function resolveImpairment(rules: readonly ImpairmentOptions[]): ImpairmentRule[] {
+  if (rules.length > MAX_RULES) throw new ConfigError("impair", rules.length, `expected at most ${MAX_RULES} rules`);
+  return rules.map((rule, i) => resolveRule(`impair.${i}`, rule));
+}
+
+function resolveRule(name: string, input: ImpairmentOptions): ImpairmentRule {
+  const result = ImpairmentOptions.safeParse(input);
+  if (!result.success) {
+    const issue = result.error.issues[0]!;
+    const key = String(issue.path[0] ?? (issue.code === "unrecognized_keys" ? issue.keys[0] : ""));
+    const value = key === "" ? input : (input as Record<string, unknown>)[key];
+    const expectation = issue.code === "unrecognized_keys" ? "there is no such option" : issue.message;
+    throw new ConfigError(key === "" ? name : `${name}.${key}`, value, expectation);
+  }
+  const { filter, direction, delay, jitter, loss, duplicate, reorder, rate } = result.data;
+  if ((jitter ?? 0) > (delay ?? 0)) throw new ConfigError(`${name}.jitter`, jitter, "expected at most the delay");
+  return {
+    filter: filter === undefined ? null : parseFrameFilter(`${name}.filter`, filter),
+    direction: direction ?? "both",
+    delay: delay ?? 0,
+    jitter: jitter ?? 0,
+    loss: loss ?? 0,
+    duplicate: duplicate ?? 0,
+    reorder: reorder ?? 0,
+    rate: rate ?? Number.POSITIVE_INFINITY,
+  };
+}
+
+const SPEC =
+  "expected delay=50ms,jitter=5ms,loss=1%,duplicate=1%,reorder=1%,rate=10mbit,direction=up|down|both,filter=tcp port 80, the filter last";
+const UNITS: Readonly<Record<string, number>> = { "": 1, bit: 1, kbit: 1e3, mbit: 1e6, gbit: 1e9 };
+
+/** A rule as typed: `delay=50ms,loss=1%,filter=host 10.0.2.15`. Throws `ConfigError` about `field`. */
+export function parseImpairment(field: string, text: string): ImpairmentOptions {
+  const rule: Record<string, string | number> = {};
+  const wrong = (): ConfigError => new ConfigError(field, text, SPEC);
+  let rest = text;
+  while (rest !== "") {
+    const match = /^([a-z]+)=(.*)$/s.exec(rest);
+    if (match === null) throw wrong();
+    const key = match[1]!;
+    // A filter may hold anything but is the last.
+    const end = key === "filter" ? -1 : match[2]!.indexOf(",");
+    const value = end < 0 ? match[2]! : match[2]!.slice(0, end);
+    rest = end < 0 ? "" : match[2]!.slice(end + 1);
+    if (value === "" || key in rule) throw wrong();
+    const parsed = key === "filter" || key === "direction" ? value : quantity(key, value);
+    if (parsed === null) throw wrong();
+    rule[key] = parsed;
+  }
+  try {
+    resolveRule(field, rule);
+  } catch (error) {
+    if (error instanceof ConfigError) throw new ConfigError(field, text, error.expectation);
+    throw error;
+  }
+  return rule;
+}
+
+function quantity(key: string, text: string): number | null {
+  const match = /^([0-9]+(?:\.[0-9]+)?)([a-z%]*)$/i.exec(text);
+  if (match === null) return null;
+  const value = Number(match[1]);
+  const unit = match[2]!.toLowerCase();
+  if (key === "delay" || key === "jitter")
+    return unit === "ms" || unit === "" ? value : unit === "s" ? value * 1000 : null;
+  if (key === "rate") return Object.hasOwn(UNITS, unit) ? value * UNITS[unit]! : null;
+  return unit === "%" ? value / 100 : unit === "" ? value : null;
+}

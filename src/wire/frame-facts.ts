@@ -1,0 +1,86 @@
+/**
+ * What a filter wants to know of a frame, whatever it is: one reusable record, filled by `readFacts` from bytes that
+ * nothing has checked yet. What is not there is -1; nothing is read beyond `len`.
+ */
+import { get16 } from "./bytes.ts";
+import { ETH_ARP, ETH_HEADER, ETH_IPV4, ETH_IPV6 } from "./ethernet.ts";
+import { PROTO_TCP, PROTO_UDP } from "./ipv4.ts";
+
+export interface FrameFacts {
+  buf: Uint8Array;
+  /** Where the frame begins: destination MAC, then source MAC. */
+  eth: number;
+  ethType: number;
+  /** Offsets of the source and destination address (4 or 16 bytes, by `ethType`; ARP's are its protocol addresses). */
+  src: number;
+  dst: number;
+  /** The protocol behind IP's headers. */
+  proto: number;
+  srcPort: number;
+  dstPort: number;
+}
+
+export function frameFacts(): FrameFacts {
+  return { buf: new Uint8Array(0), eth: 0, ethType: -1, src: -1, dst: -1, proto: -1, srcPort: -1, dstPort: -1 };
+}
+
+/** IPv6's extension headers that may stand in front of a protocol: hop-by-hop, routing, destination options. */
+const isExtension = (next: number): boolean => next === 0 || next === 43 || next === 60;
+const FRAGMENT = 44;
+const MAX_EXTENSIONS = 8;
+
+/** Fills `facts` from the frame of `len` bytes at `at`. */
+export function readFacts(facts: FrameFacts, buf: Uint8Array, at: number, len: number): void {
+  facts.buf = buf;
+  facts.eth = at;
+  facts.ethType = -1;
+  facts.src = -1;
+  facts.dst = -1;
+  facts.proto = -1;
+  facts.srcPort = -1;
+  facts.dstPort = -1;
+  if (len < ETH_HEADER) return;
+  facts.ethType = get16(buf, at + 12);
+  const packet = at + ETH_HEADER;
+  const end = at + len;
+  if (facts.ethType === ETH_IPV4 && packet + 20 <= end) readIpv4(facts, buf, packet, end);
+  else if (facts.ethType === ETH_IPV6 && packet + 40 <= end) readIpv6(facts, buf, packet, end);
+  else if (facts.ethType === ETH_ARP && packet + 28 <= end) {
+    facts.src = packet + 14;
+    facts.dst = packet + 24;
+  }
+}
+
+function readIpv4(facts: FrameFacts, buf: Uint8Array, at: number, end: number): void {
+  facts.src = at + 12;
+  facts.dst = at + 16;
+  facts.proto = buf[at + 9]!;
+  const first = (get16(buf, at + 6) & 0x1fff) === 0;
+  if (first) readPorts(facts, buf, at + (buf[at]! & 15) * 4, end);
+}
+
+function readIpv6(facts: FrameFacts, buf: Uint8Array, at: number, end: number): void {
+  facts.src = at + 8;
+  facts.dst = at + 24;
+  let next = buf[at + 6]!;
+  let o = at + 40;
+  let first = true;
+  for (let i = 0; i < MAX_EXTENSIONS && o + 8 <= end; i++) {
+    if (next === FRAGMENT) {
+      first = (get16(buf, o + 2) & 0xfff8) === 0;
+      next = buf[o]!;
+      o += 8;
+    } else if (isExtension(next)) {
+      next = buf[o]!;
+      o += 8 + buf[o + 1]! * 8;
+    } else break;
+  }
+  facts.proto = next;
+  if (first) readPorts(facts, buf, o, end);
+}
+
+function readPorts(facts: FrameFacts, buf: Uint8Array, at: number, end: number): void {
+  if ((facts.proto !== PROTO_TCP && facts.proto !== PROTO_UDP) || at + 4 > end) return;
+  facts.srcPort = get16(buf, at);
+  facts.dstPort = get16(buf, at + 2);
+}

@@ -1,5 +1,5 @@
 /** Finding a segment's flow: the flow table against a `Map` with a string for each four-tuple. */
-import { FlowTable } from "../src/nat/flow-table.ts";
+import { FlowTable } from "../src/core/flow-table.ts";
 import { SeededRandom } from "../test/support/random.ts";
 import { type Case, same } from "./case.ts";
 

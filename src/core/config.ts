@@ -16,6 +16,16 @@ export interface StackConfig {
   /** First lease (10.0.2.15) and how many there are (16). */
   readonly dhcpStart: IpText;
   readonly dhcpCount: number;
+  /** Which families guests have; one of them at least. */
+  readonly ipv4: boolean;
+  readonly ipv6: boolean;
+  /** "fec0::" and its prefix length. */
+  readonly net6: IpText;
+  readonly prefix6: number;
+  /** The gateway's IPv6 address (fec0::2), which reaches the host's ::1 when `hostLoopback`. */
+  readonly host6: IpText;
+  /** The virtual DNS server (fec0::3). */
+  readonly dns6: IpText;
   /** DHCP option 12 for the guest; null leaves it out. */
   readonly hostname: string | null;
   readonly domainname: string | null;

@@ -1,31 +1,46 @@
-/** The way to the guests: Ethernet and IPv4 headers in front of what the protocols write, fragments where it is too long. */
+/**
+ * The way to the guests: Ethernet and IP headers in front of what the protocols write, fragments where it is too long.
+ *
+ * A datagram is begun, written in place and ended. `#begin` finds room on the cable, or in an array of our own when it
+ * will have to be cut; `#end` commits it, or cuts it.
+ */
+import { type Family, type IpAddress, ipv4Address } from "../core/address.ts";
 import type { Link } from "../core/link.ts";
 import type { Random } from "../core/random.ts";
 import type { DropReason, Trace } from "../core/trace.ts";
 import type { Neighbour } from "../proto/neighbours.ts";
-import { put16 } from "../wire/bytes.ts";
+import { put16, put32 } from "../wire/bytes.ts";
 import { finish, sum } from "../wire/checksum.ts";
-import { ETH_HEADER, ETH_IPV4, ethWrite, MAC_BROADCAST } from "../wire/ethernet.ts";
+import { ETH_HEADER, ETH_IPV4, ETH_IPV6, ethWrite, MAC_BROADCAST } from "../wire/ethernet.ts";
 import { ICMP_HEADER, icmpWrite } from "../wire/icmp.ts";
-import { IPV4_HEADER, ipv4Pseudo, ipv4Write, PROTO_ICMP, PROTO_UDP } from "../wire/ipv4.ts";
+import { IPV4_DF, IPV4_HEADER, ipv4Write, PROTO_ICMP, PROTO_UDP } from "../wire/ipv4.ts";
+import { IPV6_HEADER, ipv6Write, PROTO_ICMP6 } from "../wire/ipv6.ts";
+import { EXT_FRAGMENT, FRAGMENT_HEADER } from "../wire/ipv6-extensions.ts";
 import { UDP_HEADER, udpWrite } from "../wire/udp.ts";
 
 const TTL = 64;
 /** A guest's MSS tells what segments it takes; nothing tells that of datagrams, so they keep to Ethernet's own size. */
 export const DATAGRAM_MTU = 1500;
-export const HEADERS: number = ETH_HEADER + IPV4_HEADER;
+const MAX_PACKET = 65_535;
+const HEADERS4: number = ETH_HEADER + IPV4_HEADER;
+const HEADERS6: number = ETH_HEADER + IPV6_HEADER;
 /** A datagram that must be cut is put together here first; used within one call. */
-const whole = new Uint8Array(65_535);
+const whole = new Uint8Array(MAX_PACKET);
 
 export class Egress {
+  /** Our addresses on the cables: the source of IPv4's and of IPv6's frames. */
   readonly mac: Uint8Array;
+  readonly mac6: Uint8Array;
   readonly #random: Random;
   readonly #trace: Trace;
   readonly #touch: (link: Link) => void;
+  /** Where the datagram that was begun is written. */
+  #buf: Uint8Array = whole;
 
   /** `touch` is told which cable needs a flush. */
-  constructor(mac: Uint8Array, random: Random, trace: Trace, touch: (link: Link) => void) {
+  constructor(mac: Uint8Array, mac6: Uint8Array, random: Random, trace: Trace, touch: (link: Link) => void) {
     this.mac = mac;
+    this.mac6 = mac6;
     this.#random = random;
     this.#trace = trace;
     this.#touch = touch;
@@ -36,39 +51,67 @@ export class Egress {
   }
 
   /**
-   * The 34 bytes in front of every segment of a flow, with length and header checksum left out; the flow adds them
-   * with `patchHeaders`.
+   * The 34 or 54 bytes in front of every segment of a flow, with length and header checksum left out; the flow adds
+   * them with `patchHeaders`.
    */
-  template(guest: Neighbour, src: number, proto: number): Uint8Array {
-    const t = new Uint8Array(HEADERS);
-    ethWrite(t, 0, guest.mac, this.mac, ETH_IPV4);
-    ipv4Write(t, ETH_HEADER, src, guest.ip, proto, 0, TTL, 0, 0x4000);
-    put16(t, ETH_HEADER + 2, 0);
-    put16(t, ETH_HEADER + 10, 0);
+  template(guest: Neighbour, src: IpAddress, proto: number): Uint8Array {
+    const t = new Uint8Array(headersOf(guest.family));
+    if (guest.family === 4) {
+      ethWrite(t, 0, guest.mac, this.mac, ETH_IPV4);
+      ipv4Write(t, ETH_HEADER, src.ip, guest.key, proto, 0, TTL, 0, IPV4_DF);
+      put16(t, ETH_HEADER + 2, 0);
+      put16(t, ETH_HEADER + 10, 0);
+    } else {
+      ethWrite(t, 0, guest.mac, this.mac6, ETH_IPV6);
+      ipv6Write(t, ETH_HEADER, src.bytes, 0, guest.address.bytes, 0, proto, 0, TTL);
+    }
     return t;
   }
 
   /** A UDP datagram to a guest. The payload is copied. */
-  udp(guest: Neighbour, src: number, srcPort: number, dstPort: number, buf: Uint8Array, at: number, len: number): void {
-    if (guest.link === null) return this.#trace.drop("guest-unreachable");
-    this.#datagram(guest.link, guest.mac, src, guest.ip, PROTO_UDP, UDP_HEADER + len, (tx, o) => {
-      tx.set(buf.subarray(at, at + len), o + UDP_HEADER);
-      udpWrite(tx, o, srcPort, dstPort, len, ipv4Pseudo(src, guest.ip, PROTO_UDP, UDP_HEADER + len));
-    });
+  udp(
+    guest: Neighbour,
+    src: IpAddress,
+    srcPort: number,
+    dstPort: number,
+    buf: Uint8Array,
+    at: number,
+    len: number,
+  ): void {
+    const { link, address: dst } = guest;
+    if (link === null) return this.#trace.drop("guest-unreachable");
+    this.#udp(link, guest.mac, src, dst, srcPort, dstPort, buf, at, len);
   }
 
   /** A DHCP reply: to everyone on the cable, or to one MAC. */
-  dhcp(link: Link, mac: Uint8Array | null, src: number, dst: number, payload: Uint8Array, len: number): void {
-    this.#datagram(link, mac ?? MAC_BROADCAST, src, dst, PROTO_UDP, UDP_HEADER + len, (tx, o) => {
-      tx.set(payload.subarray(0, len), o + UDP_HEADER);
-      udpWrite(tx, o, 67, 68, len, ipv4Pseudo(src, dst, PROTO_UDP, UDP_HEADER + len));
-    });
+  dhcp(link: Link, mac: Uint8Array | null, src: IpAddress, dstIp: number, payload: Uint8Array, len: number): void {
+    this.#udp(link, mac ?? MAC_BROADCAST, src, ipv4Address(dstIp), 67, 68, payload, 0, len);
   }
 
-  /** An ICMP message with `len` bytes of body taken from `buf`. */
+  #udp(
+    link: Link,
+    mac: Uint8Array,
+    src: IpAddress,
+    dst: IpAddress,
+    srcPort: number,
+    dstPort: number,
+    buf: Uint8Array,
+    at: number,
+    len: number,
+  ): void {
+    const size = UDP_HEADER + len;
+    const o = this.#begin(link, mac, src, dst, PROTO_UDP, size);
+    if (o < 0) return;
+    const out = this.#buf;
+    copy(buf, at, len, out, o + UDP_HEADER);
+    udpWrite(out, o, srcPort, dstPort, len, src.sum + dst.sum + PROTO_UDP + size);
+    this.#end(link, mac, src, dst, PROTO_UDP, size);
+  }
+
+  /** An ICMP or ICMPv6 message with `len` bytes of body taken from `buf`. */
   icmp(
     guest: Neighbour,
-    src: number,
+    src: IpAddress,
     type: number,
     code: number,
     word: number,
@@ -76,58 +119,115 @@ export class Egress {
     at: number,
     len: number,
   ): void {
-    if (guest.link === null) return this.#trace.drop("guest-unreachable");
-    this.#datagram(guest.link, guest.mac, src, guest.ip, PROTO_ICMP, ICMP_HEADER + len, (tx, o) => {
-      tx.set(buf.subarray(at, at + len), o + ICMP_HEADER);
-      icmpWrite(tx, o, type, code, word, len);
-    });
+    const { link, mac, address: dst } = guest;
+    if (link === null) return this.#trace.drop("guest-unreachable");
+    const proto = guest.family === 4 ? PROTO_ICMP : PROTO_ICMP6;
+    const size = ICMP_HEADER + len;
+    const o = this.#begin(link, mac, src, dst, proto, size);
+    if (o < 0) return;
+    const out = this.#buf;
+    copy(buf, at, len, out, o + ICMP_HEADER);
+    // Only ICMPv6's checksum covers a pseudo-header (RFC 4443 section 2.3).
+    icmpWrite(out, o, type, code, word, len, guest.family === 4 ? 0 : src.sum + dst.sum + proto + size);
+    this.#end(link, mac, src, dst, proto, size);
   }
 
-  /** One frame when the datagram fits, otherwise fragments (RFC 791 section 3.2) on 8-byte boundaries. */
-  #datagram(
-    link: Link,
-    mac: Uint8Array,
-    src: number,
-    dst: number,
-    proto: number,
-    len: number,
-    fill: (tx: Uint8Array, at: number) => void,
-  ): void {
-    this.#touch(link);
-    if (IPV4_HEADER + len <= DATAGRAM_MTU) {
-      const at = link.reserve(HEADERS + len);
-      if (at < 0) return this.#trace.drop("cable-full");
-      ethWrite(link.tx, at, mac, this.mac, ETH_IPV4);
-      ipv4Write(link.tx, at + ETH_HEADER, src, dst, proto, len, TTL, this.#random.u32() & 0xffff, 0);
-      fill(link.tx, at + HEADERS);
-      link.commit(HEADERS + len);
-      return;
+  /** Where to write `len` bytes of IP payload; -1 when they cannot go, which has been reported. `#end` must follow. */
+  #begin(link: Link, mac: Uint8Array, src: IpAddress, dst: IpAddress, proto: number, len: number): number {
+    const v4 = dst.family === 4;
+    if ((v4 ? IPV4_HEADER : IPV6_HEADER) + len > DATAGRAM_MTU) {
+      if (len > MAX_PACKET - (v4 ? IPV4_HEADER : FRAGMENT_HEADER)) {
+        this.#trace.drop("frame-too-long");
+        return -1;
+      }
+      this.#buf = whole;
+      return 0;
     }
-    if (len > 65_535 - IPV4_HEADER) return this.#trace.drop("frame-too-long");
-    fill(whole, 0);
+    const at = link.reserve(headersOf(dst.family) + len);
+    this.#touch(link);
+    if (at < 0) {
+      this.#trace.drop("cable-full");
+      return -1;
+    }
+    const tx = link.tx;
+    this.#buf = tx;
+    if (v4) {
+      ethWrite(tx, at, mac, this.mac, ETH_IPV4);
+      ipv4Write(tx, at + ETH_HEADER, src.ip, dst.ip, proto, len, TTL, this.#random.u32() & 0xffff, 0);
+      return at + HEADERS4;
+    }
+    ethWrite(tx, at, mac, this.mac6, ETH_IPV6);
+    ipv6Write(tx, at + ETH_HEADER, src.bytes, 0, dst.bytes, 0, proto, len, TTL);
+    return at + HEADERS6;
+  }
+
+  #end(link: Link, mac: Uint8Array, src: IpAddress, dst: IpAddress, proto: number, len: number): void {
+    if (this.#buf !== whole) link.commit(headersOf(dst.family) + len);
+    else if (dst.family === 4) this.#cut4(link, mac, src, dst, proto, len);
+    else this.#cut6(link, mac, src, dst, proto, len);
+  }
+
+  /** Fragments on 8-byte boundaries (RFC 791 section 3.2). */
+  #cut4(link: Link, mac: Uint8Array, src: IpAddress, dst: IpAddress, proto: number, len: number): void {
     const id = this.#random.u32() & 0xffff;
     const most = (DATAGRAM_MTU - IPV4_HEADER) & ~7;
     for (let from = 0; from < len; from += most) {
       const n = Math.min(most, len - from);
-      const at = link.reserve(HEADERS + n);
+      const at = link.reserve(HEADERS4 + n);
+      this.#touch(link);
       if (at < 0) return this.#trace.drop("cable-full");
       ethWrite(link.tx, at, mac, this.mac, ETH_IPV4);
       const more = from + n < len ? 0x2000 : 0;
-      ipv4Write(link.tx, at + ETH_HEADER, src, dst, proto, n, TTL, id, more | (from >> 3));
-      link.tx.set(whole.subarray(from, from + n), at + HEADERS);
-      link.commit(HEADERS + n);
+      ipv4Write(link.tx, at + ETH_HEADER, src.ip, dst.ip, proto, n, TTL, id, more | (from >> 3));
+      copy(whole, from, n, link.tx, at + HEADERS4);
+      link.commit(HEADERS4 + n);
+    }
+  }
+
+  /** The same with a fragment header (RFC 8200 section 4.5). */
+  #cut6(link: Link, mac: Uint8Array, src: IpAddress, dst: IpAddress, proto: number, len: number): void {
+    const id = this.#random.u32() | 0;
+    const most = (DATAGRAM_MTU - IPV6_HEADER - FRAGMENT_HEADER) & ~7;
+    for (let from = 0; from < len; from += most) {
+      const n = Math.min(most, len - from);
+      const at = link.reserve(HEADERS6 + FRAGMENT_HEADER + n);
+      this.#touch(link);
+      if (at < 0) return this.#trace.drop("cable-full");
+      const { tx } = link;
+      ethWrite(tx, at, mac, this.mac6, ETH_IPV6);
+      ipv6Write(tx, at + ETH_HEADER, src.bytes, 0, dst.bytes, 0, EXT_FRAGMENT, FRAGMENT_HEADER + n, TTL);
+      const o = at + HEADERS6;
+      tx[o] = proto;
+      tx[o + 1] = 0;
+      put16(tx, o + 2, from | (from + n < len ? 1 : 0));
+      put32(tx, o + 4, id);
+      copy(whole, from, n, tx, o + FRAGMENT_HEADER);
+      link.commit(HEADERS6 + FRAGMENT_HEADER + n);
     }
   }
 }
 
-/** Copies a flow's template to `at` and completes it for `payload` bytes. `base` is the sum of the template's IPv4 header. */
+/** Below some hundred bytes a loop is faster than a view made for `set`. */
+function copy(from: Uint8Array, at: number, len: number, to: Uint8Array, o: number): void {
+  if (len > 128) to.set(from.subarray(at, at + len), o);
+  else for (let i = 0; i < len; i++) to[o + i] = from[at + i]!;
+}
+
+/** Bytes in front of an IP packet's payload. */
+export function headersOf(family: Family): number {
+  return family === 4 ? HEADERS4 : HEADERS6;
+}
+
+/** Copies a flow's template to `at` and completes it for `payload` bytes. `base` is the sum of an IPv4 template's header. */
 export function patchHeaders(template: Uint8Array, base: number, tx: Uint8Array, at: number, payload: number): void {
   tx.set(template, at);
-  put16(tx, at + ETH_HEADER + 2, IPV4_HEADER + payload);
-  put16(tx, at + ETH_HEADER + 10, finish(base + IPV4_HEADER + payload));
+  if (template.length === HEADERS4) {
+    put16(tx, at + ETH_HEADER + 2, IPV4_HEADER + payload);
+    put16(tx, at + ETH_HEADER + 10, finish(base + IPV4_HEADER + payload));
+  } else put16(tx, at + ETH_HEADER + 4, payload);
 }
 
 /** The sum that `patchHeaders` wants. */
 export function templateSum(template: Uint8Array): number {
-  return sum(template, ETH_HEADER, IPV4_HEADER);
+  return template.length === HEADERS4 ? sum(template, ETH_HEADER, IPV4_HEADER) : 0;
 }

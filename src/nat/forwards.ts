@@ -1,5 +1,5 @@
 /** Port forwards: host ports that lead into guests, added and removed while the network runs. */
-import { type Endpoint, endpointText, ipv4FromText } from "../core/address.ts";
+import { addressFromText, type Endpoint, endpointText } from "../core/address.ts";
 import type { ForwardRule, StackConfig } from "../core/config.ts";
 import type { HostListener, HostNet, HostUdp, UnixEndpoint } from "../core/host-net.ts";
 import type { Neighbour, Neighbours } from "../proto/neighbours.ts";
@@ -39,7 +39,8 @@ export class Forwards {
   /** Listens. Rejects with the host's error (EADDRINUSE, EACCES), which names the address. */
   async add(rule: ForwardRule): Promise<OpenForward> {
     const port = rule.guest.port;
-    const target = (): Neighbour => this.#neighbours.expect(ipv4FromText(rule.guest.host ?? this.#config.dhcpStart));
+    const address = addressFromText(rule.guest.host ?? this.#config.dhcpStart);
+    const target = (): Neighbour => this.#neighbours.expect(address);
     let listener: HostListener;
     if (rule.proto === "tcp" || "path" in rule.host)
       listener = await this.#host.listenTcp(rule.host, (client) => this.#tcp.accept(target(), port, client));

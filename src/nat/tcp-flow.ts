@@ -6,14 +6,15 @@
  * `LINGER_MS` at the most.
  */
 
+import type { IpAddress } from "../core/address.ts";
 import type { Timed } from "../core/deadlines.ts";
 import type { HostTcp, HostTcpEvents } from "../core/host-net.ts";
 import type { Slab } from "../core/link.ts";
 import type { Neighbour } from "../proto/neighbours.ts";
 import { output } from "../proto/tcp/output.ts";
 import { CLOSED, HELD, Tcb, type TcpPath, type TcpUser, TIME_WAIT } from "../proto/tcp/tcb.ts";
-import { ipv4Pseudo, PROTO_TCP } from "../wire/ipv4.ts";
-import { HEADERS, patchHeaders, templateSum } from "./egress.ts";
+import { PROTO_TCP } from "../wire/ipv4.ts";
+import { headersOf, patchHeaders, templateSum } from "./egress.ts";
 import type { TcpNat } from "./tcp-nat.ts";
 import type { UplinkFlow } from "./uplink.ts";
 
@@ -25,7 +26,7 @@ export class TcpFlow implements TcpPath, TcpUser, HostTcpEvents, Timed, UplinkFl
   readonly guest: Neighbour;
   readonly guestPort: number;
   /** The far end as the guest knows it. */
-  readonly remoteIp: number;
+  readonly remote: IpAddress;
   readonly localPort: number;
   readonly inbound: boolean;
   readonly tcb: Tcb;
@@ -45,23 +46,26 @@ export class TcpFlow implements TcpPath, TcpUser, HostTcpEvents, Timed, UplinkFl
   #template: Uint8Array = NO_TEMPLATE;
   #base = 0;
   #epoch = -1;
+  /** Bytes in front of a segment. */
+  readonly #headers: number;
   readonly #pseudo: number;
 
   constructor(
     nat: TcpNat,
     guest: Neighbour,
     guestPort: number,
-    remoteIp: number,
+    remote: IpAddress,
     remotePort: number,
     inbound: boolean,
   ) {
     this.nat = nat;
     this.guest = guest;
     this.guestPort = guestPort;
-    this.remoteIp = remoteIp;
+    this.remote = remote;
     this.localPort = remotePort;
     this.inbound = inbound;
-    this.#pseudo = ipv4Pseudo(remoteIp, guest.ip, PROTO_TCP, 0);
+    this.#headers = headersOf(guest.family);
+    this.#pseudo = remote.sum + guest.address.sum + PROTO_TCP;
     this.tcb = new Tcb(this, this, nat.chunks);
   }
 
@@ -94,23 +98,23 @@ export class TcpFlow implements TcpPath, TcpUser, HostTcpEvents, Timed, UplinkFl
       this.nat.unresolved(this);
       return -1;
     }
-    const at = link.reserve(HEADERS + len);
+    const at = link.reserve(this.#headers + len);
     if (at < 0) {
       this.nat.blocked.add(this);
       return -1;
     }
     if (this.#epoch !== this.guest.epoch) {
       this.#epoch = this.guest.epoch;
-      this.#template = this.nat.egress.template(this.guest, this.remoteIp, PROTO_TCP);
+      this.#template = this.nat.egress.template(this.guest, this.remote, PROTO_TCP);
       this.#base = templateSum(this.#template);
     }
     patchHeaders(this.#template, this.#base, link.tx, at, len);
-    return at + HEADERS;
+    return at + this.#headers;
   }
 
   commit(len: number): void {
     const link = this.guest.link!;
-    link.commit(HEADERS + len);
+    link.commit(this.#headers + len);
     this.nat.touchLink(link);
   }
 

@@ -1,5 +1,6 @@
 /** All TCP connections of a network: who a segment belongs to, and how connections begin and end. */
 
+import { addressAt, endpointText, type IpAddress } from "../core/address.ts";
 import type { Clock } from "../core/clock.ts";
 import type { StackConfig } from "../core/config.ts";
 import { Deadlines } from "../core/deadlines.ts";
@@ -12,10 +13,8 @@ import { input } from "../proto/tcp/input.ts";
 import { IsnGenerator } from "../proto/tcp/isn.ts";
 import { ChunkPool } from "../proto/tcp/send-buffer.ts";
 import { TIME_WAIT } from "../proto/tcp/tcb.ts";
-import { put32 } from "../wire/bytes.ts";
-import { ETH_HEADER } from "../wire/ethernet.ts";
-import { ICMP_UNREACHABLE, UNREACHABLE_HOST, UNREACHABLE_NET } from "../wire/icmp.ts";
-import { IPV4_HEADER, ipv4Pseudo, ipv4ToString, ipv4Write, PROTO_TCP } from "../wire/ipv4.ts";
+import { IPV4_HEADER, PROTO_TCP } from "../wire/ipv4.ts";
+import { IPV6_HEADER } from "../wire/ipv6.ts";
 import { seqAdd, seqGt } from "../wire/seq.ts";
 import {
   ACK,
@@ -35,8 +34,9 @@ import {
   tcpWrite,
 } from "../wire/tcp.ts";
 import { tcpOptions, tcpReadOptions } from "../wire/tcp-options.ts";
-import { type Egress, HEADERS, patchHeaders, templateSum } from "./egress.ts";
-import { FlowTable } from "./flow-table.ts";
+import { type Egress, headersOf, patchHeaders, templateSum } from "./egress.ts";
+import { FlowMap } from "./flow-map.ts";
+import { type IcmpErrors, NO_HOST, NO_ROUTE } from "./icmp-errors.ts";
 import type { Policy } from "./policy.ts";
 import { TcpFlow } from "./tcp-flow.ts";
 import { Uplink } from "./uplink.ts";
@@ -46,7 +46,6 @@ const SEND_BUDGET = 64 * 1_048_576;
 /** Window that a guest's senders share. */
 const SHARED_WINDOW = 1_048_576;
 const synOptions = tcpOptions();
-const quote = new Uint8Array(IPV4_HEADER + 8);
 
 /** What the NAT needs of the stack around it. */
 export interface TcpSurroundings {
@@ -55,9 +54,10 @@ export interface TcpSurroundings {
   readonly random: Random;
   readonly trace: Trace;
   readonly egress: Egress;
+  readonly errors: IcmpErrors;
   readonly policy: Policy;
   /** In-process services by address and port (DNS over TCP), instead of a host socket; null for none. */
-  service(ip: number, port: number): ((events: HostTcpEvents) => HostTcp) | null;
+  service(to: IpAddress, port: number): ((events: HostTcpEvents) => HostTcp) | null;
   touchLink(link: Link): void;
   /** Hands touched cables to the wire. */
   flush(): void;
@@ -80,10 +80,10 @@ export class TcpNat {
   /** How many connections send at a time: of the latest batches the largest number, forgotten by one a batch. */
   #senders = 1;
   readonly #sendLimit: number;
-  readonly #table: FlowTable<TcpFlow>;
+  readonly #table: FlowMap<TcpFlow>;
   readonly #isn: IsnGenerator;
   readonly #env: TcpSurroundings;
-  readonly #ourMss: number;
+  readonly #mtu: number;
   readonly #rcvScale: number;
   readonly #timeWait: Set<TcpFlow> = new Set();
   readonly #waiting: Set<TcpFlow> = new Set();
@@ -95,9 +95,9 @@ export class TcpNat {
     this.#receiveMost = config.limits.receiveBuffer;
     this.receiveLimit = this.#receiveMost;
     this.#sendLimit = config.limits.sendBuffer;
-    this.#table = new FlowTable(config.limits.tcpFlows, env.random.u32(), env.random.u32());
+    this.#table = new FlowMap(config.limits.tcpFlows, env.random);
     this.#isn = new IsnGenerator(env.random);
-    this.#ourMss = config.mtu - IPV4_HEADER - TCP_HEADER;
+    this.#mtu = config.mtu;
     let scale = 0;
     while (this.#receiveMost > 0xffff * 2 ** scale) scale++;
     this.#rcvScale = scale;
@@ -132,15 +132,18 @@ export class TcpNat {
     this.#env.flush();
   }
 
-  /** A segment of `len` bytes at `at` from `guest` to `dst`. Its IP header has been checked, its TCP header not. */
-  receive(guest: Neighbour, slab: Slab, at: number, len: number, dst: number, now: number): void {
+  /**
+   * A segment of `len` bytes at `at` from `guest` to the address at `dstAt`. Its IP header has been checked, its TCP
+   * header not; `pseudo` is the pseudo-header's sum.
+   */
+  receive(guest: Neighbour, slab: Slab, dstAt: number, at: number, len: number, pseudo: number, now: number): void {
     const buf = slab.bytes;
-    if (!tcpCheck(buf, at, len, ipv4Pseudo(guest.ip, dst, PROTO_TCP, len))) {
+    if (!tcpCheck(buf, at, len, pseudo)) {
       this.#env.trace.drop(len < TCP_HEADER ? "tcp-malformed" : "tcp-checksum");
       return;
     }
     const ports = (tcpSrc(buf, at) << 16) | tcpDst(buf, at);
-    let flow = this.#table.get(guest.ip, dst, ports);
+    let flow = this.#table.get(guest, buf, dstAt, ports);
     const flags = tcpFlags(buf, at);
     if (flow !== null && flow.tcb.state === TIME_WAIT && (flags & (SYN | ACK | RST)) === SYN) {
       // RFC 6191: a SYN that is clearly newer starts a new connection in place of the old one.
@@ -152,8 +155,8 @@ export class TcpNat {
       }
     }
     if (flow === null) {
-      if ((flags & (SYN | ACK | RST | FIN)) === SYN) this.#open(guest, buf, at, dst, now);
-      else this.#refuse(guest, buf, at, len, dst);
+      if ((flags & (SYN | ACK | RST | FIN)) === SYN) this.#open(guest, buf, dstAt, at, now);
+      else this.#refuse(guest, buf, dstAt, at, len);
       return;
     }
     const dropped = input(flow.tcb, slab, at, len, now);
@@ -195,7 +198,7 @@ export class TcpNat {
    */
   #shareWindow(senders: number): void {
     this.#senders = Math.max(senders, this.#senders - 1, 1);
-    const share = Math.max(SHARED_WINDOW / this.#senders, 2 * this.#ourMss, 0xffff);
+    const share = Math.max(SHARED_WINDOW / this.#senders, 2 * this.#mtu, 0xffff);
     this.receiveLimit = Math.min(this.#receiveMost, share);
   }
 
@@ -211,14 +214,15 @@ export class TcpNat {
   }
 
   /** A guest's SYN: dial the host; the SYN-ACK waits for it (`TcpFlow.onConnect`). */
-  #open(guest: Neighbour, buf: Uint8Array, at: number, dst: number, now: number): void {
+  #open(guest: Neighbour, buf: Uint8Array, dstAt: number, at: number, now: number): void {
+    const dst = addressAt(guest.family, buf, dstAt);
     const srcPort = tcpSrc(buf, at);
     const dstPort = tcpDst(buf, at);
     const service = this.#env.service(dst, dstPort);
     const host = service === null ? this.#env.policy.hostSide(dst) : null;
     if ((service === null && host === null) || dstPort === 0 || srcPort === 0) {
       this.#env.trace.drop("policy");
-      this.#refuse(guest, buf, at, tcpHeaderLength(buf, at), dst);
+      this.#refuse(guest, buf, dstAt, at, tcpHeaderLength(buf, at));
       return;
     }
     if (!this.#makeRoom()) {
@@ -227,8 +231,8 @@ export class TcpNat {
     }
     const flow = new TcpFlow(this, guest, srcPort, dst, dstPort, false);
     tcpReadOptions(buf, at, synOptions);
-    const iss = this.#isn.next(dst, dstPort, guest.ip, srcPort, now);
-    flow.tcb.offer(tcpSeq(buf, at), tcpWindow(buf, at), synOptions, iss, this.#ourMss, this.#rcvScale);
+    const iss = this.#isn.next(dst, dstPort, guest.address, srcPort, now);
+    flow.tcb.offer(tcpSeq(buf, at), tcpWindow(buf, at), synOptions, iss, this.#ourMss(guest), this.#rcvScale);
     this.#add(flow);
     flow.host = service !== null ? service(flow) : this.#env.host.connectTcp({ host: host!, port: dstPort }, flow);
   }
@@ -236,10 +240,11 @@ export class TcpNat {
   /** A forward's client: dial the guest. */
   accept(guest: Neighbour, guestPort: number, client: AcceptedTcp): void {
     const now = this.now();
-    const remoteIp = this.#env.policy.guestSide(client.remote.host);
+    const remote = this.#env.policy.guestSide(client.remote.host, guest.family);
     const wanted = client.remote.port;
     let port = wanted;
-    for (let tries = 0; port === 0 || this.#table.get(guest.ip, remoteIp, (guestPort << 16) | port) !== null; tries++) {
+    const taken = (): boolean => this.#table.get(guest, remote.bytes, 0, (guestPort << 16) | port) !== null;
+    for (let tries = 0; port === 0 || taken(); tries++) {
       if (tries === 16) return this.#env.trace.drop("flow-table-full");
       port = 1024 + (this.#env.random.u32() % 64_512);
     }
@@ -247,16 +252,22 @@ export class TcpNat {
       this.#env.trace.drop("flow-table-full");
       return;
     }
-    const flow = new TcpFlow(this, guest, guestPort, remoteIp, port, true);
+    const flow = new TcpFlow(this, guest, guestPort, remote, port, true);
     flow.host = client.accept(flow);
     this.#add(flow);
-    flow.tcb.connect(this.#isn.next(remoteIp, port, guest.ip, guestPort, now), this.#ourMss, this.#rcvScale, now);
+    const iss = this.#isn.next(remote, port, guest.address, guestPort, now);
+    flow.tcb.connect(iss, this.#ourMss(guest), this.#rcvScale, now);
     this.settle(flow);
+  }
+
+  /** The MSS we tell this guest (RFC 9293 section 3.7.1): what is left of the MTU. */
+  #ourMss(guest: Neighbour): number {
+    return this.#mtu - (guest.family === 4 ? IPV4_HEADER : IPV6_HEADER) - TCP_HEADER;
   }
 
   #add(flow: TcpFlow): void {
     flow.inTable = true;
-    this.#table.add(flow.guest.ip, flow.remoteIp, (flow.guestPort << 16) | flow.localPort, flow);
+    this.#table.add(flow.guest, flow.remote, (flow.guestPort << 16) | flow.localPort, flow);
     this.#env.trace.event({
       type: "flow-open",
       proto: "tcp",
@@ -267,8 +278,8 @@ export class TcpNat {
 
   #names(flow: TcpFlow): { guest: string; remote: string } {
     return {
-      guest: `${ipv4ToString(flow.guest.ip)}:${flow.guestPort}`,
-      remote: `${ipv4ToString(flow.remoteIp)}:${flow.localPort}`,
+      guest: endpointText({ host: flow.guest.address.text, port: flow.guestPort }),
+      remote: endpointText({ host: flow.remote.text, port: flow.localPort }),
     };
   }
 
@@ -291,7 +302,7 @@ export class TcpNat {
     if (flow.deadline() !== Number.POSITIVE_INFINITY) this.#schedule(flow);
     if (!flow.inTable) return;
     flow.inTable = false;
-    this.#table.remove(flow.guest.ip, flow.remoteIp, (flow.guestPort << 16) | flow.localPort);
+    this.#table.remove(flow.guest, flow.remote, (flow.guestPort << 16) | flow.localPort);
     const { bytesUp, bytesDown } = flow;
     this.#env.trace.event({ type: "flow-close", proto: "tcp", ...this.#names(flow), bytesUp, bytesDown, reason });
   }
@@ -305,11 +316,11 @@ export class TcpNat {
     if (code === "ETIMEDOUT") tcb.drop();
     else {
       if (code !== "ECONNREFUSED" && code !== "ECONNRESET") {
-        ipv4Write(quote, 0, flow.guest.ip, flow.remoteIp, PROTO_TCP, TCP_HEADER, 64, 0, 0x4000);
-        put32(quote, IPV4_HEADER, (flow.guestPort << 16) | flow.localPort);
-        put32(quote, IPV4_HEADER + 4, tcb.irs);
-        const why = code === "ENETUNREACH" ? UNREACHABLE_NET : UNREACHABLE_HOST;
-        this.egress.icmp(flow.guest, this.#env.policy.gateway, ICMP_UNREACHABLE, why, 0, quote, 0, quote.length);
+        const { guest, remote } = flow;
+        const gateway = this.#env.policy.gatewayFor(guest.family);
+        const trouble = code === "ENETUNREACH" ? NO_ROUTE : NO_HOST;
+        const ports = (flow.guestPort << 16) | flow.localPort;
+        this.#env.errors.recalled(guest, gateway, trouble, remote, PROTO_TCP, TCP_HEADER, ports, tcb.irs);
       }
       tcb.abort();
     }
@@ -317,7 +328,7 @@ export class TcpNat {
   }
 
   /** A segment without a connection (RFC 9293 section 3.10.7.1). */
-  #refuse(guest: Neighbour, buf: Uint8Array, at: number, len: number, dst: number): void {
+  #refuse(guest: Neighbour, buf: Uint8Array, dstAt: number, at: number, len: number): void {
     const flags = tcpFlags(buf, at);
     if ((flags & RST) !== 0) {
       this.#env.trace.drop("tcp-no-flow");
@@ -329,14 +340,16 @@ export class TcpNat {
     const ack = acked ? 0 : seqAdd(tcpSeq(buf, at), size);
     const link = guest.link;
     if (link === null) return this.#env.trace.drop("guest-unreachable");
-    const o = link.reserve(HEADERS + TCP_HEADER);
+    const headers = headersOf(guest.family);
+    const o = link.reserve(headers + TCP_HEADER);
     if (o < 0) return this.#env.trace.drop("cable-full");
+    const dst = addressAt(guest.family, buf, dstAt);
     const template = this.egress.template(guest, dst, PROTO_TCP);
     patchHeaders(template, templateSum(template), link.tx, o, TCP_HEADER);
-    const h = o + ETH_HEADER + IPV4_HEADER;
+    const h = o + headers;
     tcpWrite(link.tx, h, tcpDst(buf, at), tcpSrc(buf, at), seq, ack, TCP_HEADER, acked ? RST : RST | ACK, 0);
-    tcpSeal(link.tx, h, TCP_HEADER, ipv4Pseudo(dst, guest.ip, PROTO_TCP, TCP_HEADER));
-    link.commit(HEADERS + TCP_HEADER);
+    tcpSeal(link.tx, h, TCP_HEADER, dst.sum + guest.address.sum + PROTO_TCP + TCP_HEADER);
+    link.commit(headers + TCP_HEADER);
     this.#env.touchLink(link);
   }
 

@@ -6,25 +6,32 @@
  * A forward's clients come through one host socket; each is shown to the guest by its address, and is remembered so
  * that the guest's answers find it.
  */
+import { addressAt, endpointText, type IpAddress } from "../core/address.ts";
 import type { Clock } from "../core/clock.ts";
 import type { StackConfig } from "../core/config.ts";
 import { Deadlines, type Timed } from "../core/deadlines.ts";
+import { FlowTable } from "../core/flow-table.ts";
 import type { Endpoint, HostNet, HostUdp, HostUdpEvents } from "../core/host-net.ts";
 import type { Random } from "../core/random.ts";
 import type { Trace } from "../core/trace.ts";
 import type { Neighbour } from "../proto/neighbours.ts";
-import { put16, put32 } from "../wire/bytes.ts";
-import { ICMP_UNREACHABLE, UNREACHABLE_HOST, UNREACHABLE_PORT } from "../wire/icmp.ts";
-import { IPV4_HEADER, ipv4ToString, ipv4Write, PROTO_UDP } from "../wire/ipv4.ts";
+import { PROTO_UDP } from "../wire/ipv4.ts";
 import { UDP_HEADER } from "../wire/udp.ts";
 import type { Egress } from "./egress.ts";
-import { FlowTable } from "./flow-table.ts";
+import { FlowMap } from "./flow-map.ts";
+import { type IcmpErrors, NO_HOST, NO_PORT, NO_ROUTE, type Trouble } from "./icmp-errors.ts";
 import type { Policy } from "./policy.ts";
 
 /** RFC 4787 section 4.3 wants two minutes at least. */
 const IDLE_MS = 180_000;
 const IDLE_AFTER_DNS_MS = 10_000;
 const DNS_PORT = 53;
+/** What a host socket's errors mean to the guest. */
+const TROUBLES: ReadonlyMap<string, Trouble> = new Map([
+  ["ECONNREFUSED", NO_PORT],
+  ["EHOSTUNREACH", NO_HOST],
+  ["ENETUNREACH", NO_ROUTE],
+]);
 
 export interface UdpSurroundings {
   readonly host: HostNet;
@@ -32,6 +39,7 @@ export interface UdpSurroundings {
   readonly random: Random;
   readonly trace: Trace;
   readonly egress: Egress;
+  readonly errors: IcmpErrors;
   readonly policy: Policy;
   flush(): void;
   resolve(guest: Neighbour): void;
@@ -60,34 +68,42 @@ class OutboundMapping extends Mapping implements HostUdpEvents {
   readonly #nat: UdpNat;
   readonly #socket: HostUdp;
   /** The last destination and source, so that addresses are not made from text, or text from addresses, per packet. */
-  #toIp = 0;
-  #to: Endpoint = { host: "", port: -1 };
-  #from: string | null = null;
-  #fromIp = 0;
+  #to: IpAddress | null = null;
+  #toHost: Endpoint = { host: "", port: -1 };
+  #from: IpAddress;
+  #fromHost: string | null = null;
 
   constructor(nat: UdpNat, host: HostNet, guest: Neighbour, guestPort: number) {
     super(guest, guestPort);
     this.#nat = nat;
-    this.#socket = host.openUdp(4, this);
+    this.#from = guest.address;
+    this.#socket = host.openUdp(guest.family, this);
   }
 
-  send(buf: Uint8Array, at: number, len: number, dst: number, dstPort: number, host: string): void {
-    if (this.#toIp !== dst || this.#to.port !== dstPort) {
-      this.#toIp = dst;
-      this.#to = { host, port: dstPort };
-    }
+  /** Whether the destination whose address stands at `dstAt` is that of the datagram before. */
+  sameTo(buf: Uint8Array, dstAt: number, dstPort: number): boolean {
+    return this.#toHost.port === dstPort && this.#to !== null && this.#to.at(buf, dstAt);
+  }
+
+  /** The destination of the datagrams that follow. */
+  turnTo(dst: IpAddress, host: Endpoint): void {
+    this.#to = dst;
+    this.#toHost = host;
+  }
+
+  send(buf: Uint8Array, at: number, len: number): void {
     this.bytesUp += len;
-    this.#socket.send(buf, at, len, this.#to);
+    this.#socket.send(buf, at, len, this.#toHost);
   }
 
   onDatagram(bytes: Uint8Array, at: number, len: number, from: Endpoint): void {
-    if (from.host !== this.#from) {
-      this.#from = from.host;
-      this.#fromIp = this.#nat.policy.guestSide(from.host);
+    if (from.host !== this.#fromHost) {
+      this.#fromHost = from.host;
+      this.#from = this.#nat.policy.guestSide(from.host, this.guest.family);
     }
     this.bytesDown += len;
     this.#nat.used(this, from.port === DNS_PORT ? IDLE_AFTER_DNS_MS : IDLE_MS);
-    this.#nat.toGuest(this.guest, this.#fromIp, from.port, this.guestPort, bytes, at, len);
+    this.#nat.toGuest(this.guest, this.#from, from.port, this.guestPort, bytes, at, len);
   }
 
   onUdpError(code: string, to: Endpoint): void {
@@ -102,7 +118,7 @@ class OutboundMapping extends Mapping implements HostUdpEvents {
 /** A client of a forward. */
 class InboundMapping extends Mapping {
   readonly client: Endpoint;
-  readonly shownIp: number;
+  readonly shown: IpAddress;
   readonly shownPort: number;
   readonly #socket: HostUdp;
 
@@ -110,13 +126,13 @@ class InboundMapping extends Mapping {
     guest: Neighbour,
     guestPort: number,
     client: Endpoint,
-    shownIp: number,
+    shown: IpAddress,
     shownPort: number,
     socket: HostUdp,
   ) {
     super(guest, guestPort);
     this.client = client;
-    this.shownIp = shownIp;
+    this.shown = shown;
     this.shownPort = shownPort;
     this.#socket = socket;
   }
@@ -134,53 +150,60 @@ export class UdpNat {
   readonly policy: Policy;
   readonly deadlines: Deadlines<Mapping> = new Deadlines();
   readonly #env: UdpSurroundings;
+  /** By guest, family and port. */
   readonly #outbound: FlowTable<OutboundMapping>;
-  readonly #inbound: FlowTable<InboundMapping>;
-  readonly #quote: Uint8Array = new Uint8Array(IPV4_HEADER + UDP_HEADER);
+  readonly #inbound: FlowMap<InboundMapping>;
 
   constructor(config: StackConfig, env: UdpSurroundings) {
     this.#env = env;
     this.policy = env.policy;
     this.#outbound = new FlowTable(config.limits.udpFlows, env.random.u32(), env.random.u32());
-    this.#inbound = new FlowTable(config.limits.udpFlows, env.random.u32(), env.random.u32());
+    this.#inbound = new FlowMap(config.limits.udpFlows, env.random);
   }
 
   get size(): number {
     return this.#outbound.size + this.#inbound.size;
   }
 
-  /** A guest's datagram: `len` bytes of payload. False when the guest may not go there. */
+  /** A guest's datagram to the address at `dstAt`: `len` bytes of payload. False when the guest may not go there. */
   receive(
     guest: Neighbour,
     srcPort: number,
-    dst: number,
+    dstAt: number,
     dstPort: number,
     buf: Uint8Array,
     at: number,
     len: number,
   ): boolean {
     if (this.#inbound.size > 0) {
-      const client = this.#inbound.get(guest.ip, dst, (srcPort << 16) | dstPort);
+      const client = this.#inbound.get(guest, buf, dstAt, (srcPort << 16) | dstPort);
       if (client !== null) {
         this.used(client, IDLE_MS);
         client.answer(buf, at, len);
         return true;
       }
     }
-    if (srcPort === 0 || dstPort === 0) return false;
-    const host = this.policy.hostSide(dst);
-    if (host === null) return false;
-    let mapping = this.#outbound.get(guest.ip, 0, srcPort);
-    if (mapping === null) {
-      if (this.#outbound.full) this.#recycle();
-      mapping = new OutboundMapping(this, this.#env.host, guest, srcPort);
-      this.#outbound.add(guest.ip, 0, srcPort, mapping);
-      const names = { guest: `${ipv4ToString(guest.ip)}:${srcPort}`, remote: `${ipv4ToString(dst)}:${dstPort}` };
-      this.#env.trace.event({ type: "flow-open", proto: "udp", ...names, direction: "out" });
+    let mapping = this.#outbound.get(guest.key, guest.family, srcPort);
+    if (mapping === null || !mapping.sameTo(buf, dstAt, dstPort)) {
+      if (srcPort === 0 || dstPort === 0) return false;
+      const dst = addressAt(guest.family, buf, dstAt);
+      const host = this.policy.hostSide(dst);
+      if (host === null) return false;
+      mapping ??= this.#open(guest, srcPort, dst, dstPort);
+      mapping.turnTo(dst, { host, port: dstPort });
     }
     this.used(mapping, IDLE_MS);
-    mapping.send(buf, at, len, dst, dstPort, host);
+    mapping.send(buf, at, len);
     return true;
+  }
+
+  #open(guest: Neighbour, srcPort: number, dst: IpAddress, dstPort: number): OutboundMapping {
+    if (this.#outbound.full) this.#recycle();
+    const mapping = new OutboundMapping(this, this.#env.host, guest, srcPort);
+    this.#outbound.add(guest.key, guest.family, srcPort, mapping);
+    const remote = endpointText({ host: dst.text, port: dstPort });
+    this.#env.trace.event({ type: "flow-open", proto: "udp", guest: guestText(mapping), remote, direction: "out" });
+    return mapping;
   }
 
   /** A datagram from a forward's client on `socket`. */
@@ -193,14 +216,14 @@ export class UdpNat {
     at: number,
     len: number,
   ): void {
-    const shown = this.policy.guestSide(from.host);
+    const shown = this.policy.guestSide(from.host, guest.family);
     const key = (guestPort << 16) | from.port;
-    let client = this.#inbound.get(guest.ip, shown, key);
+    let client = this.#inbound.get(guest, shown.bytes, 0, key);
     if (client === null || client.client.host !== from.host) {
       if (client !== null) this.#end(client, "replaced");
       if (this.#inbound.full) this.#recycle();
       client = new InboundMapping(guest, guestPort, from, shown, from.port, socket);
-      this.#inbound.add(guest.ip, shown, key, client);
+      this.#inbound.add(guest, shown, key, client);
     }
     client.bytesDown += len;
     this.used(client, IDLE_MS);
@@ -210,7 +233,7 @@ export class UdpNat {
 
   toGuest(
     guest: Neighbour,
-    src: number,
+    src: IpAddress,
     srcPort: number,
     dstPort: number,
     buf: Uint8Array,
@@ -229,17 +252,13 @@ export class UdpNat {
 
   /** The host was told that nobody listens there: so is the guest, from the address that it dialled. */
   unreachable(mapping: OutboundMapping, code: string, to: Endpoint): void {
-    if (code !== "ECONNREFUSED" && code !== "EHOSTUNREACH" && code !== "ENETUNREACH") return;
-    const dst = this.policy.guestSide(to.host);
-    const q = this.#quote;
-    ipv4Write(q, 0, mapping.guest.ip, dst, PROTO_UDP, UDP_HEADER, 64, 0, 0);
-    put32(q, IPV4_HEADER, (mapping.guestPort << 16) | to.port);
-    put16(q, IPV4_HEADER + 4, UDP_HEADER);
-    put16(q, IPV4_HEADER + 6, 0);
-    const refused = code === "ECONNREFUSED";
-    const from = refused ? dst : this.policy.gateway;
-    const why = refused ? UNREACHABLE_PORT : UNREACHABLE_HOST;
-    this.#env.egress.icmp(mapping.guest, from, ICMP_UNREACHABLE, why, 0, q, 0, q.length);
+    const trouble = TROUBLES.get(code);
+    if (trouble === undefined) return;
+    const { guest } = mapping;
+    const dst = this.policy.guestSide(to.host, guest.family);
+    const from = trouble === NO_PORT ? dst : this.policy.gatewayFor(guest.family);
+    const ports = (mapping.guestPort << 16) | to.port;
+    this.#env.errors.recalled(guest, from, trouble, dst, PROTO_UDP, UDP_HEADER, ports, UDP_HEADER << 16);
     this.#env.flush();
   }
 
@@ -251,15 +270,15 @@ export class UdpNat {
 
   #end(mapping: Mapping, reason: string): void {
     this.deadlines.remove(mapping);
-    const guest = `${ipv4ToString(mapping.guest.ip)}:${mapping.guestPort}`;
     let remote = "*";
     if (mapping instanceof InboundMapping) {
-      this.#inbound.remove(mapping.guest.ip, mapping.shownIp, (mapping.guestPort << 16) | mapping.shownPort);
-      remote = `${ipv4ToString(mapping.shownIp)}:${mapping.shownPort}`;
-    } else this.#outbound.remove(mapping.guest.ip, 0, mapping.guestPort);
+      this.#inbound.remove(mapping.guest, mapping.shown, (mapping.guestPort << 16) | mapping.shownPort);
+      remote = endpointText({ host: mapping.shown.text, port: mapping.shownPort });
+    } else this.#outbound.remove(mapping.guest.key, mapping.guest.family, mapping.guestPort);
     mapping.close();
     const { bytesUp, bytesDown } = mapping;
-    this.#env.trace.event({ type: "flow-close", proto: "udp", guest, remote, bytesUp, bytesDown, reason });
+    const ends = { guest: guestText(mapping), remote };
+    this.#env.trace.event({ type: "flow-close", proto: "udp", ...ends, bytesUp, bytesDown, reason });
   }
 
   /** Ends what has been silent long enough. */
@@ -274,4 +293,8 @@ export class UdpNat {
     for (let m = this.deadlines.due(Number.MAX_VALUE); m !== null; m = this.deadlines.due(Number.MAX_VALUE))
       this.#end(m, "network closed");
   }
+}
+
+function guestText(mapping: Mapping): string {
+  return endpointText({ host: mapping.guest.address.text, port: mapping.guestPort });
 }

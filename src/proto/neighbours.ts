@@ -1,14 +1,20 @@
 /**
- * The guests' addresses (ARP, RFC 826): who has which IPv4 address and on which cable. Learned from what guests send,
- * never from what they claim about addresses that are not theirs: the gateway's, the DNS server's, or one that DHCP
- * has bound to another guest.
+ * The guests' addresses: who has which one and on which cable (ARP, RFC 826; neighbour discovery, RFC 4861). Learned
+ * from what guests send, never from what they claim about addresses that are not theirs; who may be learned is decided
+ * by the protocols (`stack/arp.ts`, `stack/ndp.ts`).
  */
+import type { Family, IpAddress } from "../core/address.ts";
+import { FlowTable6 } from "../core/flow-table.ts";
 import type { Link } from "../core/link.ts";
+import { get32 } from "../wire/bytes.ts";
 import { macEquals } from "../wire/ethernet.ts";
 
-/** A guest's interface. Flows hold on to it; its MAC and cable follow the guest. */
+/** An address of a guest's interface. Flows hold on to it; its MAC and cable follow the guest. */
 export interface Neighbour {
-  readonly ip: number;
+  readonly address: IpAddress;
+  readonly family: Family;
+  /** Its part of a flow's key: the IPv4 address as a signed word, or a number of its own for an IPv6 address. */
+  readonly key: number;
   readonly mac: Uint8Array;
   /** Null while nobody has answered for the address, and once the cable is gone. */
   link: Link | null;
@@ -19,20 +25,35 @@ export interface Neighbour {
 const LIMIT = 1024;
 
 export class Neighbours {
+  /** All of them, the oldest first. */
+  readonly #all: Set<Neighbour> = new Set();
   readonly #byIp: Map<number, Neighbour> = new Map();
+  readonly #byIp6: FlowTable6<Neighbour>;
+  #keys = 0;
 
-  get(ip: number): Neighbour | undefined {
-    return this.#byIp.get(ip);
+  /** The seeds keep guests from choosing IPv6 addresses that are hard to tell apart. */
+  constructor(seed0: number, seed1: number) {
+    this.#byIp6 = new FlowTable6(LIMIT, seed0, seed1);
+  }
+
+  /** Who has an IPv4 address, a signed word. */
+  get(ip: number): Neighbour | null {
+    return this.#byIp.get(ip) ?? null;
+  }
+
+  /** Who has the IPv6 address that stands at `at`. */
+  get6(buf: Uint8Array, at: number): Neighbour | null {
+    return this.#byIp6.get(0, get32(buf, at), get32(buf, at + 4), get32(buf, at + 8), get32(buf, at + 12), 0);
   }
 
   /** The record of an address that somebody wants to reach, known or not. */
-  expect(ip: number): Neighbour {
-    return this.#byIp.get(ip) ?? this.#add({ ip, mac: new Uint8Array(6), link: null, epoch: 0 });
+  expect(address: IpAddress): Neighbour {
+    return this.#find(address) ?? this.#add(address, null);
   }
 
-  /** Records that `ip` is at the MAC standing at `macAt`. The oldest is forgotten beyond the cap. */
-  learn(ip: number, buf: Uint8Array, macAt: number, link: Link): Neighbour {
-    const n = this.expect(ip);
+  /** Records that `address` is at the MAC standing at `macAt`. Beyond the cap an old one is forgotten. */
+  learn(address: IpAddress, buf: Uint8Array, macAt: number, link: Link): Neighbour {
+    const n = this.#find(address) ?? this.#add(address, link);
     if (!macEquals(buf, macAt, n.mac)) {
       n.mac.set(buf.subarray(macAt, macAt + 6));
       n.epoch++;
@@ -41,15 +62,37 @@ export class Neighbours {
     return n;
   }
 
-  #add(n: Neighbour): Neighbour {
-    if (this.#byIp.size >= LIMIT) this.#byIp.delete(this.#byIp.keys().next().value!);
-    this.#byIp.set(n.ip, n);
+  #find(address: IpAddress): Neighbour | null {
+    return address.family === 4 ? this.get(address.ip) : this.get6(address.bytes, 0);
+  }
+
+  #add(address: IpAddress, link: Link | null): Neighbour {
+    if (this.#all.size >= LIMIT) this.#forget(this.#dispensable(link));
+    const { family, ip, bytes: b } = address;
+    const key = family === 4 ? ip : (this.#keys = (this.#keys + 1) | 0);
+    const n: Neighbour = { address, family, key, mac: new Uint8Array(6), link: null, epoch: 0 };
+    this.#all.add(n);
+    if (family === 4) this.#byIp.set(ip, n);
+    else this.#byIp6.add(0, get32(b, 0), get32(b, 4), get32(b, 8), get32(b, 12), 0, n);
     return n;
+  }
+
+  /** Who makes many addresses makes room for them: the oldest on its own cable goes, else the oldest of all. */
+  #dispensable(link: Link | null): Neighbour {
+    for (const n of this.#all) if (n.link === link) return n;
+    return this.#all.values().next().value!;
+  }
+
+  #forget(n: Neighbour): void {
+    this.#all.delete(n);
+    const { ip, bytes: b } = n.address;
+    if (n.family === 4) this.#byIp.delete(ip);
+    else this.#byIp6.remove(0, get32(b, 0), get32(b, 4), get32(b, 8), get32(b, 12), 0);
   }
 
   /** A cable is gone: its guests are unreachable until they speak again. Returns them. */
   detached(link: Link): Neighbour[] {
-    const gone = [...this.#byIp.values()].filter((n) => n.link === link);
+    const gone = [...this.#all].filter((n) => n.link === link);
     for (const n of gone) n.link = null;
     return gone;
   }

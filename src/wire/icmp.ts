@@ -16,11 +16,22 @@ export function icmpCheck(buf: Uint8Array, at: number, len: number): boolean {
   return len >= ICMP_HEADER && valid(sum(buf, at, len));
 }
 
-/** Writes type, code and the second word around a body that already stands at `at + 8`. */
-export function icmpWrite(buf: Uint8Array, at: number, type: number, code: number, word: number, body: number): void {
+/**
+ * Writes type, code and the second word around a body that already stands at `at + 8`. `pseudo` is the pseudo-header's
+ * share of an ICMPv6 checksum (RFC 4443 section 2.3); ICMP has none.
+ */
+export function icmpWrite(
+  buf: Uint8Array,
+  at: number,
+  type: number,
+  code: number,
+  word: number,
+  body: number,
+  pseudo = 0,
+): void {
   buf[at] = type;
   buf[at + 1] = code;
   put16(buf, at + 2, 0);
   put32(buf, at + 4, word);
-  put16(buf, at + 2, finish(sum(buf, at, ICMP_HEADER + body)));
+  put16(buf, at + 2, finish(pseudo + sum(buf, at, ICMP_HEADER + body)));
 }

@@ -1,4 +1,7 @@
+import type { IpAddress } from "../../core/address.ts";
 import type { Random } from "../../core/random.ts";
+import { halfSipHash } from "../../core/siphash.ts";
+import { get32 } from "../../wire/bytes.ts";
 
 /**
  * Initial sequence numbers (RFC 6528): a clock that ticks every 4 microseconds, plus a keyed hash of the four-tuple
@@ -13,36 +16,14 @@ export class IsnGenerator {
     this.#k1 = random.u32() | 0;
   }
 
-  /** `now` in milliseconds. */
-  next(localIp: number, localPort: number, remoteIp: number, remotePort: number, now: number): number {
+  /** `now` in milliseconds; both addresses are of one family. */
+  next(local: IpAddress, localPort: number, remote: IpAddress, remotePort: number, now: number): number {
     const ticks = Math.floor(now * 250) | 0;
-    return (ticks + halfSipHash(this.#k0, this.#k1, localIp, remoteIp, (localPort << 16) | remotePort)) | 0;
+    // An address of four words is hashed in four steps, each keyed by the one before.
+    let k1 = this.#k1;
+    const last = local.bytes.length - 4;
+    for (let i = 0; i < last; i += 4) k1 ^= halfSipHash(this.#k0, k1, get32(local.bytes, i), get32(remote.bytes, i), i);
+    const ports = (localPort << 16) | remotePort;
+    return (ticks + halfSipHash(this.#k0, k1, get32(local.bytes, last), get32(remote.bytes, last), ports)) | 0;
   }
-}
-
-/** HalfSipHash-2-4 of three 32-bit words. */
-export function halfSipHash(k0: number, k1: number, a: number, b: number, c: number): number {
-  let v0 = k0;
-  let v1 = k1;
-  let v2 = 0x6c796765 ^ k0;
-  let v3 = 0x74656462 ^ k1;
-  for (let word = 0; word < 5; word++) {
-    const m = word === 0 ? a : word === 1 ? b : word === 2 ? c : word === 3 ? 12 << 24 : 0;
-    if (word === 4) v2 ^= 0xff;
-    else v3 ^= m;
-    for (let round = word === 4 ? 4 : 2; round > 0; round--) {
-      v0 = (v0 + v1) | 0;
-      v1 = ((v1 << 5) | (v1 >>> 27)) ^ v0;
-      v0 = (v0 << 16) | (v0 >>> 16);
-      v2 = (v2 + v3) | 0;
-      v3 = ((v3 << 8) | (v3 >>> 24)) ^ v2;
-      v0 = (v0 + v3) | 0;
-      v3 = ((v3 << 7) | (v3 >>> 25)) ^ v0;
-      v2 = (v2 + v1) | 0;
-      v1 = ((v1 << 13) | (v1 >>> 19)) ^ v2;
-      v2 = (v2 << 16) | (v2 >>> 16);
-    }
-    if (word < 4) v0 ^= m;
-  }
-  return v1 ^ v3;
 }

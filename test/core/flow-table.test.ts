@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { FlowTable } from "../../src/nat/flow-table.ts";
+import { FlowTable, FlowTable6 } from "../../src/core/flow-table.ts";
 
 test("the flow table behaves as a map, through growth and removals", () => {
   const key = fc.tuple(
@@ -36,4 +36,29 @@ test("is full at its limit", () => {
   expect(table.full).toBe(false);
   table.add(1, 1, 2, 2);
   expect(table.full).toBe(true);
+});
+
+test("with keys of six words, too, and every word counts", () => {
+  const word = fc.integer({ min: -2, max: 2 });
+  const key = fc.tuple(word, word, word, word, word, word);
+  fc.assert(
+    fc.property(fc.array(fc.tuple(key, fc.boolean()), { maxLength: 2000 }), (ops) => {
+      const table = new FlowTable6<string>(1 << 20, 7, 9);
+      const model = new Map<string, string>();
+      for (const [k, add] of ops) {
+        const name = k.join();
+        if (add && !model.has(name)) {
+          table.add(...k, name);
+          model.set(name, name);
+        } else if (!add) {
+          table.remove(...k);
+          model.delete(name);
+        }
+        expect(table.get(...k)).toBe(model.get(name) ?? null);
+      }
+      expect(table.size).toBe(model.size);
+      expect([...table].sort()).toEqual([...model.keys()].sort());
+    }),
+    { numRuns: 50 },
+  );
 });

@@ -1,0 +1,180 @@
+/**
+ * What belongs to numeric keys of a fixed width: open addressing on typed arrays, linear probing, a seeded hash that a
+ * guest cannot aim at. Bounded by `limit`. `FlowTable` has keys of three words, an IPv4 four-tuple; `FlowTable6` of six.
+ */
+import { halfSipHash } from "./siphash.ts";
+
+const FIRST_CAPACITY = 256;
+
+abstract class KeyedTable<T> {
+  readonly #width: number;
+  protected keys: Int32Array;
+  protected values: (T | null)[] = new Array<T | null>(FIRST_CAPACITY).fill(null);
+  protected mask: number = FIRST_CAPACITY - 1;
+  protected readonly seed0: number;
+  protected readonly seed1: number;
+  #size = 0;
+  readonly limit: number;
+
+  constructor(width: number, limit: number, seed0: number, seed1: number) {
+    this.#width = width;
+    this.keys = new Int32Array(FIRST_CAPACITY * width);
+    this.limit = limit;
+    this.seed0 = seed0 | 0;
+    this.seed1 = seed1 | 0;
+  }
+
+  get size(): number {
+    return this.#size;
+  }
+
+  get full(): boolean {
+    return this.#size >= this.limit;
+  }
+
+  /** The hash of the key whose words stand at `at`. */
+  protected abstract hashAt(keys: Int32Array, at: number): number;
+
+  /** Gives `value` a free slot for its hash; the caller writes the key there. */
+  protected claim(hash: number, value: T): number {
+    if ((this.#size + 1) * 2 > this.values.length) this.#grow();
+    this.#size++;
+    return this.#place(hash, value);
+  }
+
+  #place(hash: number, value: T): number {
+    let i = hash & this.mask;
+    while (this.values[i] !== null) i = (i + 1) & this.mask;
+    this.values[i] = value;
+    return i;
+  }
+
+  #grow(): void {
+    const width = this.#width;
+    const keys = this.keys;
+    const values = this.values;
+    const capacity = values.length * 2;
+    this.keys = new Int32Array(capacity * width);
+    this.values = new Array<T | null>(capacity).fill(null);
+    this.mask = capacity - 1;
+    for (let i = 0; i < values.length; i++) {
+      if (values[i] === null) continue;
+      const to = this.#place(this.hashAt(keys, i * width), values[i]!);
+      this.keys.set(keys.subarray(i * width, (i + 1) * width), to * width);
+    }
+  }
+
+  /** Frees the slot `i`. Backward shift: what was pushed past it moves up, so that no tombstone is needed. */
+  protected free(i: number): void {
+    const width = this.#width;
+    const { keys, values, mask } = this;
+    for (let j = (i + 1) & mask; values[j] !== null; j = (j + 1) & mask) {
+      const home = this.hashAt(keys, j * width) & mask;
+      if (((j - home) & mask) < ((j - i) & mask)) continue;
+      keys.copyWithin(i * width, j * width, (j + 1) * width);
+      values[i] = values[j]!;
+      i = j;
+    }
+    values[i] = null;
+    this.#size--;
+  }
+
+  *[Symbol.iterator](): IterableIterator<T> {
+    for (const value of this.values) if (value !== null) yield value;
+  }
+}
+
+/** Keys of three words: for flows the two addresses and the two ports. */
+export class FlowTable<T> extends KeyedTable<T> {
+  constructor(limit: number, seed0: number, seed1: number) {
+    super(3, limit, seed0, seed1);
+  }
+
+  protected hashAt(keys: Int32Array, at: number): number {
+    return halfSipHash(this.seed0, this.seed1, keys[at]!, keys[at + 1]!, keys[at + 2]!);
+  }
+
+  /** The slot of a key, or -1. */
+  #find(a: number, b: number, ports: number): number {
+    const { keys, values, mask } = this;
+    for (let i = halfSipHash(this.seed0, this.seed1, a, b, ports) & mask; ; i = (i + 1) & mask) {
+      if (values[i] === null) return -1;
+      if (keys[i * 3] === a && keys[i * 3 + 1] === b && keys[i * 3 + 2] === ports) return i;
+    }
+  }
+
+  get(a: number, b: number, ports: number): T | null {
+    const i = this.#find(a, b, ports);
+    return i < 0 ? null : this.values[i]!;
+  }
+
+  /** Adds a value whose key is not there. The caller has looked at `full`. */
+  add(a: number, b: number, ports: number, value: T): void {
+    const at = this.claim(halfSipHash(this.seed0, this.seed1, a, b, ports), value) * 3;
+    const keys = this.keys;
+    keys[at] = a;
+    keys[at + 1] = b;
+    keys[at + 2] = ports;
+  }
+
+  remove(a: number, b: number, ports: number): void {
+    const i = this.#find(a, b, ports);
+    if (i >= 0) this.free(i);
+  }
+}
+
+/** Keys of six words: for flows the guest's number, the far end's address in four words, and the two ports. */
+export class FlowTable6<T> extends KeyedTable<T> {
+  constructor(limit: number, seed0: number, seed1: number) {
+    super(6, limit, seed0, seed1);
+  }
+
+  protected hashAt(keys: Int32Array, k: number): number {
+    return this.#hash(keys[k]!, keys[k + 1]!, keys[k + 2]!, keys[k + 3]!, keys[k + 4]!, keys[k + 5]!);
+  }
+
+  /** Two steps, the second keyed by the first. */
+  #hash(a: number, w0: number, w1: number, w2: number, w3: number, ports: number): number {
+    const first = halfSipHash(this.seed0, this.seed1, a, w0, w1);
+    return halfSipHash(this.seed0, this.seed1 ^ first, w2, w3, ports);
+  }
+
+  #find(a: number, w0: number, w1: number, w2: number, w3: number, ports: number): number {
+    const { keys, values, mask } = this;
+    for (let i = this.#hash(a, w0, w1, w2, w3, ports) & mask; ; i = (i + 1) & mask) {
+      if (values[i] === null) return -1;
+      const k = i * 6;
+      if (
+        keys[k + 4] === w3 &&
+        keys[k + 5] === ports &&
+        keys[k] === a &&
+        keys[k + 3] === w2 &&
+        keys[k + 2] === w1 &&
+        keys[k + 1] === w0
+      )
+        return i;
+    }
+  }
+
+  get(a: number, w0: number, w1: number, w2: number, w3: number, ports: number): T | null {
+    const i = this.#find(a, w0, w1, w2, w3, ports);
+    return i < 0 ? null : this.values[i]!;
+  }
+
+  /** Adds a value whose key is not there. The caller has looked at `full`. */
+  add(a: number, w0: number, w1: number, w2: number, w3: number, ports: number, value: T): void {
+    const at = this.claim(this.#hash(a, w0, w1, w2, w3, ports), value) * 6;
+    const keys = this.keys;
+    keys[at] = a;
+    keys[at + 1] = w0;
+    keys[at + 2] = w1;
+    keys[at + 3] = w2;
+    keys[at + 4] = w3;
+    keys[at + 5] = ports;
+  }
+
+  remove(a: number, w0: number, w1: number, w2: number, w3: number, ports: number): void {
+    const i = this.#find(a, w0, w1, w2, w3, ports);
+    if (i >= 0) this.free(i);
+  }
+}

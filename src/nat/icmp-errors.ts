@@ -1,0 +1,140 @@
+/**
+ * ICMP errors to guests, of both families: what went wrong (RFC 792, RFC 4443) with a quote of the packet that did it,
+ * never more than so many a second (RFC 1812 section 4.3.2.8, RFC 4443 section 2.4 f).
+ */
+import type { IpAddress } from "../core/address.ts";
+import type { Clock } from "../core/clock.ts";
+import type { Trace } from "../core/trace.ts";
+import type { Neighbour } from "../proto/neighbours.ts";
+import { put32 } from "../wire/bytes.ts";
+import {
+  ICMP_ECHO,
+  ICMP_TIME_EXCEEDED,
+  ICMP_UNREACHABLE,
+  UNREACHABLE_HOST,
+  UNREACHABLE_NET,
+  UNREACHABLE_PORT,
+  UNREACHABLE_PROHIBITED,
+} from "../wire/icmp.ts";
+import {
+  EXCEEDED6_HOPS,
+  ICMP6_QUOTE_MAX,
+  ICMP6_TIME_EXCEEDED,
+  ICMP6_UNREACHABLE,
+  icmp6IsError,
+  UNREACHABLE6_ADDRESS,
+  UNREACHABLE6_NO_ROUTE,
+  UNREACHABLE6_PORT,
+  UNREACHABLE6_PROHIBITED,
+} from "../wire/icmp6.ts";
+import { IPV4_DF, IPV4_HEADER, ipv4Write, PROTO_ICMP } from "../wire/ipv4.ts";
+import { IPV6_HEADER, ipv6Write, PROTO_ICMP6 } from "../wire/ipv6.ts";
+import type { Egress } from "./egress.ts";
+
+const PER_SECOND = 100;
+/** Of the packet's payload an error quotes so much: ports, and a sequence number or length (RFC 792). */
+const QUOTED = 8;
+
+/** Type and code in either family. */
+export interface Trouble {
+  readonly v4: readonly [type: number, code: number];
+  readonly v6: readonly [type: number, code: number];
+}
+export const NO_PORT: Trouble = {
+  v4: [ICMP_UNREACHABLE, UNREACHABLE_PORT],
+  v6: [ICMP6_UNREACHABLE, UNREACHABLE6_PORT],
+};
+export const NO_HOST: Trouble = {
+  v4: [ICMP_UNREACHABLE, UNREACHABLE_HOST],
+  v6: [ICMP6_UNREACHABLE, UNREACHABLE6_ADDRESS],
+};
+export const NO_ROUTE: Trouble = {
+  v4: [ICMP_UNREACHABLE, UNREACHABLE_NET],
+  v6: [ICMP6_UNREACHABLE, UNREACHABLE6_NO_ROUTE],
+};
+export const PROHIBITED: Trouble = {
+  v4: [ICMP_UNREACHABLE, UNREACHABLE_PROHIBITED],
+  v6: [ICMP6_UNREACHABLE, UNREACHABLE6_PROHIBITED],
+};
+export const EXPIRED: Trouble = { v4: [ICMP_TIME_EXCEEDED, 0], v6: [ICMP6_TIME_EXCEEDED, EXCEEDED6_HOPS] };
+
+export class IcmpErrors {
+  readonly #egress: Egress;
+  readonly #clock: Clock;
+  readonly #trace: Trace;
+  readonly #quote: Uint8Array = new Uint8Array(IPV6_HEADER + QUOTED);
+  #second = 0;
+  #sent = 0;
+
+  constructor(egress: Egress, clock: Clock, trace: Trace) {
+    this.#egress = egress;
+    this.#clock = clock;
+    this.#trace = trace;
+  }
+
+  /**
+   * About the guest's packet at `ip`, whose upper layer is `proto` with `size` bytes at `at`. Nothing is said about an
+   * ICMP error.
+   */
+  about(
+    guest: Neighbour,
+    from: IpAddress,
+    trouble: Trouble,
+    buf: Uint8Array,
+    ip: number,
+    proto: number,
+    at: number,
+    size: number,
+    word = 0,
+  ): void {
+    if (guest.family === 4) {
+      if (proto === PROTO_ICMP && buf[at] !== ICMP_ECHO) return;
+      this.#send(guest, from, trouble.v4, word, buf, ip, at - ip + Math.min(QUOTED, size));
+      return;
+    }
+    if (proto === PROTO_ICMP6 && (size === 0 || icmp6IsError(buf[at]!))) return;
+    this.#send(guest, from, trouble.v6, word, buf, ip, Math.min(ICMP6_QUOTE_MAX, at + size - ip));
+  }
+
+  /**
+   * About a packet that is gone: what is quoted is made anew from its first eight bytes behind the IP header, `first`
+   * and `second`. `size` is how many there were.
+   */
+  recalled(
+    guest: Neighbour,
+    from: IpAddress,
+    trouble: Trouble,
+    to: IpAddress,
+    proto: number,
+    size: number,
+    first: number,
+    second: number,
+  ): void {
+    const q = this.#quote;
+    const v4 = guest.family === 4;
+    const header = v4 ? IPV4_HEADER : IPV6_HEADER;
+    if (v4) ipv4Write(q, 0, guest.key, to.ip, proto, size, 64, 0, IPV4_DF);
+    else ipv6Write(q, 0, guest.address.bytes, 0, to.bytes, 0, proto, size, 64);
+    put32(q, header, first);
+    put32(q, header + 4, second);
+    this.#send(guest, from, v4 ? trouble.v4 : trouble.v6, 0, q, 0, header + QUOTED);
+  }
+
+  #send(
+    guest: Neighbour,
+    from: IpAddress,
+    what: readonly [number, number],
+    word: number,
+    buf: Uint8Array,
+    at: number,
+    len: number,
+  ): void {
+    const second = Math.floor(this.#clock.now() / 1000);
+    if (second !== this.#second) {
+      this.#second = second;
+      this.#sent = 0;
+    }
+    if (++this.#sent > PER_SECOND) return this.#trace.drop("icmp-rate");
+    this.#egress.icmp(guest, from, what[0], what[1], word, buf, at, len);
+  }
+}

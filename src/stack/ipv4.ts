@@ -1,0 +1,138 @@
+/** IPv4 from guests (RFC 791, RFC 1122): who may send, fragments, and which protocol a packet is for. */
+import type { Link, Slab } from "../core/link.ts";
+import { EXPIRED } from "../nat/icmp-errors.ts";
+import type { DhcpServer } from "../proto/dhcp.ts";
+import type { Neighbour } from "../proto/neighbours.ts";
+import { Reassembler } from "../proto/reassembly.ts";
+import { get32 } from "../wire/bytes.ts";
+import { ETH_HEADER, macEquals } from "../wire/ethernet.ts";
+import { ICMP_ECHO, ICMP_ECHO_REPLY, ICMP_HEADER, icmpCheck } from "../wire/icmp.ts";
+import {
+  ipv4Check,
+  ipv4Dst,
+  ipv4HeaderLength,
+  ipv4IsFragment,
+  ipv4Proto,
+  ipv4Pseudo,
+  ipv4Src,
+  ipv4TotalLength,
+  ipv4Ttl,
+  PROTO_ICMP,
+  PROTO_TCP,
+  PROTO_UDP,
+} from "../wire/ipv4.ts";
+import { UDP_HEADER, udpCheck, udpDst, udpLength } from "../wire/udp.ts";
+import type { Arp } from "./arp.ts";
+import type { Lan } from "./lan.ts";
+import { receiveUdp } from "./udp.ts";
+
+const DHCP_SERVER_PORT = 67;
+/** Where a DHCP message names the client's MAC. */
+const DHCP_CHADDR = 28;
+/** Where a header names the destination. */
+const DST = 16;
+
+export class Ipv4 {
+  readonly reassembler: Reassembler = new Reassembler();
+  readonly #lan: Lan;
+  readonly #arp: Arp;
+  readonly #dhcp: DhcpServer;
+  readonly #dhcpOut: Uint8Array = new Uint8Array(1500);
+
+  constructor(lan: Lan, arp: Arp, dhcp: DhcpServer) {
+    this.#lan = lan;
+    this.#arp = arp;
+    this.#dhcp = dhcp;
+  }
+
+  /** A frame of `len` bytes at `at`. */
+  receive(link: Link, slab: Slab, at: number, len: number, now: number): void {
+    const { trace, policy, egress } = this.#lan;
+    const buf = slab.bytes;
+    const ip = at + ETH_HEADER;
+    if (!ipv4Check(buf, ip, len - ETH_HEADER)) return trace.drop("ip-malformed");
+    const src = ipv4Src(buf, ip);
+    const dst = ipv4Dst(buf, ip);
+    const proto = ipv4Proto(buf, ip);
+    const payload = ip + ipv4HeaderLength(buf, ip);
+    const size = ipv4TotalLength(buf, ip) - (payload - ip);
+    if (ipv4IsFragment(buf, ip)) return this.#fragment(link, buf, at, ip, now);
+    if (proto === PROTO_UDP && this.#isDhcp(buf, payload, size, dst))
+      return this.#dhcpIn(link, buf, at, payload, size, src, dst, now);
+    const guest = this.#arp.learn(link, buf, at + 6, src, now);
+    if (guest === null) return trace.drop("ip-source");
+    if (!macEquals(buf, at, egress.mac)) return trace.drop("ip-destination");
+    if (ipv4Ttl(buf, ip) <= 1 && !policy.isOurs(dst)) {
+      trace.drop("ip-ttl");
+      return this.#lan.errors.about(guest, policy.gateway, EXPIRED, buf, ip, proto, payload, size);
+    }
+    if (proto === PROTO_TCP)
+      this.#lan.tcp.receive(guest, slab, ip + DST, payload, size, ipv4Pseudo(src, dst, PROTO_TCP, size), now);
+    else if (proto === PROTO_UDP) {
+      const group = policy.isBroadcast(dst) || dst >>> 28 === 14;
+      receiveUdp(this.#lan, guest, buf, ip, ip + DST, payload, size, ipv4Pseudo(src, dst, 0, 0), group, now);
+    } else if (proto === PROTO_ICMP) this.#icmp(guest, buf, payload, size, dst);
+    else trace.drop("ip-protocol");
+  }
+
+  /** The last missing fragment makes a packet, which then arrives as if it had come whole. */
+  #fragment(link: Link, buf: Uint8Array, at: number, ip: number, now: number): void {
+    const { trace } = this.#lan;
+    if (this.#arp.learn(link, buf, at + 6, ipv4Src(buf, ip), now) === null) return trace.drop("ip-source");
+    const packet = this.reassembler.receive(buf, ip, now);
+    if (packet === "dropped") return trace.drop("ip-fragment");
+    if (packet === "kept") {
+      if (this.reassembler.size === 1) this.#lan.wake();
+      return;
+    }
+    const frame = new Uint8Array(ETH_HEADER + packet.length);
+    frame.set(buf.subarray(at, at + ETH_HEADER));
+    frame.set(packet, ETH_HEADER);
+    this.receive(link, { bytes: frame, scarce: false, pin() {}, unpin() {} }, 0, frame.length, now);
+  }
+
+  #isDhcp(buf: Uint8Array, at: number, len: number, dst: number): boolean {
+    const { policy } = this.#lan;
+    return (
+      len >= UDP_HEADER &&
+      udpDst(buf, at) === DHCP_SERVER_PORT &&
+      (policy.isBroadcast(dst) || dst === policy.gateway.ip)
+    );
+  }
+
+  #dhcpIn(
+    link: Link,
+    buf: Uint8Array,
+    eth: number,
+    at: number,
+    len: number,
+    src: number,
+    dst: number,
+    now: number,
+  ): void {
+    const { trace, egress, policy } = this.#lan;
+    if (!udpCheck(buf, at, len, ipv4Pseudo(src, dst, PROTO_UDP, udpLength(buf, at))))
+      return trace.drop("udp-malformed");
+    const out = this.#dhcpOut;
+    const body = at + UDP_HEADER;
+    // A guest asks for itself: a chaddr that is not its own would take another's lease.
+    if (
+      udpLength(buf, at) - UDP_HEADER >= DHCP_CHADDR + 6 &&
+      !macEquals(buf, eth + 6, buf.subarray(body + DHCP_CHADDR, body + DHCP_CHADDR + 6))
+    )
+      return trace.drop("dhcp-malformed");
+    const reply = this.#dhcp.receive(buf, body, udpLength(buf, at) - UDP_HEADER, src, now, out);
+    if (reply === null) return;
+    const mac = reply.broadcast ? null : buf.slice(eth + 6, eth + 12);
+    egress.dhcp(link, mac, policy.gateway, reply.dstIp, out, reply.len);
+  }
+
+  /** Echo to our own addresses (RFC 792). */
+  #icmp(guest: Neighbour, buf: Uint8Array, at: number, len: number, dst: number): void {
+    const { trace, policy, egress } = this.#lan;
+    if (!icmpCheck(buf, at, len)) return trace.drop("icmp-checksum");
+    if (buf[at] !== ICMP_ECHO || !policy.isOurs(dst)) return trace.drop("icmp-type");
+    const from = dst === policy.dns.ip ? policy.dns : policy.gateway;
+    egress.icmp(guest, from, ICMP_ECHO_REPLY, 0, get32(buf, at + 4), buf, at + ICMP_HEADER, len - ICMP_HEADER);
+  }
+}

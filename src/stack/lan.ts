@@ -1,0 +1,36 @@
+import type { StackConfig } from "../core/config.ts";
+import type { Link } from "../core/link.ts";
+import type { Trace } from "../core/trace.ts";
+import type { Egress } from "../nat/egress.ts";
+import type { IcmpErrors } from "../nat/icmp-errors.ts";
+import type { Policy } from "../nat/policy.ts";
+import type { TcpNat } from "../nat/tcp-nat.ts";
+import type { UdpNat } from "../nat/udp-nat.ts";
+import type { DnsForwarder } from "../proto/dns.ts";
+import type { Neighbour, Neighbours } from "../proto/neighbours.ts";
+import type { TftpServer } from "../proto/tftp.ts";
+
+/** What the protocols of one guest network share; `Stack` makes it. */
+export interface Lan {
+  readonly config: StackConfig;
+  readonly trace: Trace;
+  readonly policy: Policy;
+  readonly egress: Egress;
+  readonly errors: IcmpErrors;
+  readonly neighbours: Neighbours;
+  readonly tcp: TcpNat;
+  readonly udp: UdpNat;
+  readonly dns: DnsForwarder;
+  /** Null when no folder is served. */
+  readonly tftp: TftpServer<Neighbour> | null;
+  /** All cables. */
+  readonly links: ReadonlySet<Link>;
+  /** A cable has a frame to flush. */
+  touchLink(link: Link): void;
+  /** Hands touched cables to the wire. */
+  flush(): void;
+  /** A guest has been heard: what waited for it may go. */
+  found(guest: Neighbour): void;
+  /** A deadline moved to an earlier time. */
+  wake(): void;
+}

@@ -1,0 +1,56 @@
+/** UDP from guests, of either family: to the DNS server, through the NAT, or refused. */
+import { DATAGRAM_MTU, headersOf } from "../nat/egress.ts";
+import { NO_PORT, PROHIBITED } from "../nat/icmp-errors.ts";
+import type { Neighbour } from "../proto/neighbours.ts";
+import { get16 } from "../wire/bytes.ts";
+import { ETH_HEADER } from "../wire/ethernet.ts";
+import { PROTO_UDP } from "../wire/ipv4.ts";
+import { TFTP_HEADER, TFTP_PORT } from "../wire/tftp.ts";
+import { UDP_HEADER, udpCheck, udpDst, udpLength, udpSrc } from "../wire/udp.ts";
+import type { Lan } from "./lan.ts";
+
+const DNS_PORT = 53;
+
+/**
+ * A datagram of at most `len` bytes at `at`, to the address at `dstAt` of the packet at `ip`. `pseudo` is the sum of
+ * both addresses. `group` says that the destination is a broadcast or multicast address, which no error is about.
+ */
+export function receiveUdp(
+  lan: Lan,
+  guest: Neighbour,
+  buf: Uint8Array,
+  ip: number,
+  dstAt: number,
+  at: number,
+  len: number,
+  pseudo: number,
+  group: boolean,
+  now: number,
+): void {
+  // In IPv6 a datagram has a checksum (RFC 8200 section 8.1); in IPv4 zero means none.
+  const bare = guest.family === 6 && len >= UDP_HEADER && get16(buf, at + 6) === 0;
+  if (len < UDP_HEADER || bare || !udpCheck(buf, at, len, pseudo + PROTO_UDP + udpLength(buf, at)))
+    return lan.trace.drop("udp-malformed");
+  const srcPort = udpSrc(buf, at);
+  const dstPort = udpDst(buf, at);
+  const body = at + UDP_HEADER;
+  const size = udpLength(buf, at) - UDP_HEADER;
+  const { policy } = lan;
+  const gateway = policy.gatewayFor(guest.family);
+  if (dstPort === TFTP_PORT && lan.tftp !== null && gateway.at(buf, dstAt)) {
+    const most = DATAGRAM_MTU - (headersOf(guest.family) - ETH_HEADER) - UDP_HEADER - TFTP_HEADER;
+    return lan.tftp.receive(guest, srcPort, buf, body, size, most, now);
+  }
+  const dns = guest.family === 4 ? policy.dns : policy.dns6;
+  if (dns.at(buf, dstAt)) {
+    if (dstPort !== DNS_PORT) return lan.errors.about(guest, dns, NO_PORT, buf, ip, PROTO_UDP, at, len);
+    lan.dns.queryUdp(buf, body, size, (answer) => {
+      lan.egress.udp(guest, dns, DNS_PORT, srcPort, answer, 0, answer.length);
+      lan.flush();
+    });
+    return;
+  }
+  if (lan.udp.receive(guest, srcPort, dstAt, dstPort, buf, body, size)) return;
+  lan.trace.drop("policy");
+  if (!group) lan.errors.about(guest, gateway, PROHIBITED, buf, ip, PROTO_UDP, at, len);
+}

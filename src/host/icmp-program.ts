@@ -51,7 +51,7 @@ export class ProgramPing implements HostPing {
       else if (result !== null) this.#events.onPingError(seq, to, result);
       else if (error?.code === ("ENOENT" as never)) this.#env.unavailable("no ping program (package iputils-ping)");
       else if (/permitted|denied/i.test(err)) this.#env.unavailable(`ping: ${err.trim().split("\n")[0]}`);
-      else if (/unreachable/i.test(err)) this.#events.onPingError(seq, to, told("ENETUNREACH", null, -1, -1));
+      else if (/unreachable|no route/i.test(err)) this.#events.onPingError(seq, to, told("EHOSTUNREACH", null, -1, -1));
     });
     this.#running.add(child);
   }

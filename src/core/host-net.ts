@@ -72,13 +72,16 @@ export interface HostTcp {
 export interface HostUdpEvents {
   /** A datagram from anyone; `bytes` valid during the call only. */
   onDatagram(bytes: Uint8Array, at: number, len: number, from: Endpoint): void;
-  /** The host said that `to` refuses or cannot be reached: ECONNREFUSED, EHOSTUNREACH, EMSGSIZE… */
-  onUdpError(code: string, to: Endpoint): void;
+  /** A datagram to `to` was refused, found no way, or was too big. */
+  onUdpError(error: HostIcmpError, to: Endpoint): void;
 }
 
 export interface HostUdp {
-  /** Sends a copy; bytes may be reused at once. Never throws; a full buffer drops, as UDP may. */
-  send(bytes: Uint8Array, at: number, len: number, to: Endpoint): void;
+  /**
+   * Sends a copy; bytes may be reused at once. Never throws; a full buffer drops, as UDP may. Hop limit `ttl` and DF are
+   * kept as far as the platform lets us.
+   */
+  send(bytes: Uint8Array, at: number, len: number, to: Endpoint, ttl: number, df: boolean): void;
   /** No callback follows. */
   close(): void;
 }

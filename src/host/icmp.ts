@@ -13,19 +13,17 @@ const HOW =
   "or install a ping program that may be run by this user";
 const NO_PING: HostPing = { send() {}, close() {} };
 
-export type PingMeans = "socket" | "program" | "none";
-
 export class NodePings {
   readonly #source: string | null;
   readonly #notice: (text: string) => void;
   readonly #program: ProgramEnv;
-  #means: PingMeans;
+  #means: "socket" | "program" | "none";
 
   /** `source`: address that requests of its family leave from. `notice` is given a line for the log, once. */
-  constructor(source: string | null, notice: (text: string) => void, means: PingMeans = "socket") {
+  constructor(source: string | null, notice: (text: string) => void, useLibc: boolean) {
     this.#source = source;
     this.#notice = notice;
-    this.#means = means;
+    this.#means = useLibc ? "socket" : "program";
     this.#program = { source, runs: 0, unavailable: (reason) => this.#unavailable(reason) };
   }
 
@@ -33,9 +31,9 @@ export class NodePings {
     if (this.#means === "socket") {
       const socket = this.#openSocket(family, events);
       if (socket !== null) return socket;
-      if (process.platform === "linux") this.#means = "program";
-      else this.#unavailable(`there is no way yet on ${process.platform}`);
+      this.#means = "program";
     }
+    if (process.platform !== "linux") this.#unavailable(`there is no way yet on ${process.platform}`);
     return this.#means === "program" ? new ProgramPing(this.#program, family, events) : NO_PING;
   }
 

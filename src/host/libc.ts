@@ -22,6 +22,10 @@ const OPTIONS = {
   4: { level: 0, hops: 2, mtuDiscover: 10, recvErr: 11 },
   6: { level: 41, hops: 16, mtuDiscover: 23, recvErr: 25 },
 } as const;
+const SOL_IPV6 = 41;
+const IPV6_V6ONLY = 26;
+const SOL_SOCKET = 1;
+const SO_REUSEADDR = 2;
 export type SocketOption = "hops" | "mtuDiscover" | "recvErr";
 /** Values of `mtuDiscover`: fragment as needed with DF unset, or never and learn the MTU from an EMSGSIZE. */
 export const PMTUDISC_DONT = 0;
@@ -78,6 +82,8 @@ export class Libc {
   readonly #header: Buffer;
   readonly #value: Buffer = Buffer.allocUnsafeSlow(4);
   readonly #queued: QueuedError;
+  /** The address that stands in `#name`. */
+  #named: string | null = null;
 
   /** Throws where koffi is not installed or cannot be loaded. */
   constructor() {
@@ -130,18 +136,33 @@ export class Libc {
     this.#close(fd);
   }
 
-  bind(fd: number, address: string): void {
-    if (this.#bind(fd, this.#name, this.#address(address)) < 0) throw this.#failure("bind");
+  /** Throws a Node error (EADDRINUSE). */
+  bind(fd: number, address: string, port: number): void {
+    if (this.#bind(fd, this.#name, this.#address(address, port)) < 0) throw this.#failure("bind");
   }
 
   set(fd: number, family: 4 | 6, option: SocketOption, value: number): void {
+    this.#option(fd, OPTIONS[family].level, OPTIONS[family][option], value);
+  }
+
+  /** An IPv6 socket leaves IPv4's ports alone. */
+  v6Only(fd: number): void {
+    this.#option(fd, SOL_IPV6, IPV6_V6ONLY, 1);
+  }
+
+  /** Node lets every socket share its port; this takes that back. */
+  exclusive(fd: number): void {
+    this.#option(fd, SOL_SOCKET, SO_REUSEADDR, 0);
+  }
+
+  #option(fd: number, level: number, name: number, value: number): void {
     this.#value.writeInt32LE(value);
-    this.#setsockopt(fd, OPTIONS[family].level, OPTIONS[family][option], this.#value, 4);
+    this.#setsockopt(fd, level, name, this.#value, 4);
   }
 
   /** Null when the kernel took it, otherwise why not ("EAGAIN" when it has no room). */
-  send(fd: number, packet: Uint8Array, len: number, to: string): string | null {
-    const size = this.#address(to);
+  send(fd: number, packet: Uint8Array, len: number, to: string, port: number): string | null {
+    const size = this.#address(to, port);
     return this.#sendto(fd, packet, len, MSG_DONTWAIT, this.#name, size) < 0 ? this.#code() : null;
   }
 
@@ -150,6 +171,7 @@ export class Libc {
     const block = this.#block;
     block.writeUInt32LE(NAME_SIZE, MSGHDR + 8);
     block.writeBigUInt64LE(BigInt(CONTROL_SIZE), MSGHDR + 40);
+    this.#named = null;
     const n = this.#recvmsg(fd, this.#header, MSG_ERRQUEUE | MSG_DONTWAIT);
     if (n < 0) return null;
     const e = this.#queued;
@@ -192,13 +214,18 @@ export class Libc {
     return text.toString("latin1", 0, text.indexOf(0));
   }
 
-  /** Puts a socket address with port 0 where `#name` is; its size. */
-  #address(text: string): number {
+  /** Puts a socket address where `#name` is; its size. */
+  #address(text: string, port: number): number {
     const name = this.#name;
     const v6 = text.includes(":");
-    name.fill(0, 0, 28);
-    name.writeUInt16LE(v6 ? AF_INET6 : AF_INET, 0);
-    this.#pton(v6 ? AF_INET6 : AF_INET, text, name.subarray(v6 ? 8 : 4));
+    // The kernel writes here, too, but only when an error is read.
+    if (text !== this.#named) {
+      name.fill(0, 0, 28);
+      name.writeUInt16LE(v6 ? AF_INET6 : AF_INET, 0);
+      this.#pton(v6 ? AF_INET6 : AF_INET, text, name.subarray(v6 ? 8 : 4));
+      this.#named = text;
+    }
+    name.writeUInt16BE(port, 2);
     return v6 ? 28 : 16;
   }
 

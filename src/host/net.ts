@@ -13,10 +13,12 @@ import type {
   UnixEndpoint,
 } from "../core/host-net.ts";
 import type { Random } from "../core/random.ts";
-import { NodePings, type PingMeans } from "./icmp.ts";
+import { NodePings } from "./icmp.ts";
+import { type Libc, libc } from "./libc.ts";
 import { listenTcp } from "./listen.ts";
 import { Dialling, NodeTcp } from "./tcp.ts";
-import { BoundUdp, NodeUdp, type UdpEnv } from "./udp.ts";
+import { BoundUdp, brokenUdp, NodeUdp, type UdpEnv, udpSource } from "./udp.ts";
+import { HeardUdp } from "./udp-heard.ts";
 
 /** As libslirp, and BSD before it. */
 const CONNECT_TIMEOUT_MS = 75_000;
@@ -30,8 +32,8 @@ export interface NodeHostNetOptions {
   readonly connectTimeout?: number;
   /** Given a line for the log when the host lacks something that guests want. */
   readonly notice?: (text: string) => void;
-  /** The best means of pinging to try ("socket"). */
-  readonly ping?: PingMeans;
+  /** Whether to use the C library where it can be had (true). */
+  readonly libc?: boolean;
 }
 
 export class NodeHostNet implements HostNet {
@@ -39,12 +41,14 @@ export class NodeHostNet implements HostNet {
   readonly #dialling: Dialling;
   readonly #udp: UdpEnv;
   readonly #pings: NodePings;
+  readonly #useLibc: boolean;
 
   constructor(options: NodeHostNetOptions) {
     this.#outboundAddr = options.outboundAddr ?? null;
     this.#dialling = new Dialling(options.connectTimeout ?? CONNECT_TIMEOUT_MS);
     this.#udp = { random: options.random, outboundAddr: this.#outboundAddr, peers: 0 };
-    this.#pings = new NodePings(this.#outboundAddr, options.notice ?? (() => {}), options.ping);
+    this.#useLibc = options.libc ?? true;
+    this.#pings = new NodePings(this.#outboundAddr, options.notice ?? (() => {}), this.#useLibc);
   }
 
   connectTcp(to: Endpoint | UnixEndpoint, events: HostTcpEvents): HostTcp {
@@ -58,11 +62,20 @@ export class NodeHostNet implements HostNet {
   }
 
   openUdp(family: 4 | 6, events: HostUdpEvents): HostUdp {
-    return new NodeUdp(this.#udp, family, events);
+    const c = this.#useLibc ? libc() : null;
+    return c === null ? new NodeUdp(this.#udp, family, events) : this.#openHeard(c, family, events);
   }
 
   async bindUdp(at: Endpoint, events: HostUdpEvents): Promise<HostUdp & HostListener> {
     return new BoundUdp(at, events);
+  }
+
+  #openHeard(c: Libc, family: 4 | 6, events: HostUdpEvents): HostUdp {
+    try {
+      return new HeardUdp(c, family, udpSource(this.#udp, family), this.#udp.random, events);
+    } catch (error) {
+      return brokenUdp((error as NodeJS.ErrnoException).code ?? "EIO", events);
+    }
   }
 
   openPing(family: 4 | 6, events: HostPingEvents): HostPing {

@@ -1,5 +1,5 @@
 /**
- * UDP sockets of the host.
+ * UDP sockets of the host, with what Node itself offers; where the C library can be had, `udp-heard.ts` does better.
  *
  * A mapping has one local port, whatever it speaks with (RFC 4787 section 4.1), and hears from anyone. That is a
  * *wide*, unconnected socket. But Linux tells an unconnected socket nothing of ICMP errors unless IP_RECVERR is set,
@@ -15,7 +15,7 @@
  * descriptors, too many destinations) the wide socket sends: the datagram goes, only its errors are not heard of.
  */
 import { createSocket, type RemoteInfo, type Socket } from "node:dgram";
-import type { Endpoint, HostListener, HostUdp, HostUdpEvents } from "../core/host-net.ts";
+import type { Endpoint, HostIcmpError, HostListener, HostUdp, HostUdpEvents } from "../core/host-net.ts";
 import type { Random } from "../core/random.ts";
 
 const PEERS = 4;
@@ -23,10 +23,14 @@ const PEERS = 4;
 const PEER_IDLE_MS = 1_000;
 /** Ports are taken from the upper half, where no service is. */
 const FIRST_PORT = 32_768;
-const TRIES = 16;
+export const PORT_TRIES = 16;
 /** Peers of all mappings together: each costs a descriptor. */
 const MAX_PEERS = 1_024;
 const MAX_DATAGRAM = 65_536;
+
+export function randomPort(random: Random): number {
+  return FIRST_PORT + (random.u32() >>> 17);
+}
 
 /** Literals only: answers at once, without the thread pool. */
 function lookup(host: string, _family: unknown, done: (error: null, address: string, family: number) => void): void {
@@ -44,6 +48,23 @@ export interface UdpEnv {
   peers: number;
 }
 
+/** The address that mappings of a family leave from. */
+export function udpSource({ outboundAddr }: UdpEnv, family: 4 | 6): string {
+  if (outboundAddr?.includes(":") === (family === 6)) return outboundAddr;
+  return family === 6 ? "::" : "0.0.0.0";
+}
+
+/** A mapping that could not have its socket: whatever is sent fails for that reason. */
+export function brokenUdp(code: string, events: HostUdpEvents): HostUdp {
+  const receiver = new Receiver(events);
+  return {
+    send: (_bytes, _at, _len, to) => process.nextTick(() => receiver.failed(code, to)),
+    close() {
+      receiver.closed = true;
+    },
+  };
+}
+
 type OnMessage = (bytes: Uint8Array, from: RemoteInfo) => void;
 
 /** A dgram socket that throws nothing. */
@@ -51,6 +72,7 @@ class RawUdp {
   readonly #socket: Socket;
   #bindError: NodeJS.ErrnoException | null = null;
   #open = true;
+  #ttl = -1;
 
   /** `onError` gets the codes of receiving. */
   constructor(family: 4 | 6, reuseAddr: boolean, onMessage: OnMessage, onError: (code: string) => void) {
@@ -92,9 +114,17 @@ class RawUdp {
   }
 
   /** `to` null on a connected socket. While an earlier datagram waits for room in the kernel, further ones are lost. */
-  send(bytes: Uint8Array, at: number, len: number, to: Endpoint | null, onSent: (error: Error | null) => void): void {
+  send(
+    bytes: Uint8Array,
+    at: number,
+    len: number,
+    to: Endpoint | null,
+    ttl: number,
+    onSent: (error: Error | null) => void,
+  ): void {
     const socket = this.#socket;
     if (!this.#open || len > MAX_DATAGRAM || socket.getSendQueueSize() > 0) return;
+    if (ttl !== this.#ttl) socket.setTTL((this.#ttl = ttl));
     scratch.set(bytes.subarray(at, at + len));
     if (to === null) socket.send(scratch, 0, len, onSent);
     else socket.send(scratch, 0, len, to.port, to.host, onSent);
@@ -124,7 +154,8 @@ class Receiver {
   }
 
   failed(code: string, to: Endpoint): void {
-    if (!this.closed) this.#events.onUdpError(code, to);
+    const error: HostIcmpError = { code, from: null, type: -1, icmpCode: -1, mtu: 0 };
+    if (!this.closed) this.#events.onUdpError(error, to);
   }
 
   sent(error: NodeJS.ErrnoException | null, to: Endpoint): void {
@@ -155,12 +186,11 @@ export class NodeUdp implements HostUdp {
     this.#env = env;
     this.#family = family;
     this.#receiver = new Receiver(events);
-    const { outboundAddr } = env;
-    const any = family === 6 ? "::" : "0.0.0.0";
-    this.#address = outboundAddr !== null && outboundAddr.includes(":") === (family === 6) ? outboundAddr : any;
+    this.#address = udpSource(env, family);
   }
 
-  send(bytes: Uint8Array, at: number, len: number, to: Endpoint): void {
+  /** DF is the kernel's choice: Node cannot ask for it. */
+  send(bytes: Uint8Array, at: number, len: number, to: Endpoint, ttl: number): void {
     // There is no port 0 to send to; Node would throw.
     if (this.#receiver.closed || to.port === 0) return;
     if (this.#wide === null) {
@@ -171,8 +201,8 @@ export class NodeUdp implements HostUdp {
       }
     }
     const peer = this.#peerOf(to);
-    if (peer !== null) peer.socket.send(bytes, at, len, null, peer.onSent);
-    else this.#wide!.send(bytes, at, len, to, (error) => this.#receiver.sent(error, to));
+    if (peer !== null) peer.socket.send(bytes, at, len, null, ttl, peer.onSent);
+    else this.#wide!.send(bytes, at, len, to, ttl, (error) => this.#receiver.sent(error, to));
   }
 
   close(): void {
@@ -185,11 +215,11 @@ export class NodeUdp implements HostUdp {
   #openWide(): NodeJS.ErrnoException | null {
     const { onMessage } = this.#receiver;
     for (let tries = 1; ; tries++) {
-      const port = FIRST_PORT + (this.#env.random.u32() >>> 17);
+      const port = randomPort(this.#env.random);
       const probe = new RawUdp(this.#family, false, onMessage, ignore);
       const taken = probe.bind(this.#address, port);
       if (taken !== null) {
-        if (taken.code === "EADDRINUSE" && tries < TRIES) continue;
+        if (taken.code === "EADDRINUSE" && tries < PORT_TRIES) continue;
         return taken;
       }
       probe.close();
@@ -271,9 +301,9 @@ export class BoundUdp implements HostUdp, HostListener {
     this.address = { host: at.host, port: this.#socket.port };
   }
 
-  send(bytes: Uint8Array, at: number, len: number, to: Endpoint): void {
+  send(bytes: Uint8Array, at: number, len: number, to: Endpoint, ttl: number): void {
     if (this.#receiver.closed || to.port === 0) return;
-    this.#socket.send(bytes, at, len, to, (error) => this.#receiver.sent(error, to));
+    this.#socket.send(bytes, at, len, to, ttl, (error) => this.#receiver.sent(error, to));
   }
 
   close(): void {

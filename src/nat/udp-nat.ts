@@ -11,7 +11,7 @@ import type { Clock } from "../core/clock.ts";
 import type { StackConfig } from "../core/config.ts";
 import { Deadlines, type Timed } from "../core/deadlines.ts";
 import { FlowTable } from "../core/flow-table.ts";
-import type { Endpoint, HostNet, HostUdp, HostUdpEvents } from "../core/host-net.ts";
+import type { Endpoint, HostIcmpError, HostNet, HostUdp, HostUdpEvents } from "../core/host-net.ts";
 import type { Random } from "../core/random.ts";
 import type { Trace } from "../core/trace.ts";
 import type { Neighbour } from "../proto/neighbours.ts";
@@ -93,7 +93,7 @@ class OutboundMapping extends Mapping implements HostUdpEvents {
 
   send(buf: Uint8Array, at: number, len: number): void {
     this.bytesUp += len;
-    this.#socket.send(buf, at, len, this.#toHost);
+    this.#socket.send(buf, at, len, this.#toHost, 64, false);
   }
 
   onDatagram(bytes: Uint8Array, at: number, len: number, from: Endpoint): void {
@@ -106,8 +106,8 @@ class OutboundMapping extends Mapping implements HostUdpEvents {
     this.#nat.toGuest(this.guest, this.#from, from.port, this.guestPort, bytes, at, len);
   }
 
-  onUdpError(code: string, to: Endpoint): void {
-    this.#nat.unreachable(this, code, to);
+  onUdpError(error: HostIcmpError, to: Endpoint): void {
+    this.#nat.unreachable(this, error.code, to);
   }
 
   close(): void {
@@ -139,7 +139,7 @@ class InboundMapping extends Mapping {
 
   answer(buf: Uint8Array, at: number, len: number): void {
     this.bytesUp += len;
-    this.#socket.send(buf, at, len, this.client);
+    this.#socket.send(buf, at, len, this.client, 64, false);
   }
 
   /** The socket is the forward's. */

@@ -10,6 +10,12 @@ compliance("Node's sockets", async () => {
   return rig;
 });
 
+compliance("Node's sockets without the C library", async () => {
+  const rig = new NodeRig({ libc: false });
+  await rig.quiet();
+  return rig;
+});
+
 compliance("the fake of packet scripts", async (): Promise<Rig> => {
   const host = new FakeHost();
   const refused = { host: "192.0.2.1", port: 1 };

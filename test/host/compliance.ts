@@ -539,7 +539,7 @@ export function compliance(name: string, makeRig: () => Promise<Rig>): void {
           this.from.push(from);
         }
 
-        onUdpError(code: string, to: Endpoint): void {
+        onUdpError({ code }: HostIcmpError, to: Endpoint): void {
           this.errors.push(`${code} ${to.host}:${to.port}${inside ? " INSIDE A CALL" : ""}`);
         }
       }
@@ -549,7 +549,7 @@ export function compliance(name: string, makeRig: () => Promise<Rig>): void {
         const near = new UdpRecorder();
         const udp = call(() => rig.net.openUdp(4, near));
         const reused = Buffer.from("xa datagramx");
-        call(() => udp.send(reused, 1, 10, far.at));
+        call(() => udp.send(reused, 1, 10, far.at, 64, true));
         reused.fill(0);
         await rig.until(() => far.received.length === 1);
         expect(Buffer.from(far.received[0]!.bytes)).toEqual(DATAGRAM);
@@ -565,7 +565,8 @@ export function compliance(name: string, makeRig: () => Promise<Rig>): void {
         const fars = await Promise.all(Array.from({ length: 7 }, () => rig.udpFar()));
         const near = new UdpRecorder();
         const udp = call(() => rig.net.openUdp(4, near));
-        for (let round = 0; round < 3; round++) for (const f of fars) call(() => udp.send(DATAGRAM, 0, 10, f.at));
+        for (let round = 0; round < 3; round++)
+          for (const f of fars) call(() => udp.send(DATAGRAM, 0, 10, f.at, 64, true));
         await rig.until(() => fars.every((f) => f.received.length === 3));
         const ports = new Set(fars.flatMap((f) => f.received.map((d) => d.from.port)));
         expect(ports.size).toBe(1);
@@ -581,7 +582,7 @@ export function compliance(name: string, makeRig: () => Promise<Rig>): void {
         const third = await rig.udpFar();
         const near = new UdpRecorder();
         const udp = call(() => rig.net.openUdp(4, near));
-        call(() => udp.send(DATAGRAM, 0, 10, far.at));
+        call(() => udp.send(DATAGRAM, 0, 10, far.at, 64, true));
         await rig.until(() => far.received.length === 1);
         third.send("you do not know me", far.received[0]!.from);
         await rig.until(() => near.got.length === 1);
@@ -595,11 +596,11 @@ export function compliance(name: string, makeRig: () => Promise<Rig>): void {
         const udp = call(() => rig.net.openUdp(4, near));
         const { host, port } = rig.refused;
         for (let i = 1; i <= 2; i++) {
-          call(() => udp.send(DATAGRAM, 0, 10, rig.refused));
+          call(() => udp.send(DATAGRAM, 0, 10, rig.refused, 64, true));
           await rig.until(() => near.errors.length === i);
         }
         expect(near.errors).toEqual([`ECONNREFUSED ${host}:${port}`, `ECONNREFUSED ${host}:${port}`]);
-        call(() => udp.send(DATAGRAM, 0, 10, far.at));
+        call(() => udp.send(DATAGRAM, 0, 10, far.at, 64, true));
         await rig.until(() => far.received.length === 1);
         call(() => udp.close());
       });
@@ -607,7 +608,7 @@ export function compliance(name: string, makeRig: () => Promise<Rig>): void {
       it("says that there is no way", async () => {
         const near = new UdpRecorder();
         const udp = call(() => rig.net.openUdp(4, near));
-        call(() => udp.send(DATAGRAM, 0, 10, rig.unreachable));
+        call(() => udp.send(DATAGRAM, 0, 10, rig.unreachable, 64, true));
         await rig.until(() => near.errors.length > 0);
         expect(near.errors.join()).toMatch(/^E[A-Z]+ /);
         call(() => udp.close());
@@ -617,8 +618,8 @@ export function compliance(name: string, makeRig: () => Promise<Rig>): void {
         const far = await rig.udpFar();
         const near = new UdpRecorder();
         const udp = call(() => rig.net.openUdp(4, near));
-        call(() => udp.send(DATAGRAM, 0, 10, { host: far.at.host, port: 0 }));
-        call(() => udp.send(DATAGRAM, 0, 10, far.at));
+        call(() => udp.send(DATAGRAM, 0, 10, { host: far.at.host, port: 0 }, 64, true));
+        call(() => udp.send(DATAGRAM, 0, 10, far.at, 64, true));
         await rig.until(() => far.received.length === 1);
         expect(near.errors).toEqual([]);
         call(() => udp.close());
@@ -628,13 +629,13 @@ export function compliance(name: string, makeRig: () => Promise<Rig>): void {
         const far = await rig.udpFar();
         const near = new UdpRecorder();
         const udp = call(() => rig.net.openUdp(4, near));
-        call(() => udp.send(DATAGRAM, 0, 10, far.at));
+        call(() => udp.send(DATAGRAM, 0, 10, far.at, 64, true));
         await rig.until(() => far.received.length === 1);
         far.send("too late", far.received[0]!.from);
-        call(() => udp.send(DATAGRAM, 0, 10, rig.refused));
+        call(() => udp.send(DATAGRAM, 0, 10, rig.refused, 64, true));
         call(() => udp.close());
         call(() => udp.close());
-        call(() => udp.send(DATAGRAM, 0, 10, far.at));
+        call(() => udp.send(DATAGRAM, 0, 10, far.at, 64, true));
         await rig.quiet();
         expect([near.got, near.errors]).toEqual([[], []]);
         expect(far.received.length).toBe(1);
@@ -650,7 +651,7 @@ export function compliance(name: string, makeRig: () => Promise<Rig>): void {
         await rig.until(() => near.got.length === 2);
         for (const [i, from] of near.from.entries()) {
           const text = `for ${near.got[i]}`;
-          call(() => udp.send(Buffer.from(text), 0, text.length, from));
+          call(() => udp.send(Buffer.from(text), 0, text.length, from, 64, true));
         }
         await rig.until(() => clients.every((c) => c.received.length === 1));
         for (const [i, c] of clients.entries()) {
@@ -740,7 +741,7 @@ export function compliance(name: string, makeRig: () => Promise<Rig>): void {
       const client = rig.dial(listener.address);
       const udp = rig.net.openUdp(4, { onDatagram() {}, onUdpError() {} });
       const peer = await rig.udpFar();
-      udp.send(Buffer.from("x"), 0, 1, peer.at);
+      udp.send(Buffer.from("x"), 0, 1, peer.at, 64, true);
       const bound = await rig.net.bindUdp({ host: "127.0.0.1", port: 0 }, { onDatagram() {}, onUdpError() {} });
       await rig.until(() => peer.received.length === 1 && (client.ended || client.closed !== undefined));
       breaking.reset();

@@ -16,8 +16,8 @@ const tcps = Array.from({ length: 80 }, () => host.connectTcp(at, { ...nobody, o
 while (codes.size === 0) await new Promise((resolve) => setImmediate(resolve));
 for (let i = 0; i < 100; i++) await new Promise((resolve) => setImmediate(resolve));
 const udpErrors: string[] = [];
-const udp = host.openUdp(4, { onDatagram() {}, onUdpError: (code) => udpErrors.push(code) });
-udp.send(new Uint8Array(1), 0, 1, at);
+const udp = host.openUdp(4, { onDatagram() {}, onUdpError: ({ code }) => udpErrors.push(code) });
+udp.send(new Uint8Array(1), 0, 1, at, 64, false);
 await new Promise((resolve) => setImmediate(resolve));
 for (const tcp of tcps) tcp.reset();
 udp.close();

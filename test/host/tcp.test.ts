@@ -114,7 +114,7 @@ describe("dialling", () => {
     tcp.reset();
     const peer = await rig.udpFar();
     const udp = from.net.openUdp(4, { onDatagram() {}, onUdpError() {} });
-    udp.send(Buffer.from("x"), 0, 1, peer.at);
+    udp.send(Buffer.from("x"), 0, 1, peer.at, 64, false);
     await rig.until(() => peer.received.length === 1);
     expect(peer.received[0]!.from.host).toBe("127.0.0.2");
     udp.close();

@@ -1,7 +1,8 @@
 /** What `host/udp.ts` assumes of Node and the kernel, and what it does where they set limits. */
 import { createSocket, type Socket } from "node:dgram";
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import type { Endpoint } from "../../src/core/host-net.ts";
+import { libc } from "../../src/host/libc.ts";
 import { NodeHostNet } from "../../src/host/net.ts";
 import { SeededRandom } from "../support/random.ts";
 import { NodeRig } from "./node-rig.ts";
@@ -15,8 +16,10 @@ function sockets(): number {
 }
 
 let rig: NodeRig;
+/** Which of the two kinds of mapping: that of the C library, or of Node alone. */
+let useLibc = true;
 beforeEach(async () => {
-  rig = new NodeRig();
+  rig = new NodeRig({ libc: useLibc });
   // The test before has closed its own.
   await rig.quiet();
 });
@@ -64,17 +67,24 @@ describe("the kernel", () => {
   });
 });
 
-describe("a mapping", () => {
+describe.each([true, false])("a mapping (with the C library: %s)", (withLibc) => {
+  beforeAll(() => {
+    useLibc = withLibc;
+  });
+
   it("takes no port that somebody has, be it with SO_REUSEADDR", async () => {
     const first = new SeededRandom(7).u32();
     const port = 32_768 + (first >>> 17);
     const taken = createSocket({ type: "udp4", reuseAddr: true });
     await new Promise<void>((resolve) => taken.bind(port, "127.0.0.1", resolve));
-    const host = new NodeHostNet({ random: new SeededRandom(7) });
+    const host = new NodeHostNet({ random: new SeededRandom(7), libc: withLibc });
     const far = await rig.udpFar();
-    const [one, two] = [host.openUdp(4, quietly), new NodeHostNet({ random: new SeededRandom(7) }).openUdp(4, quietly)];
-    one.send(X, 0, 1, far.at);
-    two.send(X, 0, 1, far.at);
+    const [one, two] = [
+      host.openUdp(4, quietly),
+      new NodeHostNet({ random: new SeededRandom(7), libc: withLibc }).openUdp(4, quietly),
+    ];
+    one.send(X, 0, 1, far.at, 64, false);
+    two.send(X, 0, 1, far.at, 64, false);
     await rig.until(() => far.received.length === 2);
     const ports = far.received.map((d) => d.from.port);
     expect(new Set([port, ...ports]).size).toBe(3);
@@ -84,43 +94,15 @@ describe("a mapping", () => {
     taken.close();
   });
 
-  it("has a wide socket and four peers at the most, and gives them all back", async () => {
-    const before = sockets();
-    const fars = await Promise.all(Array.from({ length: 12 }, () => rig.udpFar()));
-    const udp = rig.net.openUdp(4, quietly);
-    expect(sockets()).toBe(before + 12);
-    for (const far of fars) udp.send(X, 0, 1, far.at);
-    await rig.until(() => fars.every((far) => far.received.length === 1));
-    expect(sockets()).toBe(before + 12 + 5);
-    udp.close();
-    await rig.until(() => sockets() === before + 12);
-  });
-
-  it("hears of a refusal by a new destination when an old one has been idle for a second", async () => {
-    const fars = await Promise.all(Array.from({ length: 4 }, () => rig.udpFar()));
-    const errors: Endpoint[] = [];
-    const udp = rig.net.openUdp(4, { onDatagram() {}, onUdpError: (_, to) => errors.push(to) });
-    for (const far of fars) udp.send(X, 0, 1, far.at);
-    udp.send(X, 0, 1, rig.refused);
-    await rig.quiet();
-    expect(errors).toEqual([]);
-    const later = performance.now() + 1_050;
-    await rig.until(() => performance.now() > later);
-    udp.send(X, 0, 1, rig.refused);
-    await rig.until(() => errors.length === 1);
-    expect(errors).toEqual([rig.refused]);
-    udp.close();
-  });
-
   it("says that a datagram is too long, and sends the longest there is", async () => {
     const far = await rig.udpFar();
     const errors: string[] = [];
-    const udp = rig.net.openUdp(4, { onDatagram() {}, onUdpError: (code) => errors.push(code) });
+    const udp = rig.net.openUdp(4, { onDatagram() {}, onUdpError: ({ code }) => errors.push(code) });
     const bytes = Buffer.alloc(65_535, "abcdefg");
-    udp.send(bytes, 0, 65_535, far.at);
+    udp.send(bytes, 0, 65_535, far.at, 64, false);
     await rig.until(() => errors.length === 1);
     expect(errors).toEqual(["EMSGSIZE"]);
-    udp.send(bytes, 0, 65_507, far.at);
+    udp.send(bytes, 0, 65_507, far.at, 64, false);
     await rig.until(() => far.received.length === 1);
     expect(far.received[0]!.bytes).toEqual(bytes.subarray(0, 65_507));
     udp.close();
@@ -136,7 +118,7 @@ describe("a mapping", () => {
     await new Promise<void>((resolve) => socket.bind(0, "::1", resolve));
     const from: Endpoint[] = [];
     const udp = rig.net.openUdp(6, { ...quietly, onDatagram: (_b, _a, _l, f) => from.push(f) });
-    udp.send(Buffer.from("ping"), 0, 4, { host: "::1", port: socket.address().port });
+    udp.send(Buffer.from("ping"), 0, 4, { host: "::1", port: socket.address().port }, 64, false);
     await rig.until(() => from.length === 1);
     expect(got).toEqual(["ping"]);
     expect(from).toEqual([{ host: "::1", port: socket.address().port }]);
@@ -150,13 +132,76 @@ describe("a mapping", () => {
     const bytes = Buffer.alloc(4);
     for (let i = 0; i < 100; i++) {
       bytes.writeUInt32BE(i);
-      udp.send(bytes, 0, 4, far.at);
+      udp.send(bytes, 0, 4, far.at, 64, false);
     }
     bytes.fill(0xee);
     await rig.until(() => far.received.length === 100);
     expect(far.received.map((d) => Buffer.from(d.bytes).readUInt32BE())).toEqual(
       Array.from({ length: 100 }, (_, i) => i),
     );
+    udp.close();
+  });
+});
+
+describe("a mapping of Node's sockets alone", () => {
+  beforeAll(() => {
+    useLibc = false;
+  });
+
+  it("has a wide socket and four peers at the most, and gives them all back", async () => {
+    const before = sockets();
+    const fars = await Promise.all(Array.from({ length: 12 }, () => rig.udpFar()));
+    const udp = rig.net.openUdp(4, quietly);
+    expect(sockets()).toBe(before + 12);
+    for (const far of fars) udp.send(X, 0, 1, far.at, 64, false);
+    await rig.until(() => fars.every((far) => far.received.length === 1));
+    expect(sockets()).toBe(before + 12 + 5);
+    udp.close();
+    await rig.until(() => sockets() === before + 12);
+  });
+
+  it("hears of a refusal by a new destination when an old one has been idle for a second", async () => {
+    const fars = await Promise.all(Array.from({ length: 4 }, () => rig.udpFar()));
+    const errors: Endpoint[] = [];
+    const udp = rig.net.openUdp(4, { onDatagram() {}, onUdpError: (_, to) => errors.push(to) });
+    for (const far of fars) udp.send(X, 0, 1, far.at, 64, false);
+    udp.send(X, 0, 1, rig.refused, 64, false);
+    await rig.quiet();
+    expect(errors).toEqual([]);
+    const later = performance.now() + 1_050;
+    await rig.until(() => performance.now() > later);
+    udp.send(X, 0, 1, rig.refused, 64, false);
+    await rig.until(() => errors.length === 1);
+    expect(errors).toEqual([rig.refused]);
+    udp.close();
+  });
+});
+
+describe.skipIf(libc() === null)(`a mapping through the C library${libc() === null ? " (SKIPPED: koffi)" : ""}`, () => {
+  beforeAll(() => {
+    useLibc = true;
+  });
+
+  it("is one socket, hears all that refuse, and keeps its port to itself", async () => {
+    const before = sockets();
+    const far = await rig.udpFar();
+    const errors: string[] = [];
+    const udp = rig.net.openUdp(4, {
+      onDatagram() {},
+      onUdpError: ({ code, from, type, icmpCode }, to) => errors.push(`${code} ${from} ${type}/${icmpCode} ${to.port}`),
+    });
+    for (let port = 1; port <= 8; port++) udp.send(X, 0, 1, { host: "127.0.0.1", port }, 64, false);
+    udp.send(X, 0, 1, far.at, 64, false);
+    await rig.until(() => errors.length === 8 && far.received.length === 1);
+    expect(errors).toEqual(Array.from({ length: 8 }, (_, i) => `ECONNREFUSED 127.0.0.1 3/3 ${i + 1}`));
+    expect(sockets()).toBe(before + 2);
+    const thief = createSocket({ type: "udp4", reuseAddr: true });
+    const stolen = await new Promise<string | undefined>((resolve) => {
+      thief.once("error", (error: NodeJS.ErrnoException) => resolve(error.code));
+      thief.bind(far.received[0]!.from.port, () => resolve(undefined));
+    });
+    expect(stolen).toBe("EADDRINUSE");
+    thief.close();
     udp.close();
   });
 });

@@ -252,6 +252,13 @@ class FakeTcp implements HostTcp {
 export interface FakeDatagram {
   readonly bytes: Uint8Array;
   readonly from: Endpoint;
+  readonly ttl: number;
+  readonly df: boolean;
+}
+
+/** What the host says itself, without a packet. */
+export function hostError(code: string, mtu = 0): HostIcmpError {
+  return { code, from: null, type: -1, icmpCode: -1, mtu };
 }
 
 /** Somebody out there with a UDP socket. */
@@ -285,10 +292,10 @@ class FakeUdp implements HostUdp, HostListener {
     host.open++;
   }
 
-  send(bytes: Uint8Array, at: number, len: number, to: Endpoint): void {
+  send(bytes: Uint8Array, at: number, len: number, to: Endpoint, ttl: number, df: boolean): void {
     if (this.#closed || to.port === 0) return;
-    const code = this.#host.carry(new Uint8Array(bytes.subarray(at, at + len)), this.address, to);
-    if (code !== null) this.#host.defer(() => this.#closed || this.#events.onUdpError(code, to));
+    const error = this.#host.carry(new Uint8Array(bytes.subarray(at, at + len)), this.address, to, ttl, df);
+    if (error !== null) this.#host.defer(() => this.#closed || this.#events.onUdpError(error, to));
   }
 
   deliver(bytes: Uint8Array, from: Endpoint): void {
@@ -373,8 +380,8 @@ const NOBODY: HostTcpEvents = { onConnect() {}, onData() {}, onEnd() {}, onDrain
 export class FakeHost implements HostNet {
   /** How dials are answered. */
   answer: (to: Endpoint | UnixEndpoint) => Answer = () => "accept";
-  /** What becomes of datagrams to where no `udpFar` is: an error's code, or null: lost. */
-  answerUdp: (to: Endpoint) => string | null = () => "ECONNREFUSED";
+  /** What becomes of datagrams to where no `udpFar` is: an error, or its code when the host itself says so; null: lost. */
+  answerUdp: (to: Endpoint) => string | HostIcmpError | null = () => "ECONNREFUSED";
   /** What becomes of echo requests. */
   answerPing: (to: IpText) => "answer" | "silence" | HostIcmpError = () => "answer";
   /** All echo requests, in order. */
@@ -467,11 +474,14 @@ export class FakeHost implements HostNet {
     this.#deferred.push(callback);
   }
 
-  carry(bytes: Uint8Array, from: Endpoint, to: Endpoint): string | null {
+  carry(bytes: Uint8Array, from: Endpoint, to: Endpoint, ttl: number, df: boolean): HostIcmpError | null {
     const far = this.#udpFar.get(keyOf(to));
-    if (far === undefined) return this.answerUdp(to);
-    far.received.push({ bytes, from });
-    return null;
+    if (far !== undefined) {
+      far.received.push({ bytes, from, ttl, df });
+      return null;
+    }
+    const answer = this.answerUdp(to);
+    return typeof answer === "string" ? hostError(answer) : answer;
   }
 
   deliver(bytes: Uint8Array, from: Endpoint, port: number): void {

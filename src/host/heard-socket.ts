@@ -1,0 +1,110 @@
+/**
+ * A datagram socket that hears the ICMP errors about what it has sent, each with its sender and the destination
+ * concerned, which an unconnected socket of Node's does not (Linux, `libc.ts`).
+ *
+ * `dgram` adopts the descriptor (it takes any datagram socket of an internet family), reads it in the event loop and
+ * closes it. Sending goes past it, so that hop limit, DF and packet belong together and an error is known at once.
+ */
+import { createSocket, type RemoteInfo, type Socket } from "node:dgram";
+import type { HostIcmpError } from "../core/host-net.ts";
+import { type Libc, PMTUDISC_DO, PMTUDISC_DONT, type QueuedError } from "./libc.ts";
+
+export abstract class HeardSocket {
+  protected closed = false;
+  readonly #libc: Libc;
+  readonly #family: 4 | 6;
+  readonly #fd: number;
+  readonly #socket: Socket;
+  #hops = 0;
+  #pmtu = -1;
+  /** The MTU that the host itself has named last. */
+  #localMtu = 0;
+
+  /** Takes the descriptor, bound or not. Throws when it cannot be read. */
+  constructor(libc: Libc, family: 4 | 6, fd: number) {
+    this.#libc = libc;
+    this.#family = family;
+    this.#fd = fd;
+    libc.set(fd, family, "recvErr", 1);
+    const socket = createSocket({ type: family === 6 ? "udp6" : "udp4" });
+    this.#socket = socket;
+    socket.on("message", (bytes, from) => {
+      if (!this.closed) this.received(bytes, from);
+    });
+    socket.on("error", () => {
+      for (const tell of this.#drain()) if (!this.closed) tell();
+    });
+    try {
+      socket.bind({ fd, exclusive: true });
+    } catch (error) {
+      socket.close();
+      libc.close(fd);
+      throw error;
+    }
+    libc.exclusive(fd);
+  }
+
+  protected abstract received(bytes: Buffer, from: RemoteInfo): void;
+  /** What to do about an error: `e` is valid during the call, the function is called when that may be. */
+  protected abstract heard(e: QueuedError, error: HostIcmpError): (() => void) | null;
+
+  /**
+   * Sends a packet. Null when it went, or was lost for want of room; otherwise what the host itself says about it, to
+   * be told later. What it turns out others have said is told later, too.
+   */
+  protected transmit(
+    packet: Uint8Array,
+    len: number,
+    ttl: number,
+    df: boolean,
+    to: string,
+    port: number,
+  ): HostIcmpError | null {
+    const libc = this.#libc;
+    const fd = this.#fd;
+    if (ttl !== this.#hops) libc.set(fd, this.#family, "hops", (this.#hops = ttl));
+    const pmtu = df ? PMTUDISC_DO : PMTUDISC_DONT;
+    if (pmtu !== this.#pmtu) libc.set(fd, this.#family, "mtuDiscover", (this.#pmtu = pmtu));
+    let code = libc.send(fd, packet, len, to, port);
+    if (code === null || isFull(code)) return null;
+    // What waits in the error queue makes the next send fail in its stead; what is too big is told there, with the MTU.
+    this.#localMtu = 0;
+    const told = this.#drain();
+    if (told.length > 0) {
+      process.nextTick(() => {
+        for (const tell of told) if (!this.closed) tell();
+      });
+      if (code !== "EMSGSIZE") code = libc.send(fd, packet, len, to, port);
+    }
+    if (code === null || isFull(code)) return null;
+    return { code, from: null, type: -1, icmpCode: -1, mtu: this.#localMtu };
+  }
+
+  close(): void {
+    if (this.closed) return;
+    this.closed = true;
+    this.#socket.close();
+  }
+
+  /** Empties the error queue. */
+  #drain(): (() => void)[] {
+    const told: (() => void)[] = [];
+    while (!this.closed) {
+      const e = this.#libc.readError(this.#fd, this.#family);
+      if (e === null) break;
+      // The host's own word is about the packet in hand, which is not quoted.
+      if (e.local) {
+        this.#localMtu = e.mtu;
+        continue;
+      }
+      const { code, from, type, icmpCode, mtu } = e;
+      const tell = this.heard(e, { code, from, type, icmpCode, mtu });
+      if (tell !== null) told.push(tell);
+    }
+    return told;
+  }
+}
+
+function isFull(code: string): boolean {
+  return code === "EAGAIN" || code === "ENOBUFS";
+}

@@ -1,0 +1,61 @@
+/**
+ * A UDP mapping on one unconnected socket that hears ICMP errors: one port, whatever it speaks with (RFC 4787 section
+ * 4.1), and no peers as in `udp.ts`. Its hop limit and DF are the sender's, so a guest's traceroute shows what lies
+ * between, and what is too big is told with the MTU.
+ */
+import type { RemoteInfo } from "node:dgram";
+import type { Endpoint, HostIcmpError, HostUdp, HostUdpEvents } from "../core/host-net.ts";
+import type { Random } from "../core/random.ts";
+import { HeardSocket } from "./heard-socket.ts";
+import type { Libc, QueuedError } from "./libc.ts";
+import { PORT_TRIES, randomPort } from "./udp.ts";
+
+const IPPROTO_UDP = 17;
+const MAX_DATAGRAM = 65_507;
+
+export class HeardUdp extends HeardSocket implements HostUdp {
+  readonly #events: HostUdpEvents;
+  /** The latest source, so that not every datagram makes an `Endpoint`. */
+  #from: Endpoint = { host: "", port: -1 };
+
+  /** Throws a Node error (EMFILE, EADDRNOTAVAIL). */
+  constructor(libc: Libc, family: 4 | 6, address: string, random: Random, events: HostUdpEvents) {
+    super(libc, family, open(libc, family, address, random));
+    this.#events = events;
+  }
+
+  send(bytes: Uint8Array, at: number, len: number, to: Endpoint, ttl: number, df: boolean): void {
+    if (this.closed || to.port === 0) return;
+    const error =
+      len > MAX_DATAGRAM
+        ? { code: "EMSGSIZE", from: null, type: -1, icmpCode: -1, mtu: 0 }
+        : this.transmit(bytes.subarray(at, at + len), len, ttl, df, to.host, to.port);
+    if (error !== null) process.nextTick(() => this.closed || this.#events.onUdpError(error, to));
+  }
+
+  protected received(bytes: Buffer, { address, port }: RemoteInfo): void {
+    if (port !== this.#from.port || address !== this.#from.host) this.#from = { host: address, port };
+    this.#events.onDatagram(bytes, 0, bytes.length, this.#from);
+  }
+
+  protected heard(e: QueuedError, error: HostIcmpError): () => void {
+    const to = { host: e.to, port: e.port };
+    return () => this.#events.onUdpError(error, to);
+  }
+}
+
+/** Bound to an unpredictable port that nobody has. */
+function open(libc: Libc, family: 4 | 6, address: string, random: Random): number {
+  const fd = libc.socket(family, IPPROTO_UDP);
+  if (family === 6) libc.v6Only(fd);
+  for (let tries = 1; ; tries++) {
+    try {
+      libc.bind(fd, address, randomPort(random));
+      return fd;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === "EADDRINUSE" && tries < PORT_TRIES) continue;
+      libc.close(fd);
+      throw error;
+    }
+  }
+}

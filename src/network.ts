@@ -56,6 +56,8 @@ export interface NetworkEvents {
   /** A file's transfer has ended, well or not. */
   tftp: [transfer: EventOf<"tftp">];
   dns: [query: EventOf<"dns">];
+  /** Something that guests want is not to be had on this host; a line that says what would allow it. */
+  notice: [notice: EventOf<"notice">];
 }
 
 export interface NetworkStats {
@@ -120,7 +122,8 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
     };
     const random = new HostRandom();
     const { outboundAddr } = options;
-    const host = new NodeHostNet(outboundAddr === null ? { random } : { random, outboundAddr });
+    const notice = (text: string): void => trace.event({ type: "notice", text });
+    const host = new NodeHostNet({ random, notice, ...(outboundAddr === null ? {} : { outboundAddr }) });
     this.#dns = new NodeDns({ upstreams: options.dnsUpstream, maxInFlight: options.stack.limits.dnsInFlight });
     const clock = this.#clock;
     const files = options.tftp === null ? null : new NodeFiles(options.tftp);
@@ -357,6 +360,7 @@ const EVENT_NAMES = {
   "flow-close": "flowClose",
   tftp: "tftp",
   dns: "dns",
+  notice: "notice",
 } as const satisfies Record<TraceEvent["type"], keyof NetworkEvents>;
 
 function attachAddress(field: string, target: ListenTarget): AttachAddress {

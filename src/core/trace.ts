@@ -26,8 +26,11 @@ export const DROP_REASONS = [
   "frame-too-long",
   "guest-unreachable",
   "icmp-checksum",
+  "icmp-no-flow",
   "icmp-rate",
+  "icmp-table-full",
   "icmp-type",
+  "icmp-unasked",
   "impaired",
   "impaired-queue",
   "ip-destination",
@@ -71,7 +74,9 @@ export type TraceEvent =
       /** Null when the guest has all of it. */
       error: string | null;
     }
-  | { type: "dns"; name: string; qtype: number; rcode: number; millis: number };
+  | { type: "dns"; name: string; qtype: number; rcode: number; millis: number }
+  /** A line for whoever runs this: something that guests want is not to be had here, and what would allow it. */
+  | { type: "notice"; text: string };
 
 /** For tests and for networks that nobody watches. */
 export const NO_TRACE: Trace = { drop() {}, event() {} };

@@ -1,0 +1,108 @@
+/** The networks that are compared: how each is started, and how it comes to the guest. */
+import { accessSync, constants } from "node:fs";
+import { delimiter, join } from "node:path";
+import { hub } from "../../test/support/e2e/backend.ts";
+import { REPOSITORY } from "../../test/support/e2e/namespace.ts";
+
+/** Where a peer finds what it needs. */
+export interface Place {
+  /** The UNIX socket that the guest's cable ends in. */
+  readonly socket: string;
+  readonly mtu: number;
+  /** The guest's namespace, as a path. */
+  readonly guestPath: string;
+}
+
+export interface Peer {
+  readonly name: string;
+  /** Programs it needs; without one of them it is skipped. */
+  readonly needs: readonly string[];
+  readonly mtus: readonly number[];
+  /** `socket`: serves a stream socket with QEMU's framing. `tap`: makes the guest's TAP itself. `wire`: see `WIRE`. */
+  readonly kind: "socket" | "tap" | "wire";
+  command(place: Place): readonly string[];
+}
+
+export const TAP = "tap0";
+export const GATEWAY = "10.0.2.2";
+export const RESOLVER = "10.0.2.3";
+export const GUEST = "10.0.2.15";
+/** The host's interface to nowhere: passt and slirp4netns want one with a route. */
+export const OUTSIDE = "ext0";
+
+const BOTH = [1500, 65_520];
+const PASST = ["-a", GUEST, "-n", "24", "-g", GATEWAY, "-M", "52:55:0a:00:02:02", "--dns-forward", RESOLVER];
+
+export const PEERS: readonly Peer[] = [
+  {
+    name: "tslirp",
+    needs: [],
+    mtus: BOTH,
+    kind: "socket",
+    command: ({ socket, mtu }) => [
+      process.execPath,
+      join(REPOSITORY, "dist/cli/main.js"),
+      ...["serve", "--listen", `unix:${socket}`, "--mtu", String(mtu)],
+    ],
+  },
+  {
+    // QEMU with nothing but its user network. Its MTU is 1500; slirp4netns has the same library at 65520.
+    name: "libslirp",
+    needs: ["qemu-system-x86_64"],
+    mtus: [1500],
+    kind: "socket",
+    command: ({ socket }) => [
+      "qemu-system-x86_64",
+      ...hub("user,id=u0,net=10.0.2.0/24", "u0", `server=on,addr.type=unix,addr.path=${socket}`),
+    ],
+  },
+  {
+    name: "passt",
+    needs: ["passt"],
+    mtus: BOTH,
+    kind: "socket",
+    command: ({ socket, mtu }) => [
+      "passt",
+      "-f",
+      "-q",
+      "--runas",
+      "0",
+      "-i",
+      OUTSIDE,
+      "-s",
+      socket,
+      "-m",
+      String(mtu),
+      ...PASST,
+    ],
+  },
+  {
+    name: "slirp4netns",
+    needs: ["slirp4netns"],
+    mtus: BOTH,
+    kind: "tap",
+    command: ({ guestPath, mtu }) => ["slirp4netns", "--netns-type=path", "-m", String(mtu), guestPath, TAP],
+  },
+  {
+    // No network at all: a second bridge, and the host's end of the cable is a TAP too. What this way of joining allows.
+    name: "wire",
+    needs: [],
+    mtus: BOTH,
+    kind: "wire",
+    command: () => [],
+  },
+];
+
+/** The program's path, or null where the machine has none. */
+export function which(program: string): string | null {
+  for (const folder of [...(process.env.PATH ?? "").split(delimiter), "/usr/sbin", "/sbin"]) {
+    const path = join(folder, program);
+    try {
+      accessSync(path, constants.X_OK);
+      return path;
+    } catch {
+      // Perhaps the next.
+    }
+  }
+  return null;
+}

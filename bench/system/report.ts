@@ -1,0 +1,108 @@
+/** From single runs to a table: medians, with the lowest and the highest in brackets. */
+
+import type { Figures, Join } from "./rig.ts";
+import { ROWS, type Row } from "./rows.ts";
+
+/** One measurement of one peer in one run. */
+export interface Sample {
+  readonly peer: string;
+  readonly mtu: number;
+  readonly run: number;
+  readonly measurement: string;
+  readonly figures: Figures;
+}
+
+export interface Results {
+  readonly machine: string;
+  readonly date: string;
+  /** How guest and peer were joined. */
+  readonly join: Join;
+  readonly seconds: number;
+  readonly runs: number;
+  /** Peers that this machine has not got, and why. */
+  readonly skipped: readonly string[];
+  readonly samples: readonly Sample[];
+}
+
+export interface Spread {
+  readonly median: number;
+  readonly least: number;
+  readonly most: number;
+  /** How many runs gave a figure. */
+  readonly count: number;
+}
+
+/** Whether bytes came as they were sent, and nothing was refused. A few lost connections or datagrams are told apart. */
+export function sound(f: Figures): boolean {
+  return (f.wrong ?? 0) === 0 && (f.failed ?? 0) <= (f.count ?? f.open ?? 0) / 100;
+}
+
+/** Null when no run gave a figure, or one gave a wrong one. */
+export function spread(results: Results, row: Row, mtu: number, peer: string): Spread | null {
+  const samples = results.samples.filter((s) => s.measurement === row.from && s.mtu === mtu && s.peer === peer);
+  if (samples.length === 0 || samples.some((s) => !sound(s.figures))) return null;
+  const values = samples
+    .map((s) => row.value(s.figures))
+    .filter((v) => v !== undefined)
+    .sort((a, b) => a - b);
+  if (values.length === 0) return null;
+  const middle = values.length >> 1;
+  const median = values.length % 2 === 1 ? values[middle]! : (values[middle - 1]! + values[middle]!) / 2;
+  return { median, least: values[0]!, most: values.at(-1)!, count: values.length };
+}
+
+export function peersOf(results: Results): string[] {
+  return [...new Set(results.samples.map((s) => s.peer))];
+}
+
+export function mtusOf(results: Results): number[] {
+  return [...new Set(results.samples.map((s) => s.mtu))].sort((a, b) => a - b);
+}
+
+const number = (value: number, digits: number): string =>
+  value.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
+
+function cell(results: Results, row: Row, mtu: number, peer: string): string {
+  const found = spread(results, row, mtu, peer);
+  if (found === null) {
+    const tried = results.samples.some((s) => s.measurement === row.from && s.mtu === mtu && s.peer === peer);
+    return tried ? "failed" : "";
+  }
+  const { median, least, most, count } = found;
+  const middle = number(median, row.digits);
+  return count === 1 ? middle : `${middle} (${number(least, row.digits)}–${number(most, row.digits)})`;
+}
+
+/** tslirp's figure as a multiple of the peer's that it is held against, and what it is to be. */
+function ratio(results: Results, row: Row, mtu: number): string {
+  const aim = row.aims?.[mtu];
+  if (aim === undefined) return "";
+  const [peer, wanted] = aim;
+  const ours = spread(results, row, mtu, "tslirp");
+  const theirs = spread(results, row, mtu, peer);
+  if (ours === null || theirs === null) return "";
+  const got = ours.median / theirs.median;
+  return `${got.toFixed(2)} × ${peer} (aim: ${row.better === "more" ? "≥" : "≤"} ${wanted})`;
+}
+
+export function markdown(results: Results): string {
+  const peers = peersOf(results);
+  const lines: string[] = [
+    `${results.machine}; ${results.date}; ${results.runs} ${results.runs === 1 ? "run" : "interleaved runs"}, ` +
+      `${results.seconds} s each of bulk. ` +
+      `Guest and peer are joined by ${results.join === "bridge" ? "a small bridge in C" : "QEMU's hub"}; ` +
+      "slirp4netns has a TAP of its own. Medians, with the lowest and the highest in brackets.",
+  ];
+  for (const skipped of results.skipped) lines.push("", `Not measured: ${skipped}.`);
+  for (const mtu of mtusOf(results)) {
+    const here = peers.filter((peer) => results.samples.some((s) => s.peer === peer && s.mtu === mtu));
+    lines.push("", `| MTU ${mtu} | unit | ${here.join(" | ")} | tslirp is |`);
+    lines.push(`| --- | --- |${" ---: |".repeat(here.length)} --- |`);
+    for (const row of ROWS) {
+      if (!results.samples.some((s) => s.mtu === mtu && s.measurement === row.from)) continue;
+      const cells = here.map((peer) => cell(results, row, mtu, peer));
+      lines.push(`| ${row.name} | ${row.unit} | ${cells.join(" | ")} | ${ratio(results, row, mtu)} |`);
+    }
+  }
+  return `${lines.join("\n")}\n`;
+}

@@ -1,0 +1,180 @@
+/**
+ * One peer between a guest and a host, all of it new for each run:
+ *
+ *     host namespace                                        guest namespace
+ *       services (TCP, UDP, DNS) on 127.0.0.1                 load, on a real Linux TCP/IP stack
+ *       the peer ── UNIX socket (by path) ── bridge ────────── tap0, its offloads off
+ *
+ * The bridge is a small C program: many frames a write one way, many a read the other, so that little of what is
+ * measured is its own. With `hub` it is QEMU's hub instead, which is what QEMU's users have, and costs a write a frame.
+ */
+import type { ChildProcess } from "node:child_process";
+import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { hub } from "../../test/support/e2e/backend.ts";
+import { Namespace } from "../../test/support/e2e/namespace.ts";
+import { cpuSeconds, machineSeconds, memory, ownSeconds } from "./meter.ts";
+import { GATEWAY, GUEST, OUTSIDE, type Peer, RESOLVER, TAP } from "./peers.ts";
+import type { Tools } from "./tools.ts";
+
+export type Join = "bridge" | "hub";
+
+/** What a load prints: numbers by name. */
+export type Figures = Record<string, number>;
+
+const READY_MS = 10_000;
+const NAT = "10.0.2";
+
+export class SystemRig {
+  readonly #peer: Peer;
+  readonly #tools: Tools;
+  readonly #folder: string = mkdtempSync(join(tmpdir(), "tslirp-bench-"));
+  readonly #host: Namespace = new Namespace("bench-host", ["127.0.0.1"]);
+  readonly #guest: Namespace = new Namespace("bench-guest");
+  readonly #said: string[] = [];
+  #backend: ChildProcess | null = null;
+
+  private constructor(peer: Peer, tools: Tools) {
+    this.#peer = peer;
+    this.#tools = tools;
+  }
+
+  /** Resolves when a byte has gone from the guest to the host and back. */
+  static async start(peer: Peer, mtu: number, join: Join, tools: Tools): Promise<SystemRig> {
+    const rig = new SystemRig(peer, tools);
+    try {
+      await rig.#start(mtu, join);
+      return rig;
+    } catch (error) {
+      const said = rig.#said.join("");
+      await rig.close();
+      throw new Error(`${peer.name}: ${error instanceof Error ? error.message : error}\n${said}`, { cause: error });
+    }
+  }
+
+  async #start(mtu: number, joint: Join): Promise<void> {
+    const host = this.#host;
+    const guest = this.#guest;
+    host.ip("link", "add", OUTSIDE, "type", "veth", "peer", "name", "ext1");
+    for (const name of [OUTSIDE, "ext1"]) host.ip("link", "set", name, "up");
+    host.ip("addr", "add", "10.99.0.1/24", "dev", OUTSIDE);
+    host.ip("route", "add", "default", "via", "10.99.0.254");
+    for (const space of [host, guest]) await tune(space);
+
+    const socket = join(this.#folder, "net.sock");
+    const { bridge, services } = this.#tools;
+    if (this.#peer.kind === "wire") {
+      this.#backend = this.#spawn(host, [bridge, TAP, socket, "listen"]);
+      await this.#until("the far bridge", () => existsSync(socket));
+      for (const address of [GATEWAY, RESOLVER]) host.ip("addr", "add", `${address}/24`, "dev", TAP);
+      host.ip("link", "set", TAP, "mtu", String(mtu), "up");
+    } else {
+      const guestPath = `/run/netns/${guest.name}`;
+      this.#backend = this.#spawn(host, this.#peer.command({ socket, mtu, guestPath }));
+      if (this.#peer.kind === "socket") await this.#until("its socket", () => existsSync(socket));
+    }
+    if (this.#peer.kind !== "tap") {
+      const qemu = hub(
+        `tap,id=t0,ifname=${TAP},script=no,downscript=no,vnet_hdr=off`,
+        "t0",
+        `server=off,addr.type=unix,addr.path=${socket}`,
+      );
+      this.#spawn(guest, joint === "hub" ? ["qemu-system-x86_64", ...qemu] : [bridge, TAP, socket, "connect"]);
+    }
+    await this.#until("the TAP", async () => (await guest.run("ip", ["link", "show", TAP])).code === 0);
+    await guest.sh(
+      `ip addr replace ${GUEST}/24 dev ${TAP}; ip link set ${TAP} mtu ${mtu} up; ip route replace default via ${NAT}.2`,
+    );
+    this.#spawn(host, [services]);
+    await this.#until("a way through", async () => ((await this.load(["rr", GATEWAY, "0.02"], 3)).count ?? 0) > 0);
+  }
+
+  /** What the guest's load prints. Rejects when it fails. */
+  async load(args: readonly string[], seconds = 30): Promise<Figures> {
+    const { code, stdout, stderr } = await this.#guest.run(this.#tools.load, args, seconds * 1000);
+    if (code !== 0 || !stdout.startsWith("{")) return { failed: 1, ...(stderr === "" ? {} : { code }) };
+    return JSON.parse(stdout) as Figures;
+  }
+
+  /** A load that says a line, waits for one, and so on: each is told to `between` as it comes. */
+  async dialogue(args: readonly string[], between: (figures: Figures, nth: number) => void): Promise<void> {
+    const child = this.#guest.spawn(this.#tools.load, args, { stdio: ["pipe", "pipe", "inherit"] });
+    let text = "";
+    let nth = 0;
+    child.stdout!.on("data", (piece) => {
+      text += piece;
+      for (let end = text.indexOf("\n"); end >= 0; end = text.indexOf("\n")) {
+        between(JSON.parse(text.slice(0, end)) as Figures, nth++);
+        text = text.slice(end + 1);
+        child.stdin!.write("\n");
+      }
+    });
+    child.stdin!.on("error", () => {});
+    const timer = setTimeout(() => child.kill("SIGKILL"), 60_000);
+    await new Promise((resolve) => child.once("close", resolve));
+    clearTimeout(timer);
+  }
+
+  /**
+   * Runs `work` and adds what it cost: `cpu`, the peer's processor seconds, and `foreign`, how many processors others
+   * on this machine kept busy meanwhile.
+   */
+  async metered(work: () => Promise<Figures>): Promise<Figures> {
+    const pid = this.#backend!.pid!;
+    const before = { cpu: cpuSeconds(pid), others: machineSeconds() - ownSeconds(), at: performance.now() };
+    const figures = await work();
+    const seconds = (performance.now() - before.at) / 1000;
+    const foreign = (machineSeconds() - ownSeconds() - before.others) / seconds;
+    return { ...figures, cpu: cpuSeconds(pid) - before.cpu, foreign: Math.max(0, foreign) };
+  }
+
+  /** The peer's memory, kB. */
+  memory(what: "VmRSS" | "VmHWM"): number {
+    return memory(this.#backend!.pid!, what);
+  }
+
+  get died(): boolean {
+    return this.#backend!.exitCode !== null || this.#backend!.signalCode !== null;
+  }
+
+  async close(): Promise<void> {
+    await this.#guest.close();
+    await this.#host.close();
+    rmSync(this.#folder, { recursive: true, force: true });
+  }
+
+  #spawn(space: Namespace, command: readonly string[]): ChildProcess {
+    const child = space.spawn(command[0]!, command.slice(1), { stdio: ["ignore", "pipe", "pipe"] });
+    for (const stream of [child.stdout!, child.stderr!])
+      stream.on("data", (piece) => {
+        this.#said.push(String(piece));
+        if (this.#said.length > 50) this.#said.shift();
+      });
+    return child;
+  }
+
+  async #until(what: string, ready: () => boolean | Promise<boolean>): Promise<void> {
+    for (const started = performance.now(); ; await sleep(20)) {
+      if (await ready()) return;
+      if (this.died) throw new Error(`it ended before ${what} was there`);
+      if (performance.now() - started > READY_MS) throw new Error(`no sign of ${what}`);
+    }
+  }
+}
+
+/** Ports and queues for thousands of connections at once; nothing that the guest says of itself. */
+async function tune(space: Namespace): Promise<void> {
+  const settings = [
+    "net.ipv4.ip_local_port_range=2048 65000",
+    "net.ipv4.tcp_max_syn_backlog=8192",
+    "net.core.somaxconn=8192",
+    "net.ipv6.conf.all.disable_ipv6=1",
+    "net.ipv6.conf.default.disable_ipv6=1",
+    "net.ipv4.tcp_rmem=4096 131072 6291456",
+    "net.ipv4.tcp_wmem=4096 16384 4194304",
+    "net.ipv4.ping_group_range=0 2147483647",
+  ];
+  for (const setting of settings) await space.run("sysctl", ["-qw", setting]);
+}

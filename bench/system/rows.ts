@@ -1,0 +1,164 @@
+/** What is measured, and the rows of the table that come of it. */
+import { GATEWAY, RESOLVER } from "./peers.ts";
+import type { Figures, SystemRig } from "./rig.ts";
+
+export interface Measurement {
+  readonly key: string;
+  /** At every MTU, or at 1500 only, where the MTU makes no difference. */
+  readonly everyMtu: boolean;
+  /** Whether bytes may be wrong or lost connections count: a figure `wrong` or `failed` above zero is a failure. */
+  run(rig: SystemRig, seconds: number): Promise<Figures>;
+}
+
+export interface Row {
+  /** The measurement's. */
+  readonly from: string;
+  readonly name: string;
+  readonly unit: string;
+  readonly digits: number;
+  readonly better: "more" | "less";
+  /** Null where the measurement has not got that far. */
+  value(figures: Figures): number | undefined;
+  /** What tslirp's figure is to be of another peer's, by MTU: at least where more is better, else at most. */
+  readonly aims?: Readonly<Record<number, readonly [peer: string, ratio: number]>>;
+}
+
+/** Everything but bulk lasts so long at the most: it settles sooner, and ports run out. */
+const SHORT = 2;
+
+function load(key: string, ...args: string[]): Measurement {
+  return {
+    key,
+    everyMtu: false,
+    run: (rig, seconds) => {
+      const [mode, host, ...rest] = args;
+      return rig.metered(() => rig.load([mode!, host!, String(Math.min(seconds, SHORT)), ...rest]));
+    },
+  };
+}
+
+function bulk(key: string, direction: "up" | "down", streams: number): Measurement {
+  return {
+    key,
+    everyMtu: true,
+    run: async (rig, seconds) => {
+      const args = ["bulk", GATEWAY, direction, String(seconds), String(streams)];
+      const figures = await rig.metered(() => rig.load(args, seconds + 20));
+      return { ...figures, peak: rig.memory("VmHWM") };
+    },
+  };
+}
+
+/** Opens connections and leaves them; then a request and response on one of them, beside the others. */
+function idle(count: number): Measurement {
+  return {
+    key: `idle-${count}`,
+    everyMtu: false,
+    run: (rig) =>
+      rig.metered(async () => {
+        const before = rig.memory("VmRSS");
+        let all: Figures = { failed: 1 };
+        await rig.dialogue(["idle", GATEWAY, String(count)], (figures, nth) => {
+          if (nth === 0) all = { ...figures, each: (rig.memory("VmRSS") - before) / Math.max(1, figures.open ?? 0) };
+          else all = { ...all, p50: figures.p50!, p99: figures.p99! };
+        });
+        return all;
+      }),
+  };
+}
+
+/** Request and response while one connection moves all it can. */
+function beside(direction: "up" | "down"): Measurement {
+  return {
+    key: `rr-beside-${direction}`,
+    everyMtu: false,
+    run: (rig, seconds) =>
+      rig.metered(async () => {
+        const rr = Math.min(seconds, SHORT);
+        const busy = rig.load(["bulk", GATEWAY, direction, String(rr * 1.5 + 0.5), "1"]);
+        const figures = await rig.load(["rr", GATEWAY, String(rr)]);
+        const { gbit, wrong } = await busy;
+        return { ...figures, gbit: gbit ?? 0, wrong: wrong ?? 1 };
+      }),
+  };
+}
+
+export const MEASUREMENTS: readonly Measurement[] = [
+  bulk("up-1", "up", 1),
+  bulk("down-1", "down", 1),
+  bulk("up-8", "up", 8),
+  bulk("down-8", "down", 8),
+  load("rr", "rr", GATEWAY),
+  beside("up"),
+  beside("down"),
+  load("crr-1", "crr", GATEWAY, "1"),
+  load("crr-32", "crr", GATEWAY, "32"),
+  load("udp-rr", "udp-rr", GATEWAY, "64"),
+  load("udp-echo", "udp-echo", GATEWAY, "64", "32"),
+  load("udp-up-64", "udp-up", GATEWAY, "64", "64"),
+  load("udp-down-64", "udp-down", GATEWAY, "64", "64"),
+  load("udp-up-1400", "udp-up", GATEWAY, "1400", "64"),
+  load("udp-down-1400", "udp-down", GATEWAY, "1400", "64"),
+  load("dns", "dns", RESOLVER, "16"),
+  idle(1000),
+  idle(5000),
+];
+
+const more = (
+  from: string,
+  name: string,
+  unit: string,
+  key: string,
+  digits: number,
+  aims: NonNullable<Row["aims"]> = {},
+): Row => ({ from, name, unit, digits, better: "more", value: (f) => f[key], aims });
+
+const less = (
+  from: string,
+  name: string,
+  unit: string,
+  key: string,
+  digits: number,
+  aims: NonNullable<Row["aims"]> = {},
+): Row => ({ from, name, unit, digits, better: "less", value: (f) => f[key], aims });
+
+const perGb = (from: string, name: string): Row => ({
+  from,
+  name,
+  unit: "s",
+  digits: 2,
+  better: "less",
+  value: (f) => (f.bytes && f.cpu !== undefined ? f.cpu / (f.bytes / 1e9) : undefined),
+});
+
+const LIB = (ratio: number): NonNullable<Row["aims"]> => ({ 1500: ["libslirp", ratio] });
+const BULK = (ratio: number): NonNullable<Row["aims"]> => ({ 1500: ["libslirp", ratio], 65520: ["wire", 0.8] });
+
+export const ROWS: readonly Row[] = [
+  more("up-1", "TCP up, 1 stream", "Gbit/s", "gbit", 2, BULK(4)),
+  more("down-1", "TCP down, 1 stream", "Gbit/s", "gbit", 2, BULK(2)),
+  more("up-8", "TCP up, 8 streams", "Gbit/s", "gbit", 2, BULK(3)),
+  more("down-8", "TCP down, 8 streams", "Gbit/s", "gbit", 2, BULK(1.7)),
+  perGb("up-1", "CPU per GB, up"),
+  perGb("down-1", "CPU per GB, down"),
+  { ...less("down-8", "memory at its highest, after bulk", "MB", "peak", 0), value: (f) => f.peak && f.peak / 1024 },
+  less("rr", "TCP request and response, p50", "µs", "p50", 0, LIB(1.1)),
+  less("rr", "the same, p99", "µs", "p99", 0),
+  less("rr-beside-up", "the same beside one stream up, p99", "µs", "p99", 0),
+  less("rr-beside-down", "the same beside one stream down, p99", "µs", "p99", 0),
+  more("crr-1", "new connections, one at a time", "/s", "rate", 0, LIB(1)),
+  more("crr-32", "new connections, 32 at once", "/s", "rate", 0, LIB(1)),
+  less("udp-rr", "UDP request and response, 64 B, p50", "µs", "p50", 0, LIB(1)),
+  more("udp-echo", "UDP echo, 64 B", "/s", "rate", 0, LIB(1)),
+  more("udp-up-64", "UDP up, 64 B", "/s", "rate", 0, LIB(1)),
+  more("udp-down-64", "UDP down, 64 B", "/s", "rate", 0, LIB(1)),
+  more("udp-up-1400", "UDP up, 1400 B", "Mbit/s", "mbit", 0, LIB(1)),
+  more("udp-down-1400", "UDP down, 1400 B", "Mbit/s", "mbit", 0, LIB(1)),
+  more("dns", "DNS queries, 16 at once", "/s", "rate", 0, LIB(2.5)),
+  more("idle-1000", "opening 1,000 connections", "/s", "rate", 0),
+  less("idle-1000", "memory of each", "kB", "each", 1),
+  less("idle-1000", "request and response beside them, p50", "µs", "p50", 0),
+  more("idle-5000", "opening 5,000 connections", "/s", "rate", 0, LIB(3)),
+  less("idle-5000", "memory of each", "kB", "each", 1),
+  less("idle-5000", "request and response beside them, p50", "µs", "p50", 0),
+];

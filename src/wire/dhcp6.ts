@@ -69,7 +69,7 @@ export interface Dhcp6Option {
   readonly data: Uint8Array;
 }
 
-/** An association as a message has it: IA_NA has `t1`, `t2` in seconds, IA_TA has neither. */
+/** An association as a client's message has it. Its times are only the client's wishes. */
 export interface Dhcp6Ia {
   readonly iaid: number;
   readonly options: readonly Dhcp6Option[];
@@ -108,10 +108,10 @@ export function dhcp6Find(options: readonly Dhcp6Option[], code: number): Uint8A
   return options.find((option) => option.code === code)?.data ?? null;
 }
 
-/** The association in an IA_NA's or (`fixed` 4) IA_TA's data, or null when it is malformed. */
-export function dhcp6Ia(data: Uint8Array, fixed = 12): Dhcp6Ia | null {
-  if (data.length < fixed) return null;
-  const options = dhcp6Options(data, fixed, data.length - fixed);
+/** The association in an IA_NA's data, or null when it is malformed. */
+export function dhcp6Ia(data: Uint8Array): Dhcp6Ia | null {
+  if (data.length < 12) return null;
+  const options = dhcp6Options(data, 12, data.length - 12);
   return options === null ? null : { iaid: get32(data, 0), options };
 }
 
@@ -159,14 +159,23 @@ function putOptions(out: Uint8Array, at: number, limit: number, options: readonl
   return at;
 }
 
-/** An IA_NA option (RFC 8415 section 21.4); times in seconds. */
-export function dhcp6IaNaOption(iaid: number, t1: number, t2: number, options: readonly Dhcp6Option[]): Dhcp6Option {
-  const data = new Uint8Array(12 + dhcp6OptionsLength(options));
+/** An IA_NA, IA_PD or IA_TA (RFC 8415 sections 21.4, 21.5 and 21.21); times in seconds, which the last has none of. */
+export function dhcp6IaOption(
+  code: number,
+  iaid: number,
+  t1: number,
+  t2: number,
+  options: readonly Dhcp6Option[],
+): Dhcp6Option {
+  const fixed = code === OPT6_IA_TA ? 4 : 12;
+  const data = new Uint8Array(fixed + dhcp6OptionsLength(options));
   put32(data, 0, iaid);
-  put32(data, 4, t1);
-  put32(data, 8, t2);
-  putOptions(data, 12, data.length, options);
-  return { code: OPT6_IA_NA, data };
+  if (code !== OPT6_IA_TA) {
+    put32(data, 4, t1);
+    put32(data, 8, t2);
+  }
+  putOptions(data, fixed, data.length, options);
+  return { code, data };
 }
 
 /** An IAADDR option (RFC 8415 section 21.6); lifetimes in seconds. */

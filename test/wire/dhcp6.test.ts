@@ -40,7 +40,9 @@ describe("options", () => {
   });
 
   test("an association's inner options stay within it (RFC 8415 section 21.4)", () => {
-    const ia = wire.dhcp6IaNaOption(-2, 10, 20, [wire.dhcp6IaAddrOption(ipv6FromText("fec0::15"), 0, 30, 40)]);
+    const ia = wire.dhcp6IaOption(wire.OPT6_IA_NA, -2, 10, 20, [
+      wire.dhcp6IaAddrOption(ipv6FromText("fec0::15"), 0, 30, 40),
+    ]);
     const bytes = Uint8Array.from([...ia.data, 0, 5, 0, 24, ...new Array(24).fill(9)]);
     expect(wire.dhcp6Ia(bytes.subarray(0, ia.data.length))!.options).toHaveLength(1);
     expect(wire.dhcp6Ia(bytes.subarray(0, ia.data.length + 5))).toBeNull();

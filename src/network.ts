@@ -28,12 +28,15 @@ import {
   resolveOptions,
 } from "./control/options.ts";
 import { qemuArgs } from "./control/qemu-args.ts";
-import { ipv4FromText } from "./core/address.ts";
 import type { Clock } from "./core/clock.ts";
 import type { ForwardRule, StackConfig } from "./core/config.ts";
 import type { Link } from "./core/link.ts";
 import { type Random, SeededRandom } from "./core/random.ts";
 import { DROP_REASONS, type DropReason, type Trace, type TraceEvent } from "./core/trace.ts";
+import type { GuestServer } from "./embed/guest-server.ts";
+import type { GuestSocket } from "./embed/guest-socket.ts";
+import type { GuestUdp } from "./embed/guest-udp.ts";
+import { type BindGuestUdpOptions, type ConnectOptions, Guests, type ListenGuestOptions } from "./embed/guests.ts";
 import { HostClock } from "./host/clock.ts";
 import { NodeDns } from "./host/dns.ts";
 import { NodeFiles } from "./host/files.ts";
@@ -93,6 +96,7 @@ export async function createNetwork(options: NetworkOptions = {}): Promise<Netwo
 export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposable {
   readonly config: StackConfig;
   readonly #stack: Stack;
+  readonly #guests: Guests;
   readonly #dns: NodeDns;
   readonly #clock: Clock = new HostClock();
   readonly #drops: Record<DropReason, number> = Object.fromEntries(DROP_REASONS.map((r) => [r, 0])) as never;
@@ -129,13 +133,14 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
     const files = options.tftp === null ? null : new NodeFiles(options.tftp);
     this.#stack = new Stack(options.stack, { host, dns: this.#dns, files, clock, random, trace });
     this.#stack.onPollAt = () => this.#arm();
+    this.#guests = new Guests(options.stack, this.#stack);
     this.#switch = new Switch({
       inner: this.#stack,
       clock,
       trace,
       tap: this.#tap,
       gatewayMacs: [gatewayMac(options.stack)],
-      guard: new LanGuard([ipv4FromText(options.stack.host), ipv4FromText(options.stack.dns)]),
+      guard: new LanGuard({ has: (ip) => this.#stack.policy.isOurs(ip) }),
     });
     this.#env = { receiver: this.#switch, pool: new SlabPool(), trace, clock, tap: this.#tap };
   }
@@ -240,6 +245,36 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
     return this.#impairmentRules;
   }
 
+  /**
+   * Dials a guest. Resolves, once the connection stands, with a socket that `http`, `tls`, undici and ssh2 take as one of
+   * their own; rejects with Node's errors (ECONNREFUSED, ETIMEDOUT), the signal's reason or `ConfigError`.
+   */
+  async connect(options: ConnectOptions): Promise<GuestSocket> {
+    this.#refuseWhenClosed();
+    return this.#guests.connect(options);
+  }
+
+  /** As `net.createConnection`: a socket that is still connecting. */
+  createConnection(options: ConnectOptions): GuestSocket {
+    this.#refuseWhenClosed();
+    return this.#guests.createConnection(options);
+  }
+
+  /**
+   * Listens where guests find it: on an address of their net that none of them has, or on any outside, whose connections
+   * are then taken over. Rejects with `ConfigError` or EADDRINUSE.
+   */
+  async listenGuest(options: ListenGuestOptions, onSocket?: (socket: GuestSocket) => void): Promise<GuestServer> {
+    this.#refuseWhenClosed();
+    return this.#guests.listen(options, onSocket);
+  }
+
+  /** Receives and sends datagrams at an address as `listenGuest` listens on one. */
+  async bindGuestUdp(options: BindGuestUdpOptions): Promise<GuestUdp> {
+    this.#refuseWhenClosed();
+    return this.#guests.bindUdp(options);
+  }
+
   /** Opens forwards: a rule, or text in Docker's (`2222:22`) or QEMU's grammar (`tcp::2222-:22`). All of them, or none. */
   async publish(rule: ForwardRule | string): Promise<OpenForward[]> {
     this.#refuseWhenClosed();
@@ -287,6 +322,7 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
   }
 
   async #close(): Promise<void> {
+    this.#guests.close();
     // Connections first: their resets still reach the guests.
     this.#stack.close();
     for (const link of this.#links.keys()) link.close();

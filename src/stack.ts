@@ -10,7 +10,7 @@ import { endpointText, type IpAddress, ipv4FromText } from "./core/address.ts";
 import type { Clock } from "./core/clock.ts";
 import type { StackConfig } from "./core/config.ts";
 import type { FileSource } from "./core/files.ts";
-import type { HostDns, HostNet, HostTcp, HostTcpEvents } from "./core/host-net.ts";
+import type { HostDns, HostNet } from "./core/host-net.ts";
 import type { Link, LinkReceiver, Slab } from "./core/link.ts";
 import type { Random } from "./core/random.ts";
 import type { Trace } from "./core/trace.ts";
@@ -18,6 +18,7 @@ import { Egress } from "./nat/egress.ts";
 import { Forwards } from "./nat/forwards.ts";
 import { IcmpErrors } from "./nat/icmp-errors.ts";
 import { Policy } from "./nat/policy.ts";
+import { Services } from "./nat/services.ts";
 import { TcpNat } from "./nat/tcp-nat.ts";
 import { UdpNat } from "./nat/udp-nat.ts";
 import { DhcpServer, type Lease } from "./proto/dhcp.ts";
@@ -26,6 +27,7 @@ import { type Neighbour, Neighbours } from "./proto/neighbours.ts";
 import { STATE_NAMES } from "./proto/tcp/tcb.ts";
 import { TftpServer } from "./proto/tftp.ts";
 import { Arp } from "./stack/arp.ts";
+import { Inside } from "./stack/inside.ts";
 import { Ipv4 } from "./stack/ipv4.ts";
 import type { Lan } from "./stack/lan.ts";
 import { put32 } from "./wire/bytes.ts";
@@ -64,6 +66,7 @@ export interface FlowInfo {
 export class Stack implements LinkReceiver {
   readonly forwards: Forwards;
   readonly policy: Policy;
+  readonly inside: Inside;
   /** Called when `pollAt()` has become earlier. */
   onPollAt: (() => void) | null = null;
   readonly #config: StackConfig;
@@ -75,7 +78,6 @@ export class Stack implements LinkReceiver {
   readonly #arp: Arp;
   readonly #ipv4: Ipv4;
   readonly #dhcp: DhcpServer;
-  readonly #dnsTcp: (events: HostTcpEvents) => HostTcp;
   readonly #tftp: TftpServer<Neighbour> | null;
   readonly #links: Set<Link> = new Set();
   readonly #dirty: Link[] = [];
@@ -94,7 +96,10 @@ export class Stack implements LinkReceiver {
     const touchLink = (link: Link): void => this.#touchLink(link);
     const egress = new Egress(gatewayMac(config), GATEWAY_MAC6, random, trace, touchLink);
     const dns = new DnsForwarder(parts.dns, config.limits, clock, trace);
-    this.#dnsTcp = dnsTcpService(dns);
+    const services = new Services();
+    const dnsTcp = dnsTcpService(dns);
+    services.addTcp({ host: this.policy.dns.text, port: DNS_PORT }, dnsTcp);
+    services.addTcp({ host: this.policy.dns6.text, port: DNS_PORT }, dnsTcp);
     this.#neighbours = new Neighbours(random.u32(), random.u32());
     const shared = {
       ...{
@@ -105,6 +110,7 @@ export class Stack implements LinkReceiver {
         neighbours: this.#neighbours,
         policy: this.policy,
         dns,
+        services,
         links: this.#links,
       },
       errors: new IcmpErrors(egress, clock, trace),
@@ -115,7 +121,7 @@ export class Stack implements LinkReceiver {
     const surroundings = {
       ...parts,
       ...shared,
-      service: (to: IpAddress, port: number) => (port === DNS_PORT && this.policy.isDns(to) ? this.#dnsTcp : null),
+      service: (to: IpAddress, port: number) => services.tcp({ host: to.text, port }),
       resolve: (guest: Neighbour) => this.#resolve(guest),
     };
     this.#tcp = new TcpNat(config, surroundings);
@@ -125,6 +131,7 @@ export class Stack implements LinkReceiver {
     this.#dhcp = new DhcpServer(config, trace);
     this.#arp = new Arp(lan, this.#dhcp);
     this.#ipv4 = new Ipv4(lan, this.#arp, this.#dhcp);
+    this.inside = new Inside(lan, services, (guest) => this.#resolve(guest));
     this.forwards = new Forwards(config, parts.host, this.#tcp, this.#udp, this.#neighbours);
   }
 

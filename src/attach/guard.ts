@@ -19,13 +19,13 @@ const FRAGMENT = 44;
 const DESTINATION_OPTIONS = 60;
 
 export class LanGuard {
-  readonly #ipv4: ReadonlySet<number>;
+  readonly #ipv4: { has(ip: number): boolean };
   /** As text of 32 hexadecimal digits. */
   readonly #ipv6: ReadonlySet<string>;
 
-  /** The network's own addresses: IPv4 as signed words (`ipv4FromText`), IPv6 as 16 bytes. */
-  constructor(ipv4: readonly number[], ipv6: readonly Uint8Array[] = []) {
-    this.#ipv4 = new Set(ipv4);
+  /** The network's own addresses: IPv4 as signed words (`ipv4FromText`), which may change; IPv6 as 16 bytes. */
+  constructor(ipv4: { has(ip: number): boolean }, ipv6: readonly Uint8Array[] = []) {
+    this.#ipv4 = ipv4;
     this.#ipv6 = new Set(ipv6.map((address) => hex(address, 0)));
   }
 

@@ -65,8 +65,8 @@ export interface HostTcp {
   pause(): void;
   /** A new connection starts paused. */
   resume(): void;
-  /** RST. No callback follows. */
-  reset(): void;
+  /** RST. No callback follows. `code` says why to an end within this process (ECONNRESET), whose user is told. */
+  reset(code?: string): void;
 }
 
 export interface HostUdpEvents {

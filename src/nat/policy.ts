@@ -19,6 +19,9 @@ export class Policy {
   readonly gateway6: IpAddress;
   readonly dns6: IpAddress;
   readonly router6: IpAddress = ROUTER;
+  /** Further addresses that are ours while something within the process serves there. */
+  readonly #served: Set<number> = new Set();
+  #served6: readonly IpAddress[] = [];
 
   constructor(config: StackConfig) {
     this.#config = config;
@@ -58,12 +61,24 @@ export class Policy {
 
   /** Addresses that we answer ARP for. */
   isOurs(ip: number): boolean {
-    return ip === this.gateway.ip || ip === this.dns.ip;
+    return ip === this.gateway.ip || ip === this.dns.ip || (this.#served.size > 0 && this.#served.has(ip));
   }
 
   /** Addresses that we answer neighbour solicitations for. */
   isOurs6(buf: Uint8Array, at: number): boolean {
-    return this.gateway6.at(buf, at) || this.dns6.at(buf, at) || this.router6.at(buf, at);
+    if (this.gateway6.at(buf, at) || this.dns6.at(buf, at) || this.router6.at(buf, at)) return true;
+    return this.#served6.length > 0 && this.#served6.some((address) => address.at(buf, at));
+  }
+
+  /** An address of the guests' net becomes ours: it is answered for, and no guest may speak from it. */
+  serve(address: IpAddress): void {
+    if (address.family === 4) this.#served.add(address.ip);
+    else this.#served6 = [...this.#served6, address];
+  }
+
+  unserve(address: IpAddress): void {
+    if (address.family === 4) this.#served.delete(address.ip);
+    else this.#served6 = this.#served6.filter((each) => !each.is(address));
   }
 
   /** The gateway as a guest of this family knows it. */

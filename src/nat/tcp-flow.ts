@@ -80,7 +80,7 @@ export class TcpFlow implements TcpPath, TcpUser, HostTcpEvents, Timed, UplinkFl
   poll(now: number): void {
     if (this.#lingerAt <= now) {
       this.#lingerAt = Number.POSITIVE_INFINITY;
-      this.#resetHost();
+      this.#resetHost("ETIMEDOUT");
       return;
     }
     this.tcb.poll(now);
@@ -136,7 +136,7 @@ export class TcpFlow implements TcpPath, TcpUser, HostTcpEvents, Timed, UplinkFl
   }
 
   onEstablished(): void {
-    if (this.inbound) this.host!.resume();
+    this.host!.resume();
   }
 
   onAcked(): void {
@@ -147,7 +147,7 @@ export class TcpFlow implements TcpPath, TcpUser, HostTcpEvents, Timed, UplinkFl
   }
 
   onAborted(reason: "reset" | "timeout"): void {
-    this.#resetHost();
+    this.#resetHost(reason === "reset" ? "ECONNRESET" : "ETIMEDOUT");
     this.nat.remove(this, reason);
   }
 
@@ -165,7 +165,6 @@ export class TcpFlow implements TcpPath, TcpUser, HostTcpEvents, Timed, UplinkFl
 
   onConnect(): void {
     this.tcb.accept(this.nat.now());
-    this.host!.resume();
     this.nat.settle(this);
   }
 
@@ -214,7 +213,7 @@ export class TcpFlow implements TcpPath, TcpUser, HostTcpEvents, Timed, UplinkFl
   /** Ends both sides at once: the network closes, or the flow has to make room. */
   kill(reason: string): void {
     this.tcb.abort();
-    this.#resetHost();
+    this.#resetHost("ENETDOWN");
     this.nat.remove(this, reason);
   }
 
@@ -223,10 +222,10 @@ export class TcpFlow implements TcpPath, TcpUser, HostTcpEvents, Timed, UplinkFl
     if (this.tcb.state !== CLOSED) output(this.tcb, now);
   }
 
-  #resetHost(): void {
+  #resetHost(code: string): void {
     if (this.hostClosed || this.host === null) return;
     this.hostClosed = true;
     this.nat.uplink.forget(this);
-    this.host.reset();
+    this.host.reset(code);
   }
 }

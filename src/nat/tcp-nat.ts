@@ -4,7 +4,7 @@ import { addressAt, endpointText, type IpAddress } from "../core/address.ts";
 import type { Clock } from "../core/clock.ts";
 import type { StackConfig } from "../core/config.ts";
 import { Deadlines } from "../core/deadlines.ts";
-import type { AcceptedTcp, HostNet, HostTcp, HostTcpEvents } from "../core/host-net.ts";
+import type { AcceptedTcp, HostNet } from "../core/host-net.ts";
 import type { Link, Slab } from "../core/link.ts";
 import type { Random } from "../core/random.ts";
 import type { Trace } from "../core/trace.ts";
@@ -38,6 +38,7 @@ import { type Egress, headersOf, patchHeaders, templateSum } from "./egress.ts";
 import { FlowMap } from "./flow-map.ts";
 import { type IcmpErrors, NO_HOST, NO_ROUTE } from "./icmp-errors.ts";
 import type { Policy } from "./policy.ts";
+import type { TcpService } from "./services.ts";
 import { TcpFlow } from "./tcp-flow.ts";
 import { Uplink } from "./uplink.ts";
 
@@ -56,8 +57,8 @@ export interface TcpSurroundings {
   readonly egress: Egress;
   readonly errors: IcmpErrors;
   readonly policy: Policy;
-  /** In-process services by address and port (DNS over TCP), instead of a host socket; null for none. */
-  service(to: IpAddress, port: number): ((events: HostTcpEvents) => HostTcp) | null;
+  /** What answers within the process instead of a host socket; null for nothing. */
+  service(to: IpAddress, port: number): TcpService | null;
   touchLink(link: Link): void;
   /** Hands touched cables to the wire. */
   flush(): void;
@@ -234,30 +235,34 @@ export class TcpNat {
     const iss = this.#isn.next(dst, dstPort, guest.address, srcPort, now);
     flow.tcb.offer(tcpSeq(buf, at), tcpWindow(buf, at), synOptions, iss, this.#ourMss(guest), this.#rcvScale);
     this.#add(flow);
-    flow.host = service !== null ? service(flow) : this.#env.host.connectTcp({ host: host!, port: dstPort }, flow);
+    if (service !== null) flow.host = service(flow, { host: guest.address.text, port: srcPort });
+    else flow.host = this.#env.host.connectTcp({ host: host!, port: dstPort }, flow);
   }
 
-  /** A forward's client: dial the guest. */
-  accept(guest: Neighbour, guestPort: number, client: AcceptedTcp): void {
+  /** A client of a guest's: dial the guest. Null, and the client not taken, when there is no room for another connection. */
+  accept(guest: Neighbour, guestPort: number, client: AcceptedTcp): TcpFlow | null {
     const now = this.now();
     const remote = this.#env.policy.guestSide(client.remote.host, guest.family);
     const wanted = client.remote.port;
     let port = wanted;
     const taken = (): boolean => this.#table.get(guest, remote.bytes, 0, (guestPort << 16) | port) !== null;
     for (let tries = 0; port === 0 || taken(); tries++) {
-      if (tries === 16) return this.#env.trace.drop("flow-table-full");
+      if (tries === 16) return this.#full();
       port = 1024 + (this.#env.random.u32() % 64_512);
     }
-    if (!this.#makeRoom()) {
-      this.#env.trace.drop("flow-table-full");
-      return;
-    }
+    if (!this.#makeRoom()) return this.#full();
     const flow = new TcpFlow(this, guest, guestPort, remote, port, true);
     flow.host = client.accept(flow);
     this.#add(flow);
     const iss = this.#isn.next(remote, port, guest.address, guestPort, now);
     flow.tcb.connect(iss, this.#ourMss(guest), this.#rcvScale, now);
     this.settle(flow);
+    return flow;
+  }
+
+  #full(): null {
+    this.#env.trace.drop("flow-table-full");
+    return null;
   }
 
   /** The MSS we tell this guest (RFC 9293 section 3.7.1): what is left of the MTU. */

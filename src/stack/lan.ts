@@ -4,6 +4,7 @@ import type { Trace } from "../core/trace.ts";
 import type { Egress } from "../nat/egress.ts";
 import type { IcmpErrors } from "../nat/icmp-errors.ts";
 import type { Policy } from "../nat/policy.ts";
+import type { Services } from "../nat/services.ts";
 import type { TcpNat } from "../nat/tcp-nat.ts";
 import type { UdpNat } from "../nat/udp-nat.ts";
 import type { DnsForwarder } from "../proto/dns.ts";
@@ -21,6 +22,8 @@ export interface Lan {
   readonly tcp: TcpNat;
   readonly udp: UdpNat;
   readonly dns: DnsForwarder;
+  /** What the process serves by itself. */
+  readonly services: Services;
   /** Null when no folder is served. */
   readonly tftp: TftpServer<Neighbour> | null;
   /** All cables. */

@@ -1,4 +1,5 @@
 /** UDP from guests, of either family: to the DNS server, through the NAT, or refused. */
+import { addressAt } from "../core/address.ts";
 import { DATAGRAM_MTU, headersOf } from "../nat/egress.ts";
 import { NO_PORT, PROHIBITED } from "../nat/icmp-errors.ts";
 import type { Neighbour } from "../proto/neighbours.ts";
@@ -40,6 +41,10 @@ export function receiveUdp(
   if (dstPort === TFTP_PORT && lan.tftp !== null && gateway.at(buf, dstAt)) {
     const most = DATAGRAM_MTU - (headersOf(guest.family) - ETH_HEADER) - UDP_HEADER - TFTP_HEADER;
     return lan.tftp.receive(guest, srcPort, buf, body, size, most, now);
+  }
+  if (lan.services.hasUdp(dstPort)) {
+    const service = lan.services.udp({ host: addressAt(guest.family, buf, dstAt).text, port: dstPort });
+    if (service !== null) return service(buf, body, size, { host: guest.address.text, port: srcPort });
   }
   const dns = guest.family === 4 ? policy.dns : policy.dns6;
   if (dns.at(buf, dstAt)) {

@@ -27,7 +27,7 @@ function rig(guests: number) {
     trace: drops,
     gatewayMacs: [Uint8Array.from(GATEWAY)],
     tap: NO_TAP,
-    guard: new LanGuard([ipv4FromText("10.0.2.2"), ipv4FromText("10.0.2.3")], [V6_GATEWAY]),
+    guard: new LanGuard(new Set([ipv4FromText("10.0.2.2"), ipv4FromText("10.0.2.3")]), [V6_GATEWAY]),
   });
   const cables: MemoryCable[] = [];
   const got: Uint8Array[][] = [];

@@ -118,6 +118,9 @@ export class Guest implements TcpNet {
   readonly #tcp: Map<string, TcpSocket> = new Map();
   readonly #listeners: Map<number, { accept: (socket: TcpSocket) => TcpEvents; options: TcpOptions }> = new Map();
   readonly #pings: Map<number, (ip: number) => void> = new Map();
+  /** Frames that came from within a call of the cable's: what the guest is doing is to be done first. */
+  readonly #inbox: Uint8Array[] = [];
+  #sending = false;
   #mask = -1;
   #ipId = 0;
 
@@ -128,7 +131,7 @@ export class Guest implements TcpNet {
     this.#random = options.random;
     this.mtu = options.mtu ?? 1500;
     this.timers = new Timers(options.clock, () => this.onPollAt?.());
-    this.#cable.onFrame = (frame) => this.#receive(frame);
+    this.#cable.onFrame = (frame) => this.#arrived(frame);
   }
 
   configure(address: GuestAddress): void {
@@ -246,6 +249,14 @@ export class Guest implements TcpNet {
 
   #drop(reason: string): void {
     this.dropped.set(reason, (this.dropped.get(reason) ?? 0) + 1);
+  }
+
+  #arrived(frame: Uint8Array): void {
+    if (!this.#sending) return this.#receive(frame);
+    if (this.#inbox.push(frame) > 1) return;
+    queueMicrotask(() => {
+      for (const each of this.#inbox.splice(0)) this.#receive(each);
+    });
   }
 
   #receive(frame: Uint8Array): void {
@@ -378,7 +389,9 @@ export class Guest implements TcpNet {
   #sendFrame(to: Uint8Array, type: number, packet: Uint8Array): void {
     const frame = new Uint8Array(ETH_HEADER + packet.length);
     frame.set(packet, ethWrite(frame, 0, to, this.mac, type));
+    this.#sending = true;
     this.#cable.send(frame);
+    this.#sending = false;
   }
 
   #freePort(taken: (port: number) => boolean): number {

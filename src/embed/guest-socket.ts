@@ -1,0 +1,274 @@
+/**
+ * A TCP connection with a guest as a `node:stream` Duplex with `net.Socket`'s manners, so that whatever takes a socket
+ * (`http`, `tls`, undici, ssh2) takes this one unmodified. There is no descriptor behind it: the far end of it is a
+ * flow of the network's own NAT, reached through a `Plug`.
+ */
+import { isIP } from "node:net";
+import { constants } from "node:os";
+import { Duplex } from "node:stream";
+import { type Endpoint, endpointText } from "../core/address.ts";
+import type { HostTcp, HostTcpEvents } from "../core/host-net.ts";
+import { Plug, type PlugUser } from "./plug.ts";
+
+const HIGH_WATER_MARK = 65_536;
+
+/** Calls a write's callback when the flow has taken all of it. */
+type Written = (error?: Error | null) => void;
+
+export interface GuestSocketOptions {
+  /** The guest's end. */
+  readonly remote: Endpoint;
+  /** Our end as the guest knows it; null until there is one. */
+  readonly local: Endpoint | null;
+  /** As `net.Socket`'s: with false (the default) our side ends when the guest's does. */
+  readonly allowHalfOpen?: boolean | undefined;
+}
+
+/** What a `net.Socket` emits, here too. */
+export class GuestSocket extends Duplex {
+  readonly remoteAddress: string;
+  readonly remotePort: number;
+  readonly remoteFamily: "IPv4" | "IPv6";
+  localAddress: string | undefined;
+  localPort: number | undefined;
+  localFamily: "IPv4" | "IPv6" | undefined;
+  /** Before 'connect'. */
+  connecting = true;
+  bytesRead = 0;
+  /** Milliseconds of silence until 'timeout'; undefined when off. */
+  timeout: number | undefined;
+  #plug: Plug | null = null;
+  #sent = 0;
+  #timer: NodeJS.Timeout | null = null;
+  /** What waits for the connection to stand, or for room. */
+  #waiting: { readonly chunks: readonly Uint8Array[]; index: number; at: number; readonly written: Written } | null =
+    null;
+  #final: Written | null = null;
+  #reset = false;
+  readonly #user: PlugUser;
+
+  constructor(options: GuestSocketOptions) {
+    const { remote, local, allowHalfOpen = false } = options;
+    super({
+      allowHalfOpen,
+      emitClose: false,
+      readableHighWaterMark: HIGH_WATER_MARK,
+      writableHighWaterMark: HIGH_WATER_MARK,
+    });
+    this.remoteAddress = remote.host;
+    this.remotePort = remote.port;
+    this.remoteFamily = family(remote.host);
+    if (local !== null) this.#setLocal(local);
+    const socket = this;
+    this.#user = {
+      get unread() {
+        return socket.readableLength;
+      },
+      onOpen: () => this.#opened(),
+      onBytes: (bytes) => {
+        this.bytesRead += bytes.length;
+        this.#active();
+        this.push(bytes);
+      },
+      onEnd: () => {
+        this.push(null);
+        // An end is only seen by who reads; like net.Socket, tell it to who does not as well.
+        if (this.readableLength === 0) this.read(0);
+      },
+      onRoom: () => this.#push(),
+      onLost: (code) => this.destroy(this.#error(code, this.connecting ? "connect" : "read")),
+    };
+    if (!allowHalfOpen) this.on("end", writesFailAfterEnd);
+  }
+
+  /** Gives it the flow of which it is the host's end. For who makes sockets, not for who has one. */
+  plugIn(events: HostTcpEvents): HostTcp & { answer(): void } {
+    const plug = new Plug(events, this.#user);
+    this.#plug = plug;
+    return plug;
+  }
+
+  /** Our end as the guest knows it, once the NAT has chosen it. For who makes sockets. */
+  shownAs(local: Endpoint): void {
+    this.#setLocal(local);
+  }
+
+  /** Bytes written, those included that still wait. */
+  get bytesWritten(): number {
+    return this.#sent + this.writableLength;
+  }
+
+  get pending(): boolean {
+    return this.connecting;
+  }
+
+  get readyState(): "opening" | "open" | "readOnly" | "writeOnly" | "closed" {
+    if (this.connecting) return "opening";
+    if (this.readable && this.writable) return "open";
+    if (this.readable) return "readOnly";
+    return this.writable ? "writeOnly" : "closed";
+  }
+
+  address(): { address: string; family: string; port: number } | Record<string, never> {
+    const { localAddress, localFamily, localPort } = this;
+    if (localAddress === undefined || localFamily === undefined || localPort === undefined) return {};
+    return { address: localAddress, family: localFamily, port: localPort };
+  }
+
+  /** Emits 'timeout' after `millis` without a byte either way; 0 turns it off. The connection goes on. */
+  setTimeout(millis: number, callback?: () => void): this {
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#timer = null;
+    this.timeout = millis > 0 ? millis : undefined;
+    if (millis > 0 && !this.destroyed) {
+      this.#timer = setTimeout(() => this.emit("timeout"), millis).unref();
+      if (callback !== undefined) this.once("timeout", callback);
+    } else if (callback !== undefined) this.removeListener("timeout", callback);
+    return this;
+  }
+
+  /** Small segments are never held back here; nothing to do. */
+  setNoDelay(_noDelay?: boolean): this {
+    return this;
+  }
+
+  /** The network probes silent guests by itself; nothing to do. */
+  setKeepAlive(_enable?: boolean, _initialDelay?: number): this {
+    return this;
+  }
+
+  /** Holds no process open; nothing to do. */
+  ref(): this {
+    return this;
+  }
+
+  unref(): this {
+    return this;
+  }
+
+  /** Destroys once all that was written is with the network. */
+  destroySoon(): void {
+    if (this.writable) this.end();
+    if (this.writableFinished) this.destroy();
+    else this.once("finish", this.destroy);
+  }
+
+  /** RST to the guest, whatever waits. */
+  resetAndDestroy(): this {
+    this.#reset = true;
+    this.destroy();
+    return this;
+  }
+
+  override _read(): void {
+    this.#plug?.read();
+  }
+
+  override _write(chunk: Uint8Array, _encoding: BufferEncoding, written: Written): void {
+    this.#take([chunk], written);
+  }
+
+  override _writev(chunks: { readonly chunk: Uint8Array }[], written: Written): void {
+    this.#take(
+      chunks.map(({ chunk }) => chunk),
+      written,
+    );
+  }
+
+  override _final(done: Written): void {
+    if (this.connecting) {
+      this.#final = done;
+      return;
+    }
+    this.#plug?.finish();
+    // A turn later, as a kernel's shutdown would be: who hears 'end' still has a socket to write to.
+    setImmediate(done);
+  }
+
+  override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
+    this.connecting = false;
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#timer = null;
+    this.#waiting = null;
+    this.#final = null;
+    this.#plug?.leave(this.#reset);
+    done(error);
+    // A turn after 'error', and with what net.Socket tells: whether there was one.
+    setImmediate(() => this.emit("close", error !== null));
+  }
+
+  #opened(): void {
+    this.connecting = false;
+    this.#active();
+    this.emit("connect");
+    this.emit("ready");
+    this.#push();
+    const final = this.#final;
+    this.#final = null;
+    if (final !== null) this._final(final);
+  }
+
+  #take(chunks: readonly Uint8Array[], written: Written): void {
+    this.#waiting = { chunks, index: 0, at: 0, written };
+    if (!this.connecting) this.#push();
+  }
+
+  /** Sends what waits, as far as the flow takes it. */
+  #push(): void {
+    const waiting = this.#waiting;
+    const plug = this.#plug;
+    if (waiting === null || plug === null) return;
+    this.#active();
+    while (waiting.index < waiting.chunks.length) {
+      const chunk = waiting.chunks[waiting.index]!;
+      const took = plug.send(chunk, waiting.at);
+      waiting.at += took;
+      if (waiting.at < chunk.length) return;
+      this.#sent += chunk.length;
+      waiting.index++;
+      waiting.at = 0;
+    }
+    this.#waiting = null;
+    waiting.written();
+  }
+
+  #active(): void {
+    this.#timer?.refresh();
+  }
+
+  #setLocal(local: Endpoint): void {
+    this.localAddress = local.host;
+    this.localPort = local.port;
+    this.localFamily = family(local.host);
+  }
+
+  /** As Node's own: "connect ECONNREFUSED 10.0.2.15:80". */
+  #error(code: string, syscall: string): NodeJS.ErrnoException {
+    const { remoteAddress: address, remotePort: port } = this;
+    const where = syscall === "connect" ? ` ${endpointText({ host: address, port })}` : "";
+    const error: NodeJS.ErrnoException = new Error(`${syscall} ${code}${where}`);
+    const errno = (constants.errno as Readonly<Record<string, number>>)[code];
+    if (errno !== undefined) error.errno = -errno;
+    error.code = code;
+    error.syscall = syscall;
+    return Object.assign(error, syscall === "connect" ? { address, port } : {});
+  }
+}
+
+function family(address: string): "IPv4" | "IPv6" {
+  return isIP(address) === 6 ? "IPv6" : "IPv4";
+}
+
+/** As net.Socket without allowHalfOpen: what is written after the guest's end is EPIPE. */
+function writesFailAfterEnd(this: GuestSocket): void {
+  this.write = writeAfterEnd as typeof this.write;
+}
+
+function writeAfterEnd(this: GuestSocket, _chunk: unknown, encoding?: unknown, callback?: unknown): boolean {
+  const error: NodeJS.ErrnoException = new Error("This socket has been ended by the other party");
+  error.code = "EPIPE";
+  const called = typeof encoding === "function" ? encoding : callback;
+  if (typeof called === "function") process.nextTick(called as (error: Error) => void, error);
+  this.destroy(error);
+  return false;
+}

@@ -1,0 +1,202 @@
+/**
+ * The guests' network from within the process: dial a guest, listen where guests find you. One for each network; it
+ * keeps what is open, so that closing the network ends it.
+ */
+
+import { parseIp } from "../control/addresses.ts";
+import { ConfigError } from "../control/errors.ts";
+import { type Endpoint, endpointText, ipv4FromText } from "../core/address.ts";
+import type { StackConfig } from "../core/config.ts";
+import type { AcceptedTcp, HostTcp, HostTcpEvents } from "../core/host-net.ts";
+import type { Stack } from "../stack.ts";
+import { GuestServer } from "./guest-server.ts";
+import { GuestSocket } from "./guest-socket.ts";
+import { GuestUdp } from "./guest-udp.ts";
+
+/** Where to dial. */
+export interface ConnectOptions {
+  /** A guest's address (the first lease's). */
+  readonly host?: string | undefined;
+  readonly port: number;
+  /** As `net.connect`'s: with false (the default) our side ends when the guest's does. */
+  readonly allowHalfOpen?: boolean | undefined;
+  /** Gives up: the socket is destroyed with its reason. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** Where to listen. */
+export interface ListenGuestOptions {
+  /**
+   * An address of the guests' net that no guest has, the gateway's or the DNS server's, or one outside: connections to
+   * it are then taken over (the gateway's).
+   */
+  readonly host?: string | undefined;
+  readonly port: number;
+  /** As `net.createServer`'s (false). */
+  readonly allowHalfOpen?: boolean | undefined;
+  /** Closes it. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+export type BindGuestUdpOptions = Omit<ListenGuestOptions, "allowHalfOpen">;
+
+const MAX_PORT = 65_535;
+/** Where the search for a free port begins (RFC 6335 section 6). */
+const FIRST_FREE = 49_152;
+
+interface Closable {
+  close(): void;
+  once(event: "close", listener: () => void): unknown;
+}
+
+export class Guests {
+  readonly #config: StackConfig;
+  readonly #stack: Stack;
+  readonly #listening: Set<Closable> = new Set();
+
+  constructor(config: StackConfig, stack: Stack) {
+    this.#config = config;
+    this.#stack = stack;
+  }
+
+  /** A socket that is connecting, as `net.createConnection` gives one. Throws `ConfigError`. */
+  createConnection(options: ConnectOptions): GuestSocket {
+    const { allowHalfOpen, signal } = options;
+    const guest = this.#guest("host", options.host ?? this.#config.dhcpStart, options.port);
+    signal?.throwIfAborted();
+    const socket = new GuestSocket({ remote: guest, local: null, allowHalfOpen });
+    const local = this.#stack.inside.dial(guest, new Client(socket));
+    if (local === null) {
+      const error: NodeJS.ErrnoException = new Error(`connect ENOBUFS ${endpointText(guest)}: too many connections`);
+      error.code = "ENOBUFS";
+      socket.destroy(error);
+      return socket;
+    }
+    socket.shownAs(local);
+    if (signal !== undefined) abortable(signal, socket);
+    return socket;
+  }
+
+  /** Resolves when the connection stands; rejects with `net.connect`'s errors, the signal's reason or `ConfigError`. */
+  async connect(options: ConnectOptions): Promise<GuestSocket> {
+    const socket = this.createConnection(options);
+    await new Promise<void>((resolve, reject) => {
+      socket.once("error", reject);
+      socket.once("connect", () => {
+        socket.removeListener("error", reject);
+        resolve();
+      });
+    });
+    return socket;
+  }
+
+  /** Opens a TCP port. Throws `ConfigError`, or an `Error` with code EADDRINUSE. */
+  listen(options: ListenGuestOptions, onSocket?: (socket: GuestSocket) => void): GuestServer {
+    return this.#open(options, (at) => {
+      const server = new GuestServer(at, options.allowHalfOpen ?? false);
+      const stop = this.#stack.inside.serveTcp(at, (events, guest) => server.dialled(events, guest));
+      if (stop === null) return null;
+      if (onSocket !== undefined) server.on("connection", onSocket);
+      server.started(stop);
+      return server;
+    });
+  }
+
+  /** Opens a UDP port. Throws as `listen` does. */
+  bindUdp(options: BindGuestUdpOptions): GuestUdp {
+    return this.#open(options, (at) => {
+      const udp = new GuestUdp(at, (bytes, port, host) =>
+        this.#stack.inside.sendUdp(at, this.#guest("address", host, port), bytes),
+      );
+      const stop = this.#stack.inside.serveUdp(at, (bytes, from, len, guest) => udp.received(bytes, from, len, guest));
+      if (stop === null) return null;
+      udp.started(stop);
+      return udp;
+    });
+  }
+
+  /** Closes what listens. */
+  close(): void {
+    for (const each of this.#listening) each.close();
+  }
+
+  /** Opens at the place that was asked for; port 0 takes the first free one. `open` gives null when the place is taken. */
+  #open<T extends Closable>(options: BindGuestUdpOptions, open: (at: Endpoint) => T | null): T {
+    const { signal } = options;
+    signal?.throwIfAborted();
+    const host = this.#place(options.host ?? this.#config.host);
+    const first = checkPort(options.port, 0);
+    for (let port = first || FIRST_FREE; port <= (first || MAX_PORT); port++) {
+      const opened = open({ host, port });
+      if (opened === null) continue;
+      this.#listening.add(opened);
+      const close = (): void => opened.close();
+      signal?.addEventListener("abort", close);
+      opened.once("close", () => {
+        this.#listening.delete(opened);
+        signal?.removeEventListener("abort", close);
+      });
+      return opened;
+    }
+    const error: NodeJS.ErrnoException = new Error(`address already in use ${endpointText({ host, port: first })}`);
+    error.code = "EADDRINUSE";
+    throw error;
+  }
+
+  /** A guest's address and port. */
+  #guest(field: string, host: string, port: number): Endpoint {
+    const ip = parseIpv4(host);
+    if (ip === null || !this.#stack.policy.isGuest(ipv4FromText(ip))) {
+      throw new ConfigError(
+        field,
+        host,
+        `expected a guest's address within ${this.#config.net}/${this.#config.prefix}`,
+      );
+    }
+    return { host: ip, port: checkPort(port, 1) };
+  }
+
+  /** An address that may be listened on: any that no guest has or may be given. */
+  #place(host: string): string {
+    const { dhcpStart, dhcpCount, staticLeases } = this.#config;
+    const text = parseIp(host);
+    if (text === null) throw new ConfigError("host", host, "expected an IP address like 10.0.2.100");
+    const ip = text.includes(":") ? null : ipv4FromText(text);
+    const { policy } = this.#stack;
+    if (ip !== null && policy.inNet(ip)) {
+      const lease = (ip - ipv4FromText(dhcpStart)) >>> 0 < dhcpCount || [...staticLeases.values()].includes(text);
+      if (lease || policy.isBroadcast(ip) || ip === policy.net)
+        throw new ConfigError("host", host, "expected an address that is no guest's: neither leased nor the net's own");
+    }
+    return text;
+  }
+}
+
+function checkPort(port: unknown, min: 0 | 1): number {
+  if (typeof port === "number" && Number.isInteger(port) && port >= min && port <= MAX_PORT) return port;
+  throw new ConfigError("port", port, `expected a whole number from ${min} to ${MAX_PORT}`);
+}
+
+/** Aborting destroys the socket with the signal's reason. */
+function abortable(signal: AbortSignal, socket: GuestSocket): void {
+  const abort = (): void => {
+    const { reason } = signal;
+    socket.destroy(reason instanceof Error ? reason : new Error(String(reason)));
+  };
+  signal.addEventListener("abort", abort);
+  socket.once("close", () => signal.removeEventListener("abort", abort));
+}
+
+/** A client within the process, as the NAT takes those of a forward: shown as the gateway, on a port that it chooses. */
+class Client implements AcceptedTcp {
+  readonly remote: Endpoint = { host: "127.0.0.1", port: 0 };
+  readonly #socket: GuestSocket;
+
+  constructor(socket: GuestSocket) {
+    this.#socket = socket;
+  }
+
+  accept(events: HostTcpEvents): HostTcp {
+    return this.#socket.plugIn(events);
+  }
+}

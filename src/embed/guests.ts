@@ -145,14 +145,9 @@ export class Guests {
 
   /** A guest's address and port. */
   #guest(field: string, host: string, port: number): Endpoint {
-    const ip = parseIpv4(host);
-    if (ip === null || !this.#stack.policy.isGuest(ipv4FromText(ip))) {
-      throw new ConfigError(
-        field,
-        host,
-        `expected a guest's address within ${this.#config.net}/${this.#config.prefix}`,
-      );
-    }
+    const ip = parseIp(host);
+    if (ip === null || !this.#stack.inside.isGuest(ip))
+      throw new ConfigError(field, host, "expected a guest's address");
     return { host: ip, port: checkPort(port, 1) };
   }
 

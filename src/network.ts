@@ -70,6 +70,8 @@ export interface NetworkStats {
   /** What is held now. */
   readonly tcpFlows: number;
   readonly udpFlows: number;
+  /** Echo identifiers that guests ping with. */
+  readonly icmpFlows: number;
   readonly timers: number;
   readonly sendBytes: number;
   /** Packets and connections dropped since the start, by reason. */

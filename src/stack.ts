@@ -14,9 +14,10 @@ import type { HostDns, HostNet } from "./core/host-net.ts";
 import type { Link, LinkReceiver, Slab } from "./core/link.ts";
 import type { Random } from "./core/random.ts";
 import type { Trace } from "./core/trace.ts";
-import { Egress } from "./nat/egress.ts";
+import { DATAGRAM_MTU, Egress } from "./nat/egress.ts";
 import { Forwards } from "./nat/forwards.ts";
 import { IcmpErrors } from "./nat/icmp-errors.ts";
+import { IcmpNat } from "./nat/icmp-nat.ts";
 import { Policy } from "./nat/policy.ts";
 import { Services } from "./nat/services.ts";
 import { TcpNat } from "./nat/tcp-nat.ts";
@@ -75,6 +76,7 @@ export class Stack implements LinkReceiver {
   readonly #neighbours: Neighbours;
   readonly #tcp: TcpNat;
   readonly #udp: UdpNat;
+  readonly #icmp: IcmpNat;
   readonly #arp: Arp;
   readonly #ipv4: Ipv4;
   readonly #dhcp: DhcpServer;
@@ -94,7 +96,9 @@ export class Stack implements LinkReceiver {
     this.#trace = trace;
     this.policy = new Policy(config);
     const touchLink = (link: Link): void => this.#touchLink(link);
-    const egress = new Egress(gatewayMac(config), GATEWAY_MAC6, random, trace, touchLink);
+    this.#dhcp = new DhcpServer(config, trace);
+    const mtuOf = (guest: Neighbour): number => this.#mtuOf(guest);
+    const egress = new Egress(gatewayMac(config), GATEWAY_MAC6, random, trace, touchLink, mtuOf);
     const dns = new DnsForwarder(parts.dns, config.limits, clock, trace);
     const services = new Services();
     const dnsTcp = dnsTcpService(dns);
@@ -113,7 +117,7 @@ export class Stack implements LinkReceiver {
         services,
         links: this.#links,
       },
-      errors: new IcmpErrors(egress, clock, trace),
+      errors: new IcmpErrors(this.policy, egress, clock, trace),
       flush: () => this.flush(),
       wake: () => this.onPollAt?.(),
     };
@@ -126,9 +130,9 @@ export class Stack implements LinkReceiver {
     };
     this.#tcp = new TcpNat(config, surroundings);
     this.#udp = new UdpNat(config, surroundings);
+    this.#icmp = new IcmpNat(config.limits.icmpFlows, surroundings);
     const found = (guest: Neighbour): void => this.#found(guest);
-    const lan: Lan = { ...shared, tcp: this.#tcp, udp: this.#udp, tftp: this.#tftp, found };
-    this.#dhcp = new DhcpServer(config, trace);
+    const lan: Lan = { ...shared, tcp: this.#tcp, udp: this.#udp, icmp: this.#icmp, tftp: this.#tftp, found };
     this.#arp = new Arp(lan, this.#dhcp);
     this.#ipv4 = new Ipv4(lan, this.#arp, this.#dhcp);
     this.inside = new Inside(lan, services, (guest) => this.#resolve(guest));
@@ -151,6 +155,7 @@ export class Stack implements LinkReceiver {
     this.forwards.close();
     this.#tcp.close();
     this.#udp.close();
+    this.#icmp.close();
     this.#tftp?.close();
     this.flush();
   }
@@ -174,19 +179,24 @@ export class Stack implements LinkReceiver {
   }
 
   /** What is held now: connections, mappings, timers, bytes in send buffers. */
-  gauges(): { tcpFlows: number; udpFlows: number; timers: number; sendBytes: number } {
-    const timers = this.#tcp.lingering + this.#udp.deadlines.size;
-    return { tcpFlows: this.#tcp.size, udpFlows: this.#udp.size, timers, sendBytes: this.#tcp.chunks.used };
+  gauges(): { tcpFlows: number; udpFlows: number; icmpFlows: number; timers: number; sendBytes: number } {
+    const tcpFlows = this.#tcp.size;
+    const udpFlows = this.#udp.size;
+    const icmpFlows = this.#icmp.size;
+    const timers = this.#tcp.lingering + this.#udp.deadlines.size + this.#icmp.deadlines.size;
+    return { tcpFlows, udpFlows, icmpFlows, timers, sendBytes: this.#tcp.chunks.used };
   }
 
   pollAt(): number {
     const tftp = this.#tftp?.pollAt() ?? Number.POSITIVE_INFINITY;
-    return Math.min(this.#tcp.deadlines.next(), this.#udp.deadlines.next(), this.#ipv4.reassembler.pollAt(), tftp);
+    const flows = Math.min(this.#tcp.deadlines.next(), this.#udp.deadlines.next(), this.#icmp.deadlines.next());
+    return Math.min(flows, this.#ipv4.reassembler.pollAt(), tftp);
   }
 
   poll(now: number): void {
     this.#tcp.poll(now);
     this.#udp.poll(now);
+    this.#icmp.poll(now);
     this.#tftp?.poll(now);
     for (let n = this.#ipv4.reassembler.poll(now); n > 0; n--) this.#trace.drop("ip-fragment");
     this.flush();
@@ -253,13 +263,22 @@ export class Stack implements LinkReceiver {
     if (guest.family === 4) this.#arp.solicit(guest);
   }
 
+  /**
+   * The largest packet that a guest takes: more than Ethernet's 1500 only if it asked what it may use (an IPv6 guest is
+   * told unasked, by the RA), and no more than its packets or its MSS have shown.
+   */
+  #mtuOf(guest: Neighbour): number {
+    const asked = guest.shown > DATAGRAM_MTU && (guest.family === 6 || this.#dhcp.askedMtu(guest.address.ip));
+    return Math.min(asked ? Math.min(guest.shown, this.#config.mtu) : DATAGRAM_MTU, guest.most);
+  }
+
   #found(guest: Neighbour): void {
     this.#solicited.delete(guest);
     this.#tcp.resolved(guest);
   }
 }
 
-type Shared = Omit<Lan, "tcp" | "udp" | "tftp" | "found">;
+type Shared = Omit<Lan, "tcp" | "udp" | "icmp" | "tftp" | "found">;
 
 /** Guests' files come from their gateway. */
 function tftpServer(config: StackConfig, files: FileSource, clock: Clock, lan: Shared): TftpServer<Neighbour> {

@@ -154,6 +154,7 @@ export const NetworkOptions: z.ZodType<NetworkOptions> = z.strictObject(
         {
           tcpFlows: cap(1_048_576).optional(),
           udpFlows: cap(65_536).optional(),
+          icmpFlows: cap(65_536).optional(),
           dnsInFlight: cap(65_536).optional(),
           tftpSessions: cap(1024).optional(),
           sendBuffer: cap(1_073_741_824).optional(),
@@ -346,6 +347,7 @@ function resolveLimits(given: NonNullable<NetworkOptions["limits"]>): Limits {
   return {
     tcpFlows: given.tcpFlows ?? DEFAULT_LIMITS.tcpFlows,
     udpFlows: given.udpFlows ?? DEFAULT_LIMITS.udpFlows,
+    icmpFlows: given.icmpFlows ?? DEFAULT_LIMITS.icmpFlows,
     dnsInFlight: given.dnsInFlight ?? DEFAULT_LIMITS.dnsInFlight,
     tftpSessions: given.tftpSessions ?? DEFAULT_LIMITS.tftpSessions,
     sendBuffer: given.sendBuffer ?? DEFAULT_LIMITS.sendBuffer,

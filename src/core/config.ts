@@ -54,6 +54,8 @@ export interface ForwardRule {
 export interface Limits {
   readonly tcpFlows: number;
   readonly udpFlows: number;
+  /** Echo identifiers. */
+  readonly icmpFlows: number;
   readonly dnsInFlight: number;
   readonly tftpSessions: number;
   /** Bytes buffered towards one guest connection, and from one. */
@@ -64,6 +66,7 @@ export interface Limits {
 export const DEFAULT_LIMITS: Limits = {
   tcpFlows: 16_384,
   udpFlows: 4_096,
+  icmpFlows: 512,
   dnsInFlight: 512,
   tftpSessions: 64,
   sendBuffer: 1_048_576,

@@ -19,7 +19,7 @@ import { EXT_FRAGMENT, FRAGMENT_HEADER } from "../wire/ipv6-extensions.ts";
 import { UDP_HEADER, udpWrite } from "../wire/udp.ts";
 
 const TTL = 64;
-/** A guest's MSS tells what segments it takes; nothing tells that of datagrams, so they keep to Ethernet's own size. */
+/** What is sent to anyone: Ethernet's own size. Only a guest that has shown that it takes more is sent more. */
 export const DATAGRAM_MTU = 1500;
 const MAX_PACKET = 65_535;
 const HEADERS4: number = ETH_HEADER + IPV4_HEADER;
@@ -34,16 +34,25 @@ export class Egress {
   readonly #random: Random;
   readonly #trace: Trace;
   readonly #touch: (link: Link) => void;
+  readonly #mtuOf: (guest: Neighbour) => number;
   /** Where the datagram that was begun is written. */
   #buf: Uint8Array = whole;
 
-  /** `touch` is told which cable needs a flush. */
-  constructor(mac: Uint8Array, mac6: Uint8Array, random: Random, trace: Trace, touch: (link: Link) => void) {
+  /** `touch` is told which cable needs a flush, `mtuOf` asked for the largest packet that a guest takes. */
+  constructor(
+    mac: Uint8Array,
+    mac6: Uint8Array,
+    random: Random,
+    trace: Trace,
+    touch: (link: Link) => void,
+    mtuOf: (guest: Neighbour) => number,
+  ) {
     this.mac = mac;
     this.mac6 = mac6;
     this.#random = random;
     this.#trace = trace;
     this.#touch = touch;
+    this.#mtuOf = mtuOf;
   }
 
   drop(reason: DropReason): void {
@@ -80,12 +89,12 @@ export class Egress {
   ): void {
     const { link, address: dst } = guest;
     if (link === null) return this.#trace.drop("guest-unreachable");
-    this.#udp(link, guest.mac, src, dst, srcPort, dstPort, buf, at, len);
+    this.#udp(link, guest.mac, src, dst, srcPort, dstPort, buf, at, len, this.#mtuOf(guest));
   }
 
   /** A DHCP reply: to everyone on the cable, or to one MAC. */
   dhcp(link: Link, mac: Uint8Array | null, src: IpAddress, dstIp: number, payload: Uint8Array, len: number): void {
-    this.#udp(link, mac ?? MAC_BROADCAST, src, ipv4Address(dstIp), 67, 68, payload, 0, len);
+    this.#udp(link, mac ?? MAC_BROADCAST, src, ipv4Address(dstIp), 67, 68, payload, 0, len, DATAGRAM_MTU);
   }
 
   #udp(
@@ -98,14 +107,15 @@ export class Egress {
     buf: Uint8Array,
     at: number,
     len: number,
+    mtu: number,
   ): void {
     const size = UDP_HEADER + len;
-    const o = this.#begin(link, mac, src, dst, PROTO_UDP, size);
+    const o = this.#begin(link, mac, src, dst, PROTO_UDP, size, mtu);
     if (o < 0) return;
     const out = this.#buf;
     copy(buf, at, len, out, o + UDP_HEADER);
     udpWrite(out, o, srcPort, dstPort, len, src.sum + dst.sum + PROTO_UDP + size);
-    this.#end(link, mac, src, dst, PROTO_UDP, size);
+    this.#end(link, mac, src, dst, PROTO_UDP, size, mtu);
   }
 
   /** An ICMP or ICMPv6 message with `len` bytes of body taken from `buf`. */
@@ -123,19 +133,20 @@ export class Egress {
     if (link === null) return this.#trace.drop("guest-unreachable");
     const proto = guest.family === 4 ? PROTO_ICMP : PROTO_ICMP6;
     const size = ICMP_HEADER + len;
-    const o = this.#begin(link, mac, src, dst, proto, size);
+    const mtu = this.#mtuOf(guest);
+    const o = this.#begin(link, mac, src, dst, proto, size, mtu);
     if (o < 0) return;
     const out = this.#buf;
     copy(buf, at, len, out, o + ICMP_HEADER);
     // Only ICMPv6's checksum covers a pseudo-header (RFC 4443 section 2.3).
     icmpWrite(out, o, type, code, word, len, guest.family === 4 ? 0 : src.sum + dst.sum + proto + size);
-    this.#end(link, mac, src, dst, proto, size);
+    this.#end(link, mac, src, dst, proto, size, mtu);
   }
 
   /** Where to write `len` bytes of IP payload; -1 when they cannot go, which has been reported. `#end` must follow. */
-  #begin(link: Link, mac: Uint8Array, src: IpAddress, dst: IpAddress, proto: number, len: number): number {
+  #begin(link: Link, mac: Uint8Array, src: IpAddress, dst: IpAddress, proto: number, len: number, mtu: number): number {
     const v4 = dst.family === 4;
-    if ((v4 ? IPV4_HEADER : IPV6_HEADER) + len > DATAGRAM_MTU) {
+    if ((v4 ? IPV4_HEADER : IPV6_HEADER) + len > mtu) {
       if (len > MAX_PACKET - (v4 ? IPV4_HEADER : FRAGMENT_HEADER)) {
         this.#trace.drop("frame-too-long");
         return -1;
@@ -161,16 +172,16 @@ export class Egress {
     return at + HEADERS6;
   }
 
-  #end(link: Link, mac: Uint8Array, src: IpAddress, dst: IpAddress, proto: number, len: number): void {
+  #end(link: Link, mac: Uint8Array, src: IpAddress, dst: IpAddress, proto: number, len: number, mtu: number): void {
     if (this.#buf !== whole) link.commit(headersOf(dst.family) + len);
-    else if (dst.family === 4) this.#cut4(link, mac, src, dst, proto, len);
-    else this.#cut6(link, mac, src, dst, proto, len);
+    else if (dst.family === 4) this.#cut4(link, mac, src, dst, proto, len, mtu);
+    else this.#cut6(link, mac, src, dst, proto, len, mtu);
   }
 
   /** Fragments on 8-byte boundaries (RFC 791 section 3.2). */
-  #cut4(link: Link, mac: Uint8Array, src: IpAddress, dst: IpAddress, proto: number, len: number): void {
+  #cut4(link: Link, mac: Uint8Array, src: IpAddress, dst: IpAddress, proto: number, len: number, mtu: number): void {
     const id = this.#random.u32() & 0xffff;
-    const most = (DATAGRAM_MTU - IPV4_HEADER) & ~7;
+    const most = (mtu - IPV4_HEADER) & ~7;
     for (let from = 0; from < len; from += most) {
       const n = Math.min(most, len - from);
       const at = link.reserve(HEADERS4 + n);
@@ -185,9 +196,9 @@ export class Egress {
   }
 
   /** The same with a fragment header (RFC 8200 section 4.5). */
-  #cut6(link: Link, mac: Uint8Array, src: IpAddress, dst: IpAddress, proto: number, len: number): void {
+  #cut6(link: Link, mac: Uint8Array, src: IpAddress, dst: IpAddress, proto: number, len: number, mtu: number): void {
     const id = this.#random.u32() | 0;
-    const most = (DATAGRAM_MTU - IPV6_HEADER - FRAGMENT_HEADER) & ~7;
+    const most = (mtu - IPV6_HEADER - FRAGMENT_HEADER) & ~7;
     for (let from = 0; from < len; from += most) {
       const n = Math.min(most, len - from);
       const at = link.reserve(HEADERS6 + FRAGMENT_HEADER + n);

@@ -2,24 +2,29 @@
  * ICMP errors to guests, of both families: what went wrong (RFC 792, RFC 4443) with a quote of the packet that did it,
  * never more than so many a second (RFC 1812 section 4.3.2.8, RFC 4443 section 2.4 f).
  */
-import type { IpAddress } from "../core/address.ts";
+import type { Family, IpAddress } from "../core/address.ts";
 import type { Clock } from "../core/clock.ts";
+import type { HostIcmpError } from "../core/host-net.ts";
 import type { Trace } from "../core/trace.ts";
 import type { Neighbour } from "../proto/neighbours.ts";
 import { put32 } from "../wire/bytes.ts";
 import {
   ICMP_ECHO,
+  ICMP_PARAMETER_PROBLEM,
   ICMP_TIME_EXCEEDED,
   ICMP_UNREACHABLE,
   UNREACHABLE_HOST,
   UNREACHABLE_NET,
   UNREACHABLE_PORT,
   UNREACHABLE_PROHIBITED,
+  UNREACHABLE_TOO_BIG,
 } from "../wire/icmp.ts";
 import {
   EXCEEDED6_HOPS,
+  ICMP6_PARAMETER_PROBLEM,
   ICMP6_QUOTE_MAX,
   ICMP6_TIME_EXCEEDED,
+  ICMP6_TOO_BIG,
   ICMP6_UNREACHABLE,
   icmp6IsError,
   UNREACHABLE6_ADDRESS,
@@ -27,9 +32,10 @@ import {
   UNREACHABLE6_PORT,
   UNREACHABLE6_PROHIBITED,
 } from "../wire/icmp6.ts";
-import { IPV4_DF, IPV4_HEADER, ipv4Write, PROTO_ICMP } from "../wire/ipv4.ts";
-import { IPV6_HEADER, ipv6Write, PROTO_ICMP6 } from "../wire/ipv6.ts";
+import { IPV4_DF, IPV4_HEADER, ipv4Dst, ipv4Write, PROTO_ICMP } from "../wire/ipv4.ts";
+import { IPV6_HEADER, ipv6Dst, ipv6IsMulticast, ipv6Write, PROTO_ICMP6 } from "../wire/ipv6.ts";
 import type { Egress } from "./egress.ts";
+import type { Policy } from "./policy.ts";
 
 const PER_SECOND = 100;
 /** Of the packet's payload an error quotes so much: ports, and a sequence number or length (RFC 792). */
@@ -56,9 +62,43 @@ export const PROHIBITED: Trouble = {
   v4: [ICMP_UNREACHABLE, UNREACHABLE_PROHIBITED],
   v6: [ICMP6_UNREACHABLE, UNREACHABLE6_PROHIBITED],
 };
+export const TOO_BIG: Trouble = { v4: [ICMP_UNREACHABLE, UNREACHABLE_TOO_BIG], v6: [ICMP6_TOO_BIG, 0] };
 export const EXPIRED: Trouble = { v4: [ICMP_TIME_EXCEEDED, 0], v6: [ICMP6_TIME_EXCEEDED, EXCEEDED6_HOPS] };
 
+/** What an error means that has no packet behind it. */
+const BY_CODE: ReadonlyMap<string, Trouble> = new Map([
+  ["ECONNREFUSED", NO_PORT],
+  ["EHOSTUNREACH", NO_HOST],
+  ["EHOSTDOWN", NO_HOST],
+  ["ENETUNREACH", NO_ROUTE],
+  ["ENETDOWN", NO_ROUTE],
+  ["EADDRNOTAVAIL", NO_ROUTE],
+  ["EAFNOSUPPORT", NO_ROUTE],
+  ["EMSGSIZE", TOO_BIG],
+  ["EACCES", PROHIBITED],
+  ["EPERM", PROHIBITED],
+]);
+/** ICMP errors that pass as they came (RFC 792; RFC 4443 section 3). */
+const PASSED4: readonly number[] = [ICMP_UNREACHABLE, ICMP_TIME_EXCEEDED, ICMP_PARAMETER_PROBLEM];
+const PASSED6: readonly number[] = [ICMP6_UNREACHABLE, ICMP6_TOO_BIG, ICMP6_TIME_EXCEEDED, ICMP6_PARAMETER_PROBLEM];
+
+/** What the guest is told of an error of the host's; null: nothing. */
+export function troubleOf(error: HostIcmpError, family: Family): Trouble | null {
+  if (error.type < 0) return BY_CODE.get(error.code) ?? null;
+  if (!(family === 4 ? PASSED4 : PASSED6).includes(error.type)) return null;
+  const what: readonly [number, number] = [error.type, error.icmpCode];
+  return { v4: what, v6: what };
+}
+
+/** Whether it says that nobody has the port. */
+export function isNoPort(trouble: Trouble, family: Family): boolean {
+  const [type, code] = family === 4 ? trouble.v4 : trouble.v6;
+  const [noType, noCode] = family === 4 ? NO_PORT.v4 : NO_PORT.v6;
+  return type === noType && code === noCode;
+}
+
 export class IcmpErrors {
+  readonly #policy: Policy;
   readonly #egress: Egress;
   readonly #clock: Clock;
   readonly #trace: Trace;
@@ -66,7 +106,8 @@ export class IcmpErrors {
   #second = 0;
   #sent = 0;
 
-  constructor(egress: Egress, clock: Clock, trace: Trace) {
+  constructor(policy: Policy, egress: Egress, clock: Clock, trace: Trace) {
+    this.#policy = policy;
     this.#egress = egress;
     this.#clock = clock;
     this.#trace = trace;
@@ -74,7 +115,7 @@ export class IcmpErrors {
 
   /**
    * About the guest's packet at `ip`, whose upper layer is `proto` with `size` bytes at `at`. Nothing is said about an
-   * ICMP error.
+   * ICMP error, nor about what was sent to many (RFC 1122 section 3.2.2, RFC 4443 section 2.4 e).
    */
   about(
     guest: Neighbour,
@@ -88,17 +129,20 @@ export class IcmpErrors {
     word = 0,
   ): void {
     if (guest.family === 4) {
+      const dst = ipv4Dst(buf, ip);
+      if (this.#policy.isBroadcast(dst) || dst >>> 28 === 14) return;
       if (proto === PROTO_ICMP && buf[at] !== ICMP_ECHO) return;
       this.#send(guest, from, trouble.v4, word, buf, ip, at - ip + Math.min(QUOTED, size));
       return;
     }
+    if (ipv6IsMulticast(buf, ipv6Dst(buf, ip))) return;
     if (proto === PROTO_ICMP6 && (size === 0 || icmp6IsError(buf[at]!))) return;
     this.#send(guest, from, trouble.v6, word, buf, ip, Math.min(ICMP6_QUOTE_MAX, at + size - ip));
   }
 
   /**
    * About a packet that is gone: what is quoted is made anew from its first eight bytes behind the IP header, `first`
-   * and `second`. `size` is how many there were.
+   * and `second`. `size` is how many there were; `word` is the error's own, the MTU of what is too big.
    */
   recalled(
     guest: Neighbour,
@@ -109,6 +153,7 @@ export class IcmpErrors {
     size: number,
     first: number,
     second: number,
+    word = 0,
   ): void {
     const q = this.#quote;
     const v4 = guest.family === 4;
@@ -117,7 +162,7 @@ export class IcmpErrors {
     else ipv6Write(q, 0, guest.address.bytes, 0, to.bytes, 0, proto, size, 64);
     put32(q, header, first);
     put32(q, header + 4, second);
-    this.#send(guest, from, v4 ? trouble.v4 : trouble.v6, 0, q, 0, header + QUOTED);
+    this.#send(guest, from, v4 ? trouble.v4 : trouble.v6, word, q, 0, header + QUOTED);
   }
 
   #send(

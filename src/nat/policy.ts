@@ -81,6 +81,12 @@ export class Policy {
     else this.#served6 = this.#served6.filter((each) => !each.is(address));
   }
 
+  /** Which of our addresses stands at `at`; null when it is none. */
+  oursAt(family: Family, buf: Uint8Array, at: number): IpAddress | null {
+    if (family === 4) return this.gateway.at(buf, at) ? this.gateway : this.dns.at(buf, at) ? this.dns : null;
+    return [this.gateway6, this.dns6, this.router6].find((ours) => ours.at(buf, at)) ?? null;
+  }
+
   /** The gateway as a guest of this family knows it. */
   gatewayFor(family: Family): IpAddress {
     return family === 4 ? this.gateway : this.gateway6;

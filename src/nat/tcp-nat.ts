@@ -8,14 +8,14 @@ import type { AcceptedTcp, HostNet } from "../core/host-net.ts";
 import type { Link, Slab } from "../core/link.ts";
 import type { Random } from "../core/random.ts";
 import type { Trace } from "../core/trace.ts";
-import type { Neighbour } from "../proto/neighbours.ts";
+import { type Neighbour, tooBig } from "../proto/neighbours.ts";
 import { input } from "../proto/tcp/input.ts";
 import { IsnGenerator } from "../proto/tcp/isn.ts";
 import { ChunkPool } from "../proto/tcp/send-buffer.ts";
-import { TIME_WAIT } from "../proto/tcp/tcb.ts";
+import { SYN_SENT, TIME_WAIT } from "../proto/tcp/tcb.ts";
 import { IPV4_HEADER, PROTO_TCP } from "../wire/ipv4.ts";
 import { IPV6_HEADER } from "../wire/ipv6.ts";
-import { seqAdd, seqGt } from "../wire/seq.ts";
+import { seqAdd, seqGt, seqLt } from "../wire/seq.ts";
 import {
   ACK,
   FIN,
@@ -36,6 +36,7 @@ import {
 import { tcpOptions, tcpReadOptions } from "../wire/tcp-options.ts";
 import { type Egress, headersOf, patchHeaders, templateSum } from "./egress.ts";
 import { FlowMap } from "./flow-map.ts";
+import type { ErrorTaker, GuestError } from "./guest-errors.ts";
 import { type IcmpErrors, NO_HOST, NO_ROUTE } from "./icmp-errors.ts";
 import type { Policy } from "./policy.ts";
 import type { TcpService } from "./services.ts";
@@ -68,7 +69,7 @@ export interface TcpSurroundings {
   wake(): void;
 }
 
-export class TcpNat {
+export class TcpNat implements ErrorTaker {
   readonly egress: Egress;
   readonly chunks: ChunkPool = new ChunkPool(SEND_BUDGET);
   readonly uplink: Uplink = new Uplink();
@@ -232,6 +233,7 @@ export class TcpNat {
     }
     const flow = new TcpFlow(this, guest, srcPort, dst, dstPort, false);
     tcpReadOptions(buf, at, synOptions);
+    if (synOptions.mss > 0) guest.shown = Math.max(guest.shown, synOptions.mss + this.#headers(guest));
     const iss = this.#isn.next(dst, dstPort, guest.address, srcPort, now);
     flow.tcb.offer(tcpSeq(buf, at), tcpWindow(buf, at), synOptions, iss, this.#ourMss(guest), this.#rcvScale);
     this.#add(flow);
@@ -267,7 +269,42 @@ export class TcpNat {
 
   /** The MSS we tell this guest (RFC 9293 section 3.7.1): what is left of the MTU. */
   #ourMss(guest: Neighbour): number {
-    return this.#mtu - (guest.family === 4 ? IPV4_HEADER : IPV6_HEADER) - TCP_HEADER;
+    return this.#mtu - this.#headers(guest);
+  }
+
+  /** Bytes of a packet that are no payload. */
+  #headers(guest: Neighbour): number {
+    return (guest.family === 4 ? IPV4_HEADER : IPV6_HEADER) + TCP_HEADER;
+  }
+
+  /**
+   * A guest says why a segment of ours from the address at `remoteAt` did not arrive. It counts when the segment is one
+   * on its way (RFC 5927 section 4.1). Then a forward's dial that is refused ends, a smaller MTU makes smaller segments
+   * (RFC 1191), and anything else is left to retransmission: an established connection survives it (RFC 5927
+   * section 5.2).
+   */
+  guestError(
+    guest: Neighbour,
+    buf: Uint8Array,
+    remoteAt: number,
+    ports: number,
+    seq: number,
+    error: GuestError,
+    mtu: number,
+  ): boolean {
+    const flow = this.#table.get(guest, buf, remoteAt, ports);
+    if (flow === null) return false;
+    const { tcb } = flow;
+    if (seqLt(seq, tcb.sndUna) || !seqLt(seq, tcb.sndMax)) return false;
+    if (error === "too-big") {
+      tooBig(guest, mtu);
+      tcb.shrinkMss(guest.most - this.#headers(guest), this.now());
+      this.settle(flow);
+    } else if (error === "refused" && tcb.state === SYN_SENT) {
+      flow.kill("refused");
+      this.#env.flush();
+    }
+    return true;
   }
 
   #add(flow: TcpFlow): void {

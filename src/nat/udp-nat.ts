@@ -14,25 +14,19 @@ import { FlowTable } from "../core/flow-table.ts";
 import type { Endpoint, HostIcmpError, HostNet, HostUdp, HostUdpEvents } from "../core/host-net.ts";
 import type { Random } from "../core/random.ts";
 import type { Trace } from "../core/trace.ts";
-import type { Neighbour } from "../proto/neighbours.ts";
+import { type Neighbour, tooBig } from "../proto/neighbours.ts";
 import { PROTO_UDP } from "../wire/ipv4.ts";
 import { UDP_HEADER } from "../wire/udp.ts";
 import type { Egress } from "./egress.ts";
 import { FlowMap } from "./flow-map.ts";
-import { type IcmpErrors, NO_HOST, NO_PORT, NO_ROUTE, type Trouble } from "./icmp-errors.ts";
+import type { ErrorTaker, GuestError } from "./guest-errors.ts";
+import { type IcmpErrors, isNoPort, troubleOf } from "./icmp-errors.ts";
 import type { Policy } from "./policy.ts";
 
 /** RFC 4787 section 4.3 wants two minutes at least. */
 const IDLE_MS = 180_000;
 const IDLE_AFTER_DNS_MS = 10_000;
 const DNS_PORT = 53;
-/** What a host socket's errors mean to the guest. */
-const TROUBLES: ReadonlyMap<string, Trouble> = new Map([
-  ["ECONNREFUSED", NO_PORT],
-  ["EHOSTUNREACH", NO_HOST],
-  ["ENETUNREACH", NO_ROUTE],
-]);
-
 export interface UdpSurroundings {
   readonly host: HostNet;
   readonly clock: Clock;
@@ -70,6 +64,8 @@ class OutboundMapping extends Mapping implements HostUdpEvents {
   /** The last destination and source, so that addresses are not made from text, or text from addresses, per packet. */
   #to: IpAddress | null = null;
   #toHost: Endpoint = { host: "", port: -1 };
+  /** Bytes in the datagram that went there last. */
+  #lastLen = 0;
   #from: IpAddress;
   #fromHost: string | null = null;
 
@@ -91,9 +87,10 @@ class OutboundMapping extends Mapping implements HostUdpEvents {
     this.#toHost = host;
   }
 
-  send(buf: Uint8Array, at: number, len: number): void {
+  send(buf: Uint8Array, at: number, len: number, ttl: number, df: boolean): void {
     this.bytesUp += len;
-    this.#socket.send(buf, at, len, this.#toHost, 64, false);
+    this.#lastLen = len;
+    this.#socket.send(buf, at, len, this.#toHost, ttl, df);
   }
 
   onDatagram(bytes: Uint8Array, at: number, len: number, from: Endpoint): void {
@@ -107,7 +104,8 @@ class OutboundMapping extends Mapping implements HostUdpEvents {
   }
 
   onUdpError(error: HostIcmpError, to: Endpoint): void {
-    this.#nat.unreachable(this, error.code, to);
+    const latest = to.port === this.#toHost.port && to.host === this.#toHost.host;
+    this.#nat.failed(this, error, to, latest ? this.#lastLen : 0);
   }
 
   close(): void {
@@ -137,16 +135,16 @@ class InboundMapping extends Mapping {
     this.#socket = socket;
   }
 
-  answer(buf: Uint8Array, at: number, len: number): void {
+  answer(buf: Uint8Array, at: number, len: number, ttl: number, df: boolean): void {
     this.bytesUp += len;
-    this.#socket.send(buf, at, len, this.client, 64, false);
+    this.#socket.send(buf, at, len, this.client, ttl, df);
   }
 
   /** The socket is the forward's. */
   close(): void {}
 }
 
-export class UdpNat {
+export class UdpNat implements ErrorTaker {
   readonly policy: Policy;
   readonly deadlines: Deadlines<Mapping> = new Deadlines();
   readonly #env: UdpSurroundings;
@@ -165,7 +163,10 @@ export class UdpNat {
     return this.#outbound.size + this.#inbound.size;
   }
 
-  /** A guest's datagram to the address at `dstAt`: `len` bytes of payload. False when the guest may not go there. */
+  /**
+   * A guest's datagram to the address at `dstAt`: `len` bytes of payload, to go on with hop limit `ttl`. False when the
+   * guest may not go there.
+   */
   receive(
     guest: Neighbour,
     srcPort: number,
@@ -174,12 +175,14 @@ export class UdpNat {
     buf: Uint8Array,
     at: number,
     len: number,
+    ttl: number,
+    df: boolean,
   ): boolean {
     if (this.#inbound.size > 0) {
       const client = this.#inbound.get(guest, buf, dstAt, (srcPort << 16) | dstPort);
       if (client !== null) {
         this.used(client, IDLE_MS);
-        client.answer(buf, at, len);
+        client.answer(buf, at, len, ttl, df);
         return true;
       }
     }
@@ -193,7 +196,7 @@ export class UdpNat {
       mapping.turnTo(dst, { host, port: dstPort });
     }
     this.used(mapping, IDLE_MS);
-    mapping.send(buf, at, len);
+    mapping.send(buf, at, len, ttl, df);
     return true;
   }
 
@@ -250,21 +253,53 @@ export class UdpNat {
     if (this.deadlines.schedule(mapping, mapping.expires)) this.#env.wake();
   }
 
-  /** The host was told that nobody listens there: so is the guest, from the address that it dialled. */
-  unreachable(mapping: OutboundMapping, code: string, to: Endpoint): void {
-    const trouble = TROUBLES.get(code);
-    if (trouble === undefined) return;
+  /**
+   * The host was told why a datagram of `len` bytes did not arrive: so is the guest, by whoever said so. A closed port
+   * is told from the address that was dialled, whichever of its addresses the far host has used.
+   */
+  failed(mapping: OutboundMapping, error: HostIcmpError, to: Endpoint, len: number): void {
     const { guest } = mapping;
+    const trouble = troubleOf(error, guest.family);
+    if (trouble === null) return;
     const dst = this.policy.guestSide(to.host, guest.family);
-    const from = trouble === NO_PORT ? dst : this.policy.gatewayFor(guest.family);
+    let from = this.policy.gatewayFor(guest.family);
+    if (isNoPort(trouble, guest.family)) from = dst;
+    else if (error.from !== null) from = this.policy.guestSide(error.from, guest.family);
     const ports = (mapping.guestPort << 16) | to.port;
-    this.#env.errors.recalled(guest, from, trouble, dst, PROTO_UDP, UDP_HEADER, ports, UDP_HEADER << 16);
+    const size = UDP_HEADER + len;
+    this.#env.errors.recalled(guest, from, trouble, dst, PROTO_UDP, size, ports, size << 16, error.mtu);
     this.#env.flush();
   }
 
+  /**
+   * A guest says why a datagram from the address at `remoteAt` did not arrive. No error ends a mapping that serves
+   * others, too (RFC 4787 section 10); a forward's client whose port is closed is forgotten.
+   */
+  guestError(
+    guest: Neighbour,
+    buf: Uint8Array,
+    remoteAt: number,
+    ports: number,
+    _seq: number,
+    error: GuestError,
+    mtu: number,
+  ): boolean {
+    const client = this.#inbound.get(guest, buf, remoteAt, ports);
+    if (client === null && this.#outbound.get(guest.key, guest.family, ports >>> 16) === null) return false;
+    if (error === "too-big") tooBig(guest, mtu);
+    else if (error === "refused" && client !== null) this.#end(client, "refused");
+    return true;
+  }
+
+  /** The heap is lazy: what comes up first may have been used since, and is put back where it belongs. */
   #recycle(): void {
-    const oldest = this.deadlines.due(Number.MAX_VALUE);
-    if (oldest !== null) this.#end(oldest, "recycled");
+    for (let m = this.deadlines.due(Number.MAX_VALUE); m !== null; m = this.deadlines.due(Number.MAX_VALUE)) {
+      if (m.expires <= m.heapTime) {
+        this.#end(m, "recycled");
+        break;
+      }
+      this.deadlines.schedule(m, m.expires);
+    }
     this.#env.trace.drop("udp-table-full");
   }
 

@@ -24,6 +24,8 @@ export interface LeaseRecord {
   /** The client identifier in hexadecimal; null for a client known by its MAC alone. */
   id: string | null;
   hostname: string | null;
+  /** Its client has asked for an MTU (option 26) when it last bound it. */
+  mtuAsked: boolean;
   state: LeaseState;
   until: number;
   vacated: boolean;
@@ -61,6 +63,10 @@ export class LeaseTable {
       this.#fixed.set(mac, record);
     }
     this.#reserved = taken;
+  }
+
+  get(ip: number): LeaseRecord | null {
+    return this.#byIp.get(ip) ?? null;
   }
 
   records(): Iterable<LeaseRecord> {
@@ -241,6 +247,7 @@ export class LeaseTable {
       mac: null,
       id: null,
       hostname: null,
+      mtuAsked: false,
       state: "released",
       until: Number.NEGATIVE_INFINITY,
       vacated: false,

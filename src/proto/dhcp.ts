@@ -180,6 +180,11 @@ export class DhcpServer {
     return this.#leases.seen(ip, mac, now);
   }
 
+  /** Whether the holder of `ip` has asked what MTU it may use (option 26). */
+  askedMtu(ip: number): boolean {
+    return this.#leases.get(ip)?.mtuAsked ?? false;
+  }
+
   /** The cable of the guest with this MAC was unplugged: the next system behind it may take its address over. */
   vacate(mac: string, now: number): void {
     this.#leases.vacate(mac, now);
@@ -218,6 +223,7 @@ export class DhcpServer {
     if (record === null) return false;
     const fresh = this.#leases.bind(record, message.client, until, now);
     record.hostname = message.hostname ?? record.hostname;
+    record.mtuAsked = message.parameters.has(wire.OPT_MTU);
     if (fresh) this.#report(message.client, record.ip, record.hostname, "bound");
     return true;
   }

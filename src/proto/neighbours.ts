@@ -8,6 +8,8 @@ import { FlowTable6 } from "../core/flow-table.ts";
 import type { Link } from "../core/link.ts";
 import { get32 } from "../wire/bytes.ts";
 import { macEquals } from "../wire/ethernet.ts";
+import { IPV4_MIN_MTU } from "../wire/ipv4.ts";
+import { IPV6_MIN_MTU } from "../wire/ipv6.ts";
 
 /** An address of a guest's interface. Flows hold on to it; its MAC and cable follow the guest. */
 export interface Neighbour {
@@ -18,11 +20,21 @@ export interface Neighbour {
   readonly mac: Uint8Array;
   /** Null while nobody has answered for the address, and once the cable is gone. */
   link: Link | null;
+  /** The largest IP packet that it has sent, or said by an MSS that it takes. */
+  shown: number;
+  /** The largest that it is to be sent, since it said that one was too big. */
+  most: number;
   /** Counts the changes of `mac`, so that what was made from it can be made anew. */
   epoch: number;
 }
 
 const LIMIT = 1024;
+const MAX_PACKET = 65_535;
+
+/** The guest has said that a packet of more than `mtu` bytes did not reach it. What any host takes it takes, too. */
+export function tooBig(guest: Neighbour, mtu: number): void {
+  guest.most = Math.min(guest.most, Math.max(mtu, guest.family === 4 ? IPV4_MIN_MTU : IPV6_MIN_MTU));
+}
 
 export class Neighbours {
   /** All of them, the oldest first. */
@@ -56,6 +68,8 @@ export class Neighbours {
     const n = this.#find(address) ?? this.#add(address, link);
     if (!macEquals(buf, macAt, n.mac)) {
       n.mac.set(buf.subarray(macAt, macAt + 6));
+      n.shown = 0;
+      n.most = MAX_PACKET;
       n.epoch++;
     }
     n.link = link;
@@ -70,7 +84,16 @@ export class Neighbours {
     if (this.#all.size >= LIMIT) this.#forget(this.#dispensable(link));
     const { family, ip, bytes: b } = address;
     const key = family === 4 ? ip : (this.#keys = (this.#keys + 1) | 0);
-    const n: Neighbour = { address, family, key, mac: new Uint8Array(6), link: null, epoch: 0 };
+    const n: Neighbour = {
+      address,
+      family,
+      key,
+      mac: new Uint8Array(6),
+      link: null,
+      shown: 0,
+      most: MAX_PACKET,
+      epoch: 0,
+    };
     this.#all.add(n);
     if (family === 4) this.#byIp.set(ip, n);
     else this.#byIp6.add(0, get32(b, 0), get32(b, 4), get32(b, 8), get32(b, 12), 0, n);

@@ -2,13 +2,12 @@
 import type { Link, Slab } from "../core/link.ts";
 import { EXPIRED } from "../nat/icmp-errors.ts";
 import type { DhcpServer } from "../proto/dhcp.ts";
-import type { Neighbour } from "../proto/neighbours.ts";
 import { Reassembler } from "../proto/reassembly.ts";
-import { get32 } from "../wire/bytes.ts";
 import { ETH_HEADER, macEquals } from "../wire/ethernet.ts";
-import { ICMP_ECHO, ICMP_ECHO_REPLY, ICMP_HEADER, icmpCheck } from "../wire/icmp.ts";
+import { icmpCheck } from "../wire/icmp.ts";
 import {
   ipv4Check,
+  ipv4DontFragment,
   ipv4Dst,
   ipv4HeaderLength,
   ipv4IsFragment,
@@ -23,6 +22,7 @@ import {
 } from "../wire/ipv4.ts";
 import { UDP_HEADER, udpCheck, udpDst, udpLength } from "../wire/udp.ts";
 import type { Arp } from "./arp.ts";
+import { receiveIcmp } from "./icmp.ts";
 import type { Lan } from "./lan.ts";
 import { receiveUdp } from "./udp.ts";
 
@@ -45,8 +45,8 @@ export class Ipv4 {
     this.#dhcp = dhcp;
   }
 
-  /** A frame of `len` bytes at `at`. */
-  receive(link: Link, slab: Slab, at: number, len: number, now: number): void {
+  /** A frame of `len` bytes at `at`; `whole` unless it was put together from fragments. */
+  receive(link: Link, slab: Slab, at: number, len: number, now: number, whole = true): void {
     const { trace, policy, egress } = this.#lan;
     const buf = slab.bytes;
     const ip = at + ETH_HEADER;
@@ -62,17 +62,21 @@ export class Ipv4 {
     const guest = this.#arp.learn(link, buf, at + 6, src, now);
     if (guest === null) return trace.drop("ip-source");
     if (!macEquals(buf, at, egress.mac)) return trace.drop("ip-destination");
-    if (ipv4Ttl(buf, ip) <= 1 && !policy.isOurs(dst)) {
+    const hops = ipv4Ttl(buf, ip);
+    const df = whole && ipv4DontFragment(buf, ip);
+    if (whole && payload + size - ip > guest.shown) guest.shown = payload + size - ip;
+    if (hops <= 1 && !policy.isOurs(dst)) {
       trace.drop("ip-ttl");
       return this.#lan.errors.about(guest, policy.gateway, EXPIRED, buf, ip, proto, payload, size);
     }
     if (proto === PROTO_TCP)
       this.#lan.tcp.receive(guest, slab, ip + DST, payload, size, ipv4Pseudo(src, dst, PROTO_TCP, size), now);
-    else if (proto === PROTO_UDP) {
-      const group = policy.isBroadcast(dst) || dst >>> 28 === 14;
-      receiveUdp(this.#lan, guest, buf, ip, ip + DST, payload, size, ipv4Pseudo(src, dst, 0, 0), group, now);
-    } else if (proto === PROTO_ICMP) this.#icmp(guest, buf, payload, size, dst);
-    else trace.drop("ip-protocol");
+    else if (proto === PROTO_UDP)
+      receiveUdp(this.#lan, guest, buf, ip, ip + DST, payload, size, ipv4Pseudo(src, dst, 0, 0), hops, df, now);
+    else if (proto === PROTO_ICMP) {
+      if (!icmpCheck(buf, payload, size)) return trace.drop("icmp-checksum");
+      receiveIcmp(this.#lan, guest, buf, ip, ip + DST, payload, size, hops, df, now);
+    } else trace.drop("ip-protocol");
   }
 
   /** The last missing fragment makes a packet, which then arrives as if it had come whole. */
@@ -88,7 +92,7 @@ export class Ipv4 {
     const frame = new Uint8Array(ETH_HEADER + packet.length);
     frame.set(buf.subarray(at, at + ETH_HEADER));
     frame.set(packet, ETH_HEADER);
-    this.receive(link, { bytes: frame, scarce: false, pin() {}, unpin() {} }, 0, frame.length, now);
+    this.receive(link, { bytes: frame, scarce: false, pin() {}, unpin() {} }, 0, frame.length, now, false);
   }
 
   #isDhcp(buf: Uint8Array, at: number, len: number, dst: number): boolean {
@@ -125,14 +129,5 @@ export class Ipv4 {
     if (reply === null) return;
     const mac = reply.broadcast ? null : buf.slice(eth + 6, eth + 12);
     egress.dhcp(link, mac, policy.gateway, reply.dstIp, out, reply.len);
-  }
-
-  /** Echo to our own addresses (RFC 792). */
-  #icmp(guest: Neighbour, buf: Uint8Array, at: number, len: number, dst: number): void {
-    const { trace, policy, egress } = this.#lan;
-    if (!icmpCheck(buf, at, len)) return trace.drop("icmp-checksum");
-    if (buf[at] !== ICMP_ECHO || !policy.isOurs(dst)) return trace.drop("icmp-type");
-    const from = dst === policy.dns.ip ? policy.dns : policy.gateway;
-    egress.icmp(guest, from, ICMP_ECHO_REPLY, 0, get32(buf, at + 4), buf, at + ICMP_HEADER, len - ICMP_HEADER);
   }
 }

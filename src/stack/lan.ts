@@ -3,6 +3,7 @@ import type { Link } from "../core/link.ts";
 import type { Trace } from "../core/trace.ts";
 import type { Egress } from "../nat/egress.ts";
 import type { IcmpErrors } from "../nat/icmp-errors.ts";
+import type { IcmpNat } from "../nat/icmp-nat.ts";
 import type { Policy } from "../nat/policy.ts";
 import type { Services } from "../nat/services.ts";
 import type { TcpNat } from "../nat/tcp-nat.ts";
@@ -21,6 +22,7 @@ export interface Lan {
   readonly neighbours: Neighbours;
   readonly tcp: TcpNat;
   readonly udp: UdpNat;
+  readonly icmp: IcmpNat;
   readonly dns: DnsForwarder;
   /** What the process serves by itself. */
   readonly services: Services;

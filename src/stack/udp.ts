@@ -14,7 +14,7 @@ const DNS_PORT = 53;
 
 /**
  * A datagram of at most `len` bytes at `at`, to the address at `dstAt` of the packet at `ip`. `pseudo` is the sum of
- * both addresses. `group` says that the destination is a broadcast or multicast address, which no error is about.
+ * both addresses. `hops` is what the packet has left, and `df` that it came whole and may not be cut.
  */
 export function receiveUdp(
   lan: Lan,
@@ -25,7 +25,8 @@ export function receiveUdp(
   at: number,
   len: number,
   pseudo: number,
-  group: boolean,
+  hops: number,
+  df: boolean,
   now: number,
 ): void {
   // In IPv6 a datagram has a checksum (RFC 8200 section 8.1); in IPv4 zero means none.
@@ -55,7 +56,8 @@ export function receiveUdp(
     });
     return;
   }
-  if (lan.udp.receive(guest, srcPort, dstAt, dstPort, buf, body, size)) return;
+  // The host behind the gateway's address is no hop further away.
+  if (lan.udp.receive(guest, srcPort, dstAt, dstPort, buf, body, size, Math.max(hops - 1, 1), df)) return;
   lan.trace.drop("policy");
-  if (!group) lan.errors.about(guest, gateway, PROHIBITED, buf, ip, PROTO_UDP, at, len);
+  lan.errors.about(guest, gateway, PROHIBITED, buf, ip, PROTO_UDP, at, len);
 }

@@ -7,9 +7,13 @@ export const ICMP_ECHO_REPLY = 0;
 export const ICMP_UNREACHABLE = 3;
 export const ICMP_ECHO = 8;
 export const ICMP_TIME_EXCEEDED = 11;
+export const ICMP_PARAMETER_PROBLEM = 12;
 export const UNREACHABLE_NET = 0;
 export const UNREACHABLE_HOST = 1;
+export const UNREACHABLE_PROTOCOL = 2;
 export const UNREACHABLE_PORT = 3;
+/** Fragmentation needed and DF set; the next hop's MTU is the lower half of the second word (RFC 1191 section 4). */
+export const UNREACHABLE_TOO_BIG = 4;
 export const UNREACHABLE_PROHIBITED = 13;
 
 export function icmpCheck(buf: Uint8Array, at: number, len: number): boolean {

@@ -3,6 +3,8 @@ import { finish, sum, valid } from "./checksum.ts";
 
 /** IPv4 (RFC 791). `at` is the header's first byte throughout. */
 export const IPV4_HEADER = 20;
+/** What every host takes (RFC 791 section 3.1). */
+export const IPV4_MIN_MTU = 576;
 export const PROTO_ICMP = 1;
 export const PROTO_TCP = 6;
 export const PROTO_UDP = 17;
@@ -28,6 +30,10 @@ export function ipv4TotalLength(buf: Uint8Array, at: number): number {
 
 export function ipv4Id(buf: Uint8Array, at: number): number {
   return get16(buf, at + 4);
+}
+
+export function ipv4DontFragment(buf: Uint8Array, at: number): boolean {
+  return (buf[at + 6]! & 0x40) !== 0;
 }
 
 export function ipv4MoreFragments(buf: Uint8Array, at: number): boolean {

@@ -12,6 +12,11 @@ export class Congestion {
   /** Beyond the largest window a guest can offer there is nothing to gain. */
   static readonly MAX: number = 2 ** 30;
 
+  /** Segments are to be smaller from now on. */
+  shrink(mss: number): void {
+    this.#mss = mss;
+  }
+
   start(mss: number): void {
     this.#mss = mss;
     this.cwnd = Math.min(10 * mss, Math.max(2 * mss, 14_600));

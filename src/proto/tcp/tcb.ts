@@ -230,6 +230,18 @@ export class Tcb {
     this.congestion.start(this.mss);
   }
 
+  /** A segment was too big for the way (RFC 1191 section 6.4): what is not acknowledged goes again, in smaller ones. */
+  shrinkMss(mss: number, now: number): void {
+    const payload = Math.max(MIN_MSS, mss) - (this.timestamps ? 12 : 0);
+    if (payload >= this.mss || this.state === CLOSED) return;
+    this.mss = payload;
+    this.congestion.shrink(payload);
+    if (this.state === HELD || this.state === SYN_SENT || this.state === SYN_RECEIVED) return;
+    this.sndNxt = this.sndUna;
+    this.timedAt = -1;
+    output(this, now);
+  }
+
   /** Free room that the user may fill; it is asked to stop at zero, not forced. */
   send(bytes: Uint8Array, at: number, len: number, now: number): void {
     if (this.state === CLOSED || this.finQueued) return;

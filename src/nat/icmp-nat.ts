@@ -1,0 +1,214 @@
+/**
+ * ICMP echo through the NAT (RFC 5508), both families.
+ *
+ * A guest's identifier has one channel on the host (`HostPing`), whatever it pings, until it has been silent for a
+ * minute. On the wire the host's own identifier stands in its place; sequence number, data, hop limit and DF are the
+ * guest's. What has been asked and not been answered is remembered, by sequence number: only an answer from the address
+ * that was asked passes, once, and an error is given back about the very request. Nothing is answered here.
+ *
+ * Bounds: a guest's identifiers, those of all guests, and the requests under way of each. The oldest makes room.
+ */
+import { addressAt, addressFromText, type IpAddress, type IpText } from "../core/address.ts";
+import type { Clock } from "../core/clock.ts";
+import { Deadlines, type Timed } from "../core/deadlines.ts";
+import { FlowTable } from "../core/flow-table.ts";
+import type { HostIcmpError, HostNet, HostPing, HostPingEvents } from "../core/host-net.ts";
+import type { Random } from "../core/random.ts";
+import type { Trace } from "../core/trace.ts";
+import type { Neighbour } from "../proto/neighbours.ts";
+import { get16, get32 } from "../wire/bytes.ts";
+import { ICMP_ECHO_REPLY, ICMP_HEADER } from "../wire/icmp.ts";
+import { ICMP6_ECHO_REPLY } from "../wire/icmp6.ts";
+import { PROTO_ICMP } from "../wire/ipv4.ts";
+import { PROTO_ICMP6 } from "../wire/ipv6.ts";
+import type { Egress } from "./egress.ts";
+import { type IcmpErrors, troubleOf } from "./icmp-errors.ts";
+import type { Policy } from "./policy.ts";
+
+/** RFC 5508 section 3.2 wants a minute at least. */
+const IDLE_MS = 60_000;
+/** Identifiers of one guest. */
+const PER_GUEST = 64;
+/** Requests under way of one identifier, by the low bits of their sequence numbers. */
+const SLOTS = 256;
+
+export interface IcmpSurroundings {
+  readonly host: HostNet;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly trace: Trace;
+  readonly egress: Egress;
+  readonly errors: IcmpErrors;
+  readonly policy: Policy;
+  flush(): void;
+  wake(): void;
+}
+
+/** A guest's identifier. */
+class EchoFlow implements Timed, HostPingEvents {
+  heapIndex = -1;
+  heapTime = 0;
+  expires = 0;
+  readonly guest: Neighbour;
+  readonly id: number;
+  readonly #env: IcmpSurroundings;
+  readonly #ping: HostPing;
+  /** The latest destination, so that addresses are not made per packet. */
+  #to: IpAddress | null = null;
+  #host: IpText = "";
+  // What is under way, by slot: sequence number (-1: nothing), the first word of the message, its length, destination.
+  readonly #seqs: Int32Array = new Int32Array(SLOTS).fill(-1);
+  readonly #words: Int32Array = new Int32Array(SLOTS);
+  readonly #sizes: Int32Array = new Int32Array(SLOTS);
+  readonly #tos: (IpAddress | null)[] = new Array<IpAddress | null>(SLOTS).fill(null);
+
+  constructor(env: IcmpSurroundings, guest: Neighbour, id: number) {
+    this.#env = env;
+    this.guest = guest;
+    this.id = id;
+    this.#ping = env.host.openPing(guest.family, this);
+  }
+
+  sameTo(buf: Uint8Array, dstAt: number): boolean {
+    return this.#to?.at(buf, dstAt) ?? false;
+  }
+
+  turnTo(dst: IpAddress, host: IpText): void {
+    this.#to = dst;
+    this.#host = host;
+  }
+
+  send(buf: Uint8Array, at: number, len: number, ttl: number, df: boolean): void {
+    const seq = get16(buf, at + 6);
+    const slot = seq % SLOTS;
+    this.#seqs[slot] = seq;
+    this.#words[slot] = get32(buf, at);
+    this.#sizes[slot] = len;
+    this.#tos[slot] = this.#to;
+    this.#ping.send(seq, buf, at + ICMP_HEADER, len - ICMP_HEADER, ttl, df, this.#host);
+  }
+
+  onReply(seq: number, bytes: Uint8Array, at: number, len: number, from: IpText): void {
+    const to = this.#take(seq, from);
+    if (to === null) return;
+    const { guest } = this;
+    const type = guest.family === 4 ? ICMP_ECHO_REPLY : ICMP6_ECHO_REPLY;
+    this.#env.egress.icmp(guest, to, type, 0, (this.id << 16) | seq, bytes, at, len);
+    this.#env.flush();
+  }
+
+  onPingError(seq: number, to: IpText, error: HostIcmpError): void {
+    const dst = this.#take(seq, to);
+    if (dst === null) return;
+    const { guest } = this;
+    const { policy, errors } = this.#env;
+    const trouble = troubleOf(error, guest.family);
+    if (trouble === null) return;
+    const from = error.from === null ? policy.gatewayFor(guest.family) : policy.guestSide(error.from, guest.family);
+    const slot = seq % SLOTS;
+    const proto = guest.family === 4 ? PROTO_ICMP : PROTO_ICMP6;
+    const second = (this.id << 16) | seq;
+    errors.recalled(guest, from, trouble, dst, proto, this.#sizes[slot]!, this.#words[slot]!, second, error.mtu);
+    this.#env.flush();
+  }
+
+  close(): void {
+    this.#ping.close();
+  }
+
+  /** Takes request `seq` from those under way and gives its destination; null when nothing of the kind was asked of `far`. */
+  #take(seq: number, far: IpText): IpAddress | null {
+    const slot = seq % SLOTS;
+    const to = this.#tos[slot]!;
+    if (this.#seqs[slot] !== seq || to === null || (to.text !== far && !addressFromText(far).is(to))) {
+      this.#env.trace.drop("icmp-unasked");
+      return null;
+    }
+    this.#seqs[slot] = -1;
+    this.#tos[slot] = null;
+    return to;
+  }
+}
+
+export class IcmpNat {
+  readonly deadlines: Deadlines<EchoFlow> = new Deadlines();
+  readonly #env: IcmpSurroundings;
+  /** By guest, family and identifier. */
+  readonly #flows: FlowTable<EchoFlow>;
+
+  constructor(limit: number, env: IcmpSurroundings) {
+    this.#env = env;
+    this.#flows = new FlowTable(limit, env.random.u32(), env.random.u32());
+  }
+
+  get size(): number {
+    return this.#flows.size;
+  }
+
+  /**
+   * A guest's echo request of `len` bytes at `at`, its checksum found right, to the address at `dstAt` beyond us. `ttl`
+   * is what is left of its hop limit, above zero. False when the guest may not go there.
+   */
+  receive(
+    guest: Neighbour,
+    dstAt: number,
+    buf: Uint8Array,
+    at: number,
+    len: number,
+    ttl: number,
+    df: boolean,
+    now: number,
+  ): boolean {
+    const id = get16(buf, at + 4);
+    let flow = this.#flows.get(guest.key, guest.family, id);
+    if (flow === null || !flow.sameTo(buf, dstAt)) {
+      const dst = addressAt(guest.family, buf, dstAt);
+      const host = this.#env.policy.hostSide(dst);
+      if (host === null) return false;
+      flow ??= this.#open(guest, id);
+      flow.turnTo(dst, host);
+    }
+    flow.expires = now + IDLE_MS;
+    if (this.deadlines.schedule(flow, flow.expires)) this.#env.wake();
+    flow.send(buf, at, len, ttl, df);
+    return true;
+  }
+
+  #open(guest: Neighbour, id: number): EchoFlow {
+    let own = 0;
+    let oldest: EchoFlow | null = null;
+    let oldestOwn: EchoFlow | null = null;
+    for (const flow of this.#flows) {
+      if (oldest === null || flow.expires < oldest.expires) oldest = flow;
+      if (flow.guest !== guest) continue;
+      own++;
+      if (oldestOwn === null || flow.expires < oldestOwn.expires) oldestOwn = flow;
+    }
+    const evicted = own >= PER_GUEST ? oldestOwn : this.#flows.full ? oldest : null;
+    if (evicted !== null) {
+      this.#end(evicted);
+      this.#env.trace.drop("icmp-table-full");
+    }
+    const flow = new EchoFlow(this.#env, guest, id);
+    this.#flows.add(guest.key, guest.family, id, flow);
+    return flow;
+  }
+
+  #end(flow: EchoFlow): void {
+    this.deadlines.remove(flow);
+    this.#flows.remove(flow.guest.key, flow.guest.family, flow.id);
+    flow.close();
+  }
+
+  /** Ends what has been silent long enough. */
+  poll(now: number): void {
+    for (let flow = this.deadlines.due(now); flow !== null; flow = this.deadlines.due(now)) {
+      if (flow.expires <= now) this.#end(flow);
+      else this.deadlines.schedule(flow, flow.expires);
+    }
+  }
+
+  close(): void {
+    for (const flow of [...this.#flows]) this.#end(flow);
+  }
+}

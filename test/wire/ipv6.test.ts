@@ -225,6 +225,15 @@ describe("extension headers", () => {
     expect(go(next, payload)).toBe(ext.WALK_DROP);
   });
 
+  test("RFC 8504 section 5.3: eight headers are followed, a ninth is not", () => {
+    const chain = (length: number): number[] => {
+      const headers = Array.from({ length: length - 1 }, () => [60, 0, ...PAD]);
+      return [...headers.flat(), 17, 0, ...PAD, ...UDP];
+    };
+    expect(go(60, chain(8))).toBe(ext.WALK_UPPER);
+    expect(go(60, chain(9))).toBe(ext.WALK_DROP);
+  });
+
   test("property: whatever the bytes, the walk ends within the packet", () => {
     const heads = fc.constantFrom(0, 6, 17, 43, 44, 51, 58, 59, 60, 255);
     const header = fc.tuple(heads, fc.constantFrom(0, 0, 0, 1, 255), fc.uint8Array({ minLength: 6, maxLength: 6 }));

@@ -112,14 +112,14 @@ export class DhcpServer {
     if (!config.restrict) offered.push(word(wire.OPT_ROUTER, this.#host), word(wire.OPT_DNS, dns));
     if (config.hostname !== null) offered.push({ code: wire.OPT_HOST_NAME, data: text(config.hostname) });
     if (config.domainname !== null) offered.push({ code: wire.OPT_DOMAIN_NAME, data: text(config.domainname) });
-    const mtu = new Uint8Array(2);
-    put16(mtu, 0, config.mtu);
-    offered.push({ code: wire.OPT_MTU, data: mtu });
     if (this.#serverName !== null) offered.push({ code: wire.OPT_TFTP_SERVER, data: this.#serverName });
     offered.push({ code: wire.OPT_SEARCH_LIST, data: wire.dhcpSearchList(config.dnssearch) });
     this.#offered = offered.filter((option) => option.data.length > 0);
 
-    const onRequest: wire.DhcpOption[] = [];
+    // A client that did not ask would not expect packets of that size, nor send any.
+    const mtu = new Uint8Array(2);
+    put16(mtu, 0, config.mtu);
+    const onRequest: wire.DhcpOption[] = [{ code: wire.OPT_MTU, data: mtu }];
     if (this.#bootfile !== null) onRequest.push({ code: wire.OPT_BOOTFILE, data: this.#bootfile });
     if (!config.restrict) {
       // A default route: a client that asks for this option ignores option 3 if it comes (RFC 3442).

@@ -45,6 +45,7 @@ const REFRESH = 86_400;
 const MOST_NAMES = 255;
 const MOST_URL = 255;
 const HIGHEST_PREFERENCE = 255;
+const RAPID_COMMIT: wire.Dhcp6Option = { code: wire.OPT6_RAPID_COMMIT, data: new Uint8Array(0) };
 
 export interface Dhcp6Config {
   /** "fec0::" and its prefix length. */
@@ -54,7 +55,7 @@ export interface Dhcp6Config {
   readonly host6: IpText;
   readonly dns6: IpText;
   readonly dnssearch: readonly string[];
-  /** A URL (RFC 5970) or null. A plain file name is no URL and not offered. */
+  /** A URL, or the name of a file that the gateway has by TFTP, or null. */
   readonly bootfile: string | null;
   readonly restrict: boolean;
 }
@@ -83,10 +84,8 @@ export class Dhcp6Server {
     if (!config.restrict) offered.push(wire.dhcp6DnsOption([ipv6FromText(config.dns6)]));
     const names = dnsEncodeNames(config.dnssearch, MOST_NAMES);
     if (names.length > 0) offered.push({ code: wire.OPT6_DOMAIN_LIST, data: names });
-    const url = config.bootfile ?? "";
-    if (/^[a-z][a-z0-9+.-]*:\/\/[!-~]+$/i.test(url) && url.length <= MOST_URL) {
-      offered.push({ code: wire.OPT6_BOOTFILE_URL, data: ascii(url) });
-    }
+    const url = config.bootfile === null ? null : bootUrl(config.bootfile, config.host6);
+    if (url !== null) offered.push({ code: wire.OPT6_BOOTFILE_URL, data: ascii(url) });
     this.#offered = new Map(offered.map((option) => [option.code, option]));
   }
 
@@ -191,8 +190,7 @@ export class Dhcp6Server {
   #solicit(message: Dhcp6Message, now: number): Reply {
     const rapid = wire.dhcp6Find(message.options, wire.OPT6_RAPID_COMMIT) !== null;
     const associations = this.#associations(message, (ia) => this.#assign(ia, rapid, now));
-    if (rapid)
-      return this.#reply(message, [{ code: wire.OPT6_RAPID_COMMIT, data: new Uint8Array(0) }, ...associations]);
+    if (rapid) return this.#reply(message, [RAPID_COMMIT, ...associations]);
     const preference = { code: wire.OPT6_PREFERENCE, data: Uint8Array.of(HIGHEST_PREFERENCE) };
     return { ...this.#reply(message, [preference, ...associations]), type: wire.DHCP6_ADVERTISE };
   }
@@ -343,6 +341,14 @@ interface Reply {
 /** An association that gets no address, and why. */
 function without(ia: Requested, status: number, text: string): wire.Dhcp6Option {
   return wire.dhcp6IaOption(wire.OPT6_IA_NA, ia.client.iaid, 0, 0, [wire.dhcp6StatusOption(status, text)]);
+}
+
+/** The boot file's URL (RFC 5970 section 3.1); null if it is too long, or has what a URL must not. */
+function bootUrl(bootfile: string, host6: IpText): string | null {
+  const url = /^[a-z][a-z0-9+.-]*:\/\//i.test(bootfile)
+    ? bootfile
+    : `tftp://[${host6}]/${bootfile.replace(/^\/+/, "")}`;
+  return url.length <= MOST_URL && /^[!-~]+$/.test(url) ? url : null;
 }
 
 function refreshOption(): wire.Dhcp6Option {

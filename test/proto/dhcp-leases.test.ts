@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import { proves } from "../cases/proves.ts";
 import { DECLINE, guestMac, ip4, MAC, NAK, RELEASE, REQUEST, Script } from "./dhcp-script.ts";
 
 const A = [0, 1, 1, 1];
@@ -73,17 +74,20 @@ describe("who is a client (RFC 2131 section 4.2)", () => {
 });
 
 describe("starvation", () => {
-  test("300 clients: 16 get addresses, the rest silence, and no bound lease moves", () => {
-    const s = new Script();
-    const got = Array.from({ length: 300 }, (_, i) => s.acquire({ mac: guestMac(i) }));
-    expect(got.filter((address) => address !== null)).toHaveLength(16);
-    expect(new Set(got.slice(0, 16)).size).toBe(16);
-    expect(s.drops).toEqual(new Array(284).fill("dhcp-no-address"));
-    s.now += 86_000_000;
-    for (let i = 0; i < 16; i++) {
-      expect(s.send({ type: REQUEST, mac: guestMac(i), ciaddr: got[i]! })?.yiaddr).toBe(got[i]);
-    }
-  });
+  test(
+    proves("bad.dhcp.starvation", "300 clients: 16 get addresses, the rest silence, and no bound lease moves"),
+    () => {
+      const s = new Script();
+      const got = Array.from({ length: 300 }, (_, i) => s.acquire({ mac: guestMac(i) }));
+      expect(got.filter((address) => address !== null)).toHaveLength(16);
+      expect(new Set(got.slice(0, 16)).size).toBe(16);
+      expect(s.drops).toEqual(new Array(284).fill("dhcp-no-address"));
+      s.now += 86_000_000;
+      for (let i = 0; i < 16; i++) {
+        expect(s.send({ type: REQUEST, mac: guestMac(i), ciaddr: got[i]! })?.yiaddr).toBe(got[i]);
+      }
+    },
+  );
 
   test("300 DISCOVERs that nobody follows up: others are served once the offers lapse", () => {
     const s = new Script();

@@ -256,9 +256,15 @@ describe("RFC 8415 section 18.3.6: Information-request", () => {
     expect(reply.options.has(23)).toBe(false);
   });
 
-  test("RFC 5970 section 3.1: a boot file that is no URL is not offered as one", () => {
-    const reply = new Script({ bootfile: "boot.efi" }).send({ type: INFORMATION_REQUEST, ask: [59] })!;
-    expect(reply.options.has(59)).toBe(false);
+  test.each([
+    ["http://[fec0::2]/boot.efi", "http://[fec0::2]/boot.efi"],
+    ["boot.efi", "tftp://[fec0::2]/boot.efi"],
+    ["/efi/boot.efi", "tftp://[fec0::2]/efi/boot.efi"],
+    ["two words", null],
+    ["x".repeat(300), null],
+  ])("RFC 5970 section 3.1: the boot file %s is %s", (bootfile, url) => {
+    const reply = new Script({ bootfile }).send({ type: INFORMATION_REQUEST, ask: [59] })!;
+    expect(reply.options.get(59)).toEqual(url === null ? undefined : [...bytesOf(url)]);
   });
 
   test("UEFI 2.10 section 24.7: the class HTTPClient comes back under its enterprise number", () => {

@@ -83,7 +83,7 @@ export class Guest extends Namespace {
 
   private udhcpc(...args: string[]): string[] {
     const script = fileURLToPath(new URL("udhcpc-script.sh", import.meta.url));
-    const client = ["busybox", "udhcpc", "-i", "tap0", "-f", "-t", "5", "-T", "1", "-s", script];
+    const client = ["busybox", "udhcpc", "-i", "tap0", "-f", "-t", "5", "-T", "1", "-O", "mtu", "-s", script];
     return [`LEASE_FILE=${this.leaseFile}`, `RESOLV_CONF=${this.resolvConf}`, ...client, ...args];
   }
 

@@ -41,6 +41,7 @@ import { HostClock } from "./host/clock.ts";
 import { NodeDns } from "./host/dns.ts";
 import { NodeFiles } from "./host/files.ts";
 import { NodeHostNet } from "./host/net.ts";
+import type { OwnPorts } from "./host/own-ports.ts";
 import { HostRandom } from "./host/random.ts";
 import type { OpenForward } from "./nat/forwards.ts";
 import type { Lease } from "./proto/dhcp.ts";
@@ -104,6 +105,7 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
   readonly #drops: Record<DropReason, number> = Object.fromEntries(DROP_REASONS.map((r) => [r, 0])) as never;
   readonly #env: CableEnv;
   readonly #switch: Switch;
+  readonly #ownPorts: OwnPorts;
   readonly #tap: CableTap = new CableTap();
   readonly #captures: Set<Capture> = new Set();
   #impairment: Impairment | null = null;
@@ -130,6 +132,7 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
     const { outboundAddr } = options;
     const notice = (text: string): void => trace.event({ type: "notice", text });
     const host = new NodeHostNet({ random, notice, ...(outboundAddr === null ? {} : { outboundAddr }) });
+    this.#ownPorts = host.ownPorts;
     this.#dns = new NodeDns({ upstreams: options.dnsUpstream, maxInFlight: options.stack.limits.dnsInFlight });
     const clock = this.#clock;
     const files = options.tftp === null ? null : new NodeFiles(options.tftp);
@@ -217,6 +220,16 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
       this.#tap.unwatch(capture);
     });
     return capture;
+  }
+
+  /** Cables that are plugged in, by name. */
+  cables(): string[] {
+    return this.#switch.cables();
+  }
+
+  /** Closes a TCP or UDP port of this machine to guests, whatever address they dial. Returns what opens it again. */
+  protectPort(port: number): () => void {
+    return this.#ownPorts.protect(port);
   }
 
   /** The captures that run. */
@@ -352,7 +365,12 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
 
   #track(attachment: Attachment): void {
     this.#attachments.add(attachment);
-    void attachment.closed.then(() => this.#attachments.delete(attachment));
+    const { address } = attachment;
+    const unprotect = address === null || address.kind === "unix" ? null : this.protectPort(address.port);
+    void attachment.closed.then(() => {
+      this.#attachments.delete(attachment);
+      unprotect?.();
+    });
   }
 
   #address(field: string, target: ListenTarget): AttachAddress {

@@ -66,6 +66,11 @@ export class Switch implements LinkReceiver {
     this.#gateway = new Set(options.gatewayMacs.map((mac) => macKey(mac, 0)));
   }
 
+  /** The cables' names. */
+  cables(): string[] {
+    return this.#ports.map((port) => port.link.name);
+  }
+
   /** Guests' addresses known. */
   get size(): number {
     return this.#table.size;

@@ -1,6 +1,7 @@
 /** What was typed, as the options of a network. */
 
-import { parseAttachAddress } from "../attach/address.ts";
+import { parseApiAddress } from "../api/address.ts";
+import { parseAttachAddress, type StreamAddress } from "../attach/address.ts";
 import { parseNumber } from "../control/addresses.ts";
 import type { CaptureOptions } from "../control/capture.ts";
 import { ConfigError } from "../control/errors.ts";
@@ -33,6 +34,7 @@ export interface ServeArguments {
   readonly dnsUpstream?: readonly string[];
   readonly hostLoopback?: string;
   readonly outboundAddr?: string;
+  readonly api?: string;
   readonly capture?: string;
   readonly captureFilter?: string;
   readonly captureSnaplen?: string;
@@ -52,6 +54,8 @@ export interface ServeOptions {
   readonly listen: readonly string[];
   readonly connect: readonly string[];
   readonly fd: number | null;
+  /** Null for none. */
+  readonly api: StreamAddress | null;
   /** Null for no capture. */
   readonly capture: { readonly file: string; readonly options: CaptureOptions } | null;
   readonly impair: readonly ImpairmentOptions[];
@@ -124,6 +128,7 @@ export function readServeArguments(args: ServeArguments): ServeOptions {
     listen,
     connect,
     fd: fd ?? null,
+    api: args.api === undefined ? null : parseApiAddress("--api", args.api),
     capture: capture(args),
     impair: (args.impair ?? []).map((text) => parseImpairment("--impair", text)),
     impairSeed: number("--impair-seed", args.impairSeed, 0, 999_999_999, "expected a whole number up to 999999999"),

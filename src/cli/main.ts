@@ -1,11 +1,12 @@
 #!/usr/bin/env node
 /** The command line. Exit status: 0 stopped as asked, 1 something failed at run time, 2 bad arguments (one line says which). */
-import { readFileSync } from "node:fs";
 import { Command, CommanderError, Option } from "commander";
 import { ConfigError } from "../control/errors.ts";
 import { LOG_LEVELS } from "../control/log.ts";
 import { readServeArguments, type ServeArguments } from "./arguments.ts";
+import { ctlCommand } from "./ctl.ts";
 import { serve } from "./serve.ts";
+import { version } from "./version.ts";
 
 const BAD_ARGUMENTS = 2;
 
@@ -31,10 +32,8 @@ async function main(args: readonly string[]): Promise<number> {
       const { demo } = await import("./demo.ts");
       status = await demo();
     });
-  for (const command of [program, serveCommand, demoCommand]) {
-    command.exitOverride().configureOutput({ outputError: () => {} });
-  }
-  program.addCommand(serveCommand, { isDefault: true }).addCommand(demoCommand);
+  program.addCommand(serveCommand, { isDefault: true }).addCommand(demoCommand).addCommand(ctlCommand());
+  throwErrors(program);
   program.addHelpText("after", () => `\nOptions of serve:\n${optionsHelp(serveCommand)}`);
   try {
     await program.parseAsync([...args], { from: "user" });
@@ -42,6 +41,12 @@ async function main(args: readonly string[]): Promise<number> {
   } catch (error) {
     return failed(error);
   }
+}
+
+/** Errors are thrown, not printed: `complain` prints them. */
+function throwErrors(command: Command): void {
+  command.exitOverride().configureOutput({ outputError: () => {} });
+  command.commands.forEach(throwErrors);
 }
 
 /** The list of a command's options, as its own help shows it. */
@@ -101,6 +106,7 @@ function serveOptions(command: Command): Command {
     .addOption(repeatable("--dns-upstream <ip[:port]>", "a resolver to forward to; default: the host's own"))
     .option("--host-loopback <on|off>", "whether the gateway's address reaches the host's 127.0.0.1 (on)")
     .option("--outbound-addr <ip>", "source address of outgoing sockets")
+    .option("--api <address>", "control API: unix:PATH or tcp:127.0.0.1:PORT (off); see tslirp ctl")
     .option("--capture <file>", "write all that passes to a pcapng file, readable by Wireshark while it grows")
     .option("--capture-filter <words>", "which frames: tcp port 80 and host 10.0.2.15 (all)")
     .option("--capture-snaplen <bytes>", "bytes kept of each frame (all)")
@@ -116,13 +122,6 @@ function serveOptions(command: Command): Command {
     .option("--impair-seed <number>", "makes impairment repeatable")
     .option("--log-level <level>", `${LOG_LEVELS.join(", ")} (info)`)
     .option("--log-json", "logs as JSON");
-}
-
-function version(): string {
-  const manifest = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8")) as {
-    version: string;
-  };
-  return manifest.version;
 }
 
 // `tslirp … | head -1` is no reason to fail.

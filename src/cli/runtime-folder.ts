@@ -28,3 +28,8 @@ export function runtimeFolder(env: NodeJS.ProcessEnv = process.env): string {
   }
   return folder;
 }
+
+/** Where `serve` leaves the token of an API on this TCP port for `ctl`. */
+export function tokenFile(port: number): string {
+  return path.join(runtimeFolder(), `api-${port}.token`);
+}

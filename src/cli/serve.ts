@@ -1,17 +1,22 @@
 /** `tslirp serve`: a network for the guests that come, until a signal says stop. */
+import fs from "node:fs";
 import path from "node:path";
+import type { Api } from "../api/server.ts";
+import type { StreamAddress } from "../attach/address.ts";
 import { createLog, type Logger } from "../control/log.ts";
 import { shellLine } from "../control/qemu-args.ts";
 import { forwardText } from "../nat/forwards.ts";
 import { createNetwork, type Network } from "../network.ts";
 import type { ServeOptions } from "./arguments.ts";
-import { runtimeFolder } from "./runtime-folder.ts";
+import { runtimeFolder, tokenFile } from "./runtime-folder.ts";
+import { version } from "./version.ts";
 
 /** Resolves when stopped as asked. Rejects with an `Error` of one line when the host refuses something. */
 export async function serve(options: ServeOptions): Promise<void> {
   const log = createLog({ level: options.logLevel, json: options.logJson });
   const stopped = stopSignal();
   const network = await createNetwork(options.network);
+  let api: Api | null = null;
   try {
     report(network, log);
     if (options.capture !== null) {
@@ -21,6 +26,7 @@ export async function serve(options: ServeOptions): Promise<void> {
       });
     }
     network.impair(options.impair, options.impairSeed);
+    api = options.api === null ? null : await openApi(network, options.api, log);
     let over: Promise<unknown> = stopped;
     if (options.fd !== null) {
       // With nothing but an inherited cable there is nothing left to do when it ends.
@@ -35,8 +41,30 @@ export async function serve(options: ServeOptions): Promise<void> {
     await over;
     log.info("stopping");
   } finally {
+    await api?.close();
     await network.close();
   }
+}
+
+/** Loaded only when asked for: it is much code. */
+async function openApi(network: Network, address: StreamAddress, log: Logger): Promise<Api> {
+  const { serveApi } = await import("../api/server.ts");
+  const api = await serveApi(network, { address, version: version() });
+  if (api.address.kind === "unix") {
+    log.info(`API on unix:${api.address.path}`);
+    return api;
+  }
+  const { host, port } = api.address;
+  const file = tokenFile(port);
+  fs.writeFileSync(file, `${api.token}\n`, { mode: 0o600 });
+  log.info(`API on tcp:${host}:${port}, its token in ${file}`);
+  return {
+    ...api,
+    close: () => {
+      fs.rmSync(file, { force: true });
+      return api.close();
+    },
+  };
 }
 
 function listenAddresses(options: ServeOptions): readonly string[] {

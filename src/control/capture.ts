@@ -74,6 +74,8 @@ interface Interface {
 export class Capture {
   /** Resolves when all is written; with what went wrong, if something did. */
   readonly closed: Promise<Error | null>;
+  /** Resolves when the file is open (a stream is): null, or `closed`'s error. */
+  readonly opened: Promise<Error | null>;
   readonly #target: string | null;
   readonly #snapLength: number;
   readonly #filter: FrameFilter | null;
@@ -115,6 +117,9 @@ export class Capture {
     this.#target = typeof target === "string" ? target : null;
     this.#out = typeof target === "string" ? this.#openFile(target) : target;
     if (typeof target !== "string") this.#listen(target);
+    const out = this.#out;
+    const open = typeof target === "string" ? new Promise<null>((done) => out.once("open", () => done(null))) : null;
+    this.opened = Promise.race([open, this.closed]);
     this.#beginSection();
     this.#flush();
   }

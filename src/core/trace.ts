@@ -71,6 +71,9 @@ export type TraceEvent =
       bytesUp: number;
       bytesDown: number;
       reason: string;
+      /** TCP: segments sent to the guest again, and its smoothed round trip in milliseconds (-1: never measured). */
+      retransmissions?: number;
+      rtt?: number;
     }
   | {
       type: "tftp";

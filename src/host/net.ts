@@ -16,6 +16,7 @@ import type { Random } from "../core/random.ts";
 import { NodePings } from "./icmp.ts";
 import { type Libc, libc } from "./libc.ts";
 import { listenTcp } from "./listen.ts";
+import { OwnPorts } from "./own-ports.ts";
 import { Dialling, NodeTcp } from "./tcp.ts";
 import { BoundUdp, brokenUdp, NodeUdp, type UdpEnv, udpSource } from "./udp.ts";
 import { HeardUdp } from "./udp-heard.ts";
@@ -39,6 +40,8 @@ export interface NodeHostNetOptions {
 export class NodeHostNet implements HostNet {
   readonly #outboundAddr: string | null;
   readonly #dialling: Dialling;
+  /** Ports of this machine that no guest reaches. */
+  readonly ownPorts: OwnPorts = new OwnPorts();
   readonly #udp: UdpEnv;
   readonly #pings: NodePings;
   readonly #useLibc: boolean;
@@ -46,12 +49,13 @@ export class NodeHostNet implements HostNet {
   constructor(options: NodeHostNetOptions) {
     this.#outboundAddr = options.outboundAddr ?? null;
     this.#dialling = new Dialling(options.connectTimeout ?? CONNECT_TIMEOUT_MS);
-    this.#udp = { random: options.random, outboundAddr: this.#outboundAddr, peers: 0 };
+    this.#udp = { random: options.random, outboundAddr: this.#outboundAddr, ownPorts: this.ownPorts, peers: 0 };
     this.#useLibc = options.libc ?? true;
     this.#pings = new NodePings(this.#outboundAddr, options.notice ?? (() => {}), this.#useLibc);
   }
 
   connectTcp(to: Endpoint | UnixEndpoint, events: HostTcpEvents): HostTcp {
+    if (!("path" in to) && this.ownPorts.has(to.host, to.port)) return new RefusedTcp(events);
     const socket = new NodeTcp(events, null, "path" in to);
     socket.dial(to, "path" in to ? null : this.#source(to.host), this.#dialling);
     return socket;
@@ -72,7 +76,7 @@ export class NodeHostNet implements HostNet {
 
   #openHeard(c: Libc, family: 4 | 6, events: HostUdpEvents): HostUdp {
     try {
-      return new HeardUdp(c, family, udpSource(this.#udp, family), this.#udp.random, events);
+      return new HeardUdp(c, family, udpSource(this.#udp, family), this.#udp, events);
     } catch (error) {
       return brokenUdp((error as NodeJS.ErrnoException).code ?? "EIO", events);
     }
@@ -86,5 +90,27 @@ export class NodeHostNet implements HostNet {
     const from = this.#outboundAddr;
     if (from === null || from.includes(":") !== to.includes(":")) return null;
     return to.startsWith("127.") || to === "::1" ? null : from;
+  }
+}
+
+/** A connection to where nobody listens, without asking the host. */
+class RefusedTcp implements HostTcp {
+  readonly backlog = 0;
+  readonly local = null;
+  #over = false;
+
+  constructor(events: HostTcpEvents) {
+    process.nextTick(() => {
+      if (!this.#over) events.onClose("ECONNREFUSED");
+    });
+  }
+
+  write(): void {}
+  end(): void {}
+  pause(): void {}
+  resume(): void {}
+
+  reset(): void {
+    this.#over = true;
   }
 }

@@ -8,26 +8,30 @@ import type { Endpoint, HostIcmpError, HostUdp, HostUdpEvents } from "../core/ho
 import type { Random } from "../core/random.ts";
 import { HeardSocket } from "./heard-socket.ts";
 import type { Libc, QueuedError } from "./libc.ts";
-import { PORT_TRIES, randomPort } from "./udp.ts";
+import type { OwnPorts } from "./own-ports.ts";
+import { PORT_TRIES, randomPort, type UdpEnv } from "./udp.ts";
 
 const IPPROTO_UDP = 17;
 const MAX_DATAGRAM = 65_507;
 
 export class HeardUdp extends HeardSocket implements HostUdp {
   readonly #events: HostUdpEvents;
+  readonly #ownPorts: OwnPorts;
   /** The latest source, so that not every datagram makes an `Endpoint`. */
   #from: Endpoint = { host: "", port: -1 };
 
   /** Throws a Node error (EMFILE, EADDRNOTAVAIL). */
-  constructor(libc: Libc, family: 4 | 6, address: string, random: Random, events: HostUdpEvents) {
-    super(libc, family, open(libc, family, address, random));
+  constructor(libc: Libc, family: 4 | 6, address: string, env: UdpEnv, events: HostUdpEvents) {
+    super(libc, family, open(libc, family, address, env.random));
+    this.#ownPorts = env.ownPorts;
     this.#events = events;
   }
 
   send(bytes: Uint8Array, at: number, len: number, to: Endpoint, ttl: number, df: boolean): void {
     if (this.closed || to.port === 0) return;
-    const error =
-      len > MAX_DATAGRAM
+    const error = this.#ownPorts.has(to.host, to.port)
+      ? { code: "ECONNREFUSED", from: null, type: -1, icmpCode: -1, mtu: 0 }
+      : len > MAX_DATAGRAM
         ? { code: "EMSGSIZE", from: null, type: -1, icmpCode: -1, mtu: 0 }
         : this.transmit(bytes.subarray(at, at + len), len, ttl, df, to.host, to.port);
     if (error !== null) process.nextTick(() => this.closed || this.#events.onUdpError(error, to));

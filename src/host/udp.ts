@@ -17,6 +17,7 @@
 import { createSocket, type RemoteInfo, type Socket } from "node:dgram";
 import type { Endpoint, HostIcmpError, HostListener, HostUdp, HostUdpEvents } from "../core/host-net.ts";
 import type { Random } from "../core/random.ts";
+import type { OwnPorts } from "./own-ports.ts";
 
 const PEERS = 4;
 /** A peer gives way to a new destination when it has been idle for so long; so many destinations make few sockets. */
@@ -44,6 +45,7 @@ let scratch: Buffer = Buffer.allocUnsafeSlow(MAX_DATAGRAM);
 export interface UdpEnv {
   readonly random: Random;
   readonly outboundAddr: string | null;
+  readonly ownPorts: OwnPorts;
   /** How many there are. */
   peers: number;
 }
@@ -193,6 +195,10 @@ export class NodeUdp implements HostUdp {
   send(bytes: Uint8Array, at: number, len: number, to: Endpoint, ttl: number): void {
     // There is no port 0 to send to; Node would throw.
     if (this.#receiver.closed || to.port === 0) return;
+    if (this.#env.ownPorts.has(to.host, to.port)) {
+      process.nextTick(() => this.#receiver.failed("ECONNREFUSED", to));
+      return;
+    }
     if (this.#wide === null) {
       const error = this.#openWide();
       if (error !== null) {

@@ -346,7 +346,9 @@ export class TcpNat implements ErrorTaker {
     flow.inTable = false;
     this.#table.remove(flow.guest, flow.remote, (flow.guestPort << 16) | flow.localPort);
     const { bytesUp, bytesDown } = flow;
-    this.#env.trace.event({ type: "flow-close", proto: "tcp", ...this.#names(flow), bytesUp, bytesDown, reason });
+    const { retransmissions } = flow.tcb;
+    const counted = { bytesUp, bytesDown, retransmissions, rtt: flow.tcb.rtt.srtt };
+    this.#env.trace.event({ type: "flow-close", proto: "tcp", ...this.#names(flow), ...counted, reason });
   }
 
   /**

@@ -1,0 +1,55 @@
+/** What happened lately, for those who look later, and live for those who watch: a ring of events. */
+import type { Network } from "../network.ts";
+
+const KEPT = 1_000;
+export type EventName = "lease" | "flowOpen" | "flowClose" | "dns";
+const NAMES: readonly EventName[] = ["lease", "flowOpen", "flowClose", "dns"];
+
+export interface RecentEvent {
+  /** Counts from 1. */
+  readonly id: number;
+  readonly type: EventName;
+  /** Milliseconds since 1970. */
+  readonly time: number;
+  readonly data: object;
+}
+
+export class RecentEvents {
+  readonly #network: Network;
+  readonly #kept: RecentEvent[] = [];
+  readonly #watchers: Set<(event: RecentEvent) => void> = new Set();
+  readonly #listeners: [EventName, (data: object) => void][] = [];
+  #next = 1;
+
+  constructor(network: Network) {
+    this.#network = network;
+    for (const name of NAMES) {
+      const listener = (data: object): void => this.#add(name, data);
+      this.#listeners.push([name, listener]);
+      network.on(name, listener as never);
+    }
+  }
+
+  /** The latest events of a kind, the oldest first. */
+  latest(type: EventName, count: number): RecentEvent[] {
+    return this.#kept.filter((event) => event.type === type).slice(-count);
+  }
+
+  /** Calls `watcher` for each event from now on; returns what ends that. */
+  watch(watcher: (event: RecentEvent) => void): () => void {
+    this.#watchers.add(watcher);
+    return () => this.#watchers.delete(watcher);
+  }
+
+  close(): void {
+    for (const [name, listener] of this.#listeners) this.#network.off(name, listener as never);
+    this.#watchers.clear();
+  }
+
+  #add(type: EventName, data: object): void {
+    const event = { id: this.#next++, type, time: Date.now(), data };
+    this.#kept.push(event);
+    if (this.#kept.length > 2 * KEPT) this.#kept.splice(0, KEPT);
+    for (const watcher of this.#watchers) watcher(event);
+  }
+}

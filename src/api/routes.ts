@@ -1,0 +1,274 @@
+/** The control API's routes: each a thin coat over the library's own call. */
+import { PassThrough } from "node:stream";
+import type { FastifyInstance, FastifyReply } from "fastify";
+import type { Capture, CaptureOptions } from "../control/capture.ts";
+import { ConfigError } from "../control/errors.ts";
+import { endpointText } from "../core/address.ts";
+import { forwardText, type OpenForward } from "../nat/forwards.ts";
+import type { Network } from "../network.ts";
+import type { Metrics } from "./metrics.ts";
+import type { RecentEvent, RecentEvents } from "./recent.ts";
+import { type CaptureRequest, type ImpairmentRequest, type PublishRequest, SCHEMAS } from "./schemas.ts";
+
+export interface Surroundings {
+  readonly network: Network;
+  readonly recent: RecentEvents;
+  readonly metrics: Metrics;
+  readonly version: string;
+  readonly startedAt: number;
+}
+
+/** Live streams served at a time. */
+const MAX_STREAMS = 64;
+/** What a watcher that does not read may have waiting. */
+const MAX_BEHIND = 1_048_576;
+
+/** Names by which clients speak of things that have no name of their own. */
+class Ids<T extends object> {
+  readonly #prefix: string;
+  readonly #ids: WeakMap<T, string> = new WeakMap();
+  #next = 1;
+
+  constructor(prefix: string) {
+    this.#prefix = prefix;
+  }
+
+  of(thing: T): string {
+    let id = this.#ids.get(thing);
+    if (id === undefined) {
+      id = `${this.#prefix}${this.#next++}`;
+      this.#ids.set(thing, id);
+    }
+    return id;
+  }
+}
+
+export function addRoutes(app: FastifyInstance, env: Surroundings): void {
+  statusRoutes(app, env);
+  forwardRoutes(app, env.network);
+  captureRoutes(app, env.network);
+  impairmentRoutes(app, env.network);
+  eventRoute(app, env.recent);
+}
+
+function statusRoutes(app: FastifyInstance, { network, recent, metrics, version, startedAt }: Surroundings): void {
+  const get = (url: string, summary: string, response: object, handler: () => unknown): void => {
+    app.get(url, { schema: { summary, response: { 200: response } } }, async () => handler());
+  };
+  get("/v1/status", "What runs, since when, with which addresses, and its counters", SCHEMAS.open, () => ({
+    version,
+    pid: process.pid,
+    uptimeSeconds: (Date.now() - startedAt) / 1000,
+    cables: network.cables(),
+    net: `${network.config.net}/${network.config.prefix}`,
+    host: network.config.host,
+    dns: network.config.dns,
+    mtu: network.config.mtu,
+    restrict: network.config.restrict,
+    ...network.stats(),
+  }));
+  get("/v1/flows", "Connections and mappings that exist", SCHEMAS.list, () => network.flows());
+  get("/v1/leases", "Addresses bound by DHCP", SCHEMAS.list, () => network.leases());
+  app.get<{ Querystring: { last?: number } }>(
+    "/v1/dns",
+    {
+      schema: {
+        summary: "The latest DNS queries of guests, the oldest first",
+        querystring: {
+          type: "object",
+          properties: { last: { type: "integer", minimum: 1, maximum: 1000, default: 100 } },
+        },
+        response: { 200: SCHEMAS.list },
+      },
+    },
+    async ({ query }) => recent.latest("dns", query.last ?? 100).map(({ time, data }) => ({ time, ...data })),
+  );
+  app.get(
+    "/metrics",
+    { schema: { summary: "Prometheus metrics", produces: ["text/plain"] } },
+    async (_request, reply) => {
+      reply.type(metrics.registry.contentType);
+      return metrics.registry.metrics();
+    },
+  );
+}
+
+function forwardRoutes(app: FastifyInstance, network: Network): void {
+  const ids = new Ids<OpenForward["rule"]>("f");
+  const show = (forward: OpenForward) => {
+    const { rule, address } = forward;
+    const host = "path" in address ? `unix:${address.path}` : endpointText(address);
+    const first = network.config.dhcpStart;
+    const guest = endpointText({ host: rule.guest.host ?? first, port: rule.guest.port });
+    return { id: ids.of(rule), rule: forwardText({ ...rule, host: address }, first), proto: rule.proto, host, guest };
+  };
+  app.get(
+    "/v1/forwards",
+    { schema: { summary: "Host ports that lead into guests", response: { 200: SCHEMAS.forwards } } },
+    async () => network.forwards().map(show),
+  );
+  app.post<{ Body: PublishRequest }>(
+    "/v1/forwards",
+    {
+      schema: {
+        summary: "Opens forwards: all of the rule's, or none",
+        body: SCHEMAS.publishRequest,
+        response: { 201: SCHEMAS.forwards, 400: SCHEMAS.failure, 409: SCHEMAS.failure },
+      },
+    },
+    async ({ body }, reply) => {
+      const opened = await network.publish(body.rule);
+      return reply.code(201).send(opened.map(show));
+    },
+  );
+  app.delete<{ Params: { id: string } }>(
+    "/v1/forwards/:id",
+    {
+      schema: {
+        summary: "Closes a forward; its connections go on",
+        response: { 204: { type: "null" }, 404: SCHEMAS.failure },
+      },
+    },
+    async ({ params }, reply) => {
+      const forward = network.forwards().find(({ rule }) => ids.of(rule) === params.id);
+      if (forward === undefined) return missing(reply, `there is no forward ${params.id}`);
+      network.unpublish(forward);
+      return reply.code(204).send();
+    },
+  );
+}
+
+function captureRoutes(app: FastifyInstance, network: Network): void {
+  const ids = new Ids<Capture>("c");
+  const show = (capture: Capture) => ({ id: ids.of(capture), ...capture.stats });
+  app.get("/v1/captures", { schema: { summary: "Captures that run", response: { 200: SCHEMAS.captures } } }, async () =>
+    network.captures().map(show),
+  );
+  app.post<{ Body: CaptureRequest }>(
+    "/v1/captures",
+    {
+      schema: {
+        summary: "Begins a capture into a file",
+        body: SCHEMAS.captureRequest,
+        response: { 201: SCHEMAS.capture, 400: SCHEMAS.failure },
+      },
+    },
+    async ({ body }, reply) => {
+      const { file, ...options } = body;
+      const capture = network.capture(file, options);
+      // A file that cannot be opened is told now, not found out later.
+      const error = await capture.opened;
+      if (error !== null) return reply.code(400).send({ error: `cannot capture to ${file}: ${error.message}` });
+      return reply.code(201).send(show(capture));
+    },
+  );
+  app.delete<{ Params: { id: string } }>(
+    "/v1/captures/:id",
+    {
+      schema: {
+        summary: "Ends a capture and tells what it holds",
+        response: { 200: SCHEMAS.capture, 404: SCHEMAS.failure },
+      },
+    },
+    async ({ params }, reply) => {
+      const capture = network.captures().find((each) => ids.of(each) === params.id);
+      if (capture === undefined) return missing(reply, `there is no capture ${params.id}`);
+      await capture.stop();
+      return show(capture);
+    },
+  );
+  app.get<{ Querystring: { filter?: string; snapLength?: number } }>(
+    "/v1/capture",
+    {
+      schema: {
+        summary: "A live capture as pcapng, until the client goes: for `wireshark -k -i -`",
+        querystring: {
+          type: "object",
+          properties: { filter: { type: "string" }, snapLength: { type: "integer", minimum: 1, maximum: 65_553 } },
+        },
+        produces: ["application/x-pcapng"],
+      },
+    },
+    async ({ query }, reply) => {
+      const out = new PassThrough();
+      const options: CaptureOptions = { filter: query.filter, snapLength: query.snapLength };
+      const capture = network.capture(out, options);
+      reply.raw.on("close", () => {
+        void capture.stop();
+      });
+      return reply.type("application/x-pcapng").send(out);
+    },
+  );
+}
+
+function impairmentRoutes(app: FastifyInstance, network: Network): void {
+  const show = () => ({ rules: [...network.impairment()] });
+  app.get(
+    "/v1/impairment",
+    { schema: { summary: "How guests' lines are impaired", response: { 200: SCHEMAS.impairment } } },
+    async () => show(),
+  );
+  app.put<{ Body: ImpairmentRequest }>(
+    "/v1/impairment",
+    {
+      schema: {
+        summary: "Impairs guests' lines by these rules instead of those before",
+        body: SCHEMAS.impairmentRequest,
+        response: { 200: SCHEMAS.impairment, 400: SCHEMAS.failure },
+      },
+    },
+    async ({ body }) => {
+      network.impair(body.rules, body.seed);
+      return show();
+    },
+  );
+}
+
+/** Server-sent events (WHATWG HTML section 9.2): one JSON object each. */
+function eventRoute(app: FastifyInstance, recent: RecentEvents): void {
+  let streams = 0;
+  app.get(
+    "/v1/events",
+    { schema: { summary: "Events as they happen: lease, flowOpen, flowClose, dns", produces: ["text/event-stream"] } },
+    async (_request, reply) => {
+      if (streams >= MAX_STREAMS)
+        return reply.code(503).send({ error: `expected at most ${MAX_STREAMS} event streams` });
+      streams++;
+      const out = new PassThrough();
+      out.write(": tslirp events\n\n");
+      const end = recent.watch((event: RecentEvent) => {
+        // A watcher that has fallen too far behind starts anew, rather than have us remember for it.
+        if (out.writableLength > MAX_BEHIND) out.destroy();
+        else
+          out.write(
+            `id: ${event.id}\nevent: ${event.type}\ndata: ${JSON.stringify({ time: event.time, ...event.data })}\n\n`,
+          );
+      });
+      let open = true;
+      const over = (): void => {
+        if (!open) return;
+        open = false;
+        streams--;
+        end();
+        out.destroy();
+      };
+      out.on("close", over);
+      reply.raw.on("close", over);
+      return reply.type("text/event-stream").header("cache-control", "no-store").send(out);
+    },
+  );
+}
+
+function missing(reply: FastifyReply, error: string): FastifyReply {
+  return reply.code(404).send({ error });
+}
+
+/** The status and the one line for what went wrong. */
+export function failure(error: unknown): { status: number; line: string } {
+  const { statusCode, code, message } = error as { statusCode?: number; code?: string; message: string };
+  const line = message.replace(/\s*[\r\n]+\s*/g, " ");
+  if (error instanceof ConfigError) return { status: 400, line };
+  if (statusCode !== undefined && statusCode >= 400 && statusCode < 500) return { status: statusCode, line };
+  if (code === "EADDRINUSE" || code === "EACCES" || code === "EADDRNOTAVAIL") return { status: 409, line };
+  return { status: 500, line };
+}

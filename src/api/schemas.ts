@@ -1,0 +1,91 @@
+/** What the control API takes and gives, as JSON schemas: requests are checked by them, the OpenAPI document shows them. */
+import { z } from "zod";
+import type { CaptureOptions } from "../control/capture.ts";
+import { ImpairmentOptions } from "../control/impairment.ts";
+
+/** A zod shape as the draft that the server's validator reads. */
+function schema(shape: z.ZodType): object {
+  const { $schema: _, ...rest } = z.toJSONSchema(shape, { target: "draft-7" });
+  return rest;
+}
+
+const forward = z.object({
+  id: z.string().describe("names the forward in DELETE /v1/forwards/{id}"),
+  rule: z.string().describe("`tcp 127.0.0.1:2222 -> 10.0.2.15:22`"),
+  proto: z.enum(["tcp", "udp"]),
+  host: z.string().describe("where it listens: `IP:PORT` or `unix:PATH`"),
+  guest: z.string().describe("`IP:PORT` in the guests' network"),
+});
+
+const capture = z.object({
+  id: z.string(),
+  file: z.string().nullable(),
+  packets: z.int(),
+  bytes: z.int(),
+  dropped: z.int().describe("packets left out because the writer was too slow"),
+});
+
+export interface CaptureRequest extends CaptureOptions {
+  readonly file: string;
+}
+
+const captureRequest = z.strictObject({
+  file: z.string().min(1).describe("the pcapng file to write, on the machine that tslirp runs on"),
+  filter: z.string().optional().describe("`tcp port 80 and host 10.0.2.15`"),
+  snapLength: z.int().min(1).max(65_553).optional(),
+  rotateBytes: z.int().min(1).optional(),
+  rotateSeconds: z.number().min(1).optional(),
+  keepFiles: z.int().min(1).optional(),
+});
+
+export interface ImpairmentRequest {
+  readonly rules: readonly ImpairmentOptions[];
+  readonly seed?: number;
+}
+
+const impairmentRequest = z.strictObject({
+  rules: z
+    .array(ImpairmentOptions)
+    .max(64)
+    .describe("the first that means a frame is its fate; none makes the line good"),
+  seed: z.int().min(0).max(0xffff_ffff).optional(),
+});
+
+export interface PublishRequest {
+  readonly rule: string;
+}
+
+const publishRequest = z.strictObject({
+  rule: z.string().min(1).max(4096).describe("Docker's grammar (`2222:22`) or QEMU's (`tcp::2222-:22`)"),
+});
+
+const failure = z.object({ error: z.string().describe("one line: what, where, what would be right") });
+/** Whatever an object of the library's shows; its fields are the library's, documented there. */
+const open = z.looseObject({});
+
+type SchemaName =
+  | "forward"
+  | "forwards"
+  | "capture"
+  | "captures"
+  | "captureRequest"
+  | "impairment"
+  | "impairmentRequest"
+  | "publishRequest"
+  | "failure"
+  | "open"
+  | "list";
+
+export const SCHEMAS: Readonly<Record<SchemaName, object>> = {
+  forward: schema(forward),
+  forwards: schema(z.array(forward)),
+  capture: schema(capture),
+  captures: schema(z.array(capture)),
+  captureRequest: schema(captureRequest),
+  impairment: schema(z.object({ rules: z.array(ImpairmentOptions) })),
+  impairmentRequest: schema(impairmentRequest),
+  publishRequest: schema(publishRequest),
+  failure: schema(failure),
+  open: schema(open),
+  list: schema(z.array(open)),
+};

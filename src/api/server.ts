@@ -1,0 +1,131 @@
+/**
+ * The control API: HTTP on a UNIX socket (0600) or on loopback TCP with a token.
+ *
+ * Requests are checked by their JSON schemas, which `/openapi.json` shows. The API's own port is closed to guests.
+ */
+import { createServer, type Server } from "node:http";
+import type net from "node:net";
+import type { Duplex } from "node:stream";
+import swagger from "@fastify/swagger";
+import fastify, { type FastifyInstance } from "fastify";
+import type { StreamAddress } from "../attach/address.ts";
+import { listening, listenUnix, type UnixFile } from "../host/listen-unix.ts";
+import type { Network } from "../network.ts";
+import { newToken, refusal } from "./access.ts";
+import { Metrics } from "./metrics.ts";
+import { RecentEvents } from "./recent.ts";
+import { addRoutes, failure } from "./routes.ts";
+
+const MAX_BODY = 65_536;
+const MAX_CONNECTIONS = 256;
+/** A client that sends no whole request for so long is let go. */
+const REQUEST_TIMEOUT_MILLIS = 30_000;
+
+export interface ApiOptions {
+  readonly address: StreamAddress;
+  /** Told by /v1/status. */
+  readonly version: string;
+  /** Also the process's own metrics: event-loop lag, memory, CPU (true). */
+  readonly processMetrics?: boolean;
+  /** For TCP (a new one). */
+  readonly token?: string;
+}
+
+/** An API that listens. */
+export interface Api {
+  /** As it is now: a port that was 0 is the one taken. */
+  readonly address: StreamAddress;
+  /** What clients must show as `Authorization: Bearer …`; null on a UNIX socket. */
+  readonly token: string | null;
+  /** Ends it, with the streams that are open. Resolves when all sockets are gone. */
+  close(): Promise<void>;
+}
+
+/** Serves the API of `network`. Rejects with an `Error` of one line when the host refuses. */
+export async function serveApi(network: Network, options: ApiOptions): Promise<Api> {
+  const { address } = options;
+  const token = address.kind === "unix" ? null : (options.token ?? newToken());
+  const recent = new RecentEvents(network);
+  const metrics = new Metrics(network, { process: options.processMetrics ?? true });
+  const sockets = new Set<Duplex>();
+  const app = await application(network, recent, metrics, token, options.version, (server) => {
+    server.on("connection", (socket) => {
+      sockets.add(socket);
+      socket.on("close", () => sockets.delete(socket));
+    });
+  });
+  let file: UnixFile | null = null;
+  let unprotect = (): void => {};
+  const close = async (): Promise<void> => {
+    await file?.unlink();
+    for (const socket of sockets) socket.destroy();
+    await app.close();
+    recent.close();
+    metrics.close();
+    unprotect();
+  };
+  try {
+    await app.ready();
+    if (address.kind === "unix") {
+      file = await listenUnix(app.server, address.path);
+      return { address, token, close };
+    }
+    await listening(app.server, { host: address.host, port: address.port, exclusive: true });
+    const { port } = app.server.address() as net.AddressInfo;
+    unprotect = network.protectPort(port);
+    return { address: { ...address, port }, token, close };
+  } catch (error) {
+    await close();
+    const where = address.kind === "unix" ? `unix:${address.path}` : `tcp:${address.host}:${address.port}`;
+    throw new Error(`cannot serve the API on ${where}: ${(error as Error).message}`, { cause: error });
+  }
+}
+
+async function application(
+  network: Network,
+  recent: RecentEvents,
+  metrics: Metrics,
+  token: string | null,
+  version: string,
+  prepare: (server: Server) => void,
+): Promise<FastifyInstance> {
+  const app = fastify({
+    bodyLimit: MAX_BODY,
+    // Schemas check; they do not make a string out of a number. The library's own checks say the rest.
+    ajv: { customOptions: { coerceTypes: "array", removeAdditional: false } },
+    serverFactory: (handler) => {
+      const server = createServer({ requestTimeout: REQUEST_TIMEOUT_MILLIS }, handler);
+      server.maxConnections = MAX_CONNECTIONS;
+      prepare(server);
+      return server;
+    },
+  });
+  app.addHook("onRequest", async (request, reply) => {
+    const why = refusal(request.raw, token);
+    if (why === "host") return reply.code(403).send({ error: "expected a loopback name in the Host header" });
+    if (why === "token") {
+      return reply
+        .code(401)
+        .header("www-authenticate", "Bearer")
+        .send({ error: "expected Authorization: Bearer TOKEN" });
+    }
+  });
+  app.setErrorHandler((error, _request, reply) => {
+    const { status, line } = failure(error);
+    return reply.code(status).send({ error: line });
+  });
+  app.setNotFoundHandler((request, reply) => {
+    const path = request.url.split("?")[0]!;
+    const methods = ["GET", "POST", "PUT", "DELETE"] as const;
+    const allowed = methods.filter((method) => app.findRoute({ method, url: path }) !== null);
+    if (allowed.length === 0) return reply.code(404).send({ error: `there is no ${path}; see /openapi.json` });
+    return reply
+      .code(405)
+      .header("allow", allowed.join(", "))
+      .send({ error: `expected ${allowed.join(" or ")} for ${path}` });
+  });
+  await app.register(swagger, { openapi: { info: { title: "tslirp control API", version } } });
+  addRoutes(app, { network, recent, metrics, version, startedAt: Date.now() });
+  app.get("/openapi.json", { schema: { hide: true } }, async () => app.swagger());
+  return app;
+}

@@ -1,0 +1,219 @@
+/** `tslirp ctl`: speaks to a running tslirp over its control API. Tables for people, `--json` for scripts. */
+import { readFileSync } from "node:fs";
+import path from "node:path";
+import { pipeline } from "node:stream/promises";
+import { Command } from "commander";
+import { parseApiAddress } from "../api/address.ts";
+import { ConfigError } from "../control/errors.ts";
+import { parseImpairment } from "../control/impairment.ts";
+import { ApiClient } from "./ctl/client.ts";
+import { type Cell, table } from "./ctl/table.ts";
+import { runtimeFolder, tokenFile } from "./runtime-folder.ts";
+
+interface Given {
+  readonly api?: string;
+  readonly token?: string;
+  readonly json?: boolean;
+}
+
+type Row = Readonly<Record<string, Cell>>;
+
+const FLOWS = [
+  "proto",
+  "guest",
+  "remote",
+  "host",
+  "state",
+  "direction",
+  "bytesUp",
+  "bytesDown",
+  "rtt",
+  "retransmissions",
+];
+const LEASES = ["ip", "mac", "hostname", "state"];
+const FORWARDS = ["id", "proto", "host", "guest"];
+const CAPTURES = ["id", "file", "packets", "bytes", "dropped"];
+
+/** The command, with its own subcommands. */
+export function ctlCommand(): Command {
+  const ctl = new Command("ctl")
+    .description("speak to a running tslirp over its control API (serve --api)")
+    .option(
+      "--api <address>",
+      "unix:PATH or tcp:127.0.0.1:PORT; default: $TSLIRP_API, or api.sock in the user's runtime folder",
+    )
+    .option("--token <token>", "for TCP; default: $TSLIRP_API_TOKEN, or what serve has left in the runtime folder")
+    .option("--json", "the API's own JSON");
+  const client = (): ApiClient => connect(ctl.opts<Given>());
+  const show = (value: unknown, text: () => string): void => {
+    process.stdout.write(ctl.opts<Given>().json === true ? `${JSON.stringify(value, null, 2)}\n` : text());
+  };
+  const list = async (url: string, columns: readonly string[]): Promise<void> => {
+    const rows = await client().get<Row[]>(url);
+    show(rows, () => rowsText(rows, columns));
+  };
+  ctl
+    .command("status")
+    .description("what runs, and its counters")
+    .action(async () => {
+      const status = await client().get<Record<string, unknown>>("/v1/status");
+      show(status, () => statusText(status));
+    });
+  ctl
+    .command("flows")
+    .description("connections and mappings")
+    .action(() => list("/v1/flows", FLOWS));
+  ctl
+    .command("leases")
+    .description("addresses bound by DHCP")
+    .action(() => list("/v1/leases", LEASES));
+  ctl
+    .command("dns")
+    .description("the latest queries of guests")
+    .option("--last <count>", "how many (100)", "100")
+    .action(async ({ last }: { last: string }) => {
+      const rows = await client().get<Row[]>(`/v1/dns?last=${encodeURIComponent(last)}`);
+      const shown = rows.map((row) => ({ ...row, time: new Date(Number(row.time)).toISOString() }));
+      show(rows, () => rowsText(shown, ["time", "name", "qtype", "rcode", "millis"]));
+    });
+  publishCommands(ctl, client, show, list);
+  captureCommands(ctl, client, show, list);
+  ctl
+    .command("impair [rules...]")
+    .description("impair guests' lines: delay=50ms,loss=1%; without rules they are good again")
+    .action(async (rules: string[]) => {
+      const body = { rules: rules.map((rule) => parseImpairment("impair", rule)) };
+      const now = await client().put<{ rules: object[] }>("/v1/impairment", body);
+      show(now, () => `${now.rules.length} rules\n`);
+    });
+  ctl
+    .command("events")
+    .description("events as they happen, one JSON object a line")
+    .action(async () => {
+      const stream = await client().stream("/v1/events");
+      let rest = "";
+      for await (const chunk of stream) {
+        const parts = (rest + String(chunk)).split("\n\n");
+        rest = parts.pop()!;
+        for (const part of parts) {
+          const data = /^data: (.*)$/m.exec(part)?.[1];
+          const type = /^event: (.*)$/m.exec(part)?.[1];
+          if (data !== undefined) process.stdout.write(`${JSON.stringify({ type, ...JSON.parse(data) })}\n`);
+        }
+      }
+    });
+  return ctl;
+}
+
+type Show = (value: unknown, text: () => string) => void;
+type List = (url: string, columns: readonly string[]) => Promise<void>;
+
+function publishCommands(ctl: Command, client: () => ApiClient, show: Show, list: List): void {
+  const publish = ctl.command("publish").description("host ports that lead into guests");
+  publish
+    .command("add <rules...>")
+    .description("2222:22, or QEMU's tcp::2222-:22")
+    .action(async (rules: string[]) => {
+      const opened: Row[] = [];
+      for (const rule of rules) opened.push(...(await client().post<Row[]>("/v1/forwards", { rule })));
+      show(opened, () => rowsText(opened, FORWARDS));
+    });
+  publish
+    .command("rm <ids...>")
+    .description("by their ids, or by where they listen (127.0.0.1:2222)")
+    .action(async (names: string[]) => {
+      const forwards = await client().get<Row[]>("/v1/forwards");
+      for (const name of names) {
+        const found = forwards.find(({ id, host }) => id === name || host === name);
+        if (found === undefined) throw new ConfigError("publish rm", name, "expected a forward that publish ls shows");
+        await client().delete(`/v1/forwards/${found.id}`);
+      }
+    });
+  publish
+    .command("ls", { isDefault: true })
+    .description("which there are")
+    .action(() => list("/v1/forwards", FORWARDS));
+}
+
+function captureCommands(ctl: Command, client: () => ApiClient, show: Show, list: List): void {
+  const capture = ctl.command("capture").description("captures of what passes, as pcapng");
+  capture
+    .command("start <file>")
+    .description("begin one; - streams it to stdout: tslirp ctl capture start - | wireshark -k -i -")
+    .option("--filter <words>", "which frames: tcp port 80 and host 10.0.2.15")
+    .option("--snaplen <bytes>", "bytes kept of each frame")
+    .action(async (file: string, { filter, snaplen }: { filter?: string; snaplen?: string }) => {
+      const snapLength = snaplen === undefined ? undefined : Number(snaplen);
+      if (file === "-") {
+        const query = new URLSearchParams();
+        if (filter !== undefined) query.set("filter", filter);
+        if (snaplen !== undefined) query.set("snapLength", snaplen);
+        await pipeline(await client().stream(`/v1/capture?${query}`), process.stdout);
+        return;
+      }
+      // The file is opened where tslirp runs: a name relative to here would be another one there.
+      const body = { file: path.resolve(file), filter, snapLength };
+      const started = await client().post<Row>("/v1/captures", body);
+      show(started, () => rowsText([started], CAPTURES));
+    });
+  capture
+    .command("stop [ids...]")
+    .description("end these, or all")
+    .action(async (ids: string[]) => {
+      const all = await client().get<Row[]>("/v1/captures");
+      const wanted = ids.length > 0 ? ids : all.map(({ id }) => String(id));
+      const ended: Row[] = [];
+      for (const id of wanted) ended.push(await client().delete<Row>(`/v1/captures/${encodeURIComponent(id)}`));
+      show(ended, () => rowsText(ended, CAPTURES));
+    });
+  capture
+    .command("ls", { isDefault: true })
+    .description("which run")
+    .action(() => list("/v1/captures", CAPTURES));
+}
+
+function connect(given: Given): ApiClient {
+  const text = given.api ?? process.env.TSLIRP_API ?? `unix:${path.join(runtimeFolder(), "api.sock")}`;
+  const address = parseApiAddress(
+    given.api === undefined && process.env.TSLIRP_API !== undefined ? "TSLIRP_API" : "--api",
+    text,
+  );
+  if (address.kind === "unix") return new ApiClient(address, null);
+  const token = given.token ?? process.env.TSLIRP_API_TOKEN ?? readToken(address.port);
+  return new ApiClient(address, token);
+}
+
+function readToken(port: number): string {
+  try {
+    return readFileSync(tokenFile(port), "utf8").trim();
+  } catch {
+    throw new ConfigError("--token", undefined, "expected the token that serve printed, for an API on TCP");
+  }
+}
+
+function rowsText(rows: readonly Row[], columns: readonly string[]): string {
+  if (rows.length === 0) return "none\n";
+  // A column that nobody fills says nothing.
+  const used = columns.filter((column) => rows.some((row) => row[column] !== undefined && row[column] !== null));
+  return table(
+    used.map((column) => column.toUpperCase()),
+    rows.map((row) => used.map((column) => cell(row[column]))),
+  );
+}
+
+function cell(value: Cell): Cell {
+  return typeof value === "number" && !Number.isInteger(value) ? Number(value.toFixed(3)) : value;
+}
+
+function statusText(status: Readonly<Record<string, unknown>>): string {
+  const { drops, ...rest } = status;
+  const lines = Object.entries(rest).map(([key, value]): Cell[] => [
+    key,
+    Array.isArray(value) ? value.join(" ") : String(value),
+  ]);
+  const dropped = Object.entries((drops ?? {}) as Record<string, number>).filter(([, count]) => count > 0);
+  return table(
+    ["WHAT", "VALUE"],
+    [...lines, ...dropped.map(([reason, count]): Cell[] => [`drop ${reason}`, String(count)])],
+  );
+}

@@ -1,0 +1,102 @@
+/** A client of the control API: JSON requests, and the streams that it serves. */
+import http, { type IncomingMessage, type RequestOptions } from "node:http";
+import type { Duplex } from "node:stream";
+import type { StreamAddress } from "../../attach/address.ts";
+
+const TIMEOUT_MILLIS = 10_000;
+
+export class ApiClient {
+  readonly #target: RequestOptions;
+  readonly #where: string;
+
+  /** `token` null for a UNIX socket. */
+  constructor(address: StreamAddress, token: string | null) {
+    const place = address.kind === "unix" ? { socketPath: address.path } : { host: address.host, port: address.port };
+    this.#target = { ...place, headers: token === null ? {} : { authorization: `Bearer ${token}` }, agent: false };
+    this.#where = address.kind === "unix" ? `unix:${address.path}` : `tcp:${address.host}:${address.port}`;
+  }
+
+  get<T>(path: string): Promise<T> {
+    return this.#json("GET", path, undefined);
+  }
+
+  post<T>(path: string, body: object): Promise<T> {
+    return this.#json("POST", path, body);
+  }
+
+  delete<T>(path: string): Promise<T> {
+    return this.#json("DELETE", path, undefined);
+  }
+
+  put<T>(path: string, body: object): Promise<T> {
+    return this.#json("PUT", path, body);
+  }
+
+  /** A response that goes on: a live capture, events. */
+  async stream(path: string): Promise<IncomingMessage> {
+    const response = await this.#request("GET", path, undefined);
+    if (response.statusCode !== 200) throw new Error(await errorOf(response));
+    return response;
+  }
+
+  /** A stream to a guest's port. */
+  dial(target: string): Promise<Duplex> {
+    return new Promise((resolve, reject) => {
+      const request = http.request({ ...this.#target, method: "CONNECT", path: target });
+      request.on("connect", (response, socket: Duplex, head: Buffer) => {
+        if (response.statusCode === 200) {
+          if (head.length > 0) socket.unshift(head);
+          resolve(socket);
+          return;
+        }
+        // What a proxy says of a refusal is a body that nobody parses for us.
+        let text = head.toString();
+        socket.on("data", (chunk: Buffer) => {
+          text += chunk.toString();
+        });
+        socket.on("close", () => reject(new Error(text.trim() || `the API said ${response.statusCode}`)));
+      });
+      request.on("error", (error) => reject(this.#unreachable(error)));
+      request.end();
+    });
+  }
+
+  async #json<T>(method: string, path: string, body: object | undefined): Promise<T> {
+    const response = await this.#request(method, path, body);
+    if ((response.statusCode ?? 500) >= 300) throw new Error(await errorOf(response));
+    const text = await textOf(response);
+    return (text === "" ? undefined : JSON.parse(text)) as T;
+  }
+
+  #request(method: string, path: string, body: object | undefined): Promise<IncomingMessage> {
+    return new Promise((resolve, reject) => {
+      const request = http.request({ ...this.#target, method, path }, (response) => {
+        request.setTimeout(0);
+        resolve(response);
+      });
+      request.setTimeout(TIMEOUT_MILLIS, () => request.destroy(new Error("no answer in time")));
+      request.on("error", (error) => reject(this.#unreachable(error)));
+      if (body !== undefined) request.setHeader("content-type", "application/json");
+      request.end(body === undefined ? undefined : JSON.stringify(body));
+    });
+  }
+
+  #unreachable(error: Error): Error {
+    return new Error(`cannot reach the API at ${this.#where}: ${error.message}; is tslirp running with --api?`);
+  }
+}
+
+async function textOf(response: IncomingMessage): Promise<string> {
+  const chunks: Buffer[] = [];
+  for await (const chunk of response) chunks.push(chunk as Buffer);
+  return Buffer.concat(chunks).toString();
+}
+
+async function errorOf(response: IncomingMessage): Promise<string> {
+  const text = await textOf(response);
+  try {
+    return (JSON.parse(text) as { error?: string }).error ?? text;
+  } catch {
+    return text || `the API said ${response.statusCode}`;
+  }
+}

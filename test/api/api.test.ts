@@ -1,0 +1,278 @@
+/** The control API, spoken to as a client does. */
+import fs from "node:fs";
+import http from "node:http";
+import net from "node:net";
+import os from "node:os";
+import path from "node:path";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { type Api, serveApi } from "../../src/api/server.ts";
+import { ipv4FromText } from "../../src/core/address.ts";
+import { createNetwork, type Network } from "../../src/index.ts";
+import { type EmbeddedGuest, embeddedGuest } from "../support/embedded-guest.ts";
+
+let folder: string;
+let network: Network;
+let api: Api;
+let guest: EmbeddedGuest | null = null;
+
+beforeEach(async () => {
+  folder = fs.mkdtempSync(path.join(os.tmpdir(), "tslirp-api-"));
+  network = await createNetwork();
+  api = await serveApi(network, { address: { kind: "unix", path: path.join(folder, "api.sock") }, version: "1.2.3" });
+});
+afterEach(async () => {
+  guest?.stop();
+  guest = null;
+  await api.close();
+  await network.close();
+  fs.rmSync(folder, { recursive: true });
+});
+
+interface Answer {
+  readonly status: number;
+  readonly headers: http.IncomingHttpHeaders;
+  readonly text: string;
+  readonly json: unknown;
+}
+
+function ask(
+  method: string,
+  url: string,
+  body?: string | object,
+  headers: http.OutgoingHttpHeaders = {},
+): Promise<Answer> {
+  return new Promise((resolve, reject) => {
+    const { address } = api;
+    const place = address.kind === "unix" ? { socketPath: address.path } : { host: address.host, port: address.port };
+    const request = http.request({ ...place, method, path: url, headers, agent: false }, (response) => {
+      const chunks: Buffer[] = [];
+      response.on("data", (chunk: Buffer) => chunks.push(chunk));
+      response.on("end", () => {
+        const text = Buffer.concat(chunks).toString();
+        const isJson = /json/.test(response.headers["content-type"] ?? "");
+        resolve({
+          status: response.statusCode!,
+          headers: response.headers,
+          text,
+          json: isJson ? JSON.parse(text) : null,
+        });
+      });
+    });
+    request.on("error", reject);
+    if (typeof body === "object") request.setHeader("content-type", "application/json");
+    request.end(typeof body === "object" ? JSON.stringify(body) : body);
+  });
+}
+
+/** The response of a stream, once `pattern` has come. */
+function follow(url: string, pattern: RegExp): { begun: Promise<void>; matched: Promise<string>; end(): void } {
+  let response: http.IncomingMessage | null = null;
+  let begin = (): void => {};
+  const begun = new Promise<void>((resolve) => {
+    begin = resolve;
+  });
+  const { path: socketPath } = api.address as { path: string };
+  const matched = new Promise<string>((resolve, reject) => {
+    http.get({ socketPath, path: url, agent: false }, (res) => {
+      response = res;
+      begin();
+      let text = "";
+      res.on("error", () => {});
+      res.on("data", (chunk: Buffer) => {
+        text += chunk.toString("latin1");
+        if (pattern.test(text)) resolve(text);
+      });
+      res.on("close", () => reject(new Error(`ended with ${text}`)));
+    });
+  });
+  return { begun, matched, end: () => response?.destroy() };
+}
+
+describe("the API", () => {
+  test("tells what runs, its leases and its flows", async () => {
+    guest = await embeddedGuest(network);
+    const status = await ask("GET", "/v1/status");
+    expect(status).toMatchObject({ status: 200, json: { version: "1.2.3", net: "10.0.2.0/24", cables: ["memory#1"] } });
+    expect((await ask("GET", "/v1/leases")).json).toMatchObject([{ ip: "10.0.2.15", mac: "52:54:00:00:00:01" }]);
+    expect((await ask("GET", "/v1/flows")).json).toEqual([]);
+  });
+
+  test("adds, lists and removes forwards while the network runs", async () => {
+    const added = await ask("POST", "/v1/forwards", { rule: "tcp:127.0.0.1:0-:22" });
+    expect(added.status).toBe(201);
+    const [forward] = added.json as { id: string; host: string; guest: string }[];
+    expect(forward).toMatchObject({ proto: "tcp", guest: "10.0.2.15:22" });
+    expect((await ask("GET", "/v1/forwards")).json).toEqual(added.json);
+    expect((await ask("DELETE", `/v1/forwards/${forward!.id}`)).status).toBe(204);
+    expect((await ask("GET", "/v1/forwards")).json).toEqual([]);
+    expect(await ask("DELETE", "/v1/forwards/f99")).toMatchObject({
+      status: 404,
+      json: { error: "there is no forward f99" },
+    });
+  });
+
+  test.each([
+    ["UDP", "udp:127.0.0.1:0-:53", "udp"],
+    ["QEMU's grammar", "tcp:127.0.0.1:0-10.0.2.20:80", "tcp"],
+  ])("a forward: %s", async (_name, rule, proto) => {
+    expect((await ask("POST", "/v1/forwards", { rule })).json).toMatchObject([{ proto }]);
+  });
+
+  test("a forward from a UNIX socket", async () => {
+    const rule = `unix:${folder}/f.sock-:80`;
+    expect((await ask("POST", "/v1/forwards", { rule })).json).toMatchObject([{ host: `unix:${folder}/f.sock` }]);
+  });
+
+  test("a port in use is a conflict, a bad rule a bad request, each told in one line", async () => {
+    const server = net.createServer().listen(0, "127.0.0.1");
+    await new Promise((resolve) => server.once("listening", resolve));
+    const { port } = server.address() as net.AddressInfo;
+    const taken = await ask("POST", "/v1/forwards", { rule: `${port}:22` });
+    expect(taken).toMatchObject({
+      status: 409,
+      json: { error: expect.stringMatching(/^cannot open a forward: .*EADDRINUSE/) },
+    });
+    server.close();
+    const bad = await ask("POST", "/v1/forwards", { rule: "x:22" });
+    expect(bad).toMatchObject({
+      status: 400,
+      json: { error: expect.stringMatching(/^hostfwd: got "x:22"; expected/) },
+    });
+  });
+
+  test("captures into a file, and says when it cannot", async () => {
+    const file = path.join(folder, "a.pcapng");
+    const started = await ask("POST", "/v1/captures", { file, filter: "arp or udp" });
+    expect(started).toMatchObject({ status: 201, json: { file, packets: 0 } });
+    guest = await embeddedGuest(network);
+    const { id } = started.json as { id: string };
+    const stopped = await ask("DELETE", `/v1/captures/${id}`);
+    expect((stopped.json as { packets: number }).packets).toBeGreaterThan(3);
+    expect(fs.readFileSync(file).readUInt32BE(0)).toBe(0x0a0d0d0a);
+    const failed = await ask("POST", "/v1/captures", { file: path.join(folder, "no", "a.pcapng") });
+    expect(failed).toMatchObject({ status: 400, json: { error: expect.stringContaining("ENOENT") } });
+    expect((await ask("POST", "/v1/captures", { file, filter: "nonsense" })).status).toBe(400);
+    expect((await ask("GET", "/v1/captures")).json).toEqual([]);
+  });
+
+  test("streams a capture until its reader goes, and then forgets it", async () => {
+    const stream = follow("/v1/capture?filter=udp", /memory#1/);
+    await expect.poll(() => network.captures().length).toBe(1);
+    guest = await embeddedGuest(network);
+    expect(await stream.matched).toContain("\x0a\x0d\x0d\x0a");
+    stream.end();
+    await expect.poll(() => network.captures().length).toBe(0);
+  });
+
+  test("streams events as they happen", async () => {
+    const stream = follow("/v1/events", /event: lease\ndata: .*10\.0\.2\.15/);
+    await stream.begun;
+    guest = await embeddedGuest(network);
+    await stream.matched;
+    stream.end();
+  });
+
+  test("impairs lines, shows the rules and makes them good again", async () => {
+    const rules = [{ delay: 20, direction: "down" }];
+    expect((await ask("PUT", "/v1/impairment", { rules, seed: 1 })).json).toEqual({ rules });
+    guest = await embeddedGuest(network);
+    const before = performance.now();
+    await guest.guest.ping(guest.guest.gateway);
+    expect(performance.now() - before).toBeGreaterThan(15);
+    expect((await ask("PUT", "/v1/impairment", { rules: [] })).json).toEqual({ rules: [] });
+    const bad = await ask("PUT", "/v1/impairment", { rules: [{ jitter: 5 }] });
+    expect(bad).toMatchObject({ status: 400, json: { error: "impair.0.jitter: got 5; expected at most the delay" } });
+  });
+
+  test("metrics are Prometheus' and count what happens", async () => {
+    guest = await embeddedGuest(network);
+    await guest.dial(guest.guest.gateway, 1);
+    await expect
+      .poll(async () => (await ask("GET", "/metrics")).text)
+      .toMatch(/tslirp_flows_closed_total\{proto="tcp"\} 1/);
+    const { text, headers } = await ask("GET", "/metrics");
+    expect(headers["content-type"]).toMatch(/^text\/plain/);
+    expect(text).toMatch(/^# TYPE tslirp_drops_total counter$/m);
+    expect(text).toMatch(/^tslirp_leases 1$/m);
+    expect(text).toMatch(/^nodejs_eventloop_lag_seconds /m);
+  });
+
+  test("its OpenAPI document names every route and its schemas", async () => {
+    const { json } = await ask("GET", "/openapi.json");
+    const { openapi, info, paths } = json as { openapi: string; info: object; paths: Record<string, object> };
+    expect(openapi).toMatch(/^3\./);
+    expect(info).toMatchObject({ version: "1.2.3" });
+    expect(Object.keys(paths).sort()).toEqual(
+      ["/metrics", "/v1/capture", "/v1/captures", "/v1/captures/{id}", "/v1/dns", "/v1/events", "/v1/flows"].concat([
+        "/v1/forwards",
+        "/v1/forwards/{id}",
+        "/v1/impairment",
+        "/v1/leases",
+        "/v1/status",
+      ]),
+    );
+  });
+
+  test.each([
+    ["POST", "/v1/forwards", "{", { "content-type": "application/json" }, 400],
+    ["POST", "/v1/forwards", "{}", { "content-type": "application/json" }, 400],
+    ["POST", "/v1/forwards", '{"rule":"2222:22","extra":1}', { "content-type": "application/json" }, 400],
+    ["POST", "/v1/forwards", '{"rule":5}', { "content-type": "application/json" }, 400],
+    ["POST", "/v1/forwards", "rule=1", { "content-type": "text/csv" }, 415],
+    ["POST", "/v1/forwards", `{"rule":"${"x".repeat(70_000)}"}`, { "content-type": "application/json" }, 413],
+    ["PUT", "/v1/forwards", "{}", { "content-type": "application/json" }, 405],
+    ["GET", "/v1/nothing", "", {}, 404],
+    ["GET", "/v1/dns?last=x", "", {}, 400],
+  ])("%s %s with %s is answered properly, and the network goes on", async (method, url, body, headers, status) => {
+    const answer = await ask(method, url, body, headers);
+    expect(answer.status).toBe(status);
+    expect((answer.json as { error: string }).error).toMatch(/^[^\n]+$/);
+    expect((await ask("GET", "/v1/status")).status).toBe(200);
+    expect(network.forwards()).toEqual([]);
+  });
+
+  test("a wrong method names the right ones", async () => {
+    expect((await ask("DELETE", "/v1/forwards")).headers.allow).toBe("GET, POST");
+  });
+
+  test("its socket is this user's alone, and gone afterwards", async () => {
+    const { path: file } = api.address as { path: string };
+    expect(fs.statSync(file).mode & 0o777).toBe(0o600);
+    await api.close();
+    expect(fs.existsSync(file)).toBe(false);
+  });
+});
+
+describe("the API on TCP", () => {
+  beforeEach(async () => {
+    await api.close();
+    api = await serveApi(network, { address: { kind: "tcp", host: "127.0.0.1", port: 0 }, version: "1.2.3" });
+  });
+
+  test("wants the token, in the header or the query", async () => {
+    expect((await ask("GET", "/v1/status")).status).toBe(401);
+    expect((await ask("GET", "/v1/status", "", { authorization: "Bearer wrong" })).status).toBe(401);
+    expect((await ask("GET", "/v1/status", "", { authorization: `Bearer ${api.token}` })).status).toBe(200);
+    expect((await ask("GET", `/v1/status?token=${api.token}`)).status).toBe(200);
+  });
+
+  test("answers under loopback names only, so that a rebound name reads nothing", async () => {
+    const headers = { authorization: `Bearer ${api.token}`, host: "evil.example" };
+    expect((await ask("GET", "/v1/status", "", headers)).status).toBe(403);
+  });
+
+  test("is out of a guest's reach by every address of the host, though the gateway leads to the host's loopback", async () => {
+    const { port } = api.address as { port: number };
+    guest = await embeddedGuest(network);
+    const other = net.createServer((socket) => socket.destroy()).listen(0, "127.0.0.1");
+    await new Promise((resolve) => other.once("listening", resolve));
+    expect(await guest.dial(guest.guest.gateway, (other.address() as net.AddressInfo).port)).toBe("connected");
+    other.close();
+    expect(await guest.dial(guest.guest.gateway, port)).toBe("refused");
+    const own = Object.values(os.networkInterfaces()).flatMap((list) => list ?? []);
+    for (const { address, family, internal } of own) {
+      if (family === "IPv4" && !internal) expect(await guest.dial(ipv4FromText(address), port)).toBe("refused");
+    }
+    await api.close();
+  });
+});

@@ -1,0 +1,40 @@
+/** The little guest of `src/cli/guest` on a network in this process, with a lease. */
+import { dhcp } from "../../src/cli/guest/dhcp.ts";
+import { Guest } from "../../src/cli/guest/guest.ts";
+import { runOnTimers } from "../../src/cli/guest/timers.ts";
+import { HostClock } from "../../src/host/clock.ts";
+import { HostRandom } from "../../src/host/random.ts";
+import type { Network } from "../../src/network.ts";
+
+export interface EmbeddedGuest {
+  readonly guest: Guest;
+  /** How a connection to `port` of `ip` begins: "connected", or the guest's word for why not. */
+  dial(ip: number, port: number): Promise<string>;
+  stop(): void;
+}
+
+/** Resolves when it has its lease. `last` is its MAC's last byte. */
+export async function embeddedGuest(network: Network, last = 1): Promise<EmbeddedGuest> {
+  const cable = network.cable();
+  const mac = new Uint8Array([0x52, 0x54, 0, 0, 0, last]);
+  const guest = new Guest({ cable, mac, clock: new HostClock(), random: new HostRandom() });
+  const stopTimers = runOnTimers(guest);
+  await dhcp(guest);
+  return {
+    guest,
+    dial: (ip, port) =>
+      new Promise((resolve) => {
+        const socket = guest.connect(ip, port, {
+          onConnect: () => {
+            socket.abort();
+            resolve("connected");
+          },
+          onClose: (end) => resolve(String(end)),
+        });
+      }),
+    stop: () => {
+      stopTimers();
+      cable.close();
+    },
+  };
+}

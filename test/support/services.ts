@@ -6,6 +6,7 @@
  */
 import { createCipheriv, createHash } from "node:crypto";
 import { createSocket, type Socket as UdpSocket } from "node:dgram";
+import { readFileSync } from "node:fs";
 import { createServer as createHttpServer, type IncomingMessage, type ServerResponse } from "node:http";
 import { type AddressInfo, createServer, type Server, type Socket } from "node:net";
 import { Readable } from "node:stream";
@@ -40,13 +41,16 @@ export interface ServiceEvent {
   readonly error: string | null;
 }
 
+/** By path, a content or the file that has it. */
+export type HttpFiles = Readonly<Record<string, string | { readonly file: string }>>;
+
 export interface ServiceOptions {
   /** Where all but DNS listen. */
   readonly host: string;
   /** Fixed ports, for rules that must be written before the services are up. Others are free ones. */
   readonly ports?: Partial<ServicePorts>;
   /** HTTP paths with fixed contents. */
-  readonly files?: Readonly<Record<string, string>>;
+  readonly files?: HttpFiles;
   /** A DNS server on port 53 of this address; none when absent. */
   readonly dns?: { readonly host: string; readonly zone: DnsZone };
   readonly onEvent?: (event: ServiceEvent) => void;
@@ -161,12 +165,13 @@ export async function startServices(options: ServiceOptions): Promise<Services> 
 function serveHttp(
   request: IncomingMessage,
   response: ServerResponse,
-  files: Readonly<Record<string, string>>,
+  files: HttpFiles,
   report: (event: ServiceEvent) => void,
 ): void {
   const subject = request.url ?? "/";
   const url = new URL(subject, "http://host");
-  const body = files[url.pathname];
+  const found = files[url.pathname];
+  const body = typeof found === "object" ? readFileSync(found.file) : found;
   report({ service: "http", event: "request", subject, bytes: 0, sha256: null, error: null });
   if (request.method === "PUT" || request.method === "POST") {
     const hash = createHash("sha256");

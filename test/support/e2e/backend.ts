@@ -9,6 +9,8 @@ export interface BackendOptions {
   /** QEMU's rules, for both. */
   readonly hostfwd?: readonly string[];
   readonly bootfile?: string;
+  /** A folder. */
+  readonly tftp?: string;
   readonly restrict?: boolean;
   /** tslirp only. */
   readonly args?: readonly string[];
@@ -68,6 +70,7 @@ function tslirpCommand(socketPath: string, options: BackendOptions): [string, st
   const args = ["--import", "tsx", join(REPOSITORY, "src/cli/main.ts"), "serve", "--listen", `unix:${socketPath}`];
   for (const rule of options.hostfwd ?? []) args.push("--hostfwd", rule);
   if (options.bootfile) args.push("--bootfile", options.bootfile);
+  if (options.tftp) args.push("--tftp", options.tftp);
   if (options.restrict) args.push("--restrict");
   return [process.execPath, [...args, ...(options.args ?? [])]];
 }
@@ -75,6 +78,7 @@ function tslirpCommand(socketPath: string, options: BackendOptions): [string, st
 function libslirpCommand(socketPath: string, options: BackendOptions): [string, string[]] {
   const user = ["user,id=u0", ...(options.hostfwd ?? []).map((rule) => `hostfwd=${rule}`)];
   if (options.bootfile) user.push(`bootfile=${options.bootfile}`);
+  if (options.tftp) user.push(`tftp=${options.tftp}`);
   if (options.restrict) user.push("restrict=on");
   return ["qemu-system-x86_64", hub(user.join(","), "u0", `server=on,addr.type=unix,addr.path=${socketPath}`)];
 }

@@ -1,7 +1,15 @@
-/** A machine that boots from the network: QEMU's PC, without KVM, with iPXE as QEMU ships it, its screen on a pipe. */
+/** Machines that boot from the network: QEMU's PC, without KVM, its screen on a pipe. */
+import { copyFileSync } from "node:fs";
+import { join } from "node:path";
 import type { Namespace } from "./namespace.ts";
 
-/** Boots until the console says `last`; gives all it said, without the screen's control sequences. */
+/** UEFI's firmware and, to be booted by it, iPXE as a program, where Debian and Ubuntu keep them. */
+export const OVMF = "/usr/share/OVMF/OVMF_CODE_4M.fd";
+const OVMF_VARS = "/usr/share/OVMF/OVMF_VARS_4M.fd";
+export const IPXE_EFI = "/usr/lib/ipxe/snponly.efi";
+const MAC = "52:54:00:e2:e0:02";
+
+/** iPXE as QEMU ships it boots until the console says `last`; gives all it said. */
 export function bootIpxe(
   host: Namespace,
   socketPath: string,
@@ -9,15 +17,46 @@ export function bootIpxe(
   timeout: number,
   extra: readonly string[] = [],
 ): Promise<string> {
+  return boot(host, last, timeout, [
+    ...["-machine", "pc,accel=tcg,graphics=off", "-m", "128"],
+    ...cable(socketPath),
+    ...["-device", `virtio-net-pci,netdev=n0,mac=${MAC},bootindex=1`],
+    ...extra,
+  ]);
+}
+
+/** UEFI's own network boot, without iPXE in the card: `by` PXE or HTTP, over IPv4. */
+export function bootUefi(
+  host: Namespace,
+  folder: string,
+  socketPath: string,
+  by: "PXE" | "HTTP",
+  last: string,
+  timeout: number,
+): Promise<string> {
+  const vars = join(folder, `vars-${by}.fd`);
+  copyFileSync(OVMF_VARS, vars);
+  const off = (what: string): string[] => ["-fw_cfg", `name=opt/org.tianocore/${what}PXESupport,string=n`];
+  return boot(host, last, timeout, [
+    ...["-machine", "q35,accel=tcg", "-m", "256"],
+    ...["-drive", `if=pflash,format=raw,unit=0,readonly=on,file=${OVMF}`],
+    ...["-drive", `if=pflash,format=raw,unit=1,file=${vars}`],
+    ...off("IPv6"),
+    ...(by === "HTTP" ? off("IPv4") : []),
+    ...cable(socketPath),
+    ...["-device", `virtio-net-pci,netdev=n0,mac=${MAC},romfile=,bootindex=1`],
+  ]);
+}
+
+function cable(socketPath: string): string[] {
+  return ["-netdev", `stream,id=n0,server=off,addr.type=unix,addr.path=${socketPath}`];
+}
+
+/** Runs a machine until its console says `last`; gives all it said, without the screen's control sequences. */
+function boot(host: Namespace, last: string, timeout: number, args: readonly string[]): Promise<string> {
   const machine = host.spawn(
     "qemu-system-x86_64",
-    [
-      ...["-machine", "pc,accel=tcg,graphics=off", "-m", "128", "-nodefaults", "-display", "none"],
-      ...["-monitor", "none", "-serial", "stdio", "-no-reboot"],
-      ...["-netdev", `stream,id=n0,server=off,addr.type=unix,addr.path=${socketPath}`],
-      ...["-device", `virtio-net-pci,netdev=n0,mac=52:54:00:e2:e0:02,bootindex=1`],
-      ...extra,
-    ],
+    ["-nodefaults", "-display", "none", "-monitor", "none", "-serial", "stdio", "-no-reboot", ...args],
     { stdio: ["ignore", "pipe", "inherit"] },
   );
   let said = "";

@@ -8,9 +8,10 @@
  *
  * The guest is a kernel, not an emulated CPU, so that bulk data is fast; both namespaces exist for one test file only.
  */
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
+import type { HttpFiles } from "../services.ts";
 import { Backend, type BackendOptions } from "./backend.ts";
 import { Guest } from "./guest.ts";
 import { Namespace } from "./namespace.ts";
@@ -25,12 +26,15 @@ export const GUEST = "10.0.2.15";
 export const GUEST_MAC = "52:54:00:e2:e0:01";
 /** The port of the host's HTTP server. The namespace is ours alone, so it is always free. */
 export const HTTP_PORT = 8080;
+const TFTP = "tftp";
 /** A TXT answer that fits no UDP answer without EDNS, nor with EDNS's 1232. */
 export const LONG_TXT: string = "long ".repeat(400);
 
-export interface RigOptions extends BackendOptions {
+export interface RigOptions extends Omit<BackendOptions, "tftp"> {
+  /** Paths and contents of the files that TFTP serves. */
+  readonly tftp?: Readonly<Record<string, string | Uint8Array>>;
   /** HTTP paths of the host's server with fixed contents. */
-  readonly files?: Readonly<Record<string, string>>;
+  readonly files?: HttpFiles;
 }
 
 /** A URL of the host's HTTP server, by one of its addresses or its name. */
@@ -73,12 +77,18 @@ export class HostRig {
           },
         },
       });
-      return new HostRig(host, folder, services, await Backend.start(host, folder, options));
+      const { tftp, ...rest } = options;
+      const served = tftp ? { tftp: tftpFolder(folder, tftp) } : {};
+      return new HostRig(host, folder, services, await Backend.start(host, folder, { ...rest, ...served }));
     } catch (error) {
       await host.close();
       rmSync(folder, { recursive: true });
       throw error;
     }
+  }
+
+  get tftpFolder(): string {
+    return join(this.folder, TFTP);
   }
 
   /** Ends all of it. Whatever a test has done to it, the back-end must have lived until then, or been stopped by `stop`. */
@@ -88,6 +98,15 @@ export class HostRig {
     rmSync(this.folder, { recursive: true });
     if (died) throw new Error(`the back-end died:\n${log}`);
   }
+}
+
+function tftpFolder(folder: string, files: NonNullable<RigOptions["tftp"]>): string {
+  const root = join(folder, TFTP);
+  for (const [path, content] of Object.entries(files)) {
+    mkdirSync(dirname(join(root, path)), { recursive: true });
+    writeFileSync(join(root, path), content);
+  }
+  return root;
 }
 
 /** A host and one Linux guest, its cable plugged in, its interface up but without an address. */

@@ -44,7 +44,7 @@ async function run(qemu: string | null, timeout?: number): Promise<{ status: num
 
 /** What the table's lines are about, with their verdicts. */
 function lines(text: string): string[] {
-  return [...text.matchAll(/^ {2}(ok|FAILED|later) +(\S.*?)(?: {2}|:|$)/gm)].map((m) => `${m[1]} ${m[2]}`);
+  return [...text.matchAll(/^ {2}(ok|FAILED) +(\S.*?)(?: {2}|:|$)/gm)].map((m) => `${m[1]} ${m[2]}`);
 }
 
 test("the embedded guest proves all of it", async () => {
@@ -52,12 +52,12 @@ test("the embedded guest proves all of it", async () => {
   expect(lines(text)).toEqual([
     "ok DHCP",
     "ok ping the gateway",
+    "ok TFTP",
     "ok DNS",
     "ok DNS, a name that is not",
     "ok HTTP by name, through the NAT",
     "ok a closed port",
     "ok UDP through the NAT",
-    "later TFTP",
   ]);
   expect(text).toContain("SHA-256 agrees");
   expect(status).toBe(0);
@@ -68,7 +68,8 @@ test.skipIf(QEMU === undefined)(
   async () => {
     const { status, text } = await run(QEMU!);
     expect(text).toContain("iPXE boots under QEMU");
-    expect(lines(text).filter((line) => !line.startsWith("ok "))).toEqual(["later TFTP"]);
+    expect(lines(text).filter((line) => !line.startsWith("ok "))).toEqual([]);
+    expect(lines(text)).toContain("ok TFTP");
     expect(status).toBe(0);
   },
   70_000,

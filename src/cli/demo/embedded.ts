@@ -8,6 +8,7 @@ import { dhcp } from "../guest/dhcp.ts";
 import { resolveName } from "../guest/dns.ts";
 import { Guest } from "../guest/guest.ts";
 import { httpGet } from "../guest/http.ts";
+import { tftpGet } from "../guest/tftp.ts";
 import { runOnTimers } from "../guest/timers.ts";
 import type { Proofs } from "./proofs.ts";
 import { WEB_NAME, type World } from "./world.ts";
@@ -29,6 +30,7 @@ export async function proveWithEmbeddedGuest(net: Network, world: World, proofs:
       "ping the gateway",
       async () => `answered in ${(await guest.ping(guest.gateway)).toFixed(2)} ms`,
     );
+    await proofs.prove("TFTP", () => readFile(guest, world));
     await proofs.prove("DNS", async () => `${WEB_NAME} is ${ipv4ToString(await resolveName(guest, WEB_NAME))}`);
     await proofs.prove("DNS, a name that is not", () => mustFail(resolveName(guest, `no.${WEB_NAME}`), /NXDOMAIN/));
     await proofs.prove("HTTP by name, through the NAT", () => fetchFile(guest, world));
@@ -40,11 +42,20 @@ export async function proveWithEmbeddedGuest(net: Network, world: World, proofs:
   }
 }
 
+async function readFile(guest: Guest, world: World): Promise<string> {
+  return intact(await tftpGet(guest, guest.gateway, "file"), world);
+}
+
 async function fetchFile(guest: Guest, world: World): Promise<string> {
   const { status, body } = await httpGet(guest, `${world.web}/file`);
   if (status !== 200) throw new Error(`status ${status}`);
-  if (createHash("sha256").update(body).digest("hex") !== world.fileHash) throw new Error("other bytes than were sent");
-  return `${body.length} bytes, SHA-256 agrees`;
+  return intact(body, world);
+}
+
+function intact(bytes: Uint8Array, world: World): string {
+  if (createHash("sha256").update(bytes).digest("hex") !== world.fileHash)
+    throw new Error("other bytes than were sent");
+  return `${bytes.length} bytes, SHA-256 agrees`;
 }
 
 /** Dials the host through the gateway. */

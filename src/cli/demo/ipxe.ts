@@ -7,7 +7,9 @@ import type { Network } from "../../network.ts";
 import { type Proofs, unlessAborted } from "./proofs.ts";
 import { WEB_NAME, type World } from "./world.ts";
 
-/** Lines of the second script: what makes it big. */
+/** The script behind the boot file. */
+const NEXT = "/next.ipxe";
+/** Lines of the last script: what makes it big. */
 const FILLER_LINES = 4_000;
 /** iPXE solicits IPv6 routers for up to 16 s before it boots; one that answers is much faster than this. */
 const IPV6_WAIT_MS = 5_000;
@@ -19,7 +21,8 @@ export async function proveWithIpxe(net: Network, world: World, proofs: Proofs, 
   const news = {
     lease: new Promise<{ ip: string; mac: string }>((resolve) => net.once("lease", resolve)),
     dns: new Promise<{ name: string; rcode: number }>((resolve) => net.once("dns", resolve)),
-    boot: requested(world, "/boot.ipxe"),
+    tftp: new Promise<{ file: string; bytes: number; error: string | null }>((resolve) => net.once("tftp", resolve)),
+    boot: requested(world, NEXT),
     report: requested(world, "/report"),
     done: requested(world, "/done"),
   };
@@ -48,15 +51,20 @@ export async function proveWithIpxe(net: Network, world: World, proofs: Proofs, 
       started,
     );
     const leased = performance.now();
+    await proofs.prove("TFTP", async () => {
+      const { file, bytes, error } = await of(news.tftp);
+      if (error !== null) throw new Error(`${file}: ${error}`);
+      const waited = performance.now() - leased > IPV6_WAIT_MS;
+      return `${file} read, ${bytes} bytes${waited ? "; iPXE waited for an IPv6 router first" : ""}`;
+    });
     await proofs.prove("DNS", async () => {
       const { name, rcode } = await of(news.dns);
       if (rcode !== 0 || name !== WEB_NAME) throw new Error(`${name}: rcode ${rcode}`);
-      const waited = performance.now() - leased > IPV6_WAIT_MS;
-      return `${name} resolved${waited ? "; iPXE waited for an IPv6 router first" : ""}`;
+      return `${name} resolved`;
     });
     await proofs.prove("HTTP by name, through the NAT", async () => {
       await of(news.boot);
-      return "boot script fetched and running";
+      return "the boot script runs and fetches another";
     });
     await proofs.prove("a closed port", async () => {
       const { searchParams } = await of(news.report);
@@ -80,12 +88,17 @@ export interface QemuRun {
   readonly print: (text: string) => void;
 }
 
+/** What iPXE reads by TFTP. It goes on by HTTP. */
+export function bootScript(world: World): string {
+  return `#!ipxe\nchain ${world.web}${NEXT}\n`;
+}
+
 /** Whether iPXE met a reset shows in what it asks for next; that a script arrived whole, in its last line. */
 function prepareScripts(world: World, gateway: string): string {
   const filler = `${"# nothing to do on this line, it is here to be carried".padEnd(79)}\n`.repeat(FILLER_LINES);
   const big = `#!ipxe\n${filler}imgfetch ${world.web}/done\n`;
   world.pages.set(
-    "/boot.ipxe",
+    NEXT,
     [
       "#!ipxe",
       `imgfetch http://${gateway}:${world.refusedPort}/ && set refused no || set refused yes`,

@@ -45,7 +45,7 @@ import type { OwnPorts } from "./host/own-ports.ts";
 import { HostRandom } from "./host/random.ts";
 import type { OpenForward } from "./nat/forwards.ts";
 import type { Lease } from "./proto/dhcp.ts";
-import { type FlowInfo, gatewayMac, Stack } from "./stack.ts";
+import { type FlowInfo, GATEWAY_MAC6, gatewayMac, Stack } from "./stack.ts";
 
 /** Where guests attach: `{ path }` and `{ host, port }` are stream sockets, a text is `unix:PATH`, `tcp:…` or `udp:HOST:PORT`. */
 export type ListenTarget = { readonly path: string } | { readonly host: string; readonly port: number } | string;
@@ -144,8 +144,8 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
       clock,
       trace,
       tap: this.#tap,
-      gatewayMacs: [gatewayMac(options.stack)],
-      guard: new LanGuard({ has: (ip) => this.#stack.policy.isOurs(ip) }),
+      gatewayMacs: [gatewayMac(options.stack), GATEWAY_MAC6],
+      guard: new LanGuard(this.#stack.policy),
     });
     this.#env = { receiver: this.#switch, pool: new SlabPool(), trace, clock, tap: this.#tap };
   }

@@ -23,16 +23,20 @@ import { Services } from "./nat/services.ts";
 import { TcpNat } from "./nat/tcp-nat.ts";
 import { UdpNat } from "./nat/udp-nat.ts";
 import { DhcpServer, type Lease } from "./proto/dhcp.ts";
+import { Dhcp6Server } from "./proto/dhcp6.ts";
 import { DnsForwarder, dnsTcpService } from "./proto/dns.ts";
 import { type Neighbour, Neighbours } from "./proto/neighbours.ts";
+import { Reassembler } from "./proto/reassembly.ts";
 import { STATE_NAMES } from "./proto/tcp/tcb.ts";
 import { TftpServer } from "./proto/tftp.ts";
 import { Arp } from "./stack/arp.ts";
 import { Inside } from "./stack/inside.ts";
 import { Ipv4 } from "./stack/ipv4.ts";
+import { Ipv6 } from "./stack/ipv6.ts";
 import type { Lan } from "./stack/lan.ts";
+import { Ndp } from "./stack/ndp.ts";
 import { put32 } from "./wire/bytes.ts";
-import { ETH_ARP, ETH_IPV4, ethCheck, ethType, macToString } from "./wire/ethernet.ts";
+import { ETH_ARP, ETH_IPV4, ETH_IPV6, ethCheck, ethType, macToString } from "./wire/ethernet.ts";
 import { TFTP_PORT } from "./wire/tftp.ts";
 
 const DNS_PORT = 53;
@@ -77,9 +81,13 @@ export class Stack implements LinkReceiver {
   readonly #tcp: TcpNat;
   readonly #udp: UdpNat;
   readonly #icmp: IcmpNat;
+  readonly #reassembler: Reassembler = new Reassembler();
   readonly #arp: Arp;
   readonly #ipv4: Ipv4;
   readonly #dhcp: DhcpServer;
+  readonly #ndp: Ndp;
+  readonly #ipv6: Ipv6;
+  readonly #dhcp6: Dhcp6Server;
   readonly #tftp: TftpServer<Neighbour> | null;
   readonly #links: Set<Link> = new Set();
   readonly #dirty: Link[] = [];
@@ -134,7 +142,10 @@ export class Stack implements LinkReceiver {
     const found = (guest: Neighbour): void => this.#found(guest);
     const lan: Lan = { ...shared, tcp: this.#tcp, udp: this.#udp, icmp: this.#icmp, tftp: this.#tftp, found };
     this.#arp = new Arp(lan, this.#dhcp);
-    this.#ipv4 = new Ipv4(lan, this.#arp, this.#dhcp);
+    this.#ipv4 = new Ipv4(lan, this.#arp, this.#dhcp, this.#reassembler);
+    this.#dhcp6 = new Dhcp6Server(config, GATEWAY_MAC6, trace);
+    this.#ndp = new Ndp(lan, this.#dhcp6, random);
+    this.#ipv6 = new Ipv6(lan, this.#ndp, this.#dhcp6, this.#reassembler);
     this.inside = new Inside(lan, services, (guest) => this.#resolve(guest));
     this.forwards = new Forwards(config, parts.host, this.#tcp, this.#udp, this.#neighbours);
   }
@@ -161,7 +172,8 @@ export class Stack implements LinkReceiver {
   }
 
   leases(): Lease[] {
-    return this.#dhcp.leases(this.#clock.now());
+    const now = this.#clock.now();
+    return [...this.#dhcp.leases(now), ...this.#dhcp6.leases(now)];
   }
 
   flows(): FlowInfo[] {
@@ -188,9 +200,14 @@ export class Stack implements LinkReceiver {
   }
 
   pollAt(): number {
-    const tftp = this.#tftp?.pollAt() ?? Number.POSITIVE_INFINITY;
-    const flows = Math.min(this.#tcp.deadlines.next(), this.#udp.deadlines.next(), this.#icmp.deadlines.next());
-    return Math.min(flows, this.#ipv4.reassembler.pollAt(), tftp);
+    return Math.min(
+      this.#tcp.deadlines.next(),
+      this.#udp.deadlines.next(),
+      this.#icmp.deadlines.next(),
+      this.#reassembler.pollAt(),
+      this.#tftp?.pollAt() ?? Number.POSITIVE_INFINITY,
+      this.#ndp.pollAt(),
+    );
   }
 
   poll(now: number): void {
@@ -198,7 +215,8 @@ export class Stack implements LinkReceiver {
     this.#udp.poll(now);
     this.#icmp.poll(now);
     this.#tftp?.poll(now);
-    for (let n = this.#ipv4.reassembler.poll(now); n > 0; n--) this.#trace.drop("ip-fragment");
+    if (this.#config.ipv6) this.#ndp.poll(now);
+    for (let n = this.#reassembler.poll(now); n > 0; n--) this.#trace.drop("ip-fragment");
     this.flush();
   }
 
@@ -206,12 +224,16 @@ export class Stack implements LinkReceiver {
 
   attached(link: Link): void {
     this.#links.add(link);
+    if (this.#config.ipv6) this.#ndp.linkUp(this.#clock.now());
   }
 
   detached(link: Link): void {
     this.#links.delete(link);
     const now = this.#clock.now();
-    for (const guest of this.#neighbours.detached(link)) this.#dhcp.vacate(macToString(guest.mac), now);
+    for (const guest of this.#neighbours.detached(link)) {
+      if (guest.family === 4) this.#dhcp.vacate(macToString(guest.mac), now);
+      else this.#dhcp6.vacate(macToString(guest.mac), now);
+    }
     const i = this.#dirty.indexOf(link);
     if (i >= 0) this.#dirty.splice(i, 1);
   }
@@ -249,8 +271,10 @@ export class Stack implements LinkReceiver {
     this.bytesIn += len;
     if (!ethCheck(len)) return this.#trace.drop("eth-short");
     const type = ethType(slab.bytes, at);
-    if (type === ETH_IPV4) this.#ipv4.receive(link, slab, at, len, this.#now);
-    else if (type === ETH_ARP) this.#arp.receive(link, slab.bytes, at, len, this.#now);
+    const { ipv4, ipv6 } = this.#config;
+    if (type === ETH_IPV4 && ipv4) this.#ipv4.receive(link, slab, at, len, this.#now);
+    else if (type === ETH_IPV6 && ipv6) this.#ipv6.receive(link, slab, at, len, this.#now);
+    else if (type === ETH_ARP && ipv4) this.#arp.receive(link, slab.bytes, at, len, this.#now);
     else this.#trace.drop("eth-type");
   }
 
@@ -261,6 +285,7 @@ export class Stack implements LinkReceiver {
     if (this.#solicited.size >= MOST_SOLICITED) this.#solicited.clear();
     this.#solicited.set(guest, now);
     if (guest.family === 4) this.#arp.solicit(guest);
+    else this.#ndp.solicit(guest);
   }
 
   /**

@@ -18,15 +18,19 @@ const ROUTING = 43;
 const FRAGMENT = 44;
 const DESTINATION_OPTIONS = 60;
 
-export class LanGuard {
-  readonly #ipv4: { has(ip: number): boolean };
-  /** As text of 32 hexadecimal digits. */
-  readonly #ipv6: ReadonlySet<string>;
+/** The network's own addresses, which may change. */
+export interface OwnAddresses {
+  /** An IPv4 address as a signed word. */
+  isOurs(ip: number): boolean;
+  /** The IPv6 address that stands at `at`. */
+  isOurs6(buf: Uint8Array, at: number): boolean;
+}
 
-  /** The network's own addresses: IPv4 as signed words (`ipv4FromText`), which may change; IPv6 as 16 bytes. */
-  constructor(ipv4: { has(ip: number): boolean }, ipv6: readonly Uint8Array[] = []) {
-    this.#ipv4 = ipv4;
-    this.#ipv6 = new Set(ipv6.map((address) => hex(address, 0)));
+export class LanGuard {
+  readonly #own: OwnAddresses;
+
+  constructor(own: OwnAddresses) {
+    this.#own = own;
   }
 
   /** Whether the frame of `len` bytes at `at` may go to other guests. */
@@ -36,7 +40,7 @@ export class LanGuard {
     switch (ethType(buf, at)) {
       case ETH_ARP:
         // Sender protocol address (RFC 826).
-        return packet + 28 > end || !this.#ipv4.has(get32(buf, packet + 14));
+        return packet + 28 > end || !this.#own.isOurs(get32(buf, packet + 14));
       case ETH_IPV4:
         return packet + 20 > end || this.#allowsIpv4(buf, packet, end);
       case ETH_IPV6:
@@ -47,7 +51,7 @@ export class LanGuard {
   }
 
   #allowsIpv4(buf: Uint8Array, ip: number, end: number): boolean {
-    if (this.#ipv4.has(get32(buf, ip + 12))) return false;
+    if (this.#own.isOurs(get32(buf, ip + 12))) return false;
     if (buf[ip + 9] !== UDP || (get16(buf, ip + 6) & 0x1fff) !== 0) return true;
     const udp = ip + (buf[ip]! & 15) * 4;
     // A first fragment too short to show its ports must not be what shows them later.
@@ -56,7 +60,7 @@ export class LanGuard {
   }
 
   #allowsIpv6(buf: Uint8Array, ip: number, end: number): boolean {
-    if (this.#ipv6.has(hex(buf, ip + 8))) return false;
+    if (this.#own.isOurs6(buf, ip + 8)) return false;
     let next = buf[ip + 6]!;
     let at = ip + 40;
     // A chain that does not end within the first fragment hides what it carries: refused (RFC 7113 section 3).
@@ -77,12 +81,6 @@ export class LanGuard {
   #allowsIcmp6(buf: Uint8Array, at: number, end: number): boolean {
     const type = buf[at]!;
     if (type === ROUTER_ADVERTISEMENT || type === REDIRECT) return false;
-    return type !== NEIGHBOUR_ADVERTISEMENT || at + 24 > end || !this.#ipv6.has(hex(buf, at + 8));
+    return type !== NEIGHBOUR_ADVERTISEMENT || at + 24 > end || !this.#own.isOurs6(buf, at + 8);
   }
-}
-
-function hex(buf: Uint8Array, at: number): string {
-  let text = "";
-  for (let i = 0; i < 16; i++) text += buf[at + i]!.toString(16).padStart(2, "0");
-  return text;
 }

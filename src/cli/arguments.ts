@@ -21,6 +21,11 @@ export interface ServeArguments {
   readonly host?: string;
   readonly dns?: string;
   readonly dhcpstart?: string;
+  readonly ipv4?: string;
+  readonly ipv6?: string;
+  readonly ipv6Net?: string;
+  readonly ipv6Host?: string;
+  readonly ipv6Dns?: string;
   readonly hostname?: string;
   readonly domainname?: string;
   readonly dnssearch?: readonly string[];
@@ -70,6 +75,11 @@ const NAMES: Readonly<Record<string, { readonly flag: string; readonly netdev?: 
   host: { flag: "--host", netdev: "host" },
   dns: { flag: "--dns", netdev: "dns" },
   dhcpStart: { flag: "--dhcpstart", netdev: "dhcpstart" },
+  ipv4: { flag: "--ipv4", netdev: "ipv4" },
+  ipv6: { flag: "--ipv6", netdev: "ipv6" },
+  subnet6: { flag: "--ipv6-net", netdev: "ipv6-net" },
+  host6: { flag: "--ipv6-host", netdev: "ipv6-host" },
+  dns6: { flag: "--ipv6-dns", netdev: "ipv6-dns" },
   hostname: { flag: "--hostname", netdev: "hostname" },
   domainname: { flag: "--domainname", netdev: "domainname" },
   dnsSearch: { flag: "--dnssearch", netdev: "dnssearch" },
@@ -97,6 +107,11 @@ export function readServeArguments(args: ServeArguments): ServeOptions {
     host: args.host,
     dns: args.dns,
     dhcpStart: args.dhcpstart,
+    ipv4: onOff("--ipv4", args.ipv4),
+    ipv6: onOff("--ipv6", args.ipv6),
+    subnet6: args.ipv6Net,
+    host6: args.ipv6Host,
+    dns6: args.ipv6Dns,
     hostname: args.hostname,
     domainname: args.domainname,
     bootfile: args.bootfile,

@@ -87,7 +87,7 @@ function stopSignal(): Promise<void> {
 
 function report(network: Network, log: Logger): void {
   for (const { rule, address } of network.forwards()) {
-    log.info(`forward ${forwardText({ ...rule, host: address }, network.config.dhcpStart)}`);
+    log.info(`forward ${forwardText({ ...rule, host: address }, network.config.firstGuest)}`);
   }
   network.on("lease", ({ action, ...lease }) => log.info(lease, `lease ${action}`));
   network.on("flowOpen", (flow) => log.debug(flow, "flow open"));

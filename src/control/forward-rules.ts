@@ -60,10 +60,12 @@ function parseUnix(text: string): ForwardRule {
 function guestSide(text: string, hostText: string, portText: string): ForwardRule["guest"] {
   const host = hostText === "" ? null : parseLiteral(hostText);
   if (hostText !== "" && host === null) {
-    throw new ConfigError("hostfwd", text, `expected an IPv4 address of the guest, not ${quote(hostText)}`);
+    throw new ConfigError(
+      "hostfwd",
+      text,
+      `expected an IP address of the guest (IPv6 in brackets), not ${quote(hostText)}`,
+    );
   }
-  if (host?.includes(":"))
-    throw new ConfigError("hostfwd", text, "a forward to a guest's IPv6 address is not supported yet");
   const port = parseNumber(portText, 1, MAX_PORT);
   if (port === null) {
     throw new ConfigError("hostfwd", text, `expected a guest port from 1 to ${MAX_PORT}, not ${quote(portText)}`);

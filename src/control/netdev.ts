@@ -17,28 +17,33 @@ export interface Netdev {
 /** What QEMU's key means to us. */
 const TEXTS: ReadonlyMap<
   string,
-  "subnet" | "host" | "dns" | "dhcpStart" | "hostname" | "domainname" | "bootfile" | "tftp" | "tftpServerName"
+  | "subnet6"
+  | "host6"
+  | "dns6"
+  | "subnet"
+  | "host"
+  | "dns"
+  | "dhcpStart"
+  | "hostname"
+  | "domainname"
+  | "bootfile"
+  | "tftp"
+  | "tftpServerName"
 > = new Map([
   ["net", "subnet"],
   ["host", "host"],
   ["dns", "dns"],
   ["dhcpstart", "dhcpStart"],
+  ["ipv6-net", "subnet6"],
+  ["ipv6-host", "host6"],
+  ["ipv6-dns", "dns6"],
   ["hostname", "hostname"],
   ["domainname", "domainname"],
   ["bootfile", "bootfile"],
   ["tftp", "tftp"],
   ["tftp-server-name", "tftpServerName"],
 ] as const);
-const UNSUPPORTED: ReadonlySet<string> = new Set([
-  "ipv6-net",
-  "ipv6-prefix",
-  "ipv6-prefixlen",
-  "ipv6-host",
-  "ipv6-dns",
-  "smb",
-  "smbserver",
-  "guestfwd",
-]);
+const UNSUPPORTED: ReadonlySet<string> = new Set(["smb", "smbserver", "guestfwd"]);
 const BOOLEANS: ReadonlyMap<string, boolean> = new Map([
   ["on", true],
   ["yes", true],
@@ -49,7 +54,11 @@ const BOOLEANS: ReadonlyMap<string, boolean> = new Map([
   ["false", false],
   ["n", false],
 ]);
-const KNOWN = ["id", "ip", "restrict", "ipv4", "ipv6", "hostfwd", "dnssearch", ...TEXTS.keys(), ...UNSUPPORTED];
+const KNOWN = [
+  ...["id", "ip", "restrict", "ipv4", "ipv6", "ipv6-prefix", "ipv6-prefixlen", "hostfwd", "dnssearch"],
+  ...TEXTS.keys(),
+  ...UNSUPPORTED,
+];
 
 /** Throws `ConfigError`, whose field is `netdev` or `netdev KEY`. */
 export function parseNetdev(text: string): Netdev {
@@ -63,6 +72,8 @@ export function parseNetdev(text: string): Netdev {
 export function readUserOptions(pairs: readonly OptionPair[]): Netdev {
   let id: string | null = null;
   let ip: string | null = null;
+  let prefix6: string | null = null;
+  let prefixlen6: string | null = null;
   const options: { -readonly [K in keyof NetworkOptions]: NetworkOptions[K] } = {};
   const hostfwd: string[] = [];
   const dnsSearch: string[] = [];
@@ -70,11 +81,8 @@ export function readUserOptions(pairs: readonly OptionPair[]): Netdev {
     const field = `netdev ${key}`;
     const textField = TEXTS.get(key);
     if (key === "restrict") options.restrict = onOff(field, value);
-    else if (key === "ipv4") {
-      if (!onOff(field, value)) throw new ConfigError(field, value, "a network without IPv4 is not supported yet");
-    } else if (key === "ipv6") {
-      if (onOff(field, value)) throw new ConfigError(field, value ?? "on", "IPv6 is not supported yet, leave it out");
-    } else if (!KNOWN.includes(key)) {
+    else if (key === "ipv4" || key === "ipv6") options[key] = onOff(field, value);
+    else if (!KNOWN.includes(key)) {
       throw new ConfigError("netdev", key, `there is no such option of -netdev user: expected ${KNOWN.join(", ")}`);
     } else if (value === null) throw new ConfigError(field, "", `expected ${key}=VALUE`);
     else if (UNSUPPORTED.has(key)) throw new ConfigError(field, value, `${key}= is not supported yet, leave it out`);
@@ -82,10 +90,16 @@ export function readUserOptions(pairs: readonly OptionPair[]): Netdev {
     else if (key === "hostfwd") hostfwd.push(value);
     else if (key === "dnssearch") dnsSearch.push(value);
     else if (key === "ip") ip = value;
+    else if (key === "ipv6-prefix") prefix6 = value;
+    else if (key === "ipv6-prefixlen") prefixlen6 = value;
     else id = checkId(value);
   }
   // The old name of net=, which has no prefix.
   if (ip !== null) options.subnet ??= `${ip}/24`;
+  if (prefix6 !== null || prefixlen6 !== null) options.subnet6 ??= `${prefix6 ?? "fec0::"}/${prefixlen6 ?? "64"}`;
+  // As QEMU has it, to turn one family on and say nothing of the other turns that off.
+  if (options.ipv6 === true) options.ipv4 ??= false;
+  if (options.ipv4 === true) options.ipv6 ??= false;
   if (hostfwd.length > 0) options.hostfwd = hostfwd;
   if (dnsSearch.length > 0) options.dnsSearch = dnsSearch;
   return { id, options };

@@ -5,20 +5,23 @@
 import { statSync } from "node:fs";
 import path from "node:path";
 import { z } from "zod";
-import type { Endpoint, IpText } from "../core/address.ts";
+import { type Endpoint, familyOf, type IpText } from "../core/address.ts";
 import { DEFAULT_LIMITS, type ForwardRule, type Limits, type StackConfig } from "../core/config.ts";
+import { ipv6ToString } from "../wire/ipv6.ts";
 import {
   fromNumber,
   type Net4,
   parseEndpoint,
   parseIp,
   parseIpv4,
+  parseIpv6,
   parseNet4,
   prefixMask,
   toNumber,
 } from "./addresses.ts";
 import { ConfigError } from "./errors.ts";
 import { parseHostfwd, parsePublish } from "./forward-rules.ts";
+import { type Addresses6, guestAddress6, parseNet6, resolveAddresses6, SUBNET6 } from "./subnet6.ts";
 
 /** What users may say about a network. Everything has a default. */
 export interface NetworkOptions {
@@ -30,6 +33,16 @@ export interface NetworkOptions {
   readonly dns?: string | undefined;
   /** The first of up to 16 leases (10.0.2.15). */
   readonly dhcpStart?: string | undefined;
+  /** Guests have IPv4 (true). */
+  readonly ipv4?: boolean | undefined;
+  /** Guests have IPv6 (true). */
+  readonly ipv6?: boolean | undefined;
+  /** The guests' IPv6 network, `ADDR/PREFIX`; they make their own addresses in it if the prefix is 64 (fec0::/64). */
+  readonly subnet6?: string | undefined;
+  /** The gateway's IPv6 address, through which guests reach the host's ::1 (the subnet's ::2). */
+  readonly host6?: string | undefined;
+  /** The DNS server's IPv6 address (the subnet's ::3). */
+  readonly dns6?: string | undefined;
   /** The guest's host name, DHCP option 12 (none). */
   readonly hostname?: string | undefined;
   /** DHCP option 15 (none). */
@@ -84,9 +97,11 @@ const MAX_PREFIX = 29;
 const NAME = "expected a name of 1 to 255 letters, digits, dots, hyphens and underscores";
 const DOMAIN = "expected a domain name of labels of 1 to 63 letters, digits, hyphens and underscores, 253 in all";
 const IPV4 = "expected an IPv4 address like 10.0.2.2";
+const IPV6 = "expected an IPv6 address like fec0::2";
 const RULES = (grammar: string): string => `expected a list of forwards like ["${grammar}"]`;
 
 const ipv4 = z.string(IPV4).refine((text) => parseIpv4(text) !== null, IPV4);
+const ipv6 = z.string(IPV6).refine((text) => parseIpv6(text) !== null, IPV6);
 const name = z.string(NAME).regex(/^[A-Za-z0-9._-]{1,255}$/, NAME);
 const domain = z.string(DOMAIN).regex(/^(?=.{1,254}$)(?:[A-Za-z0-9_-]{1,63}\.)*[A-Za-z0-9_-]{1,63}\.?$/, DOMAIN);
 const flag = z.boolean("expected true or false");
@@ -114,6 +129,14 @@ export const NetworkOptions: z.ZodType<NetworkOptions> = z.strictObject(
     host: ipv4.optional(),
     dns: ipv4.optional(),
     dhcpStart: ipv4.optional(),
+    ipv4: flag.optional(),
+    ipv6: flag.optional(),
+    subnet6: z
+      .string(SUBNET6)
+      .refine((text) => parseNet6(text) !== null, SUBNET6)
+      .optional(),
+    host6: ipv6.optional(),
+    dns6: ipv6.optional(),
     hostname: name.optional(),
     domainname: domain.optional(),
     dnsSearch: z.array(domain, `expected a list of domain names`).readonly().optional(),
@@ -170,11 +193,13 @@ export const NetworkOptions: z.ZodType<NetworkOptions> = z.strictObject(
 /** Checks what the user said and fills in the defaults. Throws `ConfigError` about the first thing that is wrong. */
 export function resolveOptions(input: NetworkOptions = {}): ResolvedOptions {
   const options = checkShape(input);
+  const families = resolveFamilies(options);
   const addresses = resolveAddresses(options);
   const { net, prefix, host, dns, dhcpStart } = addresses;
+  const addresses6 = resolveAddresses6(options);
   const broadcast = (net | ~prefixMask(prefix)) >>> 0;
   const forwards = [
-    ...(options.hostfwd ?? []).map((text) => checkGuest(parseHostfwd(text), text, addresses)),
+    ...(options.hostfwd ?? []).map((text) => checkGuest(parseHostfwd(text), text, families, addresses, addresses6)),
     ...(options.publish ?? []).flatMap(parsePublish),
   ];
   return {
@@ -185,12 +210,12 @@ export function resolveOptions(input: NetworkOptions = {}): ResolvedOptions {
       dns: fromNumber(dns),
       dhcpStart: fromNumber(dhcpStart),
       dhcpCount: Math.min(LEASES, broadcast - dhcpStart),
-      ipv4: true,
-      ipv6: true,
-      net6: "fec0::",
-      prefix6: 64,
-      host6: "fec0::2",
-      dns6: "fec0::3",
+      ...families,
+      net6: ipv6ToString(addresses6.net),
+      prefix6: addresses6.prefix,
+      host6: ipv6ToString(addresses6.host),
+      dns6: ipv6ToString(addresses6.dns),
+      firstGuest: families.ipv4 ? fromNumber(dhcpStart) : ipv6ToString(addresses6.first),
       hostname: options.hostname ?? null,
       domainname: options.domainname === undefined ? null : dotless(options.domainname),
       dnssearch: (options.dnsSearch ?? []).map(dotless),
@@ -219,7 +244,22 @@ export function resolveForwards(rule: string, stack: StackConfig): ForwardRule[]
     dns: toNumber(stack.dns),
     dhcpStart: toNumber(stack.dhcpStart),
   };
-  return [checkGuest(parseHostfwd(rule), rule, addresses)];
+  const { net6, host6, dns6, ...families } = stack;
+  const addresses6 = resolveAddresses6({ subnet6: `${net6}/${stack.prefix6}`, host6, dns6 });
+  return [checkGuest(parseHostfwd(rule), rule, families, addresses, addresses6)];
+}
+
+interface Families {
+  readonly ipv4: boolean;
+  readonly ipv6: boolean;
+}
+
+function resolveFamilies({ ipv4 = true, ipv6 = true, subnet6, host6, dns6 }: NetworkOptions): Families {
+  if (!ipv4 && !ipv6) throw new ConfigError("ipv6", ipv6, "expected IPv4 or IPv6 to be on");
+  for (const [field, value] of Object.entries({ subnet6, host6, dns6 })) {
+    if (value !== undefined && !ipv6) throw new ConfigError(field, value, "expected IPv6 to be on");
+  }
+  return { ipv4, ipv6 };
 }
 
 function checkShape(input: NetworkOptions): NetworkOptions {
@@ -312,10 +352,21 @@ function guestAddress(field: string, text: string, { net, prefix, host, dns }: A
   return ip;
 }
 
-function checkGuest(rule: ForwardRule, text: string, addresses: Addresses): ForwardRule {
-  if (rule.guest.host === null) return rule;
+function checkGuest(
+  rule: ForwardRule,
+  text: string,
+  { ipv4, ipv6 }: Families,
+  addresses: Addresses,
+  addresses6: Addresses6,
+): ForwardRule {
+  const { host } = rule.guest;
+  if (host === null) return rule;
+  const v6 = familyOf(host) === 6;
+  if (!(v6 ? ipv6 : ipv4))
+    throw new ConfigError("hostfwd", text, `expected a guest's IPv${v6 ? 4 : 6} address, IPv${v6 ? 6 : 4} is off`);
   try {
-    guestAddress("hostfwd", rule.guest.host, addresses);
+    if (v6) guestAddress6("hostfwd", host, addresses6);
+    else guestAddress("hostfwd", host, addresses);
   } catch (error) {
     if (error instanceof ConfigError) throw new ConfigError("hostfwd", text, error.expectation);
     throw error;

@@ -26,6 +26,8 @@ export interface StackConfig {
   readonly host6: IpText;
   /** The virtual DNS server (fec0::3). */
   readonly dns6: IpText;
+  /** Where a forward leads that names no guest: the first lease, DHCPv6's if there is no IPv4. */
+  readonly firstGuest: IpText;
   /** DHCP option 12 for the guest; null leaves it out. */
   readonly hostname: string | null;
   readonly domainname: string | null;
@@ -43,7 +45,7 @@ export interface StackConfig {
   readonly limits: Limits;
 }
 
-/** A host port that leads into the guest. `guest.host` null means the first lease. */
+/** A host port that leads into the guest. `guest.host` null means the config's `firstGuest`. */
 export interface ForwardRule {
   readonly proto: "tcp" | "udp";
   readonly host: Endpoint | UnixEndpoint;

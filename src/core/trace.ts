@@ -39,6 +39,7 @@ export const DROP_REASONS = [
   "impaired-queue",
   "ip-destination",
   "ip-fragment",
+  "ip-header",
   "ip-malformed",
   "ip-protocol",
   "ip-source",

@@ -39,7 +39,7 @@ export class Forwards {
   /** Listens. Rejects with the host's error (EADDRINUSE, EACCES), which names the address. */
   async add(rule: ForwardRule): Promise<OpenForward> {
     const port = rule.guest.port;
-    const address = addressFromText(rule.guest.host ?? this.#config.dhcpStart);
+    const address = addressFromText(rule.guest.host ?? this.#config.firstGuest);
     const target = (): Neighbour => this.#neighbours.expect(address);
     let listener: HostListener;
     if (rule.proto === "tcp" || "path" in rule.host)

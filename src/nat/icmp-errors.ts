@@ -31,6 +31,7 @@ import {
   UNREACHABLE6_NO_ROUTE,
   UNREACHABLE6_PORT,
   UNREACHABLE6_PROHIBITED,
+  UNREACHABLE6_SCOPE,
 } from "../wire/icmp6.ts";
 import { IPV4_DF, IPV4_HEADER, ipv4Dst, ipv4Write, PROTO_ICMP } from "../wire/ipv4.ts";
 import { IPV6_HEADER, ipv6Dst, ipv6IsMulticast, ipv6Write, PROTO_ICMP6 } from "../wire/ipv6.ts";
@@ -64,6 +65,13 @@ export const PROHIBITED: Trouble = {
 };
 export const TOO_BIG: Trouble = { v4: [ICMP_UNREACHABLE, UNREACHABLE_TOO_BIG], v6: [ICMP6_TOO_BIG, 0] };
 export const EXPIRED: Trouble = { v4: [ICMP_TIME_EXCEEDED, 0], v6: [ICMP6_TIME_EXCEEDED, EXCEEDED6_HOPS] };
+/** What is sent from an address of the cable's scope and would have to leave it (RFC 4443 section 3.1); IPv6 only. */
+export const BEYOND_SCOPE: Trouble = { v4: PROHIBITED.v4, v6: [ICMP6_UNREACHABLE, UNREACHABLE6_SCOPE] };
+
+/** A header that cannot be handled (RFC 792, RFC 4443 section 3.4); `word` is the pointer to it. */
+export function headerProblem(code: number): Trouble {
+  return { v4: [ICMP_PARAMETER_PROBLEM, 0], v6: [ICMP6_PARAMETER_PROBLEM, code] };
+}
 
 /** What an error means that has no packet behind it. */
 const BY_CODE: ReadonlyMap<string, Trouble> = new Map([
@@ -114,7 +122,7 @@ export class IcmpErrors {
   }
 
   /**
-   * About the guest's packet at `ip`, whose upper layer is `proto` with `size` bytes at `at`. Nothing is said about an
+   * About the guest's packet at `ip`, whose upper layer is `proto` (-1 if it was not reached) with `size` bytes at `at`. Nothing is said about an
    * ICMP error, nor about what was sent to many (RFC 1122 section 3.2.2, RFC 4443 section 2.4 e).
    */
   about(
@@ -135,7 +143,8 @@ export class IcmpErrors {
       this.#send(guest, from, trouble.v4, word, buf, ip, at - ip + Math.min(QUOTED, size));
       return;
     }
-    if (ipv6IsMulticast(buf, ipv6Dst(buf, ip))) return;
+    // Who found a problem with a header, and so has no upper layer, has judged that (section 2.4 e.3).
+    if (proto >= 0 && ipv6IsMulticast(buf, ipv6Dst(buf, ip))) return;
     if (proto === PROTO_ICMP6 && (size === 0 || icmp6IsError(buf[at]!))) return;
     this.#send(guest, from, trouble.v6, word, buf, ip, Math.min(ICMP6_QUOTE_MAX, at + size - ip));
   }

@@ -1,12 +1,13 @@
 /**
- * Reassembly of IPv4 fragments from guests (RFC 791 section 3.2), for what a hostile guest may do with them.
+ * Reassembly of fragments from guests (RFC 791 section 3.2, RFC 8200 section 4.5), for what a hostile guest may do with
+ * them. Both families share the caps.
  *
  * A datagram is put together in one buffer that grows with what has arrived, never with what an offset claims to come.
  * Fragments that overlap, or that contradict each other about the end, drop the whole datagram (RFC 5722 asks that of
  * IPv6; there is no honest reason for it in IPv4 either), except an exact repetition, which a wire may cause. What is
  * incomplete after `TIMEOUT_MS`, or the oldest when there are too many bytes or datagrams, is dropped.
  */
-import { get16, put16 } from "../wire/bytes.ts";
+import { get16, get32, put16 } from "../wire/bytes.ts";
 import { finish, sum } from "../wire/checksum.ts";
 import {
   ipv4Dst,
@@ -18,13 +19,16 @@ import {
   ipv4Src,
   ipv4TotalLength,
 } from "../wire/ipv4.ts";
+import { IPV6_HEADER, ipv6Dst, ipv6Src } from "../wire/ipv6.ts";
+import { type Ipv6Walk, ipv6FragmentId } from "../wire/ipv6-extensions.ts";
 
 /** RFC 1122 section 3.3.2: a fixed value between 60 and 120 seconds. */
 const TIMEOUT_MS = 60_000;
 const MAX_DATAGRAMS = 256;
 const MAX_BYTES = 4 * 1_048_576;
 const MAX_FRAGMENTS = 1_024;
-const MAX_PAYLOAD = 65_535 - 20;
+/** What a length field can say. */
+const MAX_LENGTH = 65_535;
 
 interface Partial {
   readonly key: string;
@@ -68,18 +72,58 @@ export class Reassembler {
   }
 
   /**
-   * Takes a checked fragment whose header stands at `ip`. Returns the whole packet, header first and without fragment
-   * fields, once it is complete; "kept" before that; "dropped" when the fragment cannot be used.
+   * Takes a checked IPv4 fragment whose header stands at `ip`. Returns the whole packet, header first and without
+   * fragment fields, once it is complete; "kept" before that; "dropped" when the fragment cannot be used.
    */
   receive(buf: Uint8Array, ip: number, now: number): Uint8Array | "kept" | "dropped" {
     const header = ipv4HeaderLength(buf, ip);
     const offset = ipv4FragmentOffset(buf, ip);
-    const len = ipv4TotalLength(buf, ip) - header;
-    const more = ipv4MoreFragments(buf, ip);
-    const end = offset + len;
-    if (len === 0 || end > MAX_PAYLOAD || (more && len % 8 !== 0)) return "dropped";
     // A rare packet: a text for a key costs less than a table of its own.
     const key = `${ipv4Src(buf, ip)},${ipv4Dst(buf, ip)},${ipv4Id(buf, ip)},${ipv4Proto(buf, ip)}`;
+    const len = ipv4TotalLength(buf, ip) - header;
+    const partial = this.#take(key, buf, ip + header, len, offset, ipv4MoreFragments(buf, ip), now);
+    if (typeof partial === "string") return partial;
+    // The header is the first fragment's, whatever the others' were.
+    if (offset === 0) partial.header = buf.slice(ip, ip + header);
+    const packet = this.#whole(partial, MAX_LENGTH);
+    if (typeof packet === "string") return packet;
+    const first = partial.header!.length;
+    put16(packet, 2, packet.length);
+    put16(packet, 6, get16(packet, 6) & 0x4000);
+    put16(packet, 10, 0);
+    put16(packet, 10, finish(sum(packet, 0, first)));
+    return packet;
+  }
+
+  /** The same for IPv6, with what `ipv6Walk` found; the fragment header is left out of the whole packet. */
+  receive6(buf: Uint8Array, ip: number, walk: Ipv6Walk, now: number): Uint8Array | "kept" | "dropped" {
+    const { fragmentAt, fragmentOffset: offset, payloadAt, payloadLen, moreFragments, nextHeaderAt } = walk;
+    let key = `${ipv6FragmentId(buf, fragmentAt)}`;
+    for (let i = ipv6Src(buf, ip); i < ipv6Dst(buf, ip) + 16; i += 4) key += `,${get32(buf, i)}`;
+    const partial = this.#take(key, buf, payloadAt, payloadLen, offset, moreFragments, now);
+    if (typeof partial === "string") return partial;
+    if (offset === 0) {
+      partial.header = buf.slice(ip, fragmentAt);
+      partial.header[nextHeaderAt - ip] = walk.proto;
+    }
+    const packet = this.#whole(partial, IPV6_HEADER + MAX_LENGTH);
+    if (typeof packet === "string") return packet;
+    put16(packet, 4, packet.length - IPV6_HEADER);
+    return packet;
+  }
+
+  /** Keeps `len` bytes of payload at `at`. */
+  #take(
+    key: string,
+    buf: Uint8Array,
+    at: number,
+    len: number,
+    offset: number,
+    more: boolean,
+    now: number,
+  ): Partial | "kept" | "dropped" {
+    const end = offset + len;
+    if (len === 0 || end > MAX_LENGTH || (more && len % 8 !== 0)) return "dropped";
     const partial = this.#partials.get(key) ?? this.#open(key, now);
     if (partial.poisoned) return "dropped";
     const range = offset * 65_536 + end;
@@ -94,17 +138,24 @@ export class Reassembler {
     }
     partial.seen.add(range);
     if (!more) partial.total = end;
-    this.#store(partial, buf.subarray(ip + header, ip + header + len), offset);
-    if (offset === 0) partial.header = buf.slice(ip, ip + header);
-    if (
-      partial.total >= 0 &&
-      partial.ranges.length === 2 &&
-      partial.ranges[0] === 0 &&
-      partial.ranges[1] === partial.total
-    )
-      return this.#complete(partial);
-    while (this.#bytes > MAX_BYTES) this.#forget(this.#partials.values().next().value!);
-    return this.#partials.has(key) ? "kept" : "dropped";
+    this.#store(partial, buf.subarray(at, at + len), offset);
+    return partial;
+  }
+
+  /** The packet of at most `most` bytes, when all of it is there: its header and its payload. */
+  #whole(partial: Partial, most: number): Uint8Array | "kept" | "dropped" {
+    const { ranges, total, key } = partial;
+    if (total < 0 || ranges.length !== 2 || ranges[0] !== 0 || ranges[1] !== total) {
+      while (this.#bytes > MAX_BYTES) this.#forget(this.#partials.values().next().value!);
+      return this.#partials.has(key) ? "kept" : "dropped";
+    }
+    this.#forget(partial);
+    const header = partial.header!;
+    if (header.length + total > most) return "dropped";
+    const packet = new Uint8Array(header.length + total);
+    packet.set(header);
+    packet.set(partial.bytes.subarray(0, total), header.length);
+    return packet;
   }
 
   #open(key: string, now: number): Partial {
@@ -145,28 +196,13 @@ export class Reassembler {
   #store(partial: Partial, payload: Uint8Array, offset: number): void {
     const end = offset + payload.length;
     if (end > partial.bytes.length) {
-      const size = Math.min(MAX_PAYLOAD, Math.max(end, 2 * partial.bytes.length));
+      const size = Math.min(MAX_LENGTH, Math.max(end, 2 * partial.bytes.length));
       const grown = new Uint8Array(size);
       grown.set(partial.bytes);
       this.#bytes += size - partial.bytes.length;
       partial.bytes = grown;
     }
     partial.bytes.set(payload, offset);
-  }
-
-  /** The header is the first fragment's, whatever the others' were. */
-  #complete(partial: Partial): Uint8Array | "dropped" {
-    this.#forget(partial);
-    const header = partial.header!;
-    if (header.length + partial.total > 65_535) return "dropped";
-    const packet = new Uint8Array(header.length + partial.total);
-    packet.set(header);
-    packet.set(partial.bytes.subarray(0, partial.total), header.length);
-    put16(packet, 2, packet.length);
-    put16(packet, 6, get16(packet, 6) & 0x4000);
-    put16(packet, 10, 0);
-    put16(packet, 10, finish(sum(packet, 0, header.length)));
-    return packet;
   }
 
   /** Its bytes go at once; its name stays until its time is over, so that late fragments start nothing new. */

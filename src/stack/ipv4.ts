@@ -2,7 +2,7 @@
 import type { Link, Slab } from "../core/link.ts";
 import { EXPIRED } from "../nat/icmp-errors.ts";
 import type { DhcpServer } from "../proto/dhcp.ts";
-import { Reassembler } from "../proto/reassembly.ts";
+import type { Reassembler } from "../proto/reassembly.ts";
 import { ETH_HEADER, macEquals } from "../wire/ethernet.ts";
 import { icmpCheck } from "../wire/icmp.ts";
 import {
@@ -33,16 +33,17 @@ const DHCP_CHADDR = 28;
 const DST = 16;
 
 export class Ipv4 {
-  readonly reassembler: Reassembler = new Reassembler();
   readonly #lan: Lan;
   readonly #arp: Arp;
   readonly #dhcp: DhcpServer;
+  readonly #reassembler: Reassembler;
   readonly #dhcpOut: Uint8Array = new Uint8Array(1500);
 
-  constructor(lan: Lan, arp: Arp, dhcp: DhcpServer) {
+  constructor(lan: Lan, arp: Arp, dhcp: DhcpServer, reassembler: Reassembler) {
     this.#lan = lan;
     this.#arp = arp;
     this.#dhcp = dhcp;
+    this.#reassembler = reassembler;
   }
 
   /** A frame of `len` bytes at `at`; `whole` unless it was put together from fragments. */
@@ -83,10 +84,10 @@ export class Ipv4 {
   #fragment(link: Link, buf: Uint8Array, at: number, ip: number, now: number): void {
     const { trace } = this.#lan;
     if (this.#arp.learn(link, buf, at + 6, ipv4Src(buf, ip), now) === null) return trace.drop("ip-source");
-    const packet = this.reassembler.receive(buf, ip, now);
+    const packet = this.#reassembler.receive(buf, ip, now);
     if (packet === "dropped") return trace.drop("ip-fragment");
     if (packet === "kept") {
-      if (this.reassembler.size === 1) this.#lan.wake();
+      if (this.#reassembler.size === 1) this.#lan.wake();
       return;
     }
     const frame = new Uint8Array(ETH_HEADER + packet.length);

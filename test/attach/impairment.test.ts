@@ -25,7 +25,14 @@ function rig(rules: readonly Partial<ImpairmentRule>[], seed = 1) {
   const trace = new Drops();
   const tap = new CableTap();
   const clock = { now: () => performance.now() };
-  const lan = new Switch({ inner, clock, trace, gatewayMacs: [GATEWAY], guard: new LanGuard(new Set()), tap });
+  const lan = new Switch({
+    inner,
+    clock,
+    trace,
+    gatewayMacs: [GATEWAY],
+    guard: new LanGuard({ isOurs: () => false, isOurs6: () => false }),
+    tap,
+  });
   const impairment = new Impairment(
     rules.map((rule) => ({ ...CLEAN, ...rule })),
     { target: lan, clock, trace, random: new SeededRandom(seed) },

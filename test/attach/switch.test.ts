@@ -27,7 +27,10 @@ function rig(guests: number) {
     trace: drops,
     gatewayMacs: [Uint8Array.from(GATEWAY)],
     tap: NO_TAP,
-    guard: new LanGuard(new Set([ipv4FromText("10.0.2.2"), ipv4FromText("10.0.2.3")]), [V6_GATEWAY]),
+    guard: new LanGuard({
+      isOurs: (ip) => ip === ipv4FromText("10.0.2.2") || ip === ipv4FromText("10.0.2.3"),
+      isOurs6: (buf, at) => V6_GATEWAY.every((byte, i) => buf[at + i] === byte),
+    }),
   });
   const cables: MemoryCable[] = [];
   const got: Uint8Array[][] = [];

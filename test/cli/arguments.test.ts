@@ -26,10 +26,16 @@ describe("what was typed", () => {
       tftp: "/tmp",
       tftpServerName: "y",
       hostfwd: ["tcp::2222-:22"],
+      ipv4: "on",
+      ipv6: "on",
+      ipv6Net: "fd00::/64",
+      ipv6Host: "fd00::1",
+      ipv6Dns: "fd00::53",
     });
     const netdev =
       "user,id=n7,net=10.9.0.0/24,host=10.9.0.1,dns=10.9.0.2,dhcpstart=10.9.0.9,hostname=vm,domainname=a.test," +
-      "dnssearch=b.test,restrict=on,bootfile=x,tftp=/tmp,tftp-server-name=y,hostfwd=tcp::2222-:22";
+      "dnssearch=b.test,restrict=on,bootfile=x,tftp=/tmp,tftp-server-name=y,hostfwd=tcp::2222-:22," +
+      "ipv4=on,ipv6=on,ipv6-net=fd00::/64,ipv6-host=fd00::1,ipv6-dns=fd00::53";
     expect(resolved({ netdev })).toEqual(one);
     expect(readServeArguments({ netdev }).id).toBe("n7");
   });
@@ -73,6 +79,10 @@ it.each<[ServeArguments, string, string]>([
   [{ mtu: "1400" }, "--mtu", "from 1500 to 65520"],
   [{ mtu: "9k" }, "--mtu", "9k"],
   [{ mtu: "65520", listen: ["udp:127.0.0.1:1"] }, "--mtu", "from 1500 to 65493"],
+  [{ ipv6Net: "fe80::/64" }, "--ipv6-net", "fe80::/64"],
+  [{ netdev: "user,ipv6-host=fd00::1" }, "--netdev ipv6-host", "fd00::1"],
+  [{ ipv4: "off", ipv6: "off" }, "--ipv6", "IPv4 or IPv6"],
+  [{ ipv6: "yes" }, "--ipv6", "on or off"],
   [{ hostLoopback: "maybe" }, "--host-loopback", "on or off"],
   [{ restrict: "yes" }, "--restrict", "on or off"],
   [{ listen: ["/run/x.sock"] }, "--listen", "unix:PATH"],

@@ -23,13 +23,20 @@ afterEach(async () => {
 });
 
 /** Asks for the gateway over a cable and resolves with the answering frame. */
+const IPV6 = 0x86dd;
+
 function ask(cable: Duplex): Promise<Buffer> {
   cable.write(prefixed(arpRequest()));
   return new Promise((resolve) => {
     let seen = Buffer.alloc(0);
     cable.on("data", (chunk: Buffer) => {
       seen = Buffer.concat([seen, chunk]);
-      if (seen.length >= 4 && seen.length >= 4 + seen.readUInt32BE(0)) resolve(seen.subarray(4));
+      while (seen.length >= 4 && seen.length >= 4 + seen.readUInt32BE(0)) {
+        const frame = seen.subarray(4, 4 + seen.readUInt32BE(0));
+        seen = seen.subarray(4 + frame.length);
+        // The router advertises itself when it likes.
+        if (frame.readUInt16BE(12) !== IPV6) resolve(frame);
+      }
     });
   });
 }
@@ -67,7 +74,7 @@ describe("help and version", () => {
     );
     const options = "listen connect fd netdev net host dns dhcpstart hostname domainname dnssearch restrict bootfile";
     const more =
-      "tftp tftp-server-name hostfwd publish mtu dns-upstream host-loopback outbound-addr log-level log-json";
+      "ipv4 ipv6 ipv6-net ipv6-host ipv6-dns tftp tftp-server-name hostfwd publish mtu dns-upstream host-loopback outbound-addr log-level log-json";
     for (const { status, stdout, stderr } of [help!, serveHelp!]) {
       expect(status).toBe(0);
       expect(stderr).toBe("");

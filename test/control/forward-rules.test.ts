@@ -16,6 +16,8 @@ describe("hostfwd, QEMU's grammar", () => {
     ["udp:[2001:DB8::0:1]:1-:65535", "udp", "2001:db8::1", 1, null, 65_535],
     ["tcp:[::]:0-:22", "tcp", "::", 0, null, 22],
     ["tcp:127.0.0.1:0-:22", "tcp", "127.0.0.1", 0, null, 22],
+    ["tcp:[::1]:2222-[fec0::15]:22", "tcp", "::1", 2222, "fec0::15", 22],
+    ["udp::53-[FEC0:0::15]:53", "udp", "0.0.0.0", 53, "fec0::15", 53],
   ])("%s", (text, proto, host, hostPort, guest, guestPort) => {
     expect(parseHostfwd(text)).toEqual({
       proto,
@@ -28,6 +30,7 @@ describe("hostfwd, QEMU's grammar", () => {
     ["unix:/run/vm.sock-:22", "/run/vm.sock", null, 22],
     ["unix:/run/a-b:c-10.0.2.16:22", "/run/a-b:c", "10.0.2.16", 22],
     ["unix:rel-:1", "rel", null, 1],
+    ["unix:/run/vm.sock-[fec0::15]:22", "/run/vm.sock", "fec0::15", 22],
   ])("%s", (text, path, guest, guestPort) => {
     expect(parseHostfwd(text)).toEqual({ proto: "tcp", host: { path }, guest: { host: guest, port: guestPort } });
   });
@@ -52,8 +55,9 @@ describe("hostfwd, QEMU's grammar", () => {
     ["tcp::2222-:0", 'guest port from 1 to 65535, not "0"'],
     ["tcp::2222-:", "guest port from 1 to 65535, not nothing"],
     ["tcp::2222-:ssh", 'guest port from 1 to 65535, not "ssh"'],
-    ["tcp::2222-guest:22", 'IPv4 address of the guest, not "guest"'],
-    ["tcp::2222-[fec0::15]:22", "not supported yet"],
+    ["tcp::2222-guest:22", 'IP address of the guest (IPv6 in brackets), not "guest"'],
+    ["tcp::2222-[fec0::15%eth0]:22", 'not "[fec0::15%eth0]"'],
+    ["tcp::2222-fec0::15:22", "hostport"],
     ["unix:-:22", "unix:PATH"],
     ["unix:/x:22", "unix:PATH"],
     [`unix:/${"x".repeat(120)}-:22`, "bytes"],

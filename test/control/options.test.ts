@@ -32,6 +32,7 @@ describe("defaults", () => {
         prefix6: 64,
         host6: "fec0::2",
         dns6: "fec0::3",
+        firstGuest: "10.0.2.15",
         hostname: null,
         domainname: null,
         dnssearch: [],
@@ -164,6 +165,26 @@ describe("what is given", () => {
     ["no forward", { hostfwd: ["2222"] }, "hostfwd", "2222"],
     ["a forward to elsewhere", { hostfwd: ["tcp::1-10.9.9.9:1"] }, "hostfwd", "tcp::1-10.9.9.9:1"],
     ["a forward to the gateway", { hostfwd: ["tcp::1-10.0.2.2:1"] }, "hostfwd", "tcp::1-10.0.2.2:1"],
+    ["no family", { ipv4: false, ipv6: false }, "ipv6", false],
+    ["a text for a family", { ipv6: "on" }, "ipv6", "on"],
+    ["an IPv6 net without IPv6", { ipv6: false, subnet6: "fd00::/64" }, "subnet6", "fd00::/64"],
+    ["an IPv4 net for IPv6", { subnet6: "10.0.0.0/24" }, "subnet6", "10.0.0.0/24"],
+    ["a link-local net", { subnet6: "fe80::/64" }, "subnet6", "fe80::/64"],
+    ["a net with link-local ones in it", { subnet6: "fe00::/8" }, "subnet6", "fe00::/8"],
+    ["a multicast net", { subnet6: "ff02::/64" }, "subnet6", "ff02::/64"],
+    ["a net of mapped addresses", { subnet6: "::ffff:0:0/96" }, "subnet6", "::ffff:0:0/96"],
+    ["an IPv6 net of one address", { subnet6: "fec0::/127" }, "subnet6", "fec0::/127"],
+    ["an IPv6 gateway outside its net", { host6: "fd00::1" }, "host6", "fd00::1"],
+    ["an IPv6 gateway that is the net", { host6: "fec0::" }, "host6", "fec0::"],
+    ["two of one IPv6 address", { host6: "fec0::9", dns6: "fec0:0::9" }, "dns6", "fec0:0::9"],
+    ["a forward to the IPv6 gateway", { hostfwd: ["tcp::1-[fec0::2]:1"] }, "hostfwd", "tcp::1-[fec0::2]:1"],
+    ["a forward to elsewhere", { hostfwd: ["tcp::1-[fd00::2]:1"] }, "hostfwd", "tcp::1-[fd00::2]:1"],
+    [
+      "a forward to a family that is off",
+      { ipv6: false, hostfwd: ["tcp::1-[fec0::15]:1"] },
+      "hostfwd",
+      "tcp::1-[fec0::15]:1",
+    ],
     ["half a forward", { publish: ["80"] }, "publish", "80"],
     ["no MAC", { staticLeases: { x: "10.0.2.40" } }, "staticLeases", "x"],
     ["a group MAC", { staticLeases: { "01:00:5e:00:00:01": "10.0.2.40" } }, "staticLeases", "01:00:5e:00:00:01"],
@@ -198,6 +219,25 @@ describe("what is given", () => {
   });
 });
 
+describe("IPv6", () => {
+  const addresses = (options: NetworkOptions) => {
+    const { net6, prefix6, host6, dns6, firstGuest } = resolveOptions({ ipv4: false, ...options }).stack;
+    return [`${net6}/${prefix6}`, host6, dns6, firstGuest];
+  };
+  it.each<[NetworkOptions, string[]]>([
+    [{}, ["fec0::/64", "fec0::2", "fec0::3", "fec0::15"]],
+    [{ subnet6: "2001:db8:1::99/64" }, ["2001:db8:1::/64", "2001:db8:1::2", "2001:db8:1::3", "2001:db8:1::15"]],
+    [{ subnet6: "fd00::" }, ["fd00::/64", "fd00::2", "fd00::3", "fd00::15"]],
+    [{ dns6: "fec0::2" }, ["fec0::/64", "fec0::3", "fec0::2", "fec0::15"]],
+    [{ host6: "fec0::15", dns6: "fec0::53" }, ["fec0::/64", "fec0::15", "fec0::53", "fec0::16"]],
+    [{ subnet6: "fd00::/126" }, ["fd00::/126", "fd00::2", "fd00::3", "fd00::1"]],
+  ])("%j", (options, want) => expect(addresses(options)).toEqual(want));
+
+  it("the first guest is IPv4's as long as there is one", () => {
+    expect(resolveOptions({ subnet6: "fd00::/64" }).stack.firstGuest).toBe("10.0.2.15");
+  });
+});
+
 describe("any input", () => {
   it("is accepted or is a ConfigError of one line", () => {
     const texts = fc.oneof(fc.string({ unit: "binary" }), fc.ipV4(), fc.ipV6(), fc.domain());
@@ -209,6 +249,14 @@ describe("any input", () => {
         ),
         host: texts,
         dns: texts,
+        ipv4: fc.boolean(),
+        ipv6: fc.boolean(),
+        subnet6: fc.oneof(
+          texts,
+          fc.tuple(fc.ipV6(), fc.nat(140)).map(([ip, n]) => `${ip}/${n}`),
+        ),
+        host6: texts,
+        dns6: texts,
         dhcpStart: texts,
         hostname: texts,
         dnsSearch: fc.array(texts),

@@ -25,7 +25,7 @@ export function guestOnStack(seed: number, impairment: Impairment, mtu = 1500): 
   const wire = new Wire(sim, impairment);
   const host = new FakeHost();
   const drops = new Map<DropReason, number>();
-  const stack = new Stack(resolveOptions({ mtu }).stack, {
+  const stack = new Stack(resolveOptions({ mtu, ipv6: false }).stack, {
     host,
     dns: { query: (_query, _tcp, onAnswer) => onAnswer(null), close() {} },
     clock: sim,

@@ -29,6 +29,7 @@ export const CONFIG: StackConfig = {
   prefix6: 64,
   host6: "fec0::2",
   dns6: "fec0::3",
+  firstGuest: "10.0.2.15",
   hostname: null,
   domainname: null,
   dnssearch: [],

@@ -64,6 +64,8 @@ export class PacketScript {
   readonly queries: { query: Uint8Array; tcp: boolean; answer: (answer: Uint8Array | null) => void }[] = [];
   readonly #drops: Record<DropReason, number> = Object.fromEntries(DROP_REASONS.map((r) => [r, 0])) as never;
   readonly #out: Frame[] = [];
+  /** Router advertisements to all nodes, which come when they like: `expect` does not see them. */
+  readonly adverts: Frame[] = [];
 
   /** A network with these options, MTU 1500 unless they say otherwise; `files` are what TFTP serves. */
   constructor(options: NetworkOptions = {}, files: FileSource | null = null) {
@@ -177,7 +179,8 @@ export class PacketScript {
   #take(bytes: Uint8Array): void {
     const frame = decodeFrame(bytes);
     expect(frame.problems, `a wrong frame was sent: ${JSON.stringify(frame)}`).toEqual([]);
-    this.#out.push(frame);
+    if (frame.icmp6?.type === 134 && frame.ip6?.dst === "ff02::1") this.adverts.push(frame);
+    else this.#out.push(frame);
   }
 
   #fill(frame: FrameSpec): FrameSpec {

@@ -1,0 +1,105 @@
+/**
+ * Neighbour and router discovery on the cables (RFC 4861, RFC 4862): our addresses are told, guests' are learned and
+ * asked for, and the network's prefix is announced. The rules are in `proto/`; here are the frames.
+ */
+import { addressAt } from "../core/address.ts";
+import type { Link } from "../core/link.ts";
+import type { Random } from "../core/random.ts";
+import type { Dhcp6Server } from "../proto/dhcp6.ts";
+import { NDP_PACKET, NeighbourDiscovery } from "../proto/ndp.ts";
+import type { Neighbour } from "../proto/neighbours.ts";
+import { ROUTER_ADVERT_MAX, RouterAdvertiser } from "../proto/router-advertisement.ts";
+import { ETH_HEADER, ETH_IPV6, ethWrite, macEquals, macIsGroup, macToString } from "../wire/ethernet.ts";
+import { ipv6Dst, ipv6IsMulticast, ipv6IsUnspecified, ipv6Src, ipv6WriteMulticastMac } from "../wire/ipv6.ts";
+import { NDP_ROUTER_SOLICIT } from "../wire/ndp.ts";
+import type { Lan } from "./lan.ts";
+
+export class Ndp {
+  readonly #lan: Lan;
+  readonly #dhcp6: Dhcp6Server;
+  readonly #neighbours: NeighbourDiscovery;
+  readonly #router: RouterAdvertiser;
+  /** An answer, before it is known whether there is one. */
+  readonly #out: Uint8Array = new Uint8Array(Math.max(NDP_PACKET, ROUTER_ADVERT_MAX));
+  readonly #mac: Uint8Array = new Uint8Array(6);
+
+  constructor(lan: Lan, dhcp6: Dhcp6Server, random: Random) {
+    const { config, policy, egress, trace } = lan;
+    this.#lan = lan;
+    this.#dhcp6 = dhcp6;
+    const own = [policy.gateway6, policy.dns6, policy.router6].map((address) => address.bytes);
+    this.#neighbours = new NeighbourDiscovery(own, egress.mac6, trace);
+    this.#router = new RouterAdvertiser(config, egress.mac6, random, trace);
+  }
+
+  /** A message of `len` bytes at `at`, its checksum right, under the IPv6 header at `ip` of the frame at `eth`. */
+  receive(link: Link, buf: Uint8Array, eth: number, ip: number, at: number, len: number, now: number): void {
+    const macAt = eth + 6;
+    const out = this.#out;
+    if (buf[at] === NDP_ROUTER_SOLICIT) {
+      const src = ipv6Src(buf, ip);
+      if (!ipv6IsUnspecified(buf, src) && this.learn(link, buf, macAt, src, now) === null)
+        return this.#lan.trace.drop("ndp-spoofed");
+      const size = this.#router.receive(buf, ip, at, len, macAt, now, out, 0);
+      if (size > 0) this.#send(link, size, buf, macAt);
+      this.#lan.wake();
+      return;
+    }
+    const size = this.#neighbours.receive(buf, ip, at, len, macAt, out, 0);
+    const heard = this.#neighbours.heardAt;
+    if (heard >= 0 && this.learn(link, buf, macAt, heard, now) === null) return this.#lan.trace.drop("ndp-spoofed");
+    if (size > 0) this.#send(link, size, buf, macAt);
+  }
+
+  /**
+   * Who sends from the address at `srcAt`; null when it may not: our own, outside the net, leased to another guest, or
+   * in use behind another cable. The first who is heard with an address has it until its cable is gone.
+   */
+  learn(link: Link, buf: Uint8Array, macAt: number, srcAt: number, now: number): Neighbour | null {
+    const { neighbours, policy, egress } = this.#lan;
+    const known = neighbours.get6(buf, srcAt);
+    if (known !== null && known.link === link && macEquals(buf, macAt, known.mac)) return known;
+    if (!policy.isGuest6(buf, srcAt) || macIsGroup(buf, macAt) || macEquals(buf, macAt, egress.mac6)) return null;
+    if (known !== null && known.link !== null && known.link !== link) return null;
+    if (!this.#dhcp6.seen(buf, srcAt, macToString(buf, macAt), now)) return null;
+    const guest = neighbours.learn(addressAt(6, buf, srcAt), buf, macAt, link);
+    this.#lan.found(guest);
+    return guest;
+  }
+
+  /** Asks every cable who has a guest's address. */
+  solicit(guest: Neighbour): void {
+    const { links, policy } = this.#lan;
+    const size = this.#neighbours.solicit(this.#out, 0, policy.router6.bytes, guest.address.bytes, 0);
+    for (const link of links) this.#send(link, size, guest.mac, 0);
+  }
+
+  /** A cable was plugged in. */
+  linkUp(now: number): void {
+    this.#router.linkUp(now);
+    this.#lan.wake();
+  }
+
+  pollAt(): number {
+    return this.#router.nextAt();
+  }
+
+  poll(now: number): void {
+    const size = this.#router.poll(now, this.#out, 0);
+    if (size > 0) for (const link of this.#lan.links) this.#send(link, size, this.#out, 0);
+  }
+
+  /** The packet in `out`: to the group that is its destination, else to the MAC at `macAt`. */
+  #send(link: Link, size: number, buf: Uint8Array, macAt: number): void {
+    const out = this.#out;
+    const o = link.reserve(ETH_HEADER + size);
+    if (o < 0) return this.#lan.trace.drop("cable-full");
+    const dst = ipv6Dst(out, 0);
+    if (ipv6IsMulticast(out, dst)) ipv6WriteMulticastMac(this.#mac, 0, out, dst);
+    else this.#mac.set(buf.subarray(macAt, macAt + 6));
+    ethWrite(link.tx, o, this.#mac, this.#lan.egress.mac6, ETH_IPV6);
+    link.tx.set(out.subarray(0, size), o + ETH_HEADER);
+    link.commit(ETH_HEADER + size);
+    this.#lan.touchLink(link);
+  }
+}

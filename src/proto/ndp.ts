@@ -15,7 +15,6 @@ import {
   IPV6_ALL_NODES,
   IPV6_HEADER,
   ipv6Dst,
-  ipv6Equals,
   ipv6FromText,
   ipv6HopLimit,
   ipv6IsMulticast,
@@ -35,27 +34,27 @@ export const NDP_PACKET: number = IPV6_HEADER + wire.NDP_NEIGHBOUR_LENGTH;
 const SOLICITED_NODES = ipv6FromText("ff02::1:ff00:0");
 const SOLICITED_NODE_BITS = 104;
 
+/** Our addresses, which may change. */
+export interface OwnAddresses6 {
+  /** Whether the address at `at` is one of them. */
+  isOurs6(buf: Uint8Array, at: number): boolean;
+}
+
 export class NeighbourDiscovery {
   /**
    * After `receive`: where the address stands that the frame's sender was found to have, or -1. Whether it may have it
    * is for the caller to decide.
    */
   heardAt = -1;
-  readonly #own: readonly Uint8Array[];
+  readonly #own: OwnAddresses6;
   readonly #mac: Uint8Array;
   readonly #trace: Trace;
 
-  /** `own` are all our addresses, which `mac` answers for. */
-  constructor(own: readonly Uint8Array[], mac: Uint8Array, trace: Trace) {
+  /** `mac` answers for all that are our own. */
+  constructor(own: OwnAddresses6, mac: Uint8Array, trace: Trace) {
     this.#own = own;
     this.#mac = mac;
     this.#trace = trace;
-  }
-
-  /** Whether the address at `at` is one of ours. */
-  isOwn(buf: Uint8Array, at: number): boolean {
-    for (const own of this.#own) if (ipv6Equals(buf, at, own, 0)) return true;
-    return false;
   }
 
   /**
@@ -105,9 +104,9 @@ export class NeighbourDiscovery {
     if (ipv6IsMulticast(buf, target) || ipv6IsMulticast(buf, src)) return this.#drop("ndp-malformed");
     if (tentative && (mac >= 0 || !ipv6SamePrefix(buf, ipv6Dst(buf, ip), SOLICITED_NODES, 0, SOLICITED_NODE_BITS)))
       return this.#drop("ndp-malformed");
-    if (this.isOwn(buf, src) || !sameMac(buf, mac, macAt)) return this.#drop("ndp-spoofed");
+    if (this.#own.isOurs6(buf, src) || !sameMac(buf, mac, macAt)) return this.#drop("ndp-spoofed");
     if (mac >= 0) this.heardAt = src;
-    if (!this.isOwn(buf, target)) return 0;
+    if (!this.#own.isOurs6(buf, target)) return 0;
     // RFC 4861 section 7.2.4.
     const flags = wire.NA_ROUTER | wire.NA_OVERRIDE | (tentative ? 0 : wire.NA_SOLICITED);
     const length = NDP_PACKET - IPV6_HEADER;
@@ -126,7 +125,7 @@ export class NeighbourDiscovery {
     if (ipv6IsMulticast(buf, target) || ipv6IsUnspecified(buf, target) || (toGroup && solicited)) {
       return this.#drop("ndp-malformed");
     }
-    if (this.isOwn(buf, target) || this.isOwn(buf, ipv6Src(buf, ip)) || !sameMac(buf, mac, macAt)) {
+    if (this.#own.isOurs6(buf, target) || this.#own.isOurs6(buf, ipv6Src(buf, ip)) || !sameMac(buf, mac, macAt)) {
       return this.#drop("ndp-spoofed");
     }
     // One without the MAC confirms what is known (section 7.2.5); the frame it came in has it.

@@ -27,8 +27,7 @@ export class Ndp {
     const { config, policy, egress, trace } = lan;
     this.#lan = lan;
     this.#dhcp6 = dhcp6;
-    const own = [policy.gateway6, policy.dns6, policy.router6].map((address) => address.bytes);
-    this.#neighbours = new NeighbourDiscovery(own, egress.mac6, trace);
+    this.#neighbours = new NeighbourDiscovery(policy, egress.mac6, trace);
     this.#router = new RouterAdvertiser(config, egress.mac6, random, trace);
   }
 

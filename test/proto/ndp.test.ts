@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { NDP_PACKET, NeighbourDiscovery } from "../../src/proto/ndp.ts";
-import { ipv6FromText, ipv6PayloadLength, ipv6ToString } from "../../src/wire/ipv6.ts";
+import { ipv6Equals, ipv6FromText, ipv6PayloadLength, ipv6ToString } from "../../src/wire/ipv6.ts";
 import { proves } from "../cases/proves.ts";
 import { mac } from "../support/frames/bytes.ts";
 import { decodeFrame, encodeFrame, type Frame, type FrameSpec } from "../support/frames.ts";
@@ -22,7 +22,11 @@ const OTHER_MAC = "52:54:00:00:00:09";
 
 class Discovery {
   readonly trace = new RecordingTrace();
-  readonly engine = new NeighbourDiscovery(OWN, Uint8Array.from(mac(GATEWAY_MAC6)), this.trace);
+  readonly engine = new NeighbourDiscovery(
+    { isOurs6: (buf, at) => OWN.some((own) => ipv6Equals(buf, at, own, 0)) },
+    Uint8Array.from(mac(GATEWAY_MAC6)),
+    this.trace,
+  );
   /** The address that the last frame's sender was found to have. */
   heard: string | null = null;
 

@@ -35,6 +35,8 @@ export interface RigOptions extends Omit<BackendOptions, "tftp"> {
   readonly tftp?: Readonly<Record<string, string | Uint8Array>>;
   /** HTTP paths of the host's server with fixed contents. */
   readonly files?: HttpFiles;
+  /** What the host's namespace is to be before the back-end starts in it. */
+  readonly prepare?: (host: Namespace) => void | Promise<void>;
 }
 
 /** A URL of the host's HTTP server, by one of its addresses or its name. */
@@ -64,6 +66,7 @@ export class HostRig {
       host.ip("link", "add", "ext0", "type", "veth", "peer", "name", "ext1");
       for (const name of ["ext0", "ext1"]) host.ip("link", "set", name, "up");
       for (const address of [`${OUTSIDE}/24`, `${METADATA}/32`]) host.ip("addr", "add", address, "dev", "ext0");
+      await options.prepare?.(host);
       const services = await ServicesProcess.start(host, {
         host: "0.0.0.0",
         ports: { http: HTTP_PORT },

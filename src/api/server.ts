@@ -1,7 +1,8 @@
 /**
  * The control API: HTTP on a UNIX socket (0600) or on loopback TCP with a token.
  *
- * Requests are checked by their JSON schemas, which `/openapi.json` shows. The API's own port is closed to guests.
+ * Requests are checked by their JSON schemas, which `/openapi.json` shows. HTTP's CONNECT opens a stream to a guest's
+ * port, so that any program that knows proxies can reach guests through here. The API's own port is closed to guests.
  */
 import { createServer, type Server } from "node:http";
 import type net from "node:net";
@@ -12,6 +13,7 @@ import type { StreamAddress } from "../attach/address.ts";
 import { listening, listenUnix, type UnixFile } from "../host/listen-unix.ts";
 import type { Network } from "../network.ts";
 import { newToken, refusal } from "./access.ts";
+import { dial } from "./dial.ts";
 import { Metrics } from "./metrics.ts";
 import { RecentEvents } from "./recent.ts";
 import { addRoutes, failure } from "./routes.ts";
@@ -52,6 +54,11 @@ export async function serveApi(network: Network, options: ApiOptions): Promise<A
     server.on("connection", (socket) => {
       sockets.add(socket);
       socket.on("close", () => sockets.delete(socket));
+    });
+    server.on("connect", (request, socket: Duplex, head: Buffer) => {
+      const why = refusal(request, token);
+      if (why === null) void dial(network, request.url ?? "", socket, head);
+      else socket.end("HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
     });
   });
   let file: UnixFile | null = null;

@@ -40,6 +40,7 @@ export interface ServeArguments {
   readonly hostLoopback?: string;
   readonly outboundAddr?: string;
   readonly api?: string;
+  readonly socks?: string;
   readonly capture?: string;
   readonly captureFilter?: string;
   readonly captureSnaplen?: string;
@@ -61,6 +62,7 @@ export interface ServeOptions {
   readonly fd: number | null;
   /** Null for none. */
   readonly api: StreamAddress | null;
+  readonly socks: StreamAddress | null;
   /** Null for no capture. */
   readonly capture: { readonly file: string; readonly options: CaptureOptions } | null;
   readonly impair: readonly ImpairmentOptions[];
@@ -144,6 +146,7 @@ export function readServeArguments(args: ServeArguments): ServeOptions {
     connect,
     fd: fd ?? null,
     api: args.api === undefined ? null : parseApiAddress("--api", args.api),
+    socks: args.socks === undefined ? null : parseApiAddress("--socks", args.socks),
     capture: capture(args),
     impair: (args.impair ?? []).map((text) => parseImpairment("--impair", text)),
     impairSeed: number("--impair-seed", args.impairSeed, 0, 999_999_999, "expected a whole number up to 999999999"),

@@ -102,6 +102,13 @@ export function ctlCommand(): Command {
         }
       }
     });
+  ctl
+    .command("dial <host:port>")
+    .description("stdin and stdout to a guest's port: ssh -o ProxyCommand='tslirp ctl dial %h:%p'")
+    .action(async (target: string) => {
+      const socket = await client().dial(target);
+      await Promise.all([pipeline(process.stdin, socket), pipeline(socket, process.stdout)]);
+    });
   return ctl;
 }
 

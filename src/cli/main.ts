@@ -112,6 +112,7 @@ function serveOptions(command: Command): Command {
     .option("--host-loopback <on|off>", "whether the gateway's addresses reach the host's 127.0.0.1 and ::1 (on)")
     .option("--outbound-addr <ip>", "source address of outgoing sockets")
     .option("--api <address>", "control API: unix:PATH or tcp:127.0.0.1:PORT (off); see tslirp ctl")
+    .option("--socks <address>", "SOCKS5 server to the guests: unix:PATH or tcp:127.0.0.1:PORT (off)")
     .option("--capture <file>", "write all that passes to a pcapng file, readable by Wireshark while it grows")
     .option("--capture-filter <words>", "which frames: tcp port 80 and host 10.0.2.15 (all)")
     .option("--capture-snaplen <bytes>", "bytes kept of each frame (all)")

@@ -2,7 +2,8 @@
 import fs from "node:fs";
 import path from "node:path";
 import type { Api } from "../api/server.ts";
-import type { StreamAddress } from "../attach/address.ts";
+import type { Socks } from "../api/socks.ts";
+import { attachAddressText, type StreamAddress } from "../attach/address.ts";
 import { createLog, type Logger } from "../control/log.ts";
 import { shellLine } from "../control/qemu-args.ts";
 import { forwardText } from "../nat/forwards.ts";
@@ -17,6 +18,7 @@ export async function serve(options: ServeOptions): Promise<void> {
   const stopped = stopSignal();
   const network = await createNetwork(options.network);
   let api: Api | null = null;
+  let socks: Socks | null = null;
   try {
     report(network, log);
     if (options.capture !== null) {
@@ -26,6 +28,11 @@ export async function serve(options: ServeOptions): Promise<void> {
       });
     }
     network.impair(options.impair, options.impairSeed);
+    if (options.socks !== null) {
+      const { serveSocks } = await import("../api/socks.ts");
+      socks = await serveSocks(network, options.socks);
+      log.info(`SOCKS5 on ${attachAddressText(socks.address)}`);
+    }
     api = options.api === null ? null : await openApi(network, options.api, log);
     let over: Promise<unknown> = stopped;
     if (options.fd !== null) {
@@ -42,6 +49,7 @@ export async function serve(options: ServeOptions): Promise<void> {
     log.info("stopping");
   } finally {
     await api?.close();
+    await socks?.close();
     await network.close();
   }
 }

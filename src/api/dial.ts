@@ -1,0 +1,51 @@
+/** Streams to guests for programs on this host, by the names and addresses that those programs know. */
+import type { Duplex } from "node:stream";
+import { parseEndpoint } from "../control/addresses.ts";
+import type { Endpoint } from "../core/address.ts";
+import type { Network } from "../network.ts";
+import { splice } from "./splice.ts";
+
+/**
+ * HTTP's CONNECT HOST:PORT (RFC 9110 section 9.3.6). `head` is what the client has said already.
+ */
+export async function dial(network: Network, target: string, socket: Duplex, head: Buffer): Promise<void> {
+  socket.on("error", () => {});
+  const refuse = (status: string, line: string): void => {
+    socket.end(`HTTP/1.1 ${status}\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\n${line}\n`);
+  };
+  const endpoint = guestEndpoint(network, target);
+  if (endpoint === null)
+    return refuse("400 Bad Request", "expected HOST:PORT: a guest's address, or its DHCP host name");
+  try {
+    const guest = await network.connect({ ...endpoint, allowHalfOpen: true });
+    if (socket.destroyed) {
+      guest.destroy();
+      return;
+    }
+    socket.write("HTTP/1.1 200 Connection Established\r\n\r\n");
+    if (head.length > 0) guest.write(head);
+    splice(guest, socket);
+  } catch (error) {
+    refuse("502 Bad Gateway", (error as Error).message);
+  }
+}
+
+function guestEndpoint(network: Network, target: string): Endpoint | null {
+  const literal = parseEndpoint(target, 0);
+  if (literal !== null) return literal.port === 0 ? null : literal;
+  const match = /^([^:]+):([0-9]{1,5})$/.exec(target);
+  const host = match === null ? null : guestByName(network, match[1]!);
+  const port = Number(match?.[2]);
+  return host === null || port < 1 || port > 65_535 ? null : { host, port };
+}
+
+/** The address leased to the guest that calls itself so; null when none does. */
+export function guestByName(network: Network, name: string): string | null {
+  const wanted = name.toLowerCase().replace(/\.$/, "");
+  const domain = network.config.domainname;
+  const lease = network.leases().find(({ hostname }) => {
+    const own = hostname?.toLowerCase();
+    return own !== undefined && (own === wanted || `${own}.internal` === wanted || `${own}.${domain}` === wanted);
+  });
+  return lease?.ip ?? null;
+}

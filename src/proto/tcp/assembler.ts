@@ -1,7 +1,7 @@
 /**
  * Segments that arrived before their turn, in sequence order and without overlap. On the usual lossless cable nothing
- * ever comes here. Bounded in bytes and in count (SegmentSmack, CVE-2018-5390): what does not fit is dropped, and the
- * guest sends it again.
+ * ever comes here. Bounded in count (SegmentSmack, CVE-2018-5390) and, over all connections together, in bytes: what
+ * does not fit is dropped, and the guest sends it again.
  */
 import { seqAdd, seqDiff, seqGe, seqGt, seqLe, seqLt } from "../../wire/seq.ts";
 
@@ -12,15 +12,24 @@ interface Piece {
   bytes: Uint8Array;
 }
 
+/** Bytes that the assemblers of a network may hold together; each one is limited by its window. */
+export class HeldBytes {
+  used = 0;
+  readonly limit: number;
+
+  constructor(limit: number) {
+    this.limit = limit;
+  }
+}
+
 export class Assembler {
   #pieces: Piece[] = [];
-  #bytes = 0;
-  readonly #limit: number;
+  readonly #held: HeldBytes;
   /** The piece that changed last: its block goes first into the SACK option (RFC 2018 section 4). */
   #latest = 0;
 
-  constructor(limit: number) {
-    this.#limit = limit;
+  constructor(held: HeldBytes) {
+    this.#held = held;
   }
 
   get empty(): boolean {
@@ -43,10 +52,10 @@ export class Assembler {
       }
       const to = next !== undefined && seqLt(next.seq, end) ? next.seq : end;
       const n = seqDiff(to, from);
-      if (this.#pieces.length >= MAX_SEGMENTS || this.#bytes + n > this.#limit) return;
+      if (this.#pieces.length >= MAX_SEGMENTS || this.#held.used + n > this.#held.limit) return;
       const offset = at + seqDiff(from, seq);
       this.#pieces.splice(i, 0, { seq: from, bytes: buf.slice(offset, offset + n) });
-      this.#bytes += n;
+      this.#held.used += n;
       from = to;
       i++;
     }
@@ -58,7 +67,7 @@ export class Assembler {
       const first = this.#pieces[0];
       if (first === undefined || seqGt(first.seq, next)) return null;
       this.#pieces.shift();
-      this.#bytes -= first.bytes.length;
+      this.#held.used -= first.bytes.length;
       const skip = seqDiff(next, first.seq);
       if (skip < first.bytes.length) return skip === 0 ? first.bytes : first.bytes.subarray(skip);
     }
@@ -90,8 +99,8 @@ export class Assembler {
   }
 
   clear(): void {
-    this.#pieces = [];
-    this.#bytes = 0;
+    for (const piece of this.#pieces) this.#held.used -= piece.bytes.length;
+    this.#pieces.length = 0;
   }
 }
 

@@ -4,7 +4,9 @@ import type { DropReason } from "../../core/trace.ts";
 import { seqAdd, seqDiff, seqGe, seqGt, seqLe, seqLt } from "../../wire/seq.ts";
 import { ACK, FIN, RST, SYN, tcpAck, tcpFlags, tcpHeaderLength, tcpSeq, tcpWindow } from "../../wire/tcp.ts";
 import { tcpOptions, tcpReadOptions } from "../../wire/tcp-options.ts";
-import { bareSeq, output, sendControl } from "./output.ts";
+import { acknowledge } from "./acknowledge.ts";
+import { challenge, mayChallenge } from "./challenge.ts";
+import { output, sendAck, sendControl } from "./output.ts";
 import {
   CLOSE_WAIT,
   CLOSED,
@@ -13,17 +15,15 @@ import {
   FIN_WAIT_1,
   FIN_WAIT_2,
   HELD,
-  LAST_ACK,
   SYN_RECEIVED,
   SYN_SENT,
   type Tcb,
+  TIME_WAIT,
 } from "./tcb.ts";
+import { stopTimer } from "./timers.ts";
 
 /** The options of the segment being handled: written and read within one `input` call. */
 const options = tcpOptions();
-
-/** Least time between two challenge ACKs of one connection. */
-const CHALLENGE_MS = 500;
 
 /** The memory of bytes that came out of the assembler: their own, so there is nothing to pin. */
 class OwnedSlab implements Slab {
@@ -45,7 +45,7 @@ export function input(t: Tcb, slab: Slab, at: number, len: number, now: number):
     case CLOSED:
       return "tcp-no-flow";
     case HELD:
-      return held(t, flags, tcpSeq(buf, at));
+      return held(t, buf, at, flags);
     case SYN_SENT:
       return synSent(t, buf, at, flags, now);
     default:
@@ -53,14 +53,21 @@ export function input(t: Tcb, slab: Slab, at: number, len: number, now: number):
   }
 }
 
-/** Nothing has been sent yet: a repeated SYN waits like the first, a RST ends the wait. */
-function held(t: Tcb, flags: number, seq: number): DropReason | null {
+/**
+ * Nothing has been sent yet: a repeated SYN waits like the first, one with another number takes its place (the guest
+ * has started anew), a RST ends the wait.
+ */
+function held(t: Tcb, buf: Uint8Array, at: number, flags: number): DropReason | null {
+  const seq = tcpSeq(buf, at);
   if ((flags & RST) !== 0 && (seq === t.rcvNxt || seq === t.irs)) {
     t.drop();
     t.user.onAborted("reset");
     return null;
   }
-  return "tcp-window";
+  if ((flags & (SYN | ACK | RST | FIN)) !== SYN || seq === t.irs) return "tcp-window";
+  tcpReadOptions(buf, at, options);
+  t.syn(seq, tcpWindow(buf, at), options);
+  return null;
 }
 
 /** Section 3.10.7.3. */
@@ -86,7 +93,7 @@ function synSent(t: Tcb, buf: Uint8Array, at: number, flags: number, now: number
   t.sndWnd = tcpWindow(buf, at);
   t.maxWnd = t.sndWnd;
   t.sndWl1 = t.irs;
-  t.sndWl2 = ack;
+  t.sndWl2 = acceptable ? ack : t.iss;
   t.ackPending = true;
   if (!acceptable) {
     // Simultaneous open: our SYN goes again, with an ACK.
@@ -95,10 +102,10 @@ function synSent(t: Tcb, buf: Uint8Array, at: number, flags: number, now: number
     output(t, now);
     return null;
   }
-  if (t.retries === 0) t.rtt.sample(now - t.timedAt);
+  if (t.timedAt >= 0) t.rtt.sample(now - t.timedAt);
   t.timedAt = -1;
   t.sndUna = ack;
-  t.rexmitAt = Number.POSITIVE_INFINITY;
+  stopTimer(t);
   t.enterEstablished(now);
   return null;
 }
@@ -111,7 +118,10 @@ function synchronized(t: Tcb, slab: Slab, at: number, len: number, flags: number
   let size = len - header;
   tcpReadOptions(buf, at, options);
 
-  // PAWS (RFC 7323 section 5.3): an old timestamp is an old segment. RSTs are judged by their sequence number alone.
+  // PAWS (RFC 7323 section 5.3): an old timestamp is an old segment. RSTs are judged by their sequence number alone. A
+  // segment without a timestamp is believed, as it is by most stacks, although section 3.2 would rather drop it. That a
+  // connection may idle for the 24 days after which timestamps turn round (section 5.5) cannot be: keepalive asks for
+  // one every two hours.
   if (t.timestamps && options.timestamps && (flags & (RST | SYN)) === 0 && seqLt(options.tsValue, t.tsRecent)) {
     t.ackPending = true;
     return "tcp-paws";
@@ -130,12 +140,14 @@ function synchronized(t: Tcb, slab: Slab, at: number, len: number, flags: number
     (offset >= window && size > 0 && window > 0) ||
     (window === 0 && offset > 0)
   ) {
-    // Old, or beyond the window: an ACK tells the guest where we are. A keepalive probe ends here too.
-    t.ackPending = true;
-    if (end <= 0 && (flags & ACK) !== 0) t.heard(now);
-    if (offset > 0) return "tcp-window";
-    if (offset < 0 && end <= 0) return acknowledge(t, buf, at, seq, size, now, false);
-    return "tcp-window";
+    // Old, or beyond the window: an ACK tells the guest where we are. A keepalive probe ends here too. One without
+    // anything in it is answered within the limit of challenges, or two ends out of step would never stop.
+    if (end > offset || mayChallenge(t)) t.ackPending = true;
+    if (end > 0 || (flags & ACK) === 0) return "tcp-window";
+    t.heard(now);
+    if (t.state === TIME_WAIT && (flags & FIN) !== 0) t.enterTimeWait(now);
+    if (t.state === SYN_RECEIVED) return "tcp-window";
+    return acknowledge(t, buf, at, options, seq, size, now, false);
   }
   if ((flags & ACK) === 0) return "tcp-malformed";
 
@@ -144,7 +156,7 @@ function synchronized(t: Tcb, slab: Slab, at: number, len: number, flags: number
     t.tsRecent = options.tsValue;
   t.heard(now);
 
-  const dropped = acknowledge(t, buf, at, seq, size + (flags & FIN), now, true);
+  const dropped = acknowledge(t, buf, at, options, seq, size + (flags & FIN), now, true);
   if (dropped !== null) return dropped;
   // `acknowledge` may have ended the connection through the user or LAST-ACK.
   if ((t.state as number) === CLOSED) return null;
@@ -172,11 +184,10 @@ function synchronized(t: Tcb, slab: Slab, at: number, len: number, flags: number
     // Out of order: a duplicate ACK at once (RFC 5681 section 4.2), with the hole in its SACK option.
     if (size > 0) t.assembler.insert(seq, buf, data, size);
     if (fin) {
-      t.finReceived = false;
       t.peerFin = seqAdd(seq, size);
       t.peerFinKnown = true;
     }
-    sendDuplicateAck(t, now);
+    sendAck(t, now);
     return null;
   }
   if (size > 0) {
@@ -186,15 +197,10 @@ function synchronized(t: Tcb, slab: Slab, at: number, len: number, flags: number
   if (!t.assembler.empty) {
     drainAssembler(t);
     // The hole is filled: say so at once.
-    sendDuplicateAck(t, now);
+    sendAck(t, now);
   }
   if (fin || (t.peerFinKnown && t.peerFin === t.rcvNxt)) finArrived(t, now);
   return null;
-}
-
-function sendDuplicateAck(t: Tcb, now: number): void {
-  t.ackPending = true;
-  output(t, now);
 }
 
 function drainAssembler(t: Tcb): void {
@@ -206,8 +212,12 @@ function drainAssembler(t: Tcb): void {
   }
 }
 
-/** RFC 5961 section 3.2: only the exact sequence number resets; one within the window is challenged. */
+/**
+ * RFC 5961 section 3.2: only the exact sequence number resets; one within the window is challenged. In TIME-WAIT it has
+ * nothing left to do, and could only harm bytes that the host has yet to read (RFC 1337 section 3).
+ */
 function reset(t: Tcb, offset: number, window: number): DropReason | null {
+  if (t.state === TIME_WAIT) return "tcp-window";
   if (offset === 0) {
     t.drop();
     t.user.onAborted("reset");
@@ -217,7 +227,7 @@ function reset(t: Tcb, offset: number, window: number): DropReason | null {
   return "tcp-window";
 }
 
-/** RFC 5961 section 4.2. A SYN that repeats the first one lost our SYN-ACK. */
+/** RFC 5961 section 4.2. Who repeats the first SYN has lost our SYN-ACK. */
 function synInWindow(t: Tcb, seq: number, now: number): DropReason | null {
   if (t.state === SYN_RECEIVED && seq === t.irs) {
     t.sndNxt = t.iss;
@@ -226,131 +236,6 @@ function synInWindow(t: Tcb, seq: number, now: number): DropReason | null {
   }
   challenge(t);
   return "tcp-window";
-}
-
-function challenge(t: Tcb): void {
-  if (t.now - t.challengeAt < CHALLENGE_MS) return;
-  t.challengeAt = t.now;
-  sendControl(t, ACK, bareSeq(t), t.rcvNxt);
-}
-
-/** Fifth: the ACK field. `inWindow` is false for old segments, whose ACK still counts but whose window does not. */
-function acknowledge(
-  t: Tcb,
-  buf: Uint8Array,
-  at: number,
-  seq: number,
-  size: number,
-  now: number,
-  inWindow: boolean,
-): DropReason | null {
-  const ack = tcpAck(buf, at);
-  if (t.state === SYN_RECEIVED) {
-    if (!seqGt(ack, t.sndUna) || !seqLe(ack, t.sndMax)) {
-      sendControl(t, RST, ack, 0);
-      return "tcp-window";
-    }
-    t.sndWnd = tcpWindow(buf, at) << t.sndScale;
-    t.sndWl1 = seq;
-    t.sndWl2 = ack;
-    if (t.retries === 0 && t.timedAt >= 0) t.rtt.sample(now - t.timedAt);
-    t.timedAt = -1;
-    t.sndUna = seqAdd(t.iss, 1);
-    if (seqLt(t.sndNxt, t.sndUna)) t.sndNxt = t.sndUna;
-    t.rexmitAt = Number.POSITIVE_INFINITY;
-    t.enterEstablished(now);
-    if (t.finQueued) output(t, now);
-  }
-  if (seqGt(ack, t.sndMax)) {
-    // RFC 5961 section 5.2, like an ACK that is too old.
-    challenge(t);
-    return "tcp-window";
-  }
-  if (seqLt(ack, t.sndUna)) {
-    if (seqDiff(t.sndUna, ack) > Math.max(t.maxWnd, 65_535)) {
-      challenge(t);
-      return "tcp-window";
-    }
-    return null;
-  }
-  const wasWindow = t.sndWnd;
-  const newWindow = tcpWindow(buf, at) << t.sndScale;
-  if (inWindow && (seqLt(t.sndWl1, seq) || (t.sndWl1 === seq && seqLe(t.sndWl2, ack)))) {
-    t.sndWnd = newWindow;
-    t.sndWl1 = seq;
-    t.sndWl2 = ack;
-    if (newWindow > t.maxWnd) t.maxWnd = newWindow;
-  }
-  let news = false;
-  for (let k = 0; t.sack && k < options.sackCount; k++) {
-    if (t.scoreboard.add(options.sack[2 * k]!, options.sack[2 * k + 1]!, t.sndUna, t.sndMax)) news = true;
-  }
-  if (ack === t.sndUna) {
-    if (t.persisting && t.sndWnd > 0) windowReopened(t);
-    else if (t.sndMax !== t.sndUna && size === 0 && (t.sack ? news : newWindow === wasWindow)) duplicate(t, now);
-    if (t.sndWnd === 0) t.retries = 0;
-    if (t.sendBuffer.length > 0 || t.recovering) t.touched = true;
-    return null;
-  }
-  advance(t, ack, now);
-  return null;
-}
-
-/** The zero-window probe's byte may have been thrown away: start over at SND.UNA. */
-function windowReopened(t: Tcb): void {
-  t.persisting = false;
-  t.retries = 0;
-  t.rexmitAt = Number.POSITIVE_INFINITY;
-  t.sndNxt = t.sndUna;
-}
-
-/**
- * RFC 5681 section 3.2, RFC 6675 section 5: the third duplicate, or as much reported, means loss. With SACK only an ACK
- * that reports something new is a duplicate (RFC 6675 section 2): others answer segments that the wire doubled.
- */
-function duplicate(t: Tcb, now: number): void {
-  t.dupAcks++;
-  if (!t.recovering && (t.dupAcks >= 3 || t.scoreboard.sacked > 2 * t.mss) && seqGe(t.sndUna, t.recover)) {
-    t.recovering = true;
-    t.recover = t.sndMax;
-    t.rexmitNext = t.sndUna;
-    t.congestion.onLoss(seqDiff(t.sndMax, t.sndUna));
-  }
-  output(t, now);
-}
-
-function advance(t: Tcb, ack: number, now: number): void {
-  const acked = seqDiff(ack, t.sndUna);
-  // RTT by timestamps when there are any (RFC 7323 section 4), else by one timed segment (Karn).
-  if (t.timestamps && options.timestamps && options.tsEcho !== 0) {
-    const rtt = seqDiff(now | 0, options.tsEcho);
-    if (rtt >= 0 && rtt < 600_000) t.rtt.sample(rtt);
-  } else if (t.timedAt >= 0 && seqGt(ack, t.timedSeq)) t.rtt.sample(now - t.timedAt);
-  if (t.timedAt >= 0 && seqGt(ack, t.timedSeq)) t.timedAt = -1;
-  t.retries = 0;
-  t.sndUna = ack;
-  if (seqLt(t.sndNxt, ack)) t.sndNxt = ack;
-  t.scoreboard.advance(ack);
-  t.dupAcks = 0;
-  if (t.recovering && seqGe(ack, t.recover)) t.recovering = false;
-  else if (t.recovering && !t.sack) t.rexmitNext = ack;
-  const finCounted = t.finAcked() ? 1 : 0;
-  const bytes = Math.min(acked - finCounted, t.sendBuffer.length);
-  if (bytes > 0) {
-    t.sendBuffer.consume(bytes);
-    if (!t.recovering) t.congestion.onAck(bytes);
-  }
-  t.persisting = false;
-  t.rexmitAt = seqGt(t.sndMax, ack) ? now + t.rtt.rto : Number.POSITIVE_INFINITY;
-  t.touched = true;
-  if (finCounted === 1) ourFinAcked(t, now);
-  if (bytes > 0 && t.state !== CLOSED) t.user.onAcked();
-}
-
-function ourFinAcked(t: Tcb, now: number): void {
-  if (t.state === FIN_WAIT_1) t.state = FIN_WAIT_2;
-  else if (t.state === CLOSING) t.enterTimeWait(now);
-  else if (t.state === LAST_ACK) t.finish();
 }
 
 /** Eighth: the FIN bit. */

@@ -1,7 +1,8 @@
-/** What a connection sends: SYN, data within the windows, FIN, probes, acknowledgements. Called whenever something may have changed. */
+/** What a connection sends: SYN, data within the windows, FIN, acknowledgements. Called whenever something may have changed. */
 import { seqAdd, seqDiff, seqGe, seqGt, seqLt, seqMax } from "../../wire/seq.ts";
 import { ACK, FIN, PSH, RST, SYN, TCP_HEADER, tcpSeal, tcpWrite } from "../../wire/tcp.ts";
 import { writeMss, writeSack, writeSackPermitted, writeTimestamps, writeWindowScale } from "../../wire/tcp-options.ts";
+import { credit, repair } from "./recovery.ts";
 import {
   CLOSE_WAIT,
   CLOSED,
@@ -14,16 +15,25 @@ import {
   type Tcb,
   TIME_WAIT,
 } from "./tcb.ts";
+import { armTimer, RETRANSMIT } from "./timers.ts";
 
 /** SACK edges of the segment being built; used within one call only, and nothing in that call builds another segment. */
 const edges = new Int32Array(8);
-const PERSIST_MIN = 200;
+/** Windows up to this are not divided. */
+const SMALL = 536;
+/** A segment of this size is not silly, whatever the MSS. */
+const LARGE = 16_384;
 
-/** Sends what may be sent now. `probe` forces one byte past a closed window. False when the cable was full. */
+/**
+ * Sends what may be sent now. `probe` overrides silly-window avoidance, and forces one byte past a closed window. False
+ * when the cable was full.
+ */
 export function output(t: Tcb, now: number, probe = false): boolean {
   t.now = now;
   if (t.state === CLOSED || t.state === HELD) return true;
-  if (t.state === SYN_SENT || t.state === SYN_RECEIVED) return sendSyn(t, now);
+  if (t.state === SYN_SENT || t.state === SYN_RECEIVED) {
+    return sendSyn(t, now) && (!t.ackPending || t.state === SYN_SENT || sendAck(t, now));
+  }
   const sent = (t.state === TIME_WAIT || sendData(t, now, probe)) && (!t.ackPending || sendAck(t, now));
   armTimer(t, now);
   return sent;
@@ -32,19 +42,16 @@ export function output(t: Tcb, now: number, probe = false): boolean {
 function sendSyn(t: Tcb, now: number): boolean {
   if (t.sndNxt !== t.iss) return true;
   const flags = t.state === SYN_SENT ? SYN : SYN | ACK;
-  if (!segment(t, now, t.iss, flags, 0)) {
-    // No cable, or a full one: as good as lost, so the timer brings it back.
-    t.rexmitAt = now + t.rtt.rto;
-    return false;
-  }
+  // No cable, or a full one: as good as lost, so the timer brings it back.
+  t.timerKind = RETRANSMIT;
+  t.timerAt = now + t.rtt.rto;
+  if (!segment(t, now, t.iss, flags, 0)) return false;
+  // Karn: only what is sent once is timed.
+  t.timedAt = t.sndMax === t.iss ? now : -1;
+  t.timedSeq = t.iss;
   t.sndNxt = seqAdd(t.iss, 1);
   t.sndMax = seqMax(t.sndMax, t.sndNxt);
   t.ackPending = false;
-  if (t.timedAt < 0 && t.retries === 0) {
-    t.timedSeq = t.iss;
-    t.timedAt = now;
-  }
-  t.rexmitAt = now + t.rtt.rto;
   return true;
 }
 
@@ -52,28 +59,27 @@ function sendSyn(t: Tcb, now: number): boolean {
 function sendData(t: Tcb, now: number, probe: boolean): boolean {
   if (t.recovering && !repair(t, now)) return false;
   const buffered = t.sendBuffer.length;
-  // RFC 3042: with one or two duplicate ACKs, one new segment each keeps the ACK clock running.
-  const limited = t.recovering ? 0 : Math.min(t.dupAcks, 2) * t.mss;
-  const inFlightCredit = t.recovering ? t.scoreboard.sacked : 0;
-  const window = Math.min(t.sndWnd, t.congestion.cwnd + limited + inFlightCredit);
+  const window = Math.min(t.sndWnd, t.congestion.cwnd + credit(t));
+  // Never more than half the largest window ever offered in one segment: of a window that is no larger than a segment,
+  // a guest would acknowledge the only one late (RFC 9293 section 3.8.6.2.1, Fs).
+  const most = Math.min(t.mss, Math.max(t.maxWnd > SMALL ? t.maxWnd >> 1 : t.maxWnd, 1));
   for (;;) {
     // After a time-out SND.NXT goes through old data again: not through what the guest has reported to hold.
     if (!t.scoreboard.empty && seqLt(t.sndNxt, t.sndMax)) t.sndNxt = t.scoreboard.nextHole(t.sndNxt);
     const offset = seqDiff(t.sndNxt, t.sndUna);
-    let len = Math.min(buffered - offset, window - offset, t.mss);
-    if (probe && len <= 0 && offset < buffered) {
-      len = 1;
-      probe = false;
-    }
+    let len = Math.min(buffered - offset, window - offset, most);
+    const forced = probe;
+    probe = false;
+    if (forced && len <= 0 && offset < buffered) len = 1;
     if (!t.scoreboard.empty)
-      len = Math.min(len, seqDiff(t.scoreboard.holeEnd(t.sndNxt, seqAdd(t.sndNxt, t.mss)), t.sndNxt));
+      len = Math.min(len, seqDiff(t.scoreboard.holeEnd(t.sndNxt, seqAdd(t.sndNxt, most)), t.sndNxt));
     const last = len >= 0 && offset + len === buffered;
     const fin = t.finQueued && last && (!t.finSent || seqGe(t.finSeq, t.sndNxt));
     if (len <= 0 && !(fin && offset === buffered)) return true;
     if (len < 0) len = 0;
     // Sender's silly-window avoidance (RFC 9293 section 3.8.6.2.1): a full segment, all there is, or half the largest
     // window ever offered; the persist timer overrides.
-    if (len > 0 && len < t.mss && !last && len < t.maxWnd / 2 && offset > 0 && t.sndNxt === t.sndMax) return true;
+    if (len > 0 && len < most && len < LARGE && !last && !forced && t.sndNxt === t.sndMax) return true;
     const flags = ACK | (last && len > 0 ? PSH : 0) | (fin ? FIN : 0);
     if (!segment(t, now, t.sndNxt, flags, len)) return false;
     const again = seqLt(t.sndNxt, t.sndMax);
@@ -98,59 +104,15 @@ function sendData(t: Tcb, now: number, probe: boolean): boolean {
   }
 }
 
-/** Loss recovery (RFC 6675, simplified): repairs one hole after another below the recovery point, as the pipe allows. */
-function repair(t: Tcb, now: number): boolean {
-  const end = t.sack ? t.scoreboard.highest(t.sndUna) : seqAdd(t.sndUna, 1);
-  let pipe = seqDiff(t.sndMax, t.sndUna) - t.scoreboard.sacked - seqDiff(end, seqMax(t.rexmitNext, t.sndUna));
-  for (;;) {
-    const from = t.scoreboard.nextHole(seqMax(t.rexmitNext, t.sndUna));
-    const first = from === t.sndUna;
-    if (!first && (!seqLt(from, end) || pipe + t.mss > t.congestion.cwnd)) return true;
-    if (seqGe(from, t.recover)) return true;
-    const offset = seqDiff(from, t.sndUna);
-    const hole = seqDiff(t.scoreboard.holeEnd(from, seqAdd(from, t.mss)), from);
-    const len = Math.min(hole, t.mss, t.sendBuffer.length - offset);
-    const fin = t.finSent && seqAdd(from, Math.max(0, len)) === t.finSeq;
-    if (len <= 0 && !fin) return true;
-    if (!segment(t, now, from, ACK | (fin ? FIN : 0), Math.max(0, len))) return false;
-    t.retransmissions++;
-    t.timedAt = -1;
-    t.ackPending = false;
-    t.rexmitNext = seqAdd(from, Math.max(0, len) + (fin ? 1 : 0));
-    pipe += len;
-    t.rexmitAt = now + t.rtt.rto;
-    if (!t.sack) return true;
-  }
-}
-
-function sendAck(t: Tcb, now: number): boolean {
+/** What has arrived, by a segment of its own. */
+export function sendAck(t: Tcb, now: number): boolean {
   if (!segment(t, now, bareSeq(t), ACK, 0)) return false;
   t.ackPending = false;
   return true;
 }
 
-function armTimer(t: Tcb, now: number): void {
-  if (t.state === TIME_WAIT) return;
-  if (seqGt(t.sndMax, t.sndUna) && !(t.persisting && t.sndWnd === 0)) {
-    t.persisting = false;
-    if (t.rexmitAt === Number.POSITIVE_INFINITY) t.rexmitAt = now + t.rtt.rto;
-    return;
-  }
-  const waiting = t.sendBuffer.length > 0 || (t.finQueued && !t.finAcked());
-  if (waiting) {
-    // The window is shut (or too small): only the persist timer can find out that it opened and the update was lost.
-    if (!t.persisting || t.rexmitAt === Number.POSITIVE_INFINITY) {
-      t.persisting = true;
-      t.rexmitAt = now + Math.max(PERSIST_MIN, t.rtt.rto);
-    }
-    return;
-  }
-  t.persisting = false;
-  t.rexmitAt = Number.POSITIVE_INFINITY;
-}
-
 /** Builds and commits one segment with the options its kind carries. False when the cable is full. */
-function segment(t: Tcb, now: number, seq: number, flags: number, len: number): boolean {
+export function segment(t: Tcb, now: number, seq: number, flags: number, len: number): boolean {
   const syn = (flags & SYN) !== 0;
   let header = TCP_HEADER;
   let blocks = 0;
@@ -170,7 +132,7 @@ function segment(t: Tcb, now: number, seq: number, flags: number, len: number): 
   if (syn) {
     o = writeMss(tx, o, t.ourMss);
     if (active || t.sack) o = writeSackPermitted(tx, o);
-    if (active || t.scaling) o = writeWindowScale(tx, o, t.rcvScale);
+    if (active || t.scaling) o = writeWindowScale(tx, o, t.ourScale);
   }
   if (stamps) o = writeTimestamps(tx, o, now | 0, t.tsRecent);
   if (blocks > 0) o = writeSack(tx, o, edges, blocks);
@@ -206,6 +168,7 @@ export function bareSeq(t: Tcb): number {
 /** A bare segment outside the stream: RST, a challenge or duplicate ACK, a keepalive probe. A full cable loses it. */
 export function sendControl(t: Tcb, flags: number, seq: number, ack: number): void {
   const stamps = t.timestamps && (flags & RST) === 0;
+  if ((flags & ACK) !== 0) t.lastAckSent = ack;
   const header = TCP_HEADER + (stamps ? 12 : 0);
   const at = t.path.reserve(header);
   if (at < 0) return;

@@ -68,6 +68,17 @@ export class Scoreboard {
     return limit;
   }
 
+  /** Bytes that nobody has reported between `from` and the highest report. */
+  missing(from: number): number {
+    const r = this.#ranges;
+    let missing = 0;
+    for (let i = 0; i < r.length; i += 2) {
+      if (seqGt(r[i]!, from)) missing += seqDiff(r[i]!, from);
+      from = seqMax(from, r[i + 1]!);
+    }
+    return missing;
+  }
+
   /** The highest byte reported, or `una`. */
   highest(una: number): number {
     return this.#ranges.length === 0 ? una : this.#ranges[this.#ranges.length - 1]!;

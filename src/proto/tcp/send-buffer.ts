@@ -2,6 +2,8 @@
  * Bytes on their way to the guest, kept until it acknowledges them. A queue of equal chunks from a pool that all
  * connections of a network share, so that an idle connection holds none and a burst's memory serves the next one.
  */
+import { HeldBytes } from "./assembler.ts";
+
 export const CHUNK = 16_384;
 
 export class ChunkPool {
@@ -11,9 +13,12 @@ export class ChunkPool {
   used = 0;
   /** Above this, connections take less each (see `share`). */
   readonly budget: number;
+  /** What came from guests before its turn has as much again. */
+  readonly outOfOrder: HeldBytes;
 
   constructor(budget: number, keep = 512) {
     this.budget = budget;
+    this.outOfOrder = new HeldBytes(budget);
     this.#keep = keep;
   }
 

@@ -8,7 +8,8 @@
  * the SYN-ACK once the host has connected), and *active*, for a forward (`connect`).
  *
  * The block never does I/O. It writes segments through `TcpPath` and tells its user what happened through `TcpUser`.
- * `input.ts` handles what arrives, `output.ts` decides what to send, this file holds the state and the timers.
+ * `input.ts` handles what arrives and `acknowledge.ts` its ACK, `output.ts` decides what to send, `recovery.ts` what to
+ * send again, `timers.ts` when. This file holds the state and its beginning and end.
  *
  *     SND.UNA ≤ SND.NXT ≤ SND.MAX      sent and unacknowledged, next to send, ever sent
  *     send buffer: byte 0 is the one after SND.UNA's (the SYN counts before it)
@@ -17,7 +18,7 @@
  * Sequence numbers are signed 32-bit integers, see `wire/seq.ts`. Times are milliseconds.
  */
 import type { Slab } from "../../core/link.ts";
-import { seqAdd, seqDiff } from "../../wire/seq.ts";
+import { seqAdd, seqDiff, seqGe, seqLt } from "../../wire/seq.ts";
 import { ACK, RST } from "../../wire/tcp.ts";
 import type { TcpOptions } from "../../wire/tcp-options.ts";
 import { Assembler } from "./assembler.ts";
@@ -26,6 +27,7 @@ import { bareSeq, output, sendControl } from "./output.ts";
 import { RttEstimator } from "./rtt.ts";
 import { Scoreboard } from "./scoreboard.ts";
 import { type ChunkPool, SendBuffer } from "./send-buffer.ts";
+import { expired, RETRANSMIT, stopTimer } from "./timers.ts";
 
 export const CLOSED = 0;
 /** A SYN is here, the host has not connected yet; nothing has been sent. */
@@ -85,17 +87,20 @@ export interface TcpUser {
 
 /** 2·MSL (RFC 9293 section 3.4.2) for a link where no segment can be older than its queues: not minutes. */
 const TIME_WAIT_MS = 1_000;
-/** RFC 1122 section 4.2.3.5 R2: about this many back-offs before giving up, for SYNs and for data. */
-const SYN_RETRIES = 6;
-const DATA_RETRIES = 12;
 /** Silence after which a guest is probed, the pause between probes, and how many go unanswered. */
 const KEEPALIVE_IDLE = 2 * 3_600_000;
 const KEEPALIVE_PAUSE = 75_000;
 const KEEPALIVE_PROBES = 9;
+/** A segment costs its headers and its handling whatever it carries (CVE-2019-11479). */
 const MIN_MSS = 64;
 /** RFC 9293 section 3.7.1: without an MSS option, 536. */
 const DEFAULT_MSS = 536;
-const ASSEMBLER_LIMIT = 1_048_576;
+/** RFC 6298 section 5.7: the time-out after a SYN had to be sent again; RFC 5681 section 3.1 has it start with one segment. */
+const RTO_AFTER_SYN = 3_000;
+/** Half of the least receive buffer there is: a step of the window that is worth telling (RFC 9293 section 3.8.6.2.2). */
+const LARGE_STEP = 32_768;
+/** By so much may rounding up the window field exceed the room. */
+const ROUNDING = 4_096;
 
 export class Tcb {
   readonly path: TcpPath;
@@ -104,7 +109,7 @@ export class Tcb {
   readonly rtt: RttEstimator = new RttEstimator();
   readonly congestion: Congestion = new Congestion();
   readonly scoreboard: Scoreboard = new Scoreboard();
-  readonly assembler: Assembler = new Assembler(ASSEMBLER_LIMIT);
+  readonly assembler: Assembler;
 
   state: number = CLOSED;
   iss = 0;
@@ -123,6 +128,8 @@ export class Tcb {
   /** The MSS we tell the guest. */
   ourMss = 0;
   sndScale = 0;
+  /** The shift of the windows we offer: what we would like, and what has been agreed. */
+  ourScale = 0;
   rcvScale = 0;
   /** Options in force once both sides offered them. */
   scaling = false;
@@ -143,52 +150,69 @@ export class Tcb {
   peerFin = 0;
 
   ackPending = false;
-  /** An ACK may have allowed more to be sent: `output` at the batch's end. */
-  touched = false;
+  // Recovery: see recovery.ts.
   dupAcks = 0;
   recovering = false;
   /** SND.MAX when recovery began (RFC 6675 "RecoveryPoint"). */
   recover = 0;
-  /** Next hole to repair. */
+  /** Next hole to repair, and SND.MAX when the latest repair left. */
   rexmitNext = 0;
+  rexmitMark = 0;
+  /** A probe is under way; what an ACK must cover to answer it, and whether it sent something again. */
+  probing = false;
+  probeEnd = 0;
+  probeAgain = false;
+  /** A time-out may have been a mistake; the timestamp of what it sent. */
+  timedOut = false;
+  timedOutStamp = 0;
+  /** Expiries in a row without an answer. */
   retries = 0;
   /** When timestamps are off: the sequence number whose acknowledgement is timed, and since when; -1 when none. */
   timedSeq = 0;
   timedAt = -1;
 
-  /** Retransmission or persist timer; Infinity when off. */
-  rexmitAt: number = Number.POSITIVE_INFINITY;
-  persisting = false;
+  /** When the sending side's timer runs out, Infinity when off; what it means stands in timers.ts. */
+  timerAt: number = Number.POSITIVE_INFINITY;
+  timerKind: number = RETRANSMIT;
+  persistBackoff = 0;
+  /** TIME-WAIT's end, or the next keepalive probe. */
   lifeAt: number = Number.POSITIVE_INFINITY;
   probes = 0;
   /** The time of the call being served: what segments are stamped with. */
   now = 0;
-  /** Time of the last challenge ACK of this connection (RFC 5961 section 7, limited per connection: CVE-2016-5696). */
+  /** Challenge ACKs since a time: see challenge.ts. */
   challengeAt = -1e9;
+  challenges = 0;
   retransmissions = 0;
 
   constructor(path: TcpPath, user: TcpUser, pool: ChunkPool) {
     this.path = path;
     this.user = user;
     this.sendBuffer = new SendBuffer(pool);
+    this.assembler = new Assembler(pool.outOfOrder);
   }
 
   /** The earliest time `poll` has something to do. */
   deadline(): number {
-    return Math.min(this.rexmitAt, this.lifeAt);
+    return Math.min(this.timerAt, this.lifeAt);
   }
 
   /** Passive: takes a guest's SYN and holds it. `ourMss` is what the link carries. */
-  offer(seq: number, window: number, o: TcpOptions, iss: number, ourMss: number, rcvScale: number): void {
+  offer(seq: number, window: number, o: TcpOptions, iss: number, ourMss: number, ourScale: number): void {
     this.state = HELD;
-    this.#start(iss, ourMss, rcvScale);
+    this.#start(iss, ourMss, ourScale);
+    this.syn(seq, window, o);
+  }
+
+  /** A SYN, or in HELD another one in its place. */
+  syn(seq: number, window: number, o: TcpOptions): void {
     this.irs = seq;
     this.rcvNxt = seqAdd(seq, 1);
     this.rcvAdv = this.rcvNxt;
     this.sndWnd = window;
     this.maxWnd = window;
     this.sndWl1 = seq;
-    this.sndWl2 = iss;
+    this.sndWl2 = this.iss;
     this.agree(o);
   }
 
@@ -200,20 +224,20 @@ export class Tcb {
   }
 
   /** Active: dials the guest. */
-  connect(iss: number, ourMss: number, rcvScale: number, now: number): void {
+  connect(iss: number, ourMss: number, ourScale: number, now: number): void {
     this.state = SYN_SENT;
-    this.#start(iss, ourMss, rcvScale);
+    this.#start(iss, ourMss, ourScale);
     output(this, now);
   }
 
-  #start(iss: number, ourMss: number, rcvScale: number): void {
+  #start(iss: number, ourMss: number, ourScale: number): void {
     this.iss = iss;
     this.sndUna = iss;
     this.sndNxt = iss;
     this.sndMax = iss;
     this.recover = iss;
     this.ourMss = ourMss;
-    this.rcvScale = rcvScale;
+    this.ourScale = ourScale;
   }
 
   /** Takes over what the guest's SYN or SYN-ACK offered. */
@@ -221,7 +245,7 @@ export class Tcb {
     const offered = o.mss === 0 ? DEFAULT_MSS : Math.max(o.mss, MIN_MSS);
     this.scaling = o.windowScale >= 0;
     this.sndScale = this.scaling ? o.windowScale : 0;
-    if (!this.scaling) this.rcvScale = 0;
+    this.rcvScale = this.scaling ? this.ourScale : 0;
     this.sack = o.sackPermitted;
     this.timestamps = o.timestamps;
     if (o.timestamps) this.tsRecent = o.tsValue;
@@ -267,8 +291,7 @@ export class Tcb {
   /** Forgets everything without a word on the wire. */
   drop(): void {
     this.state = CLOSED;
-    this.touched = false;
-    this.rexmitAt = Number.POSITIVE_INFINITY;
+    stopTimer(this);
     this.lifeAt = Number.POSITIVE_INFINITY;
     this.ackPending = false;
     this.sendBuffer.clear();
@@ -278,6 +301,10 @@ export class Tcb {
 
   enterEstablished(now: number): void {
     this.state = ESTABLISHED;
+    if (this.retries > 0) {
+      this.congestion.cwnd = this.mss;
+      if (this.rtt.srtt < 0) this.rtt.rto = RTO_AFTER_SYN;
+    }
     this.retries = 0;
     this.heard(now);
     this.user.onEstablished();
@@ -285,7 +312,7 @@ export class Tcb {
 
   enterTimeWait(now: number): void {
     this.state = TIME_WAIT;
-    this.rexmitAt = Number.POSITIVE_INFINITY;
+    stopTimer(this);
     this.lifeAt = now + TIME_WAIT_MS;
   }
 
@@ -300,27 +327,37 @@ export class Tcb {
     if (this.state !== TIME_WAIT) this.lifeAt = now + KEEPALIVE_IDLE;
   }
 
-  /** The window field and the edge it stands for. Nothing is taken back; small steps are not shown (RFC 9293 section 3.8.6.2.2). */
+  /**
+   * The window field and the edge it stands for. Nothing is taken back, and small steps are not shown (RFC 9293 section
+   * 3.8.6.2.2).
+   */
   offerWindow(): number {
-    const room = Math.max(0, this.user.room());
+    const room = this.user.room();
     const offered = seqDiff(this.rcvAdv, this.rcvNxt);
-    const max = 0xffff * 2 ** this.rcvScale;
-    let window = offered;
-    if (room - offered >= Math.min(this.ourMss, room / 2 + 1)) window = Math.min(room, max);
-    window = Math.max(window, offered);
-    // The field rounds down; the edge must not: round up what has been offered before.
     const unit = 2 ** this.rcvScale;
-    const field = Math.min(0xffff, window === offered ? Math.ceil(window / unit) : Math.floor(window / unit));
+    let units = Math.floor(room / unit);
+    if (room - offered < this.windowStep()) {
+      // The field rounds down, the edge must not: it is rounded up. A guest that lives on roundings, sending less than
+      // a unit at a time to a host that reads nothing, gets its edge back by less than a unit (RFC 7323 section 2.4).
+      units = room > -ROUNDING ? Math.ceil(offered / unit) : Math.floor(offered / unit);
+    }
+    const field = Math.min(0xffff, units);
     const edge = seqAdd(this.rcvNxt, field * unit);
-    if (seqDiff(edge, this.rcvAdv) > 0) this.rcvAdv = edge;
+    if (room <= -ROUNDING || seqDiff(edge, this.rcvAdv) > 0) this.rcvAdv = edge;
     return field;
   }
 
-  /** The host's socket has drained: tell the guest if it saw a closed or much smaller window (section 3.8.6.2.2). */
+  /** A gain of the window that is worth telling. */
+  windowStep(): number {
+    return Math.min(this.ourMss, LARGE_STEP);
+  }
+
+  /** The host's socket has drained: tell the guest if it may be waiting (section 3.8.6.2.2). */
   windowOpened(now: number): void {
     if (this.state < ESTABLISHED || this.state >= CLOSE_WAIT || this.finReceived) return;
-    const gain = this.user.room() - seqDiff(this.rcvAdv, this.rcvNxt);
-    if (gain >= 2 * this.ourMss || (gain > 0 && seqDiff(this.rcvAdv, this.rcvNxt) < this.ourMss)) {
+    const offered = seqDiff(this.rcvAdv, this.rcvNxt);
+    const gain = this.user.room() - offered;
+    if (gain >= this.windowStep() && (gain >= offered || gain >= 2 * this.ourMss)) {
       this.ackPending = true;
       output(this, now);
     }
@@ -342,44 +379,41 @@ export class Tcb {
       this.lifeAt = now + KEEPALIVE_PAUSE;
       sendControl(this, ACK, seqAdd(this.sndUna, -1), this.rcvNxt);
     }
-    if (this.rexmitAt <= now) this.#expired(now);
+    if (this.timerAt <= now) expired(this, now);
   }
 
-  #expired(now: number): void {
-    this.rexmitAt = Number.POSITIVE_INFINITY;
-    if (this.persisting || (this.sndWnd === 0 && this.state >= ESTABLISHED)) {
-      // Zero-window probe (section 3.8.6.1): for as long as the guest acknowledges, however long its reader sleeps.
-      if (++this.retries > DATA_RETRIES) {
-        this.giveUp();
-        return;
-      }
-      this.persisting = true;
-      this.rtt.backOff();
-      this.sndNxt = this.sndUna;
-      output(this, now, true);
-      return;
-    }
-    const syn = this.state === SYN_SENT || this.state === SYN_RECEIVED;
-    if (++this.retries > (syn ? SYN_RETRIES : DATA_RETRIES)) {
-      this.giveUp();
-      return;
-    }
-    // RFC 6298 section 5.5, RFC 5681 section 3.1: back off, one segment, and forget what SACK said (RFC 2018 section 8).
-    this.rtt.backOff();
-    this.timedAt = -1;
-    this.congestion.onTimeout(seqDiff(this.sndMax, this.sndUna));
-    this.recovering = false;
-    this.dupAcks = 0;
-    this.scoreboard.clear();
-    this.recover = this.sndMax;
-    this.sndNxt = this.sndUna;
-    // A cable that is full has lost nothing: the try does not count, so a stopped machine keeps its connections.
-    if (!output(this, now) && !syn) this.retries--;
-  }
-
+  /** The guest does not answer: RST, and the host's side is told. */
   giveUp(): void {
     this.abort();
     this.user.onAborted("timeout");
+  }
+
+  /**
+   * An ICMP error says that the segment at `seq` did not arrive (RFC 5927). Only one about something in flight counts.
+   * What keeps a SYN from arriving ends the attempt; to a connection that stands every error is soft, since it repairs
+   * what is lost and gives up in its own time. True if the error was about this connection's doing.
+   */
+  softError(seq: number): boolean {
+    if (this.state < SYN_SENT || seqLt(seq, this.sndUna) || seqGe(seq, this.sndMax)) return false;
+    if (this.state === SYN_SENT) {
+      this.drop();
+      this.user.onAborted("reset");
+    }
+    return true;
+  }
+
+  /**
+   * ICMP "fragmentation needed" about the segment at `seq`, with the next hop's MTU less IP and TCP headers (RFC 1191,
+   * RFC 8201): what is in flight goes again in smaller segments. Never smaller than the least MSS.
+   */
+  tooBig(seq: number, mss: number, now: number): boolean {
+    if (this.state < ESTABLISHED || seqLt(seq, this.sndUna) || seqGe(seq, this.sndMax)) return false;
+    const smaller = Math.max(mss, MIN_MSS) - (this.timestamps ? 12 : 0);
+    if (smaller >= this.mss) return true;
+    this.mss = smaller;
+    this.sndNxt = this.sndUna;
+    output(this, now);
+    return true;
   }
 
   /** Whether our FIN has been acknowledged. */

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { Assembler } from "../../../src/proto/tcp/assembler.ts";
+import { Assembler, HeldBytes } from "../../../src/proto/tcp/assembler.ts";
 import { Scoreboard } from "../../../src/proto/tcp/scoreboard.ts";
 import { CHUNK, ChunkPool, SendBuffer } from "../../../src/proto/tcp/send-buffer.ts";
 
@@ -11,7 +11,7 @@ describe("the assembler", () => {
   test("gives back exactly what came, whatever the order and the overlaps", () => {
     fc.assert(
       fc.property(fc.array(piece, { maxLength: 60 }), fc.integer(), (pieces, base) => {
-        const assembler = new Assembler(1 << 20);
+        const assembler = new Assembler(new HeldBytes(1 << 20));
         const have = new Uint8Array(STREAM.length);
         for (const { at, len } of pieces) {
           assembler.insert((base + at) | 0, STREAM, at, len);
@@ -34,7 +34,7 @@ describe("the assembler", () => {
   });
 
   test("SACK blocks name the latest first (RFC 2018 section 4)", () => {
-    const assembler = new Assembler(1 << 20);
+    const assembler = new Assembler(new HeldBytes(1 << 20));
     const edges = new Int32Array(8);
     assembler.insert(300, STREAM, 0, 100);
     assembler.insert(100, STREAM, 0, 50);
@@ -45,7 +45,7 @@ describe("the assembler", () => {
   });
 
   test("holds no more segments and bytes than allowed (CVE-2018-5390)", () => {
-    const assembler = new Assembler(1000);
+    const assembler = new Assembler(new HeldBytes(1000));
     for (let i = 0; i < 100_000; i++) assembler.insert(2 * i, STREAM, 0, 1);
     const edges = new Int32Array(8);
     expect(assembler.blocks(edges, 4)).toBe(4);

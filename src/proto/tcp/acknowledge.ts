@@ -1,0 +1,137 @@
+/** What a segment's ACK field, window and SACK blocks cause (RFC 9293 section 3.10.7.4, fifth check). */
+import type { DropReason } from "../../core/trace.ts";
+import { seqAdd, seqDiff, seqGt, seqLe, seqLt } from "../../wire/seq.ts";
+import { RST, tcpAck, tcpWindow } from "../../wire/tcp.ts";
+import type { TcpOptions } from "../../wire/tcp-options.ts";
+import { challenge } from "./challenge.ts";
+import { output, sendControl } from "./output.ts";
+import { duplicateAck, probeAnswered, recoveryAdvanced, undoTimeout } from "./recovery.ts";
+import { CLOSED, CLOSING, FIN_WAIT_1, FIN_WAIT_2, LAST_ACK, SYN_RECEIVED, type Tcb } from "./tcb.ts";
+import { PERSIST, restartTimer, stopTimer } from "./timers.ts";
+
+/** A round trip longer than this, in milliseconds, is an echo of something else. */
+const MAX_RTT = 600_000;
+
+/**
+ * `seq` and `size` are the segment's own, FIN counted. `inWindow` is false for old segments, whose acknowledgement
+ * still counts but whose window does not. Returns why the segment is to be dropped, or null.
+ */
+export function acknowledge(
+  t: Tcb,
+  buf: Uint8Array,
+  at: number,
+  options: TcpOptions,
+  seq: number,
+  size: number,
+  now: number,
+  inWindow: boolean,
+): DropReason | null {
+  const ack = tcpAck(buf, at);
+  if (t.state === SYN_RECEIVED) {
+    if (!seqGt(ack, t.sndUna) || !seqLe(ack, t.sndMax)) {
+      sendControl(t, RST, ack, 0);
+      return "tcp-window";
+    }
+    synAcknowledged(t, tcpWindow(buf, at) << t.sndScale, seq, ack, now);
+  }
+  if (seqGt(ack, t.sndMax)) {
+    challenge(t);
+    return "tcp-window";
+  }
+  if (seqLt(ack, t.sndUna)) {
+    // RFC 5961 section 5.2: older than any window that ever was, so it is not from this conversation.
+    if (seqDiff(t.sndUna, ack) > t.maxWnd) {
+      challenge(t);
+      return "tcp-window";
+    }
+    return null;
+  }
+  const wasWindow = t.sndWnd;
+  const newWindow = tcpWindow(buf, at) << t.sndScale;
+  if (inWindow && (seqLt(t.sndWl1, seq) || (t.sndWl1 === seq && seqLe(t.sndWl2, ack)))) {
+    t.sndWnd = newWindow;
+    t.sndWl1 = seq;
+    t.sndWl2 = ack;
+    if (newWindow > t.maxWnd) t.maxWnd = newWindow;
+  }
+  let news = false;
+  for (let k = 0; t.sack && k < options.sackCount; k++) {
+    if (t.scoreboard.add(options.sack[2 * k]!, options.sack[2 * k + 1]!, t.sndUna, t.sndMax)) news = true;
+  }
+  if (t.probing) probeAnswered(t, options, ack, size);
+  if (ack !== t.sndUna) {
+    advance(t, options, ack, now);
+    return null;
+  }
+  if (t.sndWnd === 0) t.retries = 0;
+  else if (t.timerKind === PERSIST && wasWindow < t.sndWnd) windowReopened(t);
+  // With SACK only what reports something new is a duplicate (RFC 6675 section 2): the rest answers doubled segments.
+  if (t.sndMax !== t.sndUna && (t.sack ? news : size === 0 && newWindow === wasWindow)) {
+    duplicateAck(t);
+    output(t, now);
+  }
+  return null;
+}
+
+function synAcknowledged(t: Tcb, window: number, seq: number, ack: number, now: number): void {
+  t.sndWnd = window;
+  t.maxWnd = Math.max(t.maxWnd, window);
+  t.sndWl1 = seq;
+  t.sndWl2 = ack;
+  if (t.timedAt >= 0) t.rtt.sample(now - t.timedAt);
+  t.timedAt = -1;
+  t.sndUna = seqAdd(t.iss, 1);
+  if (seqLt(t.sndNxt, t.sndUna)) t.sndNxt = t.sndUna;
+  stopTimer(t);
+  t.enterEstablished(now);
+}
+
+/** The window that was shut is open; the byte that probed it may have been thrown away: start over at SND.UNA. */
+function windowReopened(t: Tcb): void {
+  t.retries = 0;
+  t.persistBackoff = 0;
+  stopTimer(t);
+  t.sndNxt = t.sndUna;
+}
+
+function advance(t: Tcb, options: TcpOptions, ack: number, now: number): void {
+  const acked = seqDiff(ack, t.sndUna);
+  measure(t, options, ack, now);
+  if (t.timedOut) undoTimeout(t, options);
+  t.retries = 0;
+  t.persistBackoff = 0;
+  t.sndUna = ack;
+  if (seqLt(t.sndNxt, ack)) t.sndNxt = ack;
+  t.scoreboard.advance(ack);
+  if (t.recovering) recoveryAdvanced(t, ack, acked);
+  else {
+    t.dupAcks = 0;
+    // Kept from falling 2^31 behind, where comparisons turn round.
+    if (seqGt(ack, t.recover)) t.recover = ack;
+  }
+  const finCounted = t.finAcked() ? 1 : 0;
+  const bytes = Math.min(acked - finCounted, t.sendBuffer.length);
+  if (bytes > 0) {
+    t.sendBuffer.consume(bytes);
+    if (!t.recovering) t.congestion.onAck(bytes);
+  }
+  restartTimer(t, now);
+  if (finCounted === 1) ourFinAcked(t, now);
+  if (bytes > 0 && t.state !== CLOSED) t.user.onAcked();
+}
+
+/** By timestamps when there are any (RFC 7323 section 4), else by one segment at a time that was sent once (Karn). */
+function measure(t: Tcb, options: TcpOptions, ack: number, now: number): void {
+  const timed = t.timedAt >= 0 && seqGt(ack, t.timedSeq);
+  if (t.timestamps && options.timestamps && options.tsEcho !== 0) {
+    const rtt = seqDiff(now | 0, options.tsEcho);
+    if (rtt >= 0 && rtt < MAX_RTT) t.rtt.sample(rtt);
+  } else if (timed) t.rtt.sample(now - t.timedAt);
+  if (timed) t.timedAt = -1;
+}
+
+function ourFinAcked(t: Tcb, now: number): void {
+  if (t.state === FIN_WAIT_1) t.state = FIN_WAIT_2;
+  else if (t.state === CLOSING) t.enterTimeWait(now);
+  else if (t.state === LAST_ACK) t.finish();
+}

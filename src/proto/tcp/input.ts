@@ -131,7 +131,7 @@ function synchronized(t: Tcb, slab: Slab, at: number, len: number, flags: number
   const offset = seqDiff(seq, t.rcvNxt);
   const window = seqDiff(t.rcvAdv, t.rcvNxt);
   if ((flags & RST) !== 0) return reset(t, offset, window);
-  if ((flags & SYN) !== 0) return synInWindow(t, seq, now);
+  if ((flags & SYN) !== 0) return synInWindow(t, buf, at, flags, now);
   const end = offset + size + (flags & FIN);
   if (
     end < 0 ||
@@ -227,15 +227,23 @@ function reset(t: Tcb, offset: number, window: number): DropReason | null {
   return "tcp-window";
 }
 
-/** RFC 5961 section 4.2. Who repeats the first SYN has lost our SYN-ACK. */
-function synInWindow(t: Tcb, seq: number, now: number): DropReason | null {
-  if (t.state === SYN_RECEIVED && seq === t.irs) {
-    t.sndNxt = t.iss;
-    output(t, now);
-    return null;
+/**
+ * RFC 5961 section 4.2. Who repeats the first SYN has lost our SYN-ACK; with an ACK it is the other half of a
+ * simultaneous open (RFC 9293 section 3.5, figure 7).
+ */
+function synInWindow(t: Tcb, buf: Uint8Array, at: number, flags: number, now: number): DropReason | null {
+  const seq = tcpSeq(buf, at);
+  if (t.state !== SYN_RECEIVED || seq !== t.irs) {
+    challenge(t);
+    return "tcp-window";
   }
-  challenge(t);
-  return "tcp-window";
+  if ((flags & ACK) !== 0) {
+    t.ackPending = true;
+    return acknowledge(t, buf, at, options, seq, 1, now, true);
+  }
+  t.sndNxt = t.iss;
+  output(t, now);
+  return null;
 }
 
 /** Eighth: the FIN bit. */

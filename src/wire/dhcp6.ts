@@ -33,26 +33,19 @@ export const OPT6_IA_TA = 4;
 export const OPT6_IA_ADDR = 5;
 export const OPT6_OPTION_REQUEST = 6;
 export const OPT6_PREFERENCE = 7;
-export const OPT6_ELAPSED = 8;
 export const OPT6_STATUS = 13;
 export const OPT6_RAPID_COMMIT = 14;
-export const OPT6_USER_CLASS = 15;
 export const OPT6_VENDOR_CLASS = 16;
 /** RFC 3646. */
 export const OPT6_DNS = 23;
 export const OPT6_DOMAIN_LIST = 24;
 export const OPT6_IA_PD = 25;
 export const OPT6_REFRESH_TIME = 32;
-/** RFC 4704. */
-export const OPT6_FQDN = 39;
 /** RFC 5970. */
 export const OPT6_BOOTFILE_URL = 59;
-export const OPT6_SOL_MAX_RT = 82;
-export const OPT6_INF_MAX_RT = 83;
 
 /** Status codes (RFC 8415 section 21.13). */
 export const STATUS6_SUCCESS = 0;
-export const STATUS6_UNSPEC_FAIL = 1;
 export const STATUS6_NO_ADDRS = 2;
 export const STATUS6_NO_BINDING = 3;
 export const STATUS6_NOT_ON_LINK = 4;

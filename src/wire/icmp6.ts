@@ -10,11 +10,6 @@ export const ICMP6_TIME_EXCEEDED = 3;
 export const ICMP6_PARAMETER_PROBLEM = 4;
 export const ICMP6_ECHO = 128;
 export const ICMP6_ECHO_REPLY = 129;
-/** Multicast listener discovery (RFC 2710, RFC 3810): understood by nobody here, and not an error. */
-export const ICMP6_MLD_QUERY = 130;
-export const ICMP6_MLD_REPORT = 131;
-export const ICMP6_MLD_DONE = 132;
-export const ICMP6_MLD2_REPORT = 143;
 
 /** Codes of `ICMP6_UNREACHABLE` (RFC 4443 section 3.1). */
 export const UNREACHABLE6_NO_ROUTE = 0;
@@ -22,9 +17,8 @@ export const UNREACHABLE6_PROHIBITED = 1;
 export const UNREACHABLE6_SCOPE = 2;
 export const UNREACHABLE6_ADDRESS = 3;
 export const UNREACHABLE6_PORT = 4;
-/** Codes of `ICMP6_TIME_EXCEEDED` (RFC 4443 section 3.3). */
+/** The code of `ICMP6_TIME_EXCEEDED` for a hop limit used up (RFC 4443 section 3.3). */
 export const EXCEEDED6_HOPS = 0;
-export const EXCEEDED6_REASSEMBLY = 1;
 
 /** How much of the packet an error quotes: as much as fits the least MTU (RFC 4443 section 2.4 c). */
 export const ICMP6_QUOTE_MAX: number = IPV6_MIN_MTU - IPV6_HEADER - ICMP6_HEADER;

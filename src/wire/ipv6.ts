@@ -121,33 +121,13 @@ export function ipv6IsUnspecified(buf: Uint8Array, at: number): boolean {
   return upperIsZero(buf, at) && get32(buf, at + 8) === 0 && get32(buf, at + 12) === 0;
 }
 
-/** `::1` (RFC 4291 section 2.5.3). */
-export function ipv6IsLoopback(buf: Uint8Array, at: number): boolean {
-  return upperIsZero(buf, at) && get32(buf, at + 8) === 0 && get32(buf, at + 12) === 1;
-}
-
 /** ::ffff:0:0/96 (RFC 4291 section 2.5.5.2): never on a wire, and a way to the host's IPv4 if it is let through. */
 export function ipv6IsV4Mapped(buf: Uint8Array, at: number): boolean {
   return upperIsZero(buf, at) && get32(buf, at + 8) === 0xffff;
 }
 
-/** ::/96 (RFC 4291 section 2.5.5.1, deprecated); `::` and `::1` are within it. */
-export function ipv6IsV4Compatible(buf: Uint8Array, at: number): boolean {
-  return upperIsZero(buf, at) && get32(buf, at + 8) === 0;
-}
-
 function upperIsZero(buf: Uint8Array, at: number): boolean {
   return get32(buf, at) === 0 && get32(buf, at + 4) === 0;
-}
-
-/** Whether this is the solicited-node multicast address of `addr` (RFC 4291 section 2.7.1): ff02::1:ff and its last 24 bits. */
-export function ipv6IsSolicitedNodeOf(buf: Uint8Array, at: number, addr: Uint8Array, addrAt: number): boolean {
-  return (
-    get32(buf, at) === (0xff020000 | 0) &&
-    get32(buf, at + 4) === 0 &&
-    get32(buf, at + 8) === 1 &&
-    get32(buf, at + 12) === (get32(addr, addrAt + 12) | 0xff000000)
-  );
 }
 
 /** Writes the solicited-node multicast address of `addr`. */
@@ -168,8 +148,6 @@ export function ipv6WriteMulticastMac(buf: Uint8Array, at: number, addr: Uint8Ar
 /** All nodes and all routers on the link (RFC 4291 section 2.7.1). */
 export const IPV6_ALL_NODES: Uint8Array = ipv6FromText("ff02::1");
 export const IPV6_ALL_ROUTERS: Uint8Array = ipv6FromText("ff02::2");
-export const IPV6_UNSPECIFIED: Uint8Array = new Uint8Array(16);
-
 /** The 16 bytes of an address that has been validated at the edge: no zone, no brackets, no prefix length. */
 export function ipv6FromText(text: string): Uint8Array {
   const out = new Uint8Array(16);

@@ -200,8 +200,3 @@ export function ndpPutDnssl(buf: Uint8Array, at: number, names: Uint8Array, life
   buf.set(names, at + 8);
   return at + 8 * units;
 }
-
-/** The bytes that an option for these names takes, or for these servers. */
-export function ndpDnsslLength(names: Uint8Array): number {
-  return 8 + 8 * Math.ceil(names.length / 8);
-}

@@ -1,6 +1,7 @@
 /** Neighbours and routers on the cable (RFC 4861, RFC 4862, RFC 8106), DHCPv6 (RFC 8415), and who may have an address. */
 import { describe, expect, test } from "vitest";
 import { cable } from "../../src/attach/memory.ts";
+import { proves } from "../cases/proves.ts";
 import { decodeFrame, encodeFrame, type Frame, type FrameSpec } from "../support/frames.ts";
 import {
   DNS_IP6,
@@ -41,21 +42,24 @@ describe("neighbour solicitation (RFC 4861 section 7.2)", () => {
     script.expectNothing();
   });
 
-  test("duplicate address detection of the guest's own address is left alone (RFC 4862 section 5.4)", () => {
-    const script = new PacketScript();
-    const probe = { ip6: { src: "::", dst: "ff02::1:ff12:3456" }, ndp: { kind: "ns", target: GUEST_IP6 } } as const;
-    script.send(probe);
-    script.expectNothing();
-  });
+  test(
+    proves("ipv6.dad", "duplicate address detection of the guest's own address is left alone (RFC 4862 section 5.4)"),
+    () => {
+      const script = new PacketScript();
+      const probe = { ip6: { src: "::", dst: "ff02::1:ff12:3456" }, ndp: { kind: "ns", target: GUEST_IP6 } } as const;
+      script.send(probe);
+      script.expectNothing();
+    },
+  );
 
-  test("for one of ours it is told to all nodes that the address is taken", () => {
+  test(proves("ipv6.dad", "for one of ours it is told to all nodes that the address is taken"), () => {
     const script = new PacketScript();
     script.send({ ip6: { src: "::", dst: "ff02::1:ff00:2" }, ndp: { kind: "ns", target: GATEWAY_IP6 } });
     const frame = script.expect({ eth: { dst: "33:33:00:00:00:01" }, ip6: { dst: "ff02::1" } });
     expect(frame.ndp).toMatchObject({ kind: "na", target: GATEWAY_IP6, solicited: false });
   });
 
-  test("section 7.1.1: a hop limit of 64 drops it", () => {
+  test(proves("ipv6.hop-limit", "section 7.1.1: a hop limit of 64 drops it"), () => {
     const script = new PacketScript();
     const spec = solicitation(GATEWAY_IP6);
     script.send({ ...spec, ip6: { ...spec.ip6, hopLimit: 64 } });
@@ -78,21 +82,24 @@ describe("neighbour solicitation (RFC 4861 section 7.2)", () => {
     expect(script.dropped("icmp-checksum")).toBe(1);
   });
 
-  test("listener reports are ignored, those before the guest has an address, too (RFC 3590)", () => {
-    const script = new PacketScript();
-    for (const src of ["::", GUEST_LINK_LOCAL]) {
-      const hop = { header: 0, body: [5, 2, 0, 0] };
-      script.send({ ip6: { src, dst: "ff02::16", hopLimit: 1, extensions: [hop] }, icmp6: { type: 143 } });
-    }
-    script.expectNothing();
-    expect(script.dropped("icmp-type")).toBe(2);
-  });
+  test(
+    proves("ipv6.mld", "listener reports are ignored, those before the guest has an address, too (RFC 3590)"),
+    () => {
+      const script = new PacketScript();
+      for (const src of ["::", GUEST_LINK_LOCAL]) {
+        const hop = { header: 0, body: [5, 2, 0, 0] };
+        script.send({ ip6: { src, dst: "ff02::16", hopLimit: 1, extensions: [hop] }, icmp6: { type: 143 } });
+      }
+      script.expectNothing();
+      expect(script.dropped("icmp-type")).toBe(2);
+    },
+  );
 });
 
 describe("router advertisements (RFC 4861 section 6.2, libslirp's values)", () => {
   const PREFIX = { prefix: "fec0::", bits: 64, onLink: true, autonomous: true, valid: 86_400, preferred: 14_400 };
 
-  test("a solicitation is answered at once, to the asker alone", () => {
+  test(proves("ipv6.ra", "a solicitation is answered at once, to the asker alone"), () => {
     const script = new PacketScript({ dnsSearch: ["example.test"] });
     script.send({ ip6: { src: GUEST_LINK_LOCAL, dst: "ff02::2" }, ndp: { kind: "rs" } });
     const frame = script.expect({
@@ -158,7 +165,7 @@ describe("DHCPv6", () => {
       payload: Uint8Array.from(message),
     });
 
-  test("an information request is answered from the router with what was asked for", () => {
+  test(proves("ipv6.dhcp6", "an information request is answered from the router with what was asked for"), () => {
     const script = new PacketScript();
     send(script, [11, ...xid, ...clientId, 0, 6, 0, 2, 0, 23]);
     const frame = script.expect({
@@ -170,7 +177,7 @@ describe("DHCPv6", () => {
     expect(Buffer.from(frame.payload).includes(Buffer.from(dns))).toBe(true);
   });
 
-  test("a solicit with rapid commit has its address at once, and a lease is reported", () => {
+  test(proves("ipv6.dhcp6", "a solicit with rapid commit has its address at once, and a lease is reported"), () => {
     const script = new PacketScript();
     send(script, [1, ...xid, ...clientId, 0, 14, 0, 0, 0, 3, 0, 12, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0]);
     const frame = script.expect({ udp: { srcPort: 547 } });
@@ -222,7 +229,7 @@ describe("one guest cannot take another's address", () => {
     expect(second.frames).toMatchObject([{ eth: { dst: OTHER_MAC }, icmp6: { type: 129 } }]);
   });
 
-  test("nor by an advertisement, nor by a solicitation", () => {
+  test(proves("bad.ip.spoofing", "nor by an advertisement, nor by a solicitation"), () => {
     const script = new PacketScript();
     const second = new Second(script);
     script.send(echo(GUEST_IP6));
@@ -256,7 +263,7 @@ describe("one guest cannot take another's address", () => {
     expect(script.dropped("ip-source")).toBe(1);
   });
 
-  test("our own are nobody's: claims to them are dropped", () => {
+  test(proves("bad.ip.spoofing", "our own are nobody's: claims to them are dropped"), () => {
     const script = new PacketScript();
     script.send({
       ip6: { src: GUEST_LINK_LOCAL, dst: "ff02::1" },

@@ -1,5 +1,6 @@
 /** IPv6 through the stack: who may speak, echo, TCP and UDP through the NAT, DNS, errors (RFC 4443, RFC 8200). */
 import { describe, expect, test } from "vitest";
+import { proves } from "../cases/proves.ts";
 import {
   DNS_IP6,
   FAR_IP6,
@@ -159,7 +160,7 @@ describe("UDP", () => {
     expect(far6.received[0]!.from.port).not.toBe(far4.received[0]!.from.port);
   });
 
-  test("RFC 8200 section 8.1: a datagram without a checksum is dropped", () => {
+  test(proves("ipv6.checksum-0", "RFC 8200 section 8.1: a datagram without a checksum is dropped"), () => {
     const script = new PacketScript();
     const far = script.host.udpFar({ host: FAR_IP6, port: 7 });
     script.send({ ip6: { dst: FAR_IP6 }, udp: { dstPort: 7, checksum: 0 }, payload: "x" });
@@ -168,16 +169,19 @@ describe("UDP", () => {
     expect(script.dropped("udp-malformed")).toBe(1);
   });
 
-  test.each([0, 7, 20])("a length of %i in a datagram of 9 bytes drops it (CVE-2021-3593)", (length) => {
-    const script = new PacketScript();
-    const far = script.host.udpFar({ host: FAR_IP6, port: 7 });
-    script.send({ ip6: { dst: FAR_IP6 }, udp: { dstPort: 7, length }, payload: "x" });
-    script.expectNothing();
-    expect(far.received).toEqual([]);
-    expect(script.dropped("udp-malformed")).toBe(1);
-  });
+  test.each([0, 7, 20])(
+    proves("bad.udp.length", "a length of %i in a datagram of 9 bytes drops it (CVE-2021-3593)"),
+    (length) => {
+      const script = new PacketScript();
+      const far = script.host.udpFar({ host: FAR_IP6, port: 7 });
+      script.send({ ip6: { dst: FAR_IP6 }, udp: { dstPort: 7, length }, payload: "x" });
+      script.expectNothing();
+      expect(far.received).toEqual([]);
+      expect(script.dropped("udp-malformed")).toBe(1);
+    },
+  );
 
-  test("padding behind the packet is never data", () => {
+  test(proves("bad.ip.v6-retained", "padding behind the packet is never data"), () => {
     const script = new PacketScript();
     const far = script.host.udpFar({ host: FAR_IP6, port: 7 });
     script.send({ ip6: { dst: FAR_IP6 }, udp: { dstPort: 7 }, payload: "x", padding: 9 });
@@ -282,12 +286,18 @@ describe("echo (RFC 4443 section 4.2)", () => {
     script.expect({ ip6: { src: GATEWAY_LINK_LOCAL, dst: GUEST_LINK_LOCAL }, icmp6: { type: 129 } });
   });
 
-  test("a message longer than its frame is dropped, never answered with what is behind (CVE-2020-10756)", () => {
-    const script = new PacketScript();
-    script.send({ ip6: { dst: GATEWAY_IP6, length: 500 }, icmp6: {}, payload: "x" });
-    script.expectNothing();
-    expect(script.dropped("ip-malformed")).toBe(1);
-  });
+  test(
+    proves(
+      "bad.ip.icmp6-length",
+      "a message longer than its frame is dropped, never answered with what is behind (CVE-2020-10756)",
+    ),
+    () => {
+      const script = new PacketScript();
+      script.send({ ip6: { dst: GATEWAY_IP6, length: 500 }, icmp6: {}, payload: "x" });
+      script.expectNothing();
+      expect(script.dropped("ip-malformed")).toBe(1);
+    },
+  );
 
   test("a wrong checksum drops it", () => {
     const script = new PacketScript();
@@ -377,7 +387,7 @@ describe("headers (RFC 8200)", () => {
     script.expect({ icmp6: { type: 129 }, payload: "x" });
   });
 
-  test("an unknown next header is a parameter problem that points at it", () => {
+  test(proves("ipv6.unknown-header", "an unknown next header is a parameter problem that points at it"), () => {
     const script = new PacketScript();
     script.send({ ip6: { dst: FAR_IP6, proto: 253 }, payload: "what" });
     const error = script.expect({ ip6: { src: GATEWAY_IP6 }, icmp6: { type: 4, code: 1, word: 6 } });

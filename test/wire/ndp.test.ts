@@ -147,7 +147,6 @@ describe("what we send", () => {
     i = wire.ndpPutMtu(buf, i, 65_520);
     i = wire.ndpPutRdnss(buf, i, [addr("fec0::3"), addr("fec0::4")], 600);
     const names = dnsEncodeNames(["Lab.test", "a"], 2032);
-    expect(wire.ndpDnsslLength(names)).toBe(24);
     i = wire.ndpPutDnssl(buf, i, names, 600);
     wire.ndpWriteRouter(buf, 0, 40, i, 64, wire.RA_OTHER, 1800);
     const ra = message(buf, i);

@@ -136,7 +136,10 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
     this.#dns = new NodeDns({ upstreams: options.dnsUpstream, maxInFlight: options.stack.limits.dnsInFlight });
     const clock = this.#clock;
     const files = options.tftp === null ? null : new NodeFiles(options.tftp);
-    this.#stack = new Stack(options.stack, { host, dns: this.#dns, files, clock, random, trace });
+    this.#stack = new Stack(options.stack, {
+      ...{ host, dns: this.#dns, files, clock, random, trace },
+      endOfTurn: (run) => void setImmediate(run),
+    });
     this.#stack.onPollAt = () => this.#arm();
     this.#guests = new Guests(options.stack, this.#stack);
     this.#switch = new Switch({

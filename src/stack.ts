@@ -3,8 +3,8 @@
  *
  * Theory of operation. The attachments call `receive` for each frame of a read and `batchEnd` once behind them; within
  * such a batch segments are written to cables' transmit slabs but nothing is handed to a wire. `flush` does that, once,
- * at the batch's end or at the end of a host socket's callback. Time comes from the clock once per batch. `pollAt` says
- * when `poll` wants to be called next, and `onPollAt` that it became earlier.
+ * at the batch's end or, for what host sockets have brought, at the end of the event loop's turn. Time comes from the
+ * clock once per batch. `pollAt` says when `poll` wants to be called next, and `onPollAt` that it became earlier.
  */
 import { endpointText, type IpAddress, ipv4FromText } from "./core/address.ts";
 import type { Clock } from "./core/clock.ts";
@@ -43,6 +43,8 @@ const DNS_PORT = 53;
 /** Between two requests for the MAC of the same silent address. */
 const SOLICIT_PAUSE_MS = 1000;
 const MOST_SOLICITED = 1024;
+/** So many host callbacks of one turn share a write to the guest; more would fill its cable. */
+const MOST_IN_TURN = 64;
 
 export interface StackParts {
   readonly host: HostNet;
@@ -52,6 +54,8 @@ export interface StackParts {
   readonly clock: Clock;
   readonly random: Random;
   readonly trace: Trace;
+  /** Calls `run` once, when what the host has to tell now has been told; without it frames do not wait for that. */
+  readonly endOfTurn?: (run: () => void) => void;
 }
 
 /** A connection or mapping as users see it. */
@@ -92,7 +96,12 @@ export class Stack implements LinkReceiver {
   readonly #links: Set<Link> = new Set();
   readonly #dirty: Link[] = [];
   readonly #solicited: Map<Neighbour, number> = new Map();
+  readonly #endOfTurn: ((run: () => void) => void) | null;
+  readonly #turnEnded: () => void;
   #inBatch = false;
+  /** Since the last flush: whether the turn's end will bring one, and how many have been asked for. */
+  #awaited = false;
+  #asked = 0;
   #now = 0;
   framesIn = 0;
   bytesIn = 0;
@@ -102,6 +111,11 @@ export class Stack implements LinkReceiver {
     this.#config = config;
     this.#clock = clock;
     this.#trace = trace;
+    this.#endOfTurn = parts.endOfTurn ?? null;
+    this.#turnEnded = () => {
+      this.#awaited = false;
+      this.flush();
+    };
     this.policy = new Policy(config);
     const touchLink = (link: Link): void => this.#touchLink(link);
     this.#dhcp = new DhcpServer(config, trace);
@@ -126,7 +140,7 @@ export class Stack implements LinkReceiver {
         links: this.#links,
       },
       errors: new IcmpErrors(this.policy, egress, clock, trace),
-      flush: () => this.flush(),
+      flush: () => this.#flushSoon(),
       wake: () => this.onPollAt?.(),
     };
     this.#tftp = parts.files ? tftpServer(config, parts.files, clock, shared) : null;
@@ -135,6 +149,7 @@ export class Stack implements LinkReceiver {
       ...shared,
       service: (to: IpAddress, port: number) => services.tcp({ host: to.text, port }),
       resolve: (guest: Neighbour) => this.#resolve(guest),
+      flushNow: () => this.flush(),
     };
     this.#tcp = new TcpNat(config, surroundings);
     this.#udp = new UdpNat(config, surroundings);
@@ -255,6 +270,19 @@ export class Stack implements LinkReceiver {
     const dirty = this.#dirty;
     for (let i = 0; i < dirty.length; i++) dirty[i]!.flush();
     dirty.length = 0;
+    this.#asked = 0;
+  }
+
+  /**
+   * After a host's callback. Those of one turn go to the guest together: a write costs as much as the rest of what a
+   * small packet does, and wakes the guest.
+   */
+  #flushSoon(): void {
+    if (this.#inBatch) return;
+    if (this.#endOfTurn === null || ++this.#asked >= MOST_IN_TURN) return this.flush();
+    if (this.#awaited) return;
+    this.#awaited = true;
+    this.#endOfTurn(this.#turnEnded);
   }
 
   #touchLink(link: Link): void {

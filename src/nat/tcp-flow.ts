@@ -19,6 +19,8 @@ import type { TcpNat } from "./tcp-nat.ts";
 import type { UplinkFlow } from "./uplink.ts";
 
 const LINGER_MS = 120_000;
+/** A read of the host's that fills a good part of the cable. */
+const MUCH = 16_384;
 const NO_TEMPLATE = new Uint8Array(0);
 
 export class TcpFlow implements TcpPath, TcpUser, HostTcpEvents, Timed, UplinkFlow {
@@ -175,7 +177,7 @@ export class TcpFlow implements TcpPath, TcpUser, HostTcpEvents, Timed, UplinkFl
       this.#paused = true;
       this.host!.pause();
     }
-    this.nat.settle(this);
+    this.nat.settle(this, len >= MUCH);
   }
 
   onEnd(): void {

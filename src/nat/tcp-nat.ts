@@ -61,8 +61,9 @@ export interface TcpSurroundings {
   /** What answers within the process instead of a host socket; null for nothing. */
   service(to: IpAddress, port: number): TcpService | null;
   touchLink(link: Link): void;
-  /** Hands touched cables to the wire. */
+  /** Hands touched cables to the wire, at the end of the host's turn or at once. */
   flush(): void;
+  flushNow(): void;
   /** Somebody has to be found before a segment can go out. */
   resolve(guest: Neighbour): void;
   /** A deadline moved to an earlier time. */
@@ -204,10 +205,11 @@ export class TcpNat implements ErrorTaker {
     this.receiveLimit = Math.min(this.#receiveMost, share);
   }
 
-  /** After a host's callback: timers and cables. */
-  settle(flow: TcpFlow): void {
+  /** After a host's callback: timers and cables. What is much goes out at once: the cable is full soon enough. */
+  settle(flow: TcpFlow, much = false): void {
     this.#schedule(flow);
-    this.#env.flush();
+    if (much) this.#env.flushNow();
+    else this.#env.flush();
   }
 
   #schedule(flow: TcpFlow): void {

@@ -1,0 +1,71 @@
+/** What host sockets bring in one turn of the event loop goes to the guest in one write. */
+import { expect, test } from "vitest";
+import { resolveOptions } from "../../src/control/options.ts";
+import type { Link } from "../../src/core/link.ts";
+import { NO_TRACE } from "../../src/core/trace.ts";
+import { Stack } from "../../src/stack.ts";
+import { ManualClock } from "../support/clock.ts";
+import { FakeHost } from "../support/fake-host.ts";
+import { encodeFrame } from "../support/frames.ts";
+import { SeededRandom } from "../support/random.ts";
+
+const FAR = { host: "198.51.100.1", port: 53 };
+
+/** A guest that has spoken with `FAR`, which `answers` so many times in one turn. */
+function started(): { answers: (count: number) => void; flushes: number[]; turns: (() => void)[] } {
+  const host = new FakeHost();
+  const turns: (() => void)[] = [];
+  const stack = new Stack(resolveOptions({ mtu: 1500 }).stack, {
+    ...{ host, clock: new ManualClock(0), random: new SeededRandom(1), trace: NO_TRACE },
+    dns: { query: (_query, _tcp, onAnswer) => onAnswer(null), close() {} },
+    endOfTurn: (run) => void turns.push(run),
+  });
+  /** How many frames each flush took. */
+  const flushes: number[] = [];
+  let frames = 0;
+  const link: Link = {
+    ...{ tx: new Uint8Array(2_048), name: "test", close() {} },
+    reserve: () => 0,
+    commit: () => void frames++,
+    flush() {
+      flushes.push(frames);
+      frames = 0;
+    },
+  };
+  const bytes = encodeFrame({
+    eth: { src: "52:54:00:12:34:56", dst: "52:55:0a:00:02:02" },
+    ip: { src: "10.0.2.15", dst: FAR.host },
+    udp: { srcPort: 1_000, dstPort: FAR.port },
+    payload: new Uint8Array(4),
+  });
+  const far = host.udpFar(FAR);
+  stack.attached(link);
+  stack.receive(link, { bytes, scarce: false, pin() {}, unpin() {} }, 0, bytes.length);
+  stack.batchEnd(link);
+  const answers = (count: number): void => {
+    for (let i = 0; i < count; i++) far.send("answer", far.received[0]!.from);
+    host.run();
+  };
+  return { answers, flushes, turns };
+}
+
+test("what a turn brings waits for its end, and goes out in one flush", () => {
+  const { answers, flushes, turns } = started();
+  answers(3);
+  expect(flushes).toEqual([]);
+  expect(turns.length).toBe(1);
+  turns[0]!();
+  expect(flushes).toEqual([3]);
+  answers(1);
+  expect(turns.length).toBe(2);
+  turns[1]!();
+  expect(flushes).toEqual([3, 1]);
+});
+
+test("a turn that brings very much is flushed before its end, so that the cable does not fill up", () => {
+  const { answers, flushes, turns } = started();
+  answers(100);
+  expect(flushes).toEqual([64]);
+  turns[0]!();
+  expect(flushes).toEqual([64, 36]);
+});

@@ -167,8 +167,13 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
    * `id`. Rejects with `ConfigError`, or with an `Error` of one line when the host refuses (EADDRINUSE…).
    */
   async listen(target: ListenTarget, id = "n0"): Promise<string[]> {
+    return qemuArgs(id, await this.listenAt(target));
+  }
+
+  /** As `listen`, and resolves with the address: a port that was 0 is the one taken. */
+  async listenAt(target: ListenTarget): Promise<AttachAddress> {
     const attachment = await this.#attached(() => listenAt(this.#address("listen", target), this.#env));
-    return qemuArgs(id, attachment.address!);
+    return attachment.address!;
   }
 
   /** Dials a QEMU that listens (`server=on`), and again whenever it is gone. */

@@ -7,16 +7,12 @@ import type { CaptureOptions } from "../control/capture.ts";
 import { ConfigError } from "../control/errors.ts";
 import { parseFrameFilter } from "../control/frame-filter.ts";
 import { type ImpairmentOptions, parseImpairment } from "../control/impairment.ts";
-import { LOG_LEVELS, type LogLevel } from "../control/log.ts";
-import { parseNetdev } from "../control/netdev.ts";
+import { LOG_LEVELS, type LogLevel, type LogOptions } from "../control/log.ts";
+import { type Netdev, parseNetdev } from "../control/netdev.ts";
 import { MAX_DGRAM_MTU, MAX_MTU, MIN_MTU, type NetworkOptions, resolveOptions } from "../control/options.ts";
 
-/** As commander hands them over. */
-export interface ServeArguments {
-  readonly listen?: readonly string[];
-  readonly connect?: readonly string[];
-  readonly fd?: string;
-  readonly netdev?: string;
+/** What says what a network is like and how much is told, as commander hands it over. */
+export interface NetworkArguments {
   readonly net?: string;
   readonly host?: string;
   readonly dns?: string;
@@ -33,8 +29,8 @@ export interface ServeArguments {
   readonly bootfile?: string;
   readonly tftp?: string;
   readonly tftpServerName?: string;
-  readonly hostfwd?: readonly string[];
-  readonly publish?: readonly string[];
+  readonly hostfwd?: readonly string[] | undefined;
+  readonly publish?: readonly string[] | undefined;
   readonly mtu?: string;
   readonly dnsUpstream?: readonly string[];
   readonly hostLoopback?: string;
@@ -53,13 +49,16 @@ export interface ServeArguments {
   readonly logJson?: boolean;
 }
 
-export interface ServeOptions {
-  readonly network: NetworkOptions;
-  /** Name of QEMU's netdev. */
-  readonly id: string;
-  readonly listen: readonly string[];
-  readonly connect: readonly string[];
-  readonly fd: number | null;
+/** And where its guests are. */
+export interface ServeArguments extends NetworkArguments {
+  readonly listen?: readonly string[];
+  readonly connect?: readonly string[];
+  readonly fd?: string;
+  readonly netdev?: string;
+}
+
+/** What is done with a network beside serving its guests. */
+export interface SessionOptions {
   /** Null for none. */
   readonly api: StreamAddress | null;
   readonly socks: StreamAddress | null;
@@ -67,8 +66,17 @@ export interface ServeOptions {
   readonly capture: { readonly file: string; readonly options: CaptureOptions } | null;
   readonly impair: readonly ImpairmentOptions[];
   readonly impairSeed: number | undefined;
-  readonly logLevel: LogLevel;
-  readonly logJson: boolean;
+  readonly log: LogOptions;
+}
+
+export interface ServeOptions {
+  readonly network: NetworkOptions;
+  /** Name of QEMU's netdev. */
+  readonly id: string;
+  readonly listen: readonly string[];
+  readonly connect: readonly string[];
+  readonly fd: number | null;
+  readonly session: SessionOptions;
 }
 
 /** By which name each option of a network is given: as an option of ours, and within --netdev. */
@@ -94,8 +102,10 @@ const NAMES: Readonly<Record<string, { readonly flag: string; readonly netdev?: 
   outboundAddr: { flag: "--outbound-addr" },
 };
 
-/** What a UDP cable can do without asking: the size every Ethernet has. */
-const DGRAM_MTU = 1500;
+/** What the guests' cables run over: it sets the MTU when nobody else does. */
+export type CableKind = "stream" | "udp" | "hub";
+/** What a UDP cable, or QEMU's hub behind a stream, can do without asking: the size every Ethernet has. */
+const CAUTIOUS_MTU = 1500;
 
 /** Checks everything that was typed. Throws `ConfigError`, whose field is the option as the user typed it. */
 export function readServeArguments(args: ServeArguments): ServeOptions {
@@ -103,7 +113,29 @@ export function readServeArguments(args: ServeArguments): ServeOptions {
   const listen = checkAddresses("--listen", args.listen ?? []);
   const connect = checkAddresses("--connect", args.connect ?? []);
   const overUdp = [...listen, ...connect].some((address) => address.startsWith("udp:"));
-  const maxMtu = overUdp ? MAX_DGRAM_MTU : MAX_MTU;
+  const network = readNetworkArguments(args, { option: "--netdev", netdev }, overUdp ? "udp" : "stream");
+  const fd = number("--fd", args.fd, 0, 65_535, "expected the number of an inherited, connected socket");
+  return {
+    network,
+    id: netdev.id ?? "n0",
+    listen,
+    connect,
+    fd: fd ?? null,
+    session: readSessionArguments(args, "info"),
+  };
+}
+
+/**
+ * A network's options: those of `from`, which QEMU's user typed behind `from.option`, and our own, which win where there
+ * can be but one. Throws `ConfigError`, whose field is the option as the user typed it.
+ */
+export function readNetworkArguments(
+  args: NetworkArguments,
+  from: { readonly option: string; readonly netdev: Netdev },
+  cable: CableKind,
+): NetworkOptions {
+  const inherited = from.netdev.options;
+  const maxMtu = cable === "udp" ? MAX_DGRAM_MTU : MAX_MTU;
   const flags: { -readonly [K in keyof NetworkOptions]: NetworkOptions[K] } = defined({
     subnet: args.net,
     host: args.host,
@@ -126,36 +158,34 @@ export function readServeArguments(args: ServeArguments): ServeOptions {
     hostLoopback: onOff("--host-loopback", args.hostLoopback),
     mtu: number("--mtu", args.mtu, MIN_MTU, maxMtu, `expected a whole number from ${MIN_MTU} to ${maxMtu}`),
   });
-  if (overUdp) flags.mtu ??= DGRAM_MTU;
+  if (cable !== "stream") flags.mtu ??= CAUTIOUS_MTU;
   const network: NetworkOptions = {
-    ...netdev.options,
+    ...inherited,
     ...flags,
-    hostfwd: [...(netdev.options.hostfwd ?? []), ...(args.hostfwd ?? [])],
-    dnsSearch: [...(netdev.options.dnsSearch ?? []), ...(args.dnssearch ?? [])],
+    hostfwd: [...(inherited.hostfwd ?? []), ...(args.hostfwd ?? [])],
+    dnsSearch: [...(inherited.dnsSearch ?? []), ...(args.dnssearch ?? [])],
   };
   try {
     resolveOptions(network);
   } catch (error) {
-    throw error instanceof ConfigError ? asTyped(error, netdev.options, flags) : error;
+    throw error instanceof ConfigError ? asTyped(error, from, flags) : error;
   }
-  const fd = number("--fd", args.fd, 0, 65_535, "expected the number of an inherited, connected socket");
+  return network;
+}
+
+/** What is done beside serving the guests. Throws `ConfigError`. */
+export function readSessionArguments(args: NetworkArguments, level: LogLevel): SessionOptions {
   return {
-    network,
-    id: netdev.id ?? "n0",
-    listen,
-    connect,
-    fd: fd ?? null,
     api: args.api === undefined ? null : parseApiAddress("--api", args.api),
     socks: args.socks === undefined ? null : parseApiAddress("--socks", args.socks),
     capture: capture(args),
     impair: (args.impair ?? []).map((text) => parseImpairment("--impair", text)),
     impairSeed: number("--impair-seed", args.impairSeed, 0, 999_999_999, "expected a whole number up to 999999999"),
-    logLevel: logLevel(args.logLevel ?? "info"),
-    logJson: args.logJson ?? false,
+    log: { level: logLevel(args.logLevel ?? level), json: args.logJson ?? false },
   };
 }
 
-function capture(args: ServeArguments): ServeOptions["capture"] {
+function capture(args: NetworkArguments): SessionOptions["capture"] {
   const count = (flag: string, text: string | undefined, max: number): number | undefined =>
     number(flag, text, 1, max, `expected a whole number from 1 to ${max}`);
   const megabytes = count("--capture-rotate-size", args.captureRotateSize, 1_000_000);
@@ -171,7 +201,7 @@ function capture(args: ServeArguments): ServeOptions["capture"] {
   return args.capture === undefined ? null : { file: args.capture, options };
 }
 
-function readNetdev(text: string): ReturnType<typeof parseNetdev> {
+function readNetdev(text: string): Netdev {
   try {
     return parseNetdev(text);
   } catch (error) {
@@ -180,15 +210,19 @@ function readNetdev(text: string): ReturnType<typeof parseNetdev> {
 }
 
 /** The same error under the name that the user gave the option by. */
-function asTyped(error: ConfigError, netdev: NetworkOptions, flags: NetworkOptions): ConfigError {
+function asTyped(
+  error: ConfigError,
+  { option, netdev }: { readonly option: string; readonly netdev: Netdev },
+  flags: NetworkOptions,
+): ConfigError {
   const field = error.field.split(".")[0] as keyof NetworkOptions;
   const name = NAMES[field];
   if (name === undefined) return error;
-  const fromNetdev = netdev[field];
+  const fromNetdev = netdev.options[field];
   const typedThere = Array.isArray(fromNetdev)
     ? fromNetdev.includes(error.value)
     : fromNetdev !== undefined && flags[field] === undefined;
-  return error.named(typedThere ? `--netdev ${name.netdev}` : name.flag);
+  return error.named(typedThere ? `${option} ${name.netdev}` : name.flag);
 }
 
 function checkAddresses(flag: string, addresses: readonly string[]): readonly string[] {

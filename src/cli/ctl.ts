@@ -8,6 +8,7 @@ import { ConfigError } from "../control/errors.ts";
 import { parseImpairment } from "../control/impairment.ts";
 import { ApiClient } from "./ctl/client.ts";
 import { type Cell, table } from "./ctl/table.ts";
+import { say } from "./output.ts";
 import { runtimeFolder, tokenFile } from "./runtime-folder.ts";
 
 interface Given {
@@ -46,7 +47,7 @@ export function ctlCommand(): Command {
     .option("--json", "the API's own JSON");
   const client = (): ApiClient => connect(ctl.opts<Given>());
   const show = (value: unknown, text: () => string): void => {
-    process.stdout.write(ctl.opts<Given>().json === true ? `${JSON.stringify(value, null, 2)}\n` : text());
+    say(ctl.opts<Given>().json === true ? `${JSON.stringify(value, null, 2)}\n` : text());
   };
   const list = async (url: string, columns: readonly string[]): Promise<void> => {
     const rows = await client().get<Row[]>(url);
@@ -98,7 +99,7 @@ export function ctlCommand(): Command {
         for (const part of parts) {
           const data = /^data: (.*)$/m.exec(part)?.[1];
           const type = /^event: (.*)$/m.exec(part)?.[1];
-          if (data !== undefined) process.stdout.write(`${JSON.stringify({ type, ...JSON.parse(data) })}\n`);
+          if (data !== undefined) say(`${JSON.stringify({ type, ...JSON.parse(data) })}\n`);
         }
       }
     });

@@ -13,6 +13,7 @@ import { proveWithEmbeddedGuest } from "./demo/embedded.ts";
 import { bootScript, proveWithIpxe } from "./demo/ipxe.ts";
 import { Proofs } from "./demo/proofs.ts";
 import { World } from "./demo/world.ts";
+import { say } from "./output.ts";
 
 const QEMU = "qemu-system-x86_64";
 const TIMEOUT_MS = 60_000;
@@ -22,7 +23,7 @@ const GATEWAY = "10.0.2.2";
 
 /** Runs the demo on standard output. Resolves with the exit status: 0 only if all was proven. */
 export function demo(): Promise<number> {
-  return runDemo(onPath(QEMU), (text) => process.stdout.write(text));
+  return runDemo(onPath(QEMU), say);
 }
 
 /** The demo with this QEMU, or with the embedded guest when it is null. Leaves no process, socket or file behind. */

@@ -3,8 +3,9 @@
 import { Command, CommanderError, Option } from "commander";
 import { ConfigError } from "../control/errors.ts";
 import { LOG_LEVELS } from "../control/log.ts";
-import { readServeArguments, type ServeArguments } from "./arguments.ts";
+import { type NetworkArguments, readServeArguments, type ServeArguments } from "./arguments.ts";
 import { ctlCommand } from "./ctl.ts";
+import { say } from "./output.ts";
 import { serve } from "./serve.ts";
 import { version } from "./version.ts";
 
@@ -23,8 +24,17 @@ async function main(args: readonly string[]): Promise<number> {
     .action(async (given: ServeArguments) => {
       const [word] = serveCommand.args;
       if (word !== undefined)
-        throw new ConfigError("serve", word, "expected options only, or the command serve or demo");
+        throw new ConfigError("serve", word, "expected options only, or the command serve, qemu or demo");
       await serve(readServeArguments(given));
+    });
+  const qemuCommand = networkOptions(new Command("qemu"))
+    .description("start QEMU with us in place of its -netdev user; ends with it, and with its exit status")
+    .usage("[options] -- qemu-system-x86_64 [arguments]")
+    .argument("[command...]", "QEMU and its arguments, as they would be without tslirp")
+    .passThroughOptions()
+    .action(async (command: readonly string[], given: NetworkArguments) => {
+      const { qemu } = await import("./qemu.ts");
+      status = await qemu(given, command);
     });
   const demoCommand = new Command("demo")
     .description("show it working in seconds, and what was proven")
@@ -32,7 +42,9 @@ async function main(args: readonly string[]): Promise<number> {
       const { demo } = await import("./demo.ts");
       status = await demo();
     });
-  program.addCommand(serveCommand, { isDefault: true }).addCommand(demoCommand).addCommand(ctlCommand());
+  program.enablePositionalOptions();
+  program.addCommand(serveCommand, { isDefault: true }).addCommand(qemuCommand);
+  program.addCommand(demoCommand).addCommand(ctlCommand());
   throwErrors(program);
   program.addHelpText("after", () => `\nOptions of serve:\n${optionsHelp(serveCommand)}`);
   try {
@@ -45,7 +57,7 @@ async function main(args: readonly string[]): Promise<number> {
 
 /** Errors are thrown, not printed: `complain` prints them. */
 function throwErrors(command: Command): void {
-  command.exitOverride().configureOutput({ outputError: () => {} });
+  command.exitOverride().configureOutput({ outputError: () => {}, writeOut: say });
   command.commands.forEach(throwErrors);
 }
 
@@ -70,11 +82,13 @@ function complain(message: string, status: number): number {
   return status;
 }
 
-function serveOptions(command: Command): Command {
+function repeatable(flags: string, description: string): Option {
   const list = (value: string, before: readonly string[] = []): readonly string[] => [...before, value];
-  const repeatable = (flags: string, description: string): Option =>
-    new Option(flags, `${description} (repeatable)`).argParser(list);
-  return command
+  return new Option(flags, `${description} (repeatable)`).argParser(list);
+}
+
+function serveOptions(command: Command): Command {
+  command
     .addOption(
       repeatable(
         "--listen <address>",
@@ -83,7 +97,13 @@ function serveOptions(command: Command): Command {
     )
     .addOption(repeatable("--connect <address>", "dial a QEMU that listens (server=on), and again when it comes back"))
     .option("--fd <number>", "an inherited, connected socket")
-    .option("--netdev <string>", "QEMU's own option string: user,id=n0,net=10.0.2.0/24,hostfwd=…")
+    .option("--netdev <string>", "QEMU's own option string: user,id=n0,net=10.0.2.0/24,hostfwd=…");
+  return networkOptions(command);
+}
+
+/** What a network is like and how much is told, for `serve` and `qemu`. */
+function networkOptions(command: Command): Command {
+  return command
     .option("--net <cidr>", "the guests' network (10.0.2.0/24)")
     .option("--host <ip>", "the gateway's address (10.0.2.2)")
     .option("--dns <ip>", "the DNS server's address (10.0.2.3)")
@@ -126,10 +146,8 @@ function serveOptions(command: Command): Command {
       ),
     )
     .option("--impair-seed <number>", "makes impairment repeatable")
-    .option("--log-level <level>", `${LOG_LEVELS.join(", ")} (info)`)
+    .option("--log-level <level>", `${LOG_LEVELS.join(", ")} (info; qemu: silent)`)
     .option("--log-json", "logs as JSON");
 }
 
-// `tslirp … | head -1` is no reason to fail.
-process.stdout.on("error", () => {});
 process.exit(await main(process.argv.slice(2)));

@@ -8,7 +8,13 @@ const resolved = (args: ServeArguments) => resolveOptions(readServeArguments(arg
 describe("what was typed", () => {
   it("is nothing: libslirp's network on n0", () => {
     const options = readServeArguments({});
-    expect(options).toMatchObject({ id: "n0", listen: [], connect: [], fd: null, logLevel: "info", logJson: false });
+    expect(options).toMatchObject({
+      id: "n0",
+      listen: [],
+      connect: [],
+      fd: null,
+      session: { log: { level: "info", json: false } },
+    });
     expect(resolveOptions(options.network)).toEqual(resolveOptions());
   });
 

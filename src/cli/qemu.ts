@@ -1,0 +1,69 @@
+/** `tslirp qemu`: QEMU, and us in libslirp's place for as long as it runs. */
+import { mkdtemp, rm } from "node:fs/promises";
+import os from "node:os";
+import path from "node:path";
+import type { StreamAddress } from "../attach/address.ts";
+import { ConfigError } from "../control/errors.ts";
+import { createLog } from "../control/log.ts";
+import { shellLine } from "../control/qemu-args.ts";
+import { UNIX_PATH_MAX } from "../host/listen-unix.ts";
+import { type NetworkArguments, readNetworkArguments, readSessionArguments, type SessionOptions } from "./arguments.ts";
+import { Custody } from "./qemu/child.ts";
+import { readQemuCommand, type UserNetwork } from "./qemu/command-line.ts";
+import { cableArgument, hasStream, qemuVersion } from "./qemu/version.ts";
+import { type Session, startSession } from "./session.ts";
+
+/**
+ * Runs `command` (QEMU and its arguments) with its user networks served by us, `given` being our own options. Resolves
+ * with QEMU's exit status; no socket, file or process is left then. Rejects with `ConfigError`, or with an `Error` of
+ * one line.
+ */
+export async function qemu(given: NetworkArguments, command: readonly string[]): Promise<number> {
+  const [program, ...args] = command;
+  if (program === undefined || program.startsWith("-")) {
+    throw new ConfigError("qemu", program, "expected -- and a QEMU command, like -- qemu-system-x86_64 -m 512");
+  }
+  const read = readQemuCommand(program, args);
+  const networks = read.networks.map((network, i) => {
+    // A port of the host can lead to one network only.
+    const ours = i === 0 ? given : { ...given, hostfwd: undefined, publish: undefined };
+    return { network, options: readNetworkArguments(ours, network, network.hub ? "hub" : "stream") };
+  });
+  const session = readSessionArguments(given, "silent");
+  const log = createLog(session.log);
+  const folder = await mkdtemp(path.join(socketsParent(), "tslirp-"));
+  using custody = new Custody(folder);
+  const running: Session[] = [];
+  try {
+    const version = await qemuVersion(program, custody.ended);
+    const netdevs = new Map<UserNetwork, string>();
+    for (const [i, { network, options }] of networks.entries()) {
+      const one = await startSession(options, i === 0 ? session : another(session, network.id), log);
+      running.push(one);
+      const target = hasStream(version) ? `unix:${path.join(folder, `${i}.sock`)}` : "tcp:127.0.0.1:0";
+      const address = (await one.network.listenAt(target)) as StreamAddress;
+      netdevs.set(network, cableArgument(version, network.id, address));
+    }
+    const rewritten = read.arguments((network) => netdevs.get(network)!);
+    log.info(shellLine([program, ...rewritten]));
+    if (custody.ended.aborted) return custody.ended.reason;
+    return await custody.run(program, rewritten);
+  } finally {
+    await Promise.all(running.map((one) => one.close()));
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+/** The same for one more network: neither API nor SOCKS, and a capture of its own, `net-ID.pcapng` beside `net.pcapng`. */
+function another(session: SessionOptions, id: string): SessionOptions {
+  if (session.capture === null) return { ...session, api: null, socks: null };
+  const { dir, name, ext } = path.parse(session.capture.file);
+  const file = path.join(dir, `${name}-${id}${ext}`);
+  return { ...session, api: null, socks: null, capture: { ...session.capture, file } };
+}
+
+/** A folder for temporary files whose path leaves room for a socket's name. */
+function socketsParent(): string {
+  const folder = os.tmpdir();
+  return Buffer.byteLength(folder) <= UNIX_PATH_MAX - 40 ? folder : "/tmp";
+}

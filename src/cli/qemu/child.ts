@@ -1,0 +1,89 @@
+/**
+ * QEMU as our child: it has our terminal, our signals reach it, and its end is ours.
+ *
+ * A signal that ends us is passed on, and we wait; what a terminal's user types reaches QEMU by itself, too, which does
+ * no harm. The second one kills it. Nobody can handle SIGKILL, so a small shell in a session of its own waits for the
+ * end of a pipe from us: if nothing was said on it before, it ends QEMU and removes the folder.
+ */
+import { type ChildProcess, spawn } from "node:child_process";
+import { constants } from "node:os";
+import { startError } from "./version.ts";
+
+const ENDING = ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT"] as const;
+const OTHERS = ["SIGUSR1", "SIGUSR2"] as const;
+
+/** Reads a line or the pipe's end. $1 is the folder, and the line before the last is QEMU's process id. */
+const WATCH = `
+pid=
+while read -r word; do
+  [ "$word" != over ] || exit 0
+  pid=$word
+done
+if [ -n "$pid" ] && kill -TERM "$pid"; then
+  for second in 1 2 3; do
+    kill -0 "$pid" || break
+    sleep 1
+  done
+  kill -KILL "$pid"
+fi
+rm -rf "$1"
+`;
+
+/** Signals from the first moment on, and the child once there is one. */
+export class Custody implements Disposable {
+  readonly #ended: AbortController = new AbortController();
+  readonly #watch: ChildProcess;
+  readonly #handlers: readonly [NodeJS.Signals, () => void][];
+  #child: ChildProcess | null = null;
+
+  /** `folder` is removed if this process dies without `dispose`. */
+  constructor(folder: string) {
+    this.#watch = spawn("/bin/sh", ["-c", WATCH, "sh", folder], {
+      detached: true,
+      stdio: ["pipe", "ignore", "ignore"],
+    });
+    // Without a shell there is no watch, and all but a SIGKILL of ours is handled all the same.
+    this.#watch.on("error", () => {});
+    this.#watch.stdin?.on("error", () => {});
+    this.#handlers = [
+      ...ENDING.map((signal) => [signal, () => this.#end(signal)] as const),
+      ...OTHERS.map((signal) => [signal, () => void this.#child?.kill(signal)] as const),
+    ].map(([signal, handler]) => [signal, handler]);
+    for (const [signal, handler] of this.#handlers) process.on(signal, handler);
+  }
+
+  /** Aborted by the first signal that is to end us; the reason is the exit status. */
+  get ended(): AbortSignal {
+    return this.#ended.signal;
+  }
+
+  /**
+   * Runs QEMU with our terminal. Resolves with its exit status, 128 and its number for a signal, as shells have it.
+   * Rejects with an `Error` of one line when it cannot be started.
+   */
+  run(program: string, args: readonly string[]): Promise<number> {
+    return new Promise((resolve, reject) => {
+      const child = spawn(program, args, { stdio: "inherit" });
+      this.#child = child;
+      if (child.pid !== undefined) this.#watch.stdin?.write(`${child.pid}\n`);
+      child.once("error", (error) => {
+        if (child.pid === undefined) reject(startError(program, error));
+      });
+      child.once("exit", (code, signal) => {
+        this.#child = null;
+        resolve(code ?? 128 + constants.signals[signal!]);
+      });
+    });
+  }
+
+  [Symbol.dispose](): void {
+    for (const [signal, handler] of this.#handlers) process.off(signal, handler);
+    this.#watch.stdin?.end("over\n");
+    this.#watch.unref();
+  }
+
+  #end(signal: (typeof ENDING)[number]): void {
+    this.#child?.kill(this.ended.aborted ? "SIGKILL" : signal);
+    this.#ended.abort(128 + constants.signals[signal]);
+  }
+}

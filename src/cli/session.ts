@@ -1,0 +1,82 @@
+/** A network as the command line runs it: with its API, and with what is to be told, captured and made worse. */
+import fs from "node:fs";
+import type { Api } from "../api/server.ts";
+import { attachAddressText, type StreamAddress } from "../attach/address.ts";
+import type { Logger } from "../control/log.ts";
+import type { NetworkOptions } from "../control/options.ts";
+import { forwardText } from "../nat/forwards.ts";
+import { createNetwork, type Network } from "../network.ts";
+import type { SessionOptions } from "./arguments.ts";
+import { tokenFile } from "./runtime-folder.ts";
+import { version } from "./version.ts";
+
+export interface Session {
+  readonly network: Network;
+  /** The API first, then the network. Resolves when all sockets are gone. */
+  close(): Promise<void>;
+}
+
+/** Rejects as `createNetwork` does, or with an `Error` of one line; nothing is left open then. */
+export async function startSession(options: NetworkOptions, session: SessionOptions, log: Logger): Promise<Session> {
+  const network = await createNetwork(options);
+  const doors: { close(): Promise<unknown> }[] = [];
+  const close = async (): Promise<void> => {
+    for (const door of doors) await door.close();
+    await network.close();
+  };
+  try {
+    report(network, log);
+    if (session.capture !== null) {
+      const { file, options: how } = session.capture;
+      void network.capture(file, how).closed.then((error) => {
+        if (error !== null) log.error(`capture to ${file} ended: ${error.message}`);
+      });
+    }
+    network.impair(session.impair, session.impairSeed);
+    if (session.socks !== null) {
+      const { serveSocks } = await import("../api/socks.ts");
+      const socks = await serveSocks(network, session.socks);
+      doors.push(socks);
+      log.info(`SOCKS5 on ${attachAddressText(socks.address)}`);
+    }
+    if (session.api !== null) doors.unshift(await openApi(network, session.api, log));
+    return { network, close };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+/** Loaded only when asked for: it is much code. */
+async function openApi(network: Network, address: StreamAddress, log: Logger): Promise<Api> {
+  const { serveApi } = await import("../api/server.ts");
+  const api = await serveApi(network, { address, version: version() });
+  if (api.address.kind === "unix") {
+    log.info(`API on unix:${api.address.path}`);
+    return api;
+  }
+  const { host, port } = api.address;
+  const file = tokenFile(port);
+  fs.writeFileSync(file, `${api.token}\n`, { mode: 0o600 });
+  log.info(`API on tcp:${host}:${port}, its token in ${file}`);
+  return {
+    ...api,
+    close: () => {
+      fs.rmSync(file, { force: true });
+      return api.close();
+    },
+  };
+}
+
+/** Tells the log what happens on a network. */
+function report(network: Network, log: Logger): void {
+  for (const { rule, address } of network.forwards()) {
+    log.info(`forward ${forwardText({ ...rule, host: address }, network.config.firstGuest)}`);
+  }
+  network.on("lease", ({ action, ...lease }) => log.info(lease, `lease ${action}`));
+  network.on("flowOpen", (flow) => log.debug(flow, "flow open"));
+  network.on("flowClose", (flow) => log.debug(flow, "flow close"));
+  network.on("tftp", (transfer) => log.info(transfer, transfer.error === null ? "tftp sent" : "tftp not sent"));
+  network.on("notice", ({ text }) => log.warn(text));
+  network.on("dns", (query) => log.debug(query, "dns"));
+}

@@ -90,9 +90,14 @@ const BY_CODE: ReadonlyMap<string, Trouble> = new Map([
 const PASSED4: readonly number[] = [ICMP_UNREACHABLE, ICMP_TIME_EXCEEDED, ICMP_PARAMETER_PROBLEM];
 const PASSED6: readonly number[] = [ICMP6_UNREACHABLE, ICMP6_TOO_BIG, ICMP6_TIME_EXCEEDED, ICMP6_PARAMETER_PROBLEM];
 
-/** What the guest is told of an error of the host's; null: nothing. */
+/** What the guest is told of a host socket's error; null: nothing. */
+export function troubleOfCode(code: string): Trouble | null {
+  return BY_CODE.get(code) ?? null;
+}
+
+/** The same where ICMP has said it. */
 export function troubleOf(error: HostIcmpError, family: Family): Trouble | null {
-  if (error.type < 0) return BY_CODE.get(error.code) ?? null;
+  if (error.type < 0) return troubleOfCode(error.code);
   if (!(family === 4 ? PASSED4 : PASSED6).includes(error.type)) return null;
   const what: readonly [number, number] = [error.type, error.icmpCode];
   return { v4: what, v6: what };

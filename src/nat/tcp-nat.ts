@@ -37,7 +37,7 @@ import { tcpOptions, tcpReadOptions } from "../wire/tcp-options.ts";
 import { type Egress, headersOf, patchHeaders, templateSum } from "./egress.ts";
 import { FlowMap } from "./flow-map.ts";
 import type { ErrorTaker, GuestError } from "./guest-errors.ts";
-import { type IcmpErrors, NO_HOST, NO_ROUTE } from "./icmp-errors.ts";
+import { type IcmpErrors, NO_HOST, troubleOfCode } from "./icmp-errors.ts";
 import type { Policy } from "./policy.ts";
 import type { TcpService } from "./services.ts";
 import { TcpFlow } from "./tcp-flow.ts";
@@ -364,7 +364,7 @@ export class TcpNat implements ErrorTaker {
       if (code !== "ECONNREFUSED" && code !== "ECONNRESET") {
         const { guest, remote } = flow;
         const gateway = this.#env.policy.gatewayFor(guest.family);
-        const trouble = code === "ENETUNREACH" ? NO_ROUTE : NO_HOST;
+        const trouble = troubleOfCode(code) ?? NO_HOST;
         const ports = (flow.guestPort << 16) | flow.localPort;
         this.#env.errors.recalled(guest, gateway, trouble, remote, PROTO_TCP, TCP_HEADER, ports, tcb.irs);
       }

@@ -1,8 +1,21 @@
 /** A Linux guest pings and traces a far host behind a router, each in a namespace of its own. */
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { describeE2e, LIBSLIRP } from "../support/e2e/requirements.ts";
+import { describeE2e } from "../support/e2e/requirements.ts";
 import { GATEWAY, Rig } from "../support/e2e/rig.ts";
-import { FAR, FAR_MTU, PROHIBITED, ROUTER, SILENT, World } from "../support/e2e/world.ts";
+import {
+  FAR,
+  FAR_MTU,
+  FAR6,
+  PROHIBITED,
+  PROHIBITED6,
+  ROUTER,
+  ROUTER6,
+  SILENT,
+  SILENT6,
+  World,
+} from "../support/e2e/world.ts";
+
+const GATEWAY6 = "fec0::2";
 
 /** A host whose groups may (or may not) have ping sockets, with the world behind it. */
 async function start(groups: string): Promise<{ rig: Rig; world: World }> {
@@ -30,7 +43,13 @@ describeE2e("a Linux guest pings the world", ["ping", "traceroute", "tracepath",
   const ping = async (...args: string[]): Promise<string> =>
     (await rig.guest.run("ping", ["-n", "-W", "2", ...args])).stdout;
 
-  it.skipIf(LIBSLIRP)("has the guest's route to the far host through the router", async () => {
+  it("has an IPv6 address by router advertisement", async () => {
+    const addresses = (): Promise<string> =>
+      rig.guest.sh("ip -6 addr show dev tap0 scope site -tentative").then(({ stdout }) => stdout);
+    await expect.poll(addresses, { timeout: 10_000 }).toContain("fec0::");
+  });
+
+  it("reaches the far host", async () => {
     expect(await ping("-c", "3", "-i", "0.05", FAR)).toContain("3 packets transmitted, 3 received, 0% packet loss");
   });
 
@@ -82,19 +101,49 @@ describeE2e("a Linux guest pings the world", ["ping", "traceroute", "tracepath",
   });
 
   for (const [how, ...args] of [["UDP"], ["ICMP", "-I"]] as const) {
-    it(`traceroute by ${how} shows gateway, router and target`, async () => {
-      const { stdout } = await rig.guest.run("traceroute", ["-n", "-w", "2", "-q", "1", "-m", "6", ...args, FAR]);
-      const hops = stdout.split("\n").flatMap((line) => /^ *(\d+) +(\S+)/.exec(line)?.slice(1).join(" ") ?? []);
-      expect(hops).toEqual([`1 ${GATEWAY}`, `2 ${ROUTER}`, `3 ${FAR}`]);
+    it(`traceroute by ${how} shows gateway, router and target, in both families`, async () => {
+      const trace = async (far: string): Promise<string[]> => {
+        const { stdout } = await rig.guest.run("traceroute", ["-n", "-w", "2", "-q", "1", "-m", "6", ...args, far]);
+        return stdout.split("\n").flatMap((line) => /^ *(\d+) +(\S+)/.exec(line)?.slice(1).join(" ") ?? []);
+      };
+      expect(await trace(FAR)).toEqual([`1 ${GATEWAY}`, `2 ${ROUTER}`, `3 ${FAR}`]);
+      expect(await trace(FAR6)).toEqual([`1 ${GATEWAY6}`, `2 ${ROUTER6}`, `3 ${FAR6}`]);
     });
   }
 
-  it("tracepath shows gateway, router, target and the path's MTU", async () => {
-    const { stdout } = await rig.guest.run("tracepath", ["-n", "-m", "6", FAR], 30_000);
-    expect(stdout).toMatch(new RegExp(`1: +${GATEWAY} `));
-    expect(stdout).toMatch(new RegExp(`2: +${ROUTER} `));
-    expect(stdout).toMatch(new RegExp(`3: +${FAR} .*reached`));
-    expect(stdout).toContain(`Resume: pmtu ${FAR_MTU} `);
+  for (const [family, gateway, router, far] of [
+    ["IPv4", GATEWAY, ROUTER, FAR],
+    ["IPv6", GATEWAY6, ROUTER6, FAR6],
+  ] as const) {
+    it(`tracepath over ${family} shows gateway, router, target and the path's MTU`, async () => {
+      const { stdout } = await rig.guest.run("tracepath", ["-n", "-m", "6", far], 30_000);
+      expect(stdout).toMatch(new RegExp(`1: +${gateway} `));
+      expect(stdout).toMatch(new RegExp(`2: +${router} `));
+      expect(stdout).toMatch(new RegExp(`3: +${far} .*reached`));
+      expect(stdout).toContain(`Resume: pmtu ${FAR_MTU} `);
+    });
+  }
+
+  it("does all of that over IPv6", async () => {
+    for (const size of ["0", "1352", "8000"]) {
+      const said = await ping("-6", "-c", "2", "-i", "0.05", "-M", "dont", "-p", "a5c3", "-s", size, FAR6);
+      expect(said).toContain("2 packets transmitted, 2 received, 0% packet loss");
+      expect(said).not.toContain("wrong data byte");
+    }
+    expect(await ping("-6", "-f", "-c", "1000", FAR6)).toContain("1000 packets transmitted, 1000 received, 0% packet");
+    const silent = await ping("-6", "-c", "2", "-i", "0.05", "-W", "0.5", SILENT6);
+    expect(silent).toContain("2 packets transmitted, 0 received, 100% packet loss");
+    expect(await ping("-6", "-c", "1", "-t", "1", FAR6)).toContain(
+      `From ${GATEWAY6} icmp_seq=1 Time exceeded: Hop limit`,
+    );
+    expect(await ping("-6", "-c", "1", "-t", "2", FAR6)).toContain(
+      `From ${ROUTER6} icmp_seq=1 Time exceeded: Hop limit`,
+    );
+    expect(await ping("-6", "-c", "1", PROHIBITED6)).toContain(`From ${ROUTER6} icmp_seq=1 Destination unreachable`);
+    rig.guest.ip("-6", "route", "flush", "cache");
+    // By the router, or by the host once it has heard it from there.
+    const large = await ping("-6", "-c", "1", "-M", "do", "-s", "1452", FAR6);
+    expect(large).toMatch(new RegExp(`From (${ROUTER6}|${GATEWAY6}) icmp_seq=1 Packet too big: mtu=${FAR_MTU}`));
   });
 });
 

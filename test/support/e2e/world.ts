@@ -16,6 +16,8 @@ export const FAR6 = "fd97::2";
 export const ROUTER6 = "fd98::1";
 export const SILENT = "10.97.1.1";
 export const PROHIBITED = "10.97.2.1";
+export const SILENT6 = "fd97:1::1";
+export const PROHIBITED6 = "fd97:2::1";
 export const FAR_MTU = 1400;
 
 export class World {

@@ -24,7 +24,7 @@ import { TcpNat } from "./nat/tcp-nat.ts";
 import { UdpNat } from "./nat/udp-nat.ts";
 import { DhcpServer, type Lease } from "./proto/dhcp.ts";
 import { Dhcp6Server } from "./proto/dhcp6.ts";
-import { DnsForwarder, dnsTcpService } from "./proto/dns.ts";
+import { DnsForwarder, dnsTcpService, REFUSING_DNS } from "./proto/dns.ts";
 import { type Neighbour, Neighbours } from "./proto/neighbours.ts";
 import { Reassembler } from "./proto/reassembly.ts";
 import { STATE_NAMES } from "./proto/tcp/tcb.ts";
@@ -121,7 +121,7 @@ export class Stack implements LinkReceiver {
     this.#dhcp = new DhcpServer(config, trace);
     const mtuOf = (guest: Neighbour): number => this.#mtuOf(guest);
     const egress = new Egress(gatewayMac(config), GATEWAY_MAC6, random, trace, touchLink, mtuOf);
-    const dns = new DnsForwarder(parts.dns, config.limits, clock, trace);
+    const dns = new DnsForwarder(config.restrict ? REFUSING_DNS : parts.dns, config.limits, clock, trace);
     const services = new Services();
     const dnsTcp = dnsTcpService(dns);
     services.addTcp({ host: this.policy.dns.text, port: DNS_PORT }, dnsTcp);

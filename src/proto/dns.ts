@@ -117,6 +117,12 @@ export class DnsForwarder {
   }
 }
 
+/** In place of the host's resolvers where guests reach nothing: a query is a way out, too (RFC 1035 section 4.1.1: REFUSED). */
+export const REFUSING_DNS: HostDns = {
+  query: (query, _tcp, onAnswer) => onAnswer(dnsReply(query, 0, query.length, DNS_REFUSED)),
+  close() {},
+};
+
 /** The rcode for what a forwarder of single questions cannot do; NOERROR when it can. */
 function refusalOf(query: Uint8Array): number {
   if (dnsOpcode(query, 0) !== 0) return DNS_NOTIMP;

@@ -6,12 +6,16 @@ import { type Namespace, REPOSITORY } from "./namespace.ts";
 import { BACKEND } from "./requirements.ts";
 
 export interface BackendOptions {
+  /** Which one: what the environment says unless said here. */
+  readonly kind?: typeof BACKEND;
   /** QEMU's rules, for both. */
   readonly hostfwd?: readonly string[];
   readonly bootfile?: string;
   /** A folder. */
   readonly tftp?: string;
   readonly restrict?: boolean;
+  /** More options of QEMU's, `key=value`, for both. */
+  readonly netdev?: readonly string[];
   /** tslirp only. */
   readonly args?: readonly string[];
 }
@@ -33,7 +37,9 @@ export class Backend {
   static async start(host: Namespace, folder: string, options: BackendOptions): Promise<Backend> {
     const socketPath = join(folder, "net.sock");
     const [command, args] =
-      BACKEND === "libslirp" ? libslirpCommand(socketPath, options) : tslirpCommand(socketPath, options);
+      (options.kind ?? BACKEND) === "libslirp"
+        ? libslirpCommand(socketPath, options)
+        : tslirpCommand(socketPath, options);
     const child = host.spawn(command, args, { stdio: ["ignore", "pipe", "pipe"] });
     const output: string[] = [];
     for (const stream of [child.stdout, child.stderr]) stream?.on("data", (piece) => output.push(String(piece)));
@@ -72,11 +78,12 @@ function tslirpCommand(socketPath: string, options: BackendOptions): [string, st
   if (options.bootfile) args.push("--bootfile", options.bootfile);
   if (options.tftp) args.push("--tftp", options.tftp);
   if (options.restrict) args.push("--restrict");
+  if (options.netdev) args.push("--netdev", ["user", ...options.netdev].join(","));
   return [process.execPath, [...args, ...(options.args ?? [])]];
 }
 
 function libslirpCommand(socketPath: string, options: BackendOptions): [string, string[]] {
-  const user = ["user,id=u0", ...(options.hostfwd ?? []).map((rule) => `hostfwd=${rule}`)];
+  const user = ["user,id=u0", ...(options.netdev ?? []), ...(options.hostfwd ?? []).map((rule) => `hostfwd=${rule}`)];
   if (options.bootfile) user.push(`bootfile=${options.bootfile}`);
   if (options.tftp) user.push(`tftp=${options.tftp}`);
   if (options.restrict) user.push("restrict=on");

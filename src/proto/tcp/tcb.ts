@@ -18,7 +18,7 @@
  * Sequence numbers are signed 32-bit integers, see `wire/seq.ts`. Times are milliseconds.
  */
 import type { Slab } from "../../core/link.ts";
-import { seqAdd, seqDiff, seqGe, seqLt } from "../../wire/seq.ts";
+import { seqAdd, seqDiff } from "../../wire/seq.ts";
 import { ACK, RST } from "../../wire/tcp.ts";
 import type { TcpOptions } from "../../wire/tcp-options.ts";
 import { Assembler } from "./assembler.ts";
@@ -386,34 +386,6 @@ export class Tcb {
   giveUp(): void {
     this.abort();
     this.user.onAborted("timeout");
-  }
-
-  /**
-   * An ICMP error says that the segment at `seq` did not arrive (RFC 5927). Only one about something in flight counts.
-   * What keeps a SYN from arriving ends the attempt; to a connection that stands every error is soft, since it repairs
-   * what is lost and gives up in its own time. True if the error was about this connection's doing.
-   */
-  softError(seq: number): boolean {
-    if (this.state < SYN_SENT || seqLt(seq, this.sndUna) || seqGe(seq, this.sndMax)) return false;
-    if (this.state === SYN_SENT) {
-      this.drop();
-      this.user.onAborted("reset");
-    }
-    return true;
-  }
-
-  /**
-   * ICMP "fragmentation needed" about the segment at `seq`, with the next hop's MTU less IP and TCP headers (RFC 1191,
-   * RFC 8201): what is in flight goes again in smaller segments. Never smaller than the least MSS.
-   */
-  tooBig(seq: number, mss: number, now: number): boolean {
-    if (this.state < ESTABLISHED || seqLt(seq, this.sndUna) || seqGe(seq, this.sndMax)) return false;
-    const smaller = Math.max(mss, MIN_MSS) - (this.timestamps ? 12 : 0);
-    if (smaller >= this.mss) return true;
-    this.mss = smaller;
-    this.sndNxt = this.sndUna;
-    output(this, now);
-    return true;
   }
 
   /** Whether our FIN has been acknowledged. */

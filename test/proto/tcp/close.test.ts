@@ -211,7 +211,7 @@ describe("a 4-tuple again", () => {
     ),
     () => {
       const script = new PacketScript();
-      for (let i = 0; i < 3_000; i++) {
+      for (let i = 0; i < 2_000; i++) {
         script.host.answer = () => (i % 6 === 5 ? { refuse: "ECONNREFUSED" } : "accept");
         const tcp = script.tcp({ srcPort: 1_024 + (i % 60_000), isn: i * 1_000 });
         tcp.send({ flags: "SYN", seq: 0, options: { mss: 1460 } });
@@ -242,7 +242,7 @@ describe("a 4-tuple again", () => {
       expect(script.stack.flows()).toEqual([]);
       expect(script.stack.gauges().sendBytes).toBe(0);
       expect(script.host.open).toBe(0);
-      expect(script.stack.pollAt()).toBe(Number.POSITIVE_INFINITY);
+      expect(script.stack.gauges().timers).toBe(0);
     },
   );
 });

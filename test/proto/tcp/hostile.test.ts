@@ -88,10 +88,10 @@ describe.each(ROLES)("%s", (_name, connect) => {
     ),
     async () => {
       const { script, tcp, far } = await connect();
-      for (let i = 0; i < 5_000; i++) tcp.send({ flags: "ACK", seq: 3 + 2 * i, ack: 1 }, "x");
+      for (let i = 0; i < 1_500; i++) tcp.send({ flags: "ACK", seq: 3 + 2 * i, ack: 1 }, "x");
       script.takeAll();
-      for (let at = 1; at < 10_001; at += 1_000) tcp.send({ flags: "ACK", seq: at, ack: 1 }, "x".repeat(1_000));
-      expect(far.received.length).toBe(10_000);
+      for (let at = 1; at < 3_001; at += 1_000) tcp.send({ flags: "ACK", seq: at, ack: 1 }, "x".repeat(1_000));
+      expect(far.received.length).toBe(3_000);
       serves(script);
     },
   );
@@ -241,6 +241,6 @@ test("any segments whatever: the stack lives, and what it delivers was sent", ()
       script.advance(4 * 3_600_000);
       expect(script.stack.gauges().sendBytes).toBe(0);
     }),
-    { numRuns: 60 },
+    { numRuns: 25 },
   );
 });

@@ -3,7 +3,7 @@ import { describe, expect, test } from "vitest";
 import { ESTABLISHED } from "../../../src/proto/tcp/tcb.ts";
 import { proves } from "../../cases/proves.ts";
 import { Pair } from "../../support/tcb-pair.ts";
-import { dialled, dialling, OPTIONS, ROLES, SEGMENT } from "./roles.ts";
+import { dialled, OPTIONS, ROLES, SEGMENT } from "./roles.ts";
 
 /** Segments of letters, so that a script shows which one came. */
 function letters(count: number): string {
@@ -334,46 +334,5 @@ describe("recovery", () => {
     script.takeAll();
     tcp.send({ flags: "ACK", seq: 1, ack: start(1) });
     expect(Buffer.from(script.takeAll()[0]!.payload).toString()[0]).toBe("b");
-  });
-});
-
-describe("ICMP errors from the guest (RFC 5927)", () => {
-  test("section 4.1: only about what is in flight; to a connection that stands they are soft", () => {
-    const pair = new Pair();
-    pair.run(() => pair.a.tcb.state === ESTABLISHED && pair.b.tcb.state === ESTABLISHED);
-    const { tcb } = pair.a;
-    expect(tcb.softError(tcb.sndUna)).toBe(false);
-    tcb.send(new Uint8Array(1000), 0, 1000, pair.now);
-    expect(tcb.softError(tcb.sndUna - 1)).toBe(false);
-    expect(tcb.softError(tcb.sndMax)).toBe(false);
-    expect(tcb.softError(tcb.sndUna)).toBe(true);
-    expect(tcb.state).toBe(ESTABLISHED);
-  });
-
-  test("section 4.2: one about our SYN ends the attempt", async () => {
-    const { script, tcp, far } = await dialling();
-    const syn = tcp.expect({ flags: "SYN" }).tcp!.seq | 0;
-    expect([...script.stack.flows()].length).toBe(1);
-    expect(far.closed).toBe(undefined);
-    const pair = new Pair();
-    expect(pair.a.tcb.softError(syn)).toBe(false);
-    expect(pair.a.tcb.softError(pair.a.tcb.iss)).toBe(true);
-    expect(pair.a.events).toEqual(["reset"]);
-  });
-
-  test("section 7: fragmentation needed makes segments smaller, down to a floor, never larger", () => {
-    const pair = new Pair();
-    pair.run(() => pair.a.tcb.state === ESTABLISHED && pair.b.tcb.state === ESTABLISHED);
-    const { tcb } = pair.a;
-    const bytes = new Uint8Array(5000).fill(7);
-    tcb.send(bytes, 0, bytes.length, pair.now);
-    expect(tcb.tooBig(tcb.sndMax, 500, pair.now)).toBe(false);
-    expect(tcb.tooBig(tcb.sndUna, 500, pair.now)).toBe(true);
-    expect(tcb.mss).toBe(488);
-    tcb.tooBig(tcb.sndUna, 9000, pair.now);
-    expect(tcb.mss).toBe(488);
-    tcb.tooBig(tcb.sndUna, 0, pair.now);
-    expect(tcb.mss).toBe(52);
-    pair.run(() => pair.b.receivedBytes === 5000);
   });
 });

@@ -161,3 +161,19 @@ describe("what is dropped", () => {
     });
   }
 });
+
+test(
+  proves("bad.ip.forged-icmp", "an error about a packet to another guest does not touch the flow with the same ports"),
+  () => {
+    const script = new PacketScript();
+    const far = script.host.udpFar({ host: FAR_IP, port: 7 });
+    script.send({ ip: { dst: FAR_IP }, udp: { srcPort: 1000, dstPort: 7 }, payload: "x" });
+    for (const dst of ["10.0.2.16", FAR_IP]) {
+      const quoted = { ip: { src: FAR_IP, dst }, udp: { srcPort: 7, dstPort: 1000 } };
+      script.send(about(quoted, { code: 4, seq: 600 }));
+    }
+    expect(script.dropped("icmp-type")).toBe(2);
+    far.send(new Uint8Array(1_400), far.received[0]!.from);
+    expect(script.takeAll().map((frame) => frame.ip!.length)).toEqual([1_428]);
+  },
+);

@@ -3,6 +3,7 @@ export type { MemoryCable } from "./attach/memory.ts";
 export type { Capture, CaptureOptions, CaptureStats } from "./control/capture.ts";
 export { ConfigError } from "./control/errors.ts";
 export type { ImpairmentOptions } from "./control/impairment.ts";
+export type { Flow, FlowTaker, FlowVerdict, OnFlow } from "./control/on-flow.ts";
 export type { NetworkOptions } from "./control/options.ts";
 export type { Endpoint } from "./core/address.ts";
 export type { ForwardRule, Limits } from "./core/config.ts";
@@ -15,4 +16,4 @@ export type { BindGuestUdpOptions, ConnectOptions, ListenGuestOptions } from "./
 export type { OpenForward } from "./nat/forwards.ts";
 export { createNetwork, type ListenTarget, Network, type NetworkEvents, type NetworkStats } from "./network.ts";
 export type { Lease } from "./proto/dhcp.ts";
-export type { FlowInfo } from "./stack.ts";
+export type { FlowInfo } from "./stack/flow-info.ts";

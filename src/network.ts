@@ -20,6 +20,7 @@ import { CableTap } from "./attach/tap.ts";
 import { Capture, type CaptureOptions } from "./control/capture.ts";
 import { ConfigError } from "./control/errors.ts";
 import { type ImpairmentOptions, resolveImpairment } from "./control/impairment.ts";
+import type { Flow } from "./control/on-flow.ts";
 import {
   MAX_DGRAM_MTU,
   type NetworkOptions,
@@ -33,6 +34,7 @@ import type { ForwardRule, StackConfig } from "./core/config.ts";
 import type { Link } from "./core/link.ts";
 import { type Random, SeededRandom } from "./core/random.ts";
 import { DROP_REASONS, type DropReason, type Trace, type TraceEvent } from "./core/trace.ts";
+import { FlowHook } from "./embed/flow-hook.ts";
 import type { GuestServer } from "./embed/guest-server.ts";
 import type { GuestSocket } from "./embed/guest-socket.ts";
 import type { GuestUdp } from "./embed/guest-udp.ts";
@@ -45,7 +47,8 @@ import type { OwnPorts } from "./host/own-ports.ts";
 import { HostRandom } from "./host/random.ts";
 import type { OpenForward } from "./nat/forwards.ts";
 import type { Lease } from "./proto/dhcp.ts";
-import { type FlowInfo, GATEWAY_MAC6, gatewayMac, Stack } from "./stack.ts";
+import type { FlowInfo } from "./stack/flow-info.ts";
+import { GATEWAY_MAC6, gatewayMac, Stack } from "./stack.ts";
 
 /** Where guests attach: `{ path }` and `{ host, port }` are stream sockets, a text is `unix:PATH`, `tcp:…` or `udp:HOST:PORT`. */
 export type ListenTarget = { readonly path: string } | { readonly host: string; readonly port: number } | string;
@@ -60,6 +63,8 @@ export interface NetworkEvents {
   /** A file's transfer has ended, well or not. */
   tftp: [transfer: EventOf<"tftp">];
   dns: [query: EventOf<"dns">];
+  /** `onFlow` has thrown, answered nonsense, or not answered; the flow was refused. */
+  flowError: [error: Error, flow: Flow];
   /** Something that guests want is not to be had on this host; a line that says what would allow it. */
   notice: [notice: EventOf<"notice">];
 }
@@ -100,6 +105,7 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
   readonly config: StackConfig;
   readonly #stack: Stack;
   readonly #guests: Guests;
+  readonly #gate: FlowHook | null;
   readonly #dns: NodeDns;
   readonly #clock: Clock = new HostClock();
   readonly #drops: Record<DropReason, number> = Object.fromEntries(DROP_REASONS.map((r) => [r, 0])) as never;
@@ -136,8 +142,9 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
     this.#dns = new NodeDns({ upstreams: options.dnsUpstream, maxInFlight: options.stack.limits.dnsInFlight });
     const clock = this.#clock;
     const files = options.tftp === null ? null : new NodeFiles(options.tftp);
+    this.#gate = this.#flowHook(options);
     this.#stack = new Stack(options.stack, {
-      ...{ host, dns: this.#dns, files, clock, random, trace },
+      ...{ host, dns: this.#dns, files, clock, random, trace, gate: this.#gate },
       endOfTurn: (run) => void setImmediate(run),
     });
     this.#stack.onPollAt = () => this.#arm();
@@ -345,6 +352,7 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
   }
 
   async #close(): Promise<void> {
+    this.#gate?.close();
     this.#guests.close();
     // Connections first: their resets still reach the guests.
     this.#stack.close();
@@ -391,6 +399,17 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
 
   #refuseWhenClosed(): void {
     if (this.#closing !== null) throw closedError();
+  }
+
+  #flowHook({ onFlow, onFlowTimeout: timeout, stack }: ResolvedOptions): FlowHook | null {
+    if (onFlow === null) return null;
+    const failed = (error: Error, flow: Flow): void => {
+      process.nextTick(() => this.emit("flowError", error, flow));
+    };
+    const busy = (): void => {
+      this.#drops["gate-busy"]++;
+    };
+    return new FlowHook({ onFlow, timeout, limit: stack.limits.heldFlows, failed, busy });
   }
 
   #report(event: TraceEvent): void {

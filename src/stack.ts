@@ -6,10 +6,11 @@
  * at the batch's end or, for what host sockets have brought, at the end of the event loop's turn. Time comes from the
  * clock once per batch. `pollAt` says when `poll` wants to be called next, and `onPollAt` that it became earlier.
  */
-import { endpointText, type IpAddress, ipv4FromText } from "./core/address.ts";
+import { type IpAddress, ipv4FromText } from "./core/address.ts";
 import type { Clock } from "./core/clock.ts";
 import type { StackConfig } from "./core/config.ts";
 import type { FileSource } from "./core/files.ts";
+import type { FlowGate } from "./core/gate.ts";
 import type { HostDns, HostNet } from "./core/host-net.ts";
 import type { Link, LinkReceiver, Slab } from "./core/link.ts";
 import type { Random } from "./core/random.ts";
@@ -24,12 +25,13 @@ import { TcpNat } from "./nat/tcp-nat.ts";
 import { UdpNat } from "./nat/udp-nat.ts";
 import { DhcpServer, type Lease } from "./proto/dhcp.ts";
 import { Dhcp6Server } from "./proto/dhcp6.ts";
-import { DnsForwarder, dnsTcpService, REFUSING_DNS } from "./proto/dns.ts";
+import { DnsForwarder, dnsTcpService, refusingDns } from "./proto/dns.ts";
+import { Names } from "./proto/names.ts";
 import { type Neighbour, Neighbours } from "./proto/neighbours.ts";
 import { Reassembler } from "./proto/reassembly.ts";
-import { STATE_NAMES } from "./proto/tcp/tcb.ts";
 import { TftpServer } from "./proto/tftp.ts";
 import { Arp } from "./stack/arp.ts";
+import { type FlowInfo, flowInfos } from "./stack/flow-info.ts";
 import { Inside } from "./stack/inside.ts";
 import { Ipv4 } from "./stack/ipv4.ts";
 import { Ipv6 } from "./stack/ipv6.ts";
@@ -51,25 +53,13 @@ export interface StackParts {
   readonly dns: HostDns;
   /** What TFTP serves; null leaves the gateway's port to the host. */
   readonly files?: FileSource | null;
+  /** Who is asked about new flows; null for nobody. */
+  readonly gate?: FlowGate | null;
   readonly clock: Clock;
   readonly random: Random;
   readonly trace: Trace;
   /** Calls `run` once, when what the host has to tell now has been told; without it frames do not wait for that. */
   readonly endOfTurn?: (run: () => void) => void;
-}
-
-/** A connection or mapping as users see it. */
-export interface FlowInfo {
-  readonly proto: "tcp";
-  readonly guest: string;
-  readonly remote: string;
-  readonly state: string;
-  readonly direction: "in" | "out";
-  readonly bytesUp: number;
-  readonly bytesDown: number;
-  /** Smoothed round trip to the guest in milliseconds; -1 when not measured. */
-  readonly rtt: number;
-  readonly retransmissions: number;
 }
 
 export class Stack implements LinkReceiver {
@@ -121,11 +111,16 @@ export class Stack implements LinkReceiver {
     this.#dhcp = new DhcpServer(config, trace);
     const mtuOf = (guest: Neighbour): number => this.#mtuOf(guest);
     const egress = new Egress(gatewayMac(config), GATEWAY_MAC6, random, trace, touchLink, mtuOf);
-    const dns = new DnsForwarder(config.restrict ? REFUSING_DNS : parts.dns, config.limits, clock, trace);
+    const gate = parts.gate ?? null;
+    const names = new Names();
+    const server4 = { host: this.policy.dns.text, port: DNS_PORT };
+    const server6 = { host: this.policy.dns6.text, port: DNS_PORT };
+    const resolvers = config.restrict ? refusingDns(parts.dns) : parts.dns;
+    const dns = new DnsForwarder(resolvers, config.limits, clock, trace, { names, gate, server4, server6 });
     const services = new Services();
     const dnsTcp = dnsTcpService(dns);
-    services.addTcp({ host: this.policy.dns.text, port: DNS_PORT }, dnsTcp);
-    services.addTcp({ host: this.policy.dns6.text, port: DNS_PORT }, dnsTcp);
+    services.addTcp(server4, dnsTcp);
+    services.addTcp(server6, dnsTcp);
     this.#neighbours = new Neighbours(random.u32(), random.u32());
     const shared = {
       ...{
@@ -136,6 +131,8 @@ export class Stack implements LinkReceiver {
         neighbours: this.#neighbours,
         policy: this.policy,
         dns,
+        names,
+        gate,
         services,
         links: this.#links,
       },
@@ -192,17 +189,7 @@ export class Stack implements LinkReceiver {
   }
 
   flows(): FlowInfo[] {
-    return [...this.#tcp.flows()].map((flow) => ({
-      proto: "tcp",
-      guest: endpointText({ host: flow.guest.address.text, port: flow.guestPort }),
-      remote: endpointText({ host: flow.remote.text, port: flow.localPort }),
-      state: STATE_NAMES[flow.tcb.state]!,
-      direction: flow.inbound ? "in" : "out",
-      bytesUp: flow.bytesUp,
-      bytesDown: flow.bytesDown,
-      rtt: flow.tcb.rtt.srtt,
-      retransmissions: flow.tcb.retransmissions,
-    }));
+    return flowInfos(this.#tcp, this.#udp, this.#icmp);
   }
 
   /** What is held now: connections, mappings, timers, bytes in send buffers. */

@@ -21,6 +21,7 @@ import {
 } from "./addresses.ts";
 import { ConfigError } from "./errors.ts";
 import { parseHostfwd, parsePublish } from "./forward-rules.ts";
+import type { OnFlow } from "./on-flow.ts";
 import { type Addresses6, guestAddress6, parseNet6, resolveAddresses6, SUBNET6 } from "./subnet6.ts";
 
 /** What users may say about a network. Everything has a default. */
@@ -71,6 +72,10 @@ export interface NetworkOptions {
   readonly hostfwd?: readonly string[] | undefined;
   /** Forwards in Docker's grammar: `2222:22`, `127.0.0.1:8000-8010:80-90`, `5353:53/udp`. */
   readonly publish?: readonly string[] | undefined;
+  /** Asked about every new flow: may it, may it not, is it to go elsewhere, is it taken over (nobody is asked). */
+  readonly onFlow?: OnFlow | undefined;
+  /** Milliseconds that a flow waits for the answer of `onFlow`; without one it is refused (10000). */
+  readonly onFlowTimeout?: number | undefined;
   /** Caps on what guests may make us hold. */
   readonly limits?: { readonly [K in keyof Limits]?: Limits[K] | undefined } | undefined;
 }
@@ -84,6 +89,10 @@ export interface ResolvedOptions {
   readonly outboundAddr: IpText | null;
   /** Empty asks the host's own resolvers. */
   readonly dnsUpstream: readonly Endpoint[];
+  /** Null asks nobody. */
+  readonly onFlow: OnFlow | null;
+  /** In milliseconds. */
+  readonly onFlowTimeout: number;
 }
 
 export const MIN_MTU = 1500;
@@ -91,6 +100,7 @@ export const MAX_MTU = 65_520;
 /** Over UDP one frame is one datagram: 65507 bytes of payload less the Ethernet header. */
 export const MAX_DGRAM_MTU: number = 65_507 - 14;
 const LEASES = 16;
+const ON_FLOW_MS = 10_000;
 const MIN_PREFIX = 4;
 const MAX_PREFIX = 29;
 
@@ -172,6 +182,10 @@ export const NetworkOptions: z.ZodType<NetworkOptions> = z.strictObject(
       .array(z.string(RULES("2222:22")), RULES("2222:22"))
       .readonly()
       .optional(),
+    onFlow: z
+      .custom<OnFlow>((value) => typeof value === "function", 'expected a function like (flow) => "allow"')
+      .optional(),
+    onFlowTimeout: cap(600_000).optional(),
     limits: z
       .strictObject(
         {
@@ -179,6 +193,7 @@ export const NetworkOptions: z.ZodType<NetworkOptions> = z.strictObject(
           udpFlows: cap(65_536).optional(),
           icmpFlows: cap(65_536).optional(),
           dnsInFlight: cap(65_536).optional(),
+          heldFlows: cap(65_536).optional(),
           tftpSessions: cap(1024).optional(),
           sendBuffer: cap(1_073_741_824).optional(),
           receiveBuffer: cap(1_073_741_824).optional(),
@@ -230,6 +245,8 @@ export function resolveOptions(input: NetworkOptions = {}): ResolvedOptions {
     },
     tftp: options.tftp === undefined ? null : path.resolve(options.tftp),
     outboundAddr: options.outboundAddr === undefined ? null : parseIp(options.outboundAddr),
+    onFlow: options.onFlow ?? null,
+    onFlowTimeout: options.onFlowTimeout ?? ON_FLOW_MS,
     dnsUpstream: (options.dnsUpstream ?? []).map((text) => parseEndpoint(text, 53)!),
   };
 }
@@ -400,6 +417,7 @@ function resolveLimits(given: NonNullable<NetworkOptions["limits"]>): Limits {
     udpFlows: given.udpFlows ?? DEFAULT_LIMITS.udpFlows,
     icmpFlows: given.icmpFlows ?? DEFAULT_LIMITS.icmpFlows,
     dnsInFlight: given.dnsInFlight ?? DEFAULT_LIMITS.dnsInFlight,
+    heldFlows: given.heldFlows ?? DEFAULT_LIMITS.heldFlows,
     tftpSessions: given.tftpSessions ?? DEFAULT_LIMITS.tftpSessions,
     sendBuffer: given.sendBuffer ?? DEFAULT_LIMITS.sendBuffer,
     receiveBuffer: given.receiveBuffer ?? DEFAULT_LIMITS.receiveBuffer,

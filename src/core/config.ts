@@ -59,6 +59,8 @@ export interface Limits {
   /** Echo identifiers. */
   readonly icmpFlows: number;
   readonly dnsInFlight: number;
+  /** Flows that wait for the answer of `onFlow`. */
+  readonly heldFlows: number;
   readonly tftpSessions: number;
   /** Bytes buffered towards one guest connection, and from one. */
   readonly sendBuffer: number;
@@ -70,6 +72,7 @@ export const DEFAULT_LIMITS: Limits = {
   udpFlows: 4_096,
   icmpFlows: 512,
   dnsInFlight: 512,
+  heldFlows: 1_024,
   tftpSessions: 64,
   sendBuffer: 1_048_576,
   receiveBuffer: 262_144,

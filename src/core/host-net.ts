@@ -120,9 +120,10 @@ export interface HostPing {
 export interface HostDns {
   /**
    * `query` is a whole DNS message (copied). `onAnswer` follows once, with a whole message whose ID is the query's,
-   * or with null when no resolver answered in time. `tcp` asks over TCP (no truncation).
+   * or with null when no resolver answered in time. `tcp` asks over TCP (no truncation). `server` is to be asked in place
+   * of the host's own.
    */
-  query(query: Uint8Array, tcp: boolean, onAnswer: (answer: Uint8Array | null) => void): void;
+  query(query: Uint8Array, tcp: boolean, onAnswer: (answer: Uint8Array | null) => void, server?: Endpoint): void;
   close(): void;
 }
 

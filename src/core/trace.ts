@@ -14,6 +14,7 @@ export const DROP_REASONS = [
   "arp-malformed",
   "arp-spoofed",
   "cable-full",
+  "denied",
   "dhcp-malformed",
   "dhcp-no-address",
   "dhcp-not-holder",
@@ -28,6 +29,7 @@ export const DROP_REASONS = [
   "eth-type",
   "flow-table-full",
   "frame-too-long",
+  "gate-busy",
   "guest-unreachable",
   "icmp-checksum",
   "icmp-no-flow",
@@ -63,12 +65,21 @@ export type DropReason = (typeof DROP_REASONS)[number];
 
 export type TraceEvent =
   | { type: "lease"; mac: string; ip: string; hostname: string | null; action: "bound" | "released" | "declined" }
-  | { type: "flow-open"; proto: "tcp" | "udp"; guest: string; remote: string; direction: "out" | "in" }
   | {
-      type: "flow-close";
-      proto: "tcp" | "udp";
+      type: "flow-open";
+      proto: "tcp" | "udp" | "icmp";
       guest: string;
       remote: string;
+      /** The name by which guests know the remote address; null when there is none. */
+      host: string | null;
+      direction: "out" | "in";
+    }
+  | {
+      type: "flow-close";
+      proto: "tcp" | "udp" | "icmp";
+      guest: string;
+      remote: string;
+      host: string | null;
       bytesUp: number;
       bytesDown: number;
       reason: string;
@@ -85,7 +96,7 @@ export type TraceEvent =
       /** Null when the guest has all of it. */
       error: string | null;
     }
-  | { type: "dns"; name: string; qtype: number; rcode: number; millis: number }
+  | { type: "dns"; guest: string; name: string; qtype: number; rcode: number; millis: number }
   /** A line for whoever runs this: something that guests want is not to be had here, and what would allow it. */
   | { type: "notice"; text: string };
 

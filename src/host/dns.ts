@@ -48,6 +48,7 @@ export interface DnsCounters {
 
 const SWEEP_MS = 1000;
 const SILENT_LAST_MS = 30_000;
+const MAX_OTHERS = 16;
 
 interface Server {
   readonly key: string;
@@ -90,6 +91,8 @@ export class NodeDns implements HostDns {
   #tcpInFlight = 0;
   #endpoints: readonly Endpoint[] = [];
   #servers: Server[] = [];
+  /** Those that single queries were for, in order of last use. */
+  readonly #others: Map<string, Server> = new Map();
   #timer: NodeJS.Timeout | null = null;
   #timerAt = 0;
   #closed = false;
@@ -111,7 +114,7 @@ export class NodeDns implements HostDns {
     return this.#upstreams ?? this.#resolvConf.servers(performance.now());
   }
 
-  query(query: Uint8Array, tcp: boolean, onAnswer: (answer: Uint8Array | null) => void): void {
+  query(query: Uint8Array, tcp: boolean, onAnswer: (answer: Uint8Array | null) => void, server?: Endpoint): void {
     if (this.#closed) return;
     if (this.#queries.size >= this.#maxInFlight || (tcp && this.#tcpInFlight >= this.#maxTcp)) {
       process.nextTick(() => {
@@ -126,7 +129,7 @@ export class NodeDns implements HostDns {
       message: Uint8Array.from(query),
       tcp,
       onAnswer,
-      servers: this.#order(now),
+      servers: server === undefined ? this.#order(now) : [this.#other(server)],
       attempts: [],
       failed: new Set(),
       end: now + this.#totalMs,
@@ -153,8 +156,9 @@ export class NodeDns implements HostDns {
       this.#end(q);
       q = this.#queries.due(Number.POSITIVE_INFINITY);
     }
-    for (const server of this.#servers) server.pool.drain();
+    for (const server of this.#everyServer()) server.pool.drain();
     this.#servers = [];
+    this.#others.clear();
     if (this.#timer !== null) clearTimeout(this.#timer);
     this.#timer = null;
   }
@@ -179,6 +183,24 @@ export class NodeDns implements HostDns {
     }
     for (const gone of old.values()) gone.pool.drain();
     this.#servers = [...servers.values()];
+  }
+
+  /** A server that one query is for. The one used longest ago is forgotten. */
+  #other(endpoint: Endpoint): Server {
+    const key = endpointText(endpoint);
+    const server = this.#others.get(key) ?? this.#server(key, endpoint);
+    this.#others.delete(key);
+    for (const [oldest, { pool }] of this.#others) {
+      if (this.#others.size < MAX_OTHERS) break;
+      pool.drain();
+      this.#others.delete(oldest);
+    }
+    this.#others.set(key, server);
+    return server;
+  }
+
+  #everyServer(): readonly Server[] {
+    return this.#others.size === 0 ? this.#servers : [...this.#servers, ...this.#others.values()];
   }
 
   #server(key: string, endpoint: Endpoint): Server {
@@ -244,7 +266,7 @@ export class NodeDns implements HostDns {
       }
       this.#silence(q, now);
     }
-    for (const server of this.#servers) server.pool.sweep(now);
+    for (const server of this.#everyServer()) server.pool.sweep(now);
     this.#arm(now);
   }
 
@@ -260,7 +282,7 @@ export class NodeDns implements HostDns {
 
   #arm(now: number): void {
     if (this.#closed) return;
-    const sockets = this.#servers.some((s) => s.pool.open > 0);
+    const sockets = this.#everyServer().some((s) => s.pool.open > 0);
     const at = Math.min(this.#queries.next(), sockets ? now + SWEEP_MS : Number.POSITIVE_INFINITY);
     if (at === Number.POSITIVE_INFINITY || (this.#timer !== null && this.#timerAt <= at)) return;
     if (this.#timer !== null) clearTimeout(this.#timer);

@@ -12,9 +12,11 @@ import { addressAt, addressFromText, type IpAddress, type IpText } from "../core
 import type { Clock } from "../core/clock.ts";
 import { Deadlines, type Timed } from "../core/deadlines.ts";
 import { FlowTable } from "../core/flow-table.ts";
+import type { FlowGate } from "../core/gate.ts";
 import type { HostIcmpError, HostNet, HostPing, HostPingEvents } from "../core/host-net.ts";
 import type { Random } from "../core/random.ts";
 import type { Trace } from "../core/trace.ts";
+import type { Names } from "../proto/names.ts";
 import type { Neighbour } from "../proto/neighbours.ts";
 import { get16, get32 } from "../wire/bytes.ts";
 import { ICMP_ECHO_REPLY, ICMP_HEADER } from "../wire/icmp.ts";
@@ -23,6 +25,7 @@ import { PROTO_ICMP } from "../wire/ipv4.ts";
 import { PROTO_ICMP6 } from "../wire/ipv6.ts";
 import type { Egress } from "./egress.ts";
 import { type IcmpErrors, troubleOf } from "./icmp-errors.ts";
+import { type GatedEcho, IcmpGate } from "./icmp-gate.ts";
 import type { Policy } from "./policy.ts";
 
 /** RFC 5508 section 3.2 wants a minute at least. */
@@ -40,6 +43,9 @@ export interface IcmpSurroundings {
   readonly egress: Egress;
   readonly errors: IcmpErrors;
   readonly policy: Policy;
+  readonly names: Names;
+  /** Null when nobody is asked. */
+  readonly gate: FlowGate | null;
   flush(): void;
   wake(): void;
 }
@@ -49,28 +55,40 @@ class EchoFlow implements Timed, HostPingEvents {
   heapIndex = -1;
   heapTime = 0;
   expires = 0;
+  bytesUp = 0;
+  bytesDown = 0;
   readonly guest: Neighbour;
   readonly id: number;
   readonly #env: IcmpSurroundings;
   readonly #ping: HostPing;
   /** The latest destination, so that addresses are not made per packet. */
-  #to: IpAddress | null = null;
+  #to: IpAddress;
   #host: IpText = "";
-  // What is under way, by slot: sequence number (-1: nothing), the first word of the message, its length, destination.
+  // What is under way, by slot: sequence number (-1: nothing), the first word of the message, its length, destination
+  // by the guest's words and by the host's.
   readonly #seqs: Int32Array = new Int32Array(SLOTS).fill(-1);
   readonly #words: Int32Array = new Int32Array(SLOTS);
   readonly #sizes: Int32Array = new Int32Array(SLOTS);
   readonly #tos: (IpAddress | null)[] = new Array<IpAddress | null>(SLOTS).fill(null);
+  readonly #hosts: IpText[] = new Array<IpText>(SLOTS).fill("");
+  readonly #table: FlowTable<EchoFlow>;
 
-  constructor(env: IcmpSurroundings, guest: Neighbour, id: number) {
+  constructor(env: IcmpSurroundings, guest: Neighbour, id: number, dst: IpAddress, table: FlowTable<EchoFlow>) {
     this.#env = env;
     this.guest = guest;
     this.id = id;
+    this.#to = dst;
+    this.#table = table;
     this.#ping = env.host.openPing(guest.family, this);
   }
 
+  /** What it has asked last. */
+  get remote(): IpText {
+    return this.#to.text;
+  }
+
   sameTo(buf: Uint8Array, dstAt: number): boolean {
-    return this.#to?.at(buf, dstAt) ?? false;
+    return this.#host !== "" && this.#to.at(buf, dstAt);
   }
 
   turnTo(dst: IpAddress, host: IpText): void {
@@ -85,12 +103,15 @@ class EchoFlow implements Timed, HostPingEvents {
     this.#words[slot] = get32(buf, at);
     this.#sizes[slot] = len;
     this.#tos[slot] = this.#to;
+    this.#hosts[slot] = this.#host;
+    this.bytesUp += len;
     this.#ping.send(seq, buf, at + ICMP_HEADER, len - ICMP_HEADER, ttl, df, this.#host);
   }
 
   onReply(seq: number, bytes: Uint8Array, at: number, len: number, from: IpText): void {
     const to = this.#take(seq, from);
     if (to === null) return;
+    this.bytesDown += len + ICMP_HEADER;
     const { guest } = this;
     const type = guest.family === 4 ? ICMP_ECHO_REPLY : ICMP6_ECHO_REPLY;
     this.#env.egress.icmp(guest, to, type, 0, (this.id << 16) | seq, bytes, at, len);
@@ -112,7 +133,9 @@ class EchoFlow implements Timed, HostPingEvents {
     this.#env.flush();
   }
 
-  close(): void {
+  /** Leaves its table and gives up its channel. */
+  leave(): void {
+    this.#table.remove(this.guest.key, this.guest.family, this.id);
     this.#ping.close();
   }
 
@@ -120,7 +143,9 @@ class EchoFlow implements Timed, HostPingEvents {
   #take(seq: number, far: IpText): IpAddress | null {
     const slot = seq % SLOTS;
     const to = this.#tos[slot]!;
-    if (this.#seqs[slot] !== seq || to === null || (to.text !== far && !addressFromText(far).is(to))) {
+    const host = this.#hosts[slot]!;
+    const asked = this.#seqs[slot] === seq && to !== null;
+    if (!asked || (host !== far && !addressFromText(far).is(addressFromText(host)))) {
       this.#env.trace.drop("icmp-unasked");
       return null;
     }
@@ -131,18 +156,29 @@ class EchoFlow implements Timed, HostPingEvents {
 }
 
 export class IcmpNat {
-  readonly deadlines: Deadlines<EchoFlow> = new Deadlines();
+  readonly deadlines: Deadlines<EchoFlow | GatedEcho> = new Deadlines();
   readonly #env: IcmpSurroundings;
   /** By guest, family and identifier. */
   readonly #flows: FlowTable<EchoFlow>;
+  readonly #gated: IcmpGate | null;
 
   constructor(limit: number, env: IcmpSurroundings) {
     this.#env = env;
+    this.#gated = env.gate === null ? null : new IcmpGate(env.gate, limit, env, this);
     this.#flows = new FlowTable(limit, env.random.u32(), env.random.u32());
   }
 
   get size(): number {
     return this.#flows.size;
+  }
+
+  flows(): Iterable<EchoFlow> {
+    return this.#flows;
+  }
+
+  /** The name by which guests know what a flow has asked last. */
+  hostOf(flow: EchoFlow): string | null {
+    return this.#env.names.of(flow.remote, this.#env.clock.now())[0] ?? null;
   }
 
   /**
@@ -159,22 +195,48 @@ export class IcmpNat {
     df: boolean,
     now: number,
   ): boolean {
-    const id = get16(buf, at + 4);
-    let flow = this.#flows.get(guest.key, guest.family, id);
-    if (flow === null || !flow.sameTo(buf, dstAt)) {
-      const dst = addressAt(guest.family, buf, dstAt);
-      const host = this.#env.policy.hostSide(dst);
-      if (host === null) return false;
-      flow ??= this.#open(guest, id);
-      flow.turnTo(dst, host);
+    if (this.#gated !== null) {
+      this.#gated.receive(guest, dstAt, buf, at, len, ttl, df, now);
+      return true;
     }
-    flow.expires = now + IDLE_MS;
-    if (this.deadlines.schedule(flow, flow.expires)) this.#env.wake();
-    flow.send(buf, at, len, ttl, df);
+    const flow = this.#flows.get(guest.key, guest.family, get16(buf, at + 4));
+    if (flow?.sameTo(buf, dstAt)) {
+      this.used(flow, now);
+      flow.send(buf, at, len, ttl, df);
+      return true;
+    }
+    const dst = addressAt(guest.family, buf, dstAt);
+    const host = this.#env.policy.hostSide(dst);
+    if (host === null) return false;
+    this.forward(guest, dst, host, buf, at, len, ttl, df);
     return true;
   }
 
-  #open(guest: Neighbour, id: number): EchoFlow {
+  /** Sends an echo request for `dst` to `host`. */
+  forward(
+    guest: Neighbour,
+    dst: IpAddress,
+    host: IpText,
+    buf: Uint8Array,
+    at: number,
+    len: number,
+    ttl: number,
+    df: boolean,
+  ): void {
+    const id = get16(buf, at + 4);
+    const flow = this.#flows.get(guest.key, guest.family, id) ?? this.#open(guest, id, dst);
+    flow.turnTo(dst, host);
+    this.used(flow, this.#env.clock.now());
+    flow.send(buf, at, len, ttl, df);
+  }
+
+  /** Pushes a flow's end into the future. */
+  used(flow: EchoFlow | GatedEcho, now: number): void {
+    flow.expires = now + IDLE_MS;
+    if (this.deadlines.schedule(flow, flow.expires)) this.#env.wake();
+  }
+
+  #open(guest: Neighbour, id: number, dst: IpAddress): EchoFlow {
     let own = 0;
     let oldest: EchoFlow | null = null;
     let oldestOwn: EchoFlow | null = null;
@@ -186,29 +248,36 @@ export class IcmpNat {
     }
     const evicted = own >= PER_GUEST ? oldestOwn : this.#flows.full ? oldest : null;
     if (evicted !== null) {
-      this.#end(evicted);
+      this.end(evicted, "recycled");
       this.#env.trace.drop("icmp-table-full");
     }
-    const flow = new EchoFlow(this.#env, guest, id);
+    const flow = new EchoFlow(this.#env, guest, id, dst, this.#flows);
     this.#flows.add(guest.key, guest.family, id, flow);
+    const ends = { guest: guest.address.text, remote: flow.remote, host: this.hostOf(flow) };
+    this.#env.trace.event({ type: "flow-open", proto: "icmp", ...ends, direction: "out" });
     return flow;
   }
 
-  #end(flow: EchoFlow): void {
+  /** Ends a flow, once. */
+  end(flow: EchoFlow | GatedEcho, reason: string): void {
     this.deadlines.remove(flow);
-    this.#flows.remove(flow.guest.key, flow.guest.family, flow.id);
-    flow.close();
+    flow.leave();
+    if (!(flow instanceof EchoFlow)) return;
+    const { guest, remote, bytesUp, bytesDown } = flow;
+    const ends = { guest: guest.address.text, remote, host: this.hostOf(flow) };
+    this.#env.trace.event({ type: "flow-close", proto: "icmp", ...ends, bytesUp, bytesDown, reason });
   }
 
   /** Ends what has been silent long enough. */
   poll(now: number): void {
     for (let flow = this.deadlines.due(now); flow !== null; flow = this.deadlines.due(now)) {
-      if (flow.expires <= now) this.#end(flow);
+      if (flow.expires <= now) this.end(flow, "idle");
       else this.deadlines.schedule(flow, flow.expires);
     }
   }
 
   close(): void {
-    for (const flow of [...this.#flows]) this.#end(flow);
+    this.#gated?.close();
+    for (const flow of [...this.#flows]) this.end(flow, "network closed");
   }
 }

@@ -21,6 +21,7 @@ import type { UplinkFlow } from "./uplink.ts";
 const LINGER_MS = 120_000;
 /** A read of the host's that fills a good part of the cable. */
 const MUCH = 16_384;
+const NO_HOSTS: readonly string[] = [];
 const NO_TEMPLATE = new Uint8Array(0);
 
 export class TcpFlow implements TcpPath, TcpUser, HostTcpEvents, Timed, UplinkFlow {
@@ -31,6 +32,8 @@ export class TcpFlow implements TcpPath, TcpUser, HostTcpEvents, Timed, UplinkFl
   readonly remote: IpAddress;
   readonly localPort: number;
   readonly inbound: boolean;
+  /** Names by which guests know the remote address, the latest first. */
+  readonly hosts: readonly string[];
   readonly tcb: Tcb;
   host: HostTcp | null = null;
   hostClosed = false;
@@ -59,7 +62,9 @@ export class TcpFlow implements TcpPath, TcpUser, HostTcpEvents, Timed, UplinkFl
     remote: IpAddress,
     remotePort: number,
     inbound: boolean,
+    hosts: readonly string[] = NO_HOSTS,
   ) {
+    this.hosts = hosts;
     this.nat = nat;
     this.guest = guest;
     this.guestPort = guestPort;

@@ -4,10 +4,12 @@ import { addressAt, endpointText, type IpAddress } from "../core/address.ts";
 import type { Clock } from "../core/clock.ts";
 import type { StackConfig } from "../core/config.ts";
 import { Deadlines } from "../core/deadlines.ts";
+import type { FlowGate } from "../core/gate.ts";
 import type { AcceptedTcp, HostNet } from "../core/host-net.ts";
 import type { Link, Slab } from "../core/link.ts";
 import type { Random } from "../core/random.ts";
 import type { Trace } from "../core/trace.ts";
+import type { Names } from "../proto/names.ts";
 import { type Neighbour, tooBig } from "../proto/neighbours.ts";
 import { input } from "../proto/tcp/input.ts";
 import { IsnGenerator } from "../proto/tcp/isn.ts";
@@ -41,6 +43,7 @@ import { type IcmpErrors, NO_HOST, troubleOfCode } from "./icmp-errors.ts";
 import type { Policy } from "./policy.ts";
 import type { TcpService } from "./services.ts";
 import { TcpFlow } from "./tcp-flow.ts";
+import { askGate } from "./tcp-gate.ts";
 import { Uplink } from "./uplink.ts";
 
 /** Bytes that all send buffers of a network may hold together. */
@@ -58,6 +61,9 @@ export interface TcpSurroundings {
   readonly egress: Egress;
   readonly errors: IcmpErrors;
   readonly policy: Policy;
+  readonly names: Names;
+  /** Null when nobody is asked. */
+  readonly gate: FlowGate | null;
   /** What answers within the process instead of a host socket; null for nothing. */
   service(to: IpAddress, port: number): TcpService | null;
   touchLink(link: Link): void;
@@ -222,9 +228,10 @@ export class TcpNat implements ErrorTaker {
     const dst = addressAt(guest.family, buf, dstAt);
     const srcPort = tcpSrc(buf, at);
     const dstPort = tcpDst(buf, at);
+    const { gate } = this.#env;
     const service = this.#env.service(dst, dstPort);
     const host = service === null ? this.#env.policy.hostSide(dst) : null;
-    if ((service === null && host === null) || dstPort === 0 || srcPort === 0) {
+    if ((service === null && host === null && gate === null) || dstPort === 0 || srcPort === 0) {
       this.#env.trace.drop("policy");
       this.#refuse(guest, buf, dstAt, at, tcpHeaderLength(buf, at));
       return;
@@ -233,14 +240,16 @@ export class TcpNat implements ErrorTaker {
       this.#env.trace.drop("flow-table-full");
       return;
     }
-    const flow = new TcpFlow(this, guest, srcPort, dst, dstPort, false);
+    const flow = new TcpFlow(this, guest, srcPort, dst, dstPort, false, this.#env.names.of(dst.text, now));
     tcpReadOptions(buf, at, synOptions);
     if (synOptions.mss > 0) guest.shown = Math.max(guest.shown, synOptions.mss + this.#headers(guest));
     const iss = this.#isn.next(dst, dstPort, guest.address, srcPort, now);
     flow.tcb.offer(tcpSeq(buf, at), tcpWindow(buf, at), synOptions, iss, this.#ourMss(guest), this.#rcvScale);
     this.#add(flow);
-    if (service !== null) flow.host = service(flow, { host: guest.address.text, port: srcPort });
-    else flow.host = this.#env.host.connectTcp({ host: host!, port: dstPort }, flow);
+    const from = { host: guest.address.text, port: srcPort };
+    if (service !== null) flow.host = service(flow, from);
+    else if (gate === null) flow.host = this.#env.host.connectTcp({ host: host!, port: dstPort }, flow);
+    else askGate(gate, flow, from, this.#env);
   }
 
   /** A client of a guest's: dial the guest. Null, and the client not taken, when there is no room for another connection. */
@@ -315,13 +324,14 @@ export class TcpNat implements ErrorTaker {
     this.#env.trace.event({
       type: "flow-open",
       proto: "tcp",
-      ...this.#names(flow),
+      ...this.#ends(flow),
       direction: flow.inbound ? "in" : "out",
     });
   }
 
-  #names(flow: TcpFlow): { guest: string; remote: string } {
+  #ends(flow: TcpFlow): { guest: string; remote: string; host: string | null } {
     return {
+      host: flow.hosts[0] ?? null,
       guest: endpointText({ host: flow.guest.address.text, port: flow.guestPort }),
       remote: endpointText({ host: flow.remote.text, port: flow.localPort }),
     };
@@ -350,7 +360,7 @@ export class TcpNat implements ErrorTaker {
     const { bytesUp, bytesDown } = flow;
     const { retransmissions } = flow.tcb;
     const counted = { bytesUp, bytesDown, retransmissions, rtt: flow.tcb.rtt.srtt };
-    this.#env.trace.event({ type: "flow-close", proto: "tcp", ...this.#names(flow), ...counted, reason });
+    this.#env.trace.event({ type: "flow-close", proto: "tcp", ...this.#ends(flow), ...counted, reason });
   }
 
   /**

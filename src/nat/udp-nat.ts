@@ -6,14 +6,16 @@
  * A forward's clients come through one host socket; each is shown to the guest by its address, and is remembered so
  * that the guest's answers find it.
  */
-import { addressAt, endpointText, type IpAddress } from "../core/address.ts";
+import { addressAt, type IpAddress } from "../core/address.ts";
 import type { Clock } from "../core/clock.ts";
 import type { StackConfig } from "../core/config.ts";
-import { Deadlines, type Timed } from "../core/deadlines.ts";
+import { Deadlines } from "../core/deadlines.ts";
 import { FlowTable } from "../core/flow-table.ts";
+import type { FlowGate } from "../core/gate.ts";
 import type { Endpoint, HostIcmpError, HostNet, HostUdp, HostUdpEvents } from "../core/host-net.ts";
 import type { Random } from "../core/random.ts";
 import type { Trace } from "../core/trace.ts";
+import type { Names } from "../proto/names.ts";
 import { type Neighbour, tooBig } from "../proto/neighbours.ts";
 import { PROTO_UDP } from "../wire/ipv4.ts";
 import { UDP_HEADER } from "../wire/udp.ts";
@@ -22,11 +24,9 @@ import { FlowMap } from "./flow-map.ts";
 import type { ErrorTaker, GuestError } from "./guest-errors.ts";
 import { type IcmpErrors, isNoPort, troubleOf } from "./icmp-errors.ts";
 import type { Policy } from "./policy.ts";
+import { UdpGate } from "./udp-gate.ts";
+import { IDLE_MS, idleAfter, Mapping } from "./udp-mapping.ts";
 
-/** RFC 4787 section 4.3 wants two minutes at least. */
-const IDLE_MS = 180_000;
-const IDLE_AFTER_DNS_MS = 10_000;
-const DNS_PORT = 53;
 export interface UdpSurroundings {
   readonly host: HostNet;
   readonly clock: Clock;
@@ -35,50 +35,51 @@ export interface UdpSurroundings {
   readonly egress: Egress;
   readonly errors: IcmpErrors;
   readonly policy: Policy;
+  readonly names: Names;
+  /** Null when nobody is asked. */
+  readonly gate: FlowGate | null;
   flush(): void;
   resolve(guest: Neighbour): void;
   wake(): void;
 }
 
-abstract class Mapping implements Timed {
-  heapIndex = -1;
-  heapTime = 0;
-  expires = 0;
-  bytesUp = 0;
-  bytesDown = 0;
-  readonly guest: Neighbour;
-  readonly guestPort: number;
-
-  constructor(guest: Neighbour, guestPort: number) {
-    this.guest = guest;
-    this.guestPort = guestPort;
-  }
-
-  abstract close(): void;
-}
-
 /** A guest's port and its host socket. */
 class OutboundMapping extends Mapping implements HostUdpEvents {
+  readonly direction = "out";
   readonly #nat: UdpNat;
+  readonly #table: FlowTable<OutboundMapping>;
   readonly #socket: HostUdp;
   /** The last destination and source, so that addresses are not made from text, or text from addresses, per packet. */
-  #to: IpAddress | null = null;
+  #to: IpAddress;
   #toHost: Endpoint = { host: "", port: -1 };
   /** Bytes in the datagram that went there last. */
   #lastLen = 0;
   #from: IpAddress;
   #fromHost: string | null = null;
 
-  constructor(nat: UdpNat, host: HostNet, guest: Neighbour, guestPort: number) {
+  constructor(
+    nat: UdpNat,
+    host: HostNet,
+    guest: Neighbour,
+    guestPort: number,
+    dst: IpAddress,
+    table: FlowTable<OutboundMapping>,
+  ) {
     super(guest, guestPort);
     this.#nat = nat;
+    this.#table = table;
+    this.#to = dst;
     this.#from = guest.address;
     this.#socket = host.openUdp(guest.family, this);
   }
 
   /** Whether the destination whose address stands at `dstAt` is that of the datagram before. */
   sameTo(buf: Uint8Array, dstAt: number, dstPort: number): boolean {
-    return this.#toHost.port === dstPort && this.#to !== null && this.#to.at(buf, dstAt);
+    return this.#toHost.port === dstPort && this.#to.at(buf, dstAt);
+  }
+
+  get remote(): Endpoint {
+    return { host: this.#to.text, port: this.#toHost.port };
   }
 
   /** The destination of the datagrams that follow. */
@@ -99,26 +100,30 @@ class OutboundMapping extends Mapping implements HostUdpEvents {
       this.#from = this.#nat.policy.guestSide(from.host, this.guest.family);
     }
     this.bytesDown += len;
-    this.#nat.used(this, from.port === DNS_PORT ? IDLE_AFTER_DNS_MS : IDLE_MS);
+    this.#nat.used(this, idleAfter(from.port));
     this.#nat.toGuest(this.guest, this.#from, from.port, this.guestPort, bytes, at, len);
   }
 
   onUdpError(error: HostIcmpError, to: Endpoint): void {
     const latest = to.port === this.#toHost.port && to.host === this.#toHost.host;
-    this.#nat.failed(this, error, to, latest ? this.#lastLen : 0);
+    const dst = this.#nat.policy.guestSide(to.host, this.guest.family);
+    this.#nat.failed(this, error, dst, to.port, latest ? this.#lastLen : 0);
   }
 
-  close(): void {
+  leave(): void {
+    this.#table.remove(this.guest.key, this.guest.family, this.guestPort);
     this.#socket.close();
   }
 }
 
 /** A client of a forward. */
 class InboundMapping extends Mapping {
+  readonly direction = "in";
   readonly client: Endpoint;
   readonly shown: IpAddress;
   readonly shownPort: number;
   readonly #socket: HostUdp;
+  readonly #table: FlowMap<InboundMapping>;
 
   constructor(
     guest: Neighbour,
@@ -127,12 +132,18 @@ class InboundMapping extends Mapping {
     shown: IpAddress,
     shownPort: number,
     socket: HostUdp,
+    table: FlowMap<InboundMapping>,
   ) {
     super(guest, guestPort);
     this.client = client;
     this.shown = shown;
     this.shownPort = shownPort;
     this.#socket = socket;
+    this.#table = table;
+  }
+
+  get remote(): Endpoint {
+    return { host: this.shown.text, port: this.shownPort };
   }
 
   answer(buf: Uint8Array, at: number, len: number, ttl: number, df: boolean): void {
@@ -140,8 +151,10 @@ class InboundMapping extends Mapping {
     this.#socket.send(buf, at, len, this.client, ttl, df);
   }
 
-  /** The socket is the forward's. */
-  close(): void {}
+  /** The socket is the forward's, and stays. */
+  leave(): void {
+    this.#table.remove(this.guest, this.shown, (this.guestPort << 16) | this.shownPort);
+  }
 }
 
 export class UdpNat implements ErrorTaker {
@@ -151,16 +164,25 @@ export class UdpNat implements ErrorTaker {
   /** By guest, family and port. */
   readonly #outbound: FlowTable<OutboundMapping>;
   readonly #inbound: FlowMap<InboundMapping>;
+  /** In place of `#outbound` when somebody is asked about every flow. */
+  readonly #gated: UdpGate | null;
 
   constructor(config: StackConfig, env: UdpSurroundings) {
     this.#env = env;
     this.policy = env.policy;
     this.#outbound = new FlowTable(config.limits.udpFlows, env.random.u32(), env.random.u32());
     this.#inbound = new FlowMap(config.limits.udpFlows, env.random);
+    this.#gated = env.gate === null ? null : new UdpGate(env.gate, config.limits.udpFlows, env, this);
   }
 
   get size(): number {
-    return this.#outbound.size + this.#inbound.size;
+    return this.#outbound.size + this.#inbound.size + (this.#gated?.size ?? 0);
+  }
+
+  *mappings(): IterableIterator<Mapping> {
+    yield* this.#outbound;
+    yield* this.#inbound;
+    if (this.#gated !== null) yield* this.#gated.flows();
   }
 
   /**
@@ -186,27 +208,40 @@ export class UdpNat implements ErrorTaker {
         return true;
       }
     }
+    if (this.#gated !== null) return this.#gated.receive(guest, srcPort, dstAt, dstPort, buf, at, len, ttl, df);
     let mapping = this.#outbound.get(guest.key, guest.family, srcPort);
     if (mapping === null || !mapping.sameTo(buf, dstAt, dstPort)) {
       if (srcPort === 0 || dstPort === 0) return false;
       const dst = addressAt(guest.family, buf, dstAt);
       const host = this.policy.hostSide(dst);
       if (host === null) return false;
-      mapping ??= this.#open(guest, srcPort, dst, dstPort);
+      const fresh = mapping === null;
+      mapping ??= this.#open(guest, srcPort, dst);
       mapping.turnTo(dst, { host, port: dstPort });
+      if (fresh) this.opened(mapping);
     }
     this.used(mapping, IDLE_MS);
     mapping.send(buf, at, len, ttl, df);
     return true;
   }
 
-  #open(guest: Neighbour, srcPort: number, dst: IpAddress, dstPort: number): OutboundMapping {
-    if (this.#outbound.full) this.#recycle();
-    const mapping = new OutboundMapping(this, this.#env.host, guest, srcPort);
+  #open(guest: Neighbour, srcPort: number, dst: IpAddress): OutboundMapping {
+    if (this.#outbound.full) this.recycle();
+    const mapping = new OutboundMapping(this, this.#env.host, guest, srcPort, dst, this.#outbound);
     this.#outbound.add(guest.key, guest.family, srcPort, mapping);
-    const remote = endpointText({ host: dst.text, port: dstPort });
-    this.#env.trace.event({ type: "flow-open", proto: "udp", guest: guestText(mapping), remote, direction: "out" });
     return mapping;
+  }
+
+  /** Tells of a new mapping. */
+  opened(mapping: Mapping): void {
+    const { direction } = mapping;
+    this.#env.trace.event({ type: "flow-open", proto: "udp", ...mapping.ends, host: this.hostOf(mapping), direction });
+  }
+
+  /** The name by which guests know a mapping's far end. */
+  hostOf(mapping: Mapping): string | null {
+    if (mapping.direction === "in") return null;
+    return this.#env.names.of(mapping.remote.host, this.#env.clock.now())[0] ?? null;
   }
 
   /** A datagram from a forward's client on `socket`. */
@@ -223,10 +258,11 @@ export class UdpNat implements ErrorTaker {
     const key = (guestPort << 16) | from.port;
     let client = this.#inbound.get(guest, shown.bytes, 0, key);
     if (client === null || client.client.host !== from.host) {
-      if (client !== null) this.#end(client, "replaced");
-      if (this.#inbound.full) this.#recycle();
-      client = new InboundMapping(guest, guestPort, from, shown, from.port, socket);
+      if (client !== null) this.end(client, "replaced");
+      if (this.#inbound.full) this.recycle();
+      client = new InboundMapping(guest, guestPort, from, shown, from.port, socket, this.#inbound);
       this.#inbound.add(guest, shown, key, client);
+      this.opened(client);
     }
     client.bytesDown += len;
     this.used(client, IDLE_MS);
@@ -254,18 +290,17 @@ export class UdpNat implements ErrorTaker {
   }
 
   /**
-   * The host was told why a datagram of `len` bytes did not arrive: so is the guest, by whoever said so. A closed port
+   * The host was told why a datagram of `len` bytes to `dst` did not arrive: so is the guest, by whoever said so. A closed port
    * is told from the address that was dialled, whichever of its addresses the far host has used.
    */
-  failed(mapping: OutboundMapping, error: HostIcmpError, to: Endpoint, len: number): void {
+  failed(mapping: Mapping, error: HostIcmpError, dst: IpAddress, dstPort: number, len: number): void {
     const { guest } = mapping;
     const trouble = troubleOf(error, guest.family);
     if (trouble === null) return;
-    const dst = this.policy.guestSide(to.host, guest.family);
     let from = this.policy.gatewayFor(guest.family);
     if (isNoPort(trouble, guest.family)) from = dst;
     else if (error.from !== null) from = this.policy.guestSide(error.from, guest.family);
-    const ports = (mapping.guestPort << 16) | to.port;
+    const ports = (mapping.guestPort << 16) | dstPort;
     const size = UDP_HEADER + len;
     this.#env.errors.recalled(guest, from, trouble, dst, PROTO_UDP, size, ports, size << 16, error.mtu);
     this.#env.flush();
@@ -287,15 +322,15 @@ export class UdpNat implements ErrorTaker {
     const client = this.#inbound.get(guest, buf, remoteAt, ports);
     if (client === null && this.#outbound.get(guest.key, guest.family, ports >>> 16) === null) return false;
     if (error === "too-big") tooBig(guest, mtu);
-    else if (error === "refused" && client !== null) this.#end(client, "refused");
+    else if (error === "refused" && client !== null) this.end(client, "refused");
     return true;
   }
 
   /** The heap is lazy: what comes up first may have been used since, and is put back where it belongs. */
-  #recycle(): void {
+  recycle(): void {
     for (let m = this.deadlines.due(Number.MAX_VALUE); m !== null; m = this.deadlines.due(Number.MAX_VALUE)) {
       if (m.expires <= m.heapTime) {
-        this.#end(m, "recycled");
+        this.end(m, "recycled");
         break;
       }
       this.deadlines.schedule(m, m.expires);
@@ -303,33 +338,25 @@ export class UdpNat implements ErrorTaker {
     this.#env.trace.drop("udp-table-full");
   }
 
-  #end(mapping: Mapping, reason: string): void {
+  /** Ends a mapping, once. */
+  end(mapping: Mapping, reason: string): void {
     this.deadlines.remove(mapping);
-    let remote = "*";
-    if (mapping instanceof InboundMapping) {
-      this.#inbound.remove(mapping.guest, mapping.shown, (mapping.guestPort << 16) | mapping.shownPort);
-      remote = endpointText({ host: mapping.shown.text, port: mapping.shownPort });
-    } else this.#outbound.remove(mapping.guest.key, mapping.guest.family, mapping.guestPort);
-    mapping.close();
-    const { bytesUp, bytesDown } = mapping;
-    const ends = { guest: guestText(mapping), remote };
-    this.#env.trace.event({ type: "flow-close", proto: "udp", ...ends, bytesUp, bytesDown, reason });
+    mapping.leave();
+    const { bytesUp, bytesDown, ends } = mapping;
+    const host = this.hostOf(mapping);
+    this.#env.trace.event({ type: "flow-close", proto: "udp", ...ends, host, bytesUp, bytesDown, reason });
   }
 
   /** Ends what has been silent long enough. */
   poll(now: number): void {
     for (let m = this.deadlines.due(now); m !== null; m = this.deadlines.due(now)) {
-      if (m.expires <= now) this.#end(m, "idle");
+      if (m.expires <= now) this.end(m, "idle");
       else this.deadlines.schedule(m, m.expires);
     }
   }
 
   close(): void {
     for (let m = this.deadlines.due(Number.MAX_VALUE); m !== null; m = this.deadlines.due(Number.MAX_VALUE))
-      this.#end(m, "network closed");
+      this.end(m, "network closed");
   }
-}
-
-function guestText(mapping: Mapping): string {
-  return endpointText({ host: mapping.guest.address.text, port: mapping.guestPort });
 }

@@ -28,12 +28,12 @@ const FIRST_INPUT = 512;
 const KEPT_INPUT = 16_384;
 
 /** What a DNS server's TCP port 53 is to the stack: call it as one would dial. All connections share `forwarder`. */
-export function dnsTcpService(forwarder: DnsForwarder): (events: HostTcpEvents) => HostTcp {
+export function dnsTcpService(forwarder: DnsForwarder): (events: HostTcpEvents, guest?: Endpoint) => HostTcp {
   // In order of last use, the longest unused first.
   const open = new Set<Connection>();
-  return (events) => {
+  return (events, guest) => {
     if (open.size >= MAX_CONNECTIONS) (open.values().next().value as Connection).fail();
-    return new Connection(forwarder, events, open);
+    return new Connection(forwarder, events, open, guest);
   };
 }
 
@@ -42,6 +42,7 @@ class Connection implements HostTcp {
   readonly #forwarder: DnsForwarder;
   readonly #events: HostTcpEvents;
   readonly #open: Set<Connection>;
+  readonly #guest: Endpoint | undefined;
   /** Bytes from the guest that are not yet asked: `#input` from `#from` to `#to`. */
   #input: Uint8Array = new Uint8Array(FIRST_INPUT);
   #from = 0;
@@ -58,7 +59,8 @@ class Connection implements HostTcp {
   #closed = false;
   #scheduled = false;
 
-  constructor(forwarder: DnsForwarder, events: HostTcpEvents, open: Set<Connection>) {
+  constructor(forwarder: DnsForwarder, events: HostTcpEvents, open: Set<Connection>, guest: Endpoint | undefined) {
+    this.#guest = guest;
     this.#forwarder = forwarder;
     this.#events = events;
     this.#open = open;
@@ -150,7 +152,8 @@ class Connection implements HostTcp {
       this.#from = at + length;
       this.#asked++;
       // After a malformed message the framing itself is in doubt.
-      if (!this.#forwarder.queryTcp(this.#input, at, length, (answer) => this.#answered(answer))) this.fail();
+      const answered = (answer: Uint8Array): void => this.#answered(answer);
+      if (!this.#forwarder.queryTcp(this.#input, at, length, answered, this.#guest)) this.fail();
     }
   }
 

@@ -8,8 +8,10 @@
  * happens upstream. Queries are told apart by their callback, not by ID and port: a client may ask for A and AAAA with
  * one ID from one port, as GRUB does.
  */
+import type { Endpoint } from "../core/address.ts";
 import type { Clock } from "../core/clock.ts";
 import type { Limits } from "../core/config.ts";
+import type { FlowGate, Ruling, Taker } from "../core/gate.ts";
 import type { HostDns } from "../core/host-net.ts";
 import type { Trace } from "../core/trace.ts";
 import {
@@ -31,6 +33,8 @@ import {
   dnsUdpSize,
 } from "../wire/dns.ts";
 
+import type { Names } from "./names.ts";
+
 export { dnsTcpService } from "./dns-tcp.ts";
 
 /** Larger answers are cut even when the client would take them: fragments are where answers get lost and forged. */
@@ -41,6 +45,20 @@ const MAX_QUERY = 4096;
 /** Is given the whole answer, which is its own to keep. */
 export type DnsRespond = (answer: Uint8Array) => void;
 
+/** Who else has to do with queries and answers. */
+export interface DnsWatch {
+  /** Learns from answers. */
+  readonly names: Names | null;
+  /** Is asked about queries. */
+  readonly gate: FlowGate | null;
+  /** Where guests of either family find this server. */
+  readonly server4: Endpoint;
+  readonly server6: Endpoint;
+}
+
+const NOWHERE: Endpoint = { host: "0.0.0.0", port: 0 };
+const UNWATCHED: DnsWatch = { names: null, gate: null, server4: NOWHERE, server6: NOWHERE };
+
 export class DnsForwarder {
   /** Longer messages are malformed, in bytes. */
   readonly maxQuery: number = MAX_QUERY;
@@ -48,9 +66,11 @@ export class DnsForwarder {
   readonly #limits: Limits;
   readonly #clock: Clock;
   readonly #trace: Trace;
+  readonly #watch: DnsWatch;
   #inFlight = 0;
 
-  constructor(host: HostDns, limits: Limits, clock: Clock, trace: Trace) {
+  constructor(host: HostDns, limits: Limits, clock: Clock, trace: Trace, watch: DnsWatch = UNWATCHED) {
+    this.#watch = watch;
     this.#host = host;
     this.#limits = limits;
     this.#clock = clock;
@@ -63,26 +83,26 @@ export class DnsForwarder {
   }
 
   /**
-   * One UDP payload from a guest. `respond` is called at most once, possibly before this returns, with an answer that
+   * One UDP payload from `guest`. `respond` is called at most once, possibly before this returns, with an answer that
    * fits the client. Malformed messages, and all when too many are under way, are dropped: the client asks again.
    */
-  queryUdp(bytes: Uint8Array, at: number, len: number, respond: DnsRespond): void {
+  queryUdp(bytes: Uint8Array, at: number, len: number, respond: DnsRespond, guest: Endpoint = NOWHERE): void {
     if (!this.#acceptable(bytes, at, len)) return;
     if (this.#inFlight >= this.#limits.dnsInFlight) this.#trace.drop("dns-busy");
-    else this.#ask(bytes.slice(at, at + len), false, respond);
+    else this.#ask(bytes.slice(at, at + len), guest, false, respond);
   }
 
   /**
    * One message from a guest's TCP connection, without its length. False when it is malformed and will have no answer;
    * otherwise `respond` is called once, possibly before this returns.
    */
-  queryTcp(bytes: Uint8Array, at: number, len: number, respond: DnsRespond): boolean {
+  queryTcp(bytes: Uint8Array, at: number, len: number, respond: DnsRespond, guest: Endpoint = NOWHERE): boolean {
     if (!this.#acceptable(bytes, at, len)) return false;
     if (this.#inFlight >= this.#limits.dnsInFlight) {
       this.#trace.drop("dns-busy");
       respond(dnsReply(bytes, at, len, DNS_SERVFAIL));
     } else {
-      this.#ask(bytes.slice(at, at + len), true, respond);
+      this.#ask(bytes.slice(at, at + len), guest, true, respond);
     }
     return true;
   }
@@ -93,35 +113,97 @@ export class DnsForwarder {
     return false;
   }
 
-  #ask(query: Uint8Array, tcp: boolean, respond: DnsRespond): void {
+  #ask(query: Uint8Array, guest: Endpoint, tcp: boolean, respond: DnsRespond): void {
     const refusal = refusalOf(query);
     if (refusal !== DNS_NOERROR) {
       respond(dnsReply(query, 0, query.length, refusal));
       return;
     }
-    const asked = this.#clock.now();
+    const asked: Asked = { query, guest, tcp, respond, since: this.#clock.now() };
     this.#inFlight++;
-    this.#host.query(query, tcp, (found) => {
-      this.#inFlight--;
-      const usable = found !== null && dnsCheck(found, 0, found.length);
-      const answer = usable ? found : dnsReply(query, 0, query.length, DNS_SERVFAIL);
-      this.#trace.event({
-        type: "dns",
-        name: dnsQname(query, 0),
-        qtype: dnsQtype(query, 0),
-        rcode: dnsRcode(answer, 0),
-        millis: this.#clock.now() - asked,
-      });
-      respond(tcp || fits(query, answer) ? answer : dnsTruncate(answer, 0, answer.length));
+    const { gate, server4, server6 } = this.#watch;
+    if (gate === null) return this.#forward(asked);
+    const remote = guest.host.includes(":") ? server6 : server4;
+    const hosts = [dnsQname(query, 0).toLowerCase()];
+    gate.judge({ proto: "dns", guest, remote, hosts, qtype: dnsQtype(query, 0) }, (ruling) =>
+      this.#ruled(asked, ruling),
+    );
+  }
+
+  #ruled(asked: Asked, ruling: Ruling): void {
+    if (ruling.action === "allow") this.#forward(asked);
+    else if (ruling.action === "redirect") this.#forward(asked, ruling.to);
+    else if (ruling.action === "take") this.#handOver(asked, ruling.taker);
+    else {
+      this.#trace.drop("denied");
+      // Over UDP silence is silence; over TCP a query that is never answered would hold up those behind it.
+      if (ruling.how === "drop" && !asked.tcp) this.#inFlight--;
+      else this.#answer(asked, dnsReply(asked.query, 0, asked.query.length, DNS_REFUSED));
+    }
+  }
+
+  #forward(asked: Asked, server?: Endpoint): void {
+    this.#host.query(asked.query, asked.tcp, (found) => this.#answer(asked, found), server);
+  }
+
+  /** The first message that the taker sends is the answer. */
+  #handOver(asked: Asked, taker: Taker): void {
+    let open = true;
+    const answer = (found: Uint8Array | null): void => {
+      if (!open) return;
+      open = false;
+      this.#answer(asked, found);
+      end.close();
+    };
+    const end = taker.datagrams(
+      (bytes) => answer(bytes.slice()),
+      () => answer(null),
+    );
+    end.receive(asked.query, 0, asked.query.length);
+  }
+
+  /** Null, and what is no answer to the query, is SERVFAIL. */
+  #answer(asked: Asked, found: Uint8Array | null): void {
+    const { query, guest, tcp, respond, since } = asked;
+    this.#inFlight--;
+    const usable = found !== null && dnsCheck(found, 0, found.length);
+    const answer = usable ? found : dnsReply(query, 0, query.length, DNS_SERVFAIL);
+    const now = this.#clock.now();
+    this.#watch.names?.answered(answer, now);
+    this.#trace.event({
+      type: "dns",
+      guest: guest.host,
+      name: dnsQname(query, 0),
+      qtype: dnsQtype(query, 0),
+      rcode: dnsRcode(answer, 0),
+      millis: now - since,
     });
+    respond(tcp || fits(query, answer) ? answer : dnsTruncate(answer, 0, answer.length));
   }
 }
 
-/** In place of the host's resolvers where guests reach nothing: a query is a way out, too (RFC 1035 section 4.1.1: REFUSED). */
-export const REFUSING_DNS: HostDns = {
-  query: (query, _tcp, onAnswer) => onAnswer(dnsReply(query, 0, query.length, DNS_REFUSED)),
-  close() {},
-};
+/** A query that waits for its answer. */
+interface Asked {
+  readonly query: Uint8Array;
+  readonly guest: Endpoint;
+  readonly tcp: boolean;
+  readonly respond: DnsRespond;
+  readonly since: number;
+}
+
+/**
+ * In place of the host's resolvers where guests reach nothing: a query is a way out, too (RFC 1035 section 4.1.1:
+ * REFUSED). One that is sent to a server on purpose still goes there.
+ */
+export function refusingDns(host: HostDns): HostDns {
+  return {
+    query(query, tcp, onAnswer, server) {
+      if (server === undefined) onAnswer(dnsReply(query, 0, query.length, DNS_REFUSED));
+      else host.query(query, tcp, onAnswer, server);
+    },
+    close() {},
+  };
+}
 
 /** The rcode for what a forwarder of single questions cannot do; NOERROR when it can. */
 function refusalOf(query: Uint8Array): number {

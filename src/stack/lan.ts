@@ -1,4 +1,5 @@
 import type { StackConfig } from "../core/config.ts";
+import type { FlowGate } from "../core/gate.ts";
 import type { Link } from "../core/link.ts";
 import type { Trace } from "../core/trace.ts";
 import type { Egress } from "../nat/egress.ts";
@@ -9,6 +10,7 @@ import type { Services } from "../nat/services.ts";
 import type { TcpNat } from "../nat/tcp-nat.ts";
 import type { UdpNat } from "../nat/udp-nat.ts";
 import type { DnsForwarder } from "../proto/dns.ts";
+import type { Names } from "../proto/names.ts";
 import type { Neighbour, Neighbours } from "../proto/neighbours.ts";
 import type { TftpServer } from "../proto/tftp.ts";
 
@@ -24,6 +26,10 @@ export interface Lan {
   readonly udp: UdpNat;
   readonly icmp: IcmpNat;
   readonly dns: DnsForwarder;
+  /** By which names guests know addresses. */
+  readonly names: Names;
+  /** Who is asked about new flows. */
+  readonly gate: FlowGate | null;
   /** What the process serves by itself. */
   readonly services: Services;
   /** Null when no folder is served. */

@@ -50,11 +50,11 @@ export function receiveUdp(
   const dns = guest.family === 4 ? policy.dns : policy.dns6;
   if (dns.at(buf, dstAt)) {
     if (dstPort !== DNS_PORT) return lan.errors.about(guest, dns, NO_PORT, buf, ip, PROTO_UDP, at, len);
-    lan.dns.queryUdp(buf, body, size, (answer) => {
+    const respond = (answer: Uint8Array): void => {
       lan.egress.udp(guest, dns, DNS_PORT, srcPort, answer, 0, answer.length);
       lan.flush();
-    });
-    return;
+    };
+    return lan.dns.queryUdp(buf, body, size, respond, { host: guest.address.text, port: srcPort });
   }
   // The host behind the gateway's address is no hop further away.
   if (lan.udp.receive(guest, srcPort, dstAt, dstPort, buf, body, size, Math.max(hops - 1, 1), df)) return;

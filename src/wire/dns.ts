@@ -6,7 +6,7 @@
  * `dnsReadName`, which check as they go: a compression pointer must lead to before the place where the name read so
  * far began, so that following pointers always ends.
  */
-import { get16, put16, put32 } from "./bytes.ts";
+import { get16, get32, put16, put32 } from "./bytes.ts";
 
 export const DNS_HEADER = 12;
 export const DNS_MAX_MESSAGE = 65_535;
@@ -14,6 +14,7 @@ export const DNS_MAX_MESSAGE = 65_535;
 export const DNS_UDP_SIZE = 512;
 
 export const DNS_A = 1;
+export const DNS_CNAME = 5;
 export const DNS_PTR = 12;
 export const DNS_AAAA = 28;
 export const DNS_OPT = 41;
@@ -198,6 +199,34 @@ export function dnsEncodeNames(names: readonly string[], limit: number): Uint8Ar
     bytes.push(...encoded);
   }
   return Uint8Array.from(bytes);
+}
+
+/** What of a record its reader is told: where its name and its data stand, and the fields between. */
+export type DnsRecordVisitor = (
+  nameAt: number,
+  type: number,
+  cls: number,
+  ttl: number,
+  dataAt: number,
+  dataLen: number,
+) => void;
+
+/** Calls `visit` for each record of a checked message's answer section, up to the first that is broken. */
+export function dnsAnswers(buf: Uint8Array, at: number, len: number, visit: DnsRecordVisitor): void {
+  const end = at + len;
+  const count = get16(buf, at + 6);
+  let i = dnsQuestionEnd(buf, at);
+  // Each round advances by 11 bytes at least, whatever the header claims.
+  for (let k = 0; k < count; k++) {
+    const type = dnsSkipName(buf, i, end);
+    if (type < 0 || type + 10 > end) return;
+    const data = type + 10;
+    const length = get16(buf, type + 8);
+    if (data + length > end) return;
+    // A TTL with its top bit set is zero (RFC 2181 section 8).
+    visit(i, get16(buf, type), get16(buf, type + 2), Math.max(0, get32(buf, type + 4)), data, length);
+    i = data + length;
+  }
 }
 
 /** Where a checked message's OPT record has its type field, or -1: none, or not to be found among broken records. */

@@ -15,7 +15,7 @@ const SYN = encodeFrame({
   ip: { src: "10.0.2.15", dst: "198.51.100.1" },
   tcp: { srcPort: 40000, dstPort: 80, seq: 0, ack: 0, flags: "SYN", window: 1000 },
 });
-const FLOW = { proto: "tcp", guest: "10.0.2.15:40000", remote: "198.51.100.1:80" } as const;
+const FLOW = { proto: "tcp", guest: "10.0.2.15:40000", remote: "198.51.100.1:80", host: null } as const;
 const TSHARK = ["/usr/bin/tshark", "/usr/local/bin/tshark"].find((file) => existsSync(file));
 /** In CI nothing may be missing. */
 const withTshark = test.skipIf(TSHARK === undefined && process.env.CI === undefined);

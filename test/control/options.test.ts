@@ -48,6 +48,8 @@ describe("defaults", () => {
       tftp: null,
       outboundAddr: null,
       dnsUpstream: [],
+      onFlow: null,
+      onFlowTimeout: 10_000,
     });
   });
 

@@ -4,11 +4,12 @@ import { Guest } from "../../src/cli/guest/guest.ts";
 import { runOnTimers } from "../../src/cli/guest/timers.ts";
 import { HostClock } from "../../src/host/clock.ts";
 import { HostRandom } from "../../src/host/random.ts";
-import { createNetwork, type Network, type NetworkOptions } from "../../src/index.ts";
+import { createNetwork, type MemoryCable, type Network, type NetworkOptions } from "../../src/index.ts";
 
 export interface Lan extends AsyncDisposable {
   readonly net: Network;
   readonly guest: Guest;
+  readonly cable: MemoryCable;
 }
 
 export const GUEST = "10.0.2.15";
@@ -24,6 +25,7 @@ export async function startLan(options: NetworkOptions = {}): Promise<Lan> {
   return {
     net,
     guest,
+    cable,
     async [Symbol.asyncDispose]() {
       stop();
       await net.close();

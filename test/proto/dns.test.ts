@@ -152,13 +152,14 @@ test("a flood of unanswered queries is bounded, and service goes on afterwards",
   expect(dnsRcode(r.answers.at(-1)!, 0)).toBe(0);
 });
 
-test("each answered query is an event with name, type, rcode and time", () => {
+test("each answered query is an event with guest, name, type, rcode and time", () => {
   const r = rig();
   const q = query("seen.test", DNS_AAAA);
   r.udp(q);
   r.clock.time += 25;
   r.host.asked[0]!.onAnswer(answer(q, DNS_NXDOMAIN, 0));
-  expect(r.events).toEqual([{ type: "dns", name: "seen.test", qtype: DNS_AAAA, rcode: DNS_NXDOMAIN, millis: 25 }]);
+  const asked = { guest: "0.0.0.0", name: "seen.test", qtype: DNS_AAAA };
+  expect(r.events).toEqual([{ type: "dns", ...asked, rcode: DNS_NXDOMAIN, millis: 25 }]);
 });
 
 test("over TCP nothing is cut, and too many at once are told SERVFAIL", () => {

@@ -1,0 +1,136 @@
+/**
+ * `onFlow`: a user's function as the stack's gate. It is asked from a microtask, never inside a call of the stack's, so
+ * it may use the network at once. Questions under way are bounded in number and in time.
+ */
+import { checkVerdict, type Flow, type FlowTaker, type FlowVerdict, type OnFlow } from "../control/on-flow.ts";
+import type { FlowGate, GatedFlow, Ruling, Taker } from "../core/gate.ts";
+import { GuestDatagrams } from "./guest-datagrams.ts";
+import { GuestSocket } from "./guest-socket.ts";
+
+/** A DNS client has given up by then. */
+const DNS_MS = 10_000;
+const DENY: Ruling = { action: "deny", how: "reset" };
+const DROP: Ruling = { action: "deny", how: "drop" };
+const ALLOW: Ruling = { action: "allow" };
+
+export interface FlowHookOptions {
+  readonly onFlow: OnFlow;
+  /** Milliseconds that a flow waits. */
+  readonly timeout: number;
+  /** Flows that wait at a time; more are dropped in silence, so that the guest asks again. */
+  readonly limit: number;
+  /** Something went wrong about a flow: the function has thrown, answered nonsense, or not at all. */
+  readonly failed: (error: Error, flow: Flow) => void;
+  /** A flow was dropped since too many wait. */
+  readonly busy: () => void;
+}
+
+interface Question {
+  readonly flow: Flow;
+  readonly abort: AbortController;
+  readonly done: (ruling: Ruling) => void;
+  readonly until: number;
+}
+
+export class FlowHook implements FlowGate {
+  readonly #options: FlowHookOptions;
+  /** In order of age. */
+  readonly #asked: Set<Question> = new Set();
+  #timer: NodeJS.Timeout | null = null;
+  #closed = false;
+
+  constructor(options: FlowHookOptions) {
+    this.#options = options;
+  }
+
+  judge(gated: GatedFlow, done: (ruling: Ruling) => void): void {
+    if (this.#asked.size >= this.#options.limit) {
+      this.#options.busy();
+      queueMicrotask(() => done(DROP));
+      return;
+    }
+    const abort = new AbortController();
+    const flow: Flow = { ...gated, host: gated.hosts[0], signal: abort.signal };
+    const question = { flow, abort, done, until: performance.now() + this.#options.timeout };
+    this.#asked.add(question);
+    this.#arm();
+    queueMicrotask(() => void this.#ask(question));
+  }
+
+  close(): void {
+    this.#closed = true;
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#timer = null;
+    for (const { abort } of this.#asked) abort.abort();
+    this.#asked.clear();
+  }
+
+  async #ask(question: Question): Promise<void> {
+    const { flow } = question;
+    let ruling: Ruling;
+    try {
+      ruling = rulingOf(await this.#options.onFlow(flow), flow);
+    } catch (error) {
+      if (this.#asked.has(question)) this.#options.failed(asError(error), flow);
+      ruling = DENY;
+    }
+    if (this.#asked.delete(question)) question.done(ruling);
+  }
+
+  #arm(): void {
+    const first = this.#asked.values().next();
+    if (first.done || this.#timer !== null || this.#closed) return;
+    const wait = Math.max(1, Math.ceil(first.value.until - performance.now()));
+    this.#timer = setTimeout(() => this.#sweep(), wait).unref();
+  }
+
+  #sweep(): void {
+    this.#timer = null;
+    const now = performance.now();
+    for (const question of this.#asked) {
+      if (question.until > now) break;
+      this.#asked.delete(question);
+      const late = new Error(`onFlow did not answer within ${this.#options.timeout} ms`);
+      question.abort.abort(late);
+      this.#options.failed(late, question.flow);
+      question.done(DENY);
+    }
+    this.#arm();
+  }
+}
+
+function rulingOf(answer: FlowVerdict, flow: Flow): Ruling {
+  const verdict = checkVerdict(answer, flow.proto === "dns" ? 53 : flow.remote.port);
+  if (verdict === "allow") return ALLOW;
+  if (typeof verdict === "function") return { action: "take", taker: takerOf(verdict, flow) };
+  if ("deny" in verdict) return { action: "deny", how: verdict.deny };
+  const { host, port } = verdict.redirect;
+  return { action: "redirect", to: { host, port: port! } };
+}
+
+function takerOf(take: FlowTaker, flow: Flow): Taker {
+  return {
+    stream(events) {
+      const socket = new GuestSocket({ remote: flow.guest, local: flow.remote });
+      // What it does before the connection stands is nobody's to hear yet.
+      const early = (): void => {};
+      socket.once("error", early);
+      socket.prependOnceListener("connect", () => {
+        socket.removeListener("error", early);
+        take(socket, flow);
+      });
+      const plug = socket.plugIn(events);
+      plug.answer();
+      return plug;
+    },
+    datagrams(send, ended) {
+      const datagrams = new GuestDatagrams(send, ended, flow.proto === "dns" ? DNS_MS : 0);
+      queueMicrotask(() => take(datagrams, flow));
+      return datagrams;
+    },
+  };
+}
+
+function asError(error: unknown): Error {
+  return error instanceof Error ? error : new Error(String(error));
+}

@@ -1,0 +1,170 @@
+/**
+ * Echo requests when a gate is asked about every flow: what one identifier of a guest's asks of one address. The first
+ * requests wait for the ruling, which is then remembered until the flow has been silent for a minute. A flow that is
+ * taken over has its requests answered in their order: each payload sent is the answer to the oldest one left.
+ */
+import { addressAt, type Endpoint, type IpAddress, type IpText } from "../core/address.ts";
+import type { Timed } from "../core/deadlines.ts";
+import type { DatagramEnd, FlowGate, Ruling } from "../core/gate.ts";
+import type { Neighbour } from "../proto/neighbours.ts";
+import { get16, get32 } from "../wire/bytes.ts";
+import { ICMP_ECHO_REPLY, ICMP_HEADER } from "../wire/icmp.ts";
+import { ICMP6_ECHO_REPLY } from "../wire/icmp6.ts";
+import { PROTO_ICMP } from "../wire/ipv4.ts";
+import { PROTO_ICMP6 } from "../wire/ipv6.ts";
+import { FlowMap } from "./flow-map.ts";
+import { PROHIBITED } from "./icmp-errors.ts";
+import type { IcmpNat, IcmpSurroundings } from "./icmp-nat.ts";
+
+const WAITING = 8;
+/** Requests that a taker may leave unanswered. */
+const UNANSWERED = 64;
+
+interface Waiting {
+  readonly bytes: Uint8Array;
+  readonly ttl: number;
+  readonly df: boolean;
+}
+
+export class IcmpGate {
+  readonly #gate: FlowGate;
+  readonly #env: IcmpSurroundings;
+  readonly #nat: IcmpNat;
+  readonly #flows: FlowMap<GatedEcho>;
+
+  constructor(gate: FlowGate, limit: number, env: IcmpSurroundings, nat: IcmpNat) {
+    this.#gate = gate;
+    this.#env = env;
+    this.#nat = nat;
+    this.#flows = new FlowMap(limit, env.random);
+  }
+
+  /** An echo request of `len` bytes at `at`, to the address at `dstAt`. */
+  receive(
+    guest: Neighbour,
+    dstAt: number,
+    buf: Uint8Array,
+    at: number,
+    len: number,
+    ttl: number,
+    df: boolean,
+    now: number,
+  ): void {
+    const id = get16(buf, at + 4);
+    const flow = this.#flows.get(guest, buf, dstAt, id) ?? this.#open(guest, addressAt(guest.family, buf, dstAt), id);
+    if (flow === null) return this.#env.trace.drop("icmp-table-full");
+    this.#nat.used(flow, now);
+    flow.fromGuest(buf, at, len, ttl, df);
+  }
+
+  #open(guest: Neighbour, dst: IpAddress, id: number): GatedEcho | null {
+    if (this.#flows.full) return null;
+    const flow = new GatedEcho(guest, dst, id, this.#env, this.#nat, this.#flows);
+    this.#flows.add(guest, dst, id, flow);
+    const hosts = this.#env.names.of(dst.text, this.#env.clock.now());
+    const ends = { guest: { host: guest.address.text, port: 0 }, remote: { host: dst.text, port: 0 } };
+    this.#gate.judge({ proto: "icmp", ...ends, hosts, qtype: 0 }, (ruling) => {
+      if (flow.heapIndex >= 0) flow.ruled(ruling);
+    });
+    return flow;
+  }
+
+  close(): void {
+    for (const flow of [...this.#flows]) this.#nat.end(flow, "network closed");
+  }
+}
+
+class GatedEcho implements Timed {
+  heapIndex = -1;
+  heapTime = 0;
+  expires = 0;
+  readonly guest: Neighbour;
+  readonly id: number;
+  readonly #dst: IpAddress;
+  readonly #env: IcmpSurroundings;
+  readonly #nat: IcmpNat;
+  readonly #table: FlowMap<GatedEcho>;
+  #waiting: Waiting[] | null = [];
+  #host: IpText | null = null;
+  #denied: "reset" | "icmp" | "drop" | null = null;
+  #reason: "denied" | "policy" = "denied";
+  #end: DatagramEnd | null = null;
+  /** Sequence numbers of requests that the taker has not answered. */
+  readonly #unanswered: number[] = [];
+
+  constructor(
+    guest: Neighbour,
+    dst: IpAddress,
+    id: number,
+    env: IcmpSurroundings,
+    nat: IcmpNat,
+    table: FlowMap<GatedEcho>,
+  ) {
+    this.guest = guest;
+    this.id = id;
+    this.#dst = dst;
+    this.#env = env;
+    this.#nat = nat;
+    this.#table = table;
+  }
+
+  fromGuest(buf: Uint8Array, at: number, len: number, ttl: number, df: boolean): void {
+    if (this.#waiting !== null) {
+      if (this.#waiting.length < WAITING) this.#waiting.push({ bytes: buf.slice(at, at + len), ttl, df });
+      else this.#env.trace.drop("gate-busy");
+    } else if (this.#denied !== null) this.#refuse(buf, at, len, this.#denied);
+    else if (this.#end !== null) {
+      if (this.#unanswered.length >= UNANSWERED) this.#unanswered.shift();
+      this.#unanswered.push(get16(buf, at + 6));
+      this.#end.receive(buf, at + ICMP_HEADER, len - ICMP_HEADER);
+    } else this.#nat.forward(this.guest, this.#dst, this.#host!, buf, at, len, ttl, df);
+  }
+
+  ruled(ruling: Ruling): void {
+    const waiting = this.#waiting ?? [];
+    this.#waiting = null;
+    if (ruling.action === "take") {
+      this.#end = ruling.taker.datagrams(
+        (bytes) => this.#answer(bytes),
+        () => {
+          if (this.heapIndex >= 0) this.#nat.end(this, "closed");
+        },
+      );
+    } else if (ruling.action === "deny") this.#denied = ruling.how;
+    else {
+      const to: Endpoint | null = ruling.action === "redirect" ? ruling.to : null;
+      this.#host = to?.host ?? this.#env.policy.hostSide(this.#dst);
+      if (this.#host === null) {
+        this.#denied = "icmp";
+        this.#reason = "policy";
+      }
+    }
+    for (const { bytes, ttl, df } of waiting) this.fromGuest(bytes, 0, bytes.length, ttl, df);
+    this.#env.flush();
+  }
+
+  leave(): void {
+    this.#table.remove(this.guest, this.#dst, this.id);
+    this.#end?.close();
+  }
+
+  #answer(bytes: Uint8Array): void {
+    const seq = this.#unanswered.shift();
+    if (seq === undefined || this.heapIndex < 0) return;
+    const type = this.guest.family === 4 ? ICMP_ECHO_REPLY : ICMP6_ECHO_REPLY;
+    this.#env.egress.icmp(this.guest, this.#dst, type, 0, (this.id << 16) | seq, bytes, 0, bytes.length);
+    this.#env.flush();
+  }
+
+  #refuse(buf: Uint8Array, at: number, len: number, how: "reset" | "icmp" | "drop"): void {
+    const { trace, policy, errors } = this.#env;
+    trace.drop(this.#reason);
+    if (how === "drop") return;
+    const { guest } = this;
+    const proto = guest.family === 4 ? PROTO_ICMP : PROTO_ICMP6;
+    const gateway = policy.gatewayFor(guest.family);
+    errors.recalled(guest, gateway, PROHIBITED, this.#dst, proto, len, get32(buf, at), get32(buf, at + 4));
+  }
+}
+
+export type { GatedEcho };

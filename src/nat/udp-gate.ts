@@ -1,0 +1,198 @@
+/**
+ * UDP when a gate is asked about every flow. What a guest's port says to one address and port is then a flow of its own
+ * with a host socket of its own, so that each can be refused, sent elsewhere or taken over; the price is that the
+ * mapping is no longer the same for all destinations (RFC 4787 section 4.1).
+ *
+ * While a flow waits for its ruling its first datagrams are kept. A refusal is remembered for a while, so that a guest
+ * that goes on asking does not make the gate go on deciding.
+ */
+import { addressAt, type Endpoint, familyOf, type IpAddress } from "../core/address.ts";
+import type { DatagramEnd, FlowGate, Ruling } from "../core/gate.ts";
+import type { HostIcmpError, HostUdp, HostUdpEvents } from "../core/host-net.ts";
+import type { Neighbour } from "../proto/neighbours.ts";
+import { PROTO_UDP } from "../wire/ipv4.ts";
+import { UDP_HEADER } from "../wire/udp.ts";
+import { FlowMap } from "./flow-map.ts";
+import { PROHIBITED } from "./icmp-errors.ts";
+import { IDLE_MS, idleAfter, Mapping } from "./udp-mapping.ts";
+import type { UdpNat, UdpSurroundings } from "./udp-nat.ts";
+
+const WAITING = 8;
+const DENIED_MS = 30_000;
+
+/** A datagram as it came, but for its addresses. */
+interface Waiting {
+  readonly bytes: Uint8Array;
+  readonly ttl: number;
+  readonly df: boolean;
+}
+
+export class UdpGate {
+  readonly #gate: FlowGate;
+  readonly #env: UdpSurroundings;
+  readonly #nat: UdpNat;
+  readonly #flows: FlowMap<GatedMapping>;
+
+  constructor(gate: FlowGate, limit: number, env: UdpSurroundings, nat: UdpNat) {
+    this.#gate = gate;
+    this.#env = env;
+    this.#nat = nat;
+    this.#flows = new FlowMap(limit, env.random);
+  }
+
+  get size(): number {
+    return this.#flows.size;
+  }
+
+  get full(): boolean {
+    return this.#flows.full;
+  }
+
+  flows(): Iterable<GatedMapping> {
+    return this.#flows;
+  }
+
+  /** As `UdpNat.receive`. */
+  receive(
+    guest: Neighbour,
+    srcPort: number,
+    dstAt: number,
+    dstPort: number,
+    buf: Uint8Array,
+    at: number,
+    len: number,
+    ttl: number,
+    df: boolean,
+  ): boolean {
+    const flow = this.#flows.get(guest, buf, dstAt, (srcPort << 16) | dstPort);
+    if (flow !== null) flow.fromGuest(buf, at, len, ttl, df);
+    else {
+      if (srcPort === 0 || dstPort === 0) return false;
+      this.#open(guest, srcPort, addressAt(guest.family, buf, dstAt), dstPort).fromGuest(buf, at, len, ttl, df);
+    }
+    return true;
+  }
+
+  #open(guest: Neighbour, srcPort: number, dst: IpAddress, dstPort: number): GatedMapping {
+    const flow = new GatedMapping(guest, srcPort, dst, dstPort, this.#env, this.#nat, this.#flows);
+    if (this.#flows.full) this.#nat.recycle();
+    this.#flows.add(guest, dst, flow.ports, flow);
+    this.#nat.opened(flow);
+    const hosts = this.#env.names.of(dst.text, this.#env.clock.now());
+    this.#gate.judge({ proto: "udp", guest: flow.from, remote: flow.remote, hosts, qtype: 0 }, (ruling) => {
+      if (flow.heapIndex >= 0) flow.ruled(ruling);
+    });
+    return flow;
+  }
+}
+
+class GatedMapping extends Mapping implements HostUdpEvents {
+  readonly direction = "out";
+  readonly ports: number;
+  readonly #dst: IpAddress;
+  readonly #dstPort: number;
+  readonly #env: UdpSurroundings;
+  readonly #nat: UdpNat;
+  readonly #table: FlowMap<GatedMapping>;
+  /** Null once it is decided. */
+  #waiting: Waiting[] | null = [];
+  #socket: HostUdp | null = null;
+  #to: Endpoint | null = null;
+  #end: DatagramEnd | null = null;
+  #denied: "reset" | "icmp" | "drop" | null = null;
+  #reason: "denied" | "policy" = "denied";
+
+  constructor(
+    guest: Neighbour,
+    guestPort: number,
+    dst: IpAddress,
+    dstPort: number,
+    env: UdpSurroundings,
+    nat: UdpNat,
+    table: FlowMap<GatedMapping>,
+  ) {
+    super(guest, guestPort);
+    this.ports = (guestPort << 16) | dstPort;
+    this.#dst = dst;
+    this.#dstPort = dstPort;
+    this.#env = env;
+    this.#nat = nat;
+    this.#table = table;
+  }
+
+  get remote(): Endpoint {
+    return { host: this.#dst.text, port: this.#dstPort };
+  }
+
+  fromGuest(buf: Uint8Array, at: number, len: number, ttl: number, df: boolean): void {
+    if (this.#denied !== null) return this.#refuse(len, this.#denied);
+    this.#nat.used(this, IDLE_MS);
+    if (this.#waiting !== null) {
+      if (this.#waiting.length < WAITING) this.#waiting.push({ bytes: buf.slice(at, at + len), ttl, df });
+      else this.#env.trace.drop("gate-busy");
+      return;
+    }
+    this.bytesUp += len;
+    if (this.#end !== null) this.#end.receive(buf, at, len);
+    else this.#socket!.send(buf, at, len, this.#to!, ttl, df);
+  }
+
+  ruled(ruling: Ruling): void {
+    const waiting = this.#waiting ?? [];
+    this.#waiting = null;
+    if (ruling.action === "take") {
+      this.#end = ruling.taker.datagrams(
+        (bytes) => this.#toGuest(this.#dst, this.#dstPort, bytes, 0, bytes.length),
+        () => {
+          if (this.heapIndex >= 0) this.#nat.end(this, "closed");
+        },
+      );
+    } else if (ruling.action === "deny") this.#denied = ruling.how;
+    else {
+      const host = ruling.action === "redirect" ? ruling.to.host : this.#env.policy.hostSide(this.#dst);
+      if (host === null) {
+        this.#denied = "icmp";
+        this.#reason = "policy";
+      } else {
+        this.#to = ruling.action === "redirect" ? ruling.to : { host, port: this.#dstPort };
+        this.#socket = this.#env.host.openUdp(familyOf(host), this);
+      }
+    }
+    if (this.#denied !== null) this.expires = this.#env.clock.now() + DENIED_MS;
+    for (const { bytes, ttl, df } of waiting) this.fromGuest(bytes, 0, bytes.length, ttl, df);
+    this.#env.flush();
+  }
+
+  onDatagram(bytes: Uint8Array, at: number, len: number, from: Endpoint): void {
+    const to = this.#to!;
+    this.#nat.used(this, idleAfter(from.port));
+    // Whoever was dialled is shown as the guest knows it; others may answer too.
+    const asked = from.port === to.port && from.host === to.host;
+    const source = asked ? this.#dst : this.#env.policy.guestSide(from.host, this.guest.family);
+    this.#toGuest(source, asked ? this.#dstPort : from.port, bytes, at, len);
+  }
+
+  onUdpError(error: HostIcmpError): void {
+    this.#nat.failed(this, error, this.#dst, this.#dstPort, 0);
+  }
+
+  leave(): void {
+    this.#table.remove(this.guest, this.#dst, this.ports);
+    this.#socket?.close();
+    this.#end?.close();
+  }
+
+  #toGuest(source: IpAddress, port: number, bytes: Uint8Array, at: number, len: number): void {
+    if (this.heapIndex < 0) return;
+    this.bytesDown += len;
+    this.#nat.toGuest(this.guest, source, port, this.guestPort, bytes, at, len);
+  }
+
+  #refuse(len: number, how: "reset" | "icmp" | "drop"): void {
+    this.#env.trace.drop(this.#reason);
+    if (how === "drop") return;
+    const size = UDP_HEADER + len;
+    const gateway = this.#env.policy.gatewayFor(this.guest.family);
+    this.#env.errors.recalled(this.guest, gateway, PROHIBITED, this.#dst, PROTO_UDP, size, this.ports, size << 16);
+  }
+}

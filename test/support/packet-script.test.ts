@@ -47,6 +47,8 @@ describe("what the harness promises", () => {
     const covered = fc.constantFrom(...ends.filter((byte) => byte < 54 || byte >= 62));
     fc.assert(
       fc.property(covered, fc.nat(7), (byte, bit) => {
+        // 60 with this bit flipped is 44: the empty options then read as the header of a fragment that is the whole.
+        fc.pre(byte !== 20 || bit !== 4);
         const bad = good.slice();
         bad[byte]! ^= byte === 14 ? 0x10 << (bit & 3) : 1 << bit;
         expect(decodeFrame(bad)).not.toMatchObject({ ip6: { proto: 17 }, udp: { dstPort: 6 }, problems: [] });

@@ -207,3 +207,18 @@ describe("datagrams that go nowhere", () => {
     });
   }
 });
+
+test(
+  proves("bad.ip.fragments-ihl", "an error about fragments with different headers quotes the first one's and 8 bytes"),
+  () => {
+    const script = new PacketScript();
+    const ip = { dst: "127.0.0.1", proto: 17, id: 9, df: false };
+    const first = new Uint8Array(64);
+    first.set([3, 232, 0, 7, 0, 72]);
+    script.send({ ip: { ...ip, offset: 64, mf: false, options: [1, 1, 1, 0] }, payload: new Uint8Array(8) });
+    script.send({ ip: { ...ip, offset: 0, mf: true, options: [1, 1, 1, 1, 1, 1, 1, 0] }, payload: first });
+    const { payload } = script.expect({ ip: { src: GATEWAY }, icmp: { type: 3, code: 13 } });
+    expect([payload.length, payload[0], ...payload.subarray(20, 28)]).toEqual([36, 0x47, 1, 1, 1, 1, 1, 1, 1, 0]);
+    expect([...payload.subarray(28)]).toEqual([3, 232, 0, 7, 0, 72, 0, 0]);
+  },
+);

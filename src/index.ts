@@ -1,5 +1,7 @@
 /** The public API. */
+
 export type { MemoryCable } from "./attach/memory.ts";
+export type { FrameWatcher } from "./attach/tap.ts";
 export type { Capture, CaptureOptions, CaptureStats } from "./control/capture.ts";
 export { ConfigError } from "./control/errors.ts";
 export type { ImpairmentOptions } from "./control/impairment.ts";

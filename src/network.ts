@@ -16,7 +16,7 @@ import { cable, type MemoryCable } from "./attach/memory.ts";
 import { SlabPool } from "./attach/slab.ts";
 import { attachDuplex } from "./attach/stream.ts";
 import { Switch } from "./attach/switch.ts";
-import { CableTap } from "./attach/tap.ts";
+import { CableTap, type FrameWatcher } from "./attach/tap.ts";
 import { Capture, type CaptureOptions } from "./control/capture.ts";
 import { ConfigError } from "./control/errors.ts";
 import { type ImpairmentOptions, resolveImpairment } from "./control/impairment.ts";
@@ -73,6 +73,9 @@ export interface NetworkStats {
   /** From guests to the network. */
   readonly framesIn: number;
   readonly bytesIn: number;
+  /** To guests. */
+  readonly framesOut: number;
+  readonly bytesOut: number;
   /** What is held now. */
   readonly tcpFlows: number;
   readonly udpFlows: number;
@@ -157,7 +160,14 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
       gatewayMacs: [gatewayMac(options.stack), GATEWAY_MAC6],
       guard: new LanGuard(this.#stack.policy),
     });
-    this.#env = { receiver: this.#switch, pool: new SlabPool(), trace, clock, tap: this.#tap };
+    this.#env = {
+      receiver: this.#switch,
+      pool: new SlabPool(),
+      trace,
+      clock,
+      tap: this.#tap,
+      sent: { frames: 0, bytes: 0 },
+    };
   }
 
   /** Opens the configured forwards; `createNetwork` has done so. */
@@ -212,8 +222,8 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
   /** A cable within the process: Ethernet frames in by `send`, out by `onFrame`. */
   cable(onFrame?: (frame: Uint8Array) => void): MemoryCable {
     this.#refuseWhenClosed();
-    const { receiver, pool, trace, tap } = this.#env;
-    const options = { pool, trace, tap, name: `memory#${this.#cables.size + 1}` };
+    const { receiver, pool, trace, tap, sent } = this.#env;
+    const options = { pool, trace, tap, sent, name: `memory#${this.#cables.size + 1}` };
     const made = cable(receiver, onFrame === undefined ? options : { ...options, onFrame });
     this.#cables.add(made);
     return made;
@@ -245,6 +255,13 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
   /** Closes a TCP or UDP port of this machine to guests, whatever address they dial. Returns what opens it again. */
   protectPort(port: number): () => void {
     return this.#ownPorts.protect(port);
+  }
+
+  /** Lets `watcher` see every frame from now on, on all cables. Returns what ends that. */
+  watch(watcher: FrameWatcher): () => void {
+    this.#refuseWhenClosed();
+    this.#tap.watch(watcher);
+    return () => this.#tap.unwatch(watcher);
   }
 
   /** The captures that run. */
@@ -338,7 +355,8 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
 
   stats(): NetworkStats {
     const { framesIn, bytesIn } = this.#stack;
-    return { framesIn, bytesIn, ...this.#stack.gauges(), drops: { ...this.#drops } };
+    const { frames: framesOut, bytes: bytesOut } = this.#env.sent;
+    return { framesIn, bytesIn, framesOut, bytesOut, ...this.#stack.gauges(), drops: { ...this.#drops } };
   }
 
   /** Ends cables, connections and forwards. Resolves when all sockets are gone; may be called again. */

@@ -6,8 +6,10 @@ import { ConfigError } from "../control/errors.ts";
 import { endpointText } from "../core/address.ts";
 import { forwardText, type OpenForward } from "../nat/forwards.ts";
 import type { Network } from "../network.ts";
+import { EventStreams } from "./event-stream.ts";
 import type { Metrics } from "./metrics.ts";
-import type { RecentEvent, RecentEvents } from "./recent.ts";
+import { PacketWatcher } from "./packets.ts";
+import type { RecentEvents } from "./recent.ts";
 import { type CaptureRequest, type ImpairmentRequest, type PublishRequest, SCHEMAS } from "./schemas.ts";
 
 export interface Surroundings {
@@ -17,11 +19,6 @@ export interface Surroundings {
   readonly version: string;
   readonly startedAt: number;
 }
-
-/** Live streams served at a time. */
-const MAX_STREAMS = 64;
-/** What a watcher that does not read may have waiting. */
-const MAX_BEHIND = 1_048_576;
 
 /** Names by which clients speak of things that have no name of their own. */
 class Ids<T extends object> {
@@ -48,7 +45,7 @@ export function addRoutes(app: FastifyInstance, env: Surroundings): void {
   forwardRoutes(app, env.network);
   captureRoutes(app, env.network);
   impairmentRoutes(app, env.network);
-  eventRoute(app, env.recent);
+  eventRoutes(app, env);
 }
 
 function statusRoutes(app: FastifyInstance, { network, recent, metrics, version, startedAt }: Surroundings): void {
@@ -224,37 +221,33 @@ function impairmentRoutes(app: FastifyInstance, network: Network): void {
   );
 }
 
-/** Server-sent events (WHATWG HTML section 9.2): one JSON object each. */
-function eventRoute(app: FastifyInstance, recent: RecentEvents): void {
-  let streams = 0;
+function eventRoutes(app: FastifyInstance, { network, recent }: Surroundings): void {
+  const streams = new EventStreams();
   app.get(
     "/v1/events",
     { schema: { summary: "Events as they happen: lease, flowOpen, flowClose, dns", produces: ["text/event-stream"] } },
-    async (_request, reply) => {
-      if (streams >= MAX_STREAMS)
-        return reply.code(503).send({ error: `expected at most ${MAX_STREAMS} event streams` });
-      streams++;
-      const out = new PassThrough();
-      out.write(": tslirp events\n\n");
-      const end = recent.watch((event: RecentEvent) => {
-        // A watcher that has fallen too far behind starts anew, rather than have us remember for it.
-        if (out.writableLength > MAX_BEHIND) out.destroy();
-        else
-          out.write(
-            `id: ${event.id}\nevent: ${event.type}\ndata: ${JSON.stringify({ time: event.time, ...event.data })}\n\n`,
-          );
+    async (_request, reply) =>
+      streams.serve(reply, (write) => recent.watch(({ id, type, time, data }) => write(type, { time, ...data }, id))),
+  );
+  app.get<{ Querystring: { filter?: string } }>(
+    "/v1/packets",
+    {
+      schema: {
+        summary: "Packets in words, as many as a person can see; how many were skipped is told",
+        querystring: { type: "object", properties: { filter: { type: "string" } } },
+        produces: ["text/event-stream"],
+      },
+    },
+    async ({ query }, reply) => {
+      const watcher = new PacketWatcher(query.filter);
+      return streams.serve(reply, (write) => {
+        watcher.begin(write);
+        const end = network.watch(watcher);
+        return () => {
+          end();
+          watcher.end();
+        };
       });
-      let open = true;
-      const over = (): void => {
-        if (!open) return;
-        open = false;
-        streams--;
-        end();
-        out.destroy();
-      };
-      out.on("close", over);
-      reply.raw.on("close", over);
-      return reply.type("text/event-stream").header("cache-control", "no-store").send(out);
     },
   );
 }

@@ -15,6 +15,7 @@ import type { Network } from "../network.ts";
 import { newToken, refusal } from "./access.ts";
 import { dial } from "./dial.ts";
 import { Metrics } from "./metrics.ts";
+import { addPage, isPage } from "./page.ts";
 import { RecentEvents } from "./recent.ts";
 import { addRoutes, failure } from "./routes.ts";
 
@@ -110,7 +111,7 @@ async function application(
   app.addHook("onRequest", async (request, reply) => {
     const why = refusal(request.raw, token);
     if (why === "host") return reply.code(403).send({ error: "expected a loopback name in the Host header" });
-    if (why === "token") {
+    if (why === "token" && !isPage(request.url)) {
       return reply
         .code(401)
         .header("www-authenticate", "Bearer")
@@ -133,6 +134,7 @@ async function application(
   });
   await app.register(swagger, { openapi: { info: { title: "tslirp control API", version } } });
   addRoutes(app, { network, recent, metrics, version, startedAt: Date.now() });
+  addPage(app);
   app.get("/openapi.json", { schema: { hide: true } }, async () => app.swagger());
   return app;
 }

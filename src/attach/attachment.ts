@@ -5,6 +5,12 @@ import type { Trace } from "../core/trace.ts";
 import type { AttachAddress } from "./address.ts";
 import type { SlabPool } from "./slab.ts";
 
+/** Frames and bytes handed to cables. */
+export interface SentCount {
+  frames: number;
+  bytes: number;
+}
+
 /** What every cable of one network works with. */
 export interface CableEnv {
   readonly receiver: LinkReceiver;
@@ -12,6 +18,8 @@ export interface CableEnv {
   readonly trace: Trace;
   readonly clock: Clock;
   readonly tap: FrameTap;
+  /** What has been sent to guests on all cables. */
+  readonly sent: SentCount;
 }
 
 /** A place where guests come from: a listening socket, a dialler, an inherited socket. */

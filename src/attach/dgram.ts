@@ -126,8 +126,10 @@ class DgramLink implements Link, Attachment {
   }
 
   commit(len: number): void {
-    const { tap } = this.#env;
+    const { tap, sent } = this.#env;
     if (tap.active && !tap.outgoing(this, this.#filling.bytes, this.#filling.used, len)) return;
+    sent.frames++;
+    sent.bytes += len;
     this.#filling.used += len;
     this.#lengths.push(len);
   }

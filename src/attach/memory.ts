@@ -9,6 +9,7 @@
 import { type Link, type LinkReceiver, MAX_FRAME } from "../core/link.ts";
 import { type FrameTap, NO_TAP } from "../core/tap.ts";
 import { NO_TRACE, type Trace } from "../core/trace.ts";
+import type { SentCount } from "./attachment.ts";
 import { HEADROOM, type ReadSlab, SlabPool } from "./slab.ts";
 
 /** Frames handed out stand in chunks like this one, which are never written again. */
@@ -22,6 +23,7 @@ export interface CableOptions {
   readonly name?: string;
   readonly trace?: Trace;
   readonly tap?: FrameTap;
+  readonly sent?: SentCount;
   /** The network's slabs, so that all its cables share one bound. */
   readonly pool?: SlabPool;
   readonly onFrame?: (frame: Uint8Array) => void;
@@ -53,6 +55,7 @@ class Cable implements MemoryCable, Link {
   readonly #receiver: LinkReceiver;
   readonly #trace: Trace;
   readonly #tap: FrameTap;
+  readonly #sent: SentCount;
   readonly #pool: SlabPool;
   #slab: ReadSlab;
   /** Where the next frame begins in `tx`. */
@@ -76,6 +79,7 @@ class Cable implements MemoryCable, Link {
     this.#receiver = receiver;
     this.#trace = options.trace ?? NO_TRACE;
     this.#tap = options.tap ?? NO_TAP;
+    this.#sent = options.sent ?? { frames: 0, bytes: 0 };
     this.#pool = options.pool ?? new SlabPool();
     this.#slab = this.#pool.take();
     receiver.attached(this);
@@ -121,6 +125,8 @@ class Cable implements MemoryCable, Link {
 
   commit(len: number): void {
     if (this.#tap.active && !this.#tap.outgoing(this, this.tx, this.#used, len)) return;
+    this.#sent.frames++;
+    this.#sent.bytes += len;
     this.#committed.push(this.tx.subarray(this.#used, this.#used + len));
     this.#used += len;
   }

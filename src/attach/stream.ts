@@ -67,8 +67,10 @@ export class StreamLink implements Link {
   }
 
   commit(len: number): void {
-    const { tap } = this.#env;
+    const { tap, sent } = this.#env;
     if (tap.active && !tap.outgoing(this, this.#queue.tx, this.#queue.next, len)) return;
+    sent.frames++;
+    sent.bytes += len;
     this.#queue.commit(len);
   }
 

@@ -58,7 +58,7 @@ async function openApi(network: Network, address: StreamAddress, log: Logger): P
   const { host, port } = api.address;
   const file = tokenFile(port);
   fs.writeFileSync(file, `${api.token}\n`, { mode: 0o600 });
-  log.info(`API on tcp:${host}:${port}, its token in ${file}`);
+  log.info(`API on tcp:${host}:${port}, its token in ${file}; a page at http://${host}:${port}/?token=${api.token}`);
   return {
     ...api,
     close: () => {

@@ -18,10 +18,22 @@ export interface FrameFacts {
   proto: number;
   srcPort: number;
   dstPort: number;
+  /** Where what follows IP's headers begins, also when it lies beyond the frame. */
+  payload: number;
 }
 
 export function frameFacts(): FrameFacts {
-  return { buf: new Uint8Array(0), eth: 0, ethType: -1, src: -1, dst: -1, proto: -1, srcPort: -1, dstPort: -1 };
+  return {
+    buf: new Uint8Array(0),
+    eth: 0,
+    ethType: -1,
+    src: -1,
+    dst: -1,
+    proto: -1,
+    srcPort: -1,
+    dstPort: -1,
+    payload: -1,
+  };
 }
 
 /** IPv6's extension headers that may stand in front of a protocol: hop-by-hop, routing, destination options. */
@@ -39,6 +51,7 @@ export function readFacts(facts: FrameFacts, buf: Uint8Array, at: number, len: n
   facts.proto = -1;
   facts.srcPort = -1;
   facts.dstPort = -1;
+  facts.payload = -1;
   if (len < ETH_HEADER) return;
   facts.ethType = get16(buf, at + 12);
   const packet = at + ETH_HEADER;
@@ -55,8 +68,8 @@ function readIpv4(facts: FrameFacts, buf: Uint8Array, at: number, end: number): 
   facts.src = at + 12;
   facts.dst = at + 16;
   facts.proto = buf[at + 9]!;
-  const first = (get16(buf, at + 6) & 0x1fff) === 0;
-  if (first) readPorts(facts, buf, at + (buf[at]! & 15) * 4, end);
+  facts.payload = at + (buf[at]! & 15) * 4;
+  if ((get16(buf, at + 6) & 0x1fff) === 0) readPorts(facts, buf, facts.payload, end);
 }
 
 function readIpv6(facts: FrameFacts, buf: Uint8Array, at: number, end: number): void {
@@ -76,6 +89,7 @@ function readIpv6(facts: FrameFacts, buf: Uint8Array, at: number, end: number): 
     } else break;
   }
   facts.proto = next;
+  facts.payload = o;
   if (first) readPorts(facts, buf, o, end);
 }
 

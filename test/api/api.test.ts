@@ -208,6 +208,7 @@ describe("the API", () => {
         "/v1/forwards/{id}",
         "/v1/impairment",
         "/v1/leases",
+        "/v1/packets",
         "/v1/status",
       ]),
     );

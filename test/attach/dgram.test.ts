@@ -20,7 +20,14 @@ function rig() {
   const drops = new Drops();
   const pool = new SlabPool();
   const time = { now: 0 };
-  const env: CableEnv = { receiver, pool, trace: drops, clock: { now: () => time.now }, tap: NO_TAP };
+  const env: CableEnv = {
+    receiver,
+    pool,
+    trace: drops,
+    clock: { now: () => time.now },
+    tap: NO_TAP,
+    sent: { frames: 0, bytes: 0 },
+  };
   return { receiver, drops, pool, env, time };
 }
 

@@ -16,5 +16,11 @@ const receiver: LinkReceiver = {
   writable() {},
   detached() {},
 };
-await inheritStream(3, { receiver, pool: new SlabPool(), trace: NO_TRACE, clock: { now: () => 0 }, tap: NO_TAP })
-  .closed;
+await inheritStream(3, {
+  receiver,
+  pool: new SlabPool(),
+  trace: NO_TRACE,
+  clock: { now: () => 0 },
+  tap: NO_TAP,
+  sent: { frames: 0, bytes: 0 },
+}).closed;

@@ -34,7 +34,14 @@ function rig() {
   const receiver = new Recorder();
   const drops = new Drops();
   const pool = new SlabPool();
-  const env: CableEnv = { receiver, pool, trace: drops, clock: { now: () => performance.now() }, tap: NO_TAP };
+  const env: CableEnv = {
+    receiver,
+    pool,
+    trace: drops,
+    clock: { now: () => performance.now() },
+    tap: NO_TAP,
+    sent: { frames: 0, bytes: 0 },
+  };
   return { receiver, drops, pool, env };
 }
 

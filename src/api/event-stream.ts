@@ -1,0 +1,38 @@
+/** Server-sent events (WHATWG HTML section 9.2). A reader that falls too far behind is let go, rather than remembered for. */
+import { PassThrough } from "node:stream";
+import type { FastifyReply } from "fastify";
+
+/** Streams of one API at a time. */
+const MAX_STREAMS = 64;
+/** What a reader that does not read may have waiting. */
+const MAX_BEHIND = 1_048_576;
+
+export class EventStreams {
+  #open = 0;
+
+  /** Answers with a stream. `begin` is given what writes an event, and returns what is to be done at the stream's end. */
+  serve(
+    reply: FastifyReply,
+    begin: (write: (event: string, data: object, id?: number) => void) => () => void,
+  ): FastifyReply {
+    if (this.#open >= MAX_STREAMS) return reply.code(503).send({ error: `expected at most ${MAX_STREAMS} streams` });
+    const out = new PassThrough();
+    out.write(": tslirp\n\n");
+    const end = begin((event, data, id) => {
+      if (out.writableLength > MAX_BEHIND) out.destroy();
+      else out.write(`${id === undefined ? "" : `id: ${id}\n`}event: ${event}\ndata: ${JSON.stringify(data)}\n\n`);
+    });
+    this.#open++;
+    let over = false;
+    const close = (): void => {
+      if (over) return;
+      over = true;
+      this.#open--;
+      end();
+      out.destroy();
+    };
+    out.on("close", close);
+    reply.raw.on("close", close);
+    return reply.type("text/event-stream").header("cache-control", "no-store").send(out);
+  }
+}

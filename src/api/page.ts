@@ -1,0 +1,31 @@
+/** The web page: three files, which know nothing secret. What they ask for wants the token. */
+import { readFileSync } from "node:fs";
+import type { FastifyInstance } from "fastify";
+
+const FILES: Readonly<Record<string, readonly [file: string, type: string]>> = {
+  "/": ["index.html", "text/html; charset=utf-8"],
+  "/style.css": ["style.css", "text/css; charset=utf-8"],
+  "/app.js": ["app.js", "text/javascript; charset=utf-8"],
+};
+/** Nothing from elsewhere, nothing inline, no frame around it. */
+const POLICY = "default-src 'self'; img-src data:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
+
+/** Whether a request is for the page itself, which needs no token. */
+export function isPage(url: string): boolean {
+  return Object.hasOwn(FILES, url.split("?")[0]!);
+}
+
+export function addPage(app: FastifyInstance): void {
+  for (const [url, [file, type]] of Object.entries(FILES)) {
+    const text = readFileSync(new URL(`page/${file}`, import.meta.url));
+    app.get(url, { schema: { hide: true } }, async (_request, reply) =>
+      reply
+        .type(type)
+        .header("content-security-policy", POLICY)
+        .header("x-content-type-options", "nosniff")
+        .header("referrer-policy", "no-referrer")
+        .header("cache-control", "no-cache")
+        .send(text),
+    );
+  }
+}

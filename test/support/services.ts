@@ -45,7 +45,7 @@ export interface ServiceEvent {
 export type HttpFiles = Readonly<Record<string, string | { readonly file: string }>>;
 
 export interface ServiceOptions {
-  /** Where all but DNS listen. */
+  /** Where all but DNS listen, for this family only. */
   readonly host: string;
   /** Fixed ports, for rules that must be written before the services are up. Others are free ones. */
   readonly ports?: Partial<ServicePorts>;
@@ -138,7 +138,10 @@ export async function startServices(options: ServiceOptions): Promise<Services> 
     await new Promise<void>((resolve, reject) =>
       server
         .once("error", reject)
-        .listen({ port: options.ports?.[name as keyof ServicePorts] ?? 0, host: options.host, backlog: 511 }, resolve),
+        .listen(
+          { port: options.ports?.[name as keyof ServicePorts] ?? 0, host: options.host, ipv6Only: true, backlog: 511 },
+          resolve,
+        ),
     );
     ports[name] = (server.address() as AddressInfo).port;
   }
@@ -196,7 +199,8 @@ function serveHttp(
 }
 
 function udpEcho(host: string, port: number, report: (event: ServiceEvent) => void): Promise<UdpSocket> {
-  const socket = createSocket("udp4");
+  const v6 = host.includes(":");
+  const socket = createSocket({ type: v6 ? "udp6" : "udp4", ipv6Only: v6 });
   socket.on("message", (message, from) => {
     const subject = `${from.address}:${from.port}`;
     report({ service: "udpEcho", event: "request", subject, bytes: message.length, sha256: null, error: null });

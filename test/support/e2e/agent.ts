@@ -100,7 +100,7 @@ const commands: Commands = {
     return { done: true };
   },
   async udpRefused({ host, port }) {
-    const socket = createSocket("udp4");
+    const socket = udpSocket(host);
     const failed = once(socket, "error").then(
       ([error]) => error,
       (error) => error,
@@ -114,7 +114,7 @@ const commands: Commands = {
     return { error: error?.code ?? null };
   },
   async udpEcho({ host, port, sizes }) {
-    const socket = createSocket("udp4");
+    const socket = udpSocket(host);
     const right: number[] = [];
     for (const size of sizes) {
       const sent = Buffer.concat([...pattern(size, size)]);
@@ -125,12 +125,16 @@ const commands: Commands = {
     return { sizes: right };
   },
   async udpAsk({ host, port, text }) {
-    const socket = createSocket("udp4");
+    const socket = udpSocket(host);
     const answer = await ask(socket, host, port, Buffer.from(text));
     socket.close();
     return { answer: answer?.toString() ?? null };
   },
 };
+
+function udpSocket(host: string): ReturnType<typeof createSocket> {
+  return createSocket(host.includes(":") ? "udp6" : "udp4");
+}
 
 function ask(
   socket: ReturnType<typeof createSocket>,

@@ -6,7 +6,7 @@
  * or sends a mixture. A UNIX socket takes a small frame whole or not at all; one of 65 kB it does take in parts.
  */
 import type { ChildProcess } from "node:child_process";
-import { readFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { hub } from "./backend.ts";
 import { Namespace, type RunResult } from "./namespace.ts";
@@ -58,27 +58,44 @@ export class Guest extends Namespace {
   /** A udhcpc that stays. Call `said` for each next line that it is to say; SIGUSR1 makes it renew, SIGUSR2 release. */
   dhcpDaemon(): { said(line: RegExp): Promise<void>; kill(signal: "SIGUSR1" | "SIGUSR2" | "SIGTERM"): void } {
     const client = this.spawn("env", this.udhcpc(), { stdio: ["ignore", "ignore", "pipe"] });
-    let unread = "";
-    let wake = (): void => {};
-    client.stderr?.on("data", (piece) => {
-      unread += piece;
-      wake();
-    });
-    return {
-      said: (line) =>
-        new Promise((resolve, reject) => {
-          const timer = setTimeout(() => reject(new Error(`udhcpc did not say ${line}, but: ${unread}`)), 10_000);
-          wake = () => {
-            const match = line.exec(unread);
-            if (!match) return;
-            clearTimeout(timer);
-            unread = unread.slice(match.index + match[0].length);
-            resolve();
-          };
-          wake();
-        }),
-      kill: (signal) => void client.kill(signal),
-    };
+    return { ...says("udhcpc", client), kill: (signal) => void client.kill(signal) };
+  }
+
+  /**
+   * Waits until the kernel has made its address from what the router advertised (RFC 4862), and takes the resolver from
+   * it as a resolver's daemon would: the kernel does not. Gives what `rdisc6` says of the advertisement.
+   */
+  async slaac(): Promise<string> {
+    await this.hasAddress(6);
+    const { stdout, stderr } = await this.run("rdisc6", ["-1", "tap0"]);
+    const server = /Recursive DNS server\s*: (\S+)/.exec(stdout)?.[1];
+    if (server === undefined) throw new Error(`no resolver in the router's advertisement: ${stdout}${stderr}`);
+    writeFileSync(this.resolvConf, `nameserver ${server}\n`);
+    return stdout;
+  }
+
+  /** A dhclient that stays, for IPv6; resolves when it has its lease. Address and resolver are what that gives. */
+  async dhcp6(): Promise<void> {
+    const script = fileURLToPath(new URL("dhclient-script.sh", import.meta.url));
+    const files = ["-lf", `${this.leaseFile}.leases`, "-pf", `${this.leaseFile}.pid`, "-cf", "/dev/null"];
+    const told = ["-e", `LEASE_FILE=${this.leaseFile}`, "-e", `RESOLV_CONF=${this.resolvConf}`];
+    const args = ["-6", "-1", "-d", "-sf", script, ...files, ...told, "tap0"];
+    await says("dhclient", this.spawn("dhclient", args, { stdio: ["ignore", "ignore", "pipe"] })).said(
+      /Expiration scheduled/,
+    );
+  }
+
+  /** Resolves when the interface has an address that may be used: after duplicate address detection. */
+  async hasAddress(family: 4 | 6, scope: "global" | "link" = "global"): Promise<void> {
+    const sign = scope === "global" ? "scope (global|site)" : "scope link";
+    const usable = new RegExp(`inet6? \\S+ .*${sign}(?!.*tentative)`);
+    const list = ["-o", `-${family}`, "addr", "show", "dev", "tap0"];
+    for (let until = performance.now() + 10_000; performance.now() < until; ) {
+      const { stdout } = await this.run("ip", list);
+      if (stdout.split("\n").some((line) => usable.test(line))) return;
+      await new Promise((resolve) => setTimeout(resolve, 100));
+    }
+    throw new Error(`no ${scope} address of IPv${family}: ${(await this.run("ip", list)).stdout}`);
   }
 
   private udhcpc(...args: string[]): string[] {
@@ -94,6 +111,30 @@ export class Guest extends Namespace {
       lines.map((line) => [line.slice(0, line.indexOf("=")), line.slice(line.indexOf("=") + 1)]),
     );
   }
+}
+
+/** Call `said` for each next line that a program is to say on its standard error. */
+function says(name: string, child: ChildProcess): { said(line: RegExp): Promise<void> } {
+  let unread = "";
+  let wake = (): void => {};
+  child.stderr?.on("data", (piece) => {
+    unread += piece;
+    wake();
+  });
+  return {
+    said: (line) =>
+      new Promise((resolve, reject) => {
+        const timer = setTimeout(() => reject(new Error(`${name} did not say ${line}, but: ${unread}`)), 10_000);
+        wake = () => {
+          const match = line.exec(unread);
+          if (!match) return;
+          clearTimeout(timer);
+          unread = unread.slice(match.index + match[0].length);
+          resolve();
+        };
+        wake();
+      }),
+  };
 }
 
 /** Resolves when the TAP has its carrier: QEMU holds it open. `ip monitor` says it; nothing is polled. */

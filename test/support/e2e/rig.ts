@@ -20,8 +20,11 @@ import { ServicesProcess } from "./services-process.ts";
 export const OUTSIDE = "10.99.0.1";
 export const OUTSIDE_NAME = "www.e2e.test";
 export const METADATA = "169.254.169.254";
+export const OUTSIDE6 = "fd99::1";
 export const GATEWAY = "10.0.2.2";
 export const RESOLVER = "10.0.2.3";
+export const GATEWAY6 = "fec0::2";
+export const RESOLVER6 = "fec0::3";
 export const GUEST = "10.0.2.15";
 export const GUEST_MAC = "52:54:00:e2:e0:01";
 /** The port of the host's HTTP server. The namespace is ours alone, so it is always free. */
@@ -35,13 +38,17 @@ export interface RigOptions extends Omit<BackendOptions, "tftp"> {
   readonly tftp?: Readonly<Record<string, string | Uint8Array>>;
   /** HTTP paths of the host's server with fixed contents. */
   readonly files?: HttpFiles;
+  /** The host has IPv6 as well, and services there. */
+  readonly host6?: boolean;
+  /** What is done to the guest before its cable is plugged in. */
+  readonly prepareGuest?: (guest: Guest) => Promise<unknown>;
   /** What the host's namespace is to be before the back-end starts in it. */
   readonly prepare?: (host: Namespace) => void | Promise<void>;
 }
 
 /** A URL of the host's HTTP server, by one of its addresses or its name. */
 export function url(host: string, path: string): string {
-  return `http://${host}:${HTTP_PORT}${path}`;
+  return `http://${host.includes(":") ? `[${host}]` : host}:${HTTP_PORT}${path}`;
 }
 
 /** The host's half: a namespace, its services, the back-end. Guests join `backend.socketPath`. */
@@ -49,12 +56,21 @@ export class HostRig {
   readonly host: Namespace;
   readonly folder: string;
   readonly services: ServicesProcess;
+  /** Those at IPv6 addresses; null unless asked for. */
+  readonly services6: ServicesProcess | null;
   readonly backend: Backend;
 
-  protected constructor(host: Namespace, folder: string, services: ServicesProcess, backend: Backend) {
+  protected constructor(
+    host: Namespace,
+    folder: string,
+    services: ServicesProcess,
+    services6: ServicesProcess | null,
+    backend: Backend,
+  ) {
     this.host = host;
     this.folder = folder;
     this.services = services;
+    this.services6 = services6;
     this.backend = backend;
   }
 
@@ -67,22 +83,26 @@ export class HostRig {
       for (const name of ["ext0", "ext1"]) host.ip("link", "set", name, "up");
       for (const address of [`${OUTSIDE}/24`, `${METADATA}/32`]) host.ip("addr", "add", address, "dev", "ext0");
       await options.prepare?.(host);
+      const common = { ports: { http: HTTP_PORT }, ...(options.files ? { files: options.files } : {}) };
+      if (options.host6) host.ip("addr", "add", `${OUTSIDE6}/64`, "dev", "ext0", "nodad");
+      const services6 = options.host6 ? await ServicesProcess.start(host, { host: "::", ...common }) : null;
       const services = await ServicesProcess.start(host, {
         host: "0.0.0.0",
-        ports: { http: HTTP_PORT },
-        ...(options.files ? { files: options.files } : {}),
+        ...common,
         dns: {
           host: OUTSIDE,
           zone: {
             [OUTSIDE_NAME]: { A: [OUTSIDE], AAAA: ["fd99:0:0:0:0:0:0:1"], TXT: ["hello from the outside"] },
             "long.e2e.test": { TXT: [LONG_TXT] },
             "metadata.e2e.test": { A: [METADATA] },
+            // Nobody has a route to the documentation's addresses (RFC 3849).
+            "both.e2e.test": { A: [OUTSIDE], AAAA: ["2001:db8:0:0:0:0:0:1"] },
           },
         },
       });
       const { tftp, ...rest } = options;
       const served = tftp ? { tftp: tftpFolder(folder, tftp) } : {};
-      return new HostRig(host, folder, services, await Backend.start(host, folder, { ...rest, ...served }));
+      return new HostRig(host, folder, services, services6, await Backend.start(host, folder, { ...rest, ...served }));
     } catch (error) {
       await host.close();
       rmSync(folder, { recursive: true });
@@ -126,6 +146,7 @@ export class Rig {
     const hostRig = await HostRig.startHost(options);
     const guest = new Guest(join(hostRig.folder, "lease"), GUEST_MAC);
     try {
+      await options.prepareGuest?.(guest);
       await guest.plug(hostRig.backend.socketPath);
       return new Rig(hostRig, guest);
     } catch (error) {
@@ -154,6 +175,11 @@ export class Rig {
 
   get services(): ServicesProcess {
     return this.hostRig.services;
+  }
+
+  /** Of the host's IPv6 addresses, for a rig with `host6`. */
+  get services6(): ServicesProcess {
+    return this.hostRig.services6!;
   }
 
   get backend(): Backend {

@@ -17,7 +17,7 @@ import type { Random } from "./core/random.ts";
 import type { Trace } from "./core/trace.ts";
 import { DATAGRAM_MTU, Egress } from "./nat/egress.ts";
 import { Forwards } from "./nat/forwards.ts";
-import { IcmpErrors } from "./nat/icmp-errors.ts";
+import { IcmpErrors, INCOMPLETE } from "./nat/icmp-errors.ts";
 import { IcmpNat } from "./nat/icmp-nat.ts";
 import { Policy } from "./nat/policy.ts";
 import { Services } from "./nat/services.ts";
@@ -28,7 +28,7 @@ import { Dhcp6Server } from "./proto/dhcp6.ts";
 import { DnsForwarder, dnsTcpService, refusingDns } from "./proto/dns.ts";
 import { Names } from "./proto/names.ts";
 import { type Neighbour, Neighbours } from "./proto/neighbours.ts";
-import { Reassembler } from "./proto/reassembly.ts";
+import { type FirstFragment, Reassembler } from "./proto/reassembly.ts";
 import { TftpServer } from "./proto/tftp.ts";
 import { Arp } from "./stack/arp.ts";
 import { type FlowInfo, flowInfos } from "./stack/flow-info.ts";
@@ -39,6 +39,8 @@ import type { Lan } from "./stack/lan.ts";
 import { Ndp } from "./stack/ndp.ts";
 import { put32 } from "./wire/bytes.ts";
 import { ETH_ARP, ETH_IPV4, ETH_IPV6, ethCheck, ethType, macToString } from "./wire/ethernet.ts";
+import { ipv4Src } from "./wire/ipv4.ts";
+import { ipv6Src } from "./wire/ipv6.ts";
 import { TFTP_PORT } from "./wire/tftp.ts";
 
 const DNS_PORT = 53;
@@ -72,6 +74,7 @@ export class Stack implements LinkReceiver {
   readonly #clock: Clock;
   readonly #trace: Trace;
   readonly #neighbours: Neighbours;
+  readonly #errors: IcmpErrors;
   readonly #tcp: TcpNat;
   readonly #udp: UdpNat;
   readonly #icmp: IcmpNat;
@@ -122,6 +125,7 @@ export class Stack implements LinkReceiver {
     services.addTcp(server4, dnsTcp);
     services.addTcp(server6, dnsTcp);
     this.#neighbours = new Neighbours(random.u32(), random.u32());
+    this.#errors = new IcmpErrors(this.policy, egress, clock, trace);
     const shared = {
       ...{
         config,
@@ -136,7 +140,7 @@ export class Stack implements LinkReceiver {
         services,
         links: this.#links,
       },
-      errors: new IcmpErrors(this.policy, egress, clock, trace),
+      errors: this.#errors,
       flush: () => this.#flushSoon(),
       wake: () => this.onPollAt?.(),
     };
@@ -218,8 +222,19 @@ export class Stack implements LinkReceiver {
     this.#icmp.poll(now);
     this.#tftp?.poll(now);
     if (this.#config.ipv6) this.#ndp.poll(now);
-    for (let n = this.#reassembler.poll(now); n > 0; n--) this.#trace.drop("ip-fragment");
+    this.#reassembler.poll(now, (first) => this.#incomplete(first));
     this.flush();
+  }
+
+  /** A guest's packet stays incomplete, and it is told if we know which (RFC 1122 section 3.3.2, RFC 8200 section 4.5). */
+  #incomplete(first: FirstFragment | null): void {
+    this.#trace.drop("ip-fragment");
+    if (first === null) return;
+    const { packet, proto, at } = first;
+    const v4 = packet[0]! >> 4 === 4;
+    const guest = v4 ? this.#neighbours.get(ipv4Src(packet, 0)) : this.#neighbours.get6(packet, ipv6Src(packet, 0));
+    if (guest === null) return;
+    this.#errors.about(guest, this.policy.selfFor(guest.address), INCOMPLETE, packet, 0, proto, at, packet.length - at);
   }
 
   // Cables (LinkReceiver)

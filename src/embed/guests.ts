@@ -15,7 +15,7 @@ import { GuestUdp } from "./guest-udp.ts";
 
 /** Where to dial. */
 export interface ConnectOptions {
-  /** A guest's address (the first lease's). */
+  /** A guest's address (the first lease's, DHCPv6's where there is no IPv4). */
   readonly host?: string | undefined;
   readonly port: number;
   /** As `net.connect`'s: with false (the default) our side ends when the guest's does. */
@@ -62,7 +62,7 @@ export class Guests {
   /** A socket that is connecting, as `net.createConnection` gives one. Throws `ConfigError`. */
   createConnection(options: ConnectOptions): GuestSocket {
     const { allowHalfOpen, signal } = options;
-    const guest = this.#guest("host", options.host ?? this.#config.dhcpStart, options.port);
+    const guest = this.#guest("host", options.host ?? this.#config.firstGuest, options.port);
     signal?.throwIfAborted();
     const socket = new GuestSocket({ remote: guest, local: null, allowHalfOpen });
     const local = this.#stack.inside.dial(guest, new Client(socket));

@@ -21,6 +21,7 @@ import {
 } from "../wire/icmp.ts";
 import {
   EXCEEDED6_HOPS,
+  EXCEEDED6_REASSEMBLY,
   ICMP6_PARAMETER_PROBLEM,
   ICMP6_QUOTE_MAX,
   ICMP6_TIME_EXCEEDED,
@@ -65,6 +66,8 @@ export const PROHIBITED: Trouble = {
 };
 export const TOO_BIG: Trouble = { v4: [ICMP_UNREACHABLE, UNREACHABLE_TOO_BIG], v6: [ICMP6_TOO_BIG, 0] };
 export const EXPIRED: Trouble = { v4: [ICMP_TIME_EXCEEDED, 0], v6: [ICMP6_TIME_EXCEEDED, EXCEEDED6_HOPS] };
+/** Fragments of a packet that did not all come in time (RFC 792, RFC 4443 section 3.3). */
+export const INCOMPLETE: Trouble = { v4: [ICMP_TIME_EXCEEDED, 1], v6: [ICMP6_TIME_EXCEEDED, EXCEEDED6_REASSEMBLY] };
 /** What is sent from an address of the cable's scope and would have to leave it (RFC 4443 section 3.1); IPv6 only. */
 export const BEYOND_SCOPE: Trouble = { v4: PROHIBITED.v4, v6: [ICMP6_UNREACHABLE, UNREACHABLE6_SCOPE] };
 

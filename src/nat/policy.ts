@@ -92,6 +92,11 @@ export class Policy {
     return family === 4 ? this.gateway : this.gateway6;
   }
 
+  /** Which of our addresses speaks to a guest's: the gateway's of the same scope. */
+  selfFor({ family, bytes }: IpAddress): IpAddress {
+    return family === 6 && ipv6IsLinkLocal(bytes, 0) ? this.router6 : this.gatewayFor(family);
+  }
+
   /** Whether this is the virtual DNS server. */
   isDns(address: IpAddress): boolean {
     return address.is(address.family === 4 ? this.dns : this.dns6);

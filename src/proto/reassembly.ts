@@ -9,6 +9,7 @@
  */
 import { get16, get32, put16 } from "../wire/bytes.ts";
 import { finish, sum } from "../wire/checksum.ts";
+import { ICMP6_QUOTE_MAX } from "../wire/icmp6.ts";
 import {
   ipv4Dst,
   ipv4FragmentOffset,
@@ -27,12 +28,23 @@ const TIMEOUT_MS = 60_000;
 const MAX_DATAGRAMS = 256;
 const MAX_BYTES = 4 * 1_048_576;
 const MAX_FRAGMENTS = 1_024;
+/** Of an IPv4 datagram's payload an error quotes so much (RFC 792). */
+const QUOTED = 8;
 /** What a length field can say. */
 const MAX_LENGTH = 65_535;
+
+/** A datagram's first fragment as it came, or its beginning: what an error about it quotes. */
+export interface FirstFragment {
+  readonly packet: Uint8Array;
+  /** The upper layer, and where its bytes begin in `packet`. */
+  readonly proto: number;
+  readonly at: number;
+}
 
 interface Partial {
   readonly key: string;
   readonly since: number;
+  first: FirstFragment | null;
   header: Uint8Array | null;
   /** Arrived ranges, sorted: offset and end in turn; ranges that touch are joined. */
   ranges: number[];
@@ -60,15 +72,13 @@ export class Reassembler {
     return oldest === undefined ? Number.POSITIVE_INFINITY : oldest.since + TIMEOUT_MS;
   }
 
-  /** Forgets what has waited too long. Returns how many datagrams. */
-  poll(now: number): number {
-    let n = 0;
+  /** Forgets what has waited too long, and tells of each; null when the first fragment has not come or was wrong. */
+  poll(now: number, onTimeout: (first: FirstFragment | null) => void): void {
     for (const partial of this.#partials.values()) {
       if (partial.since + TIMEOUT_MS > now) break;
       this.#forget(partial);
-      n++;
+      onTimeout(partial.first);
     }
-    return n;
   }
 
   /**
@@ -84,7 +94,11 @@ export class Reassembler {
     const partial = this.#take(key, buf, ip + header, len, offset, ipv4MoreFragments(buf, ip), now);
     if (typeof partial === "string") return partial;
     // The header is the first fragment's, whatever the others' were.
-    if (offset === 0) partial.header = buf.slice(ip, ip + header);
+    if (offset === 0) {
+      partial.header = buf.slice(ip, ip + header);
+      const packet = buf.slice(ip, ip + header + Math.min(len, QUOTED));
+      partial.first = { packet, proto: ipv4Proto(buf, ip), at: header };
+    }
     const packet = this.#whole(partial, MAX_LENGTH);
     if (typeof packet === "string") return packet;
     const first = partial.header!.length;
@@ -105,6 +119,8 @@ export class Reassembler {
     if (offset === 0) {
       partial.header = buf.slice(ip, fragmentAt);
       partial.header[nextHeaderAt - ip] = walk.proto;
+      const packet = buf.slice(ip, Math.min(payloadAt + payloadLen, ip + ICMP6_QUOTE_MAX));
+      partial.first = { packet, proto: walk.proto, at: payloadAt - ip };
     }
     const packet = this.#whole(partial, IPV6_HEADER + MAX_LENGTH);
     if (typeof packet === "string") return packet;
@@ -164,6 +180,7 @@ export class Reassembler {
     const partial = {
       key,
       since: now,
+      first: null,
       header: null,
       ranges: [],
       seen: new Set<number>(),
@@ -212,6 +229,7 @@ export class Reassembler {
     partial.ranges = [];
     partial.seen.clear();
     partial.header = null;
+    partial.first = null;
     partial.poisoned = true;
   }
 

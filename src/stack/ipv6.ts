@@ -4,7 +4,6 @@
  * Groups: who listens to ours (all nodes, all routers, DHCPv6's servers) is answered; everything else that a guest says
  * to a group stays on the cables. No error is ever about a packet to a group, except where RFC 4443 section 2.4 e.3 asks.
  */
-import type { IpAddress } from "../core/address.ts";
 import type { Link, Slab } from "../core/link.ts";
 import { BEYOND_SCOPE, EXPIRED, headerProblem } from "../nat/icmp-errors.ts";
 import { DHCP6_MAX_REPLY, type Dhcp6Server } from "../proto/dhcp6.ts";
@@ -90,7 +89,17 @@ export class Ipv6 {
       if (!ipv6ProblemReported(buf, ip, walk)) return;
       const trouble = headerProblem(walk.problemCode);
       const size = IPV6_HEADER + ipv6PayloadLength(buf, ip);
-      return this.#lan.errors.about(guest, this.#self(guest), trouble, buf, ip, -1, ip, size, walk.problemPointer);
+      return this.#lan.errors.about(
+        guest,
+        this.#lan.policy.selfFor(guest.address),
+        trouble,
+        buf,
+        ip,
+        -1,
+        ip,
+        size,
+        walk.problemPointer,
+      );
     }
     const length = IPV6_HEADER + ipv6PayloadLength(buf, ip);
     if (whole && length > guest.shown) guest.shown = length;
@@ -108,12 +117,12 @@ export class Ipv6 {
     if (!policy.isOurs6(buf, dst)) {
       if (hops <= 1) {
         trace.drop("ip-ttl");
-        return errors.about(guest, this.#self(guest), EXPIRED, buf, ip, proto, at, len);
+        return errors.about(guest, this.#lan.policy.selfFor(guest.address), EXPIRED, buf, ip, proto, at, len);
       }
       // What has an address for the cable only gets no further (RFC 4291 section 2.5.6).
       if (ipv6IsLinkLocal(buf, ipv6Src(buf, ip))) {
         trace.drop("ip-source");
-        return errors.about(guest, this.#self(guest), BEYOND_SCOPE, buf, ip, proto, at, len);
+        return errors.about(guest, this.#lan.policy.selfFor(guest.address), BEYOND_SCOPE, buf, ip, proto, at, len);
       }
     }
     const addresses = scalarSum(buf, ipv6Src(buf, ip), 32);
@@ -145,7 +154,7 @@ export class Ipv6 {
     if (buf[at] !== ICMP6_ECHO) return trace.drop("icmp-type");
     egress.icmp(
       guest,
-      this.#self(guest),
+      this.#lan.policy.selfFor(guest.address),
       ICMP6_ECHO_REPLY,
       0,
       get32(buf, at + 4),
@@ -185,12 +194,7 @@ export class Ipv6 {
     const out = this.#dhcpOut;
     const mac = macToString(buf, eth + 6);
     const size = this.#dhcp6.receive(buf, at + UDP_HEADER, length - UDP_HEADER, mac, group, now, out);
-    if (size > 0) egress.udp(guest, this.#self(guest), DHCP6_SERVER_PORT, DHCP6_CLIENT_PORT, out, 0, size);
-  }
-
-  /** Which of our addresses speaks to this guest: one of the same scope. */
-  #self({ address }: Neighbour): IpAddress {
-    const { policy } = this.#lan;
-    return ipv6IsLinkLocal(address.bytes, 0) ? policy.router6 : policy.gateway6;
+    if (size > 0)
+      egress.udp(guest, this.#lan.policy.selfFor(guest.address), DHCP6_SERVER_PORT, DHCP6_CLIENT_PORT, out, 0, size);
   }
 }

@@ -19,6 +19,7 @@ export const UNREACHABLE6_ADDRESS = 3;
 export const UNREACHABLE6_PORT = 4;
 /** The code of `ICMP6_TIME_EXCEEDED` for a hop limit used up (RFC 4443 section 3.3). */
 export const EXCEEDED6_HOPS = 0;
+export const EXCEEDED6_REASSEMBLY = 1;
 
 /** How much of the packet an error quotes: as much as fits the least MTU (RFC 4443 section 2.4 c). */
 export const ICMP6_QUOTE_MAX: number = IPV6_MIN_MTU - IPV6_HEADER - ICMP6_HEADER;

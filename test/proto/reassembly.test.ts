@@ -73,8 +73,12 @@ describe("reassembly (RFC 791 section 3.2)", () => {
     const reassembler = new Reassembler();
     reassembler.receive(fragment(0, 800, true), 0, 1000);
     expect(reassembler.pollAt()).toBe(61_000);
-    expect(reassembler.poll(60_999)).toBe(0);
-    expect(reassembler.poll(61_000)).toBe(1);
+    let ended = 0;
+    const onTimeout = () => void ended++;
+    reassembler.poll(60_999, onTimeout);
+    expect(ended).toBe(0);
+    reassembler.poll(61_000, onTimeout);
+    expect(ended).toBe(1);
     expect(reassembler.pollAt()).toBe(Number.POSITIVE_INFINITY);
   });
 });

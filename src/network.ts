@@ -35,6 +35,7 @@ import type { Link } from "./core/link.ts";
 import { type Random, SeededRandom } from "./core/random.ts";
 import { DROP_REASONS, type DropReason, type Trace, type TraceEvent } from "./core/trace.ts";
 import { FlowHook } from "./embed/flow-hook.ts";
+import { GuestForwards } from "./embed/guest-forwards.ts";
 import type { GuestServer } from "./embed/guest-server.ts";
 import type { GuestSocket } from "./embed/guest-socket.ts";
 import type { GuestUdp } from "./embed/guest-udp.ts";
@@ -62,6 +63,8 @@ export interface NetworkEvents {
   flowClose: [flow: EventOf<"flow-close">];
   /** A file's transfer has ended, well or not. */
   tftp: [transfer: EventOf<"tftp">];
+  /** What a guest forward's program says on its standard error. */
+  programOutput: [line: EventOf<"program-output">];
   dns: [query: EventOf<"dns">];
   /** `onFlow` has thrown, answered nonsense, or not answered; the flow was refused. */
   flowError: [error: Error, flow: Flow];
@@ -106,7 +109,9 @@ export async function createNetwork(options: NetworkOptions = {}): Promise<Netwo
 /** Made by `createNetwork`. */
 export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposable {
   readonly config: StackConfig;
+  readonly #options: ResolvedOptions;
   readonly #stack: Stack;
+  readonly #guestForwards: GuestForwards;
   readonly #guests: Guests;
   readonly #gate: FlowHook | null;
   readonly #dns: NodeDns;
@@ -151,6 +156,10 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
       endOfTurn: (run) => void setImmediate(run),
     });
     this.#stack.onPollAt = () => this.#arm();
+    this.#options = options;
+    this.#guestForwards = new GuestForwards(this.#stack, host, (program, pid, line) =>
+      trace.event({ type: "program-output", program, pid, line }),
+    );
     this.#guests = new Guests(options.stack, this.#stack);
     this.#switch = new Switch({
       inner: this.#stack,
@@ -172,6 +181,7 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
 
   /** Opens the configured forwards; `createNetwork` has done so. */
   async open(): Promise<void> {
+    this.#guestForwards.open(this.#options.guestForwards, this.#options.smb);
     try {
       await this.#stack.open();
     } catch (error) {
@@ -376,7 +386,8 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
     this.#stack.close();
     for (const link of this.#links.keys()) link.close();
     for (const each of this.#cables) each.close();
-    await Promise.all([...this.#links.values(), ...[...this.#attachments].map((a) => a.close())]);
+    const attachments = [...this.#attachments].map((a) => a.close());
+    await Promise.all([...this.#links.values(), ...attachments, this.#guestForwards.close()]);
     this.#tap.impair(null);
     this.#impairment?.close();
     await Promise.all(this.captures().map((capture) => capture.stop()));
@@ -460,6 +471,7 @@ const EVENT_NAMES = {
   "flow-open": "flowOpen",
   "flow-close": "flowClose",
   tftp: "tftp",
+  "program-output": "programOutput",
   dns: "dns",
   notice: "notice",
 } as const satisfies Record<TraceEvent["type"], keyof NetworkEvents>;

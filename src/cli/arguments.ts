@@ -29,7 +29,10 @@ export interface NetworkArguments {
   readonly bootfile?: string;
   readonly tftp?: string;
   readonly tftpServerName?: string;
+  readonly smb?: string | undefined;
+  readonly smbserver?: string | undefined;
   readonly hostfwd?: readonly string[] | undefined;
+  readonly guestfwd?: readonly string[] | undefined;
   readonly publish?: readonly string[] | undefined;
   readonly mtu?: string;
   readonly dnsUpstream?: readonly string[];
@@ -96,7 +99,10 @@ const NAMES: Readonly<Record<string, { readonly flag: string; readonly netdev?: 
   bootfile: { flag: "--bootfile", netdev: "bootfile" },
   tftp: { flag: "--tftp", netdev: "tftp" },
   tftpServerName: { flag: "--tftp-server-name", netdev: "tftp-server-name" },
+  smb: { flag: "--smb", netdev: "smb" },
+  smbServer: { flag: "--smbserver", netdev: "smbserver" },
   hostfwd: { flag: "--hostfwd", netdev: "hostfwd" },
+  guestfwd: { flag: "--guestfwd", netdev: "guestfwd" },
   publish: { flag: "--publish" },
   dnsUpstream: { flag: "--dns-upstream" },
   outboundAddr: { flag: "--outbound-addr" },
@@ -151,6 +157,8 @@ export function readNetworkArguments(
     bootfile: args.bootfile,
     tftp: args.tftp,
     tftpServerName: args.tftpServerName,
+    smb: args.smb,
+    smbServer: args.smbserver,
     publish: args.publish,
     dnsUpstream: args.dnsUpstream,
     outboundAddr: args.outboundAddr,
@@ -163,6 +171,7 @@ export function readNetworkArguments(
     ...inherited,
     ...flags,
     hostfwd: [...(inherited.hostfwd ?? []), ...(args.hostfwd ?? [])],
+    guestfwd: [...(inherited.guestfwd ?? []), ...(args.guestfwd ?? [])],
     dnsSearch: [...(inherited.dnsSearch ?? []), ...(args.dnssearch ?? [])],
   };
   try {

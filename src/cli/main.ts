@@ -120,6 +120,9 @@ function networkOptions(command: Command): Command {
     .option("--bootfile <file>", "the file a guest boots from")
     .option("--tftp <folder>", "a folder whose files guests may read by TFTP from the gateway")
     .option("--tftp-server-name <name>", "where the boot file is")
+    .option("--smb <folder>", "a folder that guests share over SMB; needs Samba")
+    .option("--smbserver <ip>", "where guests find that (10.0.2.4)")
+    .addOption(repeatable("--guestfwd <rule>", "[tcp]:server:port-cmd:COMMAND, -tcp:HOST:PORT or -unix:PATH"))
     .addOption(
       repeatable(
         "--hostfwd <rule>",

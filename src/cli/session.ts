@@ -78,5 +78,6 @@ function report(network: Network, log: Logger): void {
   network.on("flowClose", (flow) => log.debug(flow, "flow close"));
   network.on("tftp", (transfer) => log.info(transfer, transfer.error === null ? "tftp sent" : "tftp not sent"));
   network.on("notice", ({ text }) => log.warn(text));
+  network.on("programOutput", ({ line, ...from }) => log.warn(from, line));
   network.on("dns", (query) => log.debug(query, "dns"));
 }

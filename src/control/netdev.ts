@@ -29,6 +29,8 @@ const TEXTS: ReadonlyMap<
   | "bootfile"
   | "tftp"
   | "tftpServerName"
+  | "smb"
+  | "smbServer"
 > = new Map([
   ["net", "subnet"],
   ["host", "host"],
@@ -42,8 +44,9 @@ const TEXTS: ReadonlyMap<
   ["bootfile", "bootfile"],
   ["tftp", "tftp"],
   ["tftp-server-name", "tftpServerName"],
+  ["smb", "smb"],
+  ["smbserver", "smbServer"],
 ] as const);
-const UNSUPPORTED: ReadonlySet<string> = new Set(["smb", "smbserver", "guestfwd"]);
 const BOOLEANS: ReadonlyMap<string, boolean> = new Map([
   ["on", true],
   ["yes", true],
@@ -55,9 +58,8 @@ const BOOLEANS: ReadonlyMap<string, boolean> = new Map([
   ["n", false],
 ]);
 const KNOWN = [
-  ...["id", "ip", "restrict", "ipv4", "ipv6", "ipv6-prefix", "ipv6-prefixlen", "hostfwd", "dnssearch"],
+  ...["id", "ip", "restrict", "ipv4", "ipv6", "ipv6-prefix", "ipv6-prefixlen", "hostfwd", "guestfwd", "dnssearch"],
   ...TEXTS.keys(),
-  ...UNSUPPORTED,
 ];
 
 /** Throws `ConfigError`, whose field is `netdev` or `netdev KEY`. */
@@ -76,6 +78,7 @@ export function readUserOptions(pairs: readonly OptionPair[]): Netdev {
   let prefixlen6: string | null = null;
   const options: { -readonly [K in keyof NetworkOptions]: NetworkOptions[K] } = {};
   const hostfwd: string[] = [];
+  const guestfwd: string[] = [];
   const dnsSearch: string[] = [];
   for (const { key, value } of pairs) {
     const field = `netdev ${key}`;
@@ -85,9 +88,9 @@ export function readUserOptions(pairs: readonly OptionPair[]): Netdev {
     else if (!KNOWN.includes(key)) {
       throw new ConfigError("netdev", key, `there is no such option of -netdev user: expected ${KNOWN.join(", ")}`);
     } else if (value === null) throw new ConfigError(field, "", `expected ${key}=VALUE`);
-    else if (UNSUPPORTED.has(key)) throw new ConfigError(field, value, `${key}= is not supported yet, leave it out`);
     else if (textField !== undefined) options[textField] = value;
     else if (key === "hostfwd") hostfwd.push(value);
+    else if (key === "guestfwd") guestfwd.push(value);
     else if (key === "dnssearch") dnsSearch.push(value);
     else if (key === "ip") ip = value;
     else if (key === "ipv6-prefix") prefix6 = value;
@@ -101,6 +104,7 @@ export function readUserOptions(pairs: readonly OptionPair[]): Netdev {
   if (options.ipv6 === true) options.ipv4 ??= false;
   if (options.ipv4 === true) options.ipv6 ??= false;
   if (hostfwd.length > 0) options.hostfwd = hostfwd;
+  if (guestfwd.length > 0) options.guestfwd = guestfwd;
   if (dnsSearch.length > 0) options.dnsSearch = dnsSearch;
   return { id, options };
 }

@@ -6,7 +6,13 @@ import { statSync } from "node:fs";
 import path from "node:path";
 import { z } from "zod";
 import { type Endpoint, familyOf, type IpText } from "../core/address.ts";
-import { DEFAULT_LIMITS, type ForwardRule, type Limits, type StackConfig } from "../core/config.ts";
+import {
+  DEFAULT_LIMITS,
+  type ForwardRule,
+  type GuestForwardRule,
+  type Limits,
+  type StackConfig,
+} from "../core/config.ts";
 import { ipv6ToString } from "../wire/ipv6.ts";
 import {
   fromNumber,
@@ -21,6 +27,7 @@ import {
 } from "./addresses.ts";
 import { ConfigError } from "./errors.ts";
 import { parseHostfwd, parsePublish } from "./forward-rules.ts";
+import { checkSmbFolder, resolveGuestForwards, type SmbOptions } from "./guestfwd-rules.ts";
 import type { OnFlow } from "./on-flow.ts";
 import { type Addresses6, guestAddress6, parseNet6, resolveAddresses6, SUBNET6 } from "./subnet6.ts";
 
@@ -72,6 +79,12 @@ export interface NetworkOptions {
   readonly hostfwd?: readonly string[] | undefined;
   /** Forwards in Docker's grammar: `2222:22`, `127.0.0.1:8000-8010:80-90`, `5353:53/udp`. */
   readonly publish?: readonly string[] | undefined;
+  /** Guest forwards in QEMU's grammar: `tcp:10.0.2.100:80-cmd:COMMAND`, `-tcp:HOST:PORT`, `-unix:PATH`. */
+  readonly guestfwd?: readonly string[] | undefined;
+  /** A folder that guests may read and write over SMB as `\\10.0.2.4\qemu`; needs Samba on the host (none). */
+  readonly smb?: string | undefined;
+  /** Where in the guests' net that is (10.0.2.4). */
+  readonly smbServer?: string | undefined;
   /** Asked about every new flow: may it, may it not, is it to go elsewhere, is it taken over (nobody is asked). */
   readonly onFlow?: OnFlow | undefined;
   /** Milliseconds that a flow waits for the answer of `onFlow`; without one it is refused (10000). */
@@ -83,6 +96,8 @@ export interface NetworkOptions {
 /** Options with every default filled in. */
 export interface ResolvedOptions {
   readonly stack: StackConfig;
+  readonly guestForwards: readonly GuestForwardRule[];
+  readonly smb: SmbOptions | null;
   /** The folder that TFTP serves; null for none. */
   readonly tftp: string | null;
   /** Null lets the host choose. */
@@ -100,6 +115,8 @@ export const MAX_MTU = 65_520;
 /** Over UDP one frame is one datagram: 65507 bytes of payload less the Ethernet header. */
 export const MAX_DGRAM_MTU: number = 65_507 - 14;
 const LEASES = 16;
+/** SMB's server, and a guest forward's that is not named, under the net's mask. */
+const SERVER_OFFSET = 0x0204;
 const ON_FLOW_MS = 10_000;
 const MIN_PREFIX = 4;
 const MAX_PREFIX = 29;
@@ -182,6 +199,12 @@ export const NetworkOptions: z.ZodType<NetworkOptions> = z.strictObject(
       .array(z.string(RULES("2222:22")), RULES("2222:22"))
       .readonly()
       .optional(),
+    guestfwd: z
+      .array(z.string(RULES("tcp:10.0.2.100:80-cmd:cat")), RULES("tcp:10.0.2.100:80-cmd:cat"))
+      .readonly()
+      .optional(),
+    smb: z.string(FOLDER).refine(isFolder, FOLDER).optional(),
+    smbServer: ipv4.optional(),
     onFlow: z
       .custom<OnFlow>((value) => typeof value === "function", 'expected a function like (flow) => "allow"')
       .optional(),
@@ -217,6 +240,8 @@ export function resolveOptions(input: NetworkOptions = {}): ResolvedOptions {
     ...(options.hostfwd ?? []).map((text) => checkGuest(parseHostfwd(text), text, families, addresses, addresses6)),
     ...(options.publish ?? []).flatMap(parsePublish),
   ];
+  const staticLeases = resolveStatic(options.staticLeases ?? {}, addresses);
+  const { guestForwards, smb } = resolveServers(options, addresses, staticLeases);
   return {
     stack: {
       net: fromNumber(net),
@@ -236,13 +261,16 @@ export function resolveOptions(input: NetworkOptions = {}): ResolvedOptions {
       dnssearch: (options.dnsSearch ?? []).map(dotless),
       tftpServerName: options.tftpServerName ?? null,
       bootfile: options.bootfile ?? null,
-      staticLeases: resolveStatic(options.staticLeases ?? {}, addresses),
+      staticLeases,
       mtu: options.mtu ?? MAX_MTU,
       restrict: options.restrict ?? false,
       hostLoopback: options.hostLoopback ?? true,
+      reserved: [...new Set([...guestForwards, ...(smb === null ? [] : [smb])].map(({ server }) => server))],
       forwards,
       limits: resolveLimits(options.limits ?? {}),
     },
+    guestForwards,
+    smb,
     tftp: options.tftp === undefined ? null : path.resolve(options.tftp),
     outboundAddr: options.outboundAddr === undefined ? null : parseIp(options.outboundAddr),
     onFlow: options.onFlow ?? null,
@@ -409,6 +437,26 @@ function resolveStatic(leases: Readonly<Record<string, string>>, addresses: Addr
     byMac.set(mac, fromNumber(ip));
   }
   return byMac;
+}
+
+/** Guest forwards and SMB's server: at addresses of the net that no guest is given. */
+function resolveServers(
+  options: NetworkOptions,
+  addresses: Addresses,
+  staticLeases: ReadonlyMap<string, IpText>,
+): Pick<ResolvedOptions, "guestForwards" | "smb"> {
+  const server = (field: string, text: string): IpText => {
+    const ip = guestAddress(field, text, addresses);
+    const canonical = fromNumber(ip);
+    if (ip === addresses.dhcpStart || [...staticLeases.values()].includes(canonical))
+      throw new ConfigError(field, text, "expected an address that no guest is given");
+    return canonical;
+  };
+  const byDefault = fromNumber((addresses.net | (SERVER_OFFSET & ~prefixMask(addresses.prefix))) >>> 0);
+  const smbServer = options.smbServer ?? byDefault;
+  const smb =
+    options.smb === undefined ? null : { folder: checkSmbFolder(options.smb), server: server("smbServer", smbServer) };
+  return { guestForwards: resolveGuestForwards(options.guestfwd ?? [], smb, byDefault, server), smb };
 }
 
 function resolveLimits(given: NonNullable<NetworkOptions["limits"]>): Limits {

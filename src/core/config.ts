@@ -40,6 +40,8 @@ export interface StackConfig {
   readonly mtu: number;
   readonly restrict: boolean;
   readonly hostLoopback: boolean;
+  /** Further addresses of the net that are ours and so are not leased: those of guest forwards. */
+  readonly reserved: readonly IpText[];
   /** Opened before the sockets appear. */
   readonly forwards: readonly ForwardRule[];
   readonly limits: Limits;
@@ -50,6 +52,19 @@ export interface ForwardRule {
   readonly proto: "tcp" | "udp";
   readonly host: Endpoint | UnixEndpoint;
   readonly guest: { readonly host: IpText | null; readonly port: number };
+}
+
+/** An address and port in the guests' net that leads out to something of the host's, whatever policy says. */
+export interface GuestForwardRule {
+  readonly server: IpText;
+  readonly port: number;
+  /** A name for a host is looked up for each connection. */
+  readonly target: Endpoint | UnixEndpoint | CommandTarget;
+}
+
+/** A program to be started for each connection. */
+export interface CommandTarget {
+  readonly argv: readonly string[];
 }
 
 /** Caps. Each has a counter among `DROP_REASONS`. */

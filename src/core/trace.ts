@@ -96,6 +96,13 @@ export type TraceEvent =
       /** Null when the guest has all of it. */
       error: string | null;
     }
+  | {
+      /** A line from a guest forward's program, or about one that cannot be started, which has no pid. */
+      type: "program-output";
+      program: string;
+      pid: number | null;
+      line: string;
+    }
   | { type: "dns"; guest: string; name: string; qtype: number; rcode: number; millis: number }
   /** A line for whoever runs this: something that guests want is not to be had here, and what would allow it. */
   | { type: "notice"; text: string };

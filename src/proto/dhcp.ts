@@ -106,7 +106,12 @@ export class DhcpServer {
     const statics: [string, number][] = [];
     for (const [mac, ip] of config.staticLeases) statics.push([mac, ipv4FromText(ip)]);
     const count = Math.min(config.dhcpCount, (last - start) >>> 0);
-    this.#leases = new LeaseTable(start, count, [this.#host, dns, this.#net, last], statics);
+    this.#leases = new LeaseTable(
+      start,
+      count,
+      [this.#host, dns, this.#net, last, ...config.reserved.map(ipv4FromText)],
+      statics,
+    );
 
     const offered: wire.DhcpOption[] = [word(wire.OPT_SUBNET_MASK, this.#mask)];
     if (!config.restrict) offered.push(word(wire.OPT_ROUTER, this.#host), word(wire.OPT_DNS, dns));

@@ -31,17 +31,21 @@ describe("what was typed", () => {
       bootfile: "x",
       tftp: "/tmp",
       tftpServerName: "y",
+      smb: "/tmp",
+      smbserver: "10.9.0.5",
       hostfwd: ["tcp::2222-:22"],
       ipv4: "on",
       ipv6: "on",
       ipv6Net: "fd00::/64",
       ipv6Host: "fd00::1",
       ipv6Dns: "fd00::53",
+      guestfwd: [":10.9.0.100:1-cmd:a b,c"],
     });
     const netdev =
       "user,id=n7,net=10.9.0.0/24,host=10.9.0.1,dns=10.9.0.2,dhcpstart=10.9.0.9,hostname=vm,domainname=a.test," +
       "dnssearch=b.test,restrict=on,bootfile=x,tftp=/tmp,tftp-server-name=y,hostfwd=tcp::2222-:22," +
-      "ipv4=on,ipv6=on,ipv6-net=fd00::/64,ipv6-host=fd00::1,ipv6-dns=fd00::53";
+      "ipv4=on,ipv6=on,ipv6-net=fd00::/64,ipv6-host=fd00::1,ipv6-dns=fd00::53," +
+      "smb=/tmp,smbserver=10.9.0.5,guestfwd=:10.9.0.100:1-cmd:a b,,c";
     expect(resolved({ netdev })).toEqual(one);
     expect(readServeArguments({ netdev }).id).toBe("n7");
   });
@@ -72,7 +76,10 @@ it.each<[ServeArguments, string, string]>([
   [{ netdev: "user,net=10.0.2.0/24", net: "x" }, "--net", "x"],
   [{ netdev: "user,dns=10.0.9.3" }, "--netdev dns", "10.0.9.3"],
   [{ netdev: "tap" }, "--netdev", "expected QEMU's option string"],
-  [{ netdev: "user,smb=/srv" }, "--netdev smb", "not supported yet"],
+  [{ netdev: "user,smb=/no/such" }, "--netdev smb", "a folder that exists"],
+  [{ smb: "/tmp", smbserver: "10.9.9.9" }, "--smbserver", "10.9.9.9"],
+  [{ netdev: "user,guestfwd=tcp:10.0.2.100:80-cmd:'" }, "--netdev guestfwd", "quotes"],
+  [{ guestfwd: ["x"] }, "--guestfwd", '"x"'],
   [{ netdev: "user,hostfwd=x" }, "--netdev hostfwd", '"x"'],
   [{ netdev: "user,hostfwd=tcp::1-:1", hostfwd: ["y"] }, "--hostfwd", '"y"'],
   [{ dnssearch: ["a.test", "a..b"] }, "--dnssearch", "a..b"],

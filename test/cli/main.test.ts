@@ -52,7 +52,7 @@ describe("a bad argument", () => {
   it.each([
     [["--net", "10.0.2.0/33"], '--net: got "10.0.2.0/33"; expected an IPv4 network'],
     [["serve", "-p", "22"], '--publish: got "22"; expected [HOST:]PORT'],
-    [["--netdev", "user,smb=/srv"], '--netdev smb: got "/srv"; smb= is not supported yet'],
+    [["--netdev", "user,smb=/no/such"], '--netdev smb: got "/no/such"; expected a folder that exists'],
     [["--listen", "nowhere"], '--listen: got "nowhere"'],
     [["--lisen", "unix:/x"], "unknown option '--lisen'"],
     [["--mtu"], "option '--mtu <bytes>' argument missing"],
@@ -74,7 +74,7 @@ describe("help and version", () => {
     );
     const options = "listen connect fd netdev net host dns dhcpstart hostname domainname dnssearch restrict bootfile";
     const more =
-      "ipv4 ipv6 ipv6-net ipv6-host ipv6-dns tftp tftp-server-name hostfwd publish mtu dns-upstream host-loopback outbound-addr log-level log-json";
+      "ipv4 ipv6 ipv6-net ipv6-host ipv6-dns tftp tftp-server-name smb smbserver guestfwd hostfwd publish mtu dns-upstream host-loopback outbound-addr log-level log-json";
     for (const { status, stdout, stderr } of [help!, serveHelp!]) {
       expect(status).toBe(0);
       expect(stderr).toBe("");

@@ -38,6 +38,7 @@ export const CONFIG: StackConfig = {
   staticLeases: new Map(),
   mtu: 1500,
   restrict: false,
+  reserved: [],
   hostLoopback: true,
   forwards: [],
   limits: DEFAULT_LIMITS,

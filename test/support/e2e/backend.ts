@@ -11,8 +11,10 @@ export interface BackendOptions {
   /** QEMU's rules, for both. */
   readonly hostfwd?: readonly string[];
   readonly bootfile?: string;
-  /** A folder. */
+  readonly guestfwd?: readonly string[];
+  /** Folders. */
   readonly tftp?: string;
+  readonly smb?: string;
   readonly restrict?: boolean;
   /** More options of QEMU's, `key=value`, for both. */
   readonly netdev?: readonly string[];
@@ -75,6 +77,8 @@ export class Backend {
 function tslirpCommand(socketPath: string, options: BackendOptions): [string, string[]] {
   const args = ["--import", "tsx", join(REPOSITORY, "src/cli/main.ts"), "serve", "--listen", `unix:${socketPath}`];
   for (const rule of options.hostfwd ?? []) args.push("--hostfwd", rule);
+  for (const rule of options.guestfwd ?? []) args.push("--guestfwd", rule);
+  if (options.smb) args.push("--smb", options.smb);
   if (options.bootfile) args.push("--bootfile", options.bootfile);
   if (options.tftp) args.push("--tftp", options.tftp);
   if (options.restrict) args.push("--restrict");
@@ -84,6 +88,8 @@ function tslirpCommand(socketPath: string, options: BackendOptions): [string, st
 
 function libslirpCommand(socketPath: string, options: BackendOptions): [string, string[]] {
   const user = ["user,id=u0", ...(options.netdev ?? []), ...(options.hostfwd ?? []).map((rule) => `hostfwd=${rule}`)];
+  user.push(...(options.guestfwd ?? []).map((rule) => `guestfwd=${rule.replaceAll(",", ",,")}`));
+  if (options.smb) user.push(`smb=${options.smb}`);
   if (options.bootfile) user.push(`bootfile=${options.bootfile}`);
   if (options.tftp) user.push(`tftp=${options.tftp}`);
   if (options.restrict) user.push("restrict=on");

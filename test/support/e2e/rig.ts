@@ -46,6 +46,9 @@ export interface RigOptions extends Omit<BackendOptions, "tftp"> {
   readonly prepare?: (host: Namespace) => void | Promise<void>;
 }
 
+/** Options may name files: in the rig's folder, which goes with it. */
+export type GivenOptions = RigOptions | ((folder: string) => RigOptions);
+
 /** A URL of the host's HTTP server, by one of its addresses or its name. */
 export function url(host: string, path: string): string {
   return `http://${host.includes(":") ? `[${host}]` : host}:${HTTP_PORT}${path}`;
@@ -59,14 +62,17 @@ export class HostRig {
   /** Those at IPv6 addresses; null unless asked for. */
   readonly services6: ServicesProcess | null;
   readonly backend: Backend;
+  readonly options: RigOptions;
 
   protected constructor(
+    options: RigOptions,
     host: Namespace,
     folder: string,
     services: ServicesProcess,
     services6: ServicesProcess | null,
     backend: Backend,
   ) {
+    this.options = options;
     this.host = host;
     this.folder = folder;
     this.services = services;
@@ -74,8 +80,9 @@ export class HostRig {
     this.backend = backend;
   }
 
-  static async startHost(options: RigOptions = {}): Promise<HostRig> {
+  static async startHost(given: GivenOptions = {}): Promise<HostRig> {
     const folder = mkdtempSync(join(tmpdir(), "tslirp-e2e-"));
+    const options = typeof given === "function" ? given(folder) : given;
     const host = new Namespace("host", [OUTSIDE]);
     try {
       // A dummy interface may be missing from a kernel; a veth pair's one end with its peer up does the same.
@@ -102,7 +109,14 @@ export class HostRig {
       });
       const { tftp, ...rest } = options;
       const served = tftp ? { tftp: tftpFolder(folder, tftp) } : {};
-      return new HostRig(host, folder, services, services6, await Backend.start(host, folder, { ...rest, ...served }));
+      return new HostRig(
+        options,
+        host,
+        folder,
+        services,
+        services6,
+        await Backend.start(host, folder, { ...rest, ...served }),
+      );
     } catch (error) {
       await host.close();
       rmSync(folder, { recursive: true });
@@ -142,11 +156,11 @@ export class Rig {
     this.guest = guest;
   }
 
-  static async start(options: RigOptions = {}): Promise<Rig> {
+  static async start(options: GivenOptions = {}): Promise<Rig> {
     const hostRig = await HostRig.startHost(options);
     const guest = new Guest(join(hostRig.folder, "lease"), GUEST_MAC);
     try {
-      await options.prepareGuest?.(guest);
+      await hostRig.options.prepareGuest?.(guest);
       await guest.plug(hostRig.backend.socketPath);
       return new Rig(hostRig, guest);
     } catch (error) {
@@ -157,7 +171,7 @@ export class Rig {
   }
 
   /** As `start`, and the guest has its address, route and resolver from DHCP. */
-  static async online(options: RigOptions = {}): Promise<Rig> {
+  static async online(options: GivenOptions = {}): Promise<Rig> {
     const rig = await Rig.start(options);
     try {
       const result = await rig.guest.dhcp();

@@ -1,0 +1,63 @@
+/**
+ * Guest forwards: addresses of the guests' net behind which stands something of the host's, chosen by whoever runs the
+ * network and so reached whatever policy says. SMB is two of them, whose command is Samba's server.
+ */
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import type { SmbOptions } from "../control/guestfwd-rules.ts";
+import type { GuestForwardRule } from "../core/config.ts";
+import type { HostNet } from "../core/host-net.ts";
+import { Commands, type CommandsOptions } from "../host/commands.ts";
+import { findSmbd, sambaCommand } from "../host/samba.ts";
+import type { TcpService } from "../nat/services.ts";
+import type { Stack } from "../stack.ts";
+
+/** Processes of one network: each is some connection's. */
+const MAX_PROCESSES = 64;
+/** NetBIOS sessions and SMB itself. */
+const SMB_PORTS: readonly number[] = [139, 445];
+
+export class GuestForwards {
+  readonly #stack: Stack;
+  readonly #host: HostNet;
+  readonly #commands: Commands;
+  /** Where Samba's files are. */
+  #folder: string | null = null;
+
+  constructor(stack: Stack, host: HostNet, onOutput: CommandsOptions["onOutput"]) {
+    this.#stack = stack;
+    this.#host = host;
+    this.#commands = new Commands({ host, limit: MAX_PROCESSES, onOutput });
+  }
+
+  /** Throws an `Error` of one line when something is not to be had here: Samba, or a place for its files. */
+  open(rules: readonly GuestForwardRule[], smb: SmbOptions | null): void {
+    for (const rule of rules) this.#serve(rule);
+    if (smb === null) return;
+    const smbd = findSmbd();
+    if (smbd === null)
+      throw new Error(
+        "cannot share a folder over SMB: no smbd on the PATH or in /usr/sbin; install Samba (Debian: apt install samba)",
+      );
+    this.#folder = mkdtempSync(path.join(tmpdir(), "tslirp-smb-"));
+    const argv = sambaCommand(smbd, this.#folder, smb.folder);
+    for (const port of SMB_PORTS) this.#serve({ server: smb.server, port, target: { argv } });
+  }
+
+  /** Ends the processes and removes their files. */
+  async close(): Promise<void> {
+    await this.#commands.close();
+    if (this.#folder !== null) rmSync(this.#folder, { recursive: true, force: true });
+    this.#folder = null;
+  }
+
+  #serve({ server, port, target }: GuestForwardRule): void {
+    const service: TcpService =
+      "argv" in target
+        ? (events) => this.#commands.connect(target.argv, events)
+        : (events) => this.#host.connectTcp(target, events);
+    if (this.#stack.inside.serveTcp({ host: server, port }, service) === null)
+      throw new Error(`cannot forward ${server}:${port}: it is in use`);
+  }
+}

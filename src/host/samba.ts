@@ -1,0 +1,71 @@
+/**
+ * A folder shared with guests over SMB, by Samba's own server as QEMU starts it: an `smbd` for each connection, with a
+ * configuration, state and logs in a folder that is this network's alone. No port of the host is opened.
+ */
+import { accessSync, constants, writeFileSync } from "node:fs";
+import { userInfo } from "node:os";
+import path from "node:path";
+
+/** Where a user's PATH need not lead. */
+const SBIN: readonly string[] = ["/usr/sbin", "/usr/local/sbin", "/usr/local/samba/sbin", "/opt/samba/sbin"];
+/** The share's name, as guests of QEMU know it: `\\10.0.2.4\qemu`. */
+const SHARE = "qemu";
+
+/** `smbd`'s path, or null when Samba is not installed. */
+export function findSmbd(
+  folders: readonly string[] = [...(process.env.PATH ?? "").split(path.delimiter), ...SBIN],
+): string | null {
+  for (const folder of folders) {
+    const program = path.join(folder, "smbd");
+    try {
+      accessSync(program, constants.X_OK);
+      return program;
+    } catch {
+      // Not here.
+    }
+  }
+  return null;
+}
+
+/**
+ * Prepares `state`, an empty folder that nobody else may enter, for serving `shared`, an absolute path. Gives the command that serves one
+ * connection on its standard input. Throws what the host says.
+ */
+export function sambaCommand(smbd: string, state: string, shared: string): string[] {
+  const file = path.join(state, "smb.conf");
+  writeFileSync(file, configuration(state, shared), { mode: 0o600 });
+  return [smbd, "-l", state, "-s", file];
+}
+
+/** Guests are not asked who they are, and are whoever runs us. */
+function configuration(state: string, shared: string): string {
+  const global = {
+    "private dir": state,
+    "pid directory": state,
+    "lock directory": state,
+    "state directory": state,
+    "cache directory": state,
+    "ncalrpc dir": path.join(state, "ncalrpc"),
+    "log file": path.join(state, "log.smbd"),
+    "smb passwd file": path.join(state, "smbpasswd"),
+    // Only what it is handed: no address of the host.
+    interfaces: "127.0.0.1",
+    "bind interfaces only": "yes",
+    "server role": "standalone server",
+    "map to guest": "Bad User",
+    "disable netbios": "yes",
+    "load printers": "no",
+    printing: "bsd",
+    "printcap name": "/dev/null",
+    "disable spoolss": "yes",
+    "usershare max shares": "0",
+    // Links lead nowhere outside the folder.
+    "wide links": "no",
+  };
+  const share = { path: shared, "read only": "no", "guest ok": "yes", "force user": userInfo().username };
+  const lines = (entries: object): string =>
+    Object.entries(entries)
+      .map(([k, v]) => `\t${k} = ${v}\n`)
+      .join("");
+  return `[global]\n${lines(global)}[${SHARE}]\n${lines(share)}`;
+}

@@ -4,7 +4,7 @@ import { symlinkSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { describeE2e, LIBSLIRP } from "../support/e2e/requirements.ts";
-import { GATEWAY, Rig } from "../support/e2e/rig.ts";
+import { GATEWAY, GATEWAY6, Rig } from "../support/e2e/rig.ts";
 import { pattern, patternSha256 } from "../support/services.ts";
 
 const SIZE = 3_000_001;
@@ -41,6 +41,12 @@ describeE2e("TFTP", ["curl"], () => {
     },
     60_000,
   );
+
+  it("over IPv6 as over IPv4, in blocks that need no fragments there either", async () => {
+    await rig.guest.hasAddress(6);
+    const options = "-sS --max-time 50 --tftp-blksize 9000";
+    expect(await sha256(`curl ${options} 'tftp://[${GATEWAY6}]/big'`)).toBe(patternSha256(SEED, SIZE));
+  }, 60_000);
 
   it("files below and empty ones", async () => {
     expect((await rig.guest.sh(`curl -sS --max-time 10 tftp://${GATEWAY}/sub/small`)).stdout).toBe("hello\n");

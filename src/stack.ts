@@ -78,7 +78,7 @@ export class Stack implements LinkReceiver {
   readonly #tcp: TcpNat;
   readonly #udp: UdpNat;
   readonly #icmp: IcmpNat;
-  readonly #reassembler: Reassembler = new Reassembler();
+  readonly #reassembler: Reassembler;
   readonly #arp: Arp;
   readonly #ipv4: Ipv4;
   readonly #dhcp: DhcpServer;
@@ -104,6 +104,7 @@ export class Stack implements LinkReceiver {
     this.#config = config;
     this.#clock = clock;
     this.#trace = trace;
+    this.#reassembler = new Reassembler(() => trace.drop("ip-fragment"));
     this.#endOfTurn = parts.endOfTurn ?? null;
     this.#turnEnded = () => {
       this.#awaited = false;

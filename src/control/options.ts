@@ -213,6 +213,7 @@ export const NetworkOptions: z.ZodType<NetworkOptions> = z.strictObject(
       .strictObject(
         {
           tcpFlows: cap(1_048_576).optional(),
+          halfOpen: cap(65_536).optional(),
           udpFlows: cap(65_536).optional(),
           icmpFlows: cap(65_536).optional(),
           dnsInFlight: cap(65_536).optional(),
@@ -462,6 +463,7 @@ function resolveServers(
 function resolveLimits(given: NonNullable<NetworkOptions["limits"]>): Limits {
   return {
     tcpFlows: given.tcpFlows ?? DEFAULT_LIMITS.tcpFlows,
+    halfOpen: given.halfOpen ?? DEFAULT_LIMITS.halfOpen,
     udpFlows: given.udpFlows ?? DEFAULT_LIMITS.udpFlows,
     icmpFlows: given.icmpFlows ?? DEFAULT_LIMITS.icmpFlows,
     dnsInFlight: given.dnsInFlight ?? DEFAULT_LIMITS.dnsInFlight,

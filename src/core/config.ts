@@ -70,6 +70,8 @@ export interface CommandTarget {
 /** Caps. Each has a counter among `DROP_REASONS`. */
 export interface Limits {
   readonly tcpFlows: number;
+  /** TCP connections that are not established yet: the oldest makes room, the same guest's if it has one. */
+  readonly halfOpen: number;
   readonly udpFlows: number;
   /** Echo identifiers. */
   readonly icmpFlows: number;
@@ -84,6 +86,7 @@ export interface Limits {
 
 export const DEFAULT_LIMITS: Limits = {
   tcpFlows: 16_384,
+  halfOpen: 1_024,
   udpFlows: 4_096,
   icmpFlows: 512,
   dnsInFlight: 512,

@@ -31,6 +31,7 @@ export const DROP_REASONS = [
   "frame-too-long",
   "gate-busy",
   "guest-unreachable",
+  "half-open-full",
   "icmp-checksum",
   "icmp-no-flow",
   "icmp-rate",

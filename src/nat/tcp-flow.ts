@@ -143,6 +143,7 @@ export class TcpFlow implements TcpPath, TcpUser, HostTcpEvents, Timed, UplinkFl
   }
 
   onEstablished(): void {
+    this.nat.established(this);
     this.host!.resume();
   }
 
@@ -215,6 +216,13 @@ export class TcpFlow implements TcpPath, TcpUser, HostTcpEvents, Timed, UplinkFl
       this.nat.remove(this, code);
     }
     this.nat.flush();
+  }
+
+  /** Makes room before it is established: the guest may try again, a client of a forward has waited too long. */
+  forget(): void {
+    this.tcb.drop();
+    this.#resetHost("ETIMEDOUT");
+    this.nat.remove(this, "half-open");
   }
 
   /** Ends both sides at once: the network closes, or the flow has to make room. */

@@ -95,6 +95,9 @@ export class TcpNat implements ErrorTaker {
   readonly #mtu: number;
   readonly #rcvScale: number;
   readonly #timeWait: Set<TcpFlow> = new Set();
+  /** Not established yet, the oldest first. */
+  readonly #halfOpen: Set<TcpFlow> = new Set();
+  readonly #halfOpenMost: number;
   readonly #waiting: Set<TcpFlow> = new Set();
   #touched: TcpFlow[] = [];
 
@@ -105,6 +108,7 @@ export class TcpNat implements ErrorTaker {
     this.receiveLimit = this.#receiveMost;
     this.#sendLimit = config.limits.sendBuffer;
     this.#table = new FlowMap(config.limits.tcpFlows, env.random);
+    this.#halfOpenMost = config.limits.halfOpen;
     this.#isn = new IsnGenerator(env.random);
     this.#mtu = config.mtu;
     let scale = 0;
@@ -236,7 +240,7 @@ export class TcpNat implements ErrorTaker {
       this.#refuse(guest, buf, dstAt, at, tcpHeaderLength(buf, at));
       return;
     }
-    if (!this.#makeRoom()) {
+    if (!this.#makeRoom(guest)) {
       this.#env.trace.drop("flow-table-full");
       return;
     }
@@ -263,7 +267,7 @@ export class TcpNat implements ErrorTaker {
       if (tries === 16) return this.#full();
       port = 1024 + (this.#env.random.u32() % 64_512);
     }
-    if (!this.#makeRoom()) return this.#full();
+    if (!this.#makeRoom(guest)) return this.#full();
     const flow = new TcpFlow(this, guest, guestPort, remote, port, true);
     flow.host = client.accept(flow);
     this.#add(flow);
@@ -320,6 +324,7 @@ export class TcpNat implements ErrorTaker {
 
   #add(flow: TcpFlow): void {
     flow.inTable = true;
+    this.#halfOpen.add(flow);
     this.#table.add(flow.guest, flow.remote, (flow.guestPort << 16) | flow.localPort, flow);
     this.#env.trace.event({
       type: "flow-open",
@@ -337,8 +342,23 @@ export class TcpNat implements ErrorTaker {
     };
   }
 
-  /** When the table is full, the oldest connection in TIME-WAIT goes. */
-  #makeRoom(): boolean {
+  /**
+   * When the table is full, the oldest connection in TIME-WAIT goes. When too many are not established, the oldest of
+   * those goes, so that a destination that swallows SYNs, or a flood of them, keeps nobody from connecting elsewhere;
+   * and the flooder's own before another's. Its guest's next SYN dials anew.
+   */
+  #makeRoom(guest: Neighbour): boolean {
+    if (this.#halfOpen.size >= this.#halfOpenMost) {
+      let oldest: TcpFlow | null = null;
+      for (const flow of this.#halfOpen) {
+        oldest ??= flow;
+        if (flow.guest !== guest) continue;
+        oldest = flow;
+        break;
+      }
+      oldest!.forget();
+      this.#env.trace.drop("half-open-full");
+    }
     if (!this.#table.full) return true;
     for (const flow of this.#timeWait) {
       flow.tcb.finish();
@@ -347,11 +367,16 @@ export class TcpNat implements ErrorTaker {
     return false;
   }
 
+  established(flow: TcpFlow): void {
+    this.#halfOpen.delete(flow);
+  }
+
   /** The guest's side is over. */
   remove(flow: TcpFlow, reason: string): void {
     this.blocked.delete(flow);
     this.#waiting.delete(flow);
     this.#timeWait.delete(flow);
+    this.#halfOpen.delete(flow);
     this.deadlines.remove(flow);
     if (flow.deadline() !== Number.POSITIVE_INFINITY) this.#schedule(flow);
     if (!flow.inTable) return;

@@ -59,7 +59,13 @@ interface Partial {
 
 export class Reassembler {
   readonly #partials: Map<string, Partial> = new Map();
+  readonly #onEvicted: () => void;
   #bytes = 0;
+
+  /** `onEvicted` is told of each datagram that had to make room for another. */
+  constructor(onEvicted: () => void = () => {}) {
+    this.#onEvicted = onEvicted;
+  }
 
   /** Datagrams that wait for more. */
   get size(): number {
@@ -162,7 +168,7 @@ export class Reassembler {
   #whole(partial: Partial, most: number): Uint8Array | "kept" | "dropped" {
     const { ranges, total, key } = partial;
     if (total < 0 || ranges.length !== 2 || ranges[0] !== 0 || ranges[1] !== total) {
-      while (this.#bytes > MAX_BYTES) this.#forget(this.#partials.values().next().value!);
+      while (this.#bytes > MAX_BYTES) this.#evict();
       return this.#partials.has(key) ? "kept" : "dropped";
     }
     this.#forget(partial);
@@ -175,7 +181,7 @@ export class Reassembler {
   }
 
   #open(key: string, now: number): Partial {
-    if (this.#partials.size >= MAX_DATAGRAMS) this.#forget(this.#partials.values().next().value!);
+    if (this.#partials.size >= MAX_DATAGRAMS) this.#evict();
     const bytes = new Uint8Array(0);
     const partial = {
       key,
@@ -231,6 +237,11 @@ export class Reassembler {
     partial.header = null;
     partial.first = null;
     partial.poisoned = true;
+  }
+
+  #evict(): void {
+    this.#forget(this.#partials.values().next().value!);
+    this.#onEvicted();
   }
 
   #forget(partial: Partial): void {

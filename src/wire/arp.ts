@@ -5,10 +5,16 @@ export const ARP_LENGTH = 28;
 export const ARP_REQUEST = 1;
 export const ARP_REPLY = 2;
 
-/** Whether these are the 28 bytes of an Ethernet/IPv4 ARP packet. */
+/** Whether these are the 28 bytes of an Ethernet/IPv4 ARP request or reply. */
 export function arpCheck(buf: Uint8Array, at: number, len: number): boolean {
+  if (len < ARP_LENGTH) return false;
+  const op = arpOp(buf, at);
   return (
-    len >= ARP_LENGTH && get16(buf, at) === 1 && get16(buf, at + 2) === 0x0800 && buf[at + 4] === 6 && buf[at + 5] === 4
+    get16(buf, at) === 1 &&
+    get16(buf, at + 2) === 0x0800 &&
+    buf[at + 4] === 6 &&
+    buf[at + 5] === 4 &&
+    (op === ARP_REQUEST || op === ARP_REPLY)
   );
 }
 

@@ -3,6 +3,7 @@ import { describe, expect, it, vi } from "vitest";
 import { FrameDecoder } from "../../src/attach/decoder.ts";
 import { HEADROOM, SlabPool } from "../../src/attach/slab.ts";
 import { type Link, MAX_FRAME, type Slab } from "../../src/core/link.ts";
+import { proves } from "../cases/proves.ts";
 import { Drops, expectFrames, frame, Recorder, wire } from "./recorder.ts";
 
 const LINK = { name: "test" } as Link;
@@ -34,7 +35,7 @@ function rig(readArea?: number, cap?: number) {
 }
 
 describe("frame decoder", () => {
-  it("gives the same frames however the stream is cut", () => {
+  it(proves("bad.any.lengths", "gives the same frames however the stream is cut"), () => {
     const lens = fc.array(fc.oneof(fc.integer({ min: 1, max: 100 }), fc.constantFrom(1460, 9000, MAX_FRAME)), {
       maxLength: 12,
     });
@@ -85,7 +86,7 @@ describe("frame decoder", () => {
     );
   });
 
-  it("refuses a frame longer than any cable's, and hands over those before it", () => {
+  it(proves("bad.any.lengths", "refuses a frame longer than any cable's, and hands over those before it"), () => {
     for (const length of [MAX_FRAME + 1, 0x7fffffff, 0x80000000, 0xffffffff]) {
       const { receiver, feed, drops, pool } = rig();
       const bad = Buffer.alloc(4);
@@ -104,7 +105,7 @@ describe("frame decoder", () => {
     expectFrames(receiver.frames, [frame(MAX_FRAME), frame(20)]);
   });
 
-  it("passes over frames of no length and counts them", () => {
+  it(proves("bad.any.lengths", "passes over frames of no length and counts them"), () => {
     const { receiver, feed, drops } = rig();
     expect(feed(wire(frame(0), frame(20), frame(0), frame(0), frame(21)))).toBe(true);
     expectFrames(receiver.frames, [frame(20), frame(21)]);

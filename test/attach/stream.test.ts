@@ -15,6 +15,7 @@ import { attachDuplex } from "../../src/attach/stream.ts";
 import { TX_SLAB } from "../../src/attach/transmit.ts";
 import { MAX_FRAME, type Slab } from "../../src/core/link.ts";
 import { NO_TAP } from "../../src/core/tap.ts";
+import { proves } from "../cases/proves.ts";
 import { Drops, expectFrames, frame, GuestReader, Recorder, transmit, wire } from "./recorder.ts";
 
 let dir: string;
@@ -127,7 +128,7 @@ describe.each(["unix", "tcp"] as const)("a server on %s", (kind) => {
     expect(pool.inUse).toBe(0);
   });
 
-  it("ends only the cable that announces a frame beyond the limit", async () => {
+  it(proves("bad.any.lengths", "ends only the cable that announces a frame beyond the limit"), async () => {
     const { receiver, env, drops } = rig();
     const server = await serve(env, kind);
     const good = dial(server.address);
@@ -158,37 +159,40 @@ describe.each(["unix", "tcp"] as const)("a server on %s", (kind) => {
     await receiver.until(() => receiver.gone.length === 1);
   });
 
-  it("bounds what a guest that does not read makes us hold, and hears it all the same", async () => {
-    const { receiver, env } = rig();
-    const server = await serve(env, kind);
-    const guest = dial(server.address);
-    guest.pause();
-    await receiver.until(() => receiver.links.length === 1);
-    const link = receiver.links[0]!;
-    let sent = 0;
-    // The kernel's buffers fill first, a turn of the event loop at a time, until it takes no more.
-    for (let quiet = 0; quiet < 20; quiet++) {
-      while (transmit(link, frame(1514, sent))) {
-        sent++;
-        quiet = 0;
+  it(
+    proves("bad.any.bounded", "bounds what a guest that does not read makes us hold, and hears it all the same"),
+    async () => {
+      const { receiver, env } = rig();
+      const server = await serve(env, kind);
+      const guest = dial(server.address);
+      guest.pause();
+      await receiver.until(() => receiver.links.length === 1);
+      const link = receiver.links[0]!;
+      let sent = 0;
+      // The kernel's buffers fill first, a turn of the event loop at a time, until it takes no more.
+      for (let quiet = 0; quiet < 20; quiet++) {
+        while (transmit(link, frame(1514, sent))) {
+          sent++;
+          quiet = 0;
+        }
+        await new Promise(setImmediate);
       }
-      await new Promise(setImmediate);
-    }
-    expect(transmit(link, frame(1514))).toBe(false);
-    // Reading goes on meanwhile.
-    guest.write(wire(frame(60)));
-    await receiver.until(() => receiver.frames.length === 1);
-    const before = receiver.writables;
-    const all = readFrames(guest, sent);
-    guest.resume();
-    const frames = await all;
-    expectFrames(
-      frames,
-      frames.map((_, i) => frame(1514, i)),
-    );
-    await receiver.until(() => receiver.writables > before);
-    expect(sent * 1518).toBeGreaterThan(TX_SLAB);
-  });
+      expect(transmit(link, frame(1514))).toBe(false);
+      // Reading goes on meanwhile.
+      guest.write(wire(frame(60)));
+      await receiver.until(() => receiver.frames.length === 1);
+      const before = receiver.writables;
+      const all = readFrames(guest, sent);
+      guest.resume();
+      const frames = await all;
+      expectFrames(
+        frames,
+        frames.map((_, i) => frame(1514, i)),
+      );
+      await receiver.until(() => receiver.writables > before);
+      expect(sent * 1518).toBeGreaterThan(TX_SLAB);
+    },
+  );
 
   it("ends its cables and takes no guest any more once closed", async () => {
     const { receiver, env, pool } = rig();

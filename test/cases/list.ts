@@ -197,5 +197,12 @@ export const COMPLETE: readonly (keyof Cases)[] = [
   "tcp.send",
   "tcp.close",
   "tcp.forwards",
+  "bad.any",
   "bad.tcp",
+  "bad.ip",
+  "bad.arp",
+  "bad.dhcp",
+  "bad.udp",
+  "bad.tftp",
+  "bad.dns",
 ];

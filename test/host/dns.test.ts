@@ -17,6 +17,7 @@ import {
   dnsTruncate,
   dnsTruncated,
 } from "../../src/wire/dns.ts";
+import { proves } from "../cases/proves.ts";
 import { answer, query } from "../support/dns.ts";
 import { type Behaviour, reply, TcpServer, UdpServer } from "../support/dns-server.ts";
 
@@ -85,18 +86,21 @@ describe("one server", () => {
     expect(await ask(resolver([s.endpoint]), q)).toEqual(answer(q));
   });
 
-  test("IDs and ports upstream are fresh: they are not the guest's and do not repeat", async () => {
-    const s = await server(good);
-    const dns = resolver([s.endpoint]);
-    await Promise.all(Array.from({ length: 200 }, () => ask(dns, query("same.test", DNS_A, 7))));
-    const ids = new Set(s.seen.map((x) => dnsId(x.query, 0)));
-    const ports = [...new Set(s.seen.map((x) => x.from.port))];
-    expect(ids.size).toBeGreaterThan(190);
-    expect(ports.length).toBeGreaterThan(40);
-    expect(ports.length).toBeLessThanOrEqual(64);
-    const steps = new Set(ports.slice(1).map((p, i) => p - ports[i]!));
-    expect(steps.size).toBeGreaterThan(30);
-  });
+  test(
+    proves("bad.dns.forged", "IDs and ports upstream are fresh: they are not the guest's and do not repeat"),
+    async () => {
+      const s = await server(good);
+      const dns = resolver([s.endpoint]);
+      await Promise.all(Array.from({ length: 200 }, () => ask(dns, query("same.test", DNS_A, 7))));
+      const ids = new Set(s.seen.map((x) => dnsId(x.query, 0)));
+      const ports = [...new Set(s.seen.map((x) => x.from.port))];
+      expect(ids.size).toBeGreaterThan(190);
+      expect(ports.length).toBeGreaterThan(40);
+      expect(ports.length).toBeLessThanOrEqual(64);
+      const steps = new Set(ports.slice(1).map((p, i) => p - ports[i]!));
+      expect(steps.size).toBeGreaterThan(30);
+    },
+  );
 
   test("NXDOMAIN is passed on", async () => {
     const s = await server((q) => [answer(q, DNS_NXDOMAIN, 0)]);
@@ -127,35 +131,47 @@ describe("one server", () => {
     expect([dnsRcode(a!, 0), dnsId(a!, 0), dnsQname(a!, 0)]).toEqual([DNS_FORMERR, 21, "Edns.test"]);
   });
 
-  test("wrong IDs, wrong questions, queries and garbage are ignored and counted; the true answer still counts", async () => {
-    const s = await server((q) => {
-      const wrongId = answer(q, 0, 2);
-      dnsSetId(wrongId, 0, dnsId(q, 0) ^ 1);
-      const wrongName = answer(query("evil.test", DNS_A, dnsId(q, 0)), 0, 2);
-      const wrongType = answer(query("true.test", DNS_AAAA, dnsId(q, 0)), 0, 2);
-      const bare = answer(q).slice(0, 12);
-      bare[5] = 0;
-      const forged = [wrongId, wrongName, wrongType, q, bare, new Uint8Array(0), new Uint8Array(500).fill(0xc0)];
-      return [...forged, answer(q), answer(q)];
-    });
-    const dns = resolver([s.endpoint]);
-    const q = query("true.test", DNS_A, 1);
-    expect(await ask(dns, q)).toEqual(answer(q));
-    expect(dns.counters.ignored).toBe(7);
-  });
+  test(
+    proves(
+      "bad.dns.forged",
+      "wrong IDs, wrong questions, queries and garbage are ignored and counted; the true answer still counts",
+    ),
+    async () => {
+      const s = await server((q) => {
+        const wrongId = answer(q, 0, 2);
+        dnsSetId(wrongId, 0, dnsId(q, 0) ^ 1);
+        const wrongName = answer(query("evil.test", DNS_A, dnsId(q, 0)), 0, 2);
+        const wrongType = answer(query("true.test", DNS_AAAA, dnsId(q, 0)), 0, 2);
+        const bare = answer(q).slice(0, 12);
+        bare[5] = 0;
+        const forged = [wrongId, wrongName, wrongType, q, bare, new Uint8Array(0), new Uint8Array(500).fill(0xc0)];
+        return [...forged, answer(q), answer(q)];
+      });
+      const dns = resolver([s.endpoint]);
+      const q = query("true.test", DNS_A, 1);
+      expect(await ask(dns, q)).toEqual(answer(q));
+      expect(dns.counters.ignored).toBe(7);
+    },
+  );
 
-  test("an answer from another address or port than the server's is ignored, however right it looks", async () => {
-    const s = await server(silent);
-    const forger = await server(silent);
-    const dns = resolver([s.endpoint]);
-    const q = query("true.test", DNS_A, 1);
-    const found = ask(dns, q);
-    await s.next();
-    const { query: sent, from } = s.seen[0]!;
-    await forger.send(answer(sent, DNS_NXDOMAIN, 0), from);
-    await s.send(answer(sent), from);
-    expect(await found).toEqual(answer(q));
-  });
+  test(
+    proves(
+      "bad.dns.forged",
+      "an answer from another address or port than the server's is ignored, however right it looks",
+    ),
+    async () => {
+      const s = await server(silent);
+      const forger = await server(silent);
+      const dns = resolver([s.endpoint]);
+      const q = query("true.test", DNS_A, 1);
+      const found = ask(dns, q);
+      await s.next();
+      const { query: sent, from } = s.seen[0]!;
+      await forger.send(answer(sent, DNS_NXDOMAIN, 0), from);
+      await s.send(answer(sent), from);
+      expect(await found).toEqual(answer(q));
+    },
+  );
 
   test("IPv6 servers are asked", async () => {
     const s = await server(good, "::1");

@@ -15,6 +15,7 @@ import path from "node:path";
 import { afterEach, beforeEach, expect, it } from "vitest";
 import type { FileRefusal, OpenFile } from "../../src/core/files.ts";
 import { NodeFiles } from "../../src/host/files.ts";
+import { proves } from "../cases/proves.ts";
 
 let folder = "";
 let root = "";
@@ -89,41 +90,51 @@ it.each([
   expect(await open(name)).toBe(refusal);
 });
 
-it("links that lead out are refused: to a file, a folder, the root's namesake, a device, in a circle", async () => {
-  symlinkSync("../secret", path.join(root, "file"));
-  symlinkSync("/", path.join(root, "all"));
-  symlinkSync("../root-too", path.join(root, "namesake"));
-  symlinkSync("/dev/zero", path.join(root, "device"));
-  symlinkSync("circle", path.join(root, "circle"));
-  for (const name of ["file", "all/etc/passwd", "namesake/secret", "device"]) expect(await open(name)).toBe("refused");
-  expect(await open("circle")).toBe("missing");
-});
+it(
+  proves(
+    "bad.tftp.escape",
+    "links that lead out are refused: to a file, a folder, the root's namesake, a device, in a circle",
+  ),
+  async () => {
+    symlinkSync("../secret", path.join(root, "file"));
+    symlinkSync("/", path.join(root, "all"));
+    symlinkSync("../root-too", path.join(root, "namesake"));
+    symlinkSync("/dev/zero", path.join(root, "device"));
+    symlinkSync("circle", path.join(root, "circle"));
+    for (const name of ["file", "all/etc/passwd", "namesake/secret", "device"])
+      expect(await open(name)).toBe("refused");
+    expect(await open("circle")).toBe("missing");
+  },
+);
 
 it("what is no regular file is refused, a FIFO without waiting for its writer", async () => {
   execFileSync("mkfifo", [path.join(root, "fifo")]);
   expect(await open("fifo")).toBe("refused");
 });
 
-it.skipIf(process.platform !== "linux")("a folder that becomes a link meanwhile never leads out", async () => {
-  const real = path.join(folder, "real");
-  const link = path.join(folder, "link");
-  const name = path.join(root, "flips");
-  mkdirSync(real);
-  writeFileSync(path.join(real, "secret"), "inside");
-  symlinkSync("../root-too", link);
-  const results = new Set<string>();
-  for (let i = 0; i < 1_000; i++) {
-    renameSync(real, name);
-    const opening = content("flips/secret");
-    for (let k = i % 7; k > 0; k--) await new Promise((resolve) => setImmediate(resolve));
-    renameSync(name, real);
-    renameSync(link, name);
-    results.add(await opening);
-    renameSync(name, link);
-  }
-  expect(results).not.toContain("outside");
-  expect(descriptors()).toBe(0);
-});
+it.skipIf(process.platform !== "linux")(
+  proves("bad.tftp.escape", "a folder that becomes a link meanwhile never leads out"),
+  async () => {
+    const real = path.join(folder, "real");
+    const link = path.join(folder, "link");
+    const name = path.join(root, "flips");
+    mkdirSync(real);
+    writeFileSync(path.join(real, "secret"), "inside");
+    symlinkSync("../root-too", link);
+    const results = new Set<string>();
+    for (let i = 0; i < 1_000; i++) {
+      renameSync(real, name);
+      const opening = content("flips/secret");
+      for (let k = i % 7; k > 0; k--) await new Promise((resolve) => setImmediate(resolve));
+      renameSync(name, real);
+      renameSync(link, name);
+      results.add(await opening);
+      renameSync(name, link);
+    }
+    expect(results).not.toContain("outside");
+    expect(descriptors()).toBe(0);
+  },
+);
 
 it("a file that shrinks gives fewer bytes; one that is removed, all of them", async () => {
   const file = (await open("f")) as OpenFile;

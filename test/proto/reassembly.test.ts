@@ -2,6 +2,7 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { Reassembler } from "../../src/proto/reassembly.ts";
 import { ipv4Check, ipv4HeaderLength, ipv4Write } from "../../src/wire/ipv4.ts";
+import { proves } from "../cases/proves.ts";
 
 const PAYLOAD = new Uint8Array(6000).map((_, i) => (i * 7 + (i >> 8)) & 255);
 
@@ -40,14 +41,17 @@ describe("reassembly (RFC 791 section 3.2)", () => {
     );
   });
 
-  test("an overlap drops the whole datagram (RFC 5722), late fragments included", () => {
-    const reassembler = new Reassembler();
-    reassembler.receive(fragment(0, 800, true), 0, 0);
-    expect(reassembler.receive(fragment(792, 800, true), 0, 0)).toBe("dropped");
-    for (const piece of pieces(800)) expect(reassembler.receive(piece, 0, 0)).toBe("dropped");
-  });
+  test(
+    proves("bad.ip.fragments-overlap", "an overlap drops the whole datagram (RFC 5722), late fragments included"),
+    () => {
+      const reassembler = new Reassembler();
+      reassembler.receive(fragment(0, 800, true), 0, 0);
+      expect(reassembler.receive(fragment(792, 800, true), 0, 0)).toBe("dropped");
+      for (const piece of pieces(800)) expect(reassembler.receive(piece, 0, 0)).toBe("dropped");
+    },
+  );
 
-  test("a fragment behind the end, or two ends, drop the datagram", () => {
+  test(proves("bad.ip.fragments-overlap", "a fragment behind the end, or two ends, drop the datagram"), () => {
     const reassembler = new Reassembler();
     reassembler.receive(fragment(800, 100, false), 0, 0);
     expect(reassembler.receive(fragment(1600, 80, true), 0, 0)).toBe("dropped");
@@ -55,21 +59,27 @@ describe("reassembly (RFC 791 section 3.2)", () => {
     expect(reassembler.receive(fragment(800, 100, false, 2), 0, 0)).toBe("dropped");
   });
 
-  test("nothing beyond 65535 bytes is put together (CVE-2018-11806)", () => {
+  test(proves("bad.ip.fragments-overlap", "nothing beyond 65535 bytes is put together (CVE-2018-11806)"), () => {
     const packet = new Uint8Array(1500);
     ipv4Write(packet, 0, 1, 2, 17, 1480, 64, 1, 0x1ff0);
     expect(new Reassembler().receive(packet, 0, 0)).toBe("dropped");
   });
 
-  test("thousands of incomplete datagrams are bounded, and ordinary ones still complete (CVE-2018-5391)", () => {
-    const reassembler = new Reassembler();
-    for (let id = 1; id < 60_000; id++) reassembler.receive(fragment(0, 1480, true, id), 0, 0);
-    expect(reassembler.size).toBeLessThanOrEqual(256);
-    const results = pieces(1480, 60_001).map((piece) => reassembler.receive(piece, 0, 1));
-    expect(results.at(-1)).toBeInstanceOf(Uint8Array);
-  });
+  test(
+    proves(
+      "bad.ip.fragmentsmack",
+      "thousands of incomplete datagrams are bounded, and ordinary ones still complete (CVE-2018-5391)",
+    ),
+    () => {
+      const reassembler = new Reassembler();
+      for (let id = 1; id < 60_000; id++) reassembler.receive(fragment(0, 1480, true, id), 0, 0);
+      expect(reassembler.size).toBeLessThanOrEqual(256);
+      const results = pieces(1480, 60_001).map((piece) => reassembler.receive(piece, 0, 1));
+      expect(results.at(-1)).toBeInstanceOf(Uint8Array);
+    },
+  );
 
-  test("what is incomplete after 60 seconds is forgotten", () => {
+  test(proves("bad.ip.fragmentsmack", "what is incomplete after 60 seconds is forgotten"), () => {
     const reassembler = new Reassembler();
     reassembler.receive(fragment(0, 800, true), 0, 1000);
     expect(reassembler.pollAt()).toBe(61_000);

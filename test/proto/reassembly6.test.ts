@@ -1,6 +1,7 @@
 /** IPv6 fragments from guests (RFC 8200 section 4.5, RFC 5722), through the stack. */
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import { proves } from "../cases/proves.ts";
 import { encodeFrame, type FrameSpec } from "../support/frames.ts";
 import { FAR_IP6, GATEWAY_IP6, PacketScript } from "../support/packet-script.ts";
 
@@ -50,7 +51,7 @@ describe("IPv6 reassembly", () => {
     expect(far.received.length).toBe(1);
   });
 
-  test("RFC 5722: an overlap drops the whole, and what follows of it", () => {
+  test(proves("bad.ip.fragments-overlap", "RFC 5722: an overlap drops the whole, and what follows of it"), () => {
     const { script, far } = rig();
     script.sendBatch(PIECES[0]!, fragment(1440, 16, true), ...PIECES.slice(1));
     expect(far.received).toEqual([]);
@@ -78,7 +79,7 @@ describe("IPv6 reassembly", () => {
     script.expect({ ip6: { src: GATEWAY_IP6 }, icmp6: { type: 4, code: 0, word: 4 } });
   });
 
-  test("a packet that would be longer than 65535 bytes is one, too", () => {
+  test(proves("bad.ip.fragments-overlap", "a packet that would be longer than 65535 bytes is one, too"), () => {
     const { script } = rig();
     script.send({
       ip6: { dst: FAR_IP6, proto: 17, fragment: { offset: 65_528, mf: false, id: 1 } },
@@ -87,14 +88,20 @@ describe("IPv6 reassembly", () => {
     script.expect({ icmp6: { type: 4, code: 0, word: 42 } });
   });
 
-  test("thousands of incomplete packets are bounded, and a whole one gets through afterwards", () => {
-    const { script, far } = rig();
-    for (let id = 2; id < 3000; id++) script.send(fragment(0, 1448, true, id));
-    script.sendBatch(...PIECES);
-    expect(far.received.length).toBe(1);
-  });
+  test(
+    proves(
+      "bad.ip.fragmentsmack",
+      "thousands of incomplete packets are bounded, and a whole one gets through afterwards",
+    ),
+    () => {
+      const { script, far } = rig();
+      for (let id = 2; id < 3000; id++) script.send(fragment(0, 1448, true, id));
+      script.sendBatch(...PIECES);
+      expect(far.received.length).toBe(1);
+    },
+  );
 
-  test("what is incomplete after 60 s is forgotten", () => {
+  test(proves("bad.ip.fragmentsmack", "what is incomplete after 60 s is forgotten"), () => {
     const { script, far } = rig();
     script.sendBatch(...PIECES.slice(1));
     script.advance(60_001);

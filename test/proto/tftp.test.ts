@@ -1,6 +1,7 @@
 /** The TFTP server by its RFCs' clauses. */
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { proves } from "../cases/proves.ts";
 import { SeededRandom } from "../support/random.ts";
 import { decode, fileBytes, PORT, request, TftpScript } from "./tftp-script.ts";
 
@@ -408,7 +409,7 @@ describe("names", () => {
     "a/.",
     "a\nb",
     "a\x1b[2J",
-  ])("%j is not looked for at all", (name) => {
+  ])(proves("bad.tftp.escape", "%j is not looked for at all"), (name) => {
     const s = script();
     s.read(name);
     s.expectError(2);
@@ -417,7 +418,7 @@ describe("names", () => {
 });
 
 describe("hostile packets", () => {
-  it("too short ones, and texts without their end, are dropped", () => {
+  it(proves("bad.tftp.short", "too short ones, and texts without their end, are dropped"), () => {
     const s = script({ f: "x" });
     const bad = ["", "\0", "\0\x01", "\0\x01f", "\0\x01\0", "\0\x01f\0", "\0\x01f\0octet", "\0\x01f\0octet\0blksize"];
     for (const packet of bad) s.raw(Buffer.from(packet, "latin1"));
@@ -461,22 +462,28 @@ describe("hostile packets", () => {
     );
   });
 
-  it("500 reads from one guest leave it 16 sessions, another guest its own, and the last ones served", () => {
-    const s = script({ f: fileBytes(1600) });
-    s.raw(request(1, ["f", "octet"]), 7000, "other");
-    for (let port = 3000; port < 3500; port++) s.read("f", {}, "octet", port);
-    expect(s.server.size).toBe(17);
-    expect(s.files.openFiles).toBe(17);
-    s.out.length = 0;
-    s.raw(Buffer.from([0, 4, 0, 1]), 7000, "other");
-    expect(s.next(7000, "other")).toMatchObject({ data: 2 });
-    s.ack(1, 3499);
-    expect(s.next(3499)).toMatchObject({ data: 2 });
-    s.ack(1, 3000);
-    s.expectError(5, 3000);
-    s.advance(60_000);
-    expect(s.server.size).toBe(0);
-  });
+  it(
+    proves(
+      "bad.any.floods",
+      "500 reads from one guest leave it 16 sessions, another guest its own, and the last ones served",
+    ),
+    () => {
+      const s = script({ f: fileBytes(1600) });
+      s.raw(request(1, ["f", "octet"]), 7000, "other");
+      for (let port = 3000; port < 3500; port++) s.read("f", {}, "octet", port);
+      expect(s.server.size).toBe(17);
+      expect(s.files.openFiles).toBe(17);
+      s.out.length = 0;
+      s.raw(Buffer.from([0, 4, 0, 1]), 7000, "other");
+      expect(s.next(7000, "other")).toMatchObject({ data: 2 });
+      s.ack(1, 3499);
+      expect(s.next(3499)).toMatchObject({ data: 2 });
+      s.ack(1, 3000);
+      s.expectError(5, 3000);
+      s.advance(60_000);
+      expect(s.server.size).toBe(0);
+    },
+  );
 
   it("many guests share the sessions there are; who has been stuck longest makes room", () => {
     const s = new TftpScript(4);

@@ -83,6 +83,11 @@ export class FakeFar {
     this.#near.arrive(RESET);
   }
 
+  /** A dial that nobody answers is given up, as kernels do after some time. */
+  giveUp(): void {
+    if (!this.connected) this.#near.close("ETIMEDOUT");
+  }
+
   /** Reads no more: soon the near end has a backlog. */
   stall(): void {
     this.#stalled = true;

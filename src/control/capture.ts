@@ -86,6 +86,8 @@ export class Capture {
   /** Files that are written and kept, the oldest first; noted only when some have to go. */
   readonly #complete: string[] = [];
   #file: string | null = null;
+  /** Files that are being written: the last one, and those that rotation has ended. */
+  readonly #writing: Set<Promise<void>> = new Set();
   #interfaces: Map<string, Interface> = new Map();
   #out: Writable;
   #chunk: Uint8Array = new Uint8Array(CHUNK);
@@ -166,7 +168,10 @@ export class Capture {
       this.#endSection();
       this.#flush();
       this.#finish();
-      this.#out.end(() => this.#onClosed(this.#error));
+      this.#out.end(async () => {
+        await Promise.all(this.#writing);
+        this.#onClosed(this.#error);
+      });
     }
     return this.closed;
   }
@@ -182,17 +187,19 @@ export class Capture {
     this.#file = file;
     const out = createWriteStream(file, { mode: 0o600 });
     this.#listen(out);
-    out.once("close", () => this.#written(file));
+    const done = new Promise<void>((resolve) => out.once("close", resolve)).then(() => this.#written(file));
+    this.#writing.add(done);
+    void done.then(() => this.#writing.delete(done));
     return out;
   }
 
   /** A file is complete: the oldest ones beyond those to keep go. */
-  #written(file: string): void {
+  async #written(file: string): Promise<void> {
     if (this.#keepFiles === Number.POSITIVE_INFINITY) return;
     this.#complete.push(file);
     while (this.#complete.length + (this.#over ? 0 : 1) > this.#keepFiles) {
       // A file that somebody has taken away needs no removing.
-      unlink(this.#complete.shift()!).catch(() => {});
+      await unlink(this.#complete.shift()!).catch(() => {});
     }
   }
 

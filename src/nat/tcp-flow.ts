@@ -39,6 +39,9 @@ export class TcpFlow implements TcpPath, TcpUser, HostTcpEvents, Timed, UplinkFl
   hostClosed = false;
   inTable = false;
   touched = false;
+  /** What the host has sent in this interval, and whether it was much in the one before (see `TcpNat.receiving`). */
+  intervalBytes = 0;
+  large = false;
   firstRun = -1;
   lastRun = -1;
   pendingUp = 0;
@@ -177,8 +180,11 @@ export class TcpFlow implements TcpPath, TcpUser, HostTcpEvents, Timed, UplinkFl
   }
 
   onData(bytes: Uint8Array, at: number, len: number): void {
+    const now = this.nat.now();
     this.bytesDown += len;
-    this.tcb.send(bytes, at, len, this.nat.now());
+    this.nat.receiving(this, len, now);
+    this.tcb.flightLimit = this.#flightLimit();
+    this.tcb.send(bytes, at, len, now);
     if (!this.#paused && this.tcb.sendBuffer.length >= this.nat.sendLimit()) {
       this.#paused = true;
       this.host!.pause();
@@ -234,7 +240,12 @@ export class TcpFlow implements TcpPath, TcpUser, HostTcpEvents, Timed, UplinkFl
 
   /** Sends what may go now; called at the end of a batch and when a cable has room. */
   push(now: number): void {
+    this.tcb.flightLimit = this.#flightLimit();
     if (this.tcb.state !== CLOSED) output(this.tcb, now);
+  }
+
+  #flightLimit(): number {
+    return this.large ? this.nat.largeFlight : Number.POSITIVE_INFINITY;
   }
 
   #resetHost(code: string): void {

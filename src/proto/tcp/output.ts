@@ -59,7 +59,7 @@ function sendSyn(t: Tcb, now: number): boolean {
 function sendData(t: Tcb, now: number, probe: boolean): boolean {
   if (t.recovering && !repair(t, now)) return false;
   const buffered = t.sendBuffer.length;
-  const window = Math.min(t.sndWnd, t.congestion.cwnd + credit(t));
+  const window = Math.min(t.sndWnd, t.congestion.cwnd + credit(t), t.flightLimit);
   // Never more than half the largest window ever offered in one segment: of a window that is no larger than a segment,
   // a guest would acknowledge the only one late (RFC 9293 section 3.8.6.2.1, Fs).
   const most = Math.min(t.mss, Math.max(t.maxWnd > SMALL ? t.maxWnd >> 1 : t.maxWnd, 1));

@@ -117,6 +117,8 @@ export class Tcb {
   sndNxt = 0;
   sndMax = 0;
   sndWnd = 0;
+  /** The user's own limit of what may be under way, bytes. */
+  flightLimit: number = Number.POSITIVE_INFINITY;
   /** Segment that last updated the window (RFC 9293 section 3.10.7.4). */
   sndWl1 = 0;
   sndWl2 = 0;
@@ -334,7 +336,7 @@ export class Tcb {
   offerWindow(): number {
     const room = this.user.room();
     const offered = seqDiff(this.rcvAdv, this.rcvNxt);
-    const unit = 2 ** this.rcvScale;
+    const unit = 1 << this.rcvScale;
     let units = Math.floor(room / unit);
     if (room - offered < this.windowStep()) {
       // The field rounds down, the edge must not: it is rounded up. A guest that lives on roundings, sending less than

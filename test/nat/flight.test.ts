@@ -1,0 +1,55 @@
+/** A large transfer leaves room for something small beside it, and has all it can while it is alone. */
+import { expect, test } from "vitest";
+import { resolveOptions } from "../../src/control/options.ts";
+import type { TcpFlow } from "../../src/nat/tcp-flow.ts";
+import { TcpNat, type TcpSurroundings } from "../../src/nat/tcp-nat.ts";
+import { SeededRandom } from "../support/random.ts";
+
+const KIB = 1_024;
+
+function nat(): TcpNat {
+  return new TcpNat(resolveOptions({ mtu: 1500 }).stack, { random: new SeededRandom(1) } as unknown as TcpSurroundings);
+}
+
+function flow(): TcpFlow {
+  return { intervalBytes: 0, large: false } as TcpFlow;
+}
+
+/** Every millisecond each flow's host sends so many bytes. */
+function run(n: TcpNat, millis: [from: number, to: number], ...flows: readonly (readonly [TcpFlow, number])[]): void {
+  for (let now = millis[0]; now < millis[1]; now++) for (const [f, len] of flows) n.receiving(f, len, now);
+}
+
+test("eight large transfers alone are not held back", () => {
+  const n = nat();
+  const flows = Array.from({ length: 8 }, () => [flow(), 64 * KIB] as const);
+  run(n, [0, 100], ...flows);
+  expect(n.largeFlight).toBe(Number.POSITIVE_INFINITY);
+});
+
+test("beside something small a large transfer has an eighth of a megabyte under way, four have a share of it", () => {
+  const n = nat();
+  const [large, small] = [flow(), flow()];
+  run(n, [0, 50], [large, 256 * KIB], [small, 1]);
+  expect(n.largeFlight).toBe(128 * KIB);
+  expect([large.large, small.large]).toEqual([true, false]);
+  const more = Array.from({ length: 3 }, () => [flow(), 256 * KIB] as const);
+  run(n, [50, 100], [large, 256 * KIB], [small, 1], ...more);
+  expect(n.largeFlight).toBe(32 * KIB);
+});
+
+test("it is over when nothing small has come for a while", () => {
+  const n = nat();
+  const [large, small] = [flow(), flow()];
+  run(n, [0, 50], [large, 256 * KIB], [small, 1]);
+  run(n, [50, 80], [large, 256 * KIB]);
+  expect(n.largeFlight).toBe(Number.POSITIVE_INFINITY);
+});
+
+test("never less than six packets, whatever the MTU", () => {
+  const n = new TcpNat(resolveOptions({ mtu: 65_520 }).stack, {
+    random: new SeededRandom(1),
+  } as unknown as TcpSurroundings);
+  run(n, [0, 50], [flow(), 256 * KIB], [flow(), 1]);
+  expect(n.largeFlight).toBe(6 * 65_520);
+});

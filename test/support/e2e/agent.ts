@@ -61,7 +61,7 @@ export interface Commands {
   udpAsk(args: Target & { text: string }): Promise<{ answer: string | null }>;
 }
 
-const commands: Commands = {
+export const commands: Commands = {
   async echoMany({ host, port, count, bytes }) {
     const sockets = Array.from({ length: count }, () => connect({ host, port, allowHalfOpen: true }));
     const errors: string[] = [];

@@ -1,6 +1,6 @@
 /** The network under test: tslirp as a user starts it, or QEMU's own libslirp on the same kind of socket. */
 import type { ChildProcess } from "node:child_process";
-import { existsSync, readFileSync, watch } from "node:fs";
+import { existsSync, readdirSync, readFileSync, watch } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { type Namespace, REPOSITORY } from "./namespace.ts";
 import { BACKEND } from "./requirements.ts";
@@ -49,10 +49,19 @@ export class Backend {
     return new Backend(socketPath, child, output);
   }
 
+  get pid(): number {
+    return this.child.pid!;
+  }
+
   /** Resident memory, bytes. */
   get residentBytes(): number {
     const line = /^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${this.child.pid}/status`, "utf8"));
     return Number(line?.[1]) * 1024;
+  }
+
+  /** Descriptors that it has open. */
+  get handles(): number {
+    return readdirSync(`/proc/${this.child.pid}/fd`).length;
   }
 
   /** It has ended without having been asked to. */

@@ -132,6 +132,11 @@ export class TcpFlow implements TcpPath, TcpUser, HostTcpEvents, Timed, UplinkFl
     return this.#pseudo + len;
   }
 
+  resetLost(seq: number, ack: number): void {
+    const { guest, remote, localPort: remotePort, guestPort } = this;
+    this.nat.resets.owe({ guest, remote, remotePort, guestPort, seq, ack });
+  }
+
   // What the guest's side tells (TcpUser)
 
   deliver(slab: Slab, at: number, len: number): void {

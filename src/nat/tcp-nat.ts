@@ -29,14 +29,12 @@ import {
   tcpDst,
   tcpFlags,
   tcpHeaderLength,
-  tcpSeal,
   tcpSeq,
   tcpSrc,
   tcpWindow,
-  tcpWrite,
 } from "../wire/tcp.ts";
 import { tcpOptions, tcpReadOptions } from "../wire/tcp-options.ts";
-import { type Egress, headersOf, patchHeaders, templateSum } from "./egress.ts";
+import type { Egress } from "./egress.ts";
 import { FlowMap } from "./flow-map.ts";
 import type { ErrorTaker, GuestError } from "./guest-errors.ts";
 import { type IcmpErrors, NO_HOST, troubleOfCode } from "./icmp-errors.ts";
@@ -44,6 +42,7 @@ import type { Policy } from "./policy.ts";
 import type { TcpService } from "./services.ts";
 import { TcpFlow } from "./tcp-flow.ts";
 import { askGate } from "./tcp-gate.ts";
+import { TcpResets } from "./tcp-resets.ts";
 import { Uplink } from "./uplink.ts";
 
 /** Bytes that all send buffers of a network may hold together. */
@@ -88,6 +87,7 @@ export class TcpNat implements ErrorTaker {
   readonly egress: Egress;
   readonly chunks: ChunkPool = new ChunkPool(SEND_BUDGET);
   readonly uplink: Uplink = new Uplink();
+  readonly resets: TcpResets;
   readonly deadlines: Deadlines<TcpFlow> = new Deadlines();
   /** Flows that found the cable full. */
   readonly blocked: Set<TcpFlow> = new Set();
@@ -117,6 +117,7 @@ export class TcpNat implements ErrorTaker {
   constructor(config: StackConfig, env: TcpSurroundings) {
     this.#env = env;
     this.egress = env.egress;
+    this.resets = new TcpResets(env);
     this.#receiveMost = config.limits.receiveBuffer;
     this.receiveLimit = this.#receiveMost;
     this.#sendLimit = config.limits.sendBuffer;
@@ -458,21 +459,14 @@ export class TcpNat implements ErrorTaker {
     }
     const acked = (flags & ACK) !== 0;
     const size = len - tcpHeaderLength(buf, at) + ((flags & SYN) !== 0 ? 1 : 0) + ((flags & FIN) !== 0 ? 1 : 0);
-    const seq = acked ? tcpAck(buf, at) : 0;
-    const ack = acked ? 0 : seqAdd(tcpSeq(buf, at), size);
-    const link = guest.link;
-    if (link === null) return this.#env.trace.drop("guest-unreachable");
-    const headers = headersOf(guest.family);
-    const o = link.reserve(headers + TCP_HEADER);
-    if (o < 0) return this.#env.trace.drop("cable-full");
-    const dst = addressAt(guest.family, buf, dstAt);
-    const template = this.egress.template(guest, dst, PROTO_TCP);
-    patchHeaders(template, templateSum(template), link.tx, o, TCP_HEADER);
-    const h = o + headers;
-    tcpWrite(link.tx, h, tcpDst(buf, at), tcpSrc(buf, at), seq, ack, TCP_HEADER, acked ? RST : RST | ACK, 0);
-    tcpSeal(link.tx, h, TCP_HEADER, dst.sum + guest.address.sum + PROTO_TCP + TCP_HEADER);
-    link.commit(headers + TCP_HEADER);
-    this.#env.touchLink(link);
+    this.resets.send({
+      guest,
+      remote: addressAt(guest.family, buf, dstAt),
+      remotePort: tcpDst(buf, at),
+      guestPort: tcpSrc(buf, at),
+      seq: acked ? tcpAck(buf, at) : 0,
+      ack: acked ? null : seqAdd(tcpSeq(buf, at), size),
+    });
   }
 
   /** A flow's guest is not known, or its cable is gone. */
@@ -495,6 +489,7 @@ export class TcpNat implements ErrorTaker {
 
   /** A cable has room: whoever found it full goes on, each in its turn. */
   writable(link: Link, now: number): void {
+    this.resets.writable(link);
     if (this.blocked.size === 0) return;
     const flows = [...this.blocked];
     for (const flow of flows) {

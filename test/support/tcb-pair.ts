@@ -59,6 +59,7 @@ export class Peer implements TcpPath, TcpUser {
   pseudo(len: number): number {
     return len;
   }
+  resetLost(): void {}
   deliver(slab: Slab, at: number, len: number): void {
     this.received.push(slab.bytes.slice(at, at + len));
     this.receivedBytes += len;

@@ -165,17 +165,18 @@ export function bareSeq(t: Tcb): number {
   return seqGt(t.sndMax, edge) ? edge : t.sndMax;
 }
 
-/** A bare segment outside the stream: RST, a challenge or duplicate ACK, a keepalive probe. A full cable loses it. */
-export function sendControl(t: Tcb, flags: number, seq: number, ack: number): void {
+/** A bare segment outside the stream: RST, a challenge or duplicate ACK, a keepalive probe. False when a full cable has lost it. */
+export function sendControl(t: Tcb, flags: number, seq: number, ack: number): boolean {
   const stamps = t.timestamps && (flags & RST) === 0;
   if ((flags & ACK) !== 0) t.lastAckSent = ack;
   const header = TCP_HEADER + (stamps ? 12 : 0);
   const at = t.path.reserve(header);
-  if (at < 0) return;
+  if (at < 0) return false;
   const tx = t.path.tx;
   if (stamps) writeTimestamps(tx, at + TCP_HEADER, t.now | 0, t.tsRecent);
   const window = (flags & RST) !== 0 ? 0 : t.offerWindow();
   tcpWrite(tx, at, t.path.localPort, t.path.remotePort, seq, (flags & ACK) !== 0 ? ack : 0, header, flags, window);
   tcpSeal(tx, at, header, t.path.pseudo(header));
   t.path.commit(header);
+  return true;
 }

@@ -66,6 +66,8 @@ export interface TcpPath {
   commit(len: number): void;
   /** The sum of the pseudo-header for a segment of `len` bytes. */
   pseudo(len: number): number;
+  /** The RST that ends the connection found no room. The guest may never ask again: it has to go all the same. */
+  resetLost(seq: number, ack: number): void;
 }
 
 /** What the endpoint's user is told. None of these is called from inside a call of the user's own. */
@@ -284,9 +286,10 @@ export class Tcb {
 
   /** RST to the guest, and forget. */
   abort(): void {
-    if (this.state === HELD) sendControl(this, RST | ACK, 0, this.rcvNxt);
-    else if (this.state !== CLOSED && this.state !== TIME_WAIT && this.state !== SYN_SENT)
-      sendControl(this, RST | ACK, bareSeq(this), this.rcvNxt);
+    if (this.state !== CLOSED && this.state !== TIME_WAIT && this.state !== SYN_SENT) {
+      const seq = this.state === HELD ? 0 : bareSeq(this);
+      if (!sendControl(this, RST | ACK, seq, this.rcvNxt)) this.path.resetLost(seq, this.rcvNxt);
+    }
     this.drop();
   }
 

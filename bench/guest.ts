@@ -98,7 +98,8 @@ export class Guest {
   readonly ends: number[] = [];
   readonly #drops: Record<DropReason, number> = Object.fromEntries(DROP_REASONS.map((r) => [r, 0])) as never;
 
-  constructor() {
+  /** `idle` further connections are open beside the one that is measured. */
+  constructor(idle = 0) {
     let events: HostTcpEvents | null = null;
     const socket: HostTcp = {
       backlog: 0,
@@ -131,11 +132,15 @@ export class Guest {
     });
     this.link.onCommit = (at, len) => this.#take(at, len);
     this.stack.attached(this.link);
-    this.#send(segment({ flags: "SYN", seq: 0, options: { mss: MSS, windowScale: 7 }, window: 65_535 }));
-    if (events === null) throw new Error("the stack did not dial");
-    this.events = events as HostTcpEvents;
-    this.events.onConnect();
-    this.#send(segment({ flags: "ACK", seq: 1, ack: this.ack >>> 0, window: 65_535 }));
+    const open = (srcPort: number): void => {
+      this.#send(segment({ srcPort, flags: "SYN", seq: 0, options: { mss: MSS, windowScale: 7 }, window: 65_535 }));
+      if (events === null) throw new Error("the stack did not dial");
+      events.onConnect();
+      this.#send(segment({ srcPort, flags: "ACK", seq: 1, ack: this.ack >>> 0, window: 65_535 }));
+    };
+    for (let i = 0; i < idle; i++) open(2_000 + i);
+    open(1_000);
+    this.events = events!;
     this.frames = 0;
   }
 

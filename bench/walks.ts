@@ -11,8 +11,15 @@ const READ = 65_536;
 /** A connection at rest would acknowledge in fewer. */
 const MAX_ROUNDS = 64;
 
+/** Idle connections beside the one that is measured: its cost is to be the same. */
+const IDLE = [0, 999, 9_999];
+
+function beside(idle: number): string {
+  return idle === 0 ? "" : `, beside ${idle.toLocaleString("en")} idle connections`;
+}
+
 export function walkCases(): Case[] {
-  return [guestToHost(), preparation(), hostToGuest()];
+  return [preparation(), ...IDLE.flatMap((idle) => [guestToHost(idle), hostToGuest(idle)])];
 }
 
 /** The bytes of a batch, and how they get their numbers: the stack moves payload in the slab, so each needs new ones. */
@@ -34,8 +41,8 @@ function batch(): { payload: Uint8Array; write: (into: Uint8Array, seq: number, 
   };
 }
 
-function guestToHost(): Case {
-  const guest = new Guest();
+function guestToHost(idle: number): Case {
+  const guest = new Guest(idle);
   const { payload, write } = batch();
   const { stack, link, slab } = guest;
   const send = (segments: number): void => {
@@ -53,7 +60,7 @@ function guestToHost(): Case {
   guest.onWrite = null;
   return {
     suite: "walk",
-    name: `guest to host, ${BATCH} segments of ${MSS} bytes to a read, preparation included`,
+    name: `guest to host, ${BATCH} segments of ${MSS} bytes to a read, preparation included${beside(idle)}`,
     per: BATCH,
     bytes: MSS,
     call: () => send(BATCH),
@@ -84,8 +91,8 @@ function preparation(): Case {
   };
 }
 
-function hostToGuest(): Case {
-  const guest = new Guest();
+function hostToGuest(idle: number): Case {
+  const guest = new Guest(idle);
   const data = randomBytes(READ);
   const { stack, link, slab, ends, events } = guest;
   const bare = segment({ flags: "ACK", seq: 0, ack: 0, window: 65_535 });
@@ -118,7 +125,7 @@ function hostToGuest(): Case {
   guest.onPayload = null;
   return {
     suite: "walk",
-    name: `host to guest, reads of ${READ} bytes, segments of ${MSS}`,
+    name: `host to guest, reads of ${READ} bytes, segments of ${MSS}${beside(idle)}`,
     per: READ / MSS,
     bytes: MSS,
     call,

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { afterEach, expect, it } from "vitest";
 import { bootIpxe } from "../support/e2e/ipxe.ts";
 import { describeE2e, IPXE_ROM, LIBSLIRP } from "../support/e2e/requirements.ts";
-import { GATEWAY, HostRig, OUTSIDE_NAME, url } from "../support/e2e/rig.ts";
+import { GATEWAY, HostRig, IPV4_NAME, url } from "../support/e2e/rig.ts";
 import { pattern } from "../support/services.ts";
 
 const SIZE = 3_000_000;
@@ -16,7 +16,7 @@ echo E2E: the script runs on \${net0/ip} by \${net0/gateway}
 imgfetch --name http ${url(GATEWAY, `/bytes?n=${SIZE}&seed=${HTTP_SEED}`)} || echo E2E: http failed
 imgfetch --name tftp tftp://${GATEWAY}/big || echo E2E: tftp failed
 imgfetch --name none tftp://${GATEWAY}/none && echo E2E: none failed || echo E2E: none refused
-imgfetch --name small ${url(OUTSIDE_NAME, "/hello")} || echo E2E: small failed
+imgfetch --name small ${url(IPV4_NAME, "/hello")} || echo E2E: small failed
 imgstat
 echo E2E: done
 shell

@@ -19,6 +19,8 @@ import { ServicesProcess } from "./services-process.ts";
 
 export const OUTSIDE = "10.99.0.1";
 export const OUTSIDE_NAME = "www.e2e.test";
+/** A name with that address only. iPXE takes no other than a name's IPv6 address, and no way there from a site-local one. */
+export const IPV4_NAME = "ipv4.e2e.test";
 export const METADATA = "169.254.169.254";
 export const OUTSIDE6 = "fd99::1";
 export const GATEWAY = "10.0.2.2";
@@ -100,6 +102,7 @@ export class HostRig {
           host: OUTSIDE,
           zone: {
             [OUTSIDE_NAME]: { A: [OUTSIDE], AAAA: ["fd99:0:0:0:0:0:0:1"], TXT: ["hello from the outside"] },
+            [IPV4_NAME]: { A: [OUTSIDE] },
             "long.e2e.test": { TXT: [LONG_TXT] },
             "metadata.e2e.test": { A: [METADATA] },
             // Nobody has a route to the documentation's addresses (RFC 3849).

@@ -2,30 +2,16 @@
  * What every hostile test asks of the stack besides its own point: that it lives and answers ARP within a second, that
  * it holds no more than before, and that nothing it sends has bytes of packets that were in the buffers earlier.
  */
-import { setFlagsFromString } from "node:v8";
-import { runInNewContext } from "node:vm";
 import { expect } from "vitest";
 import { DROP_REASONS, type DropReason } from "../../src/core/trace.ts";
 import { encodeFrame, type Frame, type FrameSpec } from "../support/frames.ts";
+import { heldMegabytes } from "../support/held-memory.ts";
 import { GATEWAY_MAC, GUEST_MAC, type PacketScript } from "../support/packet-script.ts";
 
 /** Fills the read slab before an attack. Attacks' own bytes are others. */
 export const STALE = 0xa5;
 const SOIL = new Uint8Array(9_000).fill(STALE);
 const ANSWER_MS = 1_000;
-const MEGABYTE = 1_048_576;
-
-setFlagsFromString("--expose-gc");
-const collect = runInNewContext("gc") as () => void;
-
-/** Megabytes that are in use once garbage is collected. */
-export function heldMegabytes(): number {
-  // Array buffers go with the second collection: the first one only lets them loose.
-  collect();
-  collect();
-  const { heapUsed, external } = process.memoryUsage();
-  return (heapUsed + external) / MEGABYTE;
-}
 
 /** How many bytes of `payload` look like an earlier packet's. */
 export function stale(payload: Uint8Array): number {

@@ -6,8 +6,9 @@ import { DISCOVER, guestMac, message, REQUEST } from "../proto/dhcp-script.ts";
 import { answer, query } from "../support/dns.ts";
 import { FakeFiles } from "../support/fake-files.ts";
 import type { FrameSpec } from "../support/frames.ts";
+import { heldMegabytes } from "../support/held-memory.ts";
 import { FAR_IP, GUEST_IP, GUEST_MAC, PacketScript } from "../support/packet-script.ts";
-import { attack, heldMegabytes } from "./attack.ts";
+import { attack } from "./attack.ts";
 
 const DNS_A = 1;
 const FILES = new FakeFiles();

@@ -2,8 +2,9 @@
 import { describe, expect, test } from "vitest";
 import { proves } from "../cases/proves.ts";
 import { encodeFrame, type FrameSpec } from "../support/frames.ts";
+import { heldMegabytes } from "../support/held-memory.ts";
 import { FAR_IP, FAR_IP6, PacketScript } from "../support/packet-script.ts";
-import { attack, drops, expectAlive, heldMegabytes, stale } from "./attack.ts";
+import { attack, drops, expectAlive, stale } from "./attack.ts";
 
 const DATAGRAM = encodeFrame({ ip: {}, udp: { dstPort: 7 }, payload: "d".repeat(4_000) }).subarray(34);
 const DATAGRAM6 = encodeFrame({ ip6: {}, udp: { dstPort: 7 }, payload: "d".repeat(4_000) }).subarray(54);

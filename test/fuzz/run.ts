@@ -1,0 +1,53 @@
+/**
+ * `npm run fuzz -- [--minutes N] [--seed S] [--target NAME] [--keep]`: fuzzes each target for its share of N minutes
+ * (1 unless given). A failure is printed as an input for `fixtures/corpus`, as small as could be made, and is the exit
+ * status. With `--keep` the inputs that reached new blocks are added to the corpus.
+ */
+import { createHash } from "node:crypto";
+import { writeFileSync } from "node:fs";
+import { parseArgs } from "node:util";
+import { fuzz } from "./fuzz.ts";
+import { TARGETS } from "./targets.ts";
+
+const { values } = parseArgs({
+  options: {
+    minutes: { type: "string", default: "1" },
+    seed: { type: "string", default: "1" },
+    target: { type: "string" },
+    keep: { type: "boolean", default: false },
+  },
+});
+const minutes = Number(values.minutes);
+const seed = Number(values.seed);
+const targets = TARGETS.filter(({ name }) => values.target === undefined || values.target === name);
+if (!(minutes > 0) || !Number.isInteger(seed) || targets.length === 0) {
+  console.error(
+    `fuzz: expected --minutes N (more than 0), --seed S (a whole number), --target ${TARGETS.map((t) => t.name).join(" | ")}`,
+  );
+  process.exit(2);
+}
+
+function save(target: string, input: Uint8Array): string {
+  const name = `${target}-${createHash("sha256").update(input).digest("hex").slice(0, 12)}.hex`;
+  const lines =
+    Buffer.from(input)
+      .toString("hex")
+      .match(/.{1,100}/g) ?? [];
+  writeFileSync(new URL(`../../fixtures/corpus/${name}`, import.meta.url), `${lines.join("\n")}\n`);
+  return name;
+}
+
+let failed = false;
+console.log("| target | seed | inputs | blocks | new | |\n| --- | ---: | ---: | ---: | ---: | --- |");
+for (const target of targets) {
+  const { runs, blocks, found, failure } = fuzz(target, seed, (minutes * 60_000) / targets.length);
+  if (values.keep) for (const input of found) save(target.name, input);
+  const verdict = failure === null ? "ok" : `FAILED: ${failure.error.message}`;
+  console.log(`| ${target.name} | ${seed} | ${runs} | ${blocks} | ${found.length} | ${verdict} |`);
+  if (failure === null) continue;
+  failed = true;
+  console.error(
+    `${failure.error.stack}\nfixtures/corpus/${save(target.name, failure.input)}: ${failure.input.length} bytes`,
+  );
+}
+process.exitCode = failed ? 1 : 0;

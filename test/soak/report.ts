@@ -12,6 +12,8 @@ export interface Outcome {
   readonly lines: readonly string[];
   readonly load: Load;
   readonly drops: Readonly<Record<string, number>>;
+  /** Frames that the guest's own card had no room for. */
+  readonly cardDrops: number;
   readonly samples: readonly Sample[];
   readonly wrong: readonly string[];
 }
@@ -45,6 +47,7 @@ export function markdown(outcome: Outcome): string {
     ["timers", `${most((s) => s.timers)} at most, ${last.timers} in the end`],
     ["send buffers", `${mib(most((s) => s.sendBytes))} at most, ${last.sendBytes} bytes in the end`],
     ["processor time", `${last.cpu.toFixed(0)} s of tslirp's process`],
+    ["dropped by the guest's own card", String(outcome.cardDrops)],
     ["drops by reason", drops.map(([reason, n]) => `${reason} ${n}`).join(", ") || "none"],
   ];
   return `# Soak

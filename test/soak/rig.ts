@@ -3,6 +3,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ApiClient } from "../../src/cli/ctl/client.ts";
+import type { Namespace } from "../support/e2e/namespace.ts";
 import { GUEST, Rig } from "../support/e2e/rig.ts";
 import type { ServicePorts } from "../support/services.ts";
 import { Traffic } from "./traffic.ts";
@@ -29,6 +30,8 @@ export async function startSoakRig(): Promise<Surroundings> {
   const path = join(folder, "api.sock");
   const hostfwd = [`tcp:127.0.0.1:${FORWARD_PORT}-${GUEST}:${GUEST_ECHO_PORT}`];
   const rig = await Rig.online({ hostfwd, args: ["--api", `unix:${path}`] });
+  // A card with a short queue drops what it has no room for. Data is sent again; a lost RST is a connection that stays.
+  rig.guest.ip("link", "set", "tap0", "txqueuelen", "10000");
   const [guest, host] = [new Traffic(rig.guest), new Traffic(rig.host)];
   await guest.call("serveEcho", { port: GUEST_ECHO_PORT });
   const api = new ApiClient({ kind: "unix", path }, null);
@@ -37,4 +40,10 @@ export async function startSoakRig(): Promise<Surroundings> {
     rmSync(folder, { recursive: true });
   };
   return { rig, api, guest, host, ports: rig.services.ports, close };
+}
+
+/** Frames that the guest's card has dropped, both ways. */
+export async function cardDrops(guest: Namespace): Promise<number> {
+  const [card] = JSON.parse((await guest.run("ip", ["-s", "-j", "link", "show", "tap0"])).stdout);
+  return card.stats64.rx.dropped + card.stats64.tx.dropped;
 }

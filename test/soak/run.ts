@@ -2,7 +2,7 @@
  * `npm run test:soak -- [--minutes N] [--seed N] [--out FOLDER] [--share S]`: long days in short (as root, with QEMU).
  *
  * Rounds of mixed traffic follow each other until the time is over; between them it rests, so that all of it together
- * uses a `share` of one processor. Then what was kept open ends, and everything must be as it was at the first rest.
+ * uses a `share` of one processor. SIGINT ends it after the present round. Then what was kept open ends, and everything must be as it was at the first rest.
  */
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -11,7 +11,7 @@ import { parseArgs } from "node:util";
 import { ownSeconds } from "../../bench/system/meter.ts";
 import { svg } from "./plot.ts";
 import { markdown } from "./report.ts";
-import { OUTSIDE, type Surroundings, startSoakRig } from "./rig.ts";
+import { cardDrops, OUTSIDE, type Surroundings, startSoakRig } from "./rig.ts";
 import { HELD, LINES, noLoad, round } from "./round.ts";
 import { csv, growth, otherHandles, type Sample, takeSample } from "./samples.ts";
 
@@ -81,7 +81,7 @@ class Soak {
         this.wrong.push(
           `${what} after ${millis / 1000} s: ${now.handles} handles, ${now.tcpFlows} TCP flows, ${now.udpFlows} UDP flows`,
         );
-        this.wrong.push(...(await api.get<object[]>("/v1/flows")).slice(0, 5).map((flow) => JSON.stringify(flow)));
+        this.wrong.push(...(await api.get<object[]>("/v1/flows")).slice(-3).map((flow) => JSON.stringify(flow)));
         return;
       }
       await sleep(250);
@@ -95,23 +95,31 @@ const { api, guest, rig } = env;
 const soak = new Soak(env);
 const load = noLoad();
 let rounds = 0;
+let told = 0;
 try {
   const before = otherHandles(await soak.sample());
   await guest.call("hold", { host: OUTSIDE, port: env.ports.echo, count: HELD });
   load.connections.held = HELD;
   const sampler = setInterval(() => void soak.sample().catch((error) => soak.wrong.push(String(error))), SAMPLE_MILLIS);
-  while (soak.seconds < minutes * 60 && soak.wrong.length < MAX_WRONG && !rig.backend.died) {
+  let stopped = false;
+  process.once("SIGINT", () => {
+    stopped = true;
+  });
+  while (!stopped && soak.seconds < minutes * 60 && soak.wrong.length < MAX_WRONG && !rig.backend.died) {
     const [from, cpu] = [soak.seconds, ownSeconds()];
     const line = LINES[rounds % LINES.length]!;
     await soak.setLine(line, seed + rounds);
     const wrong = await round(env, line, seed + rounds * 1_000, load);
-    soak.wrong.push(...wrong.map((words) => `round ${rounds} (${line.text || "good"}): ${words}`));
+    const where = `round ${rounds} (${line.text || "good"})`;
+    soak.wrong.push(...wrong.map((words) => `${where}: ${words}`));
     await soak.setLine(LINES[0]!, seed);
-    await soak.rest("connections that have not ended", (sample) => sample.tcpFlows === HELD, REST_MILLIS);
+    await soak.rest(`${where}: connections that have not ended`, (sample) => sample.tcpFlows === HELD, REST_MILLIS);
     rig.services.drain(() => false);
     rounds++;
     const pause = (ownSeconds() - cpu) / share - (soak.seconds - from);
     if (rounds % 10 === 0) console.log(`${soak.seconds.toFixed(0)} s: ${rounds} rounds, ${soak.wrong.length} wrong`);
+    if (soak.wrong.length > told) console.log(soak.wrong.slice(told).join("\n"));
+    told = soak.wrong.length;
     await sleep(Math.max(0, pause * 1000));
   }
   clearInterval(sampler);
@@ -120,7 +128,7 @@ try {
   // Handles of flows that have gone may take a moment more; those of mappings are counted with them.
   const asBefore = (sample: Sample): boolean => sample.tcpFlows === 0 && otherHandles(sample) <= before;
   await soak.rest(`more than the ${before} handles from before`, asBefore, REST_MILLIS);
-  if (minutes >= LONG_MINUTES)
+  if (soak.seconds >= LONG_MINUTES * 60)
     await soak.rest(
       "mappings that have not ended",
       (sample) => sample.udpFlows === 0 && sample.timers === 0,
@@ -141,6 +149,7 @@ try {
     drops,
     samples,
     wrong,
+    cardDrops: await cardDrops(rig.guest),
   });
   mkdirSync(values.out, { recursive: true });
   writeFileSync(join(values.out, "soak.csv"), csv(samples));

@@ -20,8 +20,7 @@ export class Policy {
   readonly dns6: IpAddress;
   readonly router6: IpAddress = ROUTER;
   /** Further addresses that are ours while something within the process serves there. */
-  readonly #served: Set<number> = new Set();
-  #served6: readonly IpAddress[] = [];
+  #served: readonly IpAddress[] = [];
 
   constructor(config: StackConfig) {
     this.#config = config;
@@ -61,30 +60,29 @@ export class Policy {
 
   /** Addresses that we answer ARP for. */
   isOurs(ip: number): boolean {
-    return ip === this.gateway.ip || ip === this.dns.ip || (this.#served.size > 0 && this.#served.has(ip));
+    if (ip === this.gateway.ip || ip === this.dns.ip) return true;
+    return this.#served.length > 0 && this.#served.some((address) => address.family === 4 && address.ip === ip);
   }
 
   /** Addresses that we answer neighbour solicitations for. */
   isOurs6(buf: Uint8Array, at: number): boolean {
     if (this.gateway6.at(buf, at) || this.dns6.at(buf, at) || this.router6.at(buf, at)) return true;
-    return this.#served6.length > 0 && this.#served6.some((address) => address.at(buf, at));
+    return this.#served.length > 0 && this.#served.some((address) => address.family === 6 && address.at(buf, at));
   }
 
   /** An address of the guests' net becomes ours: it is answered for, and no guest may speak from it. */
   serve(address: IpAddress): void {
-    if (address.family === 4) this.#served.add(address.ip);
-    else this.#served6 = [...this.#served6, address];
+    if (!this.#served.some((each) => each.is(address))) this.#served = [...this.#served, address];
   }
 
   unserve(address: IpAddress): void {
-    if (address.family === 4) this.#served.delete(address.ip);
-    else this.#served6 = this.#served6.filter((each) => !each.is(address));
+    this.#served = this.#served.filter((each) => !each.is(address));
   }
 
   /** Which of our addresses stands at `at`; null when it is none. */
   oursAt(family: Family, buf: Uint8Array, at: number): IpAddress | null {
-    if (family === 4) return this.gateway.at(buf, at) ? this.gateway : this.dns.at(buf, at) ? this.dns : null;
-    return [this.gateway6, this.dns6, this.router6].find((ours) => ours.at(buf, at)) ?? null;
+    const own = family === 4 ? [this.gateway, this.dns] : [this.gateway6, this.dns6, this.router6];
+    return [...own, ...this.#served].find((ours) => ours.family === family && ours.at(buf, at)) ?? null;
   }
 
   /** The gateway as a guest of this family knows it. */

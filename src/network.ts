@@ -6,34 +6,26 @@
  */
 import { EventEmitter } from "node:events";
 import type { Duplex, Writable } from "node:stream";
-import { type AttachAddress, parseAttachAddress } from "./attach/address.ts";
-import { connectTo, listenAt } from "./attach/attach.ts";
-import type { Attachment, CableEnv } from "./attach/attachment.ts";
-import { inheritStream } from "./attach/client.ts";
+import type { AttachAddress } from "./attach/address.ts";
+import type { CableEnv } from "./attach/attachment.ts";
 import { LanGuard } from "./attach/guard.ts";
 import { Impairment } from "./attach/impairment.ts";
-import { cable, type MemoryCable } from "./attach/memory.ts";
+import type { MemoryCable } from "./attach/memory.ts";
 import { SlabPool } from "./attach/slab.ts";
-import { attachDuplex } from "./attach/stream.ts";
 import { Switch } from "./attach/switch.ts";
 import { CableTap, type FrameWatcher } from "./attach/tap.ts";
 import { Capture, type CaptureOptions } from "./control/capture.ts";
 import { ConfigError } from "./control/errors.ts";
 import { type ImpairmentOptions, resolveImpairment } from "./control/impairment.ts";
 import type { Flow } from "./control/on-flow.ts";
-import {
-  MAX_DGRAM_MTU,
-  type NetworkOptions,
-  type ResolvedOptions,
-  resolveForwards,
-  resolveOptions,
-} from "./control/options.ts";
+import { type NetworkOptions, type ResolvedOptions, resolveForwards, resolveOptions } from "./control/options.ts";
 import { qemuArgs } from "./control/qemu-args.ts";
 import type { Clock } from "./core/clock.ts";
 import type { ForwardRule, StackConfig } from "./core/config.ts";
 import type { Link } from "./core/link.ts";
 import { type Random, SeededRandom } from "./core/random.ts";
 import { DROP_REASONS, type DropReason, type Trace, type TraceEvent } from "./core/trace.ts";
+import { Cables, closedError, type ListenTarget } from "./embed/cables.ts";
 import { FlowHook } from "./embed/flow-hook.ts";
 import { GuestForwards } from "./embed/guest-forwards.ts";
 import type { GuestServer } from "./embed/guest-server.ts";
@@ -50,9 +42,6 @@ import type { OpenForward } from "./nat/forwards.ts";
 import type { Lease } from "./proto/dhcp.ts";
 import type { FlowInfo } from "./stack/flow-info.ts";
 import { GATEWAY_MAC6, gatewayMac, Stack } from "./stack.ts";
-
-/** Where guests attach: `{ path }` and `{ host, port }` are stream sockets, a text is `unix:PATH`, `tcp:…` or `udp:HOST:PORT`. */
-export type ListenTarget = { readonly path: string } | { readonly host: string; readonly port: number } | string;
 
 type EventOf<T extends TraceEvent["type"]> = Omit<Extract<TraceEvent, { type: T }>, "type">;
 
@@ -96,9 +85,12 @@ const MAX_DELAY = 2 ** 31 - 1;
 
 /** Checks the options, opens the forwards. Rejects with `ConfigError`, or with an `Error` of one line when the host refuses a forward. */
 export async function createNetwork(options: NetworkOptions = {}): Promise<Network> {
+  const { signal } = options;
   const network = new Network(resolveOptions(options));
   try {
+    signal?.throwIfAborted();
     await network.open();
+    signal?.throwIfAborted();
   } catch (error) {
     await network.close();
     throw error;
@@ -124,13 +116,12 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
   readonly #captures: Set<Capture> = new Set();
   #impairment: Impairment | null = null;
   #impairmentRules: readonly ImpairmentOptions[] = [];
-  readonly #attachments: Set<Attachment> = new Set();
-  readonly #links: Map<Link, Promise<void>> = new Map();
-  readonly #cables: Set<MemoryCable> = new Set();
-  #duplexes = 0;
+  readonly #cables: Cables;
   #timer: NodeJS.Timeout | null = null;
   #timerAt: number = Number.POSITIVE_INFINITY;
   #closing: Promise<void> | null = null;
+  /** Aborted when the network closes. */
+  readonly #ended: AbortController = new AbortController();
 
   constructor(options: ResolvedOptions) {
     super();
@@ -177,6 +168,9 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
       tap: this.#tap,
       sent: { frames: 0, bytes: 0 },
     };
+    const { signal } = options;
+    if (signal !== null) whenAborted(signal, () => void this.close(), this.#ended.signal);
+    this.#cables = new Cables(this.#env, options.stack.mtu, (port) => this.protectPort(port));
   }
 
   /** Opens the configured forwards; `createNetwork` has done so. */
@@ -199,44 +193,32 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
 
   /** As `listen`, and resolves with the address: a port that was 0 is the one taken. */
   async listenAt(target: ListenTarget): Promise<AttachAddress> {
-    const attachment = await this.#attached(() => listenAt(this.#address("listen", target), this.#env));
-    return attachment.address!;
+    this.#refuseWhenClosed();
+    return this.#cables.listen(target);
   }
 
   /** Dials a QEMU that listens (`server=on`), and again whenever it is gone. */
   async dial(target: ListenTarget): Promise<void> {
-    await this.#attached(() => connectTo(this.#address("dial", target), this.#env));
+    this.#refuseWhenClosed();
+    await this.#cables.dial(target);
   }
 
   /** Serves the guest behind an inherited, connected socket. Resolves when that guest is gone. Throws if `fd` is no socket. */
   attachFd(fd: number): Promise<void> {
     this.#refuseWhenClosed();
-    const attachment = inheritStream(fd, this.#env);
-    this.#track(attachment);
-    return attachment.closed;
+    return this.#cables.inherit(fd);
   }
 
   /** Serves the guest behind a stream of length-prefixed frames. The network ends it when it closes. */
   attach(duplex: Duplex): Link {
     this.#refuseWhenClosed();
-    let gone = () => {};
-    const detached = new Promise<void>((resolve) => {
-      gone = resolve;
-    });
-    const link = attachDuplex(duplex, `duplex#${++this.#duplexes}`, this.#env, gone);
-    this.#links.set(link, detached);
-    void detached.then(() => this.#links.delete(link));
-    return link;
+    return this.#cables.attach(duplex);
   }
 
   /** A cable within the process: Ethernet frames in by `send`, out by `onFrame`. */
   cable(onFrame?: (frame: Uint8Array) => void): MemoryCable {
     this.#refuseWhenClosed();
-    const { receiver, pool, trace, tap, sent } = this.#env;
-    const options = { pool, trace, tap, sent, name: `memory#${this.#cables.size + 1}` };
-    const made = cable(receiver, onFrame === undefined ? options : { ...options, onFrame });
-    this.#cables.add(made);
-    return made;
+    return this.#cables.inMemory(onFrame);
   }
 
   /**
@@ -332,9 +314,14 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
     return this.#guests.bindUdp(options);
   }
 
-  /** Opens forwards: a rule, or text in Docker's (`2222:22`) or QEMU's grammar (`tcp::2222-:22`). All of them, or none. */
-  async publish(rule: ForwardRule | string): Promise<OpenForward[]> {
+  /**
+   * Opens forwards: a rule, or text in Docker's (`2222:22`) or QEMU's grammar (`tcp::2222-:22`). All of them, or none.
+   * Aborting `signal` closes them.
+   */
+  async publish(rule: ForwardRule | string, options: { readonly signal?: AbortSignal } = {}): Promise<OpenForward[]> {
     this.#refuseWhenClosed();
+    const { signal } = options;
+    signal?.throwIfAborted();
     const rules = typeof rule === "string" ? resolveForwards(rule, this.config) : [rule];
     const open: OpenForward[] = [];
     try {
@@ -343,6 +330,12 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
       for (const forward of open) this.unpublish(forward);
       throw forwardError(error);
     }
+    const close = (): void => {
+      for (const forward of open) this.unpublish(forward);
+    };
+    if (signal?.aborted) close();
+    signal?.throwIfAborted();
+    if (signal !== undefined) whenAborted(signal, close, this.#ended.signal);
     return open;
   }
 
@@ -380,14 +373,12 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
   }
 
   async #close(): Promise<void> {
+    this.#ended.abort();
     this.#gate?.close();
     this.#guests.close();
     // Connections first: their resets still reach the guests.
     this.#stack.close();
-    for (const link of this.#links.keys()) link.close();
-    for (const each of this.#cables) each.close();
-    const attachments = [...this.#attachments].map((a) => a.close());
-    await Promise.all([...this.#links.values(), ...attachments, this.#guestForwards.close()]);
+    await Promise.all([this.#cables.close(), this.#guestForwards.close()]);
     this.#tap.impair(null);
     this.#impairment?.close();
     await Promise.all(this.captures().map((capture) => capture.stop()));
@@ -395,35 +386,6 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
     this.#stack.onPollAt = null;
     if (this.#timer !== null) clearTimeout(this.#timer);
     this.#timer = null;
-  }
-
-  async #attached(open: () => Promise<Attachment>): Promise<Attachment> {
-    this.#refuseWhenClosed();
-    const attachment = await open();
-    if (this.#closing !== null) {
-      await attachment.close();
-      throw closedError();
-    }
-    this.#track(attachment);
-    return attachment;
-  }
-
-  #track(attachment: Attachment): void {
-    this.#attachments.add(attachment);
-    const { address } = attachment;
-    const unprotect = address === null || address.kind === "unix" ? null : this.protectPort(address.port);
-    void attachment.closed.then(() => {
-      this.#attachments.delete(attachment);
-      unprotect?.();
-    });
-  }
-
-  #address(field: string, target: ListenTarget): AttachAddress {
-    const address = attachAddress(field, target);
-    if (address.kind === "udp" && this.config.mtu > MAX_DGRAM_MTU) {
-      throw new ConfigError("mtu", this.config.mtu, `expected at most ${MAX_DGRAM_MTU} for a cable over UDP`);
-    }
-    return address;
   }
 
   #refuseWhenClosed(): void {
@@ -476,22 +438,9 @@ const EVENT_NAMES = {
   notice: "notice",
 } as const satisfies Record<TraceEvent["type"], keyof NetworkEvents>;
 
-function attachAddress(field: string, target: ListenTarget): AttachAddress {
-  const text =
-    typeof target === "string"
-      ? target
-      : "path" in target
-        ? `unix:${target.path}`
-        : `tcp:${target.host.includes(":") ? `[${target.host}]` : target.host}:${target.port}`;
-  try {
-    return parseAttachAddress(text);
-  } catch (error) {
-    throw new ConfigError(field, text, (error as Error).message);
-  }
-}
-
-function closedError(): Error {
-  return new Error("the network is closed");
+/** Does something when `signal` is aborted, unless `over` is before. */
+function whenAborted(signal: AbortSignal, act: () => void, over: AbortSignal): void {
+  signal.addEventListener("abort", act, { once: true, signal: over });
 }
 
 /** One line for a forward that the host refuses; `code` is the system's. */

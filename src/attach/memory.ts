@@ -27,6 +27,8 @@ export interface CableOptions {
   /** The network's slabs, so that all its cables share one bound. */
   readonly pool?: SlabPool;
   readonly onFrame?: (frame: Uint8Array) => void;
+  /** The cable has been pulled. */
+  readonly onClose?: () => void;
 }
 
 /** The guest's end. */
@@ -52,6 +54,7 @@ class Cable implements MemoryCable, Link {
   readonly name: string;
   onFrame: ((frame: Uint8Array) => void) | null;
   tx: Uint8Array = new Uint8Array(TX_CHUNK);
+  readonly #onClose: (() => void) | null;
   readonly #receiver: LinkReceiver;
   readonly #trace: Trace;
   readonly #tap: FrameTap;
@@ -76,6 +79,7 @@ class Cable implements MemoryCable, Link {
   constructor(receiver: LinkReceiver, options: CableOptions) {
     this.name = options.name ?? "memory";
     this.onFrame = options.onFrame ?? null;
+    this.#onClose = options.onClose ?? null;
     this.#receiver = receiver;
     this.#trace = options.trace ?? NO_TRACE;
     this.#tap = options.tap ?? NO_TAP;
@@ -145,6 +149,7 @@ class Cable implements MemoryCable, Link {
     if (this.#closed) return;
     this.#closed = true;
     this.#waiting = [];
+    this.#onClose?.();
     // Never inside a call of the network's own.
     if (this.#busy) queueMicrotask(() => this.#finish());
     else this.#finish();

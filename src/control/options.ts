@@ -89,6 +89,8 @@ export interface NetworkOptions {
   readonly onFlow?: OnFlow | undefined;
   /** Milliseconds that a flow waits for the answer of `onFlow`; without one it is refused (10000). */
   readonly onFlowTimeout?: number | undefined;
+  /** Closes the network. */
+  readonly signal?: AbortSignal | undefined;
   /** Caps on what guests may make us hold. */
   readonly limits?: { readonly [K in keyof Limits]?: Limits[K] | undefined } | undefined;
 }
@@ -108,6 +110,8 @@ export interface ResolvedOptions {
   readonly onFlow: OnFlow | null;
   /** In milliseconds. */
   readonly onFlowTimeout: number;
+  /** Null for a network that is closed by hand. */
+  readonly signal: AbortSignal | null;
 }
 
 export const MIN_MTU = 1500;
@@ -209,6 +213,7 @@ export const NetworkOptions: z.ZodType<NetworkOptions> = z.strictObject(
       .custom<OnFlow>((value) => typeof value === "function", 'expected a function like (flow) => "allow"')
       .optional(),
     onFlowTimeout: cap(600_000).optional(),
+    signal: z.instanceof(AbortSignal, { error: "expected an AbortSignal" }).optional(),
     limits: z
       .strictObject(
         {
@@ -276,6 +281,7 @@ export function resolveOptions(input: NetworkOptions = {}): ResolvedOptions {
     outboundAddr: options.outboundAddr === undefined ? null : parseIp(options.outboundAddr),
     onFlow: options.onFlow ?? null,
     onFlowTimeout: options.onFlowTimeout ?? ON_FLOW_MS,
+    signal: options.signal ?? null,
     dnsUpstream: (options.dnsUpstream ?? []).map((text) => parseEndpoint(text, 53)!),
   };
 }

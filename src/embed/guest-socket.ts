@@ -76,7 +76,11 @@ export class GuestSocket extends Duplex {
         if (this.readableLength === 0) this.read(0);
       },
       onRoom: () => this.#push(),
-      onLost: (code) => this.destroy(this.#error(code, this.connecting ? "connect" : "read")),
+      onLost: (code) => {
+        // Whoever closes the network knows: a connection that stood is closed, not broken.
+        if (code === "ENETDOWN" && !this.connecting) this.destroy();
+        else this.destroy(this.#error(code, this.connecting ? "connect" : "read"));
+      },
     };
     if (!allowHalfOpen) this.on("end", writesFailAfterEnd);
   }

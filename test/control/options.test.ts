@@ -53,6 +53,7 @@ describe("defaults", () => {
       dnsUpstream: [],
       onFlow: null,
       onFlowTimeout: 10_000,
+      signal: null,
     });
   });
 

@@ -2,7 +2,7 @@
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { once } from "node:events";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import http from "node:http";
 import { tmpdir } from "node:os";
 import path from "node:path";
@@ -16,6 +16,7 @@ import { Guest } from "../support/e2e/guest.ts";
 import { describeE2e, LIBSLIRP } from "../support/e2e/requirements.ts";
 import { GUEST, GUEST_MAC } from "../support/e2e/rig.ts";
 import { ServicesProcess } from "../support/e2e/services-process.ts";
+import { startSshd } from "../support/e2e/sshd.ts";
 import { patternSha256 } from "../support/services.ts";
 
 const INSIDE = "10.0.2.100";
@@ -156,10 +157,10 @@ describeE2e("the library's sockets", ["curl", "openssl", "socat", "sshd", "ssh-k
   });
 
   it("ssh2: a command in the guest, and a file of megabytes back", async () => {
-    const key = await startSshd(guest, folder);
+    const privateKey = readFileSync(startSshd(guest, folder));
     const sock = await eventually(() => net.connect({ host: GUEST, port: 22 }));
     const client = new ssh2.Client();
-    client.connect({ sock, username: "root", privateKey: key });
+    client.connect({ sock, username: "root", privateKey });
     await once(client, "ready");
     const run = (command: string): Promise<string> =>
       new Promise((resolve, reject) => {
@@ -216,24 +217,6 @@ function certificate(folder: string): { key: string; cert: string } {
     stdio: "ignore",
   });
   return { key, cert };
-}
-
-/** An sshd of our own in the guest, which lets root in with the key that is returned. */
-async function startSshd(guest: Guest, folder: string): Promise<Buffer> {
-  const keys = { host: path.join(folder, "host_key"), user: path.join(folder, "user_key") };
-  for (const key of Object.values(keys)) execFileSync("ssh-keygen", ["-q", "-t", "ed25519", "-N", "", "-f", key]);
-  mkdirSync("/run/sshd", { recursive: true });
-  const options = {
-    HostKey: keys.host,
-    AuthorizedKeysFile: `${keys.user}.pub`,
-    StrictModes: "no",
-    UsePAM: "no",
-    PidFile: "none",
-    PermitRootLogin: "prohibit-password",
-  };
-  const args = Object.entries(options).flatMap(([name, value]) => ["-o", `${name}=${value}`]);
-  guest.spawn("/usr/sbin/sshd", ["-D", "-e", "-f", "/dev/null", "-p", "22", ...args], { stdio: "ignore" });
-  return readFileSync(keys.user);
 }
 
 /** A server in the guest needs a moment to listen: tries again, a bounded number of times. */

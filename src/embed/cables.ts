@@ -1,0 +1,139 @@
+/** The cables of one network: where guests come from, whoever brings them, until the network closes. */
+import type { Duplex } from "node:stream";
+import { type AttachAddress, parseAttachAddress } from "../attach/address.ts";
+import { connectTo, listenAt } from "../attach/attach.ts";
+import type { Attachment, CableEnv } from "../attach/attachment.ts";
+import { inheritStream } from "../attach/client.ts";
+import { cable, type MemoryCable } from "../attach/memory.ts";
+import { attachDuplex } from "../attach/stream.ts";
+import { ConfigError } from "../control/errors.ts";
+import { MAX_DGRAM_MTU } from "../control/options.ts";
+import type { Link } from "../core/link.ts";
+
+/**
+ * Where guests attach: `{ path }` and `{ host, port }` are stream sockets, a text is `unix:PATH`, `tcp:…` or
+ * `udp:HOST:PORT`. Aborting `signal` ends the waiting and the cables that came by it.
+ */
+export type ListenTarget =
+  | { readonly path: string; readonly signal?: AbortSignal | undefined }
+  | { readonly host: string; readonly port: number; readonly signal?: AbortSignal | undefined }
+  | string;
+
+export class Cables {
+  readonly #env: CableEnv;
+  readonly #mtu: number;
+  readonly #protect: (port: number) => () => void;
+  readonly #attachments: Set<Attachment> = new Set();
+  readonly #links: Map<Link, Promise<void>> = new Map();
+  readonly #inside: Set<MemoryCable> = new Set();
+  #made = 0;
+  #closed = false;
+
+  /** `protect` closes a port of ours to guests and returns what opens it again. */
+  constructor(env: CableEnv, mtu: number, protect: (port: number) => () => void) {
+    this.#env = env;
+    this.#mtu = mtu;
+    this.#protect = protect;
+  }
+
+  /** Resolves with the address, once guests can come. */
+  async listen(target: ListenTarget): Promise<AttachAddress> {
+    const attachment = await this.#open(target, () => listenAt(this.#address("listen", target), this.#env));
+    return attachment.address!;
+  }
+
+  async dial(target: ListenTarget): Promise<void> {
+    await this.#open(target, () => connectTo(this.#address("dial", target), this.#env));
+  }
+
+  /** Resolves when the guest is gone. Throws if `fd` is no socket. */
+  inherit(fd: number): Promise<void> {
+    const attachment = inheritStream(fd, this.#env);
+    this.#track(attachment);
+    return attachment.closed;
+  }
+
+  attach(duplex: Duplex): Link {
+    let gone = (): void => {};
+    const detached = new Promise<void>((resolve) => {
+      gone = resolve;
+    });
+    const link = attachDuplex(duplex, `duplex#${++this.#made}`, this.#env, gone);
+    this.#links.set(link, detached);
+    void detached.then(() => this.#links.delete(link));
+    return link;
+  }
+
+  inMemory(onFrame?: (frame: Uint8Array) => void): MemoryCable {
+    const { receiver, pool, trace, tap, sent } = this.#env;
+    const made = cable(receiver, {
+      ...{ pool, trace, tap, sent, name: `memory#${++this.#made}` },
+      ...(onFrame === undefined ? {} : { onFrame }),
+      onClose: () => this.#inside.delete(made),
+    });
+    this.#inside.add(made);
+    return made;
+  }
+
+  /** Ends all of them. Resolves when their sockets are gone. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    for (const link of this.#links.keys()) link.close();
+    for (const each of this.#inside) each.close();
+    await Promise.all([...this.#links.values(), ...[...this.#attachments].map((a) => a.close())]);
+  }
+
+  async #open(target: ListenTarget, open: () => Promise<Attachment>): Promise<Attachment> {
+    const signal = typeof target === "string" ? undefined : target.signal;
+    signal?.throwIfAborted();
+    const attachment = await open();
+    if (this.#closed || signal?.aborted) {
+      await attachment.close();
+      signal?.throwIfAborted();
+      throw closedError();
+    }
+    this.#track(attachment);
+    if (signal !== undefined) {
+      const abort = (): void => void attachment.close();
+      signal.addEventListener("abort", abort);
+      void attachment.closed.then(() => signal.removeEventListener("abort", abort));
+    }
+    return attachment;
+  }
+
+  #track(attachment: Attachment): void {
+    this.#attachments.add(attachment);
+    const { address } = attachment;
+    const unprotect = address === null || address.kind === "unix" ? null : this.#protect(address.port);
+    void attachment.closed.then(() => {
+      this.#attachments.delete(attachment);
+      unprotect?.();
+    });
+  }
+
+  #address(field: string, target: ListenTarget): AttachAddress {
+    const address = attachAddress(field, target);
+    if (address.kind === "udp" && this.#mtu > MAX_DGRAM_MTU) {
+      throw new ConfigError("mtu", this.#mtu, `expected at most ${MAX_DGRAM_MTU} for a cable over UDP`);
+    }
+    return address;
+  }
+}
+
+export function closedError(): Error {
+  return new Error("the network is closed");
+}
+
+function attachAddress(field: string, target: ListenTarget): AttachAddress {
+  const text =
+    typeof target === "string"
+      ? target
+      : "path" in target
+        ? `unix:${target.path}`
+        : `tcp:${target.host.includes(":") ? `[${target.host}]` : target.host}:${target.port}`;
+  try {
+    return parseAttachAddress(text);
+  } catch (error) {
+    throw new ConfigError(field, text, (error as Error).message);
+  }
+}

@@ -145,6 +145,24 @@ describe.each(["unix", "tcp"] as const)("a server on %s", (kind) => {
     await receiver.until(() => receiver.frames.length === 2);
   });
 
+  it("is not put out by a guest that is killed in the middle of a frame: the next one's frames are whole", async () => {
+    const { receiver, env, pool } = rig();
+    const server = await serve(env, kind);
+    for (const cut of [1, 3, 4, 30, 63]) {
+      const killed = dial(server.address);
+      killed.write(wire(frame(60)).subarray(0, cut));
+      const gone = receiver.gone.length;
+      await receiver.until(() => receiver.links.length === gone + 1);
+      killed.destroy();
+      await receiver.until(() => receiver.gone.length === gone + 1);
+      expect(receiver.frames).toEqual([]);
+    }
+    expect(pool.inUse).toBe(0);
+    dial(server.address).write(wire(frame(61)));
+    await receiver.until(() => receiver.frames.length === 1);
+    expectFrames(receiver.frames, [frame(61)]);
+  });
+
   it("delivers what was flushed before the cable is closed", async () => {
     const { receiver, env } = rig();
     const server = await serve(env, kind);

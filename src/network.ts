@@ -20,6 +20,7 @@ import { type ImpairmentOptions, resolveImpairment } from "./control/impairment.
 import type { Flow } from "./control/on-flow.ts";
 import { type NetworkOptions, type ResolvedOptions, resolveForwards, resolveOptions } from "./control/options.ts";
 import { qemuArgs } from "./control/qemu-args.ts";
+import { parseRules } from "./control/rules.ts";
 import type { Clock } from "./core/clock.ts";
 import type { ForwardRule, StackConfig } from "./core/config.ts";
 import type { Link } from "./core/link.ts";
@@ -55,6 +56,8 @@ export interface NetworkEvents {
   /** What a guest forward's program says on its standard error. */
   programOutput: [line: EventOf<"program-output">];
   dns: [query: EventOf<"dns">];
+  /** A rule has refused a flow, or ended one when the rules changed. */
+  flowRefused: [refusal: EventOf<"flow-refused">];
   /** `onFlow` has thrown, answered nonsense, or not answered; the flow was refused. */
   flowError: [error: Error, flow: Flow];
   /** Something that guests want is not to be had on this host; a line that says what would allow it. */
@@ -143,7 +146,7 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
     const files = options.tftp === null ? null : new NodeFiles(options.tftp);
     this.#gate = this.#flowHook(options);
     this.#stack = new Stack(options.stack, {
-      ...{ host, dns: this.#dns, files, clock, random, trace, gate: this.#gate },
+      ...{ host, dns: this.#dns, files, clock, random, trace, gate: this.#gate, rules: options.rules },
       endOfTurn: (run) => void setImmediate(run),
     });
     this.#stack.onPollAt = () => this.#arm();
@@ -352,6 +355,15 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
     return this.#stack.leases();
   }
 
+  /**
+   * Other rules from now on, in place of all there were; none allows everything. Flows that they allow go on undisturbed,
+   * others end. Throws `ConfigError`, and then nothing has changed.
+   */
+  setRules(rules: readonly string[]): void {
+    this.#refuseWhenClosed();
+    this.#stack.setRules(parseRules(rules));
+  }
+
   flows(): FlowInfo[] {
     return this.#stack.flows();
   }
@@ -432,6 +444,7 @@ const EVENT_NAMES = {
   lease: "lease",
   "flow-open": "flowOpen",
   "flow-close": "flowClose",
+  "flow-refused": "flowRefused",
   tftp: "tftp",
   "program-output": "programOutput",
   dns: "dns",

@@ -6,7 +6,7 @@
  * at the batch's end or, for what host sockets have brought, at the end of the event loop's turn. Time comes from the
  * clock once per batch. `pollAt` says when `poll` wants to be called next, and `onPollAt` that it became earlier.
  */
-import { type IpAddress, ipv4FromText } from "./core/address.ts";
+import { addressFromText, type IpAddress, ipv4FromText } from "./core/address.ts";
 import type { Clock } from "./core/clock.ts";
 import type { StackConfig } from "./core/config.ts";
 import type { FileSource } from "./core/files.ts";
@@ -20,6 +20,8 @@ import { Forwards } from "./nat/forwards.ts";
 import { IcmpErrors, INCOMPLETE } from "./nat/icmp-errors.ts";
 import { IcmpNat } from "./nat/icmp-nat.ts";
 import { Policy } from "./nat/policy.ts";
+import { RuleGate } from "./nat/rule-gate.ts";
+import { NO_RULES, type RuleSet } from "./nat/rules.ts";
 import { Services } from "./nat/services.ts";
 import { TcpNat } from "./nat/tcp-nat.ts";
 import { UdpNat } from "./nat/udp-nat.ts";
@@ -38,7 +40,7 @@ import { Ipv6 } from "./stack/ipv6.ts";
 import type { Lan } from "./stack/lan.ts";
 import { Ndp } from "./stack/ndp.ts";
 import { put32 } from "./wire/bytes.ts";
-import { ETH_ARP, ETH_IPV4, ETH_IPV6, ethCheck, ethType, macToString } from "./wire/ethernet.ts";
+import { ETH_ARP, ETH_IPV4, ETH_IPV6, ethCheck, ethType, macNumber, macToString } from "./wire/ethernet.ts";
 import { ipv4Src } from "./wire/ipv4.ts";
 import { ipv6Src } from "./wire/ipv6.ts";
 import { TFTP_PORT } from "./wire/tftp.ts";
@@ -49,6 +51,7 @@ const SOLICIT_PAUSE_MS = 1000;
 const MOST_SOLICITED = 1024;
 /** So many host callbacks of one turn share a write to the guest; more would fill its cable. */
 const MOST_IN_TURN = 64;
+const NO_MAC = new Uint8Array(6);
 
 export interface StackParts {
   readonly host: HostNet;
@@ -57,6 +60,8 @@ export interface StackParts {
   readonly files?: FileSource | null;
   /** Who is asked about new flows; null for nobody. */
   readonly gate?: FlowGate | null;
+  /** What guests may begin, before anybody is asked. */
+  readonly rules?: RuleSet;
   readonly clock: Clock;
   readonly random: Random;
   readonly trace: Trace;
@@ -73,6 +78,7 @@ export class Stack implements LinkReceiver {
   readonly #config: StackConfig;
   readonly #clock: Clock;
   readonly #trace: Trace;
+  readonly #gate: RuleGate;
   readonly #neighbours: Neighbours;
   readonly #errors: IcmpErrors;
   readonly #tcp: TcpNat;
@@ -115,17 +121,21 @@ export class Stack implements LinkReceiver {
     this.#dhcp = new DhcpServer(config, trace);
     const mtuOf = (guest: Neighbour): number => this.#mtuOf(guest);
     const egress = new Egress(gatewayMac(config), GATEWAY_MAC6, random, trace, touchLink, mtuOf);
-    const gate = parts.gate ?? null;
+    this.#neighbours = new Neighbours(random.u32(), random.u32());
+    const gate = new RuleGate(parts.gate ?? null, parts.rules ?? NO_RULES, this.policy, this.#neighbours, trace);
+    this.#gate = gate;
     const names = new Names();
     const server4 = { host: this.policy.dns.text, port: DNS_PORT };
     const server6 = { host: this.policy.dns6.text, port: DNS_PORT };
     const resolvers = config.restrict ? refusingDns(parts.dns) : parts.dns;
-    const dns = new DnsForwarder(resolvers, config.limits, clock, trace, { names, gate, server4, server6 });
+    const dns = new DnsForwarder(resolvers, config.limits, clock, trace, {
+      ...{ names, gate, server4, server6 },
+      guestOf: (host) => macNumber(this.#neighbours.find(addressFromText(host))?.mac ?? NO_MAC, 0),
+    });
     const services = new Services();
     const dnsTcp = dnsTcpService(dns);
     services.addTcp(server4, dnsTcp);
     services.addTcp(server6, dnsTcp);
-    this.#neighbours = new Neighbours(random.u32(), random.u32());
     this.#errors = new IcmpErrors(this.policy, egress, clock, trace);
     const shared = {
       ...{
@@ -185,6 +195,15 @@ export class Stack implements LinkReceiver {
     this.#udp.close();
     this.#icmp.close();
     this.#tftp?.close();
+    this.flush();
+  }
+
+  /** Other rules from now on. Flows that they allow go on, others end. */
+  setRules(rules: RuleSet): void {
+    this.#gate.replace(rules);
+    this.#tcp.revisit();
+    this.#udp.revisit();
+    this.#icmp.revisit();
     this.flush();
   }
 

@@ -225,7 +225,12 @@ function eventRoutes(app: FastifyInstance, { network, recent }: Surroundings): v
   const streams = new EventStreams();
   app.get(
     "/v1/events",
-    { schema: { summary: "Events as they happen: lease, flowOpen, flowClose, dns", produces: ["text/event-stream"] } },
+    {
+      schema: {
+        summary: "Events as they happen: lease, flowOpen, flowClose, flowRefused, dns",
+        produces: ["text/event-stream"],
+      },
+    },
     async (_request, reply) =>
       streams.serve(reply, (write) => recent.watch(({ id, type, time, data }) => write(type, { time, ...data }, id))),
   );

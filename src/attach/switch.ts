@@ -14,7 +14,7 @@ import type { Clock } from "../core/clock.ts";
 import type { Link, LinkReceiver, Slab } from "../core/link.ts";
 import type { FrameTap } from "../core/tap.ts";
 import type { Trace } from "../core/trace.ts";
-import { ETH_HEADER, macHigh, macIsGroup, macLow } from "../wire/ethernet.ts";
+import { ETH_HEADER, macIsGroup, macNumber } from "../wire/ethernet.ts";
 import type { LanGuard } from "./guard.ts";
 
 const ENTRIES = 1_024;
@@ -63,7 +63,7 @@ export class Switch implements LinkReceiver {
     this.#trace = options.trace;
     this.#guard = options.guard;
     this.#tap = options.tap;
-    this.#gateway = new Set(options.gatewayMacs.map((mac) => macKey(mac, 0)));
+    this.#gateway = new Set(options.gatewayMacs.map((mac) => macNumber(mac, 0)));
   }
 
   /** The cables' names. */
@@ -125,14 +125,14 @@ export class Switch implements LinkReceiver {
     const { bytes } = slab;
     if (len < ETH_HEADER) return this.#trace.drop("eth-short");
     const from = this.#portOf.get(link)!;
-    if (!this.#learn(from, macKey(bytes, at + 6), bytes, at + 6)) return this.#trace.drop("mac-spoofed");
+    if (!this.#learn(from, macNumber(bytes, at + 6), bytes, at + 6)) return this.#trace.drop("mac-spoofed");
     if (macIsGroup(bytes, at)) {
       // Others first: the stack may move bytes about in the slab once it has the frame.
       this.#flood(from, bytes, at, len);
       this.#inner.receive(link, slab, at, len);
       return;
     }
-    const to = macKey(bytes, at);
+    const to = macNumber(bytes, at);
     if (this.#gateway.has(to)) return this.#inner.receive(link, slab, at, len);
     const entry = this.#table.get(to);
     if (entry === undefined || this.#clock.now() - entry.heard > AGE_MILLIS) this.#flood(from, bytes, at, len);
@@ -190,8 +190,4 @@ export class Switch implements LinkReceiver {
     port.link.commit(len);
     port.touched = true;
   }
-}
-
-function macKey(buf: Uint8Array, at: number): number {
-  return macHigh(buf, at) * 0x1_0000_0000 + (macLow(buf, at) >>> 0);
 }

@@ -1,5 +1,6 @@
 /** What was typed, as the options of a network. */
 
+import { readFileSync } from "node:fs";
 import { parseApiAddress } from "../api/address.ts";
 import { parseAttachAddress, type StreamAddress } from "../attach/address.ts";
 import { parseNumber } from "../control/addresses.ts";
@@ -10,6 +11,7 @@ import { type ImpairmentOptions, parseImpairment } from "../control/impairment.t
 import { LOG_LEVELS, type LogLevel, type LogOptions } from "../control/log.ts";
 import { type Netdev, parseNetdev } from "../control/netdev.ts";
 import { MAX_DGRAM_MTU, MAX_MTU, MIN_MTU, type NetworkOptions, resolveOptions } from "../control/options.ts";
+import { parseRules, readRuleLines } from "../control/rules.ts";
 
 /** What says what a network is like and how much is told, as commander hands it over. */
 export interface NetworkArguments {
@@ -38,6 +40,11 @@ export interface NetworkArguments {
   readonly dnsUpstream?: readonly string[];
   readonly hostLoopback?: string;
   readonly outboundAddr?: string;
+  /** One list, by whichever of the three it was begun: `allow …`, `deny …`, `default …` in their order. */
+  readonly allow?: readonly string[];
+  readonly deny?: readonly string[];
+  readonly default?: readonly string[];
+  readonly rules?: string;
   readonly api?: string;
   readonly socks?: string;
   readonly capture?: string;
@@ -60,8 +67,16 @@ export interface ServeArguments extends NetworkArguments {
   readonly netdev?: string;
 }
 
+/** A file of rules, and the typed ones before them. */
+export interface RulesFile {
+  readonly file: string;
+  readonly typed: readonly string[];
+}
+
 /** What is done with a network beside serving its guests. */
 export interface SessionOptions {
+  /** Whose rules are read again when asked; null for no file. */
+  readonly rules: RulesFile | null;
   /** Null for none. */
   readonly api: StreamAddress | null;
   readonly socks: StreamAddress | null;
@@ -167,6 +182,9 @@ export function readNetworkArguments(
     mtu: number("--mtu", args.mtu, MIN_MTU, maxMtu, `expected a whole number from ${MIN_MTU} to ${maxMtu}`),
   });
   if (cable !== "stream") flags.mtu ??= CAUTIOUS_MTU;
+  const typed = typedRules(args);
+  if (args.rules !== undefined) flags.rules = readRules({ file: args.rules, typed });
+  else if (typed.length > 0) flags.rules = checkRules(typed, typed.map(ruleFlag));
   const network: NetworkOptions = {
     ...inherited,
     ...flags,
@@ -185,6 +203,7 @@ export function readNetworkArguments(
 /** What is done beside serving the guests. Throws `ConfigError`. */
 export function readSessionArguments(args: NetworkArguments, level: LogLevel): SessionOptions {
   return {
+    rules: args.rules === undefined ? null : { file: args.rules, typed: typedRules(args) },
     api: args.api === undefined ? null : parseApiAddress("--api", args.api),
     socks: args.socks === undefined ? null : parseApiAddress("--socks", args.socks),
     capture: capture(args),
@@ -192,6 +211,36 @@ export function readSessionArguments(args: NetworkArguments, level: LogLevel): S
     impairSeed: number("--impair-seed", args.impairSeed, 0, 999_999_999, "expected a whole number up to 999999999"),
     log: { level: logLevel(args.logLevel ?? level), json: args.logJson ?? false },
   };
+}
+
+function typedRules({ allow, deny, default: rest }: NetworkArguments): readonly string[] {
+  return allow ?? deny ?? rest ?? [];
+}
+
+/** All rules of a network with a file of them: the typed ones come first. Throws `ConfigError`. */
+export function readRules({ file, typed }: RulesFile): readonly string[] {
+  let text: string;
+  try {
+    text = readFileSync(file, "utf8");
+  } catch (error) {
+    throw new ConfigError(
+      "--rules",
+      file,
+      `expected a file that can be read (${(error as NodeJS.ErrnoException).code})`,
+    );
+  }
+  const read = readRuleLines(file, text);
+  return checkRules([...typed, ...read.lines], [...typed.map(ruleFlag), ...read.fields]);
+}
+
+function checkRules(lines: readonly string[], fields: readonly string[]): readonly string[] {
+  parseRules(lines, fields);
+  return lines;
+}
+
+/** "allow tcp any" was typed behind --allow. */
+function ruleFlag(line: string): string {
+  return `--${line.slice(0, line.indexOf(" "))}`;
 }
 
 function capture(args: NetworkArguments): SessionOptions["capture"] {

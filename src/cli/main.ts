@@ -87,6 +87,23 @@ function repeatable(flags: string, description: string): Option {
   return new Option(flags, `${description} (repeatable)`).argParser(list);
 }
 
+/** `--allow`, `--deny` and `--default` share one list, since the first rule that matches counts. */
+function ruleOptions(command: Command): Command {
+  const lines: string[] = [];
+  const line = (flags: string, action: string, description: string): Option =>
+    new Option(flags, description).argParser((value: string) => {
+      lines.push(`${action} ${value}`);
+      return lines;
+    });
+  return command
+    .addOption(
+      line("--allow <rule>", "allow", "what guests may begin: tcp *.debian.org:80,443; first match wins (repeatable)"),
+    )
+    .addOption(line("--deny <rule>", "deny", "what they may not (repeatable)"))
+    .addOption(line("--default <allow|deny>", "default", "what becomes of what no rule matches"))
+    .option("--rules <file>", "more of them, one a line; read again on SIGHUP");
+}
+
 function serveOptions(command: Command): Command {
   command
     .addOption(
@@ -103,7 +120,7 @@ function serveOptions(command: Command): Command {
 
 /** What a network is like and how much is told, for `serve` and `qemu`. */
 function networkOptions(command: Command): Command {
-  return command
+  return ruleOptions(command)
     .option("--net <cidr>", "the guests' network (10.0.2.0/24)")
     .option("--host <ip>", "the gateway's address (10.0.2.2)")
     .option("--dns <ip>", "the DNS server's address (10.0.2.3)")

@@ -6,9 +6,11 @@ import type { Logger } from "../control/log.ts";
 import type { NetworkOptions } from "../control/options.ts";
 import { forwardText } from "../nat/forwards.ts";
 import { createNetwork, type Network } from "../network.ts";
-import type { SessionOptions } from "./arguments.ts";
+import { type RulesFile, readRules, type SessionOptions } from "./arguments.ts";
 import { tokenFile } from "./runtime-folder.ts";
 import { version } from "./version.ts";
+
+const REFUSALS_LOGGED = 20;
 
 export interface Session {
   readonly network: Network;
@@ -33,6 +35,7 @@ export async function startSession(options: NetworkOptions, session: SessionOpti
       });
     }
     network.impair(session.impair, session.impairSeed);
+    if (session.rules !== null) doors.push(rereadRules(network, session.rules, log));
     if (session.socks !== null) {
       const { serveSocks } = await import("../api/socks.ts");
       const socks = await serveSocks(network, session.socks);
@@ -45,6 +48,24 @@ export async function startSession(options: NetworkOptions, session: SessionOpti
     await close();
     throw error;
   }
+}
+
+/** On SIGHUP the file's rules count as they are then; what cannot be read or is wrong leaves those that are in force. */
+function rereadRules(network: Network, rules: RulesFile, log: Logger): { close(): Promise<void> } {
+  const reread = (): void => {
+    try {
+      network.setRules(readRules(rules));
+      log.info(`rules read again from ${rules.file}`);
+    } catch (error) {
+      log.error(`rules as before: ${(error as Error).message}`);
+    }
+  };
+  process.on("SIGHUP", reread);
+  return {
+    async close() {
+      process.off("SIGHUP", reread);
+    },
+  };
 }
 
 /** Loaded only when asked for: it is much code. */
@@ -68,6 +89,18 @@ async function openApi(network: Network, address: StreamAddress, log: Logger): P
   };
 }
 
+/** True so many times a second: a guest that goes on asking does not fill the log. */
+function atMostEachSecond(times: number): () => boolean {
+  let second = 0;
+  let count = 0;
+  return () => {
+    const now = Math.floor(performance.now() / 1000);
+    if (now !== second) count = 0;
+    second = now;
+    return ++count <= times;
+  };
+}
+
 /** Tells the log what happens on a network. */
 function report(network: Network, log: Logger): void {
   for (const { rule, address } of network.forwards()) {
@@ -76,6 +109,10 @@ function report(network: Network, log: Logger): void {
   network.on("lease", ({ action, ...lease }) => log.info(lease, `lease ${action}`));
   network.on("flowOpen", (flow) => log.debug(flow, "flow open"));
   network.on("flowClose", (flow) => log.debug(flow, "flow close"));
+  const few = atMostEachSecond(REFUSALS_LOGGED);
+  network.on("flowRefused", (flow) => {
+    if (few()) log.info(flow, `refused by ${flow.rule}`);
+  });
   network.on("tftp", (transfer) => log.info(transfer, transfer.error === null ? "tftp sent" : "tftp not sent"));
   network.on("notice", ({ text }) => log.warn(text));
   network.on("programOutput", ({ line, ...from }) => log.warn(from, line));

@@ -13,6 +13,7 @@ import {
   type Limits,
   type StackConfig,
 } from "../core/config.ts";
+import { NO_RULES, type RuleSet } from "../nat/rules.ts";
 import { ipv6ToString } from "../wire/ipv6.ts";
 import {
   fromNumber,
@@ -29,6 +30,7 @@ import { ConfigError } from "./errors.ts";
 import { parseHostfwd, parsePublish } from "./forward-rules.ts";
 import { checkSmbFolder, resolveGuestForwards, type SmbOptions } from "./guestfwd-rules.ts";
 import type { OnFlow } from "./on-flow.ts";
+import { parseRules } from "./rules.ts";
 import { type Addresses6, guestAddress6, parseNet6, resolveAddresses6, SUBNET6 } from "./subnet6.ts";
 
 /** What users may say about a network. Everything has a default. */
@@ -85,6 +87,8 @@ export interface NetworkOptions {
   readonly smb?: string | undefined;
   /** Where in the guests' net that is (10.0.2.4). */
   readonly smbServer?: string | undefined;
+  /** Which flows may begin, first match wins: `["allow tcp *.debian.org:80", "default deny"]` (all may). */
+  readonly rules?: readonly string[] | undefined;
   /** Asked about every new flow: may it, may it not, is it to go elsewhere, is it taken over (nobody is asked). */
   readonly onFlow?: OnFlow | undefined;
   /** Milliseconds that a flow waits for the answer of `onFlow`; without one it is refused (10000). */
@@ -106,6 +110,7 @@ export interface ResolvedOptions {
   readonly outboundAddr: IpText | null;
   /** Empty asks the host's own resolvers. */
   readonly dnsUpstream: readonly Endpoint[];
+  readonly rules: RuleSet;
   /** Null asks nobody. */
   readonly onFlow: OnFlow | null;
   /** In milliseconds. */
@@ -148,6 +153,7 @@ const MTU = `expected a whole number from ${MIN_MTU} to ${MAX_MTU}`;
 const UPSTREAM = "expected IP[:PORT], like 192.0.2.53 or [2001:db8::53]:5353";
 const OUTBOUND = "expected an IP address of this host";
 const STATIC = 'expected addresses by MAC, like { "52:54:00:12:34:56": "10.0.2.40" }';
+const RULE_LIST = 'expected a list of rules like ["allow tcp *.debian.org:80", "default deny"]';
 const MAC = /^[0-9a-f]{2}(?::[0-9a-f]{2}){5}$/;
 
 /** Checks each field by itself; `resolveOptions` checks what they have to do with each other. */
@@ -209,6 +215,7 @@ export const NetworkOptions: z.ZodType<NetworkOptions> = z.strictObject(
       .optional(),
     smb: z.string(FOLDER).refine(isFolder, FOLDER).optional(),
     smbServer: ipv4.optional(),
+    rules: z.array(z.string(RULE_LIST), RULE_LIST).readonly().optional(),
     onFlow: z
       .custom<OnFlow>((value) => typeof value === "function", 'expected a function like (flow) => "allow"')
       .optional(),
@@ -279,6 +286,7 @@ export function resolveOptions(input: NetworkOptions = {}): ResolvedOptions {
     smb,
     tftp: options.tftp === undefined ? null : path.resolve(options.tftp),
     outboundAddr: options.outboundAddr === undefined ? null : parseIp(options.outboundAddr),
+    rules: options.rules === undefined ? NO_RULES : parseRules(options.rules),
     onFlow: options.onFlow ?? null,
     onFlowTimeout: options.onFlowTimeout ?? ON_FLOW_MS,
     signal: options.signal ?? null,

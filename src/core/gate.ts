@@ -12,7 +12,7 @@ export interface GatedFlow {
   readonly guest: Endpoint;
   /** Where it wants to go, by the guest's words: a DNS query's is the DNS server. Port 0 with ICMP. */
   readonly remote: Endpoint;
-  /** Names by which guests had the remote address resolved, the latest first; of a DNS query the name asked for. */
+  /** Names by which the guest had the remote address resolved, the latest first; of a query the name asked for and its aliases. */
   readonly hosts: readonly string[];
   /** What a DNS query asks for; 0 for others. */
   readonly qtype: number;
@@ -45,6 +45,8 @@ export interface DatagramEnd {
 }
 
 export interface FlowGate {
+  /** Whether it wants to be asked. Once it does it always will. */
+  readonly active: boolean;
   /** Calls `done` once, never from inside this call. The flow waits until then. */
   judge(flow: GatedFlow, done: (ruling: Ruling) => void): void;
 }

@@ -88,6 +88,19 @@ export type TraceEvent =
       retransmissions?: number;
       rtt?: number;
     }
+  /** A rule has refused a flow, or ended one when the rules changed. */
+  | {
+      type: "flow-refused";
+      proto: "tcp" | "udp" | "icmp" | "dns";
+      /** `IP:PORT`; the address alone with ICMP. */
+      guest: string;
+      remote: string;
+      /** The name by which the guest knows the remote address, or that it asked for. */
+      host: string | null;
+      direction: "out" | "in";
+      /** The rule as it was written, or the default. */
+      rule: string;
+    }
   | {
       type: "tftp";
       guest: string;

@@ -33,6 +33,7 @@ interface Question {
 }
 
 export class FlowHook implements FlowGate {
+  readonly active = true;
   readonly #options: FlowHookOptions;
   /** In order of age. */
   readonly #asked: Set<Question> = new Set();

@@ -5,9 +5,10 @@
  */
 import { addressAt, type Endpoint, type IpAddress, type IpText } from "../core/address.ts";
 import type { Timed } from "../core/deadlines.ts";
-import type { DatagramEnd, FlowGate, Ruling } from "../core/gate.ts";
+import type { DatagramEnd, Ruling } from "../core/gate.ts";
 import type { Neighbour } from "../proto/neighbours.ts";
 import { get16, get32 } from "../wire/bytes.ts";
+import { macNumber } from "../wire/ethernet.ts";
 import { ICMP_ECHO_REPLY, ICMP_HEADER } from "../wire/icmp.ts";
 import { ICMP6_ECHO_REPLY } from "../wire/icmp6.ts";
 import { PROTO_ICMP } from "../wire/ipv4.ts";
@@ -15,6 +16,7 @@ import { PROTO_ICMP6 } from "../wire/ipv6.ts";
 import { FlowMap } from "./flow-map.ts";
 import { PROHIBITED } from "./icmp-errors.ts";
 import type { IcmpNat, IcmpSurroundings } from "./icmp-nat.ts";
+import type { RuleGate } from "./rule-gate.ts";
 
 const WAITING = 8;
 /** Requests that a taker may leave unanswered. */
@@ -27,12 +29,12 @@ interface Waiting {
 }
 
 export class IcmpGate {
-  readonly #gate: FlowGate;
+  readonly #gate: RuleGate;
   readonly #env: IcmpSurroundings;
   readonly #nat: IcmpNat;
   readonly #flows: FlowMap<GatedEcho>;
 
-  constructor(gate: FlowGate, limit: number, env: IcmpSurroundings, nat: IcmpNat) {
+  constructor(gate: RuleGate, limit: number, env: IcmpSurroundings, nat: IcmpNat) {
     this.#gate = gate;
     this.#env = env;
     this.#nat = nat;
@@ -59,14 +61,22 @@ export class IcmpGate {
 
   #open(guest: Neighbour, dst: IpAddress, id: number): GatedEcho | null {
     if (this.#flows.full) return null;
-    const flow = new GatedEcho(guest, dst, id, this.#env, this.#nat, this.#flows);
+    const hosts = this.#env.names.of(macNumber(guest.mac, 0), dst.text, this.#env.clock.now());
+    const flow = new GatedEcho(guest, dst, id, hosts, this.#env, this.#nat, this.#flows);
     this.#flows.add(guest, dst, id, flow);
-    const hosts = this.#env.names.of(dst.text, this.#env.clock.now());
     const ends = { guest: { host: guest.address.text, port: 0 }, remote: { host: dst.text, port: 0 } };
     this.#gate.judge({ proto: "icmp", ...ends, hosts, qtype: 0 }, (ruling) => {
       if (flow.heapIndex >= 0) flow.ruled(ruling);
     });
     return flow;
+  }
+
+  /** The rules have changed: refusals are forgotten, and flows that may not go on end. */
+  revisit(): void {
+    for (const flow of [...this.#flows]) {
+      const { guest, dst, hosts } = flow;
+      if (flow.denied || !this.#gate.permits("out", "icmp", guest, 0, dst, 0, hosts)) this.#nat.end(flow, "denied");
+    }
   }
 
   close(): void {
@@ -80,7 +90,9 @@ class GatedEcho implements Timed {
   expires = 0;
   readonly guest: Neighbour;
   readonly id: number;
-  readonly #dst: IpAddress;
+  readonly dst: IpAddress;
+  /** Names by which the guest knew the address when it began. */
+  readonly hosts: readonly string[];
   readonly #env: IcmpSurroundings;
   readonly #nat: IcmpNat;
   readonly #table: FlowMap<GatedEcho>;
@@ -96,16 +108,23 @@ class GatedEcho implements Timed {
     guest: Neighbour,
     dst: IpAddress,
     id: number,
+    hosts: readonly string[],
     env: IcmpSurroundings,
     nat: IcmpNat,
     table: FlowMap<GatedEcho>,
   ) {
     this.guest = guest;
     this.id = id;
-    this.#dst = dst;
+    this.dst = dst;
+    this.hosts = hosts;
     this.#env = env;
     this.#nat = nat;
     this.#table = table;
+  }
+
+  /** Whether it has been refused. */
+  get denied(): boolean {
+    return this.#denied !== null;
   }
 
   fromGuest(buf: Uint8Array, at: number, len: number, ttl: number, df: boolean): void {
@@ -117,7 +136,7 @@ class GatedEcho implements Timed {
       if (this.#unanswered.length >= UNANSWERED) this.#unanswered.shift();
       this.#unanswered.push(get16(buf, at + 6));
       this.#end.receive(buf, at + ICMP_HEADER, len - ICMP_HEADER);
-    } else this.#nat.forward(this.guest, this.#dst, this.#host!, buf, at, len, ttl, df);
+    } else this.#nat.forward(this.guest, this.dst, this.#host!, buf, at, len, ttl, df);
   }
 
   ruled(ruling: Ruling): void {
@@ -133,7 +152,7 @@ class GatedEcho implements Timed {
     } else if (ruling.action === "deny") this.#denied = ruling.how;
     else {
       const to: Endpoint | null = ruling.action === "redirect" ? ruling.to : null;
-      this.#host = to?.host ?? this.#env.policy.hostSide(this.#dst);
+      this.#host = to?.host ?? this.#env.policy.hostSide(this.dst);
       if (this.#host === null) {
         this.#denied = "icmp";
         this.#reason = "policy";
@@ -144,7 +163,7 @@ class GatedEcho implements Timed {
   }
 
   leave(): void {
-    this.#table.remove(this.guest, this.#dst, this.id);
+    this.#table.remove(this.guest, this.dst, this.id);
     this.#end?.close();
   }
 
@@ -152,7 +171,7 @@ class GatedEcho implements Timed {
     const seq = this.#unanswered.shift();
     if (seq === undefined || this.heapIndex < 0) return;
     const type = this.guest.family === 4 ? ICMP_ECHO_REPLY : ICMP6_ECHO_REPLY;
-    this.#env.egress.icmp(this.guest, this.#dst, type, 0, (this.id << 16) | seq, bytes, 0, bytes.length);
+    this.#env.egress.icmp(this.guest, this.dst, type, 0, (this.id << 16) | seq, bytes, 0, bytes.length);
     this.#env.flush();
   }
 
@@ -163,7 +182,7 @@ class GatedEcho implements Timed {
     const { guest } = this;
     const proto = guest.family === 4 ? PROTO_ICMP : PROTO_ICMP6;
     const gateway = policy.gatewayFor(guest.family);
-    errors.recalled(guest, gateway, PROHIBITED, this.#dst, proto, len, get32(buf, at), get32(buf, at + 4));
+    errors.recalled(guest, gateway, PROHIBITED, this.dst, proto, len, get32(buf, at), get32(buf, at + 4));
   }
 }
 

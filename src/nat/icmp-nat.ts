@@ -12,13 +12,13 @@ import { addressAt, addressFromText, type IpAddress, type IpText } from "../core
 import type { Clock } from "../core/clock.ts";
 import { Deadlines, type Timed } from "../core/deadlines.ts";
 import { FlowTable } from "../core/flow-table.ts";
-import type { FlowGate } from "../core/gate.ts";
 import type { HostIcmpError, HostNet, HostPing, HostPingEvents } from "../core/host-net.ts";
 import type { Random } from "../core/random.ts";
 import type { Trace } from "../core/trace.ts";
 import type { Names } from "../proto/names.ts";
 import type { Neighbour } from "../proto/neighbours.ts";
 import { get16, get32 } from "../wire/bytes.ts";
+import { macNumber } from "../wire/ethernet.ts";
 import { ICMP_ECHO_REPLY, ICMP_HEADER } from "../wire/icmp.ts";
 import { ICMP6_ECHO_REPLY } from "../wire/icmp6.ts";
 import { PROTO_ICMP } from "../wire/ipv4.ts";
@@ -27,6 +27,7 @@ import type { Egress } from "./egress.ts";
 import { type IcmpErrors, troubleOf } from "./icmp-errors.ts";
 import { type GatedEcho, IcmpGate } from "./icmp-gate.ts";
 import type { Policy } from "./policy.ts";
+import type { RuleGate } from "./rule-gate.ts";
 
 /** RFC 5508 section 3.2 wants a minute at least. */
 const IDLE_MS = 60_000;
@@ -44,8 +45,7 @@ export interface IcmpSurroundings {
   readonly errors: IcmpErrors;
   readonly policy: Policy;
   readonly names: Names;
-  /** Null when nobody is asked. */
-  readonly gate: FlowGate | null;
+  readonly gate: RuleGate;
   flush(): void;
   wake(): void;
 }
@@ -160,11 +160,11 @@ export class IcmpNat {
   readonly #env: IcmpSurroundings;
   /** By guest, family and identifier. */
   readonly #flows: FlowTable<EchoFlow>;
-  readonly #gated: IcmpGate | null;
+  readonly #gated: IcmpGate;
 
   constructor(limit: number, env: IcmpSurroundings) {
     this.#env = env;
-    this.#gated = env.gate === null ? null : new IcmpGate(env.gate, limit, env, this);
+    this.#gated = new IcmpGate(env.gate, limit, env, this);
     this.#flows = new FlowTable(limit, env.random.u32(), env.random.u32());
   }
 
@@ -178,7 +178,7 @@ export class IcmpNat {
 
   /** The name by which guests know what a flow has asked last. */
   hostOf(flow: EchoFlow): string | null {
-    return this.#env.names.of(flow.remote, this.#env.clock.now())[0] ?? null;
+    return this.#env.names.of(macNumber(flow.guest.mac, 0), flow.remote, this.#env.clock.now())[0] ?? null;
   }
 
   /**
@@ -195,7 +195,7 @@ export class IcmpNat {
     df: boolean,
     now: number,
   ): boolean {
-    if (this.#gated !== null) {
+    if (this.#env.gate.active) {
       this.#gated.receive(guest, dstAt, buf, at, len, ttl, df, now);
       return true;
     }
@@ -268,6 +268,11 @@ export class IcmpNat {
     this.#env.trace.event({ type: "flow-close", proto: "icmp", ...ends, bytesUp, bytesDown, reason });
   }
 
+  /** The rules have changed: what has been decided is decided anew. */
+  revisit(): void {
+    this.#gated.revisit();
+  }
+
   /** Ends what has been silent long enough. */
   poll(now: number): void {
     for (let flow = this.deadlines.due(now); flow !== null; flow = this.deadlines.due(now)) {
@@ -277,7 +282,7 @@ export class IcmpNat {
   }
 
   close(): void {
-    this.#gated?.close();
+    this.#gated.close();
     for (const flow of [...this.#flows]) this.end(flow, "network closed");
   }
 }

@@ -3,6 +3,7 @@ import { addressFromText, type Family, type IpAddress, type IpText, ipv4FromText
 import type { StackConfig } from "../core/config.ts";
 import { get16, get32 } from "../wire/bytes.ts";
 import { ipv6IsLinkLocal, ipv6SamePrefix } from "../wire/ipv6.ts";
+import { guardedPrefix } from "./special-addresses.ts";
 
 const LOOPBACK4 = "127.0.0.1";
 const LOOPBACK6 = "::1";
@@ -100,10 +101,15 @@ export class Policy {
     return address.is(address.family === 4 ? this.dns : this.dns6);
   }
 
+  /** Whether guests reach nothing but one another. */
+  get restricted(): boolean {
+    return this.#config.restrict;
+  }
+
   /** The host's side of a destination; null when guests may not go there. */
   hostSide(dst: IpAddress): IpText | null {
     const { restrict, hostLoopback } = this.#config;
-    if (restrict) return null;
+    if (restrict || guardedPrefix(dst) > 0) return null;
     if (dst.family === 4) {
       if (dst.ip === this.gateway.ip) return hostLoopback ? LOOPBACK4 : null;
       return this.#refused4(dst.ip) ? null : dst.text;

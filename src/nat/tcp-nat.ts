@@ -4,7 +4,6 @@ import { addressAt, endpointText, type IpAddress } from "../core/address.ts";
 import type { Clock } from "../core/clock.ts";
 import type { StackConfig } from "../core/config.ts";
 import { Deadlines } from "../core/deadlines.ts";
-import type { FlowGate } from "../core/gate.ts";
 import type { AcceptedTcp, HostNet } from "../core/host-net.ts";
 import type { Link, Slab } from "../core/link.ts";
 import type { Random } from "../core/random.ts";
@@ -15,6 +14,7 @@ import { input } from "../proto/tcp/input.ts";
 import { IsnGenerator } from "../proto/tcp/isn.ts";
 import { ChunkPool } from "../proto/tcp/send-buffer.ts";
 import { SYN_SENT, TIME_WAIT } from "../proto/tcp/tcb.ts";
+import { macNumber } from "../wire/ethernet.ts";
 import { IPV4_HEADER, PROTO_TCP } from "../wire/ipv4.ts";
 import { IPV6_HEADER } from "../wire/ipv6.ts";
 import { seqAdd, seqGt, seqLt } from "../wire/seq.ts";
@@ -39,6 +39,7 @@ import { FlowMap } from "./flow-map.ts";
 import type { ErrorTaker, GuestError } from "./guest-errors.ts";
 import { type IcmpErrors, NO_HOST, troubleOfCode } from "./icmp-errors.ts";
 import type { Policy } from "./policy.ts";
+import type { RuleGate } from "./rule-gate.ts";
 import type { TcpService } from "./services.ts";
 import { TcpFlow } from "./tcp-flow.ts";
 import { askGate } from "./tcp-gate.ts";
@@ -69,8 +70,7 @@ export interface TcpSurroundings {
   readonly errors: IcmpErrors;
   readonly policy: Policy;
   readonly names: Names;
-  /** Null when nobody is asked. */
-  readonly gate: FlowGate | null;
+  readonly gate: RuleGate;
   /** What answers within the process instead of a host socket; null for nothing. */
   service(to: IpAddress, port: number): TcpService | null;
   touchLink(link: Link): void;
@@ -277,7 +277,7 @@ export class TcpNat implements ErrorTaker {
     const { gate } = this.#env;
     const service = this.#env.service(dst, dstPort);
     const host = service === null ? this.#env.policy.hostSide(dst) : null;
-    if ((service === null && host === null && gate === null) || dstPort === 0 || srcPort === 0) {
+    if ((service === null && host === null && !gate.active) || dstPort === 0 || srcPort === 0) {
       this.#env.trace.drop("policy");
       this.#refuse(guest, buf, dstAt, at, tcpHeaderLength(buf, at));
       return;
@@ -286,7 +286,15 @@ export class TcpNat implements ErrorTaker {
       this.#env.trace.drop("flow-table-full");
       return;
     }
-    const flow = new TcpFlow(this, guest, srcPort, dst, dstPort, false, this.#env.names.of(dst.text, now));
+    const flow = new TcpFlow(
+      this,
+      guest,
+      srcPort,
+      dst,
+      dstPort,
+      false,
+      this.#env.names.of(macNumber(guest.mac, 0), dst.text, now),
+    );
     tcpReadOptions(buf, at, synOptions);
     if (synOptions.mss > 0) guest.shown = Math.max(guest.shown, synOptions.mss + this.#headers(guest));
     const iss = this.#isn.next(dst, dstPort, guest.address, srcPort, now);
@@ -294,7 +302,7 @@ export class TcpNat implements ErrorTaker {
     this.#add(flow);
     const from = { host: guest.address.text, port: srcPort };
     if (service !== null) flow.host = service(flow, from);
-    else if (gate === null) flow.host = this.#env.host.connectTcp({ host: host!, port: dstPort }, flow);
+    else if (!gate.active) flow.host = this.#env.host.connectTcp({ host: host!, port: dstPort }, flow);
     else askGate(gate, flow, from, this.#env);
   }
 
@@ -308,6 +316,10 @@ export class TcpNat implements ErrorTaker {
     for (let tries = 0; port === 0 || taken(); tries++) {
       if (tries === 16) return this.#full();
       port = 1024 + (this.#env.random.u32() % 64_512);
+    }
+    if (!this.#env.gate.permits("in", "tcp", guest, guestPort, remote, port, [])) {
+      this.#env.trace.drop("denied");
+      return null;
     }
     if (!this.#makeRoom(guest)) return this.#full();
     const flow = new TcpFlow(this, guest, guestPort, remote, port, true);
@@ -498,6 +510,17 @@ export class TcpNat implements ErrorTaker {
       flow.push(now);
       this.#schedule(flow);
     }
+  }
+
+  /** The rules have changed: connections that may not go on end. */
+  revisit(): void {
+    const { gate, service } = this.#env;
+    for (const flow of [...this.flows()]) {
+      const { guest, guestPort, remote, localPort, inbound, hosts } = flow;
+      if (!inbound && service(remote, localPort) !== null) continue;
+      if (!gate.permits(inbound ? "in" : "out", "tcp", guest, guestPort, remote, localPort, hosts)) flow.kill("denied");
+    }
+    this.#env.flush();
   }
 
   poll(now: number): void {

@@ -7,13 +7,15 @@
  * that goes on asking does not make the gate go on deciding.
  */
 import { addressAt, type Endpoint, familyOf, type IpAddress } from "../core/address.ts";
-import type { DatagramEnd, FlowGate, Ruling } from "../core/gate.ts";
+import type { DatagramEnd, Ruling } from "../core/gate.ts";
 import type { HostIcmpError, HostUdp, HostUdpEvents } from "../core/host-net.ts";
 import type { Neighbour } from "../proto/neighbours.ts";
+import { macNumber } from "../wire/ethernet.ts";
 import { PROTO_UDP } from "../wire/ipv4.ts";
 import { UDP_HEADER } from "../wire/udp.ts";
 import { FlowMap } from "./flow-map.ts";
 import { PROHIBITED } from "./icmp-errors.ts";
+import type { RuleGate } from "./rule-gate.ts";
 import { IDLE_MS, idleAfter, Mapping } from "./udp-mapping.ts";
 import type { UdpNat, UdpSurroundings } from "./udp-nat.ts";
 
@@ -28,12 +30,12 @@ interface Waiting {
 }
 
 export class UdpGate {
-  readonly #gate: FlowGate;
+  readonly #gate: RuleGate;
   readonly #env: UdpSurroundings;
   readonly #nat: UdpNat;
   readonly #flows: FlowMap<GatedMapping>;
 
-  constructor(gate: FlowGate, limit: number, env: UdpSurroundings, nat: UdpNat) {
+  constructor(gate: RuleGate, limit: number, env: UdpSurroundings, nat: UdpNat) {
     this.#gate = gate;
     this.#env = env;
     this.#nat = nat;
@@ -74,23 +76,34 @@ export class UdpGate {
   }
 
   #open(guest: Neighbour, srcPort: number, dst: IpAddress, dstPort: number): GatedMapping {
-    const flow = new GatedMapping(guest, srcPort, dst, dstPort, this.#env, this.#nat, this.#flows);
+    const hosts = this.#env.names.of(macNumber(guest.mac, 0), dst.text, this.#env.clock.now());
+    const flow = new GatedMapping(guest, srcPort, dst, dstPort, hosts, this.#env, this.#nat, this.#flows);
     if (this.#flows.full) this.#nat.recycle();
     this.#flows.add(guest, dst, flow.ports, flow);
     this.#nat.opened(flow);
-    const hosts = this.#env.names.of(dst.text, this.#env.clock.now());
     this.#gate.judge({ proto: "udp", guest: flow.from, remote: flow.remote, hosts, qtype: 0 }, (ruling) => {
       if (flow.heapIndex >= 0) flow.ruled(ruling);
     });
     return flow;
+  }
+
+  /** The rules have changed: refusals are forgotten, and flows that may not go on end. */
+  revisit(): void {
+    for (const flow of [...this.#flows]) {
+      const { guest, guestPort, dst, dstPort, hosts } = flow;
+      if (flow.denied) this.#nat.end(flow, "denied");
+      else if (!this.#gate.permits("out", "udp", guest, guestPort, dst, dstPort, hosts)) this.#nat.end(flow, "denied");
+    }
   }
 }
 
 class GatedMapping extends Mapping implements HostUdpEvents {
   readonly direction = "out";
   readonly ports: number;
-  readonly #dst: IpAddress;
-  readonly #dstPort: number;
+  readonly dst: IpAddress;
+  readonly dstPort: number;
+  /** Names by which the guest knew the address when it began. */
+  readonly hosts: readonly string[];
   readonly #env: UdpSurroundings;
   readonly #nat: UdpNat;
   readonly #table: FlowMap<GatedMapping>;
@@ -107,21 +120,28 @@ class GatedMapping extends Mapping implements HostUdpEvents {
     guestPort: number,
     dst: IpAddress,
     dstPort: number,
+    hosts: readonly string[],
     env: UdpSurroundings,
     nat: UdpNat,
     table: FlowMap<GatedMapping>,
   ) {
     super(guest, guestPort);
     this.ports = (guestPort << 16) | dstPort;
-    this.#dst = dst;
-    this.#dstPort = dstPort;
+    this.dst = dst;
+    this.dstPort = dstPort;
+    this.hosts = hosts;
     this.#env = env;
     this.#nat = nat;
     this.#table = table;
   }
 
+  /** Whether it has been refused. */
+  get denied(): boolean {
+    return this.#denied !== null;
+  }
+
   get remote(): Endpoint {
-    return { host: this.#dst.text, port: this.#dstPort };
+    return { host: this.dst.text, port: this.dstPort };
   }
 
   fromGuest(buf: Uint8Array, at: number, len: number, ttl: number, df: boolean): void {
@@ -142,19 +162,19 @@ class GatedMapping extends Mapping implements HostUdpEvents {
     this.#waiting = null;
     if (ruling.action === "take") {
       this.#end = ruling.taker.datagrams(
-        (bytes) => this.#toGuest(this.#dst, this.#dstPort, bytes, 0, bytes.length),
+        (bytes) => this.#toGuest(this.dst, this.dstPort, bytes, 0, bytes.length),
         () => {
           if (this.heapIndex >= 0) this.#nat.end(this, "closed");
         },
       );
     } else if (ruling.action === "deny") this.#denied = ruling.how;
     else {
-      const host = ruling.action === "redirect" ? ruling.to.host : this.#env.policy.hostSide(this.#dst);
+      const host = ruling.action === "redirect" ? ruling.to.host : this.#env.policy.hostSide(this.dst);
       if (host === null) {
         this.#denied = "icmp";
         this.#reason = "policy";
       } else {
-        this.#to = ruling.action === "redirect" ? ruling.to : { host, port: this.#dstPort };
+        this.#to = ruling.action === "redirect" ? ruling.to : { host, port: this.dstPort };
         this.#socket = this.#env.host.openUdp(familyOf(host), this);
       }
     }
@@ -168,16 +188,16 @@ class GatedMapping extends Mapping implements HostUdpEvents {
     this.#nat.used(this, idleAfter(from.port));
     // Whoever was dialled is shown as the guest knows it; others may answer too.
     const asked = from.port === to.port && from.host === to.host;
-    const source = asked ? this.#dst : this.#env.policy.guestSide(from.host, this.guest.family);
-    this.#toGuest(source, asked ? this.#dstPort : from.port, bytes, at, len);
+    const source = asked ? this.dst : this.#env.policy.guestSide(from.host, this.guest.family);
+    this.#toGuest(source, asked ? this.dstPort : from.port, bytes, at, len);
   }
 
   onUdpError(error: HostIcmpError): void {
-    this.#nat.failed(this, error, this.#dst, this.#dstPort, 0);
+    this.#nat.failed(this, error, this.dst, this.dstPort, 0);
   }
 
   leave(): void {
-    this.#table.remove(this.guest, this.#dst, this.ports);
+    this.#table.remove(this.guest, this.dst, this.ports);
     this.#socket?.close();
     this.#end?.close();
   }
@@ -193,6 +213,6 @@ class GatedMapping extends Mapping implements HostUdpEvents {
     if (how === "drop") return;
     const size = UDP_HEADER + len;
     const gateway = this.#env.policy.gatewayFor(this.guest.family);
-    this.#env.errors.recalled(this.guest, gateway, PROHIBITED, this.#dst, PROTO_UDP, size, this.ports, size << 16);
+    this.#env.errors.recalled(this.guest, gateway, PROHIBITED, this.dst, PROTO_UDP, size, this.ports, size << 16);
   }
 }

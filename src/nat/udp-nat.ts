@@ -11,12 +11,12 @@ import type { Clock } from "../core/clock.ts";
 import type { StackConfig } from "../core/config.ts";
 import { Deadlines } from "../core/deadlines.ts";
 import { FlowTable } from "../core/flow-table.ts";
-import type { FlowGate } from "../core/gate.ts";
 import type { Endpoint, HostIcmpError, HostNet, HostUdp, HostUdpEvents } from "../core/host-net.ts";
 import type { Random } from "../core/random.ts";
 import type { Trace } from "../core/trace.ts";
 import type { Names } from "../proto/names.ts";
 import { type Neighbour, tooBig } from "../proto/neighbours.ts";
+import { macNumber } from "../wire/ethernet.ts";
 import { PROTO_UDP } from "../wire/ipv4.ts";
 import { UDP_HEADER } from "../wire/udp.ts";
 import type { Egress } from "./egress.ts";
@@ -24,6 +24,7 @@ import { FlowMap } from "./flow-map.ts";
 import type { ErrorTaker, GuestError } from "./guest-errors.ts";
 import { type IcmpErrors, isNoPort, troubleOf } from "./icmp-errors.ts";
 import type { Policy } from "./policy.ts";
+import type { RuleGate } from "./rule-gate.ts";
 import { UdpGate } from "./udp-gate.ts";
 import { IDLE_MS, idleAfter, Mapping } from "./udp-mapping.ts";
 
@@ -36,8 +37,7 @@ export interface UdpSurroundings {
   readonly errors: IcmpErrors;
   readonly policy: Policy;
   readonly names: Names;
-  /** Null when nobody is asked. */
-  readonly gate: FlowGate | null;
+  readonly gate: RuleGate;
   flush(): void;
   resolve(guest: Neighbour): void;
   wake(): void;
@@ -164,25 +164,25 @@ export class UdpNat implements ErrorTaker {
   /** By guest, family and port. */
   readonly #outbound: FlowTable<OutboundMapping>;
   readonly #inbound: FlowMap<InboundMapping>;
-  /** In place of `#outbound` when somebody is asked about every flow. */
-  readonly #gated: UdpGate | null;
+  /** In place of `#outbound` while somebody is asked about every flow. */
+  readonly #gated: UdpGate;
 
   constructor(config: StackConfig, env: UdpSurroundings) {
     this.#env = env;
     this.policy = env.policy;
     this.#outbound = new FlowTable(config.limits.udpFlows, env.random.u32(), env.random.u32());
     this.#inbound = new FlowMap(config.limits.udpFlows, env.random);
-    this.#gated = env.gate === null ? null : new UdpGate(env.gate, config.limits.udpFlows, env, this);
+    this.#gated = new UdpGate(env.gate, config.limits.udpFlows, env, this);
   }
 
   get size(): number {
-    return this.#outbound.size + this.#inbound.size + (this.#gated?.size ?? 0);
+    return this.#outbound.size + this.#inbound.size + this.#gated.size;
   }
 
   *mappings(): IterableIterator<Mapping> {
     yield* this.#outbound;
     yield* this.#inbound;
-    if (this.#gated !== null) yield* this.#gated.flows();
+    yield* this.#gated.flows();
   }
 
   /**
@@ -208,7 +208,7 @@ export class UdpNat implements ErrorTaker {
         return true;
       }
     }
-    if (this.#gated !== null) return this.#gated.receive(guest, srcPort, dstAt, dstPort, buf, at, len, ttl, df);
+    if (this.#env.gate.active) return this.#gated.receive(guest, srcPort, dstAt, dstPort, buf, at, len, ttl, df);
     let mapping = this.#outbound.get(guest.key, guest.family, srcPort);
     if (mapping === null || !mapping.sameTo(buf, dstAt, dstPort)) {
       if (srcPort === 0 || dstPort === 0) return false;
@@ -241,7 +241,8 @@ export class UdpNat implements ErrorTaker {
   /** The name by which guests know a mapping's far end. */
   hostOf(mapping: Mapping): string | null {
     if (mapping.direction === "in") return null;
-    return this.#env.names.of(mapping.remote.host, this.#env.clock.now())[0] ?? null;
+    const now = this.#env.clock.now();
+    return this.#env.names.of(macNumber(mapping.guest.mac, 0), mapping.remote.host, now)[0] ?? null;
   }
 
   /** A datagram from a forward's client on `socket`. */
@@ -258,6 +259,9 @@ export class UdpNat implements ErrorTaker {
     const key = (guestPort << 16) | from.port;
     let client = this.#inbound.get(guest, shown.bytes, 0, key);
     if (client === null || client.client.host !== from.host) {
+      if (!this.#env.gate.permits("in", "udp", guest, guestPort, shown, from.port, [])) {
+        return this.#env.trace.drop("denied");
+      }
       if (client !== null) this.end(client, "replaced");
       if (this.#inbound.full) this.recycle();
       client = new InboundMapping(guest, guestPort, from, shown, from.port, socket, this.#inbound);
@@ -345,6 +349,16 @@ export class UdpNat implements ErrorTaker {
     const { bytesUp, bytesDown, ends } = mapping;
     const host = this.hostOf(mapping);
     this.#env.trace.event({ type: "flow-close", proto: "udp", ...ends, host, bytesUp, bytesDown, reason });
+  }
+
+  /** The rules have changed: what may not go on ends, and so does what is kept for a network that asks nobody. */
+  revisit(): void {
+    for (const mapping of [...this.#outbound]) this.end(mapping, "rules");
+    for (const mapping of [...this.#inbound]) {
+      const { guest, guestPort, shown, shownPort } = mapping;
+      if (!this.#env.gate.permits("in", "udp", guest, guestPort, shown, shownPort, [])) this.end(mapping, "denied");
+    }
+    this.#gated.revisit();
   }
 
   /** Ends what has been silent long enough. */

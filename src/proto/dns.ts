@@ -8,7 +8,7 @@
  * happens upstream. Queries are told apart by their callback, not by ID and port: a client may ask for A and AAAA with
  * one ID from one port, as GRUB does.
  */
-import type { Endpoint } from "../core/address.ts";
+import type { Endpoint, IpText } from "../core/address.ts";
 import type { Clock } from "../core/clock.ts";
 import type { Limits } from "../core/config.ts";
 import type { FlowGate, Ruling, Taker } from "../core/gate.ts";
@@ -49,15 +49,17 @@ export type DnsRespond = (answer: Uint8Array) => void;
 export interface DnsWatch {
   /** Learns from answers. */
   readonly names: Names | null;
-  /** Is asked about queries. */
+  /** Is asked about queries while it is active. */
   readonly gate: FlowGate | null;
+  /** The guest's MAC as a number, by the address that it asks from. */
+  guestOf(host: IpText): number;
   /** Where guests of either family find this server. */
   readonly server4: Endpoint;
   readonly server6: Endpoint;
 }
 
 const NOWHERE: Endpoint = { host: "0.0.0.0", port: 0 };
-const UNWATCHED: DnsWatch = { names: null, gate: null, server4: NOWHERE, server6: NOWHERE };
+const UNWATCHED: DnsWatch = { names: null, gate: null, guestOf: () => 0, server4: NOWHERE, server6: NOWHERE };
 
 export class DnsForwarder {
   /** Longer messages are malformed, in bytes. */
@@ -121,10 +123,11 @@ export class DnsForwarder {
     }
     const asked: Asked = { query, guest, tcp, respond, since: this.#clock.now() };
     this.#inFlight++;
-    const { gate, server4, server6 } = this.#watch;
-    if (gate === null) return this.#forward(asked);
+    const { names, gate, guestOf, server4, server6 } = this.#watch;
+    if (!gate?.active) return this.#forward(asked);
     const remote = guest.host.includes(":") ? server6 : server4;
-    const hosts = [dnsQname(query, 0).toLowerCase()];
+    const name = dnsQname(query, 0).toLowerCase();
+    const hosts = [name, ...(names?.aliases(guestOf(guest.host), name, this.#clock.now()) ?? [])];
     gate.judge({ proto: "dns", guest, remote, hosts, qtype: dnsQtype(query, 0) }, (ruling) =>
       this.#ruled(asked, ruling),
     );
@@ -169,7 +172,8 @@ export class DnsForwarder {
     const usable = found !== null && dnsCheck(found, 0, found.length);
     const answer = usable ? found : dnsReply(query, 0, query.length, DNS_SERVFAIL);
     const now = this.#clock.now();
-    this.#watch.names?.answered(answer, now);
+    const { names, guestOf } = this.#watch;
+    names?.answered(guestOf(guest.host), answer, now);
     this.#trace.event({
       type: "dns",
       guest: guest.host,

@@ -1,9 +1,12 @@
 /**
- * By which names guests know addresses: what our DNS server has answered. It serves people (a flow is shown by its
- * name) and rules (`onFlow`, proxies); a guest cannot put a name here, since only resolvers' answers count.
+ * By which names guests know addresses: what our DNS server has answered each of them. It serves people (a flow is shown
+ * by its name) and rules (domains, `onFlow`, proxies); a guest cannot put a name here, since only resolvers' answers
+ * count, and what one guest has asked is nothing to another. A guest is known by its MAC as a number: it may ask in one
+ * family and connect in the other.
  *
  * A name is kept for its record's TTL, though never for less than `LEAST_TTL_S`: programs connect a little after they
- * have resolved, and their own caches round up. Bounded by addresses and by names for each; the oldest go first.
+ * have resolved, and their own caches round up. Aliases (CNAME) are kept as long, for resolvers that ask for the target
+ * themselves. Bounded by guests, addresses and names for each; the oldest go first.
  */
 import { get32 } from "../wire/bytes.ts";
 import {
@@ -22,55 +25,77 @@ import { ipv6ToString } from "../wire/ipv6.ts";
 
 const LEAST_TTL_S = 60;
 const MOST_TTL_S = 86_400;
+const GUESTS = 256;
 const ADDRESSES = 4_096;
 const NAMES_EACH = 16;
 const NONE: readonly string[] = [];
 
+/** Until when each name of an address, or of an alias's target, is good, the latest name last. In order of last use. */
+type ByTarget = Map<string, Map<string, number>>;
+
+interface Known {
+  readonly addresses: ByTarget;
+  readonly aliases: ByTarget;
+}
+
 export class Names {
-  /** By address: until when each name is good, the latest name last. Addresses in order of last use. */
-  readonly #byAddress: Map<string, Map<string, number>> = new Map();
+  /** By the guest's MAC, in order of last use. */
+  readonly #byGuest: Map<number, Known> = new Map();
 
-  get size(): number {
-    return this.#byAddress.size;
-  }
-
-  /** Learns from a checked answer: every address that the name asked for leads to, by CNAMEs if need be. */
-  answered(answer: Uint8Array, now: number): void {
+  /** Learns from a checked answer to a guest: every address that the name asked for leads to, by CNAMEs if need be. */
+  answered(guest: number, answer: Uint8Array, now: number): void {
     if (dnsRcode(answer, 0) !== DNS_NOERROR) return;
     const asked = dnsQname(answer, 0).toLowerCase();
+    const known = this.#byGuest.get(guest) ?? { addresses: new Map(), aliases: new Map() };
+    const names = [...good(known.aliases, asked, now).reverse(), asked];
     const chain = new Set([asked]);
     let least = MOST_TTL_S;
+    const learn = (targets: ByTarget, target: string, ttl: number): void => {
+      for (const name of names) add(targets, target, name, Math.min(ttl, least), now);
+    };
     dnsAnswers(answer, 0, answer.length, (nameAt, type, cls, ttl, at, len) => {
       if (cls !== DNS_IN || !chain.has(dnsReadName(answer, 0, nameAt, answer.length)?.toLowerCase() ?? "")) return;
       // An alias is good for no longer than each of the records that lead to the address.
       if (type === DNS_CNAME) {
         least = Math.min(least, ttl);
-        const target = dnsReadName(answer, 0, at, answer.length);
-        if (target !== null) chain.add(target.toLowerCase());
-      } else if (type === DNS_A && len === 4) {
-        this.#add(ipv4ToString(get32(answer, at)), asked, Math.min(ttl, least), now);
-      } else if (type === DNS_AAAA && len === 16) {
-        this.#add(ipv6ToString(answer, at), asked, Math.min(ttl, least), now);
-      }
+        const target = dnsReadName(answer, 0, at, answer.length)?.toLowerCase();
+        if (target === undefined || chain.has(target)) return;
+        chain.add(target);
+        learn(known.aliases, target, ttl);
+      } else if (type === DNS_A && len === 4) learn(known.addresses, ipv4ToString(get32(answer, at)), ttl);
+      else if (type === DNS_AAAA && len === 16) learn(known.addresses, ipv6ToString(answer, at), ttl);
     });
+    if (known.addresses.size + known.aliases.size === 0) return;
+    this.#byGuest.delete(guest);
+    if (this.#byGuest.size >= GUESTS) this.#byGuest.delete(this.#byGuest.keys().next().value!);
+    this.#byGuest.set(guest, known);
   }
 
-  /** The names of an address, the latest first. */
-  of(address: string, now: number): readonly string[] {
-    const names = this.#byAddress.get(address);
-    if (names === undefined) return NONE;
-    const good = [];
-    for (const [name, until] of names) if (until > now) good.unshift(name);
-    return good;
+  /** The names by which a guest knows an address, the latest first. */
+  of(guest: number, address: string, now: number): readonly string[] {
+    const known = this.#byGuest.get(guest);
+    return known === undefined ? NONE : good(known.addresses, address, now);
   }
 
-  #add(address: string, name: string, ttl: number, now: number): void {
-    const names = this.#byAddress.get(address) ?? new Map<string, number>();
-    this.#byAddress.delete(address);
-    if (this.#byAddress.size >= ADDRESSES) this.#byAddress.delete(this.#byAddress.keys().next().value!);
-    this.#byAddress.set(address, names);
-    names.delete(name);
-    if (names.size >= NAMES_EACH) names.delete(names.keys().next().value!);
-    names.set(name, now + 1000 * Math.min(Math.max(ttl, LEAST_TTL_S), MOST_TTL_S));
+  /** The names that are aliases of `name`, as far as the guest has been told. */
+  aliases(guest: number, name: string, now: number): readonly string[] {
+    const known = this.#byGuest.get(guest);
+    return known === undefined ? NONE : good(known.aliases, name, now);
   }
+}
+
+function good(targets: ByTarget, target: string, now: number): string[] {
+  const names = [];
+  for (const [name, until] of targets.get(target) ?? []) if (until > now) names.unshift(name);
+  return names;
+}
+
+function add(targets: ByTarget, target: string, name: string, ttl: number, now: number): void {
+  const names = targets.get(target) ?? new Map<string, number>();
+  targets.delete(target);
+  if (targets.size >= ADDRESSES) targets.delete(targets.keys().next().value!);
+  targets.set(target, names);
+  names.delete(name);
+  if (names.size >= NAMES_EACH) names.delete(names.keys().next().value!);
+  names.set(name, now + 1000 * Math.min(Math.max(ttl, LEAST_TTL_S), MOST_TTL_S));
 }

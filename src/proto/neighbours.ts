@@ -60,12 +60,12 @@ export class Neighbours {
 
   /** The record of an address that somebody wants to reach, known or not. */
   expect(address: IpAddress): Neighbour {
-    return this.#find(address) ?? this.#add(address, null);
+    return this.find(address) ?? this.#add(address, null);
   }
 
   /** Records that `address` is at the MAC standing at `macAt`. Beyond the cap an old one is forgotten. */
   learn(address: IpAddress, buf: Uint8Array, macAt: number, link: Link): Neighbour {
-    const n = this.#find(address) ?? this.#add(address, link);
+    const n = this.find(address) ?? this.#add(address, link);
     if (!macEquals(buf, macAt, n.mac)) {
       n.mac.set(buf.subarray(macAt, macAt + 6));
       n.shown = 0;
@@ -76,7 +76,8 @@ export class Neighbours {
     return n;
   }
 
-  #find(address: IpAddress): Neighbour | null {
+  /** The record of an address, if there is one. */
+  find(address: IpAddress): Neighbour | null {
     return address.family === 4 ? this.get(address.ip) : this.get6(address.bytes, 0);
   }
 

@@ -1,11 +1,11 @@
 import type { StackConfig } from "../core/config.ts";
-import type { FlowGate } from "../core/gate.ts";
 import type { Link } from "../core/link.ts";
 import type { Trace } from "../core/trace.ts";
 import type { Egress } from "../nat/egress.ts";
 import type { IcmpErrors } from "../nat/icmp-errors.ts";
 import type { IcmpNat } from "../nat/icmp-nat.ts";
 import type { Policy } from "../nat/policy.ts";
+import type { RuleGate } from "../nat/rule-gate.ts";
 import type { Services } from "../nat/services.ts";
 import type { TcpNat } from "../nat/tcp-nat.ts";
 import type { UdpNat } from "../nat/udp-nat.ts";
@@ -29,7 +29,7 @@ export interface Lan {
   /** By which names guests know addresses. */
   readonly names: Names;
   /** Who is asked about new flows. */
-  readonly gate: FlowGate | null;
+  readonly gate: RuleGate;
   /** What the process serves by itself. */
   readonly services: Services;
   /** Null when no folder is served. */

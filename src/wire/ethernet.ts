@@ -50,6 +50,11 @@ export function ethWrite(buf: Uint8Array, at: number, dst: Uint8Array, src: Uint
   return at + ETH_HEADER;
 }
 
+/** The MAC at `at` as a number of 48 bits. */
+export function macNumber(buf: Uint8Array, at: number): number {
+  return macHigh(buf, at) * 0x1_0000_0000 + (macLow(buf, at) >>> 0);
+}
+
 export function macToString(mac: Uint8Array, at = 0): string {
   let s = "";
   for (let i = 0; i < 6; i++) s += (i ? ":" : "") + mac[at + i]!.toString(16).padStart(2, "0");

@@ -42,11 +42,20 @@ export class Command {
   }
 
   /** Resolves when standard output matches; rejects when the process ends without. */
-  async printed(pattern: RegExp): Promise<RegExpExecArray> {
+  printed(pattern: RegExp): Promise<RegExpExecArray> {
+    return this.#matches(pattern, "stdout");
+  }
+
+  /** The same of standard error. */
+  logged(pattern: RegExp): Promise<RegExpExecArray> {
+    return this.#matches(pattern, "stderr");
+  }
+
+  async #matches(pattern: RegExp, stream: "stdout" | "stderr"): Promise<RegExpExecArray> {
     for (;;) {
-      const match = pattern.exec(this.stdout);
+      const match = pattern.exec(this[stream]);
       if (match !== null) return match;
-      await this.lives(new Promise((resolve) => this.child.stdout!.once("data", resolve)));
+      await this.lives(new Promise((resolve) => this.child[stream]!.once("data", resolve)));
     }
   }
 

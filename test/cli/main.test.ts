@@ -53,6 +53,10 @@ describe("a bad argument", () => {
     [["--net", "10.0.2.0/33"], '--net: got "10.0.2.0/33"; expected an IPv4 network'],
     [["serve", "-p", "22"], '--publish: got "22"; expected [HOST:]PORT'],
     [["--netdev", "user,smb=/no/such"], '--netdev smb: got "/no/such"; expected a folder that exists'],
+    [["--allow", "tcp any:x", "--default", "deny"], '--allow: got "allow tcp any:x"; expected ports from 1 to 65535'],
+    [["--deny", "any"], '--deny: got "deny any"; expected what becomes of the rest as well'],
+    [["--default", "perhaps"], '--default: got "default perhaps"; expected default allow or default deny'],
+    [["--rules", "/nowhere"], '--rules: got "/nowhere"; expected a file that can be read (ENOENT)'],
     [["--listen", "nowhere"], '--listen: got "nowhere"'],
     [["--lisen", "unix:/x"], "unknown option '--lisen'"],
     [["--mtu"], "option '--mtu <bytes>' argument missing"],
@@ -105,6 +109,20 @@ describe("serve", () => {
       guest.destroy();
     },
   );
+
+  it("reads its rules again on SIGHUP, and keeps those in force when the file is wrong", async () => {
+    const file = path.join(folder, "rules");
+    const write = (text: string): void => fs.writeFileSync(file, text);
+    write("deny any:25\ndefault allow\n");
+    const command = tslirp(["--allow", "*.debian.org:80", "--rules", file]);
+    await command.printed(/-netdev/);
+    command.child.kill("SIGHUP");
+    await command.logged(/rules read again/);
+    write("deny any:25\ndefault nothing\n");
+    command.child.kill("SIGHUP");
+    await command.logged(/rules as before: \S+rules:2: got "default nothing"/);
+    expect((await command.stop()).status).toBe(0);
+  });
 
   it("leaves a live socket alone: one line, status 1", async () => {
     const at = path.join(folder, "a.sock");

@@ -51,6 +51,7 @@ describe("defaults", () => {
       tftp: null,
       outboundAddr: null,
       dnsUpstream: [],
+      rules: { rules: [], allow: true },
       onFlow: null,
       onFlowTimeout: 10_000,
       signal: null,

@@ -84,8 +84,9 @@ export class PacketScript {
       },
     };
     const { host, clock } = this;
-    this.stack = new Stack(resolveOptions({ mtu: 1500, ...options }).stack, {
-      ...{ host, dns, files, clock, trace },
+    const { stack, rules } = resolveOptions({ mtu: 1500, ...options });
+    this.stack = new Stack(stack, {
+      ...{ host, dns, files, clock, trace, rules },
       random: new SeededRandom(1),
     });
     this.cable = cable(this.stack, { onFrame: (frame) => this.#take(frame) });

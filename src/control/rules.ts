@@ -1,0 +1,170 @@
+/**
+ * Rules as users write them: words in any order behind `allow` or `deny`.
+ *
+ *     allow tcp *.debian.org:80,443
+ *     allow udp 192.0.2.53:53 guest 52:54:00:12:34:56
+ *     deny in 203.0.113.0/24 port 22
+ *     default deny
+ */
+import { addressFromText } from "../core/address.ts";
+import type { Domain, FlowProto, Net, Rule, RuleSet } from "../nat/rules.ts";
+import { macNumber } from "../wire/ethernet.ts";
+import { parseIp, parseNumber } from "./addresses.ts";
+import { ConfigError, show } from "./errors.ts";
+
+export const MAX_RULES = 4_096;
+const FORM =
+  "expected [in|out] [tcp|udp|icmp|dns] [any|IP|CIDR|NAME|*.NAME][:PORTS] [port PORTS] [guest IP|CIDR|MAC], like tcp *.debian.org:80,443";
+const PORTS = "expected ports from 1 to 65535, like 443 or 80,8000-8010";
+const NAME = /^(?=.{1,253}$)(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?$/;
+const MAC = /^[0-9a-f]{2}(?:[:-][0-9a-f]{2}){5}$/i;
+const MAX_PORT = 65_535;
+const ACTION = "expected a rule that begins with allow or deny, or default allow, or default deny";
+const DEFAULT = "expected what becomes of the rest as well: default allow, or default deny";
+
+/**
+ * All rules of a network, each `allow …`, `deny …` or, once, `default allow|deny`, in any case. None at all allows everything.
+ * `fields` says where each was given. Throws `ConfigError`.
+ */
+export function parseRules(lines: readonly string[], fields: readonly string[] = []): RuleSet {
+  const rules: Rule[] = [];
+  let allow: boolean | null = null;
+  lines.forEach((line, i) => {
+    const field = fields[i] ?? "rules";
+    const [action = "", ...words] = line.trim().split(/\s+/);
+    if (action === "default") {
+      if (words.length !== 1 || (words[0] !== "allow" && words[0] !== "deny"))
+        throw new ConfigError(field, line, "expected default allow or default deny");
+      if (allow !== null) throw new ConfigError(field, line, "expected one default only");
+      allow = words[0] === "allow";
+    } else if (action !== "allow" && action !== "deny") throw new ConfigError(field, line, ACTION);
+    else rules.push(parseRule(field, line, action === "allow", words));
+  });
+  if (rules.length > MAX_RULES) throw new ConfigError("rules", rules.length, `expected at most ${MAX_RULES} rules`);
+  // Whoever lists what is allowed means that nothing else is, but may have forgotten to say so.
+  if (rules.length > 0 && allow === null) throw new ConfigError(fields[0] ?? "rules", lines[0], DEFAULT);
+  return { rules, allow: allow ?? true };
+}
+
+/** A file's rules: one a line, `#` begins a comment. `fields` are FILE:LINE. */
+export function readRuleLines(file: string, text: string): { lines: string[]; fields: string[] } {
+  const lines: string[] = [];
+  const fields: string[] = [];
+  text.split(/\r?\n/).forEach((raw, i) => {
+    const line = raw.replace(/#.*/, "").trim();
+    if (line === "") return;
+    lines.push(line);
+    fields.push(`${file}:${i + 1}`);
+  });
+  return { lines, fields };
+}
+
+interface Draft {
+  direction: Rule["direction"] | null;
+  proto: FlowProto | null;
+  far: Pick<Rule, "net" | "domain"> | null;
+  ports: readonly number[] | null;
+  guest: Pick<Rule, "guest" | "mac"> | null;
+}
+
+function parseRule(field: string, text: string, allow: boolean, words: readonly string[]): Rule {
+  const wrong = (expectation: string): ConfigError => new ConfigError(field, text, expectation);
+  const draft: Draft = { direction: null, proto: null, far: null, ports: null, guest: null };
+  const set = <K extends keyof Draft>(key: K, word: string, value: NonNullable<Draft[K]>): void => {
+    if (draft[key] !== null) throw wrong(`expected one of the kind only, not also ${show(word)}`);
+    draft[key] = value;
+  };
+  const ports = (word: string): readonly number[] => {
+    const parsed = parsePorts(word);
+    if (parsed === null) throw wrong(`${PORTS}, not ${show(word)}`);
+    return parsed;
+  };
+  for (let i = 0; i < words.length; i++) {
+    const word = words[i]!;
+    if (word === "in" || word === "out") set("direction", word, word);
+    else if (word === "tcp" || word === "udp" || word === "icmp" || word === "dns") set("proto", word, word);
+    else if (word === "port" || word === "ports") {
+      const next = words[++i] ?? "";
+      set("ports", next, ports(next));
+    } else if (word === "guest") {
+      const next = words[++i] ?? "";
+      const guest = parseGuest(next);
+      if (guest === null) throw wrong(`expected a guest's IP address, net or MAC, not ${show(next)}`);
+      set("guest", next, guest);
+    } else {
+      const [far, portText] = splitPorts(word);
+      const parsed = parseFar(far);
+      if (parsed === null) throw wrong(FORM);
+      set("far", word, parsed);
+      if (portText !== null) set("ports", word, ports(portText));
+    }
+  }
+  if (words.length === 0) throw wrong(FORM);
+  const { direction, proto, far, guest } = draft;
+  const found = draft.ports ?? [];
+  if (found.length > 0 && (proto === "icmp" || proto === "dns")) throw wrong(`expected no ports with ${proto}`);
+  if (direction === "in" && (far?.domain || proto === "dns")) throw wrong("expected an address or net of who comes in");
+  if (proto === "dns" && far?.net) throw wrong("expected a domain name with dns");
+  return {
+    ...{ text: text.trim(), allow, direction: direction ?? "out", proto, ports: found },
+    ...{ net: far?.net ?? null, domain: far?.domain ?? null },
+    ...{ guest: guest?.guest ?? null, mac: guest?.mac ?? null },
+  };
+}
+
+/** `1.2.3.4:80`, `[2001:db8::1]:80`, `name:80`; an IPv6 address without brackets has no port. */
+function splitPorts(word: string): [far: string, ports: string | null] {
+  const bracketed = /^\[([^\]]*)\](\/[0-9]+)?(?::(.*))?$/.exec(word);
+  if (bracketed !== null) return [`${bracketed[1]}${bracketed[2] ?? ""}`, bracketed[3] ?? null];
+  const colon = word.indexOf(":");
+  if (colon < 0 || word.indexOf(":", colon + 1) >= 0) return [word, null];
+  return [word.slice(0, colon), word.slice(colon + 1)];
+}
+
+function parseFar(text: string): Pick<Rule, "net" | "domain"> | null {
+  if (text === "any") return { net: null, domain: null };
+  const net = parseNet(text);
+  if (net !== null) return { net, domain: null };
+  const domain = parseDomain(text);
+  return domain === null ? null : { net: null, domain };
+}
+
+function parseNet(text: string): Net | null {
+  const [addressText = "", prefixText, more] = text.split("/");
+  const ip = parseIp(addressText);
+  if (ip === null || more !== undefined) return null;
+  const address = addressFromText(ip);
+  const longest = address.family === 4 ? 32 : 128;
+  const prefix = prefixText === undefined ? longest : parseNumber(prefixText, 0, longest);
+  return prefix === null ? null : { address, prefix };
+}
+
+function parseDomain(text: string): Domain | null {
+  const lower = text.toLowerCase().replace(/\.$/, "");
+  if (lower === "*") return { name: "", below: true };
+  const below = lower.startsWith("*.");
+  const name = below ? lower.slice(2) : lower;
+  // What ends in a number is a broken address, and no name of the Internet does (RFC 3696 section 2).
+  return NAME.test(name) && !/(?:^|\.)[0-9]+$/.test(name) ? { name, below } : null;
+}
+
+function parseGuest(text: string): Pick<Rule, "guest" | "mac"> | null {
+  if (MAC.test(text)) {
+    const mac = Uint8Array.from(text.split(/[:-]/), (byte) => Number.parseInt(byte, 16));
+    return { guest: null, mac: macNumber(mac, 0) };
+  }
+  const guest = parseNet(text);
+  return guest === null ? null : { guest, mac: null };
+}
+
+function parsePorts(text: string): number[] | null {
+  const ports: number[] = [];
+  for (const part of text.split(",")) {
+    const [firstText = "", lastText = firstText, more] = part.split("-");
+    const first = parseNumber(firstText, 1, MAX_PORT);
+    const last = parseNumber(lastText, 1, MAX_PORT);
+    if (first === null || last === null || last < first || more !== undefined) return null;
+    ports.push(first, last);
+  }
+  return ports;
+}

@@ -1,0 +1,188 @@
+/** Rules as they are written, and what each of them means for a flow. */
+import fc from "fast-check";
+import { describe, expect, it, test } from "vitest";
+import { ConfigError } from "../../src/control/errors.ts";
+import { MAX_RULES, parseRules, readRuleLines } from "../../src/control/rules.ts";
+import { addressFromText } from "../../src/core/address.ts";
+import { isNameOf, judge, type Subject } from "../../src/nat/rules.ts";
+
+const WEB: Subject = {
+  direction: "out",
+  proto: "tcp",
+  guest: addressFromText("10.0.2.15"),
+  mac: 0x525400123456,
+  remote: addressFromText("198.51.100.7"),
+  port: 443,
+  names: [],
+};
+const named = (...names: string[]): Subject => ({ ...WEB, remote: addressFromText("93.184.216.34"), names });
+const asked = (name: string): Subject => ({
+  ...WEB,
+  proto: "dns",
+  remote: addressFromText("10.0.2.3"),
+  port: 53,
+  names: [name],
+});
+const verdict = (subject: Subject, ...lines: string[]) => {
+  const { allow, rule } = judge(parseRules([...lines, "default deny"]), subject);
+  return [allow, rule];
+};
+
+describe("a rule means what it says", () => {
+  test.each([
+    ["any"],
+    ["tcp any"],
+    ["198.51.100.7"],
+    ["198.51.100.0/24"],
+    ["198.51.100.99/24"],
+    ["0.0.0.0/0"],
+    ["198.51.100.7:443"],
+    ["tcp 198.51.100.0/24:80,440-450"],
+    ["port 443 tcp"],
+    ["any:443"],
+    ["out any guest 10.0.2.15"],
+    ["any guest 10.0.2.0/28"],
+    ["guest 52:54:00:12:34:56"],
+    ["guest 52-54-00-12-34-56 tcp"],
+  ])("allow %s matches", (rule) => expect(verdict(WEB, `allow ${rule}`)).toEqual([true, `allow ${rule}`]));
+  test.each([
+    ["udp any"],
+    ["icmp any"],
+    ["dns any"],
+    ["in any"],
+    ["198.51.100.6"],
+    ["198.51.101.0/24"],
+    ["198.51.100.7:80"],
+    ["any:442"],
+    ["any guest 10.0.2.16"],
+    ["any guest 52:54:00:12:34:57"],
+    ["example.org"],
+    ["*"],
+    ["2001:db8::/32"],
+    ["::/0"],
+  ])("allow %s does not match", (rule) => expect(verdict(WEB, `allow ${rule}`)).toEqual([false, "default deny"]));
+  test.each([["2001:db8::/32"], ["[2001:db8::7]:443"], ["[2001:db8::]/32:443"], ["2001:db8::7"]])(
+    "allow %s matches in IPv6",
+    (rule) => expect(verdict({ ...WEB, remote: addressFromText("2001:db8::7") }, `allow ${rule}`)[0]).toBe(true),
+  );
+  it("the first that matches wins", () => {
+    expect(verdict(WEB, "deny any:443", "allow any")).toEqual([false, "deny any:443"]);
+    expect(verdict({ ...WEB, port: 80 }, "deny any:443", "allow any")).toEqual([true, "allow any"]);
+  });
+  it("a ping has no port", () => {
+    expect(verdict({ ...WEB, proto: "icmp", port: 0 }, "allow any:443")[0]).toBe(false);
+    expect(verdict({ ...WEB, proto: "icmp", port: 0 }, "allow icmp any")[0]).toBe(true);
+  });
+  it("the default is not for what comes in, which only a rule refuses", () => {
+    const client: Subject = { ...WEB, direction: "in", port: 22 };
+    expect(verdict(client)[0]).toBe(true);
+    expect(verdict(client, "deny any")[0]).toBe(true);
+    expect(verdict(client, "deny in 198.51.100.0/24 port 22")[0]).toBe(false);
+    expect(verdict(client, "deny in 198.51.100.0/24 port 23")[0]).toBe(true);
+  });
+});
+
+describe("domains", () => {
+  test.each([
+    ["example.org", "example.org", true],
+    ["example.org", "www.example.org", false],
+    ["*.example.org", "www.example.org", true],
+    ["*.example.org", "a.b.example.org", true],
+    ["*.example.org", "example.org", false],
+    ["*.example.org", "notexample.org", false],
+    ["*.example.org", "example.org.test", false],
+    ["*", "anything.test", true],
+    ["Example.ORG.", "example.org", true],
+    ["*.example.org", String.raw`www\.example.org`, false],
+    ["*.example.org", String.raw`www\\.example.org`, true],
+    ["*.example.org", ".example.org", false],
+  ])("%s means %s: %s", (rule, name, means) => {
+    const [domain] = parseRules([`allow ${rule}`, "default deny"]).rules.map(({ domain }) => domain);
+    expect(isNameOf(domain!, name)).toBe(means);
+    expect(verdict(named(name), `allow ${rule}`)[0]).toBe(means);
+    expect(verdict(asked(name), `allow ${rule}`)[0]).toBe(means);
+  });
+  it("any of an address's names counts", () => {
+    expect(verdict(named("cdn.test", "deb.debian.org"), "allow *.debian.org")[0]).toBe(true);
+  });
+  test.each(["10.1.2.3", "127.0.0.1", "169.254.169.254", "192.168.1.1", "172.16.0.1", "100.64.0.1", "fd00::1", "::1"])(
+    "a name that leads to %s, which is private, makes no way there",
+    (text) => {
+      const rebound = { ...named("www.evil.test"), remote: addressFromText(text) };
+      const [allow, rule] = verdict(rebound, "allow *.evil.test");
+      expect(allow).toBe(false);
+      expect(rule).toBe('default deny (a private address is none of "allow *.evil.test")');
+      expect(verdict(rebound, "allow *.evil.test", `allow ${text}`)[0]).toBe(true);
+    },
+  );
+  test.each(["64:ff9b::a01:203", "2002:a01:203::1", "2001:0:1:2::3"])("nor one to %s, which is that in IPv6", (text) =>
+    expect(verdict({ ...named("x.test"), remote: addressFromText(text) }, "allow x.test")[0]).toBe(false),
+  );
+  it("a name may be asked for if some flow to it could be allowed", () => {
+    expect(verdict(asked("www.test"), "allow tcp *.test:443")[0]).toBe(true);
+    expect(verdict(asked("www.test"), "allow any:443")[0]).toBe(true);
+    expect(verdict(asked("www.test"), "allow dns any")[0]).toBe(true);
+    expect(verdict(asked("www.test"), "allow 198.51.100.0/24")[0]).toBe(false);
+  });
+  it("a rule against some ports says nothing about names, one against a domain does", () => {
+    expect(verdict(asked("www.test"), "deny tcp any:25", "allow any")[0]).toBe(true);
+    expect(verdict(asked("www.test"), "deny *.test", "allow any")[0]).toBe(false);
+    expect(verdict(asked("www.test"), "deny dns *.test", "allow any")[0]).toBe(false);
+  });
+});
+
+describe("what is wrong is told in one line", () => {
+  test.each([
+    ["permit any", "begins with allow or deny"],
+    ["allow", "*.debian.org:80,443"],
+    ["allow tcp udp any", 'not also "udp"'],
+    ["allow any any", "one of the kind only"],
+    ["allow any:80 port 81", "one of the kind only"],
+    ["allow any:0", 'not "0"'],
+    ["allow any:70000", "ports from 1 to 65535"],
+    ["allow any:9-8", "ports from 1 to 65535"],
+    ["allow port", 'not ""'],
+    ["allow 1.2.3.4/33", "*.debian.org:80,443"],
+    ["allow 1.2.3", "*.debian.org:80,443"],
+    ["allow a..b", "*.debian.org:80,443"],
+    ["allow www.*.org", "*.debian.org:80,443"],
+    ["allow guest nobody", "IP address, net or MAC"],
+    ["allow icmp any:8", "no ports with icmp"],
+    ["allow in example.org", "who comes in"],
+    ["allow dns 10.0.0.0/8", "a domain name with dns"],
+    ["default maybe", "default allow or default deny"],
+  ])("%s", (line, words) => {
+    const wrong = (): unknown => parseRules([line, "default deny"]);
+    expect(wrong).toThrow(ConfigError);
+    expect(wrong).toThrow(words);
+  });
+  it("rules without a default, or with two", () => {
+    expect(() => parseRules(["allow any"])).toThrow("default allow, or default deny");
+    expect(() => parseRules(["default deny", "default deny"])).toThrow("one default only");
+    expect(parseRules([])).toEqual({ rules: [], allow: true });
+  });
+  it("too many", () => {
+    expect(() => parseRules([...new Array(MAX_RULES + 1).fill("allow any"), "default deny"])).toThrow(
+      `at most ${MAX_RULES}`,
+    );
+  });
+  it("whatever is typed, a ConfigError or a rule", () => {
+    fc.assert(
+      fc.property(fc.string({ unit: fc.constantFrom(..."aio.:/-,*[] 19tcpudenym") }), (text) => {
+        try {
+          parseRules([`allow ${text}`, "default deny"]);
+        } catch (error) {
+          expect(error).toBeInstanceOf(ConfigError);
+        }
+      }),
+    );
+  });
+});
+
+it("a file has one rule a line, and comments; each line is known by its number", () => {
+  const text = "# sandbox\n\nallow *.debian.org:80 # apt\r\n  default deny\n";
+  expect(readRuleLines("r", text)).toEqual({
+    lines: ["allow *.debian.org:80", "default deny"],
+    fields: ["r:3", "r:4"],
+  });
+});

@@ -1,0 +1,82 @@
+/** By which names a guest knows addresses, and until when. */
+import { describe, expect, it } from "vitest";
+import { Names } from "../../src/proto/names.ts";
+import { DNS_A, DNS_CNAME, dnsCheck, dnsEncodeName } from "../../src/wire/dns.ts";
+import { query } from "../support/dns.ts";
+
+const A = 1;
+const B = 2;
+const S = 1000;
+
+/** An answer about `name` with these records: CNAMEs have a name, A records four bytes. */
+function answer(name: string, ...records: [owner: string, ttl: number, data: string | number[]][]): Uint8Array {
+  const q = query(name, DNS_A);
+  const bytes = [...q];
+  bytes[2]! |= 0x80;
+  bytes[7] = records.length;
+  for (const [owner, ttl, data] of records) {
+    const rdata = typeof data === "string" ? [...dnsEncodeName(data)!] : data;
+    const type = typeof data === "string" ? DNS_CNAME : DNS_A;
+    const ttlBytes = [24, 16, 8, 0].map((shift) => (ttl >> shift) & 255);
+    bytes.push(...dnsEncodeName(owner)!, 0, type, 0, 1, ...ttlBytes, rdata.length >> 8, rdata.length & 255, ...rdata);
+  }
+  const message = Uint8Array.from(bytes);
+  expect(dnsCheck(message, 0, message.length)).toBe(true);
+  return message;
+}
+
+describe("a name is known", () => {
+  it("to the guest that has asked, not to another", () => {
+    const names = new Names();
+    names.answered(A, answer("www.test", ["www.test", 300, [192, 0, 2, 1]]), 0);
+    expect(names.of(A, "192.0.2.1", 1)).toEqual(["www.test"]);
+    expect(names.of(B, "192.0.2.1", 1)).toEqual([]);
+  });
+  it("for the record's TTL, a minute at the least", () => {
+    const names = new Names();
+    names.answered(A, answer("www.test", ["www.test", 300, [192, 0, 2, 1]], ["www.test", 1, [192, 0, 2, 2]]), 0);
+    expect(names.of(A, "192.0.2.1", 299 * S)).toEqual(["www.test"]);
+    expect(names.of(A, "192.0.2.1", 300 * S)).toEqual([]);
+    expect(names.of(A, "192.0.2.2", 59 * S)).toEqual(["www.test"]);
+    expect(names.of(A, "192.0.2.2", 60 * S)).toEqual([]);
+  });
+  it("through aliases, for no longer than each of them is good", () => {
+    const names = new Names();
+    const chain = answer(
+      "www.test",
+      ["www.test", 120, "cdn.other"],
+      ["cdn.other", 600, "edge.other"],
+      ["edge.other", 600, [192, 0, 2, 1]],
+    );
+    names.answered(A, chain, 0);
+    expect(names.of(A, "192.0.2.1", 119 * S)).toEqual(["www.test"]);
+    expect(names.of(A, "192.0.2.1", 120 * S)).toEqual([]);
+  });
+  it("when a resolver asks for an alias's target by itself", () => {
+    const names = new Names();
+    names.answered(A, answer("www.test", ["www.test", 300, "cdn.other"]), 0);
+    expect(names.aliases(A, "cdn.other", 1)).toEqual(["www.test"]);
+    expect(names.aliases(B, "cdn.other", 1)).toEqual([]);
+    names.answered(A, answer("cdn.other", ["cdn.other", 300, [192, 0, 2, 1]]), 1);
+    expect(names.of(A, "192.0.2.1", 2)).toEqual(["cdn.other", "www.test"]);
+  });
+  it("not by records that nobody asked for", () => {
+    const names = new Names();
+    names.answered(A, answer("www.test", ["bank.test", 300, [192, 0, 2, 1]], ["www.test", 300, [192, 0, 2, 2]]), 0);
+    expect(names.of(A, "192.0.2.1", 1)).toEqual([]);
+  });
+  it("and a loop of aliases ends", () => {
+    const names = new Names();
+    names.answered(A, answer("a.test", ["a.test", 300, "b.test"], ["b.test", 300, "a.test"]), 0);
+    expect(names.aliases(A, "a.test", 1)).toEqual([]);
+  });
+  it("while one guest's flood of names touches no other guest's", () => {
+    const names = new Names();
+    names.answered(B, answer("www.test", ["www.test", 86_400, [192, 0, 2, 1]]), 0);
+    for (let i = 0; i < 5000; i++) {
+      names.answered(A, answer("x.test", ["x.test", 300, [198, 51, i >> 8, i & 255]]), 0);
+    }
+    expect(names.of(A, "198.51.0.0", 1)).toEqual([]);
+    expect(names.of(B, "192.0.2.1", 1)).toEqual(["www.test"]);
+  });
+});

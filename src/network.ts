@@ -351,6 +351,11 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
     return this.#stack.forwards.list();
   }
 
+  /** The address of the guest that calls itself so by DHCP, `NAME` or `NAME.internal`; null for nobody. */
+  guestNamed(name: string): string | null {
+    return this.#stack.guestNamed(name);
+  }
+
   leases(): Lease[] {
     return this.#stack.leases();
   }

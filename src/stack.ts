@@ -14,7 +14,7 @@ import type { FlowGate } from "./core/gate.ts";
 import type { HostDns, HostNet } from "./core/host-net.ts";
 import type { Link, LinkReceiver, Slab } from "./core/link.ts";
 import type { Random } from "./core/random.ts";
-import type { Trace } from "./core/trace.ts";
+import type { Trace, TraceEvent } from "./core/trace.ts";
 import { DATAGRAM_MTU, Egress } from "./nat/egress.ts";
 import { Forwards } from "./nat/forwards.ts";
 import { IcmpErrors, INCOMPLETE } from "./nat/icmp-errors.ts";
@@ -34,6 +34,7 @@ import { type FirstFragment, Reassembler } from "./proto/reassembly.ts";
 import { TftpServer } from "./proto/tftp.ts";
 import { Arp } from "./stack/arp.ts";
 import { type FlowInfo, flowInfos } from "./stack/flow-info.ts";
+import { GuestNames } from "./stack/guest-names.ts";
 import { Inside } from "./stack/inside.ts";
 import { Ipv4 } from "./stack/ipv4.ts";
 import { Ipv6 } from "./stack/ipv6.ts";
@@ -79,6 +80,7 @@ export class Stack implements LinkReceiver {
   readonly #clock: Clock;
   readonly #trace: Trace;
   readonly #gate: RuleGate;
+  readonly #guestNames: GuestNames;
   readonly #neighbours: Neighbours;
   readonly #errors: IcmpErrors;
   readonly #tcp: TcpNat;
@@ -118,18 +120,22 @@ export class Stack implements LinkReceiver {
     };
     this.policy = new Policy(config);
     const touchLink = (link: Link): void => this.#touchLink(link);
-    this.#dhcp = new DhcpServer(config, trace);
+    this.#dhcp = new DhcpServer(config, {
+      drop: (reason) => trace.drop(reason),
+      event: (event) => this.#leaseEvent(event),
+    });
     const mtuOf = (guest: Neighbour): number => this.#mtuOf(guest);
     const egress = new Egress(gatewayMac(config), GATEWAY_MAC6, random, trace, touchLink, mtuOf);
     this.#neighbours = new Neighbours(random.u32(), random.u32());
     const gate = new RuleGate(parts.gate ?? null, parts.rules ?? NO_RULES, this.policy, this.#neighbours, trace);
     this.#gate = gate;
+    this.#guestNames = new GuestNames(config, this.policy, this.#neighbours, () => this.leases());
     const names = new Names();
     const server4 = { host: this.policy.dns.text, port: DNS_PORT };
     const server6 = { host: this.policy.dns6.text, port: DNS_PORT };
     const resolvers = config.restrict ? refusingDns(parts.dns) : parts.dns;
     const dns = new DnsForwarder(resolvers, config.limits, clock, trace, {
-      ...{ names, gate, server4, server6 },
+      ...{ local: this.#guestNames, names, gate, server4, server6 },
       guestOf: (host) => macNumber(this.#neighbours.find(addressFromText(host))?.mac ?? NO_MAC, 0),
     });
     const services = new Services();
@@ -174,7 +180,9 @@ export class Stack implements LinkReceiver {
     this.#ndp = new Ndp(lan, this.#dhcp6, random);
     this.#ipv6 = new Ipv6(lan, this.#ndp, this.#dhcp6, this.#reassembler);
     this.inside = new Inside(lan, services, (guest) => this.#resolve(guest));
-    this.forwards = new Forwards(config, parts.host, this.#tcp, this.#udp, this.#neighbours);
+    this.forwards = new Forwards(config, parts.host, this.#tcp, this.#udp, this.#neighbours, (name) =>
+      this.#guestNames.address(name),
+    );
   }
 
   /** Opens the configured forwards. Rejects with the first that fails; then none is open. */
@@ -210,6 +218,17 @@ export class Stack implements LinkReceiver {
   leases(): Lease[] {
     const now = this.#clock.now();
     return [...this.#dhcp.leases(now), ...this.#dhcp6.leases(now)];
+  }
+
+  /** The address of the guest that has this name; null for nobody. */
+  guestNamed(name: string): string | null {
+    return this.#guestNames.address(name)?.text ?? null;
+  }
+
+  #leaseEvent(event: TraceEvent): void {
+    if (event.type === "lease" && event.action === "bound" && event.hostname !== null)
+      this.#guestNames.claim(event.hostname);
+    this.#trace.event(event);
   }
 
   flows(): FlowInfo[] {

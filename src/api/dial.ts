@@ -34,18 +34,7 @@ function guestEndpoint(network: Network, target: string): Endpoint | null {
   const literal = parseEndpoint(target, 0);
   if (literal !== null) return literal.port === 0 ? null : literal;
   const match = /^([^:]+):([0-9]{1,5})$/.exec(target);
-  const host = match === null ? null : guestByName(network, match[1]!);
+  const host = match === null ? null : network.guestNamed(match[1]!);
   const port = Number(match?.[2]);
   return host === null || port < 1 || port > 65_535 ? null : { host, port };
-}
-
-/** The address leased to the guest that calls itself so; null when none does. */
-export function guestByName(network: Network, name: string): string | null {
-  const wanted = name.toLowerCase().replace(/\.$/, "");
-  const domain = network.config.domainname;
-  const lease = network.leases().find(({ hostname }) => {
-    const own = hostname?.toLowerCase();
-    return own !== undefined && (own === wanted || `${own}.internal` === wanted || `${own}.${domain}` === wanted);
-  });
-  return lease?.ip ?? null;
 }

@@ -4,7 +4,7 @@ import type { FastifyInstance, FastifyReply } from "fastify";
 import type { Capture, CaptureOptions } from "../control/capture.ts";
 import { ConfigError } from "../control/errors.ts";
 import { endpointText } from "../core/address.ts";
-import { forwardText, type OpenForward } from "../nat/forwards.ts";
+import { forwardText, guestText, type OpenForward } from "../nat/forwards.ts";
 import type { Network } from "../network.ts";
 import { EventStreams } from "./event-stream.ts";
 import type { Metrics } from "./metrics.ts";
@@ -95,8 +95,8 @@ function forwardRoutes(app: FastifyInstance, network: Network): void {
   const show = (forward: OpenForward) => {
     const { rule, address } = forward;
     const host = "path" in address ? `unix:${address.path}` : endpointText(address);
-    const first = network.config.dhcpStart;
-    const guest = endpointText({ host: rule.guest.host ?? first, port: rule.guest.port });
+    const first = network.config.firstGuest;
+    const guest = guestText(rule, first);
     return { id: ids.of(rule), rule: forwardText({ ...rule, host: address }, first), proto: rule.proto, host, guest };
   };
   app.get(

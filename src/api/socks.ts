@@ -9,7 +9,6 @@ import { listening, listenUnix, type UnixFile } from "../host/listen-unix.ts";
 import type { Network } from "../network.ts";
 import { ipv4ToString } from "../wire/ipv4.ts";
 import { ipv6ToString } from "../wire/ipv6.ts";
-import { guestByName } from "./dial.ts";
 import { splice } from "./splice.ts";
 
 const VERSION = 5;
@@ -112,7 +111,7 @@ async function readRequest(reader: Handshake, network: Network): Promise<Request
   else if (kind === NAME) {
     const [len] = await reader.take(1);
     const name = (await reader.take(len!)).toString("latin1");
-    host = net.isIP(name) !== 0 ? name : guestByName(network, name);
+    host = net.isIP(name) !== 0 ? name : network.guestNamed(name);
   } else return ADDRESS_UNSUPPORTED;
   const port = (await reader.take(2)).readUInt16BE(0);
   if (command !== CONNECT) return COMMAND_UNSUPPORTED;

@@ -146,7 +146,9 @@ function networkOptions(command: Command): Command {
         "[tcp|udp]:[hostaddr]:hostport-[guestaddr]:guestport or unix:PATH-[guestaddr]:port",
       ),
     )
-    .addOption(repeatable("-p, --publish <rule>", "[HOST:]PORT[-PORT]:GUESTPORT[-PORT][/udp]; HOST is 127.0.0.1"))
+    .addOption(
+      repeatable("-p, --publish <rule>", "[GUEST:][HOST:]PORT[-PORT]:GUESTPORT[-PORT][/udp]; HOST is 127.0.0.1"),
+    )
     .option("--mtu <bytes>", "offered to guests, 1500 to 65520 (65520; 1500 when a cable is UDP)")
     .addOption(repeatable("--dns-upstream <ip[:port]>", "a resolver to forward to; default: the host's own"))
     .option("--host-loopback <on|off>", "whether the gateway's addresses reach the host's 127.0.0.1 and ::1 (on)")

@@ -9,12 +9,14 @@ import { ConfigError, show } from "./errors.ts";
 const MAX_PORT = 65_535;
 const HOSTFWD =
   "expected [tcp|udp]:[hostaddr]:hostport-[guestaddr]:guestport or unix:PATH-[guestaddr]:guestport, like tcp:127.0.0.1:2222-:22";
-const PUBLISH = "expected [HOST:]PORT[-PORT]:GUESTPORT[-PORT][/tcp|/udp], like 2222:22";
+const PUBLISH = "expected [GUEST:][HOST:]PORT[-PORT]:GUESTPORT[-PORT][/tcp|/udp], like 2222:22 or web:2222:22";
 
 /** An address or nothing: IPv6 in brackets, IPv4 and names without. */
 const ADDRESS = String.raw`(?:\[[^\]]*\]|[^:[\]]*)`;
 const HOSTFWD_FORM = new RegExp(`^([a-z]*):(${ADDRESS}):([^:-]*)-(${ADDRESS}):([^:]*)$`);
 const UNIX_GUEST_FORM = new RegExp(`^(${ADDRESS}):([^:]*)$`);
+/** A guest's host name: what no address looks like. */
+const GUEST_NAME = /^(?=[0-9.-]*[a-z])[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?$/i;
 const PUBLISH_FORM = new RegExp(`^(?:(${ADDRESS}):)?([0-9]+)(?:-([0-9]+))?:([0-9]+)(?:-([0-9]+))?(?:/([a-z]+))?$`);
 
 /**
@@ -78,7 +80,9 @@ function guestSide(text: string, hostText: string, portText: string): ForwardRul
  * host address is 127.0.0.1 unless given. Throws `ConfigError`.
  */
 export function parsePublish(text: string): ForwardRule[] {
-  const match = PUBLISH_FORM.exec(text);
+  const head = text.slice(0, Math.max(0, text.indexOf(":")));
+  const name = GUEST_NAME.test(head) ? head.toLowerCase() : null;
+  const match = PUBLISH_FORM.exec(name === null ? text : text.slice(head.length + 1));
   if (match === null) throw new ConfigError("publish", text, PUBLISH);
   const [, hostText, first, last, guestFirst, guestLast, proto = "tcp"] = match;
   if (proto !== "tcp" && proto !== "udp")
@@ -103,7 +107,7 @@ export function parsePublish(text: string): ForwardRule[] {
   return Array.from({ length: ports.count }, (_, i) => ({
     proto,
     host: { host, port: ports.first + i },
-    guest: { host: null, port: guestPorts.first + i },
+    guest: { host: null, port: guestPorts.first + i, ...(name === null ? {} : { name }) },
   }));
 }
 

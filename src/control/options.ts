@@ -79,7 +79,7 @@ export interface NetworkOptions {
   readonly dnsUpstream?: readonly string[] | undefined;
   /** Forwards in QEMU's grammar: `tcp:127.0.0.1:2222-:22`. */
   readonly hostfwd?: readonly string[] | undefined;
-  /** Forwards in Docker's grammar: `2222:22`, `127.0.0.1:8000-8010:80-90`, `5353:53/udp`. */
+  /** Forwards in Docker's grammar: `2222:22`, `web:2222:22` (to a guest by its DHCP host name), `127.0.0.1:8000-8010:80-90`, `5353:53/udp`. */
   readonly publish?: readonly string[] | undefined;
   /** Guest forwards in QEMU's grammar: `tcp:10.0.2.100:80-cmd:COMMAND`, `-tcp:HOST:PORT`, `-unix:PATH`. */
   readonly guestfwd?: readonly string[] | undefined;
@@ -296,7 +296,7 @@ export function resolveOptions(input: NetworkOptions = {}): ResolvedOptions {
 
 /** A forward in either grammar's text, checked against a network that runs. */
 export function resolveForwards(rule: string, stack: StackConfig): ForwardRule[] {
-  if (!/^[a-z]*:/.test(rule)) return parsePublish(rule);
+  if (!/^(?:tcp|udp|unix)?:/.test(rule)) return parsePublish(rule);
   const addresses: Addresses = {
     net: toNumber(stack.net),
     prefix: stack.prefix,

@@ -47,11 +47,11 @@ export interface StackConfig {
   readonly limits: Limits;
 }
 
-/** A host port that leads into the guest. `guest.host` null means the config's `firstGuest`. */
+/** A host port that leads into the guest: the one of that name when a client comes, else `guest.host`; null means the config's `firstGuest`. */
 export interface ForwardRule {
   readonly proto: "tcp" | "udp";
   readonly host: Endpoint | UnixEndpoint;
-  readonly guest: { readonly host: IpText | null; readonly port: number };
+  readonly guest: { readonly host: IpText | null; readonly port: number; readonly name?: string };
 }
 
 /** An address and port in the guests' net that leads out to something of the host's, whatever policy says. */

@@ -1,5 +1,5 @@
 /** Port forwards: host ports that lead into guests, added and removed while the network runs. */
-import { addressFromText, type Endpoint, endpointText } from "../core/address.ts";
+import { addressFromText, type Endpoint, endpointText, type IpAddress } from "../core/address.ts";
 import type { ForwardRule, StackConfig } from "../core/config.ts";
 import type { HostListener, HostNet, HostUdp, UnixEndpoint } from "../core/host-net.ts";
 import type { Neighbour, Neighbours } from "../proto/neighbours.ts";
@@ -22,9 +22,19 @@ export class Forwards {
   readonly #tcp: TcpNat;
   readonly #udp: UdpNat;
   readonly #neighbours: Neighbours;
+  readonly #named: (name: string) => IpAddress | null;
   readonly #entries: Entry[] = [];
 
-  constructor(config: StackConfig, host: HostNet, tcp: TcpNat, udp: UdpNat, neighbours: Neighbours) {
+  /** `named` finds a guest by its name. */
+  constructor(
+    config: StackConfig,
+    host: HostNet,
+    tcp: TcpNat,
+    udp: UdpNat,
+    neighbours: Neighbours,
+    named: (name: string) => IpAddress | null,
+  ) {
+    this.#named = named;
     this.#config = config;
     this.#host = host;
     this.#tcp = tcp;
@@ -38,17 +48,25 @@ export class Forwards {
 
   /** Listens. Rejects with the host's error (EADDRINUSE, EACCES), which names the address. */
   async add(rule: ForwardRule): Promise<OpenForward> {
-    const port = rule.guest.port;
-    const address = addressFromText(rule.guest.host ?? this.#config.firstGuest);
-    const target = (): Neighbour => this.#neighbours.expect(address);
+    const { port, name } = rule.guest;
+    const fixed = addressFromText(rule.guest.host ?? this.#config.firstGuest);
+    const target = (): Neighbour | null => {
+      const address = name === undefined ? fixed : this.#named(name);
+      return address === null ? null : this.#neighbours.expect(address);
+    };
     let listener: HostListener;
     if (rule.proto === "tcp" || "path" in rule.host)
-      listener = await this.#host.listenTcp(rule.host, (client) => this.#tcp.accept(target(), port, client));
+      listener = await this.#host.listenTcp(rule.host, (client) => {
+        // A client that nobody takes is reset.
+        const guest = target();
+        if (guest !== null) this.#tcp.accept(guest, port, client);
+      });
     else {
       let socket: HostUdp | null = null;
       const bound = await this.#host.bindUdp(rule.host, {
         onDatagram: (bytes, at, len, from) => {
-          if (socket !== null) this.#udp.fromClient(target(), port, socket, from, bytes, at, len);
+          const guest = target();
+          if (socket !== null && guest !== null) this.#udp.fromClient(guest, port, socket, from, bytes, at, len);
         },
         onUdpError: () => {},
       });
@@ -78,5 +96,10 @@ export class Forwards {
 /** "tcp 127.0.0.1:2222 -> 10.0.2.15:22", for logs and errors. */
 export function forwardText(rule: ForwardRule, firstLease: string): string {
   const host = "path" in rule.host ? `unix:${rule.host.path}` : endpointText(rule.host);
-  return `${rule.proto} ${host} -> ${endpointText({ host: rule.guest.host ?? firstLease, port: rule.guest.port })}`;
+  return `${rule.proto} ${host} -> ${guestText(rule, firstLease)}`;
+}
+
+/** The guest's end of a forward: "10.0.2.15:22", "web:22". */
+export function guestText({ guest: { host, name, port } }: ForwardRule, firstLease: string): string {
+  return endpointText({ host: name ?? host ?? firstLease, port });
 }

@@ -19,6 +19,7 @@ import {
   DNS_IXFR,
   DNS_NOERROR,
   DNS_NOTIMP,
+  DNS_NXDOMAIN,
   DNS_REFUSED,
   DNS_SERVFAIL,
   DNS_UDP_SIZE,
@@ -41,12 +42,30 @@ export { dnsTcpService } from "./dns-tcp.ts";
 const MAX_UDP_ANSWER = 1232;
 /** No query that we forward needs more; it bounds what a guest can make us hold. */
 const MAX_QUERY = 4096;
+/** Guests come and go. */
+const LOCAL_TTL_S = 10;
 
 /** Is given the whole answer, which is its own to keep. */
 export type DnsRespond = (answer: Uint8Array) => void;
 
+/** What is known here about a name. */
+export interface LocalAnswer {
+  /** Whether the name exists. */
+  readonly known: boolean;
+  /** The data of its records of the type asked for. */
+  readonly rdata: readonly Uint8Array[];
+}
+
+/** The names of the network's own. */
+export interface LocalNames {
+  /** Null for a name of others; one that is ours to know and does not exist is not `known`. */
+  answer(name: string, qtype: number): LocalAnswer | null;
+}
+
 /** Who else has to do with queries and answers. */
 export interface DnsWatch {
+  /** Answers for the network's own names, before anybody is asked; null for none. */
+  readonly local: LocalNames | null;
   /** Learns from answers. */
   readonly names: Names | null;
   /** Is asked about queries while it is active. */
@@ -59,7 +78,14 @@ export interface DnsWatch {
 }
 
 const NOWHERE: Endpoint = { host: "0.0.0.0", port: 0 };
-const UNWATCHED: DnsWatch = { names: null, gate: null, guestOf: () => 0, server4: NOWHERE, server6: NOWHERE };
+const UNWATCHED: DnsWatch = {
+  local: null,
+  names: null,
+  gate: null,
+  guestOf: () => 0,
+  server4: NOWHERE,
+  server6: NOWHERE,
+};
 
 export class DnsForwarder {
   /** Longer messages are malformed, in bytes. */
@@ -123,7 +149,9 @@ export class DnsForwarder {
     }
     const asked: Asked = { query, guest, tcp, respond, since: this.#clock.now() };
     this.#inFlight++;
-    const { names, gate, guestOf, server4, server6 } = this.#watch;
+    const { local, names, gate, guestOf, server4, server6 } = this.#watch;
+    const own = local?.answer(dnsQname(query, 0), dnsQtype(query, 0)) ?? null;
+    if (own?.known) return this.#answer(asked, dnsReply(query, 0, query.length, DNS_NOERROR, own.rdata, LOCAL_TTL_S));
     if (!gate?.active) return this.#forward(asked);
     const remote = guest.host.includes(":") ? server6 : server4;
     const name = dnsQname(query, 0).toLowerCase();
@@ -146,7 +174,11 @@ export class DnsForwarder {
   }
 
   #forward(asked: Asked, server?: Endpoint): void {
-    this.#host.query(asked.query, asked.tcp, (found) => this.#answer(asked, found), server);
+    const { query } = asked;
+    // Names of the network's own that do not exist are nobody else's to know about, unless somebody is asked on purpose.
+    if (server === undefined && this.#watch.local?.answer(dnsQname(query, 0), dnsQtype(query, 0)) != null)
+      return this.#answer(asked, dnsReply(query, 0, query.length, DNS_NXDOMAIN));
+    this.#host.query(query, asked.tcp, (found) => this.#answer(asked, found), server);
   }
 
   /** The first message that the taker sends is the answer. */

@@ -7,7 +7,7 @@ import type { Family, IpAddress } from "../core/address.ts";
 import { FlowTable6 } from "../core/flow-table.ts";
 import type { Link } from "../core/link.ts";
 import { get32 } from "../wire/bytes.ts";
-import { macEquals } from "../wire/ethernet.ts";
+import { macEquals, macToString } from "../wire/ethernet.ts";
 import { IPV4_MIN_MTU } from "../wire/ipv4.ts";
 import { IPV6_MIN_MTU } from "../wire/ipv6.ts";
 
@@ -61,6 +61,17 @@ export class Neighbours {
   /** The record of an address that somebody wants to reach, known or not. */
   expect(address: IpAddress): Neighbour {
     return this.find(address) ?? this.#add(address, null);
+  }
+
+  /** The addresses of a family that the card with this MAC uses now. */
+  ofMac(mac: string, family: Family): Neighbour[] {
+    return [...this.#all].filter((n) => n.family === family && n.link !== null && macToString(n.mac) === mac);
+  }
+
+  /** The MAC of who uses an address now; null for nobody. */
+  macOf(address: IpAddress): string | null {
+    const n = this.find(address);
+    return n === null || n.link === null ? null : macToString(n.mac);
   }
 
   /** Records that `address` is at the MAC standing at `macAt`. Beyond the cap an old one is forgotten. */

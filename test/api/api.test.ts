@@ -136,7 +136,7 @@ describe("the API", () => {
     const bad = await ask("POST", "/v1/forwards", { rule: "x:22" });
     expect(bad).toMatchObject({
       status: 400,
-      json: { error: expect.stringMatching(/^hostfwd: got "x:22"; expected/) },
+      json: { error: expect.stringMatching(/^publish: got "x:22"; expected/) },
     });
   });
 

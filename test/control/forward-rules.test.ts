@@ -119,12 +119,21 @@ describe("publish, Docker's grammar", () => {
     ["8000-8002:80-81", "equal length, not 3 and 2"],
     ["8000-8002:80", "equal length, not 3 and 1"],
     ["8002-8000:80-82", "low to high"],
-    ["localhost:2222:22", "IP address of the host"],
+    ["300.0.0.1:2222:22", "IP address of the host"],
     ["::1:2222:22", "HOST"],
     ["a:b:c", "HOST"],
   ])("refuses %j and says what would be right", (text, expectation) => {
     expect(() => parsePublish(text)).toThrow(ConfigError);
     expect(() => parsePublish(text)).toThrow(expectation);
+  });
+
+  it.each([
+    ["web:2222:22", "127.0.0.1", "web"],
+    ["Web-1.lab:0.0.0.0:2222:22", "0.0.0.0", "web-1.lab"],
+    ["tcp:[::1]:2222:22", "::1", "tcp"],
+  ])("%s leads to a guest by name", (text, host, name) => {
+    const guest = { host: null, port: 22, name };
+    expect(parsePublish(text)).toEqual([{ proto: "tcp", host: { host, port: 2222 }, guest }]);
   });
 
   it("makes one rule for each port of a range", () => {

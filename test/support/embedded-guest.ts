@@ -13,13 +13,13 @@ export interface EmbeddedGuest {
   stop(): void;
 }
 
-/** Resolves when it has its lease. `last` is its MAC's last byte. */
-export async function embeddedGuest(network: Network, last = 1): Promise<EmbeddedGuest> {
+/** Resolves when it has its lease. `last` is its MAC's last byte, `hostname` what it calls itself. */
+export async function embeddedGuest(network: Network, last = 1, hostname?: string): Promise<EmbeddedGuest> {
   const cable = network.cable();
   const mac = new Uint8Array([0x52, 0x54, 0, 0, 0, last]);
   const guest = new Guest({ cable, mac, clock: new HostClock(), random: new HostRandom() });
   const stopTimers = runOnTimers(guest);
-  await dhcp(guest);
+  await dhcp(guest, hostname);
   return {
     guest,
     dial: (ip, port) =>

@@ -22,8 +22,8 @@ export interface GuestLease extends GuestAddress {
   readonly hostname: string | null;
 }
 
-/** Gets a lease and configures the guest with it. Rejects when nobody offers one, or the server refuses it. */
-export function dhcp(guest: Guest): Promise<GuestLease> {
+/** Gets a lease, under `hostname` if there is one, and configures the guest with it. Rejects when nobody offers one, or the server refuses it. */
+export function dhcp(guest: Guest, hostname = ""): Promise<GuestLease> {
   const socket = guest.udp(68);
   const xid = guest.random() | 0;
   let offer: Offer | null = null;
@@ -34,7 +34,7 @@ export function dhcp(guest: Guest): Promise<GuestLease> {
       if (pause === undefined) return reject(new Error("no DHCP server answered"));
       cancel();
       cancel = guest.timers.after(pause, () => send(tries + 1));
-      socket.send(message(guest.mac, xid, offer), -1, 67);
+      socket.send(message(guest.mac, xid, offer, hostname), -1, 67);
     };
     socket.onDatagram = (bytes, _ip, port) => {
       const answer = port === 67 ? read(bytes, xid, guest.mac) : null;
@@ -65,9 +65,10 @@ interface Offer {
   readonly options: ReadonlyMap<number, Uint8Array>;
 }
 
-function message(mac: Uint8Array, xid: number, offer: Offer | null): Uint8Array {
+function message(mac: Uint8Array, xid: number, offer: Offer | null, hostname: string): Uint8Array {
   const options = [53, 1, offer === null ? DISCOVER : REQUEST, 55, 7, 1, 3, 6, 12, 15, 26, 67, 57, 2, 0x05, 0xdc];
   if (offer !== null) options.push(50, 4, ...word(offer.ip), 54, 4, ...word(offer.server));
+  if (hostname !== "") options.push(12, hostname.length, ...Array.from(hostname, (c) => c.charCodeAt(0)));
   options.push(255);
   // Some relays drop what is shorter than BOOTP's 300 bytes (RFC 1542 section 2.1).
   const out = new Uint8Array(Math.max(300, BOOTP_LENGTH + 4 + options.length));

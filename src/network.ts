@@ -162,6 +162,7 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
       tap: this.#tap,
       gatewayMacs: [gatewayMac(options.stack), GATEWAY_MAC6],
       guard: new LanGuard(this.#stack.policy),
+      isolate: options.stack.isolate,
     });
     this.#env = {
       receiver: this.#switch,

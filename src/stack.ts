@@ -133,7 +133,7 @@ export class Stack implements LinkReceiver {
     const names = new Names();
     const server4 = { host: this.policy.dns.text, port: DNS_PORT };
     const server6 = { host: this.policy.dns6.text, port: DNS_PORT };
-    const resolvers = config.restrict ? refusingDns(parts.dns) : parts.dns;
+    const resolvers = this.policy.closed ? refusingDns(parts.dns) : parts.dns;
     const dns = new DnsForwarder(resolvers, config.limits, clock, trace, {
       ...{ local: this.#guestNames, names, gate, server4, server6 },
       guestOf: (host) => macNumber(this.#neighbours.find(addressFromText(host))?.mac ?? NO_MAC, 0),

@@ -62,6 +62,8 @@ function statusRoutes(app: FastifyInstance, { network, recent, metrics, version,
     dns: network.config.dns,
     mtu: network.config.mtu,
     restrict: network.config.restrict,
+    hostOnly: network.config.hostOnly,
+    isolate: network.config.isolate,
     ...network.stats(),
   }));
   get("/v1/flows", "Connections and mappings that exist", SCHEMAS.list, () => network.flows());

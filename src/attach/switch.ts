@@ -30,6 +30,8 @@ export interface SwitchOptions {
   readonly gatewayMacs: readonly Uint8Array[];
   readonly guard: LanGuard;
   readonly tap: FrameTap;
+  /** Keeps the cables apart: each sees the gateway only (false). */
+  readonly isolate?: boolean;
 }
 
 interface Port {
@@ -52,6 +54,7 @@ export class Switch implements LinkReceiver {
   readonly #guard: LanGuard;
   readonly #tap: FrameTap;
   readonly #gateway: ReadonlySet<number>;
+  readonly #isolate: boolean;
   readonly #ports: Port[] = [];
   readonly #portOf: Map<Link, Port> = new Map();
   /** By MAC as a number of 48 bits; those heard first come first. */
@@ -63,6 +66,7 @@ export class Switch implements LinkReceiver {
     this.#trace = options.trace;
     this.#guard = options.guard;
     this.#tap = options.tap;
+    this.#isolate = options.isolate ?? false;
     this.#gateway = new Set(options.gatewayMacs.map((mac) => macNumber(mac, 0)));
   }
 
@@ -178,8 +182,9 @@ export class Switch implements LinkReceiver {
   }
 
   #mayPass(bytes: Uint8Array, at: number, len: number): boolean {
-    if (this.#guard.allows(bytes, at, len)) return true;
-    this.#trace.drop("policy");
+    if (this.#isolate) this.#trace.drop("isolated");
+    else if (this.#guard.allows(bytes, at, len)) return true;
+    else this.#trace.drop("policy");
     return false;
   }
 

@@ -27,6 +27,8 @@ export interface NetworkArguments {
   readonly hostname?: string;
   readonly domainname?: string;
   readonly dnssearch?: readonly string[];
+  readonly mode?: string;
+  readonly isolate?: boolean;
   readonly restrict?: string | true;
   readonly bootfile?: string;
   readonly tftp?: string;
@@ -108,6 +110,7 @@ const NAMES: Readonly<Record<string, { readonly flag: string; readonly netdev?: 
   subnet6: { flag: "--ipv6-net", netdev: "ipv6-net" },
   host6: { flag: "--ipv6-host", netdev: "ipv6-host" },
   dns6: { flag: "--ipv6-dns", netdev: "ipv6-dns" },
+  mode: { flag: "--mode" },
   hostname: { flag: "--hostname", netdev: "hostname" },
   domainname: { flag: "--domainname", netdev: "domainname" },
   dnsSearch: { flag: "--dnssearch", netdev: "dnssearch" },
@@ -177,6 +180,8 @@ export function readNetworkArguments(
     publish: args.publish,
     dnsUpstream: args.dnsUpstream,
     outboundAddr: args.outboundAddr,
+    mode: args.mode as NetworkOptions["mode"],
+    isolate: args.isolate,
     restrict: args.restrict === true ? true : onOff("--restrict", args.restrict),
     hostLoopback: onOff("--host-loopback", args.hostLoopback),
     mtu: number("--mtu", args.mtu, MIN_MTU, maxMtu, `expected a whole number from ${MIN_MTU} to ${maxMtu}`),

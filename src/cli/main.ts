@@ -133,6 +133,11 @@ function networkOptions(command: Command): Command {
     .option("--hostname <name>", "the guest's host name")
     .option("--domainname <name>", "the guest's domain")
     .addOption(repeatable("--dnssearch <domain>", "a domain to search"))
+    .option(
+      "--mode <mode>",
+      "shared: guests reach all; host-only: each other and the host; isolated: each other (shared)",
+    )
+    .option("--isolate", "guests do not reach one another")
     .option("--restrict [on|off]", "guests reach neither the host nor the world, forwards still work")
     .option("--bootfile <file>", "the file a guest boots from")
     .option("--tftp <folder>", "a folder whose files guests may read by TFTP from the gateway")

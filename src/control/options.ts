@@ -69,6 +69,13 @@ export interface NetworkOptions {
   readonly tftpServerName?: string | undefined;
   /** Size of IP packets offered to guests, 1500 to 65520 (65520). */
   readonly mtu?: number | undefined;
+  /**
+   * "shared": guests reach each other, the host and the world. "host-only": each other and the host. "isolated": each other;
+   * the same as `restrict`. Clients on the host get in by forwards in all of them ("shared").
+   */
+  readonly mode?: "shared" | "host-only" | "isolated" | undefined;
+  /** Guests do not reach one another, each on its cable (false). */
+  readonly isolate?: boolean | undefined;
   /** Guests reach neither the host nor the world; forwards still work (false). */
   readonly restrict?: boolean | undefined;
   /** The gateway's address reaches the host's 127.0.0.1 (true). */
@@ -153,6 +160,8 @@ const MTU = `expected a whole number from ${MIN_MTU} to ${MAX_MTU}`;
 const UPSTREAM = "expected IP[:PORT], like 192.0.2.53 or [2001:db8::53]:5353";
 const OUTBOUND = "expected an IP address of this host";
 const STATIC = 'expected addresses by MAC, like { "52:54:00:12:34:56": "10.0.2.40" }';
+const MODES = ["shared", "host-only", "isolated"] as const;
+const MODE = `expected ${MODES.join(", ")}`;
 const RULE_LIST = 'expected a list of rules like ["allow tcp *.debian.org:80", "default deny"]';
 const MAC = /^[0-9a-f]{2}(?::[0-9a-f]{2}){5}$/;
 
@@ -188,6 +197,8 @@ export const NetworkOptions: z.ZodType<NetworkOptions> = z.strictObject(
     tftp: z.string(FOLDER).refine(isFolder, FOLDER).optional(),
     tftpServerName: name.optional(),
     mtu: z.int(MTU).min(MIN_MTU, MTU).max(MAX_MTU, MTU).optional(),
+    mode: z.enum(MODES, MODE).optional(),
+    isolate: flag.optional(),
     restrict: flag.optional(),
     hostLoopback: flag.optional(),
     outboundAddr: z
@@ -276,7 +287,8 @@ export function resolveOptions(input: NetworkOptions = {}): ResolvedOptions {
       bootfile: options.bootfile ?? null,
       staticLeases,
       mtu: options.mtu ?? MAX_MTU,
-      restrict: options.restrict ?? false,
+      ...resolveMode(options),
+      isolate: options.isolate ?? false,
       hostLoopback: options.hostLoopback ?? true,
       reserved: [...new Set([...guestForwards, ...(smb === null ? [] : [smb])].map(({ server }) => server))],
       forwards,
@@ -320,6 +332,19 @@ function resolveFamilies({ ipv4 = true, ipv6 = true, subnet6, host6, dns6 }: Net
     if (value !== undefined && !ipv6) throw new ConfigError(field, value, "expected IPv6 to be on");
   }
   return { ipv4, ipv6 };
+}
+
+function resolveMode({
+  mode,
+  restrict = mode === "isolated",
+}: NetworkOptions): Pick<StackConfig, "restrict" | "hostOnly"> {
+  if (mode !== undefined && restrict !== (mode === "isolated"))
+    throw new ConfigError(
+      "mode",
+      mode,
+      `expected ${restrict ? "isolated" : "shared or host-only"} with restrict ${restrict ? "on" : "off"}`,
+    );
+  return { restrict, hostOnly: mode === "host-only" };
 }
 
 function checkShape(input: NetworkOptions): NetworkOptions {

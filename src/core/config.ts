@@ -38,7 +38,12 @@ export interface StackConfig {
   readonly staticLeases: ReadonlyMap<string, IpText>;
   /** IP packet size offered to guests: 1500 to 65520. */
   readonly mtu: number;
+  /** Guests reach neither the host nor the world, and are told of no way there. */
   readonly restrict: boolean;
+  /** Guests reach the host and nothing beyond. */
+  readonly hostOnly: boolean;
+  /** Guests do not reach one another. */
+  readonly isolate: boolean;
   readonly hostLoopback: boolean;
   /** Further addresses of the net that are ours and so are not leased: those of guest forwards. */
   readonly reserved: readonly IpText[];

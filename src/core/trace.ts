@@ -47,6 +47,7 @@ export const DROP_REASONS = [
   "ip-protocol",
   "ip-source",
   "ip-ttl",
+  "isolated",
   "mac-spoofed",
   "ndp-malformed",
   "ndp-rogue",

@@ -101,21 +101,21 @@ export class Policy {
     return address.is(address.family === 4 ? this.dns : this.dns6);
   }
 
-  /** Whether guests reach nothing but one another. */
-  get restricted(): boolean {
-    return this.#config.restrict;
+  /** Whether nothing of the guests' leaves this host. */
+  get closed(): boolean {
+    return this.#config.restrict || this.#config.hostOnly;
   }
 
   /** The host's side of a destination; null when guests may not go there. */
   hostSide(dst: IpAddress): IpText | null {
-    const { restrict, hostLoopback } = this.#config;
+    const { restrict, hostOnly, hostLoopback } = this.#config;
     if (restrict || guardedPrefix(dst) > 0) return null;
     if (dst.family === 4) {
       if (dst.ip === this.gateway.ip) return hostLoopback ? LOOPBACK4 : null;
-      return this.#refused4(dst.ip) ? null : dst.text;
+      return hostOnly || this.#refused4(dst.ip) ? null : dst.text;
     }
     if (dst.is(this.gateway6) || dst.is(this.router6)) return hostLoopback ? LOOPBACK6 : null;
-    return this.#refused6(dst.bytes) ? null : dst.text;
+    return hostOnly || this.#refused6(dst.bytes) ? null : dst.text;
   }
 
   /**

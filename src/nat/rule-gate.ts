@@ -13,7 +13,7 @@ import { guardedPrefix } from "./special-addresses.ts";
 
 const DENY: Ruling = { action: "deny", how: "reset" };
 const ALLOW: Ruling = { action: "allow" };
-const RESTRICTED = "restrict: nothing leaves";
+const CLOSED = "mode: nothing leaves this host";
 const BUILT_IN = "built in: no metadata, link-local, loopback, multicast or reserved addresses";
 
 export class RuleGate implements FlowGate {
@@ -59,7 +59,7 @@ export class RuleGate implements FlowGate {
     else if (this.#inner !== null) return this.#inner.judge(flow, named ? (ruling) => done(open(ruling, flow)) : done);
     else if (flow.proto === "dns" || named || this.#policy.hostSide(remote) !== null) {
       return queueMicrotask(() => done(named ? open(ALLOW, flow) : ALLOW));
-    } else this.#refuse(subject, flow.guest.port, this.#policy.restricted ? RESTRICTED : BUILT_IN);
+    } else this.#refuse(subject, flow.guest.port, this.#policy.closed ? CLOSED : BUILT_IN);
     queueMicrotask(() => done(DENY));
   }
 
@@ -83,7 +83,7 @@ export class RuleGate implements FlowGate {
 
   /** Closed by itself, and open to rules that name it: where there is no way out at all no rule makes one. */
   #isGuarded(remote: IpAddress): boolean {
-    return !this.#policy.restricted && guardedPrefix(remote) > 0;
+    return !this.#policy.closed && guardedPrefix(remote) > 0;
   }
 
   #refuse({ direction, proto, guest, remote, port, names }: Subject, guestPort: number, rule: string): void {

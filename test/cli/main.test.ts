@@ -57,6 +57,8 @@ describe("a bad argument", () => {
     [["--deny", "any"], '--deny: got "deny any"; expected what becomes of the rest as well'],
     [["--default", "perhaps"], '--default: got "default perhaps"; expected default allow or default deny'],
     [["--rules", "/nowhere"], '--rules: got "/nowhere"; expected a file that can be read (ENOENT)'],
+    [["--mode", "bridged"], '--mode: got "bridged"; expected shared, host-only, isolated'],
+    [["--mode", "shared", "--restrict"], '--mode: got "shared"; expected isolated with restrict on'],
     [["--listen", "nowhere"], '--listen: got "nowhere"'],
     [["--lisen", "unix:/x"], "unknown option '--lisen'"],
     [["--mtu"], "option '--mtu <bytes>' argument missing"],

@@ -41,6 +41,8 @@ describe("defaults", () => {
         staticLeases: new Map(),
         mtu: 65_520,
         restrict: false,
+        hostOnly: false,
+        isolate: false,
         hostLoopback: true,
         reserved: [],
         forwards: [],

@@ -38,6 +38,8 @@ export const CONFIG: StackConfig = {
   staticLeases: new Map(),
   mtu: 1500,
   restrict: false,
+  hostOnly: false,
+  isolate: false,
   reserved: [],
   hostLoopback: true,
   forwards: [],

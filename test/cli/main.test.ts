@@ -51,7 +51,7 @@ function connected(at: string): Promise<net.Socket> {
 describe("a bad argument", () => {
   it.each([
     [["--net", "10.0.2.0/33"], '--net: got "10.0.2.0/33"; expected an IPv4 network'],
-    [["serve", "-p", "22"], '--publish: got "22"; expected [HOST:]PORT'],
+    [["serve", "-p", "22"], '--publish: got "22"; expected [GUEST:][HOST:]PORT'],
     [["--netdev", "user,smb=/no/such"], '--netdev smb: got "/no/such"; expected a folder that exists'],
     [["--allow", "tcp any:x", "--default", "deny"], '--allow: got "allow tcp any:x"; expected ports from 1 to 65535'],
     [["--deny", "any"], '--deny: got "deny any"; expected what becomes of the rest as well'],

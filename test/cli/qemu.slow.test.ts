@@ -3,6 +3,7 @@ import fs from "node:fs";
 import net from "node:net";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { GuestReader } from "../attach/recorder.ts";
 import { arpRequest, Command, isGatewayReply, prefixed, temporaryFolder } from "./command.ts";
 
 const STUB = `#!/bin/sh
@@ -121,10 +122,15 @@ describe("the arguments that QEMU is given", () => {
     const answers = paths.map(async (at) => {
       const socket = net.connect(at);
       socket.write(prefixed(arpRequest()));
+      const reader = new GuestReader();
       return new Promise<boolean>((resolve) => {
-        socket.once("data", (bytes: Buffer) => resolve(isGatewayReply(bytes.subarray(4))));
+        // A router advertisement may come first.
+        socket.on("data", (bytes: Buffer) => {
+          reader.push(bytes);
+          if (reader.frames.some(isGatewayReply)) resolve(true);
+        });
         // 10.0.2.2 is nobody in the first network.
-        setTimeout(() => resolve(false), 300);
+        setTimeout(() => resolve(false), 1500);
       }).finally(() => socket.destroy());
     });
     expect(await Promise.all(answers)).toEqual([false, true]);

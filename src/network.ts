@@ -118,6 +118,7 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
   readonly #tap: CableTap = new CableTap();
   readonly #captures: Set<Capture> = new Set();
   #impairment: Impairment | null = null;
+  #rules: readonly string[];
   #impairmentRules: readonly ImpairmentOptions[] = [];
   readonly #cables: Cables;
   #timer: NodeJS.Timeout | null = null;
@@ -129,6 +130,7 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
   constructor(options: ResolvedOptions) {
     super();
     this.config = options.stack;
+    this.#rules = options.ruleLines;
     const drops = this.#drops;
     const trace: Trace = {
       drop(reason) {
@@ -368,6 +370,12 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
   setRules(rules: readonly string[]): void {
     this.#refuseWhenClosed();
     this.#stack.setRules(parseRules(rules));
+    this.#rules = [...rules];
+  }
+
+  /** The rules in force. */
+  rules(): readonly string[] {
+    return this.#rules;
   }
 
   flows(): FlowInfo[] {

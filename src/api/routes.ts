@@ -10,7 +10,13 @@ import { EventStreams } from "./event-stream.ts";
 import type { Metrics } from "./metrics.ts";
 import { PacketWatcher } from "./packets.ts";
 import type { RecentEvents } from "./recent.ts";
-import { type CaptureRequest, type ImpairmentRequest, type PublishRequest, SCHEMAS } from "./schemas.ts";
+import {
+  type CaptureRequest,
+  type ImpairmentRequest,
+  type PublishRequest,
+  type RulesRequest,
+  SCHEMAS,
+} from "./schemas.ts";
 
 export interface Surroundings {
   readonly network: Network;
@@ -45,6 +51,7 @@ export function addRoutes(app: FastifyInstance, env: Surroundings): void {
   forwardRoutes(app, env.network);
   captureRoutes(app, env.network);
   impairmentRoutes(app, env.network);
+  ruleRoutes(app, env.network);
   eventRoutes(app, env);
 }
 
@@ -196,6 +203,29 @@ function captureRoutes(app: FastifyInstance, network: Network): void {
         void capture.stop();
       });
       return reply.type("application/x-pcapng").send(out);
+    },
+  );
+}
+
+function ruleRoutes(app: FastifyInstance, network: Network): void {
+  const show = () => ({ rules: network.rules() });
+  app.get(
+    "/v1/rules",
+    { schema: { summary: "What guests may begin, in order", response: { 200: SCHEMAS.rules } } },
+    async () => show(),
+  );
+  app.put<{ Body: RulesRequest }>(
+    "/v1/rules",
+    {
+      schema: {
+        summary: "Other rules in place of all there were; flows that they allow go on, others end",
+        body: SCHEMAS.rules,
+        response: { 200: SCHEMAS.rules, 400: SCHEMAS.failure },
+      },
+    },
+    async ({ body }) => {
+      network.setRules(body.rules);
+      return show();
     },
   );
 }

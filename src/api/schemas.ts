@@ -59,6 +59,17 @@ const publishRequest = z.strictObject({
   rule: z.string().min(1).max(4096).describe("Docker's grammar (`2222:22`) or QEMU's (`tcp::2222-:22`)"),
 });
 
+export interface RulesRequest {
+  readonly rules: readonly string[];
+}
+
+const rules = z.strictObject({
+  rules: z
+    .array(z.string().max(1024))
+    .max(4096)
+    .describe("`allow tcp *.debian.org:80,443`, `default deny`; none allows everything"),
+});
+
 const failure = z.object({ error: z.string().describe("one line: what, where, what would be right") });
 /** Whatever an object of the library's shows; its fields are the library's, documented there. */
 const open = z.looseObject({});
@@ -72,6 +83,7 @@ type SchemaName =
   | "impairment"
   | "impairmentRequest"
   | "publishRequest"
+  | "rules"
   | "failure"
   | "open"
   | "list";
@@ -85,6 +97,7 @@ export const SCHEMAS: Readonly<Record<SchemaName, object>> = {
   impairment: schema(z.object({ rules: z.array(ImpairmentOptions) })),
   impairmentRequest: schema(impairmentRequest),
   publishRequest: schema(publishRequest),
+  rules: schema(rules),
   failure: schema(failure),
   open: schema(open),
   list: schema(z.array(open)),

@@ -88,6 +88,17 @@ export function ctlCommand(): Command {
       show(now, () => `${now.rules.length} rules\n`);
     });
   ctl
+    .command("rules [rules...]")
+    .description('what guests may begin; with rules, those instead: "allow tcp *.debian.org:80" "default deny"')
+    .option("--clear", "no rules: everything is allowed")
+    .action(async (rules: string[], { clear }: { clear?: boolean }) => {
+      const change = rules.length > 0 || clear === true;
+      const now = change
+        ? await client().put<{ rules: string[] }>("/v1/rules", { rules })
+        : await client().get<{ rules: string[] }>("/v1/rules");
+      show(now, () => now.rules.map((rule) => `${rule}\n`).join("") || "none\n");
+    });
+  ctl
     .command("events")
     .description("events as they happen, one JSON object a line")
     .action(async () => {

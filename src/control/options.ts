@@ -118,6 +118,8 @@ export interface ResolvedOptions {
   /** Empty asks the host's own resolvers. */
   readonly dnsUpstream: readonly Endpoint[];
   readonly rules: RuleSet;
+  /** As the user wrote them. */
+  readonly ruleLines: readonly string[];
   /** Null asks nobody. */
   readonly onFlow: OnFlow | null;
   /** In milliseconds. */
@@ -299,6 +301,7 @@ export function resolveOptions(input: NetworkOptions = {}): ResolvedOptions {
     tftp: options.tftp === undefined ? null : path.resolve(options.tftp),
     outboundAddr: options.outboundAddr === undefined ? null : parseIp(options.outboundAddr),
     rules: options.rules === undefined ? NO_RULES : parseRules(options.rules),
+    ruleLines: options.rules ?? [],
     onFlow: options.onFlow ?? null,
     onFlowTimeout: options.onFlowTimeout ?? ON_FLOW_MS,
     signal: options.signal ?? null,

@@ -184,6 +184,24 @@ describe("the API", () => {
     expect(bad).toMatchObject({ status: 400, json: { error: "impair.0.jitter: got 5; expected at most the delay" } });
   });
 
+  test("replaces the rules of what guests may begin, and keeps them when the new ones are wrong", async () => {
+    const server = net.createServer((socket) => socket.destroy()).listen(0, "127.0.0.1");
+    await new Promise((resolve) => server.once("listening", resolve));
+    const { port } = server.address() as net.AddressInfo;
+    guest = await embeddedGuest(network);
+    expect(await guest.dial(guest.guest.gateway, port)).toBe("connected");
+    const rules = ["deny tcp 10.0.2.2", "default allow"];
+    expect((await ask("PUT", "/v1/rules", { rules })).json).toEqual({ rules });
+    expect(await guest.dial(guest.guest.gateway, port)).toBe("refused");
+    const bad = await ask("PUT", "/v1/rules", { rules: ["nonsense"] });
+    expect(bad).toMatchObject({
+      status: 400,
+      json: { error: expect.stringMatching(/^rules: got "nonsense"; expected/) },
+    });
+    expect((await ask("GET", "/v1/rules")).json).toEqual({ rules });
+    server.close();
+  });
+
   test("metrics are Prometheus' and count what happens", async () => {
     guest = await embeddedGuest(network);
     await guest.dial(guest.guest.gateway, 1);
@@ -209,6 +227,7 @@ describe("the API", () => {
         "/v1/impairment",
         "/v1/leases",
         "/v1/packets",
+        "/v1/rules",
         "/v1/status",
       ]),
     );

@@ -53,6 +53,7 @@ describe("defaults", () => {
       tftp: null,
       outboundAddr: null,
       dnsUpstream: [],
+      ruleLines: [],
       rules: { rules: [], allow: true },
       onFlow: null,
       onFlowTimeout: 10_000,

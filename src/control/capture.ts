@@ -84,7 +84,7 @@ export class Capture {
   readonly #keepFiles: number;
   readonly #comments: FlowComments = new FlowComments();
   /** Files that are written and kept, the oldest first; noted only when some have to go. */
-  readonly #complete: string[] = [];
+  readonly #complete: { readonly number: number; readonly file: string }[] = [];
   #file: string | null = null;
   /** Files that are being written: the last one, and those that rotation has ended. */
   readonly #writing: Set<Promise<void>> = new Set();
@@ -185,21 +185,24 @@ export class Capture {
 
   #openFile(file: string): Writable {
     this.#file = file;
+    const number = this.#fileNumber;
     const out = createWriteStream(file, { mode: 0o600 });
     this.#listen(out);
-    const done = new Promise<void>((resolve) => out.once("close", resolve)).then(() => this.#written(file));
+    const done = new Promise<void>((resolve) => out.once("close", resolve)).then(() => this.#written(number, file));
     this.#writing.add(done);
     void done.then(() => this.#writing.delete(done));
     return out;
   }
 
   /** A file is complete: the oldest ones beyond those to keep go. */
-  async #written(file: string): Promise<void> {
+  async #written(number: number, file: string): Promise<void> {
     if (this.#keepFiles === Number.POSITIVE_INFINITY) return;
-    this.#complete.push(file);
+    this.#complete.push({ number, file });
+    // Small files close in any order.
+    this.#complete.sort((a, b) => a.number - b.number);
     while (this.#complete.length + (this.#over ? 0 : 1) > this.#keepFiles) {
       // A file that somebody has taken away needs no removing.
-      await unlink(this.#complete.shift()!).catch(() => {});
+      await unlink(this.#complete.shift()!.file).catch(() => {});
     }
   }
 

@@ -6,7 +6,10 @@ export interface Case {
   readonly per: number;
   /** Payload bytes of one operation; 0 where a rate in bits says nothing. */
   readonly bytes: number;
-  call(): void;
+  /** With a promise for what is done in later turns. */
+  call(): void | Promise<void>;
+  /** `call` gives a promise. */
+  readonly deferred?: true;
   /** Throws unless `calls` calls have done all their work. */
   check(calls: number): void;
 }

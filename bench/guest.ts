@@ -98,8 +98,8 @@ export class Guest {
   readonly ends: number[] = [];
   readonly #drops: Record<DropReason, number> = Object.fromEntries(DROP_REASONS.map((r) => [r, 0])) as never;
 
-  /** `idle` further connections are open beside the one that is measured. */
-  constructor(idle = 0) {
+  /** `idle` further connections are open beside the one that is measured. `far` makes the far ends, instead of the host. */
+  constructor(idle = 0, far: ((events: HostTcpEvents) => HostTcp) | null = null) {
     let events: HostTcpEvents | null = null;
     const socket: HostTcp = {
       backlog: 0,
@@ -116,7 +116,7 @@ export class Guest {
     const host: HostNet = {
       connectTcp(_to, e) {
         events = e;
-        return socket;
+        return far === null ? socket : far(e);
       },
       listenTcp: refuse,
       openUdp: refuse,

@@ -5,23 +5,35 @@ import { checksumCases } from "./checksum.ts";
 import { decodeCases } from "./decode.ts";
 import { flowCases } from "./flows.ts";
 import { headerCases } from "./headers.ts";
+import { socketCases } from "./sockets.ts";
 import { walkCases } from "./walks.ts";
 
 const brief = process.argv.includes("--brief");
 const options: Benchmark.Options = brief ? { maxTime: 0.05, minTime: 0.01, minSamples: 1 } : { maxTime: 1 };
 
+/** A deferred call's failure would otherwise leave the run waiting. */
+function fail(error: Error): void {
+  console.error(error);
+  process.exit(1);
+}
+
 /** A row of the table. Throws when the case failed or did not do its work. */
-function measure(c: Case): string {
+async function measure(c: Case): Promise<string> {
   let calls = 0;
   const bench = new Benchmark(
     c.name,
-    () => {
+    (deferred?: Benchmark.Deferred) => {
       calls++;
-      c.call();
+      const done = c.call();
+      if (deferred !== undefined) void (done as Promise<void>).then(() => deferred.resolve(), fail);
     },
-    options,
+    { ...options, defer: c.deferred === true },
   );
-  bench.run();
+  if (c.deferred === true) {
+    const ended = new Promise((resolve) => bench.on("complete", resolve));
+    bench.run();
+    await ended;
+  } else bench.run();
   if (bench.error) throw new Error(`${c.suite}, ${c.name}`, { cause: bench.error });
   if (calls === 0) throw new Error(`${c.suite}, ${c.name}: it never ran`);
   c.check(calls);
@@ -34,5 +46,5 @@ function measure(c: Case): string {
 
 console.log("| suite | case | ns/op | Gbit/s | ± % |");
 console.log("| --- | --- | ---: | ---: | ---: |");
-for (const suite of [checksumCases, headerCases, flowCases, decodeCases, walkCases])
-  for (const c of suite()) console.log(measure(c));
+for (const suite of [checksumCases, headerCases, flowCases, decodeCases, walkCases, socketCases])
+  for (const c of suite()) console.log(await measure(c));

@@ -4,12 +4,12 @@ import { type Case, same } from "./case.ts";
 import { baseSum, FRAME, Guest, MSS, number, segment } from "./guest.ts";
 
 /** Segments of one read of the cable. */
-const BATCH = 64;
-const FIRST = 32;
+export const BATCH = 64;
+export const FIRST = 32;
 /** What one read of a host socket gives. */
-const READ = 65_536;
+export const READ = 65_536;
 /** A connection at rest would acknowledge in fewer. */
-const MAX_ROUNDS = 64;
+export const MAX_ROUNDS = 64;
 
 /** Idle connections beside the one that is measured: its cost is to be the same. */
 const IDLE = [0, 999, 9_999];
@@ -23,7 +23,7 @@ export function walkCases(): Case[] {
 }
 
 /** The bytes of a batch, and how they get their numbers: the stack moves payload in the slab, so each needs new ones. */
-function batch(): { payload: Uint8Array; write: (into: Uint8Array, seq: number, ack: number) => void } {
+export function batch(): { payload: Uint8Array; write: (into: Uint8Array, seq: number, ack: number) => void } {
   const payload = randomBytes(BATCH * MSS);
   const image = new Uint8Array(BATCH * FRAME);
   const bases: number[] = [];
@@ -94,22 +94,8 @@ function preparation(): Case {
 function hostToGuest(idle: number): Case {
   const guest = new Guest(idle);
   const data = randomBytes(READ);
-  const { stack, link, slab, ends, events } = guest;
-  const bare = segment({ flags: "ACK", seq: 0, ack: 0, window: 65_535 });
-  const base = baseSum(bare);
-  for (let at = 0; at < slab.bytes.length - bare.length; at += bare.length) slab.bytes.set(bare, at);
-  /** One for every second segment (RFC 9293 section 3.8.6.3), and one for the last; all in one read. */
-  const acknowledge = (): void => {
-    const n = ends.length;
-    let at = 0;
-    for (let k = n % 2 === 0 ? 1 : 0; k < n; k += 2) {
-      number(slab.bytes, at, base, guest.seq, ends[k]!);
-      at += bare.length;
-    }
-    ends.length = 0;
-    for (let from = 0; from < at; from += bare.length) stack.receive(link, slab, from, bare.length);
-    stack.batchEnd(link);
-  };
+  const { ends, events } = guest;
+  const acknowledge = acknowledging(guest);
   const call = (): void => {
     events.onData(data, 0, READ);
     for (let rounds = 0; ends.length > 0; rounds++) {
@@ -136,15 +122,34 @@ function hostToGuest(idle: number): Case {
   };
 }
 
+/** Acknowledges all that the guest has been sent, in one read: every second segment (RFC 9293 section 3.8.6.3), and the last. */
+export function acknowledging(guest: Guest): () => void {
+  const { stack, link, slab, ends } = guest;
+  const bare = segment({ flags: "ACK", seq: 0, ack: 0, window: 65_535 });
+  const base = baseSum(bare);
+  for (let at = 0; at < slab.bytes.length - bare.length; at += bare.length) slab.bytes.set(bare, at);
+  return () => {
+    const n = ends.length;
+    let at = 0;
+    for (let k = n % 2 === 0 ? 1 : 0; k < n; k += 2) {
+      number(slab.bytes, at, base, guest.seq, ends[k]!);
+      at += bare.length;
+    }
+    ends.length = 0;
+    for (let from = 0; from < at; from += bare.length) stack.receive(link, slab, from, bare.length);
+    stack.batchEnd(link);
+  };
+}
+
 /** Throws when the bytes that it is given, one piece after another, are not `want` again and again. */
-function comparing(want: Uint8Array): (bytes: Uint8Array, at: number, len: number) => void {
+export function comparing(want: Uint8Array): (bytes: Uint8Array, at: number, len: number) => void {
   let seen = 0;
   return (bytes, at, len) => {
     for (let i = 0; i < len; i++) if (bytes[at + i] !== want[seen++ % want.length]) throw new Error("wrong bytes");
   };
 }
 
-function randomBytes(n: number): Uint8Array {
+export function randomBytes(n: number): Uint8Array {
   const random = new SeededRandom(n);
   return Uint8Array.from({ length: n }, () => random.u32() & 255);
 }

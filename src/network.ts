@@ -38,6 +38,7 @@ import { NodeDns } from "./host/dns.ts";
 import { NodeFiles } from "./host/files.ts";
 import { NodeHostNet } from "./host/net.ts";
 import type { OwnPorts } from "./host/own-ports.ts";
+import { ProxiedNet } from "./host/proxy.ts";
 import { HostRandom } from "./host/random.ts";
 import type { OpenForward } from "./nat/forwards.ts";
 import type { Lease } from "./proto/dhcp.ts";
@@ -139,7 +140,7 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
       event: (event) => this.#report(event),
     };
     const random = new HostRandom();
-    const { outboundAddr } = options;
+    const { outboundAddr, proxies } = options;
     const notice = (text: string): void => trace.event({ type: "notice", text });
     const host = new NodeHostNet({ random, notice, ...(outboundAddr === null ? {} : { outboundAddr }) });
     this.#ownPorts = host.ownPorts;
@@ -148,7 +149,16 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
     const files = options.tftp === null ? null : new NodeFiles(options.tftp);
     this.#gate = this.#flowHook(options);
     this.#stack = new Stack(options.stack, {
-      ...{ host, dns: this.#dns, files, clock, random, trace, gate: this.#gate, rules: options.rules },
+      ...{
+        host: proxies.length === 0 ? host : new ProxiedNet(host, proxies, notice),
+        dns: this.#dns,
+        files,
+        clock,
+        random,
+        trace,
+        gate: this.#gate,
+        rules: options.rules,
+      },
       endOfTurn: (run) => void setImmediate(run),
     });
     this.#stack.onPollAt = () => this.#arm();
@@ -409,6 +419,7 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
     this.#impairment?.close();
     await Promise.all(this.captures().map((capture) => capture.stop()));
     this.#dns.close();
+    this.#env.pool.close();
     this.#stack.onPollAt = null;
     if (this.#timer !== null) clearTimeout(this.#timer);
     this.#timer = null;

@@ -82,6 +82,7 @@ export class SlabPool {
   /** The fewest free slabs since the last trim: so many were not needed. */
   #spare = 0;
   #timer: NodeJS.Timeout | null = null;
+  #closed = false;
 
   constructor(options: SlabPoolOptions = {}) {
     this.#readArea = options.readArea ?? READ_AREA;
@@ -115,11 +116,20 @@ export class SlabPool {
   /** Called by the slab that nobody uses any more. */
   putBack(slab: ReadSlab): void {
     this.#inUse--;
+    if (this.#closed) return;
     this.#free.push(slab);
     if (this.#timer === null) {
       this.#spare = this.#free.length;
       this.#timer = setTimeout(() => this.#trim(), TRIM_MILLIS).unref();
     }
+  }
+
+  /** Lets go of all; slabs still in use go when they come back. */
+  close(): void {
+    this.#closed = true;
+    this.#free.length = 0;
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#timer = null;
   }
 
   /** Lets go of what a whole interval did without. Runs only while there is something to let go of. */

@@ -47,6 +47,7 @@ export interface NetworkArguments {
   readonly deny?: readonly string[];
   readonly default?: readonly string[];
   readonly rules?: string;
+  readonly proxy?: readonly string[];
   readonly api?: string;
   readonly socks?: string;
   readonly capture?: string;
@@ -124,6 +125,7 @@ const NAMES: Readonly<Record<string, { readonly flag: string; readonly netdev?: 
   publish: { flag: "--publish" },
   dnsUpstream: { flag: "--dns-upstream" },
   outboundAddr: { flag: "--outbound-addr" },
+  proxy: { flag: "--proxy" },
 };
 
 /** What the guests' cables run over: it sets the MTU when nobody else does. */
@@ -182,6 +184,7 @@ export function readNetworkArguments(
     outboundAddr: args.outboundAddr,
     mode: args.mode as NetworkOptions["mode"],
     isolate: args.isolate,
+    proxy: args.proxy,
     restrict: args.restrict === true ? true : onOff("--restrict", args.restrict),
     hostLoopback: onOff("--host-loopback", args.hostLoopback),
     mtu: number("--mtu", args.mtu, MIN_MTU, maxMtu, `expected a whole number from ${MIN_MTU} to ${maxMtu}`),

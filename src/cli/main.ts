@@ -158,6 +158,12 @@ function networkOptions(command: Command): Command {
     .addOption(repeatable("--dns-upstream <ip[:port]>", "a resolver to forward to; default: the host's own"))
     .option("--host-loopback <on|off>", "whether the gateway's addresses reach the host's 127.0.0.1 and ::1 (on)")
     .option("--outbound-addr <ip>", "source address of outgoing sockets")
+    .addOption(
+      repeatable(
+        "--proxy <rule>",
+        "[MATCH=]socks5://HOST[:PORT], http://… or direct: by which proxy TCP leaves; MATCH is a domain (*.example.com), an address or a network, with :PORT or not",
+      ),
+    )
     .option("--api <address>", "control API: unix:PATH or tcp:127.0.0.1:PORT (off); see tslirp ctl")
     .option("--socks <address>", "SOCKS5 server to the guests: unix:PATH or tcp:127.0.0.1:PORT (off)")
     .option("--capture <file>", "write all that passes to a pcapng file, readable by Wireshark while it grows")

@@ -11,6 +11,7 @@ import {
   type ForwardRule,
   type GuestForwardRule,
   type Limits,
+  type ProxyRule,
   type StackConfig,
 } from "../core/config.ts";
 import { NO_RULES, type RuleSet } from "../nat/rules.ts";
@@ -30,6 +31,7 @@ import { ConfigError } from "./errors.ts";
 import { parseHostfwd, parsePublish } from "./forward-rules.ts";
 import { checkSmbFolder, resolveGuestForwards, type SmbOptions } from "./guestfwd-rules.ts";
 import type { OnFlow } from "./on-flow.ts";
+import { type ProxyOptions, parseProxy, resolveProxy } from "./proxy-rules.ts";
 import { parseRules } from "./rules.ts";
 import { type Addresses6, guestAddress6, parseNet6, resolveAddresses6, SUBNET6 } from "./subnet6.ts";
 
@@ -96,6 +98,8 @@ export interface NetworkOptions {
   readonly smbServer?: string | undefined;
   /** Which flows may begin, first match wins: `["allow tcp *.debian.org:80", "default deny"]` (all may). */
   readonly rules?: readonly string[] | undefined;
+  /** By which proxies guests' TCP connections leave: one for all, or rules of which the first that fits decides (none). */
+  readonly proxy?: string | readonly (string | ProxyOptions)[] | undefined;
   /** Asked about every new flow: may it, may it not, is it to go elsewhere, is it taken over (nobody is asked). */
   readonly onFlow?: OnFlow | undefined;
   /** Milliseconds that a flow waits for the answer of `onFlow`; without one it is refused (10000). */
@@ -120,6 +124,8 @@ export interface ResolvedOptions {
   readonly rules: RuleSet;
   /** As the user wrote them. */
   readonly ruleLines: readonly string[];
+  /** Empty for none. */
+  readonly proxies: readonly ProxyRule[];
   /** Null asks nobody. */
   readonly onFlow: OnFlow | null;
   /** In milliseconds. */
@@ -160,6 +166,7 @@ const BOOTFILE = "expected a file name of 1 to 127 bytes";
 const FOLDER = "expected a folder that exists";
 const MTU = `expected a whole number from ${MIN_MTU} to ${MAX_MTU}`;
 const UPSTREAM = "expected IP[:PORT], like 192.0.2.53 or [2001:db8::53]:5353";
+const PROXY = 'expected a proxy like "socks5://127.0.0.1:1080", or a list of rules { match, proxy }';
 const OUTBOUND = "expected an IP address of this host";
 const STATIC = 'expected addresses by MAC, like { "52:54:00:12:34:56": "10.0.2.40" }';
 const MODES = ["shared", "host-only", "isolated"] as const;
@@ -229,6 +236,17 @@ export const NetworkOptions: z.ZodType<NetworkOptions> = z.strictObject(
     smb: z.string(FOLDER).refine(isFolder, FOLDER).optional(),
     smbServer: ipv4.optional(),
     rules: z.array(z.string(RULE_LIST), RULE_LIST).readonly().optional(),
+    proxy: z
+      .union(
+        [
+          z.string(),
+          z
+            .array(z.union([z.string(), z.strictObject({ match: z.string().optional(), proxy: z.string() })]))
+            .readonly(),
+        ],
+        PROXY,
+      )
+      .optional(),
     onFlow: z
       .custom<OnFlow>((value) => typeof value === "function", 'expected a function like (flow) => "allow"')
       .optional(),
@@ -302,6 +320,9 @@ export function resolveOptions(input: NetworkOptions = {}): ResolvedOptions {
     outboundAddr: options.outboundAddr === undefined ? null : parseIp(options.outboundAddr),
     rules: options.rules === undefined ? NO_RULES : parseRules(options.rules),
     ruleLines: options.rules ?? [],
+    proxies: (typeof options.proxy === "string" ? [options.proxy] : (options.proxy ?? [])).map((each) =>
+      typeof each === "string" ? parseProxy(each) : resolveProxy(each),
+    ),
     onFlow: options.onFlow ?? null,
     onFlowTimeout: options.onFlowTimeout ?? ON_FLOW_MS,
     signal: options.signal ?? null,

@@ -72,6 +72,23 @@ export interface CommandTarget {
   readonly argv: readonly string[];
 }
 
+/** Which connections go by which proxy; of several rules the first that fits decides. */
+export interface ProxyRule {
+  /** Whether it is about a connection to `to`, which guests know by `names`. */
+  readonly fits: (to: Endpoint, names: readonly string[]) => boolean;
+  /** Null for no proxy. */
+  readonly server: ProxyServer | null;
+}
+
+export interface ProxyServer {
+  readonly kind: "socks5" | "http";
+  /** A name or an address. */
+  readonly host: string;
+  readonly port: number;
+  readonly user: string | null;
+  readonly password: string;
+}
+
 /** Caps. Each has a counter among `DROP_REASONS`. */
 export interface Limits {
   readonly tcpFlows: number;

@@ -9,8 +9,11 @@ import type { Endpoint, IpText } from "./address.ts";
 import type { Slab } from "./link.ts";
 
 export interface HostNet {
-  /** Dials. `events.onConnect` or `events.onClose(code)` follows. */
-  connectTcp(to: Endpoint | UnixEndpoint, events: HostTcpEvents): HostTcp;
+  /**
+   * Dials. `events.onConnect` or `events.onClose(code)` follows. `names` are those by which guests know the address, the
+   * latest first, for who dials by name: a proxy.
+   */
+  connectTcp(to: Endpoint | UnixEndpoint, events: HostTcpEvents, names?: readonly string[]): HostTcp;
   /** Accepts: resolves when listening, rejects with a Node error (EADDRINUSE, EACCES). Port 0 takes a free one. */
   listenTcp(at: Endpoint | UnixEndpoint, onAccept: (socket: AcceptedTcp) => void): Promise<HostListener>;
   /** One UDP mapping: a socket of its own on an unpredictable port that may speak with anyone. */

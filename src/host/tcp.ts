@@ -140,8 +140,11 @@ export class NodeTcp implements HostTcp {
     if (this.#waiting && !this.#closed && (error === null || error === undefined)) this.#written();
   };
 
-  /** `accepted` is a connection on which nothing has been read; null makes one to `dial`. */
-  constructor(events: HostTcpEvents, accepted: net.Socket | null, unix: boolean) {
+  /**
+   * `accepted` is a connection, null makes one to `dial`. `fresh` says that nothing has been read on it: its handle may
+   * be moved to a socket of ours.
+   */
+  constructor(events: HostTcpEvents, accepted: net.Socket | null, unix: boolean, fresh = true) {
     this.#events = events;
     this.#unix = unix;
     const options: SocketOptions = {
@@ -160,7 +163,7 @@ export class NodeTcp implements HostTcp {
       socket = new OwnedSocket(options);
       socket.pause();
     } else {
-      const handle = takeHandle(accepted);
+      const handle = fresh ? takeHandle(accepted) : null;
       if (handle !== null) {
         options.handle = handle;
         options.pauseOnCreate = true;

@@ -28,7 +28,7 @@ function carryOut(flow: TcpFlow, guest: Endpoint, remote: Endpoint, ruling: Ruli
   if (ruling.action === "allow") {
     const host = env.policy.hostSide(flow.remote);
     if (host === null) deny(flow, "reset", "policy", env);
-    else flow.host = env.host.connectTcp({ host, port: remote.port }, flow);
+    else flow.host = env.host.connectTcp({ host, port: remote.port }, flow, flow.hosts);
     return;
   }
   const service = env.service(addressFromText(ruling.to.host), ruling.to.port);

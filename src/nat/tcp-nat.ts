@@ -302,7 +302,7 @@ export class TcpNat implements ErrorTaker {
     this.#add(flow);
     const from = { host: guest.address.text, port: srcPort };
     if (service !== null) flow.host = service(flow, from);
-    else if (!gate.active) flow.host = this.#env.host.connectTcp({ host: host!, port: dstPort }, flow);
+    else if (!gate.active) flow.host = this.#env.host.connectTcp({ host: host!, port: dstPort }, flow, flow.hosts);
     else askGate(gate, flow, from, this.#env);
   }
 

@@ -55,6 +55,7 @@ describe("defaults", () => {
       dnsUpstream: [],
       ruleLines: [],
       rules: { rules: [], allow: true },
+      proxies: [],
       onFlow: null,
       onFlowTimeout: 10_000,
       signal: null,

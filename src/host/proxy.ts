@@ -1,0 +1,206 @@
+/**
+ * Outgoing TCP through proxies (`HostNet` in front of another): SOCKS5 (RFC 1928) or HTTP's CONNECT (RFC 9110 section
+ * 9.3.6), by rules. A destination is given to the proxy by the name that the guest had resolved, where there is one, so
+ * that names which only the proxy knows work. Everything else, UDP, ping and what is on this machine, goes as it would.
+ */
+import { once } from "node:events";
+import http from "node:http";
+import net from "node:net";
+import { SocksClient } from "socks";
+import { type Endpoint, endpointText } from "../core/address.ts";
+import type { ProxyRule, ProxyServer } from "../core/config.ts";
+import type {
+  AcceptedTcp,
+  HostListener,
+  HostNet,
+  HostPing,
+  HostPingEvents,
+  HostTcp,
+  HostTcpEvents,
+  HostUdp,
+  HostUdpEvents,
+  UnixEndpoint,
+} from "../core/host-net.ts";
+import type { Slab } from "../core/link.ts";
+import { NodeTcp } from "./tcp.ts";
+
+const CONNECT_TIMEOUT_MS = 75_000;
+
+export class ProxiedNet implements HostNet {
+  readonly #direct: HostNet;
+  readonly #rules: readonly ProxyRule[];
+  readonly #notice: (text: string) => void;
+  /** Proxies whose failure has been told; told again after they have worked. */
+  readonly #told: Set<ProxyServer> = new Set();
+
+  constructor(direct: HostNet, rules: readonly ProxyRule[], notice: (text: string) => void) {
+    this.#direct = direct;
+    this.#rules = rules;
+    this.#notice = notice;
+  }
+
+  connectTcp(to: Endpoint | UnixEndpoint, events: HostTcpEvents, names: readonly string[] = []): HostTcp {
+    const server = "path" in to || isHere(to.host) ? null : this.#serverFor(to, names);
+    if (server === null || "path" in to) return this.#direct.connectTcp(to, events, names);
+    const target = { host: names[0] ?? to.host, port: to.port };
+    return new ProxiedTcp(events, (signal) => this.#dial(server, target, signal));
+  }
+
+  listenTcp(at: Endpoint | UnixEndpoint, onAccept: (socket: AcceptedTcp) => void): Promise<HostListener> {
+    return this.#direct.listenTcp(at, onAccept);
+  }
+
+  openUdp(family: 4 | 6, events: HostUdpEvents): HostUdp {
+    return this.#direct.openUdp(family, events);
+  }
+
+  bindUdp(at: Endpoint, events: HostUdpEvents): Promise<HostUdp & HostListener> {
+    return this.#direct.bindUdp(at, events);
+  }
+
+  openPing(family: 4 | 6, events: HostPingEvents): HostPing {
+    return this.#direct.openPing(family, events);
+  }
+
+  #serverFor(to: Endpoint, names: readonly string[]): ProxyServer | null {
+    for (const rule of this.#rules) if (rule.fits(to, names)) return rule.server;
+    return null;
+  }
+
+  async #dial(server: ProxyServer, target: Endpoint, signal: AbortSignal): Promise<net.Socket> {
+    try {
+      const socket = await (server.kind === "socks5"
+        ? socks5(server, target, signal)
+        : connect(server, target, signal));
+      this.#told.delete(server);
+      return socket;
+    } catch (error) {
+      if (!(error instanceof Refusal) && !signal.aborted && !this.#told.has(server)) {
+        this.#told.add(server);
+        this.#notice(`the proxy at ${endpointText(server)} does not serve: ${(error as Error).message}`);
+      }
+      throw error;
+    }
+  }
+}
+
+/** The proxy works, and says that the destination does not. */
+class Refusal extends Error {
+  readonly code: string;
+
+  constructor(code: string, message: string) {
+    super(message);
+    this.code = code;
+  }
+}
+
+async function socks5(server: ProxyServer, target: Endpoint, signal: AbortSignal): Promise<net.Socket> {
+  const { host, port, user, password } = server;
+  const existing = net.connect({ host, port, signal });
+  await once(existing, "connect");
+  const client = new SocksClient({
+    proxy: { host, port, type: 5, ...(user === null ? {} : { userId: user, password }) },
+    command: "connect",
+    destination: target,
+    timeout: CONNECT_TIMEOUT_MS,
+  });
+  return new Promise((resolve, reject) => {
+    client.once("established", ({ socket }) => resolve(socket));
+    client.once("error", (error) => reject(socksRefusal(error)));
+    client.connect(existing);
+  });
+}
+
+/** The library has the reply's meaning in its message only (RFC 1928 section 6). */
+function socksRefusal(error: Error): Error {
+  const codes = {
+    ConnectionRefused: "ECONNREFUSED",
+    HostUnreachable: "EHOSTUNREACH",
+    NetworkUnreachable: "ENETUNREACH",
+  };
+  for (const [reply, code] of Object.entries(codes)) {
+    if (error.message.includes(reply)) return new Refusal(code, error.message);
+  }
+  return /NotAllowed|TTLExpired|Failure/.test(error.message) ? new Refusal("EHOSTUNREACH", error.message) : error;
+}
+
+function connect(server: ProxyServer, target: Endpoint, signal: AbortSignal): Promise<net.Socket> {
+  const { host, port, user, password } = server;
+  const path = endpointText(target);
+  const credentials = Buffer.from(`${user}:${password}`).toString("base64");
+  const headers = { Host: path, ...(user === null ? {} : { "Proxy-Authorization": `Basic ${credentials}` }) };
+  return new Promise((resolve, reject) => {
+    const options = { host, port, method: "CONNECT", path, headers, signal, agent: false, timeout: CONNECT_TIMEOUT_MS };
+    const request = http.request(options);
+    request.once("connect", (response, socket, head) => {
+      const status = response.statusCode ?? 0;
+      if (status >= 200 && status < 300) {
+        socket.setTimeout(0);
+        if (head.length > 0) socket.unshift(head);
+        resolve(socket as net.Socket);
+        return;
+      }
+      socket.destroy();
+      const message = `CONNECT ${path}: ${status} ${response.statusMessage}`;
+      // 5xx: the proxy could not get there. Others: it does not want to, which concerns whoever has set it up.
+      reject(status >= 500 ? new Refusal("EHOSTUNREACH", message) : new Error(message));
+    });
+    request.once("timeout", () => request.destroy(new Error("it does not answer")));
+    request.once("error", reject);
+    request.end();
+  });
+}
+
+/** A connection by way of a proxy: until that stands there is nothing but a wish. */
+class ProxiedTcp implements HostTcp {
+  readonly #abort: AbortController = new AbortController();
+  #tcp: NodeTcp | null = null;
+
+  constructor(events: HostTcpEvents, dial: (signal: AbortSignal) => Promise<net.Socket>) {
+    const { signal } = this.#abort;
+    dial(signal).then(
+      (socket) => {
+        if (signal.aborted) return void socket.destroy();
+        this.#tcp = new NodeTcp(events, socket, false, false);
+        events.onConnect();
+      },
+      (error: NodeJS.ErrnoException) => {
+        if (!signal.aborted) events.onClose(error instanceof Refusal ? error.code : "EHOSTUNREACH");
+      },
+    );
+  }
+
+  get backlog(): number {
+    return this.#tcp?.backlog ?? 0;
+  }
+
+  get local(): Endpoint | null {
+    return this.#tcp?.local ?? null;
+  }
+
+  write(slab: Slab, at: number, len: number): void {
+    this.#tcp?.write(slab, at, len);
+  }
+
+  end(): void {
+    this.#tcp?.end();
+  }
+
+  pause(): void {
+    this.#tcp?.pause();
+  }
+
+  resume(): void {
+    this.#tcp?.resume();
+  }
+
+  reset(): void {
+    this.#abort.abort();
+    this.#tcp?.reset();
+  }
+}
+
+/** This machine itself: the gateway's loopback. */
+function isHere(host: string): boolean {
+  return host.startsWith("127.") || host === "::1";
+}

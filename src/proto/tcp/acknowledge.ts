@@ -1,6 +1,6 @@
 /** What a segment's ACK field, window and SACK blocks cause (RFC 9293 section 3.10.7.4, fifth check). */
 import type { DropReason } from "../../core/trace.ts";
-import { seqAdd, seqDiff, seqGt, seqLe, seqLt } from "../../wire/seq.ts";
+import { seqAdd, seqDiff, seqGt, seqLe, seqLt, seqMax } from "../../wire/seq.ts";
 import { RST, tcpAck, tcpWindow } from "../../wire/tcp.ts";
 import type { TcpOptions } from "../../wire/tcp-options.ts";
 import { challenge } from "./challenge.ts";
@@ -14,7 +14,7 @@ const MAX_RTT = 600_000;
 
 /**
  * `seq` and `size` are the segment's own, FIN counted. `inWindow` is false for old segments, whose acknowledgement
- * still counts but whose window does not. Returns why the segment is to be dropped, or null.
+ * still counts, and whose window only with it. Returns why the segment is to be dropped, or null.
  */
 export function acknowledge(
   t: Tcb,
@@ -48,9 +48,11 @@ export function acknowledge(
   }
   const wasWindow = t.sndWnd;
   const newWindow = tcpWindow(buf, at) << t.sndScale;
-  if (inWindow && (seqLt(t.sndWl1, seq) || (t.sndWl1 === seq && seqLe(t.sndWl2, ack)))) {
+  // What acknowledges more than any before is newer, whatever its sequence number, and SND.WND counts from there: with
+  // the window of before, which counted from less, we would send beyond what the guest has ever allowed.
+  if (ack !== t.sndUna || (inWindow && (seqLt(t.sndWl1, seq) || (t.sndWl1 === seq && seqLe(t.sndWl2, ack))))) {
     t.sndWnd = newWindow;
-    t.sndWl1 = seq;
+    t.sndWl1 = seqMax(t.sndWl1, seq);
     t.sndWl2 = ack;
     if (newWindow > t.maxWnd) t.maxWnd = newWindow;
   }

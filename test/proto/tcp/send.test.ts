@@ -335,4 +335,17 @@ describe("recovery", () => {
     tcp.send({ flags: "ACK", seq: 1, ack: start(1) });
     expect(Buffer.from(script.takeAll()[0]!.payload).toString()[0]).toBe("b");
   });
+
+  test("RFC 9293 section 3.8: bytes sent again that acknowledge more bring the window that counts from there", () => {
+    const { script, tcp, far } = dialled({ window: 8_000 });
+    tcp.send({ flags: "ACK", seq: 1, ack: 1, window: 8_000 }, "x");
+    tcp.expect({ flags: "ACK", ack: 2 });
+    far.send(new Uint8Array(40_000));
+    const sent = script.takeAll().reduce((sum, frame) => sum + frame.payload.length, 0);
+    expect(sent).toBeLessThanOrEqual(8_000);
+    tcp.send({ flags: "ACK", seq: 1, ack: 1 + sent, window: 3_000 }, "x");
+    const more = script.takeAll().reduce((sum, frame) => sum + frame.payload.length, 0);
+    expect(more).toBeGreaterThan(0);
+    expect(more).toBeLessThanOrEqual(3_000);
+  });
 });

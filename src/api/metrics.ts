@@ -48,7 +48,12 @@ export class Metrics {
   constructor(network: Network, options: { readonly process: boolean }) {
     this.#network = network;
     const registers = [this.registry];
-    if (options.process) collectDefaultMetrics({ register: this.registry });
+    if (options.process) {
+      collectDefaultMetrics({ register: this.registry });
+      // Gauges by a counter's name, which stand there under their proper one as well.
+      for (const name of ["handles", "requests", "resources"])
+        this.registry.removeSingleMetric(`nodejs_active_${name}_total`);
+    }
     total(registers, "tslirp_frames_received_total", "Frames from guests.", () => network.stats().framesIn);
     total(registers, "tslirp_received_bytes_total", "Bytes of frames from guests.", () => network.stats().bytesIn);
     level(

@@ -1,4 +1,5 @@
 /** The control API, spoken to as a client does. */
+import { execFileSync } from "node:child_process";
 import fs from "node:fs";
 import http from "node:http";
 import net from "node:net";
@@ -9,6 +10,11 @@ import { type Api, serveApi } from "../../src/api/server.ts";
 import { ipv4FromText } from "../../src/core/address.ts";
 import { createNetwork, type Network } from "../../src/index.ts";
 import { type EmbeddedGuest, embeddedGuest } from "../support/embedded-guest.ts";
+
+/** Comes with Debian's `prometheus`, which is a service that a test machine need not run. */
+const PROMTOOL = (process.env.PATH ?? "")
+  .split(path.delimiter)
+  .some((dir) => fs.existsSync(path.join(dir, "promtool")));
 
 let folder: string;
 let network: Network;
@@ -213,6 +219,11 @@ describe("the API", () => {
     expect(text).toMatch(/^# TYPE tslirp_drops_total counter$/m);
     expect(text).toMatch(/^tslirp_leases 1$/m);
     expect(text).toMatch(/^nodejs_eventloop_lag_seconds /m);
+  });
+
+  test.skipIf(!PROMTOOL)("metrics keep Prometheus' conventions, as promtool has them", async () => {
+    const { text } = await ask("GET", "/metrics");
+    expect(() => execFileSync("promtool", ["check", "metrics"], { input: text, stdio: "pipe" })).not.toThrow();
   });
 
   test("its OpenAPI document names every route and its schemas", async () => {

@@ -66,7 +66,10 @@ export async function serveApi(network: Network, options: ApiOptions): Promise<A
   let unprotect = (): void => {};
   const close = async (): Promise<void> => {
     await file?.unlink();
+    // It was not Fastify that made the server listen: nor does it end that.
+    const ended = new Promise<void>((resolve) => app.server.close(() => resolve()));
     for (const socket of sockets) socket.destroy();
+    await ended;
     await app.close();
     recent.close();
     metrics.close();

@@ -287,6 +287,11 @@ describe("the API on TCP", () => {
     expect((await ask("GET", `/v1/status?token=${api.token}`)).status).toBe(200);
   });
 
+  test("listens no more once it is closed, and leaves nothing that keeps the process", async () => {
+    await api.close();
+    await expect(ask("GET", "/v1/status")).rejects.toThrow("ECONNREFUSED");
+  });
+
   test("answers under loopback names only, so that a rebound name reads nothing", async () => {
     const headers = { authorization: `Bearer ${api.token}`, host: "evil.example" };
     expect((await ask("GET", "/v1/status", "", headers)).status).toBe(403);

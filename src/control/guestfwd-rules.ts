@@ -3,9 +3,10 @@ import path from "node:path";
 import type { IpText } from "../core/address.ts";
 import type { GuestForwardRule } from "../core/config.ts";
 import { UNIX_PATH_MAX } from "../host/listen-unix.ts";
-import { parseIpv4, parseIpv6, parseNumber } from "./addresses.ts";
+import { fromNumber, parseIpv4, parseIpv6, parseNumber, prefixMask } from "./addresses.ts";
 import { ConfigError, show } from "./errors.ts";
 import { shellWords } from "./shell-words.ts";
+import { type Addresses4, guestAddress4 } from "./subnet4.ts";
 
 /** A folder that guests reach over SMB, and the address of the guests' net where. */
 export interface SmbOptions {
@@ -22,6 +23,32 @@ const HOST = /^(?:\[([^\]]*)\]|([^:[\]]*)):([^:]*)$/;
 const UNFIT_FOR_SAMBA = /[\n\r%]|\\$|^\s|\s$/;
 const SMB = "expected a folder that exists, whose path has no %, no line break and no backslash at its end";
 const SMB_PORTS: readonly number[] = [139, 445];
+/** SMB's server, and a guest forward's that is not named, under the net's mask. */
+const SERVER_OFFSET = 0x0204;
+
+/** Guest forwards and SMB's server: at addresses of the net that no guest is given. Throws `ConfigError`. */
+export function resolveServers(
+  options: {
+    readonly guestfwd?: readonly string[] | undefined;
+    readonly smb?: string | undefined;
+    readonly smbServer?: string | undefined;
+  },
+  addresses: Addresses4,
+  staticLeases: ReadonlyMap<string, IpText>,
+): { readonly guestForwards: readonly GuestForwardRule[]; readonly smb: SmbOptions | null } {
+  const server = (field: string, text: string): IpText => {
+    const ip = guestAddress4(field, text, addresses);
+    const canonical = fromNumber(ip);
+    if (ip === addresses.dhcpStart || [...staticLeases.values()].includes(canonical))
+      throw new ConfigError(field, text, "expected an address that no guest is given");
+    return canonical;
+  };
+  const byDefault = fromNumber((addresses.net | (SERVER_OFFSET & ~prefixMask(addresses.prefix))) >>> 0);
+  const smbServer = options.smbServer ?? byDefault;
+  const smb =
+    options.smb === undefined ? null : { folder: checkSmbFolder(options.smb), server: server("smbServer", smbServer) };
+  return { guestForwards: resolveGuestForwards(options.guestfwd ?? [], smb, byDefault, server), smb };
+}
 
 /**
  * All rules, checked against each other. `usable` gives the canonical form of a server's address, or throws about what

@@ -5,10 +5,9 @@
 import { statSync } from "node:fs";
 import path from "node:path";
 import { z } from "zod";
-import { type Endpoint, familyOf, type IpText } from "../core/address.ts";
+import type { Endpoint, IpText } from "../core/address.ts";
 import {
   DEFAULT_LIMITS,
-  type ForwardRule,
   type GuestForwardRule,
   type Limits,
   type ProxyRule,
@@ -16,24 +15,17 @@ import {
 } from "../core/config.ts";
 import { NO_RULES, type RuleSet } from "../nat/rules.ts";
 import { ipv6ToString } from "../wire/ipv6.ts";
-import {
-  fromNumber,
-  type Net4,
-  parseEndpoint,
-  parseIp,
-  parseIpv4,
-  parseIpv6,
-  parseNet4,
-  prefixMask,
-  toNumber,
-} from "./addresses.ts";
+import { fromNumber, parseEndpoint, parseIp, parseIpv4, parseIpv6, prefixMask } from "./addresses.ts";
 import { ConfigError } from "./errors.ts";
+import { checkForward, type Families } from "./forward-guests.ts";
 import { parseHostfwd, parsePublish } from "./forward-rules.ts";
-import { checkSmbFolder, resolveGuestForwards, type SmbOptions } from "./guestfwd-rules.ts";
+import { resolveServers, type SmbOptions } from "./guestfwd-rules.ts";
 import type { OnFlow } from "./on-flow.ts";
 import { type ProxyOptions, parseProxy, resolveProxy } from "./proxy-rules.ts";
 import { parseRules } from "./rules.ts";
-import { type Addresses6, guestAddress6, parseNet6, resolveAddresses6, SUBNET6 } from "./subnet6.ts";
+import { resolveStaticLeases } from "./static-leases.ts";
+import { parseSubnet4, resolveAddresses4, SUBNET4 } from "./subnet4.ts";
+import { parseNet6, resolveAddresses6, SUBNET6 } from "./subnet6.ts";
 
 /** What users may say about a network. Everything has a default. */
 export interface NetworkOptions {
@@ -139,11 +131,7 @@ export const MAX_MTU = 65_520;
 /** Over UDP one frame is one datagram: 65507 bytes of payload less the Ethernet header. */
 export const MAX_DGRAM_MTU: number = 65_507 - 14;
 const LEASES = 16;
-/** SMB's server, and a guest forward's that is not named, under the net's mask. */
-const SERVER_OFFSET = 0x0204;
 const ON_FLOW_MS = 10_000;
-const MIN_PREFIX = 4;
-const MAX_PREFIX = 29;
 
 const NAME = "expected a name of 1 to 255 letters, digits, dots, hyphens and underscores";
 const DOMAIN = "expected a domain name of labels of 1 to 63 letters, digits, hyphens and underscores, 253 in all";
@@ -161,7 +149,6 @@ const cap = (max: number): z.ZodNumber => {
   return z.int(expectation).min(1, expectation).max(max, expectation);
 };
 
-const SUBNET = `expected an IPv4 network with a prefix from ${MIN_PREFIX} to ${MAX_PREFIX}, like 10.0.2.0/24`;
 const BOOTFILE = "expected a file name of 1 to 127 bytes";
 const FOLDER = "expected a folder that exists";
 const MTU = `expected a whole number from ${MIN_MTU} to ${MAX_MTU}`;
@@ -172,14 +159,13 @@ const STATIC = 'expected addresses by MAC, like { "52:54:00:12:34:56": "10.0.2.4
 const MODES = ["shared", "host-only", "isolated"] as const;
 const MODE = `expected ${MODES.join(", ")}`;
 const RULE_LIST = 'expected a list of rules like ["allow tcp *.debian.org:80", "default deny"]';
-const MAC = /^[0-9a-f]{2}(?::[0-9a-f]{2}){5}$/;
 
 /** Checks each field by itself; `resolveOptions` checks what they have to do with each other. */
 export const NetworkOptions: z.ZodType<NetworkOptions> = z.strictObject(
   {
     subnet: z
-      .string(SUBNET)
-      .refine((text) => parseSubnet(text) !== null, SUBNET)
+      .string(SUBNET4)
+      .refine((text) => parseSubnet4(text) !== null, SUBNET4)
       .optional(),
     host: ipv4.optional(),
     dns: ipv4.optional(),
@@ -276,15 +262,15 @@ export const NetworkOptions: z.ZodType<NetworkOptions> = z.strictObject(
 export function resolveOptions(input: NetworkOptions = {}): ResolvedOptions {
   const options = checkShape(input);
   const families = resolveFamilies(options);
-  const addresses = resolveAddresses(options);
+  const addresses = resolveAddresses4(options);
   const { net, prefix, host, dns, dhcpStart } = addresses;
   const addresses6 = resolveAddresses6(options);
   const broadcast = (net | ~prefixMask(prefix)) >>> 0;
   const forwards = [
-    ...(options.hostfwd ?? []).map((text) => checkGuest(parseHostfwd(text), text, families, addresses, addresses6)),
+    ...(options.hostfwd ?? []).map((text) => checkForward(parseHostfwd(text), text, families, addresses, addresses6)),
     ...(options.publish ?? []).flatMap(parsePublish),
   ];
-  const staticLeases = resolveStatic(options.staticLeases ?? {}, addresses);
+  const staticLeases = resolveStaticLeases(options.staticLeases ?? {}, addresses);
   const { guestForwards, smb } = resolveServers(options, addresses, staticLeases);
   return {
     stack: {
@@ -330,26 +316,6 @@ export function resolveOptions(input: NetworkOptions = {}): ResolvedOptions {
   };
 }
 
-/** A forward in either grammar's text, checked against a network that runs. */
-export function resolveForwards(rule: string, stack: StackConfig): ForwardRule[] {
-  if (!/^(?:tcp|udp|unix)?:/.test(rule)) return parsePublish(rule);
-  const addresses: Addresses = {
-    net: toNumber(stack.net),
-    prefix: stack.prefix,
-    host: toNumber(stack.host),
-    dns: toNumber(stack.dns),
-    dhcpStart: toNumber(stack.dhcpStart),
-  };
-  const { net6, host6, dns6, ...families } = stack;
-  const addresses6 = resolveAddresses6({ subnet6: `${net6}/${stack.prefix6}`, host6, dns6 });
-  return [checkGuest(parseHostfwd(rule), rule, families, addresses, addresses6)];
-}
-
-interface Families {
-  readonly ipv4: boolean;
-  readonly ipv6: boolean;
-}
-
 function resolveFamilies({ ipv4 = true, ipv6 = true, subnet6, host6, dns6 }: NetworkOptions): Families {
   if (!ipv4 && !ipv6) throw new ConfigError("ipv6", ipv6, "expected IPv4 or IPv6 to be on");
   for (const [field, value] of Object.entries({ subnet6, host6, dns6 })) {
@@ -389,138 +355,6 @@ function at(value: unknown, path: readonly string[]): unknown {
     value = typeof value === "object" && value !== null ? (value as Record<string, unknown>)[key] : undefined;
   }
   return value;
-}
-
-interface Addresses extends Net4 {
-  readonly host: number;
-  readonly dns: number;
-  readonly dhcpStart: number;
-}
-
-/** A network that guests can be in: large enough, and neither "this network", loopback nor multicast and beyond. */
-function parseSubnet(text: string): Net4 | null {
-  const net = parseNet4(text);
-  if (net === null || net.prefix < MIN_PREFIX || net.prefix > MAX_PREFIX) return null;
-  const first = net.net >>> 24;
-  const last = (net.net | ~prefixMask(net.prefix)) >>> 24;
-  return first === 0 || last >= 224 || (first <= 127 && last >= 127) ? null : net;
-}
-
-/**
- * Our own addresses and the first lease: the net plus 0x0202, 0x0203 and 0x020f under the mask unless given. Where
- * that is no use in a small net (0x0f is the broadcast address of a /28) it is the first address that is free.
- */
-function resolveAddresses(options: NetworkOptions): Addresses {
-  const { net, prefix } = parseSubnet(options.subnet ?? "10.0.2.0/24")!;
-  const taken = new Map<number, string>();
-  const given = { host: options.host, dns: options.dns, dhcpStart: options.dhcpStart };
-  for (const [field, text] of Object.entries(given)) {
-    if (text === undefined) continue;
-    const ip = usable(field, text, net, prefix);
-    const other = taken.get(ip);
-    if (other !== undefined) throw new ConfigError(field, text, `expected another address than that of ${other}`);
-    taken.set(ip, field);
-  }
-  const choose = (field: keyof typeof given, offset: number): number => {
-    const text = given[field];
-    if (text !== undefined) return toNumber(text);
-    const mask = prefixMask(prefix);
-    let ip = (net | (offset & ~mask)) >>> 0;
-    if (ip === net || ip === (net | ~mask) >>> 0 || taken.has(ip)) {
-      ip = net + 1;
-      while (taken.has(ip)) ip++;
-    }
-    taken.set(ip, field);
-    return ip;
-  };
-  const host = choose("host", 0x0202);
-  const dns = choose("dns", 0x0203);
-  return { net, prefix, host, dns, dhcpStart: choose("dhcpStart", 0x020f) };
-}
-
-/** An address of the net that a machine can have. */
-function usable(field: string, text: string, net: number, prefix: number): number {
-  const ip = toNumber(text);
-  const mask = prefixMask(prefix);
-  if ((ip & mask) >>> 0 !== net || ip === net || ip === (net | ~mask) >>> 0) {
-    const expectation = `expected an address within ${fromNumber(net)}/${prefix}, other than its first and its last`;
-    throw new ConfigError(field, text, expectation);
-  }
-  return ip;
-}
-
-function guestAddress(field: string, text: string, { net, prefix, host, dns }: Addresses): number {
-  const ip = usable(field, text, net, prefix);
-  if (ip === host || ip === dns) {
-    throw new ConfigError(
-      field,
-      text,
-      `expected a guest's address, not the ${ip === host ? "gateway" : "DNS server"}'s`,
-    );
-  }
-  return ip;
-}
-
-function checkGuest(
-  rule: ForwardRule,
-  text: string,
-  { ipv4, ipv6 }: Families,
-  addresses: Addresses,
-  addresses6: Addresses6,
-): ForwardRule {
-  const { host } = rule.guest;
-  if (host === null) return rule;
-  const v6 = familyOf(host) === 6;
-  if (!(v6 ? ipv6 : ipv4))
-    throw new ConfigError("hostfwd", text, `expected a guest's IPv${v6 ? 4 : 6} address, IPv${v6 ? 6 : 4} is off`);
-  try {
-    if (v6) guestAddress6("hostfwd", host, addresses6);
-    else guestAddress("hostfwd", host, addresses);
-  } catch (error) {
-    if (error instanceof ConfigError) throw new ConfigError("hostfwd", text, error.expectation);
-    throw error;
-  }
-  return rule;
-}
-
-function resolveStatic(leases: Readonly<Record<string, string>>, addresses: Addresses): Map<string, IpText> {
-  const byMac = new Map<string, IpText>();
-  const owners = new Map<number, string>();
-  for (const [macText, text] of Object.entries(leases)) {
-    const mac = macText.toLowerCase().replaceAll("-", ":");
-    const field = `staticLeases.${macText}`;
-    // The lowest bit of the first byte says group: no card has such an address of its own.
-    if (!MAC.test(mac) || Number.parseInt(mac.slice(0, 2), 16) % 2 === 1) {
-      throw new ConfigError("staticLeases", macText, "expected a guest's MAC address, like 52:54:00:12:34:56");
-    }
-    const ip = guestAddress(field, text, addresses);
-    const owner = owners.get(ip);
-    if (owner !== undefined) throw new ConfigError(field, text, `expected another address than that of ${owner}`);
-    if (byMac.has(mac)) throw new ConfigError("staticLeases", macText, "expected each MAC address once");
-    owners.set(ip, mac);
-    byMac.set(mac, fromNumber(ip));
-  }
-  return byMac;
-}
-
-/** Guest forwards and SMB's server: at addresses of the net that no guest is given. */
-function resolveServers(
-  options: NetworkOptions,
-  addresses: Addresses,
-  staticLeases: ReadonlyMap<string, IpText>,
-): Pick<ResolvedOptions, "guestForwards" | "smb"> {
-  const server = (field: string, text: string): IpText => {
-    const ip = guestAddress(field, text, addresses);
-    const canonical = fromNumber(ip);
-    if (ip === addresses.dhcpStart || [...staticLeases.values()].includes(canonical))
-      throw new ConfigError(field, text, "expected an address that no guest is given");
-    return canonical;
-  };
-  const byDefault = fromNumber((addresses.net | (SERVER_OFFSET & ~prefixMask(addresses.prefix))) >>> 0);
-  const smbServer = options.smbServer ?? byDefault;
-  const smb =
-    options.smb === undefined ? null : { folder: checkSmbFolder(options.smb), server: server("smbServer", smbServer) };
-  return { guestForwards: resolveGuestForwards(options.guestfwd ?? [], smb, byDefault, server), smb };
 }
 
 function resolveLimits(given: NonNullable<NetworkOptions["limits"]>): Limits {

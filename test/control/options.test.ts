@@ -1,7 +1,8 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { ConfigError } from "../../src/control/errors.ts";
-import { type NetworkOptions, resolveForwards, resolveOptions } from "../../src/control/options.ts";
+import { resolveForwards } from "../../src/control/forward-guests.ts";
+import { type NetworkOptions, resolveOptions } from "../../src/control/options.ts";
 import { DEFAULT_LIMITS } from "../../src/core/config.ts";
 
 /** The `ConfigError` of these options; fails when there is none. */

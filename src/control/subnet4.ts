@@ -1,0 +1,84 @@
+/** A network's IPv4 addresses, from what the user said and libslirp's defaults. */
+import { fromNumber, type Net4, parseNet4, prefixMask, toNumber } from "./addresses.ts";
+import { ConfigError } from "./errors.ts";
+
+const MIN_PREFIX = 4;
+const MAX_PREFIX = 29;
+export const SUBNET4: string = `expected an IPv4 network with a prefix from ${MIN_PREFIX} to ${MAX_PREFIX}, like 10.0.2.0/24`;
+
+export interface Addresses4 extends Net4 {
+  readonly host: number;
+  readonly dns: number;
+  readonly dhcpStart: number;
+}
+
+/** A network that guests can be in: large enough, and neither "this network", loopback nor multicast and beyond. */
+export function parseSubnet4(text: string): Net4 | null {
+  const net = parseNet4(text);
+  if (net === null || net.prefix < MIN_PREFIX || net.prefix > MAX_PREFIX) return null;
+  const first = net.net >>> 24;
+  const last = (net.net | ~prefixMask(net.prefix)) >>> 24;
+  return first === 0 || last >= 224 || (first <= 127 && last >= 127) ? null : net;
+}
+
+/**
+ * Our own addresses and the first lease: the net plus 0x0202, 0x0203 and 0x020f under the mask unless given. Where
+ * that is no use in a small net (0x0f is the broadcast address of a /28) it is the first address that is free. Throws
+ * `ConfigError`.
+ */
+export function resolveAddresses4(options: {
+  readonly subnet?: string | undefined;
+  readonly host?: string | undefined;
+  readonly dns?: string | undefined;
+  readonly dhcpStart?: string | undefined;
+}): Addresses4 {
+  const { net, prefix } = parseSubnet4(options.subnet ?? "10.0.2.0/24")!;
+  const taken = new Map<number, string>();
+  const given = { host: options.host, dns: options.dns, dhcpStart: options.dhcpStart };
+  for (const [field, text] of Object.entries(given)) {
+    if (text === undefined) continue;
+    const ip = usable4(field, text, net, prefix);
+    const other = taken.get(ip);
+    if (other !== undefined) throw new ConfigError(field, text, `expected another address than that of ${other}`);
+    taken.set(ip, field);
+  }
+  const choose = (field: keyof typeof given, offset: number): number => {
+    const text = given[field];
+    if (text !== undefined) return toNumber(text);
+    const mask = prefixMask(prefix);
+    let ip = (net | (offset & ~mask)) >>> 0;
+    if (ip === net || ip === (net | ~mask) >>> 0 || taken.has(ip)) {
+      ip = net + 1;
+      while (taken.has(ip)) ip++;
+    }
+    taken.set(ip, field);
+    return ip;
+  };
+  const host = choose("host", 0x0202);
+  const dns = choose("dns", 0x0203);
+  return { net, prefix, host, dns, dhcpStart: choose("dhcpStart", 0x020f) };
+}
+
+/** An address of the net that a machine can have. Throws `ConfigError`. */
+function usable4(field: string, text: string, net: number, prefix: number): number {
+  const ip = toNumber(text);
+  const mask = prefixMask(prefix);
+  if ((ip & mask) >>> 0 !== net || ip === net || ip === (net | ~mask) >>> 0) {
+    const expectation = `expected an address within ${fromNumber(net)}/${prefix}, other than its first and its last`;
+    throw new ConfigError(field, text, expectation);
+  }
+  return ip;
+}
+
+/** A guest's address. Throws `ConfigError`. */
+export function guestAddress4(field: string, text: string, { net, prefix, host, dns }: Addresses4): number {
+  const ip = usable4(field, text, net, prefix);
+  if (ip === host || ip === dns) {
+    throw new ConfigError(
+      field,
+      text,
+      `expected a guest's address, not the ${ip === host ? "gateway" : "DNS server"}'s`,
+    );
+  }
+  return ip;
+}

@@ -1,23 +1,20 @@
 /**
  * One guest network on this host's sockets: the stack, its surroundings on Node and the cables, put together.
  *
- * Order of birth: the options are checked, then the forwards listen, and only then can a guest attach. One real timer
- * drives the stack: it is set when `pollAt` becomes earlier and otherwise looks anew when it fires.
+ * Order of birth: the options are checked, then the forwards listen, and only then can a guest attach.
  */
 import { EventEmitter } from "node:events";
 import type { Duplex, Writable } from "node:stream";
 import type { AttachAddress } from "./attach/address.ts";
 import type { CableEnv } from "./attach/attachment.ts";
 import { LanGuard } from "./attach/guard.ts";
-import { Impairment } from "./attach/impairment.ts";
 import type { MemoryCable } from "./attach/memory.ts";
 import { SlabPool } from "./attach/slab.ts";
 import { Switch } from "./attach/switch.ts";
 import { CableTap, type FrameWatcher } from "./attach/tap.ts";
-import { Capture, type CaptureOptions } from "./control/capture.ts";
-import { ConfigError } from "./control/errors.ts";
+import type { Capture, CaptureOptions } from "./control/capture.ts";
 import { resolveForwards } from "./control/forward-guests.ts";
-import { type ImpairmentOptions, resolveImpairment } from "./control/impairment.ts";
+import type { ImpairmentOptions } from "./control/impairment.ts";
 import type { Flow } from "./control/on-flow.ts";
 import { type NetworkOptions, type ResolvedOptions, resolveOptions } from "./control/options.ts";
 import { qemuArgs } from "./control/qemu-args.ts";
@@ -25,15 +22,19 @@ import { parseRules } from "./control/rules.ts";
 import type { Clock } from "./core/clock.ts";
 import type { ForwardRule, StackConfig } from "./core/config.ts";
 import type { Link } from "./core/link.ts";
-import { type Random, SeededRandom } from "./core/random.ts";
-import { DROP_REASONS, type DropReason, type Trace, type TraceEvent } from "./core/trace.ts";
+import type { DropReason, Trace, TraceEvent } from "./core/trace.ts";
+import { BadLine } from "./embed/bad-line.ts";
 import { Cables, closedError, type ListenTarget } from "./embed/cables.ts";
+import { Captures } from "./embed/captures.ts";
+import { Drops } from "./embed/drops.ts";
 import { FlowHook } from "./embed/flow-hook.ts";
 import { GuestForwards } from "./embed/guest-forwards.ts";
 import type { GuestServer } from "./embed/guest-server.ts";
 import type { GuestSocket } from "./embed/guest-socket.ts";
 import type { GuestUdp } from "./embed/guest-udp.ts";
 import { type BindGuestUdpOptions, type ConnectOptions, Guests, type ListenGuestOptions } from "./embed/guests.ts";
+import { EVENT_NAMES, type NetworkEvents } from "./embed/network-events.ts";
+import { PollTimer } from "./embed/poll-timer.ts";
 import { HostClock } from "./host/clock.ts";
 import { NodeDns } from "./host/dns.ts";
 import { NodeFiles } from "./host/files.ts";
@@ -45,26 +46,6 @@ import type { OpenForward } from "./nat/forwards.ts";
 import type { Lease } from "./proto/dhcp.ts";
 import type { FlowInfo } from "./stack/flow-info.ts";
 import { GATEWAY_MAC6, gatewayMac, Stack } from "./stack.ts";
-
-type EventOf<T extends TraceEvent["type"]> = Omit<Extract<TraceEvent, { type: T }>, "type">;
-
-/** Events and what their listeners are given. Listeners run after the network's own call has returned. */
-export interface NetworkEvents {
-  lease: [lease: EventOf<"lease">];
-  flowOpen: [flow: EventOf<"flow-open">];
-  flowClose: [flow: EventOf<"flow-close">];
-  /** A file's transfer has ended, well or not. */
-  tftp: [transfer: EventOf<"tftp">];
-  /** What a guest forward's program says on its standard error. */
-  programOutput: [line: EventOf<"program-output">];
-  dns: [query: EventOf<"dns">];
-  /** A rule has refused a flow, or ended one when the rules changed. */
-  flowRefused: [refusal: EventOf<"flow-refused">];
-  /** `onFlow` has thrown, answered nonsense, or not answered; the flow was refused. */
-  flowError: [error: Error, flow: Flow];
-  /** Something that guests want is not to be had on this host; a line that says what would allow it. */
-  notice: [notice: EventOf<"notice">];
-}
 
 export interface NetworkStats {
   /** From guests to the network. */
@@ -83,10 +64,6 @@ export interface NetworkStats {
   /** Packets and connections dropped since the start, by reason. */
   readonly drops: Readonly<Record<DropReason, number>>;
 }
-
-const MAX_CAPTURES = 16;
-/** The longest delay of Node's timers. */
-const MAX_DELAY = 2 ** 31 - 1;
 
 /** Checks the options, opens the forwards. Rejects with `ConfigError`, or with an `Error` of one line when the host refuses a forward. */
 export async function createNetwork(options: NetworkOptions = {}): Promise<Network> {
@@ -113,18 +90,19 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
   readonly #gate: FlowHook | null;
   readonly #dns: NodeDns;
   readonly #clock: Clock = new HostClock();
-  readonly #drops: Record<DropReason, number> = Object.fromEntries(DROP_REASONS.map((r) => [r, 0])) as never;
+  readonly #drops: Drops = new Drops(
+    () => this.listenerCount("drop") > 0,
+    (drop) => this.emit("drop", drop),
+  );
   readonly #env: CableEnv;
   readonly #switch: Switch;
   readonly #ownPorts: OwnPorts;
   readonly #tap: CableTap = new CableTap();
-  readonly #captures: Set<Capture> = new Set();
-  #impairment: Impairment | null = null;
+  readonly #captures: Captures = new Captures(this.#tap);
+  readonly #badLine: BadLine;
   #rules: readonly string[];
-  #impairmentRules: readonly ImpairmentOptions[] = [];
   readonly #cables: Cables;
-  #timer: NodeJS.Timeout | null = null;
-  #timerAt: number = Number.POSITIVE_INFINITY;
+  readonly #timer: PollTimer;
   #closing: Promise<void> | null = null;
   /** Aborted when the network closes. */
   readonly #ended: AbortController = new AbortController();
@@ -133,11 +111,8 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
     super();
     this.config = options.stack;
     this.#rules = options.ruleLines;
-    const drops = this.#drops;
     const trace: Trace = {
-      drop(reason) {
-        drops[reason]++;
-      },
+      drop: (reason) => this.#drops.add(reason),
       event: (event) => this.#report(event),
     };
     const random = new HostRandom();
@@ -162,7 +137,7 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
       },
       endOfTurn: (run) => void setImmediate(run),
     });
-    this.#stack.onPollAt = () => this.#arm();
+    this.#timer = new PollTimer(this.#stack, clock);
     this.#options = options;
     this.#guestForwards = new GuestForwards(this.#stack, host, (program, pid, line) =>
       trace.event({ type: "program-output", program, pid, line }),
@@ -185,6 +160,7 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
       tap: this.#tap,
       sent: { frames: 0, bytes: 0 },
     };
+    this.#badLine = new BadLine(this.#tap, { target: this.#switch, clock, trace });
     const { signal } = options;
     if (signal !== null) whenAborted(signal, () => void this.close(), this.#ended.signal);
     this.#cables = new Cables(this.#env, options.stack.mtu, (port) => this.protectPort(port));
@@ -244,16 +220,7 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
    */
   capture(target: string | Writable, options: CaptureOptions = {}): Capture {
     this.#refuseWhenClosed();
-    if (this.#captures.size >= MAX_CAPTURES)
-      throw new ConfigError("capture", target, `expected at most ${MAX_CAPTURES} captures at a time`);
-    const capture = new Capture(target, options);
-    this.#captures.add(capture);
-    this.#tap.watch(capture);
-    void capture.closed.then(() => {
-      this.#captures.delete(capture);
-      this.#tap.unwatch(capture);
-    });
-    return capture;
+    return this.#captures.begin(target, options);
   }
 
   /** Cables that are plugged in, by name. */
@@ -275,7 +242,7 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
 
   /** The captures that run. */
   captures(): Capture[] {
-    return [...this.#captures];
+    return this.#captures.list();
   }
 
   /**
@@ -284,21 +251,12 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
    */
   impair(rules: readonly ImpairmentOptions[], seed?: number): void {
     this.#refuseWhenClosed();
-    const resolved = resolveImpairment(rules);
-    this.#tap.impair(null);
-    this.#impairment?.close();
-    this.#impairment = null;
-    this.#impairmentRules = rules;
-    if (resolved.length === 0) return;
-    const { clock, trace } = this.#env;
-    const random: Random = seed === undefined ? new HostRandom() : new SeededRandom(seed);
-    this.#impairment = new Impairment(resolved, { target: this.#switch, clock, trace, random });
-    this.#tap.impair(this.#impairment);
+    this.#badLine.impair(rules, seed);
   }
 
   /** The rules in force. */
   impairment(): readonly ImpairmentOptions[] {
-    return this.#impairmentRules;
+    return this.#badLine.rules;
   }
 
   /**
@@ -396,7 +354,7 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
   stats(): NetworkStats {
     const { framesIn, bytesIn } = this.#stack;
     const { frames: framesOut, bytes: bytesOut } = this.#env.sent;
-    return { framesIn, bytesIn, framesOut, bytesOut, ...this.#stack.gauges(), drops: { ...this.#drops } };
+    return { framesIn, bytesIn, framesOut, bytesOut, ...this.#stack.gauges(), drops: this.#drops.counts() };
   }
 
   /** Ends cables, connections and forwards. Resolves when all sockets are gone; may be called again. */
@@ -416,14 +374,12 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
     // Connections first: their resets still reach the guests.
     this.#stack.close();
     await Promise.all([this.#cables.close(), this.#guestForwards.close()]);
-    this.#tap.impair(null);
-    this.#impairment?.close();
-    await Promise.all(this.captures().map((capture) => capture.stop()));
+    this.#badLine.close();
+    await this.#captures.close();
     this.#dns.close();
     this.#env.pool.close();
-    this.#stack.onPollAt = null;
-    if (this.#timer !== null) clearTimeout(this.#timer);
-    this.#timer = null;
+    this.#timer.close();
+    this.#drops.flush();
   }
 
   #refuseWhenClosed(): void {
@@ -436,46 +392,19 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
       process.nextTick(() => this.emit("flowError", error, flow));
     };
     const busy = (): void => {
-      this.#drops["gate-busy"]++;
+      this.#drops.add("gate-busy");
     };
     return new FlowHook({ onFlow, timeout, limit: stack.limits.heldFlows, failed, busy });
   }
 
   #report(event: TraceEvent): void {
-    for (const capture of this.#captures) capture.event(event);
+    this.#captures.event(event);
     const name = EVENT_NAMES[event.type];
     if (this.listenerCount(name) === 0) return;
     const { type: _, ...rest } = event;
     process.nextTick(() => this.emit(name, rest as never));
   }
-
-  #arm(): void {
-    const at = this.#stack.pollAt();
-    if (at >= this.#timerAt) return;
-    if (this.#timer !== null) clearTimeout(this.#timer);
-    this.#timerAt = at;
-    const delay = Math.min(Math.max(0, Math.ceil(at - this.#clock.now())), MAX_DELAY);
-    this.#timer = setTimeout(() => this.#fire(), delay);
-  }
-
-  #fire(): void {
-    this.#timer = null;
-    this.#timerAt = Number.POSITIVE_INFINITY;
-    this.#stack.poll(this.#clock.now());
-    this.#arm();
-  }
 }
-
-const EVENT_NAMES = {
-  lease: "lease",
-  "flow-open": "flowOpen",
-  "flow-close": "flowClose",
-  "flow-refused": "flowRefused",
-  tftp: "tftp",
-  "program-output": "programOutput",
-  dns: "dns",
-  notice: "notice",
-} as const satisfies Record<TraceEvent["type"], keyof NetworkEvents>;
 
 /** Does something when `signal` is aborted, unless `over` is before. */
 function whenAborted(signal: AbortSignal, act: () => void, over: AbortSignal): void {

@@ -3,7 +3,8 @@
  * counts anyway, read when somebody asks; histograms from its events.
  */
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
-import type { Network, NetworkEvents } from "../network.ts";
+import type { NetworkEvents } from "../embed/network-events.ts";
+import type { Network } from "../network.ts";
 
 /** A counter whose value is kept elsewhere. */
 function total(registers: Registry[], name: string, help: string, read: () => number): void {

@@ -2,8 +2,8 @@
 import type { Network } from "../network.ts";
 
 const KEPT = 1_000;
-export type EventName = "lease" | "flowOpen" | "flowClose" | "flowRefused" | "dns";
-const NAMES: readonly EventName[] = ["lease", "flowOpen", "flowClose", "flowRefused", "dns"];
+const NAMES = ["lease", "flowOpen", "flowClose", "flowRefused", "dns", "drop"] as const;
+export type EventName = (typeof NAMES)[number];
 
 export interface RecentEvent {
   /** Counts from 1. */

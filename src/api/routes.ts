@@ -259,7 +259,7 @@ function eventRoutes(app: FastifyInstance, { network, recent }: Surroundings): v
     "/v1/events",
     {
       schema: {
-        summary: "Events as they happen: lease, flowOpen, flowClose, flowRefused, dns",
+        summary: "Events as they happen: lease, flowOpen, flowClose, flowRefused, dns, drop",
         produces: ["text/event-stream"],
       },
     },

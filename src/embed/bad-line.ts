@@ -1,0 +1,40 @@
+/** The impairment of one network's cables, as its user changes it. */
+import { Impairment, type ImpairmentEnv } from "../attach/impairment.ts";
+import type { CableTap } from "../attach/tap.ts";
+import { type ImpairmentOptions, resolveImpairment } from "../control/impairment.ts";
+import { SeededRandom } from "../core/random.ts";
+import { HostRandom } from "../host/random.ts";
+
+export class BadLine {
+  readonly #tap: CableTap;
+  readonly #env: Omit<ImpairmentEnv, "random">;
+  #rules: readonly ImpairmentOptions[] = [];
+  #impairment: Impairment | null = null;
+
+  constructor(tap: CableTap, env: Omit<ImpairmentEnv, "random">) {
+    this.#tap = tap;
+    this.#env = env;
+  }
+
+  /** The rules in force. */
+  get rules(): readonly ImpairmentOptions[] {
+    return this.#rules;
+  }
+
+  /** These rules instead of those before. Throws `ConfigError`, and then nothing has changed. */
+  impair(rules: readonly ImpairmentOptions[], seed: number | undefined): void {
+    const resolved = resolveImpairment(rules);
+    this.close();
+    this.#rules = rules;
+    if (resolved.length === 0) return;
+    const random = seed === undefined ? new HostRandom() : new SeededRandom(seed);
+    this.#impairment = new Impairment(resolved, { ...this.#env, random });
+    this.#tap.impair(this.#impairment);
+  }
+
+  close(): void {
+    this.#tap.impair(null);
+    this.#impairment?.close();
+    this.#impairment = null;
+  }
+}

@@ -1,0 +1,38 @@
+/** A network's events: their names, and what their listeners are given. */
+import type { Flow } from "../control/on-flow.ts";
+import type { TraceEvent } from "../core/trace.ts";
+import type { DropSummary } from "./drops.ts";
+
+type EventOf<T extends TraceEvent["type"]> = Omit<Extract<TraceEvent, { type: T }>, "type">;
+
+/** Events and what their listeners are given. Listeners run after the network's own call has returned. */
+export interface NetworkEvents {
+  lease: [lease: EventOf<"lease">];
+  flowOpen: [flow: EventOf<"flow-open">];
+  flowClose: [flow: EventOf<"flow-close">];
+  /** A file's transfer has ended, well or not. */
+  tftp: [transfer: EventOf<"tftp">];
+  /** What a guest forward's program says on its standard error. */
+  programOutput: [line: EventOf<"program-output">];
+  dns: [query: EventOf<"dns">];
+  /** A rule has refused a flow, or ended one when the rules changed. */
+  flowRefused: [refusal: EventOf<"flow-refused">];
+  /** Packets or connections were dropped for this reason: at most one event of a reason in a second. */
+  drop: [drop: DropSummary];
+  /** `onFlow` has thrown, answered nonsense, or not answered; the flow was refused. */
+  flowError: [error: Error, flow: Flow];
+  /** Something that guests want is not to be had on this host; a line that says what would allow it. */
+  notice: [notice: EventOf<"notice">];
+}
+
+/** Which of them tells what the stack reports. */
+export const EVENT_NAMES: Readonly<Record<TraceEvent["type"], keyof NetworkEvents>> = {
+  lease: "lease",
+  "flow-open": "flowOpen",
+  "flow-close": "flowClose",
+  "flow-refused": "flowRefused",
+  tftp: "tftp",
+  "program-output": "programOutput",
+  dns: "dns",
+  notice: "notice",
+};

@@ -1,0 +1,41 @@
+/** The one real timer that drives a stack: set when its next deadline becomes earlier, else it looks anew when it fires. */
+import type { Clock } from "../core/clock.ts";
+import type { Stack } from "../stack.ts";
+
+/** The longest delay of Node's timers. */
+const MAX_DELAY = 2 ** 31 - 1;
+
+export class PollTimer {
+  readonly #stack: Stack;
+  readonly #clock: Clock;
+  #timer: NodeJS.Timeout | null = null;
+  #at: number = Number.POSITIVE_INFINITY;
+
+  constructor(stack: Stack, clock: Clock) {
+    this.#stack = stack;
+    this.#clock = clock;
+    stack.onPollAt = () => this.#arm();
+  }
+
+  close(): void {
+    this.#stack.onPollAt = null;
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#timer = null;
+  }
+
+  #arm(): void {
+    const at = this.#stack.pollAt();
+    if (at >= this.#at) return;
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#at = at;
+    const delay = Math.min(Math.max(0, Math.ceil(at - this.#clock.now())), MAX_DELAY);
+    this.#timer = setTimeout(() => this.#fire(), delay);
+  }
+
+  #fire(): void {
+    this.#timer = null;
+    this.#at = Number.POSITIVE_INFINITY;
+    this.#stack.poll(this.#clock.now());
+    this.#arm();
+  }
+}

@@ -246,7 +246,7 @@ export class Stack implements LinkReceiver {
 
   pollAt(): number {
     return Math.min(
-      this.#tcp.deadlines.next(),
+      this.#tcp.pollAt(),
       this.#udp.deadlines.next(),
       this.#icmp.deadlines.next(),
       this.#reassembler.pollAt(),

@@ -4,6 +4,7 @@
  *     allow tcp *.debian.org:80,443
  *     allow udp 192.0.2.53:53 guest 52:54:00:12:34:56
  *     deny in 203.0.113.0/24 port 22
+ *     allow tcp *.example.org:443 ech=allow
  *     default deny
  */
 import { addressFromText } from "../core/address.ts";
@@ -11,10 +12,11 @@ import type { Domain, FlowProto, Net, Rule, RuleSet } from "../nat/rules.ts";
 import { macNumber } from "../wire/ethernet.ts";
 import { parseIp, parseNumber } from "./addresses.ts";
 import { ConfigError, show } from "./errors.ts";
+import { RuleTerms } from "./rule-terms.ts";
 
 export const MAX_RULES = 4_096;
 const FORM =
-  "expected [in|out] [tcp|udp|icmp|dns] [any|IP|CIDR|NAME|*.NAME][:PORTS] [port PORTS] [guest IP|CIDR|MAC], like tcp *.debian.org:80,443";
+  "expected [in|out] [tcp|udp|icmp|dns] [any|IP|CIDR|NAME|*.NAME][:PORTS] [port PORTS] [guest IP|CIDR|MAC] [ech=allow] …, like tcp *.debian.org:80,443";
 const PORTS = "expected ports from 1 to 65535, like 443 or 80,8000-8010";
 const NAME = /^(?=.{1,253}$)(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?$/;
 const MAC = /^[0-9a-f]{2}(?:[:-][0-9a-f]{2}){5}$/i;
@@ -79,6 +81,7 @@ function parseRule(field: string, text: string, allow: boolean, words: readonly 
     if (parsed === null) throw wrong(`${PORTS}, not ${show(word)}`);
     return parsed;
   };
+  const terms = new RuleTerms();
   for (let i = 0; i < words.length; i++) {
     const word = words[i]!;
     if (word === "in" || word === "out") set("direction", word, word);
@@ -91,7 +94,8 @@ function parseRule(field: string, text: string, allow: boolean, words: readonly 
       const guest = parseGuest(next);
       if (guest === null) throw wrong(`expected a guest's IP address, net or MAC, not ${show(next)}`);
       set("guest", next, guest);
-    } else {
+    } else if (word.includes("=")) terms.take(word, wrong);
+    else {
       const [far, portText] = splitPorts(word);
       const parsed = parseFar(far);
       if (parsed === null) throw wrong(FORM);
@@ -109,6 +113,7 @@ function parseRule(field: string, text: string, allow: boolean, words: readonly 
     ...{ text: text.trim(), allow, direction: direction ?? "out", proto, ports: found },
     ...{ net: far?.net ?? null, domain: far?.domain ?? null },
     ...{ guest: guest?.guest ?? null, mac: guest?.mac ?? null },
+    terms: terms.of(allow, far?.domain ?? null, wrong),
   };
 }
 

@@ -26,6 +26,8 @@ export type Ruling =
   | { readonly action: "deny"; readonly how: "reset" | "icmp" | "drop" }
   /** As if the guest had dialled `to`, an address of the host's world. A DNS query goes to the resolver there. */
   | { readonly action: "redirect"; readonly to: Endpoint }
+  /** A DNS query is answered: the name has no such records (RFC 2308 section 2.2). Never said of others. */
+  | { readonly action: "empty" }
   /** The flow ends within the process. */
   | { readonly action: "take"; readonly taker: Taker };
 

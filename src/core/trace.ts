@@ -49,6 +49,7 @@ export const DROP_REASONS = [
   "ip-ttl",
   "isolated",
   "mac-spoofed",
+  "name-refused",
   "ndp-malformed",
   "ndp-rogue",
   "ndp-spoofed",
@@ -101,6 +102,8 @@ export type TraceEvent =
       direction: "out" | "in";
       /** The rule as it was written, or the default. */
       rule: string;
+      /** What the connection's first bytes have shown, if it is refused for that: "TLS name evil.test". */
+      shown?: string;
     }
   | {
       type: "tftp";

@@ -7,6 +7,10 @@
  * for (`proto/names`). So a bare address that nobody has resolved is no address of any domain, and an address of a
  * private network never is one, whatever a resolver says: that takes a rule about addresses.
  *
+ * Nor does a rule about a domain open the ports of other name servers (DNS, DNS over TLS and QUIC) unless it names them,
+ * or QUIC, whose first bytes hide the name that TLS shows, unless it says so. What a connection's first bytes show is
+ * judged again, as a connection by that name (`rule-gate`).
+ *
  * A query for a name is judged, too, or it would be a way out. A rule about a domain decides about its names, one about
  * no destination about all of them, one about addresses about none. A rule that only forbids certain ports or protocols
  * says nothing about names; one that allows them lets the name be resolved, since it may be of use.
@@ -15,6 +19,10 @@ import type { IpAddress } from "../core/address.ts";
 import { get32 } from "../wire/bytes.ts";
 import { ipv6SamePrefix } from "../wire/ipv6.ts";
 import { inNet4, isPrivate } from "./special-addresses.ts";
+
+const DNS_PORT = 53;
+const DNS_TLS_PORT = 853;
+const HTTPS_PORT = 443;
 
 export type FlowProto = "tcp" | "udp" | "icmp" | "dns";
 
@@ -46,6 +54,18 @@ export interface Rule {
   /** Which guest: by an address or a net, or by the MAC as a number; both null for any. */
   readonly guest: Net | null;
   readonly mac: number | null;
+  readonly terms: Terms;
+}
+
+/** What flows that a rule about a domain allows are held to. */
+export interface Terms {
+  /** TLS may encrypt the name it means, and records that say how are answered. */
+  readonly ech: boolean;
+  readonly quic: boolean;
+  /** Connections that show no name; null lets those pass whose protocol has no place for one. */
+  readonly unnamed: boolean | null;
+  /** How many labels names may have in front of a wildcard's domain; null for any number. */
+  readonly labels: number | null;
 }
 
 export interface RuleSet {
@@ -75,24 +95,40 @@ export interface Judgement {
   readonly allow: boolean;
   /** The rule's text, or the default's. */
   readonly rule: string;
-  /** The rule's net, which may have named an address that is closed otherwise. */
-  readonly net: Net | null;
+  /** Null for the default. */
+  readonly by: Rule | null;
 }
 
 export function judge(set: RuleSet, subject: Subject): Judgement {
-  let rebound: Rule | null = null;
+  let excepted = "";
   for (const rule of set.rules) {
     if (!meansGuest(rule, subject)) continue;
-    if (rule.domain !== null && rule.allow && subject.proto !== "dns" && isPrivate(subject.remote)) {
-      if (matchesDomain(rule.domain, subject.names)) rebound ??= rule;
-      continue;
-    }
-    if (subject.proto === "dns" ? matchesQuery(rule, subject) : matches(rule, subject))
-      return { allow: rule.allow, rule: rule.text, net: rule.net };
+    if (!(subject.proto === "dns" ? matchesQuery(rule, subject) : matches(rule, subject))) continue;
+    const exception = rule.allow && rule.domain !== null ? exceptionOf(rule, rule.domain, subject) : null;
+    if (exception === null) return { allow: rule.allow, rule: rule.text, by: rule };
+    excepted ||= ` (${exception} is none of "${rule.text}")`;
   }
-  if (subject.direction === "in" || set.allow) return { allow: true, rule: "default allow", net: null };
-  const rule = rebound === null ? "default deny" : `default deny (a private address is none of "${rebound.text}")`;
-  return { allow: false, rule, net: null };
+  if (subject.direction === "in" || set.allow) return { allow: true, rule: "default allow", by: null };
+  return { allow: false, rule: `default deny${excepted}`, by: null };
+}
+
+/** What a rule that allows a domain does not mean all the same; null for nothing. */
+function exceptionOf({ ports, terms }: Rule, domain: Domain, { proto, port, remote, names }: Subject): string | null {
+  if (proto === "dns") {
+    const { labels } = terms;
+    if (labels === null || names.some((name) => isNameOf(domain, name) && depth(domain, name) <= labels)) return null;
+    return "a name of so many labels";
+  }
+  if (isPrivate(remote)) return "a private address";
+  if (proto === "icmp") return null;
+  if (ports.length === 0 && (port === DNS_PORT || port === DNS_TLS_PORT)) return "another name server's port";
+  return proto === "udp" && port === HTTPS_PORT && !terms.quic ? "QUIC" : null;
+}
+
+/** How many labels a name has in front of a domain that it is of. */
+function depth({ name: domain }: Domain, name: string): number {
+  const front = domain === "" ? name : name.slice(0, Math.max(0, name.length - domain.length - 1));
+  return front.split(".").length;
 }
 
 function meansGuest({ direction, guest, mac }: Rule, subject: Subject): boolean {

@@ -35,6 +35,8 @@ export class TcpFlow implements TcpPath, TcpUser, HostTcpEvents, Timed, UplinkFl
   /** Names by which guests know the remote address, the latest first. */
   readonly hosts: readonly string[];
   readonly tcb: Tcb;
+  /** The name that its first bytes have shown; null while there is none, or where nobody looks. */
+  shown: string | null = null;
   host: HostTcp | null = null;
   hostClosed = false;
   inTable = false;

@@ -1,20 +1,23 @@
 /** What a gate says about a guest's connection, which waits in HELD until then: nothing has been sent to the guest. */
 import { addressFromText, type Endpoint } from "../core/address.ts";
-import type { FlowGate, Ruling } from "../core/gate.ts";
+import type { Ruling } from "../core/gate.ts";
 import { HELD } from "../proto/tcp/tcb.ts";
 import { PROTO_TCP } from "../wire/ipv4.ts";
 import { TCP_HEADER } from "../wire/tcp.ts";
 import { PROHIBITED } from "./icmp-errors.ts";
+import type { RuleGate } from "./rule-gate.ts";
 import type { TcpFlow } from "./tcp-flow.ts";
 import type { TcpSurroundings } from "./tcp-nat.ts";
 
 /** Asks about a flow of the guest's end `guest`, and does what is decided. */
-export function askGate(gate: FlowGate, flow: TcpFlow, guest: Endpoint, env: TcpSurroundings): void {
+export function askGate(gate: RuleGate, flow: TcpFlow, guest: Endpoint, env: TcpSurroundings): void {
   const remote = { host: flow.remote.text, port: flow.localPort };
-  gate.judge({ proto: "tcp", guest, remote, hosts: flow.hosts, qtype: 0 }, (ruling) => {
+  gate.judge({ proto: "tcp", guest, remote, hosts: flow.hosts, qtype: 0 }, (ruling, look) => {
     // The guest may have given up meanwhile, or the network closed.
     if (!flow.inTable || flow.tcb.state !== HELD) return;
     carryOut(flow, guest, remote, ruling, env);
+    if (look !== null && flow.host !== null && ruling.action !== "take")
+      flow.host = flow.nat.openings.watch(flow, look);
     env.flush();
   });
 }
@@ -25,7 +28,7 @@ function carryOut(flow: TcpFlow, guest: Endpoint, remote: Endpoint, ruling: Ruli
     flow.host = ruling.taker.stream(flow);
     return;
   }
-  if (ruling.action === "allow") {
+  if (ruling.action !== "redirect") {
     const host = env.policy.hostSide(flow.remote);
     if (host === null) deny(flow, "reset", "policy", env);
     else flow.host = env.host.connectTcp({ host, port: remote.port }, flow, flow.hosts);

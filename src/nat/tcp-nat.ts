@@ -38,6 +38,7 @@ import type { Egress } from "./egress.ts";
 import { FlowMap } from "./flow-map.ts";
 import type { ErrorTaker, GuestError } from "./guest-errors.ts";
 import { type IcmpErrors, NO_HOST, troubleOfCode } from "./icmp-errors.ts";
+import { Openings } from "./openings.ts";
 import type { Policy } from "./policy.ts";
 import type { RuleGate } from "./rule-gate.ts";
 import type { TcpService } from "./services.ts";
@@ -89,6 +90,8 @@ export class TcpNat implements ErrorTaker {
   readonly uplink: Uplink = new Uplink();
   readonly resets: TcpResets;
   readonly deadlines: Deadlines<TcpFlow> = new Deadlines();
+  /** Connections whose first bytes are waited for. */
+  readonly openings: Openings;
   /** Flows that found the cable full. */
   readonly blocked: Set<TcpFlow> = new Set();
   /** The window a connection may be offered now. */
@@ -118,6 +121,7 @@ export class TcpNat implements ErrorTaker {
     this.#env = env;
     this.egress = env.egress;
     this.resets = new TcpResets(env);
+    this.openings = new Openings(env);
     this.#receiveMost = config.limits.receiveBuffer;
     this.receiveLimit = this.#receiveMost;
     this.#sendLimit = config.limits.sendBuffer;
@@ -518,12 +522,19 @@ export class TcpNat implements ErrorTaker {
     for (const flow of [...this.flows()]) {
       const { guest, guestPort, remote, localPort, inbound, hosts } = flow;
       if (!inbound && service(remote, localPort) !== null) continue;
-      if (!gate.permits(inbound ? "in" : "out", "tcp", guest, guestPort, remote, localPort, hosts)) flow.kill("denied");
+      const permits = (names: readonly string[]): boolean =>
+        gate.permits(inbound ? "in" : "out", "tcp", guest, guestPort, remote, localPort, names);
+      if (!permits(hosts) || (flow.shown !== null && !permits([flow.shown]))) flow.kill("denied");
     }
     this.#env.flush();
   }
 
+  pollAt(): number {
+    return Math.min(this.deadlines.next(), this.openings.pollAt());
+  }
+
   poll(now: number): void {
+    this.openings.poll(now);
     for (let flow = this.deadlines.due(now); flow !== null; flow = this.deadlines.due(now)) {
       if (flow.deadline() <= now) flow.poll(now);
       this.#schedule(flow);

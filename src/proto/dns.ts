@@ -165,6 +165,7 @@ export class DnsForwarder {
     if (ruling.action === "allow") this.#forward(asked);
     else if (ruling.action === "redirect") this.#forward(asked, ruling.to);
     else if (ruling.action === "take") this.#handOver(asked, ruling.taker);
+    else if (ruling.action === "empty") this.#answer(asked, dnsReply(asked.query, 0, asked.query.length, DNS_NOERROR));
     else {
       this.#trace.drop("denied");
       // Over UDP silence is silence; over TCP a query that is never answered would hold up those behind it.

@@ -18,8 +18,11 @@ export const DNS_CNAME = 5;
 export const DNS_PTR = 12;
 export const DNS_AAAA = 28;
 export const DNS_OPT = 41;
+export const DNS_SVCB = 64;
+export const DNS_HTTPS = 65;
 export const DNS_IXFR = 251;
 export const DNS_AXFR = 252;
+export const DNS_ANY = 255;
 export const DNS_IN = 1;
 
 export const DNS_NOERROR = 0;

@@ -124,6 +124,17 @@ describe("domains", () => {
     expect(verdict(asked("www.test"), "allow dns any")[0]).toBe(true);
     expect(verdict(asked("www.test"), "allow 198.51.100.0/24")[0]).toBe(false);
   });
+  it("names have ten labels in front of a wildcard's domain at the most, or as many as the rule says", () => {
+    const name = (labels: number): Subject => asked(`${"a.".repeat(labels)}test`);
+    expect(verdict(name(10), "allow *.test")[0]).toBe(true);
+    expect(verdict(name(11), "allow *.test")).toEqual([
+      false,
+      'default deny (a name of so many labels is none of "allow *.test")',
+    ]);
+    expect(verdict(name(1), "allow *.test labels=1")[0]).toBe(true);
+    expect(verdict(name(2), "allow *.test labels=1")[0]).toBe(false);
+    expect(verdict(name(40), "allow *")[0]).toBe(true);
+  });
   it("a rule against some ports says nothing about names, one against a domain does", () => {
     expect(verdict(asked("www.test"), "deny tcp any:25", "allow any")[0]).toBe(true);
     expect(verdict(asked("www.test"), "deny *.test", "allow any")[0]).toBe(false);
@@ -151,6 +162,13 @@ describe("what is wrong is told in one line", () => {
     ["allow in example.org", "who comes in"],
     ["allow dns 10.0.0.0/8", "a domain name with dns"],
     ["default maybe", "default allow or default deny"],
+    ["allow *.test:443 ech=maybe", "ech=allow|deny"],
+    ["allow *.test:443 esni=allow", 'not "esni=allow"'],
+    ["allow *.test:443 ech=allow ech=deny", "ech once only"],
+    ["allow *.test labels=0", "labels=1 to 127"],
+    ["allow a.test labels=3", "labels in a rule about *.NAME"],
+    ["allow 10.0.0.0/8 quic=allow", "quic in a rule that allows a name"],
+    ["deny *.test ech=allow", "ech in a rule that allows a name"],
   ])("%s", (line, words) => {
     const wrong = (): unknown => parseRules([line, "default deny"]);
     expect(wrong).toThrow(ConfigError);

@@ -1,0 +1,106 @@
+/**
+ * The server name in a TLS ClientHello (RFC 8446 section 4.1.2, RFC 6066 section 3). The hello is a handshake message
+ * that may be cut into records anywhere (RFC 8446 section 5.1), and those into segments. What servers could read in more
+ * than one way is a flaw. Of Encrypted Client Hello, real or for show (GREASE), the extension is all there is to see.
+ */
+import { get16 } from "../wire/bytes.ts";
+import { flawed, hostName, type Opening } from "./shown-name.ts";
+
+const HANDSHAKE = 22;
+const CLIENT_HELLO = 1;
+const RECORD_HEADER = 5;
+const MESSAGE_HEADER = 4;
+const MOST_RECORD = 16_384;
+/** Hellos with post-quantum keys have some two thousand bytes. */
+const MOST_HELLO = 16_384;
+const VERSION_AND_RANDOM = 34;
+const SERVER_NAME = 0;
+const HOST_NAME = 0;
+/** encrypted_client_hello (draft-ietf-tls-esni section 5), and its predecessor of the drafts, encrypted_server_name. */
+const ECH = 0xfe0d;
+const ESNI = 0xffce;
+
+/** "other" when it is no TLS handshake. */
+export function readTlsHello(buf: Uint8Array, at: number, len: number): Opening {
+  if (len > 0 && buf[at] !== HANDSHAKE) return "other";
+  if (len > 1 && buf[at + 1] !== 3) return "other";
+  const pieces: Uint8Array[] = [];
+  let have = 0;
+  let want = MESSAGE_HEADER;
+  for (let record = at, end = at + len; have < want; ) {
+    if (end - record < RECORD_HEADER) return "more";
+    const size = get16(buf, record + 3);
+    if (buf[record] !== HANDSHAKE || buf[record + 1] !== 3) return broken("another record within its hello");
+    if (size === 0 || size > MOST_RECORD) return broken(`a record of ${size} bytes`);
+    const from = record + RECORD_HEADER;
+    const until = Math.min(from + size, end);
+    pieces.push(buf.subarray(from, until));
+    have += until - from;
+    if (want === MESSAGE_HEADER && have >= want) {
+      const head = joined(pieces);
+      if (head[0] !== CLIENT_HELLO) return broken("another message than a hello");
+      want = MESSAGE_HEADER + (head[1]! << 16) + get16(head, 2);
+      if (want > MOST_HELLO) return broken("too long a hello");
+    }
+    if (have < want && until < from + size) return "more";
+    record = from + size;
+  }
+  return readHello(joined(pieces).subarray(MESSAGE_HEADER, want));
+}
+
+/** A whole hello's body. */
+function readHello(body: Uint8Array): Opening {
+  let at = VERSION_AND_RANDOM;
+  // Session ID and compression methods have a length of one byte, cipher suites and extensions of two.
+  for (const [size, what] of [
+    [1, "session"],
+    [2, "ciphers"],
+    [1, "compression"],
+  ] as const) {
+    if (at + size > body.length) return broken(`no ${what}`);
+    at += size + (size === 1 ? body[at]! : get16(body, at));
+  }
+  let name: string | null = null;
+  let named = false;
+  let encrypted = false;
+  if (at !== body.length) {
+    if (at + 2 > body.length || at + 2 + get16(body, at) !== body.length) return broken("extensions of another length");
+    for (at += 2; at < body.length; ) {
+      if (at + 4 > body.length) return broken("a cut extension");
+      const type = get16(body, at);
+      const from = at + 4;
+      at = from + get16(body, at + 2);
+      if (at > body.length) return broken("a cut extension");
+      if (type === ECH || type === ESNI) encrypted = true;
+      if (type !== SERVER_NAME) continue;
+      if (named) return broken("two server names");
+      named = true;
+      name = readServerName(body.subarray(from, at));
+      if (name === null) return broken("a server name that is none");
+    }
+  }
+  return { by: "TLS", name, port: null, encrypted, flaw: null };
+}
+
+/** The one host name of the extension's list: another type of name has never been, and a second would be a choice. */
+function readServerName(extension: Uint8Array): string | null {
+  const { length } = extension;
+  if (length < 5 || get16(extension, 0) !== length - 2 || extension[2] !== HOST_NAME) return null;
+  if (get16(extension, 3) !== length - 5) return null;
+  return hostName(String.fromCharCode(...extension.subarray(5, Math.min(length, 5 + 255))));
+}
+
+function broken(flaw: string): Opening {
+  return flawed("TLS", flaw);
+}
+
+function joined(pieces: readonly Uint8Array[]): Uint8Array {
+  if (pieces.length === 1) return pieces[0]!;
+  const whole = new Uint8Array(pieces.reduce((sum, { length }) => sum + length, 0));
+  let at = 0;
+  for (const piece of pieces) {
+    whole.set(piece, at);
+    at += piece.length;
+  }
+  return whole;
+}

@@ -1,4 +1,4 @@
-/** What happened lately, for those who look later, and live for those who watch: a ring of events. */
+/** What happened lately, for those who look later, and live for those who watch: a ring of the latest events. */
 import type { Network } from "../network.ts";
 
 const KEPT = 1_000;
@@ -16,6 +16,7 @@ export interface RecentEvent {
 
 export class RecentEvents {
   readonly #network: Network;
+  /** The event `id` stands at `id` modulo `KEPT`. */
   readonly #kept: RecentEvent[] = [];
   readonly #watchers: Set<(event: RecentEvent) => void> = new Set();
   readonly #listeners: [EventName, (data: object) => void][] = [];
@@ -32,7 +33,9 @@ export class RecentEvents {
 
   /** The latest events of a kind, the oldest first. */
   latest(type: EventName, count: number): RecentEvent[] {
-    return this.#kept.filter((event) => event.type === type).slice(-count);
+    const from = this.#next % KEPT;
+    const all = this.#kept.slice(from).concat(this.#kept.slice(0, from));
+    return all.filter((event) => event.type === type).slice(-count);
   }
 
   /** Calls `watcher` for each event from now on; returns what ends that. */
@@ -48,8 +51,7 @@ export class RecentEvents {
 
   #add(type: EventName, data: object): void {
     const event = { id: this.#next++, type, time: Date.now(), data };
-    this.#kept.push(event);
-    if (this.#kept.length > 2 * KEPT) this.#kept.splice(0, KEPT);
+    this.#kept[event.id % KEPT] = event;
     for (const watcher of this.#watchers) watcher(event);
   }
 }

@@ -18,6 +18,7 @@ const PANELS: readonly Panel[] = [
     title: "Memory, MiB",
     curves: [
       { name: "resident", colour: "#1f6feb", of: (s) => s.rss / MIB },
+      { name: "held by V8", colour: "#8250df", of: (s) => s.heapHeld / MIB },
       { name: "JavaScript heap", colour: "#2da44e", of: (s) => s.heap / MIB },
       { name: "buffers", colour: "#d29922", of: (s) => s.external / MIB },
     ],

@@ -20,7 +20,7 @@ export interface Outcome {
 
 export function markdown(outcome: Outcome): string {
   const { load, samples, wrong } = outcome;
-  const { before, after } = memoryOf(samples);
+  const { before, after, heldBefore, heldAfter } = memoryOf(samples);
   const last = samples.at(-1)!;
   const mib = (bytes: number): string => `${(bytes / 1_048_576).toFixed(1)} MiB`;
   const most = (of: (sample: Sample) => number): number => Math.max(...samples.map(of));
@@ -41,6 +41,7 @@ export function markdown(outcome: Outcome): string {
     ],
     ["lines", ["good", ...outcome.lines].map((line) => `\`${line}\``).join(", ")],
     ["memory at rest", `${mib(before)} in the first third after the warm-up, ${mib(after)} in the last (medians)`],
+    ["of that V8's heap, used or not", `${mib(heldBefore)} and ${mib(heldAfter)}`],
     ["memory at most", mib(most((s) => s.rss))],
     ["handles of no flow", `${otherHandles(samples[0]!)} before all traffic, ${otherHandles(last)} after it`],
     ["TCP flows", `${most((s) => s.tcpFlows)} at most, ${last.tcpFlows} in the end`],

@@ -15,6 +15,9 @@ export interface Sample {
   readonly rss: number;
   readonly heap: number;
   readonly external: number;
+  /** What V8 holds for JavaScript, used or not, and of that the young generation, whose size it chooses by the load. */
+  readonly heapHeld: number;
+  readonly young: number;
   /** Open descriptors. */
   readonly handles: number;
   readonly tcpFlows: number;
@@ -43,11 +46,14 @@ export async function takeSample(
   const { tcpFlows, udpFlows, timers, sendBytes } = await api.get<Status>("/v1/status");
   const metrics = await text(await api.stream("/metrics"));
   const metric = (name: string): number => Number(new RegExp(`^${name} (\\S+)$`, "m").exec(metrics)?.[1]);
+  const young = metric('nodejs_heap_space_size_total_bytes{space="new"}');
   return {
     ...at,
     rss,
     heap: metric("nodejs_heap_size_used_bytes"),
     external: metric("nodejs_external_memory_bytes"),
+    heapHeld: metric("nodejs_heap_size_total_bytes"),
+    young,
     ...{ handles, tcpFlows, udpFlows, timers, sendBytes },
     cpu: cpuSeconds(pid),
   };
@@ -68,6 +74,9 @@ export interface Memory {
   /** Medians of what was resident when traffic rested: the first third after the warm-up, and the last. */
   readonly before: number;
   readonly after: number;
+  /** The same of what V8 held. */
+  readonly heldBefore: number;
+  readonly heldAfter: number;
 }
 
 export function memoryOf(samples: readonly Sample[]): Memory {
@@ -75,11 +84,17 @@ export function memoryOf(samples: readonly Sample[]): Memory {
   const warm = Math.min(WARM_UP_SECONDS, end / 3);
   const quiet = samples.filter((s) => s.quiet && s.seconds >= warm);
   const third = Math.ceil(quiet.length / 3);
-  return { before: medianRss(quiet.slice(0, third)), after: medianRss(quiet.slice(-third)) };
+  const [first, last] = [quiet.slice(0, third), quiet.slice(-third)];
+  return {
+    before: median(first.map((s) => s.rss)),
+    after: median(last.map((s) => s.rss)),
+    heldBefore: median(first.map((s) => s.heapHeld)),
+    heldAfter: median(last.map((s) => s.heapHeld)),
+  };
 }
 
-function medianRss(samples: readonly Sample[]): number {
-  const sorted = samples.map((s) => s.rss).sort((a, b) => a - b);
+function median(values: readonly number[]): number {
+  const sorted = [...values].sort((a, b) => a - b);
   return sorted[sorted.length >> 1] ?? 0;
 }
 
@@ -103,6 +118,8 @@ const COLUMNS = [
   "rss",
   "heap",
   "external",
+  "heapHeld",
+  "young",
   "handles",
   "tcpFlows",
   "udpFlows",

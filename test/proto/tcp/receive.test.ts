@@ -176,6 +176,32 @@ describe.each(ROLES)("%s", (_name, connect) => {
     },
   );
 
+  test("RFC 7323 section 4.3: what has overtaken others, data or an ACK, does not make them old", async () => {
+    const { script, tcp, far } = await connect(STAMPED);
+    tcp.send({ flags: "ACK", seq: 4, ack: 1, options: { timestamps: [2_000, 0] } }, "def");
+    tcp.expect({ flags: "ACK", ack: 1 });
+    tcp.send({ flags: "ACK", seq: 7, ack: 1, options: { timestamps: [2_001, 0] } });
+    script.expectNothing();
+    tcp.send({ flags: "ACK", seq: 1, ack: 1, options: { timestamps: [1_990, 0] } }, "abc");
+    tcp.expect({ flags: "ACK", ack: 7 });
+    expect(far.text).toBe("abcdef");
+    expect(script.dropped("tcp-paws")).toBe(0);
+  });
+
+  test("RFC 7323 section 5.3: an ACK that a later one has overtaken is dropped, and takes nothing back", async () => {
+    const { script, tcp, far } = await connect(STAMPED);
+    far.send("abcdef");
+    tcp.expect({ flags: "PSH ACK", seq: 1 }, "abcdef");
+    tcp.send({ flags: "ACK", seq: 1, ack: 7, window: 10, options: { timestamps: [2_005, 0] } });
+    tcp.send({ flags: "ACK", seq: 1, ack: 4, window: 60_000, options: { timestamps: [2_000, 0] } });
+    tcp.expect({ flags: "ACK", seq: 7, ack: 1 }, "");
+    expect(script.dropped("tcp-paws")).toBe(1);
+    far.send("ghi");
+    tcp.expect({ flags: "PSH ACK", seq: 7 }, "ghi");
+    script.advance(30_000);
+    expect(far.closed).toBe(undefined);
+  });
+
   test("RFC 7323 section 4.3: what is echoed is the timestamp of the segment that moved the left edge", async () => {
     const { tcp } = await connect({ ...STAMPED, ends: {} });
     tcp.send({ flags: "ACK", seq: 1, ack: 1, options: { timestamps: [2_000, 0] } }, "abc");

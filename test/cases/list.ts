@@ -205,4 +205,11 @@ export const COMPLETE: readonly (keyof Cases)[] = [
   "bad.udp",
   "bad.tftp",
   "bad.dns",
+  "udp",
+  "icmp",
+  "arp",
+  "dhcp",
+  "dns",
+  "ipv6",
+  "clients",
 ];

@@ -69,16 +69,19 @@ const good: Behaviour = (q) => [answer(q)];
 const silent: Behaviour = () => [];
 
 describe("one server", () => {
-  test("the ID and the question's letters come back as they were, the rest as the server sent it", async () => {
-    const s = await server((q) => {
-      const a = answer(q);
-      for (let i = 12; i < dnsQuestionEnd(a, 0) - 4; i++) if (a[i]! >= 0x41 && a[i]! <= 0x5a) a[i]! |= 0x20;
-      return [a];
-    });
-    const q = query("WwW.eXaMPlE.Test", DNS_A, 0xbeef, 1232);
-    const a = await ask(resolver([s.endpoint]), q);
-    expect(a).toEqual(answer(q));
-  });
+  test(
+    proves("dns.case", "the ID and the question's letters come back as they were, the rest as the server sent it"),
+    async () => {
+      const s = await server((q) => {
+        const a = answer(q);
+        for (let i = 12; i < dnsQuestionEnd(a, 0) - 4; i++) if (a[i]! >= 0x41 && a[i]! <= 0x5a) a[i]! |= 0x20;
+        return [a];
+      });
+      const q = query("WwW.eXaMPlE.Test", DNS_A, 0xbeef, 1232);
+      const a = await ask(resolver([s.endpoint]), q);
+      expect(a).toEqual(answer(q));
+    },
+  );
 
   test.each([64, 65, 257, 65_280])("record type %i is carried like any other", async (type) => {
     const s = await server(good);
@@ -115,7 +118,7 @@ describe("one server", () => {
     expect(s.seen).toHaveLength(1);
   });
 
-  test("a truncated answer goes to the guest, who asks again over TCP", async () => {
+  test(proves("dns.tc", "a truncated answer goes to the guest, who asks again over TCP"), async () => {
     const s = await server((q) => [dnsTruncate(answer(q), 0, answer(q).length)]);
     const a = await ask(resolver([s.endpoint]), query("big.test", DNS_A));
     expect(dnsTruncated(a!, 0)).toBe(true);
@@ -235,7 +238,7 @@ describe("several servers", () => {
     expect(second.seen).toEqual([]);
   });
 
-  test("silence leads to the next, and the silent one is asked last for a while", async () => {
+  test(proves("dns.silent", "silence leads to the next, and the silent one is asked last for a while"), async () => {
     vi.useFakeTimers(OUR_TIME);
     const first = await server(silent);
     const second = await server(good);

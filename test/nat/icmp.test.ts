@@ -1,4 +1,5 @@
 /** Echo through the NAT (RFC 792, RFC 1122 section 3.2.2, RFC 5508), as packet scripts. */
+import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import type { HostIcmpError } from "../../src/core/host-net.ts";
 import { proves } from "../cases/proves.ts";
@@ -273,3 +274,26 @@ describe("what the way says about a ping", () => {
     script.expect({ ip: { src: GATEWAY }, icmp: { type: REPLY, id: 3, seq: 4 } });
   });
 });
+
+test(
+  proves(
+    "icmp.checksums",
+    "every kind of ICMP message that we send has a right checksum, whatever the bytes it quotes",
+  ),
+  () => {
+    const script = new PacketScript();
+    fc.assert(
+      fc.property(fc.uint8Array({ maxLength: 1400 }), fc.nat(65_535), (payload, id) => {
+        // The script checks each frame that goes out, lengths and checksums: it fails by itself.
+        script.send({ ip: { dst: "10.0.2.2" }, icmp: { type: ECHO, id, seq: id ^ 1 }, payload });
+        script.expect({ icmp: { type: REPLY, id } });
+        script.send({ ip: { dst: FAR_IP, ttl: 1 }, icmp: { type: ECHO, id, seq: 1 }, payload });
+        script.expect({ icmp: { type: 11, code: 0 } });
+        script.send({ ip: { dst: FAR_IP }, udp: { srcPort: 1 + (id % 60_000), dstPort: 7 }, payload });
+        script.expect({ icmp: { type: 3, code: 3 } });
+        script.advance(1_000);
+      }),
+      { seed: 20261125, numRuns: 200 },
+    );
+  },
+);

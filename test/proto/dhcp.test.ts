@@ -61,6 +61,21 @@ describe("DISCOVER (RFC 2131 section 4.3.1)", () => {
     },
   );
 
+  test(
+    proves(
+      "clients.discovers",
+      "repeated a second later, or several times at once, it is offered the same address again",
+    ),
+    () => {
+      const script = new Script();
+      for (const pause of [0, 1000, 1000, 0, 0, 0]) {
+        script.now += pause;
+        expect(script.send({ type: DISCOVER })).toMatchObject({ type: OFFER, yiaddr: "10.0.2.15" });
+      }
+      expect(script.send({ type: DISCOVER, mac: "52:54:00:00:00:99" })?.yiaddr).toBe("10.0.2.16");
+    },
+  );
+
   test("a requested address of another guest is passed over", () => {
     const s = new Script();
     s.acquire();

@@ -6,6 +6,7 @@ import { NO_TRACE } from "../../src/core/trace.ts";
 import { DnsForwarder } from "../../src/proto/dns.ts";
 import { dnsTcpService } from "../../src/proto/dns-tcp.ts";
 import { DNS_A, DNS_NOTIMP, DNS_SERVFAIL, dnsId, dnsRcode } from "../../src/wire/dns.ts";
+import { proves } from "../cases/proves.ts";
 import { answer, framed, query, unframed } from "../support/dns.ts";
 import { FakeDns } from "../support/dns-host.ts";
 
@@ -68,18 +69,21 @@ async function connected(dnsInFlight?: number): Promise<{ host: FakeDns; client:
   return { host, client, dial };
 }
 
-test("pipelined queries are asked as they come and answered as the answers come", async () => {
-  const { host, client } = await connected();
-  const queries = [1, 2, 3].map((id) => query(`n${id}.test`, DNS_A, id));
-  client.write(framed(...queries));
-  await settled();
-  expect(host.asked.map((a) => a.query)).toEqual(queries);
-  expect(host.asked.every((a) => a.tcp)).toBe(true);
-  for (const i of [2, 0, 1]) host.asked[i]!.onAnswer(answer(queries[i]!));
-  await settled();
-  expect(client.ids).toEqual([3, 1, 2]);
-  expect(unframed(client.bytes).messages[0]).toEqual(answer(queries[2]!));
-});
+test(
+  proves("dns.pipelining", "pipelined queries are asked as they come and answered as the answers come"),
+  async () => {
+    const { host, client } = await connected();
+    const queries = [1, 2, 3].map((id) => query(`n${id}.test`, DNS_A, id));
+    client.write(framed(...queries));
+    await settled();
+    expect(host.asked.map((a) => a.query)).toEqual(queries);
+    expect(host.asked.every((a) => a.tcp)).toBe(true);
+    for (const i of [2, 0, 1]) host.asked[i]!.onAnswer(answer(queries[i]!));
+    await settled();
+    expect(client.ids).toEqual([3, 1, 2]);
+    expect(unframed(client.bytes).messages[0]).toEqual(answer(queries[2]!));
+  },
+);
 
 test("framing survives any cut of the stream", async () => {
   const queries = Array.from({ length: 12 }, (_, id) => query(`name-${id}.test`, DNS_A, id));

@@ -17,6 +17,7 @@ import {
   dnsSameQuestion,
   dnsTruncated,
 } from "../../src/wire/dns.ts";
+import { proves } from "../cases/proves.ts";
 import { answer, query } from "../support/dns.ts";
 import { FakeDns } from "../support/dns-host.ts";
 
@@ -48,7 +49,7 @@ function rig(dnsInFlight = 8): Rig {
   return { host, forwarder, drops, events, clock, answers, udp };
 }
 
-test("a query reaches the host to the byte, and its answer the guest", () => {
+test(proves("dns.case", "a query reaches the host to the byte, and its answer the guest"), () => {
   const r = rig();
   const q = query("WwW.ExAmPle.test", 65, 0xabcd, 1232);
   r.udp(q);
@@ -60,7 +61,7 @@ test("a query reaches the host to the byte, and its answer the guest", () => {
   expect(r.answers).toEqual([a]);
 });
 
-test("A and AAAA with one ID from one port are both answered", () => {
+test(proves("dns.pair", "A and AAAA with one ID from one port are both answered"), () => {
   const r = rig();
   const a = query("host.test", DNS_A, 5);
   const aaaa = query("host.test", DNS_AAAA, 5);
@@ -72,7 +73,7 @@ test("A and AAAA with one ID from one port are both answered", () => {
   expect(dnsSameQuestion(r.answers[1]!, 0, a, 0)).toBe(true);
 });
 
-test("NXDOMAIN and SERVFAIL are passed on as they are", () => {
+test(proves("dns.errors", "NXDOMAIN and SERVFAIL are passed on as they are"), () => {
   const r = rig();
   for (const rcode of [DNS_NXDOMAIN, DNS_SERVFAIL]) {
     const q = query("none.test", DNS_A);
@@ -82,7 +83,7 @@ test("NXDOMAIN and SERVFAIL are passed on as they are", () => {
   }
 });
 
-test("silence upstream becomes SERVFAIL, with ID and question", () => {
+test(proves("dns.silent", "silence upstream becomes SERVFAIL, with ID and question"), () => {
   const r = rig();
   const q = query("Slow.test", DNS_A, 77);
   r.udp(q);
@@ -97,7 +98,7 @@ test.each([
   ["no EDNS", 0, 512],
   ["EDNS 1000", 1000, 1000],
   ["EDNS 4096, but no more than 1232", 4096, 1232],
-])("answers are cut with TC to what the client takes: %s", (_, edns, most) => {
+])(proves(["dns.edns", "dns.tc"], "answers are cut with TC to what the client takes: %s"), (_, edns, most) => {
   const r = rig();
   const q = query("big.test", DNS_A, 9, edns);
   // Pad by the name's record count to the byte below and above the limit.

@@ -236,17 +236,20 @@ describe("options", () => {
     s.expectData(1);
   });
 
-  it("ERROR 8 behind the OACK, as EDK2 ends a question for the size, frees the session", () => {
-    const s = script({ f: fileBytes(600) });
-    s.read("f", { tsize: 0, blksize: 1468, windowsize: 4 });
-    s.expectOack({ tsize: "600", blksize: "1468", windowsize: "4" });
-    s.error(8, "User aborted the transfer");
-    s.expectNothing();
-    expect(s.server.size).toBe(0);
-    expect(s.files.openFiles).toBe(0);
-    s.read("f", { blksize: 1468, windowsize: 4 }, "octet", 2001);
-    expect(s.next(2001)).toEqual({ oack: { blksize: "1468", windowsize: "4" } });
-  });
+  it(
+    proves("clients.edk2-abort", "ERROR 8 behind the OACK, as EDK2 ends a question for the size, frees the session"),
+    () => {
+      const s = script({ f: fileBytes(600) });
+      s.read("f", { tsize: 0, blksize: 1468, windowsize: 4 });
+      s.expectOack({ tsize: "600", blksize: "1468", windowsize: "4" });
+      s.error(8, "User aborted the transfer");
+      s.expectNothing();
+      expect(s.server.size).toBe(0);
+      expect(s.files.openFiles).toBe(0);
+      s.read("f", { blksize: 1468, windowsize: 4 }, "octet", 2001);
+      expect(s.next(2001)).toEqual({ oack: { blksize: "1468", windowsize: "4" } });
+    },
+  );
 
   it.each([
     [8, 8],
@@ -293,7 +296,7 @@ describe("windows (RFC 7440)", () => {
     return s;
   }
 
-  it("that many blocks go out for an acknowledgement", () => {
+  it(proves("clients.windowsize", "that many blocks go out for an acknowledgement"), () => {
     const s = windowed(10, 4);
     s.expectData(1, 2, 3, 4);
     s.ack(4);

@@ -62,6 +62,22 @@ describe("a guest dials out", () => {
     tcp.expect({ seq: 537 }, "x".repeat(464));
   });
 
+  test(
+    proves("clients.grub", "GRUB's SYN, no options and a window of 8192: never more in flight, the bytes as they are"),
+    () => {
+      const script = new PacketScript();
+      const tcp = script.tcp({ dstPort: 80 });
+      tcp.establish({}, 8192);
+      const page = `HTTP/1.1 200 OK\r\nContent-Length: 9000\r\n\r\n${"x".repeat(9000)}`;
+      script.host.dialled[0]!.send(page);
+      for (let at = 0; at < page.length; at += 536) {
+        tcp.expect({ seq: 1 + at }, page.slice(at, at + 536));
+        if (at % 5360 === 4824) tcp.send({ flags: "ACK", seq: 1, ack: 537 + at, window: 8192 });
+      }
+      script.expectNothing();
+    },
+  );
+
   test(proves("tcp.handshake.mss-500", "RFC 9293 section 3.7.1 (MUST-16): an MSS of 500 is respected"), () => {
     const { tcp, far } = dialled({ options: { mss: 500 } });
     far.send("x".repeat(900));

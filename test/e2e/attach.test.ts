@@ -1,7 +1,7 @@
 /** Every kind of cable that QEMU has for a network of another process, each with a Linux guest behind it. */
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { hub } from "../support/e2e/backend.ts";
+import { appears, hub } from "../support/e2e/backend.ts";
 import { Guest } from "../support/e2e/guest.ts";
 import { describeE2e, LIBSLIRP } from "../support/e2e/requirements.ts";
 import { GATEWAY, HostRig, url } from "../support/e2e/rig.ts";
@@ -43,13 +43,15 @@ describeE2e("QEMU's cables", ["curl", "ping"], () => {
       const mac = `52:54:00:e2:e1:${String(CABLES.findIndex(([each]) => each === netdev)).padStart(2, "0")}`;
       const guest = new Guest(join(rig.folder, `lease-${mac.slice(-2)}`), mac);
       try {
+        // QEMU tries a socket once: it has to be there when the guest's end dials it.
+        await appears(path, bridge, []);
         await guest.plug(path);
         // A dialler may be waiting for up to 5 s by now.
-        expect((await guest.dhcp("-t", "12")).code).toBe(0);
-        const down = await guest.sh(`curl -sS --max-time 10 '${url(GATEWAY, `/bytes?n=${SIZE}&seed=9`)}' | wc -c`);
+        expect((await guest.dhcp("-t", "18")).code).toBe(0);
+        const down = await guest.sh(`curl -sS --max-time 30 '${url(GATEWAY, `/bytes?n=${SIZE}&seed=9`)}' | wc -c`);
         expect(down.stdout.trim(), down.stderr).toBe(String(SIZE));
         const up = await guest.sh(
-          `head -c ${SIZE} /dev/zero | curl -sS --max-time 10 -T - '${url(GATEWAY, "/sink")}' | head -c 64`,
+          `head -c ${SIZE} /dev/zero | curl -sS --max-time 30 -T - '${url(GATEWAY, "/sink")}' | head -c 64`,
         );
         expect(up.stdout, up.stderr).toMatch(/^[0-9a-f]{64}$/);
       } finally {
@@ -57,6 +59,6 @@ describeE2e("QEMU's cables", ["curl", "ping"], () => {
         bridge.kill("SIGKILL");
       }
     },
-    40_000,
+    120_000,
   );
 });

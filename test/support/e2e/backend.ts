@@ -115,7 +115,7 @@ export function hub(netdev: string, id: string, stream: string): string[] {
 }
 
 /** Waits for a file; fails at once, with what was said, when the program that is to make it ends. */
-function appears(path: string, child: ChildProcess, output: readonly string[], timeout = 20_000): Promise<void> {
+export function appears(path: string, child: ChildProcess, output: readonly string[], timeout = 40_000): Promise<void> {
   return new Promise((resolve, reject) => {
     const watcher = watch(dirname(path), (_event, name) => {
       if (name === basename(path)) check();

@@ -52,7 +52,7 @@ export class Guest extends Namespace {
 
   /** udhcpc to its first lease, or to its giving up after some seconds. */
   dhcp(...args: string[]): Promise<RunResult> {
-    return this.run("env", this.udhcpc("-q", "-n", ...args), 20_000);
+    return this.run("env", this.udhcpc("-q", "-n", ...args), 60_000);
   }
 
   /** A udhcpc that stays. Call `said` for each next line that it is to say; SIGUSR1 makes it renew, SIGUSR2 release. */
@@ -90,7 +90,7 @@ export class Guest extends Namespace {
     const sign = scope === "global" ? "scope (global|site)" : "scope link";
     const usable = new RegExp(`inet6? \\S+ .*${sign}(?!.*tentative)`);
     const list = ["-o", `-${family}`, "addr", "show", "dev", "tap0"];
-    for (let until = performance.now() + 10_000; performance.now() < until; ) {
+    for (let until = performance.now() + 40_000; performance.now() < until; ) {
       const { stdout } = await this.run("ip", list);
       if (stdout.split("\n").some((line) => usable.test(line))) return;
       await new Promise((resolve) => setTimeout(resolve, 100));
@@ -124,7 +124,7 @@ function says(name: string, child: ChildProcess): { said(line: RegExp): Promise<
   return {
     said: (line) =>
       new Promise((resolve, reject) => {
-        const timer = setTimeout(() => reject(new Error(`${name} did not say ${line}, but: ${unread}`)), 10_000);
+        const timer = setTimeout(() => reject(new Error(`${name} did not say ${line}, but: ${unread}`)), 40_000);
         wake = () => {
           const match = line.exec(unread);
           if (!match) return;
@@ -141,7 +141,7 @@ function says(name: string, child: ChildProcess): { said(line: RegExp): Promise<
 function carrierUp(guest: Namespace): Promise<void> {
   const monitor = guest.spawn("ip", ["monitor", "link"], { stdio: ["ignore", "pipe", "ignore"] });
   return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => reject(new Error("QEMU did not open the TAP within 10 s")), 10_000);
+    const timer = setTimeout(() => reject(new Error("QEMU did not open the TAP within 40 s")), 40_000);
     monitor.stdout?.on("data", (piece) => {
       if (!/tap0.*LOWER_UP/.test(String(piece))) return;
       clearTimeout(timer);

@@ -61,7 +61,7 @@ export class Namespace {
   }
 
   /** Runs a program to its end. A program that outlasts `timeout` (ms) is killed and gives code -1. */
-  run(command: string, args: readonly string[], timeout = 15_000): Promise<RunResult> {
+  run(command: string, args: readonly string[], timeout = 60_000): Promise<RunResult> {
     const started = performance.now();
     return new Promise((resolve) => {
       const child = execFile(

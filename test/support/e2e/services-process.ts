@@ -42,7 +42,7 @@ export class ServicesProcess {
   }
 
   /** The first event, past or to come, that `wanted` accepts; each is given out once. */
-  async event(what: string, wanted: (event: ServiceEvent) => boolean, timeout = 10_000): Promise<ServiceEvent> {
+  async event(what: string, wanted: (event: ServiceEvent) => boolean, timeout = 40_000): Promise<ServiceEvent> {
     const until = performance.now() + timeout;
     for (;;) {
       const index = this.seen.findIndex(wanted);

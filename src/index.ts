@@ -8,6 +8,7 @@ export type { ImpairmentOptions } from "./control/impairment.ts";
 export type { Flow, FlowTaker, FlowVerdict, OnFlow } from "./control/on-flow.ts";
 export type { NetworkOptions } from "./control/options.ts";
 export type { ProxyOptions } from "./control/proxy-rules.ts";
+export type { Abortable } from "./control/shape.ts";
 export type { Endpoint } from "./core/address.ts";
 export type { ForwardRule, Limits } from "./core/config.ts";
 export type { Link } from "./core/link.ts";

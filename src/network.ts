@@ -13,12 +13,14 @@ import { SlabPool } from "./attach/slab.ts";
 import { Switch } from "./attach/switch.ts";
 import { CableTap, type FrameWatcher } from "./attach/tap.ts";
 import type { Capture, CaptureOptions } from "./control/capture.ts";
+import { ConfigError } from "./control/errors.ts";
 import { resolveForwards } from "./control/forward-guests.ts";
 import type { ImpairmentOptions } from "./control/impairment.ts";
 import type { Flow } from "./control/on-flow.ts";
 import { type NetworkOptions, type ResolvedOptions, resolveOptions } from "./control/options.ts";
 import { qemuArgs } from "./control/qemu-args.ts";
 import { parseRules } from "./control/rules.ts";
+import { type Abortable, signalOf } from "./control/shape.ts";
 import type { Clock } from "./core/clock.ts";
 import type { ForwardRule, StackConfig } from "./core/config.ts";
 import type { Link } from "./core/link.ts";
@@ -181,6 +183,8 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
    * `id`. Rejects with `ConfigError`, or with an `Error` of one line when the host refuses (EADDRINUSE…).
    */
   async listen(target: ListenTarget, id = "n0"): Promise<string[]> {
+    if (typeof id !== "string")
+      throw new ConfigError("id", id, "expected a netdev's name like n0; a signal is { path, signal }");
     return qemuArgs(id, await this.listenAt(target));
   }
 
@@ -196,16 +200,19 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
     await this.#cables.dial(target);
   }
 
-  /** Serves the guest behind an inherited, connected socket. Resolves when that guest is gone. Throws if `fd` is no socket. */
-  attachFd(fd: number): Promise<void> {
+  /**
+   * Serves the guest behind an inherited, connected socket. Resolves when that guest is gone; aborting `signal` ends it.
+   * Throws if `fd` is no socket.
+   */
+  attachFd(fd: number, options: Abortable = {}): Promise<void> {
     this.#refuseWhenClosed();
-    return this.#cables.inherit(fd);
+    return this.#cables.inherit(fd, options);
   }
 
-  /** Serves the guest behind a stream of length-prefixed frames. The network ends it when it closes. */
-  attach(duplex: Duplex): Link {
+  /** Serves the guest behind a stream of length-prefixed frames. Aborting `signal` ends it, and so does the network's end. */
+  attach(duplex: Duplex, options: Abortable = {}): Link {
     this.#refuseWhenClosed();
-    return this.#cables.attach(duplex);
+    return this.#cables.attach(duplex, options);
   }
 
   /** A cable within the process: Ethernet frames in by `send`, out by `onFrame`. */
@@ -293,9 +300,9 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
    * Opens forwards: a rule, or text in Docker's (`2222:22`) or QEMU's grammar (`tcp::2222-:22`). All of them, or none.
    * Aborting `signal` closes them.
    */
-  async publish(rule: ForwardRule | string, options: { readonly signal?: AbortSignal } = {}): Promise<OpenForward[]> {
+  async publish(rule: ForwardRule | string, options: Abortable = {}): Promise<OpenForward[]> {
     this.#refuseWhenClosed();
-    const { signal } = options;
+    const signal = signalOf(options);
     signal?.throwIfAborted();
     const rules = typeof rule === "string" ? resolveForwards(rule, this.config) : [rule];
     const open: OpenForward[] = [];

@@ -3,6 +3,7 @@ import { z } from "zod";
 import type { ImpairmentRule } from "../attach/impairment.ts";
 import { ConfigError } from "./errors.ts";
 import { parseFrameFilter } from "./frame-filter.ts";
+import { checkShape } from "./shape.ts";
 
 /** One kind of traffic and how it suffers; what is left out does not. The first that means a frame is its fate. */
 export interface ImpairmentOptions {
@@ -54,15 +55,11 @@ export function resolveImpairment(rules: readonly ImpairmentOptions[]): Impairme
 }
 
 function resolveRule(name: string, input: ImpairmentOptions): ImpairmentRule {
-  const result = ImpairmentOptions.safeParse(input);
-  if (!result.success) {
-    const issue = result.error.issues[0]!;
-    const key = String(issue.path[0] ?? (issue.code === "unrecognized_keys" ? issue.keys[0] : ""));
-    const value = key === "" ? input : (input as Record<string, unknown>)[key];
-    const expectation = issue.code === "unrecognized_keys" ? "there is no such option" : issue.message;
-    throw new ConfigError(key === "" ? name : `${name}.${key}`, value, expectation);
-  }
-  const { filter, direction, delay, jitter, loss, duplicate, reorder, rate } = result.data;
+  const { filter, direction, delay, jitter, loss, duplicate, reorder, rate } = checkShape(
+    ImpairmentOptions,
+    input,
+    name,
+  );
   if ((jitter ?? 0) > (delay ?? 0)) throw new ConfigError(`${name}.jitter`, jitter, "expected at most the delay");
   return {
     filter: filter === undefined ? null : parseFrameFilter(`${name}.filter`, filter),

@@ -23,6 +23,7 @@ import { resolveServers, type SmbOptions } from "./guestfwd-rules.ts";
 import type { OnFlow } from "./on-flow.ts";
 import { type ProxyOptions, parseProxy, resolveProxy } from "./proxy-rules.ts";
 import { parseRules } from "./rules.ts";
+import { abortSignal, checkShape } from "./shape.ts";
 import { resolveStaticLeases } from "./static-leases.ts";
 import { parseSubnet4, resolveAddresses4, SUBNET4 } from "./subnet4.ts";
 import { parseNet6, resolveAddresses6, SUBNET6 } from "./subnet6.ts";
@@ -237,7 +238,7 @@ export const NetworkOptions: z.ZodType<NetworkOptions> = z.strictObject(
       .custom<OnFlow>((value) => typeof value === "function", 'expected a function like (flow) => "allow"')
       .optional(),
     onFlowTimeout: cap(600_000).optional(),
-    signal: z.instanceof(AbortSignal, { error: "expected an AbortSignal" }).optional(),
+    signal: abortSignal.optional(),
     limits: z
       .strictObject(
         {
@@ -260,7 +261,7 @@ export const NetworkOptions: z.ZodType<NetworkOptions> = z.strictObject(
 
 /** Checks what the user said and fills in the defaults. Throws `ConfigError` about the first thing that is wrong. */
 export function resolveOptions(input: NetworkOptions = {}): ResolvedOptions {
-  const options = checkShape(input);
+  const options = checkShape(NetworkOptions, input);
   const families = resolveFamilies(options);
   const addresses = resolveAddresses4(options);
   const { net, prefix, host, dns, dhcpStart } = addresses;
@@ -335,26 +336,6 @@ function resolveMode({
       `expected ${restrict ? "isolated" : "shared or host-only"} with restrict ${restrict ? "on" : "off"}`,
     );
   return { restrict, hostOnly: mode === "host-only" };
-}
-
-function checkShape(input: NetworkOptions): NetworkOptions {
-  const result = NetworkOptions.safeParse(input);
-  if (result.success) return result.data;
-  const issue = result.error.issues[0]!;
-  const path = issue.path.map(String);
-  if (issue.code === "unrecognized_keys") {
-    const unknown = [...path, issue.keys[0] ?? ""].join(".");
-    throw new ConfigError(unknown, at(input, [...path, issue.keys[0] ?? ""]), "there is no such option");
-  }
-  throw new ConfigError(path.length === 0 ? "options" : path.join("."), at(input, path), issue.message);
-}
-
-/** The value at a path of keys. */
-function at(value: unknown, path: readonly string[]): unknown {
-  for (const key of path) {
-    value = typeof value === "object" && value !== null ? (value as Record<string, unknown>)[key] : undefined;
-  }
-  return value;
 }
 
 function resolveLimits(given: NonNullable<NetworkOptions["limits"]>): Limits {

@@ -8,6 +8,7 @@ import { cable, type MemoryCable } from "../attach/memory.ts";
 import { attachDuplex } from "../attach/stream.ts";
 import { ConfigError } from "../control/errors.ts";
 import { MAX_DGRAM_MTU } from "../control/options.ts";
+import { type Abortable, signalOf } from "../control/shape.ts";
 import type { Link } from "../core/link.ts";
 
 /**
@@ -15,8 +16,8 @@ import type { Link } from "../core/link.ts";
  * `udp:HOST:PORT`. Aborting `signal` ends the waiting and the cables that came by it.
  */
 export type ListenTarget =
-  | { readonly path: string; readonly signal?: AbortSignal | undefined }
-  | { readonly host: string; readonly port: number; readonly signal?: AbortSignal | undefined }
+  | ({ readonly path: string } & Abortable)
+  | ({ readonly host: string; readonly port: number } & Abortable)
   | string;
 
 export class Cables {
@@ -47,13 +48,18 @@ export class Cables {
   }
 
   /** Resolves when the guest is gone. Throws if `fd` is no socket. */
-  inherit(fd: number): Promise<void> {
+  inherit(fd: number, options: Abortable): Promise<void> {
+    const signal = signalOf(options);
+    signal?.throwIfAborted();
     const attachment = inheritStream(fd, this.#env);
     this.#track(attachment);
+    endBy(signal, attachment);
     return attachment.closed;
   }
 
-  attach(duplex: Duplex): Link {
+  attach(duplex: Duplex, options: Abortable): Link {
+    const signal = signalOf(options);
+    signal?.throwIfAborted();
     let gone = (): void => {};
     const detached = new Promise<void>((resolve) => {
       gone = resolve;
@@ -61,6 +67,7 @@ export class Cables {
     const link = attachDuplex(duplex, `duplex#${++this.#made}`, this.#env, gone);
     this.#links.set(link, detached);
     void detached.then(() => this.#links.delete(link));
+    endBy(signal, { closed: detached, close: () => link.close() });
     return link;
   }
 
@@ -84,7 +91,7 @@ export class Cables {
   }
 
   async #open(target: ListenTarget, open: () => Promise<Attachment>): Promise<Attachment> {
-    const signal = typeof target === "string" ? undefined : target.signal;
+    const signal = typeof target === "string" ? undefined : signalOf(target);
     signal?.throwIfAborted();
     const attachment = await open();
     if (this.#closed || signal?.aborted) {
@@ -93,11 +100,7 @@ export class Cables {
       throw closedError();
     }
     this.#track(attachment);
-    if (signal !== undefined) {
-      const abort = (): void => void attachment.close();
-      signal.addEventListener("abort", abort);
-      void attachment.closed.then(() => signal.removeEventListener("abort", abort));
-    }
+    endBy(signal, attachment);
     return attachment;
   }
 
@@ -118,6 +121,14 @@ export class Cables {
     }
     return address;
   }
+}
+
+/** Aborting `signal` closes it, as long as it is open. */
+function endBy(signal: AbortSignal | undefined, open: { readonly closed: Promise<void>; close(): unknown }): void {
+  if (signal === undefined) return;
+  const abort = (): void => void open.close();
+  signal.addEventListener("abort", abort);
+  void open.closed.then(() => signal.removeEventListener("abort", abort));
 }
 
 export function closedError(): Error {

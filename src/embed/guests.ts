@@ -2,9 +2,10 @@
  * The guests' network from within the process: dial a guest, listen where guests find you. One for each network; it
  * keeps what is open, so that closing the network ends it.
  */
-
+import { z } from "zod";
 import { parseIp } from "../control/addresses.ts";
 import { ConfigError } from "../control/errors.ts";
+import { type Abortable, checkShape, signalOf } from "../control/shape.ts";
 import { type Endpoint, endpointText, ipv4FromText } from "../core/address.ts";
 import type { StackConfig } from "../core/config.ts";
 import type { AcceptedTcp, HostTcp, HostTcpEvents } from "../core/host-net.ts";
@@ -14,18 +15,18 @@ import { GuestSocket } from "./guest-socket.ts";
 import { GuestUdp } from "./guest-udp.ts";
 
 /** Where to dial. */
-export interface ConnectOptions {
+export interface ConnectOptions extends Abortable {
   /** A guest's address (the first lease's, DHCPv6's where there is no IPv4). */
   readonly host?: string | undefined;
   readonly port: number;
   /** As `net.connect`'s: with false (the default) our side ends when the guest's does. */
   readonly allowHalfOpen?: boolean | undefined;
-  /** Gives up: the socket is destroyed with its reason. */
+  /** Gives up, or ends what stands: the socket is destroyed with its reason. */
   readonly signal?: AbortSignal | undefined;
 }
 
 /** Where to listen. */
-export interface ListenGuestOptions {
+export interface ListenGuestOptions extends Abortable {
   /**
    * An address of the guests' net that no guest has, the gateway's or the DNS server's, or one outside: connections to
    * it are then taken over (the gateway's).
@@ -40,6 +41,14 @@ export interface ListenGuestOptions {
 
 export type BindGuestUdpOptions = Omit<ListenGuestOptions, "allowHalfOpen">;
 
+/** The kinds of their fields; what an address and a port may be is the network's to say. `http.Agent` brings many more. */
+const shape: z.ZodType<Omit<ConnectOptions, "port">> = z.object(
+  {
+    host: z.string("expected an IP address like 10.0.2.15").optional(),
+    allowHalfOpen: z.boolean("expected true or false").optional(),
+  },
+  "expected an object like { host, port }",
+);
 const MAX_PORT = 65_535;
 /** Where the search for a free port begins (RFC 6335 section 6). */
 const FIRST_FREE = 49_152;
@@ -61,7 +70,8 @@ export class Guests {
 
   /** A socket that is connecting, as `net.createConnection` gives one. Throws `ConfigError`. */
   createConnection(options: ConnectOptions): GuestSocket {
-    const { allowHalfOpen, signal } = options;
+    const { allowHalfOpen } = checkShape(shape, options);
+    const signal = signalOf(options);
     const guest = this.#guest("host", options.host ?? this.#config.firstGuest, options.port);
     signal?.throwIfAborted();
     const socket = new GuestSocket({ remote: guest, local: null, allowHalfOpen });
@@ -92,6 +102,12 @@ export class Guests {
 
   /** Opens a TCP port. Throws `ConfigError`, or an `Error` with code EADDRINUSE. */
   listen(options: ListenGuestOptions, onSocket?: (socket: GuestSocket) => void): GuestServer {
+    if (onSocket !== undefined && typeof onSocket !== "function")
+      throw new ConfigError(
+        "onSocket",
+        onSocket,
+        "expected a function like (socket) => {}; a signal is { host, port, signal }",
+      );
     return this.#open(options, (at) => {
       const server = new GuestServer(at, options.allowHalfOpen ?? false);
       const stop = this.#stack.inside.serveTcp(at, (events, guest) => server.dialled(events, guest));
@@ -122,7 +138,8 @@ export class Guests {
 
   /** Opens at the place that was asked for; port 0 takes the first free one. `open` gives null when the place is taken. */
   #open<T extends Closable>(options: BindGuestUdpOptions, open: (at: Endpoint) => T | null): T {
-    const { signal } = options;
+    checkShape(shape, options);
+    const signal = signalOf(options);
     signal?.throwIfAborted();
     const host = this.#place(options.host ?? this.#config.host);
     const first = checkPort(options.port, 0);

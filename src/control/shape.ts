@@ -1,0 +1,40 @@
+/** What a user gave, against its shape: the first thing that is wrong becomes a `ConfigError` that names it. */
+import { z } from "zod";
+import { ConfigError } from "./errors.ts";
+
+/** What may be ended from without. */
+export interface Abortable {
+  readonly signal?: AbortSignal | undefined;
+}
+
+export const abortSignal: z.ZodType<AbortSignal> = z.instanceof(AbortSignal, { error: "expected an AbortSignal" });
+
+/**
+ * The value, checked. `name` is what the whole is called; fields are `NAME.FIELD`, or just `FIELD` for the options of a
+ * call, whose `name` is "options". Throws `ConfigError`.
+ */
+export function checkShape<T>(shape: z.ZodType<T>, input: T, name = "options"): T {
+  const result = shape.safeParse(input);
+  if (result.success) return result.data;
+  const issue = result.error.issues[0]!;
+  const unknown = issue.code === "unrecognized_keys";
+  const keys = [...issue.path.map(String), ...(unknown ? issue.keys.slice(0, 1) : [])];
+  const field = [...(name === "options" && keys.length > 0 ? [] : [name]), ...keys].join(".");
+  throw new ConfigError(field, at(input, keys), unknown ? "there is no such option" : issue.message);
+}
+
+const abortable = z.object({ signal: abortSignal.optional() }, "expected an object like { signal }");
+
+/** The signal among a call's options. Throws `ConfigError`, also for a signal that stands in the options' own place. */
+export function signalOf(options: Abortable): AbortSignal | undefined {
+  if (options instanceof AbortSignal) throw new ConfigError("options", options, "expected the signal as { signal }");
+  return checkShape(abortable, options).signal;
+}
+
+/** The value at a path of keys. */
+function at(value: unknown, keys: readonly string[]): unknown {
+  for (const key of keys) {
+    value = typeof value === "object" && value !== null ? (value as Record<string, unknown>)[key] : undefined;
+  }
+  return value;
+}

@@ -68,6 +68,7 @@ export interface ServeArguments extends NetworkArguments {
   readonly connect?: readonly string[];
   readonly fd?: string;
   readonly netdev?: string;
+  readonly user?: string;
 }
 
 /** A file of rules, and the typed ones before them. */
@@ -97,6 +98,8 @@ export interface ServeOptions {
   readonly listen: readonly string[];
   readonly connect: readonly string[];
   readonly fd: number | null;
+  /** Who to become, as typed. */
+  readonly user: string | null;
   readonly session: SessionOptions;
 }
 
@@ -147,6 +150,7 @@ export function readServeArguments(args: ServeArguments): ServeOptions {
     listen,
     connect,
     fd: fd ?? null,
+    user: args.user ?? null,
     session: readSessionArguments(args, "info"),
   };
 }

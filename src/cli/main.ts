@@ -114,6 +114,7 @@ function serveOptions(command: Command): Command {
     )
     .addOption(repeatable("--connect <address>", "dial a QEMU that listens (server=on), and again when it comes back"))
     .option("--fd <number>", "an inherited, connected socket")
+    .option("--user <name[:group]>", "give up root for this user once all is open that only root may open")
     .option("--netdev <string>", "QEMU's own option string: user,id=n0,net=10.0.2.0/24,hostfwd=…");
   return networkOptions(command);
 }

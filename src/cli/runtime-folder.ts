@@ -1,20 +1,23 @@
 /** Where the default socket stands: a folder that only this user can enter. */
 import fs from "node:fs";
 import path from "node:path";
+import { fileOwner, handOver } from "../host/ownership.ts";
 
 /**
- * `$XDG_RUNTIME_DIR/tslirp`, or `/tmp/tslirp-UID` where there is no such folder. Made when missing. Throws an `Error`
+ * `$XDG_RUNTIME_DIR/tslirp`, or `/tmp/tslirp-UID` where there is no such folder; with `--user`, that user's. Made when missing. Throws an `Error`
  * of one line when it is somebody else's or open to others: /tmp is everybody's, so the name may have been taken.
  */
 export function runtimeFolder(env: NodeJS.ProcessEnv = process.env): string {
-  const uid = process.getuid?.() ?? 0;
-  const base = env.XDG_RUNTIME_DIR;
+  const owner = fileOwner();
+  const uid = owner?.uid ?? process.getuid?.() ?? 0;
+  const base = owner === null ? env.XDG_RUNTIME_DIR : `/run/user/${uid}`;
   const folder =
     base !== undefined && path.isAbsolute(base) && fs.existsSync(base)
       ? path.join(base, "tslirp")
       : path.join("/tmp", `tslirp-${uid}`);
   try {
     fs.mkdirSync(folder, { mode: 0o700 });
+    handOver(folder);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== "EEXIST") {
       throw new Error(`cannot make ${folder} for the socket: ${(error as Error).message}; choose one with --listen`);

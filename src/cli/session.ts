@@ -14,6 +14,8 @@ const REFUSALS_LOGGED = 20;
 
 export interface Session {
   readonly network: Network;
+  /** Writes what there is to write, captures and the API's token, as the user that the process is now; bad lines begin. */
+  begin(): void;
   /** The API first, then the network. Resolves when all sockets are gone. */
   close(): Promise<void>;
 }
@@ -28,13 +30,6 @@ export async function startSession(options: NetworkOptions, session: SessionOpti
   };
   try {
     report(network, log);
-    if (session.capture !== null) {
-      const { file, options: how } = session.capture;
-      void network.capture(file, how).closed.then((error) => {
-        if (error !== null) log.error(`capture to ${file} ended: ${error.message}`);
-      });
-    }
-    network.impair(session.impair, session.impairSeed);
     if (session.rules !== null) doors.push(rereadRules(network, session.rules, log));
     if (session.socks !== null) {
       const { serveSocks } = await import("../api/socks.ts");
@@ -42,12 +37,24 @@ export async function startSession(options: NetworkOptions, session: SessionOpti
       doors.push(socks);
       log.info(`SOCKS5 on ${attachAddressText(socks.address)}`);
     }
-    if (session.api !== null) doors.unshift(await openApi(network, session.api, log));
-    return { network, close };
+    const api = session.api === null ? null : await openApi(network, session.api);
+    if (api !== null) doors.unshift(api);
+    const begin = (): void => {
+      if (api !== null) doors.unshift(announce(api, log));
+      if (session.capture !== null) startCapture(network, session.capture, log);
+      network.impair(session.impair, session.impairSeed);
+    };
+    return { network, begin, close };
   } catch (error) {
     await close();
     throw error;
   }
+}
+
+function startCapture(network: Network, { file, options }: NonNullable<SessionOptions["capture"]>, log: Logger): void {
+  void network.capture(file, options).closed.then((error) => {
+    if (error !== null) log.error(`capture to ${file} ended: ${error.message}`);
+  });
 }
 
 /** On SIGHUP the file's rules count as they are then; what cannot be read or is wrong leaves those that are in force. */
@@ -69,22 +76,24 @@ function rereadRules(network: Network, rules: RulesFile, log: Logger): { close()
 }
 
 /** Loaded only when asked for: it is much code. */
-async function openApi(network: Network, address: StreamAddress, log: Logger): Promise<Api> {
+async function openApi(network: Network, address: StreamAddress): Promise<Api> {
   const { serveApi } = await import("../api/server.ts");
-  const api = await serveApi(network, { address, version: version() });
-  if (api.address.kind === "unix") {
-    log.info(`API on unix:${api.address.path}`);
-    return api;
+  return serveApi(network, { address, version: version() });
+}
+
+/** Tells where the API is, and leaves its token for `ctl`; what is given back takes that away. */
+function announce({ address, token }: Api, log: Logger): { close(): Promise<void> } {
+  if (address.kind === "unix") {
+    log.info(`API on unix:${address.path}`);
+    return { async close() {} };
   }
-  const { host, port } = api.address;
+  const { host, port } = address;
   const file = tokenFile(port);
-  fs.writeFileSync(file, `${api.token}\n`, { mode: 0o600 });
-  log.info(`API on tcp:${host}:${port}, its token in ${file}; a page at http://${host}:${port}/?token=${api.token}`);
+  fs.writeFileSync(file, `${token}\n`, { mode: 0o600 });
+  log.info(`API on tcp:${host}:${port}, its token in ${file}; a page at http://${host}:${port}/?token=${token}`);
   return {
-    ...api,
-    close: () => {
+    async close() {
       fs.rmSync(file, { force: true });
-      return api.close();
     },
   };
 }

@@ -6,6 +6,7 @@
 import fs from "node:fs/promises";
 import net from "node:net";
 import path from "node:path";
+import { handOver } from "./ownership.ts";
 
 /** A path has to fit `sockaddr_un` with its NUL (108 bytes on Linux, 104 elsewhere); a longer one would be cut. */
 export const UNIX_PATH_MAX: number = process.platform === "linux" ? 107 : 103;
@@ -28,6 +29,7 @@ export async function listenUnix(server: net.Server, at: string): Promise<UnixFi
     }
     await listening(server, { path: temporary, exclusive: true });
     await fs.chmod(temporary, 0o600);
+    handOver(temporary);
     const own = await fs.lstat(temporary, { bigint: true });
     await fs.rename(temporary, at);
     return { unlink: () => unlinkOwn(at, own) };

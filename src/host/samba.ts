@@ -3,8 +3,8 @@
  * configuration, state and logs in a folder that is this network's alone. No port of the host is opened.
  */
 import { accessSync, constants, writeFileSync } from "node:fs";
-import { userInfo } from "node:os";
 import path from "node:path";
+import { handOver, ownerName } from "./ownership.ts";
 
 /** Where a user's PATH need not lead. */
 const SBIN: readonly string[] = ["/usr/sbin", "/usr/local/sbin", "/usr/local/samba/sbin", "/opt/samba/sbin"];
@@ -34,6 +34,8 @@ export function findSmbd(
 export function sambaCommand(smbd: string, state: string, shared: string): string[] {
   const file = path.join(state, "smb.conf");
   writeFileSync(file, configuration(state, shared), { mode: 0o600 });
+  handOver(file);
+  handOver(state);
   return [smbd, "-l", state, "-s", file];
 }
 
@@ -62,7 +64,7 @@ function configuration(state: string, shared: string): string {
     // Links lead nowhere outside the folder.
     "wide links": "no",
   };
-  const share = { path: shared, "read only": "no", "guest ok": "yes", "force user": userInfo().username };
+  const share = { path: shared, "read only": "no", "guest ok": "yes", "force user": ownerName() };
   const lines = (entries: object): string =>
     Object.entries(entries)
       .map(([k, v]) => `\t${k} = ${v}\n`)

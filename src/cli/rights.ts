@@ -1,0 +1,84 @@
+/**
+ * `--user`: from root to somebody else, once all is open that only root may open.
+ *
+ * Order: who that is is looked up first; then forwards, the API, the SOCKS server and the cables' sockets are opened, as
+ * root, their files made for the user; then the rights go, for good; and only then captures, tokens, dialled cables and
+ * everything that a guest can cause: TFTP's files, programs, connections.
+ */
+import os from "node:os";
+import { ConfigError } from "../control/errors.ts";
+import { libc } from "../host/libc.ts";
+import type { Owner } from "../host/ownership.ts";
+
+/** Which Node's types leave out. */
+type InitGroups = NodeJS.Process & { initgroups(user: string, extra: number): void };
+
+/** Looks up `USER[:GROUP]`, names or numbers. Throws `ConfigError`, also when this process is not root's. */
+export function findUser(text: string): Owner {
+  if (process.getuid?.() !== 0 || process.seteuid === undefined)
+    throw new ConfigError("--user", text, "expected to be started by root, which alone can become another user");
+  const [user = "", group, ...more] = text.split(":");
+  if (user === "" || group === "" || more.length > 0)
+    throw new ConfigError("--user", text, "expected USER or USER:GROUP, names or numbers");
+  // The system's own lookup has no other door in Node than becoming somebody, which root can take back.
+  const gid = group === undefined ? null : looked(text, "group", () => process.setegid!(idOf(group)), process.getegid!);
+  process.setegid!(0);
+  const uid = looked(text, "user", () => process.seteuid!(idOf(user)), process.geteuid!);
+  const known = knownUser();
+  process.seteuid(0);
+  if (uid === 0) throw new ConfigError("--user", text, "expected another user than root");
+  if (gid === null && known === null)
+    throw new ConfigError("--user", text, "expected USER:GROUP, as this number is no user of this machine");
+  return { uid, gid: gid ?? known!.gid, name: known?.username ?? null };
+}
+
+/** Becomes `user`, with its groups. Throws an `Error` of one line; the process must end then. */
+export function becomeUser(user: Owner): void {
+  // Loaded while its file can be read for certain.
+  libc();
+  const { uid, gid, name } = user;
+  try {
+    if (name === null) process.setgroups!([gid]);
+    else (process as InitGroups).initgroups(name, gid);
+    process.setgid!(gid);
+    process.setuid!(uid);
+  } catch (error) {
+    throw new Error(`cannot become ${name ?? uid}: ${(error as Error).message}`);
+  }
+  if (process.getuid!() !== uid || process.geteuid!() !== uid || process.getegid!() !== gid || canBeRoot())
+    throw new Error(`cannot become ${name ?? uid}: the system kept root's rights`);
+  const known = knownUser();
+  process.env.HOME = known?.homedir ?? "/";
+  if (name !== null) process.env.USER = process.env.LOGNAME = name;
+}
+
+function looked(text: string, what: string, become: () => void, id: () => number): number {
+  try {
+    become();
+  } catch {
+    throw new ConfigError("--user", text, `expected a ${what} of this machine`);
+  }
+  return id();
+}
+
+function idOf(text: string): string | number {
+  return /^\d+$/.test(text) ? Number(text) : text;
+}
+
+/** Who the process is now, in effect; null when that has no entry. */
+function knownUser(): os.UserInfo<string> | null {
+  try {
+    return os.userInfo();
+  } catch {
+    return null;
+  }
+}
+
+function canBeRoot(): boolean {
+  try {
+    process.setuid!(0);
+    return true;
+  } catch {
+    return false;
+  }
+}

@@ -9,11 +9,12 @@ export type { Flow, FlowTaker, FlowVerdict, OnFlow } from "./control/on-flow.ts"
 export type { NetworkOptions } from "./control/options.ts";
 export type { ProxyOptions } from "./control/proxy-rules.ts";
 export type { Abortable } from "./control/shape.ts";
+export type { UplinkOptions } from "./control/uplink-rules.ts";
 export type { Endpoint } from "./core/address.ts";
 export type { ForwardRule, Limits } from "./core/config.ts";
 export type { Link } from "./core/link.ts";
 export type { DropReason } from "./core/trace.ts";
-export type { ListenTarget } from "./embed/cables.ts";
+export type { ListenTarget, Uplink } from "./embed/cables.ts";
 export type { DropSummary } from "./embed/drops.ts";
 export type { GuestServer, GuestServerEvents } from "./embed/guest-server.ts";
 export type { GuestSocket } from "./embed/guest-socket.ts";

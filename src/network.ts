@@ -7,10 +7,10 @@ import { EventEmitter } from "node:events";
 import type { Duplex, Writable } from "node:stream";
 import type { AttachAddress } from "./attach/address.ts";
 import type { CableEnv } from "./attach/attachment.ts";
-import { LanGuard } from "./attach/guard.ts";
+import { LanGuard, NO_ADDRESSES } from "./attach/guard.ts";
 import type { MemoryCable } from "./attach/memory.ts";
 import { SlabPool } from "./attach/slab.ts";
-import { Switch } from "./attach/switch.ts";
+import { Bystander, Switch } from "./attach/switch.ts";
 import { CableTap, type FrameWatcher } from "./attach/tap.ts";
 import type { Capture, CaptureOptions } from "./control/capture.ts";
 import { ConfigError } from "./control/errors.ts";
@@ -21,12 +21,13 @@ import { type NetworkOptions, type ResolvedOptions, resolveOptions } from "./con
 import { qemuArgs } from "./control/qemu-args.ts";
 import { parseRules } from "./control/rules.ts";
 import { type Abortable, signalOf } from "./control/shape.ts";
+import { resolveUplink, type UplinkOptions } from "./control/uplink-rules.ts";
 import type { Clock } from "./core/clock.ts";
 import type { ForwardRule, StackConfig } from "./core/config.ts";
 import type { Link } from "./core/link.ts";
 import type { DropReason, Trace, TraceEvent } from "./core/trace.ts";
 import { BadLine } from "./embed/bad-line.ts";
-import { Cables, closedError, type ListenTarget } from "./embed/cables.ts";
+import { Cables, closedError, type ListenTarget, type Uplink } from "./embed/cables.ts";
 import { Captures } from "./embed/captures.ts";
 import { Drops } from "./embed/drops.ts";
 import { FlowHook } from "./embed/flow-hook.ts";
@@ -98,6 +99,8 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
   );
   readonly #env: CableEnv;
   readonly #switch: Switch;
+  /** Whoever frames that guests do not say to each other end at. */
+  readonly #frames: Stack | Bystander;
   readonly #ownPorts: OwnPorts;
   readonly #tap: CableTap = new CableTap();
   readonly #captures: Captures = new Captures(this.#tap);
@@ -145,14 +148,16 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
       trace.event({ type: "program-output", program, pid, line }),
     );
     this.#guests = new Guests(options.stack, this.#stack);
+    const { gateway, dhcp, isolate } = options.stack;
+    this.#frames = gateway ? this.#stack : new Bystander();
     this.#switch = new Switch({
-      inner: this.#stack,
+      inner: this.#frames,
       clock,
       trace,
       tap: this.#tap,
-      gatewayMacs: [gatewayMac(options.stack), GATEWAY_MAC6],
-      guard: new LanGuard(this.#stack.policy),
-      isolate: options.stack.isolate,
+      gatewayMacs: gateway ? [gatewayMac(options.stack), GATEWAY_MAC6] : [],
+      guard: new LanGuard(gateway ? this.#stack.policy : NO_ADDRESSES, !dhcp),
+      isolate,
     });
     this.#env = {
       receiver: this.#switch,
@@ -165,7 +170,7 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
     this.#badLine = new BadLine(this.#tap, { target: this.#switch, clock, trace });
     const { signal } = options;
     if (signal !== null) whenAborted(signal, () => void this.close(), this.#ended.signal);
-    this.#cables = new Cables(this.#env, options.stack.mtu, (port) => this.protectPort(port));
+    this.#cables = new Cables(this.#env, options.stack, host.ownPorts);
   }
 
   /** Opens the configured forwards; `createNetwork` has done so. */
@@ -176,6 +181,21 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
     } catch (error) {
       throw forwardError(error);
     }
+    for (const uplink of this.#options.uplinks) await this.#cables.uplink(uplink);
+  }
+
+  /**
+   * Joins the guests' cables to a segment of other machines, by VXLAN; closing what it resolves with ends that. Rejects
+   * with `ConfigError`, or with an `Error` of one line when the host refuses.
+   */
+  async uplink(target: string | UplinkOptions): Promise<Uplink> {
+    this.#refuseWhenClosed();
+    return this.#cables.uplink(resolveUplink("uplink", target));
+  }
+
+  /** The segments that guests' cables are joined to. */
+  uplinks(): Uplink[] {
+    return this.#cables.uplinks();
   }
 
   /**
@@ -271,13 +291,13 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
    * their own; rejects with Node's errors (ECONNREFUSED, ETIMEDOUT), the signal's reason or `ConfigError`.
    */
   async connect(options: ConnectOptions): Promise<GuestSocket> {
-    this.#refuseWhenClosed();
+    this.#refuseWithoutGateway();
     return this.#guests.connect(options);
   }
 
   /** As `net.createConnection`: a socket that is still connecting. */
   createConnection(options: ConnectOptions): GuestSocket {
-    this.#refuseWhenClosed();
+    this.#refuseWithoutGateway();
     return this.#guests.createConnection(options);
   }
 
@@ -286,13 +306,13 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
    * are then taken over. Rejects with `ConfigError` or EADDRINUSE.
    */
   async listenGuest(options: ListenGuestOptions, onSocket?: (socket: GuestSocket) => void): Promise<GuestServer> {
-    this.#refuseWhenClosed();
+    this.#refuseWithoutGateway();
     return this.#guests.listen(options, onSocket);
   }
 
   /** Receives and sends datagrams at an address as `listenGuest` listens on one. */
   async bindGuestUdp(options: BindGuestUdpOptions): Promise<GuestUdp> {
-    this.#refuseWhenClosed();
+    this.#refuseWithoutGateway();
     return this.#guests.bindUdp(options);
   }
 
@@ -301,7 +321,7 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
    * Aborting `signal` closes them.
    */
   async publish(rule: ForwardRule | string, options: Abortable = {}): Promise<OpenForward[]> {
-    this.#refuseWhenClosed();
+    this.#refuseWithoutGateway();
     const signal = signalOf(options);
     signal?.throwIfAborted();
     const rules = typeof rule === "string" ? resolveForwards(rule, this.config) : [rule];
@@ -359,7 +379,7 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
   }
 
   stats(): NetworkStats {
-    const { framesIn, bytesIn } = this.#stack;
+    const { framesIn, bytesIn } = this.#frames;
     const { frames: framesOut, bytes: bytesOut } = this.#env.sent;
     return { framesIn, bytesIn, framesOut, bytesOut, ...this.#stack.gauges(), drops: this.#drops.counts() };
   }
@@ -391,6 +411,13 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
 
   #refuseWhenClosed(): void {
     if (this.#closing !== null) throw closedError();
+  }
+
+  /** What takes an address of ours on the guests' cables. */
+  #refuseWithoutGateway(): void {
+    this.#refuseWhenClosed();
+    if (!this.config.gateway)
+      throw new ConfigError("mode", "bridged", "expected another mode, or dhcp on: this takes a gateway of ours");
   }
 
   #flowHook({ onFlow, onFlowTimeout: timeout, stack }: ResolvedOptions): FlowHook | null {

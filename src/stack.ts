@@ -215,6 +215,10 @@ export class Stack implements LinkReceiver {
     this.flush();
   }
 
+  get #advertises(): boolean {
+    return this.#config.ipv6 && this.#config.dhcp;
+  }
+
   leases(): Lease[] {
     const now = this.#clock.now();
     return [...this.#dhcp.leases(now), ...this.#dhcp6.leases(now)];
@@ -260,7 +264,7 @@ export class Stack implements LinkReceiver {
     this.#udp.poll(now);
     this.#icmp.poll(now);
     this.#tftp?.poll(now);
-    if (this.#config.ipv6) this.#ndp.poll(now);
+    if (this.#advertises) this.#ndp.poll(now);
     this.#reassembler.poll(now, (first) => this.#incomplete(first));
     this.flush();
   }
@@ -280,7 +284,7 @@ export class Stack implements LinkReceiver {
 
   attached(link: Link): void {
     this.#links.add(link);
-    if (this.#config.ipv6) this.#ndp.linkUp(this.#clock.now());
+    if (this.#advertises) this.#ndp.linkUp(this.#clock.now());
   }
 
   detached(link: Link): void {
@@ -363,7 +367,7 @@ export class Stack implements LinkReceiver {
    */
   #mtuOf(guest: Neighbour): number {
     const asked = guest.shown > DATAGRAM_MTU && (guest.family === 6 || this.#dhcp.askedMtu(guest.address.ip));
-    return Math.min(asked ? Math.min(guest.shown, this.#config.mtu) : DATAGRAM_MTU, guest.most);
+    return Math.min(asked ? guest.shown : DATAGRAM_MTU, this.#config.mtu, guest.most);
   }
 
   #found(guest: Neighbour): void {

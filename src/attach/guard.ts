@@ -3,6 +3,7 @@
  * nobody else answers for its addresses, hands out leases or announces routes (the "DHCP snooping", "ARP inspection"
  * and RA-Guard, RFC 6105, of a real switch).
  */
+import type { Link } from "../core/link.ts";
 import { get16, get32 } from "../wire/bytes.ts";
 import { ETH_ARP, ETH_HEADER, ETH_IPV4, ETH_IPV6, ethType } from "../wire/ethernet.ts";
 
@@ -18,6 +19,9 @@ const ROUTING = 43;
 const FRAGMENT = 44;
 const DESTINATION_OPTIONS = 60;
 
+/** Where no gateway of ours is. */
+export const NO_ADDRESSES: OwnAddresses = { isOurs: () => false, isOurs6: () => false };
+
 /** The network's own addresses, which may change. */
 export interface OwnAddresses {
   /** An IPv4 address as a signed word. */
@@ -28,13 +32,19 @@ export interface OwnAddresses {
 
 export class LanGuard {
   readonly #own: OwnAddresses;
+  readonly #segmentServes: boolean;
+  /** Of the frame that is looked at. */
+  #mayServe = false;
 
-  constructor(own: OwnAddresses) {
+  /** `segmentServes`: the machines beyond an uplink may be DHCP servers and routers. */
+  constructor(own: OwnAddresses, segmentServes = false) {
     this.#own = own;
+    this.#segmentServes = segmentServes;
   }
 
-  /** Whether the frame of `len` bytes at `at` may go to other guests. */
-  allows(buf: Uint8Array, at: number, len: number): boolean {
+  /** Whether the frame of `len` bytes at `at`, which came by `link`, may go to others. */
+  allows(link: Link, buf: Uint8Array, at: number, len: number): boolean {
+    this.#mayServe = this.#segmentServes && link.uplink === true;
     const end = at + len;
     const packet = at + ETH_HEADER;
     switch (ethType(buf, at)) {
@@ -56,7 +66,7 @@ export class LanGuard {
     const udp = ip + (buf[ip]! & 15) * 4;
     // A first fragment too short to show its ports must not be what shows them later.
     if (udp + 8 > end) return false;
-    return get16(buf, udp) !== DHCP_SERVER_PORT;
+    return this.#mayServe || get16(buf, udp) !== DHCP_SERVER_PORT;
   }
 
   #allowsIpv6(buf: Uint8Array, ip: number, end: number): boolean {
@@ -65,7 +75,7 @@ export class LanGuard {
     let at = ip + 40;
     // A chain that does not end within the first fragment hides what it carries: refused (RFC 7113 section 3).
     for (let headers = 0; headers < 16; headers++) {
-      if (next === UDP) return at + 8 <= end && get16(buf, at) !== DHCP6_SERVER_PORT;
+      if (next === UDP) return at + 8 <= end && (this.#mayServe || get16(buf, at) !== DHCP6_SERVER_PORT);
       if (next === ICMP6) return at + 8 <= end && this.#allowsIcmp6(buf, at, end);
       if (next !== HOP_BY_HOP && next !== ROUTING && next !== DESTINATION_OPTIONS && next !== FRAGMENT) return true;
       if (at + 8 > end) return false;
@@ -80,7 +90,7 @@ export class LanGuard {
 
   #allowsIcmp6(buf: Uint8Array, at: number, end: number): boolean {
     const type = buf[at]!;
-    if (type === ROUTER_ADVERTISEMENT || type === REDIRECT) return false;
+    if (type === ROUTER_ADVERTISEMENT || type === REDIRECT) return this.#mayServe;
     return type !== NEIGHBOUR_ADVERTISEMENT || at + 24 > end || !this.#own.isOurs6(buf, at + 8);
   }
 }

@@ -1,25 +1,38 @@
 /**
- * Several guests' cables as one LAN, in front of the network's stack.
+ * Several guests' cables, and uplinks to other machines, as one LAN in front of the network's stack.
  *
  * With one cable frames go straight on. From the second on this is a learning bridge: what is for the gateway
- * goes to the stack, what is for a known guest goes out on its cable, group addresses and unknown ones go to all other
+ * goes to the stack, what is for a known address goes out on its cable, group addresses and unknown ones go to all other
  * cables, group addresses to the stack as well. The stack's own frames never pass here: it writes to the cable on which
  * it has learned its neighbour.
  *
  * Guests are hostile: the gateway's MAC is not learned, a MAC stays at the cable where it was heard first until it has
- * aged or the cable is gone, a cable's addresses are counted so that a flood of them pushes out only its own, and
- * `LanGuard` keeps one guest from posing as the network to another.
+ * aged or the cable is gone, a cable's addresses are counted so that a flood of them pushes out only its own, so many
+ * frames to all pass in a second, and `LanGuard` keeps one guest from posing as the network or as another guest.
+ *
+ * An uplink leads to many machines, and perhaps by a loop back to us. What comes by one never leaves by one (split
+ * horizon); a guest's MAC is not an uplink's to use, so a guest's own frames that come back are dropped; one that is
+ * heard by two uplinks stays with the first while that hears it; and what bridges say to each other (spanning tree) is
+ * not passed on, since we are no bridge that takes part.
  */
 import type { Clock } from "../core/clock.ts";
 import type { Link, LinkReceiver, Slab } from "../core/link.ts";
 import type { FrameTap } from "../core/tap.ts";
-import type { Trace } from "../core/trace.ts";
-import { ETH_HEADER, macIsGroup, macNumber } from "../wire/ethernet.ts";
+import type { DropReason, Trace } from "../core/trace.ts";
+import { ETH_HEADER, macIsBridges, macIsGroup, macNumber } from "../wire/ethernet.ts";
 import type { LanGuard } from "./guard.ts";
 
-const ENTRIES = 1_024;
-const ENTRIES_PER_PORT = 64;
+/** Guests' addresses, in all and behind one cable. */
+const GUESTS = 1_024;
+const ENTRIES_PER_CABLE = 64;
+/** The segment's, behind each uplink. */
+const ENTRIES_PER_UPLINK = 4_096;
 const AGE_MILLIS = 300_000;
+/** A MAC that two uplinks hear moves when the first has been silent for so long. */
+const MOVE_MILLIS = 1_000;
+/** Frames to all that one cable may have sent to the others: in a second, and at once. */
+const FLOOD_RATE = 5_000;
+const FLOOD_BURST = 5_000;
 
 export interface SwitchOptions {
   /** The stack. */
@@ -30,14 +43,18 @@ export interface SwitchOptions {
   readonly gatewayMacs: readonly Uint8Array[];
   readonly guard: LanGuard;
   readonly tap: FrameTap;
-  /** Keeps the cables apart: each sees the gateway only (false). */
+  /** Keeps guests' cables apart: each sees the gateway and the uplinks only (false). */
   readonly isolate?: boolean;
 }
 
 interface Port {
   readonly link: Link;
-  /** Addresses in the table that are this port's. */
-  entries: number;
+  readonly uplink: boolean;
+  /** The addresses in the table that are this port's; those heard first come first. */
+  readonly macs: Set<number>;
+  /** Frames to all that it may send now, and when that was counted. */
+  floods: number;
+  countedAt: number;
   /** Has frames of this batch. */
   touched: boolean;
 }
@@ -59,6 +76,8 @@ export class Switch implements LinkReceiver {
   readonly #portOf: Map<Link, Port> = new Map();
   /** By MAC as a number of 48 bits; those heard first come first. */
   readonly #table: Map<number, Entry> = new Map();
+  /** Entries that are not an uplink's. */
+  #guests = 0;
 
   constructor(options: SwitchOptions) {
     this.#inner = options.inner;
@@ -75,7 +94,7 @@ export class Switch implements LinkReceiver {
     return this.#ports.map((port) => port.link.name);
   }
 
-  /** Guests' addresses known. */
+  /** Addresses known, guests' and others'. */
   get size(): number {
     return this.#table.size;
   }
@@ -84,7 +103,8 @@ export class Switch implements LinkReceiver {
     // Alone, a guest is only heard when it speaks to all; its addresses do not age by that.
     const now = this.#clock.now();
     if (this.#ports.length === 1) for (const entry of this.#table.values()) entry.heard = now;
-    const port: Port = { link, entries: 0, touched: false };
+    const uplink = link.uplink ?? false;
+    const port: Port = { link, uplink, macs: new Set(), floods: FLOOD_BURST, countedAt: now, touched: false };
     this.#ports.push(port);
     this.#portOf.set(link, port);
     this.#inner.attached(link);
@@ -120,7 +140,7 @@ export class Switch implements LinkReceiver {
     const port = this.#portOf.get(link)!;
     this.#portOf.delete(link);
     this.#ports.splice(this.#ports.indexOf(port), 1);
-    for (const [mac, entry] of this.#table) if (entry.port === port) this.#table.delete(mac);
+    for (const mac of port.macs) this.#forget(mac, port);
     this.#tap.detached(link);
     this.#inner.detached(link);
   }
@@ -129,8 +149,10 @@ export class Switch implements LinkReceiver {
     const { bytes } = slab;
     if (len < ETH_HEADER) return this.#trace.drop("eth-short");
     const from = this.#portOf.get(link)!;
-    if (!this.#learn(from, macNumber(bytes, at + 6), bytes, at + 6)) return this.#trace.drop("mac-spoofed");
+    const refusal = this.#learn(from, macNumber(bytes, at + 6), bytes, at + 6);
+    if (refusal !== null) return this.#trace.drop(refusal);
     if (macIsGroup(bytes, at)) {
+      if (macIsBridges(bytes, at)) return this.#trace.drop("bridge-control");
       // Others first: the stack may move bytes about in the slab once it has the frame.
       this.#flood(from, bytes, at, len);
       this.#inner.receive(link, slab, at, len);
@@ -140,52 +162,88 @@ export class Switch implements LinkReceiver {
     if (this.#gateway.has(to)) return this.#inner.receive(link, slab, at, len);
     const entry = this.#table.get(to);
     if (entry === undefined || this.#clock.now() - entry.heard > AGE_MILLIS) this.#flood(from, bytes, at, len);
-    else if (entry.port !== from && this.#mayPass(bytes, at, len)) this.#forward(entry.port, bytes, at, len);
+    else if (entry.port !== from && !(entry.port.uplink && from.uplink)) {
+      if (this.#apart(from, entry.port)) this.#trace.drop("isolated");
+      else if (this.#mayPass(from, bytes, at, len)) this.#forward(entry.port, bytes, at, len);
+    }
   }
 
-  /** False when the address is not the sender's to use. */
-  #learn(from: Port, mac: number, bytes: Uint8Array, at: number): boolean {
-    if (macIsGroup(bytes, at) || this.#gateway.has(mac)) return false;
+  /** Why the address is not the sender's to use; null when it is. */
+  #learn(from: Port, mac: number, bytes: Uint8Array, at: number): DropReason | null {
+    if (macIsGroup(bytes, at) || this.#gateway.has(mac)) return "mac-spoofed";
     const now = this.#clock.now();
     const known = this.#table.get(mac);
     if (known !== undefined) {
       if (known.port === from) {
         known.heard = now;
-        return true;
+        return null;
       }
-      if (now - known.heard <= AGE_MILLIS) return false;
-      this.#forget(mac, known);
+      const refusal = this.#refusesMove(known, from, now);
+      if (refusal !== null) return refusal;
+      this.#forget(mac, known.port);
     }
-    if (from.entries >= ENTRIES_PER_PORT) this.#forgetOne((entry) => entry.port === from);
-    else if (this.#table.size >= ENTRIES) this.#forgetOne((entry) => now - entry.heard > AGE_MILLIS);
+    const cap = from.uplink ? ENTRIES_PER_UPLINK : ENTRIES_PER_CABLE;
+    if (from.macs.size >= cap) this.#forget(from.macs.values().next().value!, from);
+    else if (!from.uplink && this.#guests >= GUESTS) this.#forgetAged(now);
     // A full table is no reason to refuse a guest: frames to it are flooded.
-    if (this.#table.size >= ENTRIES) return true;
+    if (!from.uplink && this.#guests >= GUESTS) return null;
     this.#table.set(mac, { port: from, heard: now });
-    from.entries++;
-    return true;
+    from.macs.add(mac);
+    if (!from.uplink) this.#guests++;
+    return null;
   }
 
-  #forget(mac: number, entry: Entry): void {
+  /** Why what is known at one port may not be another's now. */
+  #refusesMove(known: Entry, to: Port, now: number): DropReason | null {
+    const silence = now - known.heard;
+    const { uplink, link } = known.port;
+    if (uplink && to.uplink) return silence > MOVE_MILLIS ? null : "mac-flapping";
+    // A guest behind a cable that would notice its end is there, however silent: the segment does not get its address.
+    const there = to.uplink && link.endless !== true;
+    return silence > AGE_MILLIS && !there ? null : "mac-spoofed";
+  }
+
+  #forget(mac: number, port: Port): void {
     this.#table.delete(mac);
-    entry.port.entries--;
+    port.macs.delete(mac);
+    if (!port.uplink) this.#guests--;
   }
 
-  #forgetOne(which: (entry: Entry) => boolean): void {
-    for (const [mac, entry] of this.#table) {
-      if (which(entry)) return this.#forget(mac, entry);
+  #forgetAged(now: number): void {
+    for (const [mac, { port, heard }] of this.#table) {
+      if (!port.uplink && now - heard > AGE_MILLIS) return this.#forget(mac, port);
     }
   }
 
   #flood(from: Port, bytes: Uint8Array, at: number, len: number): void {
-    if (!this.#mayPass(bytes, at, len)) return;
-    for (const port of this.#ports) if (port !== from) this.#forward(port, bytes, at, len);
+    if (this.#isolate && !this.#ports.some((port) => port !== from && !this.#apart(from, port)))
+      return this.#trace.drop("isolated");
+    if (!this.#mayPass(from, bytes, at, len)) return;
+    if (!this.#mayFlood(from)) return this.#trace.drop("storm");
+    for (const port of this.#ports) {
+      if (port !== from && !(port.uplink && from.uplink) && !this.#apart(from, port))
+        this.#forward(port, bytes, at, len);
+    }
   }
 
-  #mayPass(bytes: Uint8Array, at: number, len: number): boolean {
-    if (this.#isolate) this.#trace.drop("isolated");
-    else if (this.#guard.allows(bytes, at, len)) return true;
-    else this.#trace.drop("policy");
+  /** Whether two cables are kept apart. Uplinks are no guests. */
+  #apart(a: Port, b: Port): boolean {
+    return this.#isolate && !a.uplink && !b.uplink;
+  }
+
+  #mayPass(from: Port, bytes: Uint8Array, at: number, len: number): boolean {
+    if (this.#guard.allows(from.link, bytes, at, len)) return true;
+    this.#trace.drop("policy");
     return false;
+  }
+
+  #mayFlood(from: Port): boolean {
+    const now = this.#clock.now();
+    from.floods = Math.min(FLOOD_BURST, from.floods + ((now - from.countedAt) * FLOOD_RATE) / 1000);
+    from.countedAt = now;
+    if (from.floods < 1) return false;
+    from.floods--;
+    return true;
   }
 
   #forward(port: Port, bytes: Uint8Array, at: number, len: number): void {
@@ -195,4 +253,20 @@ export class Switch implements LinkReceiver {
     port.link.commit(len);
     port.touched = true;
   }
+}
+
+/** Where no gateway of ours is: frames end here. */
+export class Bystander implements LinkReceiver {
+  framesIn = 0;
+  bytesIn = 0;
+
+  receive(_link: Link, _slab: Slab, _at: number, len: number): void {
+    this.framesIn++;
+    this.bytesIn += len;
+  }
+
+  attached(): void {}
+  batchEnd(): void {}
+  writable(): void {}
+  detached(): void {}
 }

@@ -12,6 +12,7 @@ import { LOG_LEVELS, type LogLevel, type LogOptions } from "../control/log.ts";
 import { type Netdev, parseNetdev } from "../control/netdev.ts";
 import { MAX_DGRAM_MTU, MAX_MTU, MIN_MTU, type NetworkOptions, resolveOptions } from "../control/options.ts";
 import { parseRules, readRuleLines } from "../control/rules.ts";
+import { IPV6_MIN_MTU } from "../wire/ipv6.ts";
 
 /** What says what a network is like and how much is told, as commander hands it over. */
 export interface NetworkArguments {
@@ -28,6 +29,8 @@ export interface NetworkArguments {
   readonly domainname?: string;
   readonly dnssearch?: readonly string[];
   readonly mode?: string;
+  readonly uplink?: readonly string[];
+  readonly dhcp?: string;
   readonly isolate?: boolean;
   readonly restrict?: string | true;
   readonly bootfile?: string;
@@ -115,6 +118,8 @@ const NAMES: Readonly<Record<string, { readonly flag: string; readonly netdev?: 
   host6: { flag: "--ipv6-host", netdev: "ipv6-host" },
   dns6: { flag: "--ipv6-dns", netdev: "ipv6-dns" },
   mode: { flag: "--mode" },
+  uplink: { flag: "--uplink" },
+  mtu: { flag: "--mtu" },
   hostname: { flag: "--hostname", netdev: "hostname" },
   domainname: { flag: "--domainname", netdev: "domainname" },
   dnsSearch: { flag: "--dnssearch", netdev: "dnssearch" },
@@ -165,6 +170,7 @@ export function readNetworkArguments(
   cable: CableKind,
 ): NetworkOptions {
   const inherited = from.netdev.options;
+  const minMtu = args.uplink === undefined ? MIN_MTU : IPV6_MIN_MTU;
   const maxMtu = cable === "udp" ? MAX_DGRAM_MTU : MAX_MTU;
   const flags: { -readonly [K in keyof NetworkOptions]: NetworkOptions[K] } = defined({
     subnet: args.net,
@@ -187,13 +193,16 @@ export function readNetworkArguments(
     dnsUpstream: args.dnsUpstream,
     outboundAddr: args.outboundAddr,
     mode: args.mode as NetworkOptions["mode"],
+    uplink: args.uplink,
+    dhcp: onOff("--dhcp", args.dhcp),
     isolate: args.isolate,
     proxy: args.proxy,
     restrict: args.restrict === true ? true : onOff("--restrict", args.restrict),
     hostLoopback: onOff("--host-loopback", args.hostLoopback),
-    mtu: number("--mtu", args.mtu, MIN_MTU, maxMtu, `expected a whole number from ${MIN_MTU} to ${maxMtu}`),
+    mtu: number("--mtu", args.mtu, minMtu, maxMtu, `expected a whole number from ${minMtu} to ${maxMtu}`),
   });
-  if (cable !== "stream") flags.mtu ??= CAUTIOUS_MTU;
+  // What an uplink takes fits there, too.
+  if (cable !== "stream" && args.uplink === undefined) flags.mtu ??= CAUTIOUS_MTU;
   const typed = typedRules(args);
   if (args.rules !== undefined) flags.rules = readRules({ file: args.rules, typed });
   else if (typed.length > 0) flags.rules = checkRules(typed, typed.map(ruleFlag));

@@ -136,8 +136,15 @@ function networkOptions(command: Command): Command {
     .addOption(repeatable("--dnssearch <domain>", "a domain to search"))
     .option(
       "--mode <mode>",
-      "shared: guests reach all; host-only: each other and the host; isolated: each other (shared)",
+      "shared: guests reach all; host-only: each other and the host; isolated: each other; bridged: the uplink's segment (shared)",
     )
+    .addOption(
+      repeatable(
+        "--uplink <url>",
+        "a segment of other machines that guests share: vxlan://IP[:PORT][,IP…]?vni=N[&local=IP[:PORT]][&mtu=N]",
+      ),
+    )
+    .option("--dhcp <on|off>", "whether we give addresses (on; bridged: off, and on makes us the segment's gateway)")
     .option("--isolate", "guests do not reach one another")
     .option("--restrict [on|off]", "guests reach neither the host nor the world, forwards still work")
     .option("--bootfile <file>", "the file a guest boots from")

@@ -12,14 +12,16 @@ import {
   type Limits,
   type ProxyRule,
   type StackConfig,
+  type UplinkConfig,
 } from "../core/config.ts";
 import { NO_RULES, type RuleSet } from "../nat/rules.ts";
-import { ipv6ToString } from "../wire/ipv6.ts";
+import { IPV6_MIN_MTU, ipv6ToString } from "../wire/ipv6.ts";
 import { fromNumber, parseEndpoint, parseIp, parseIpv4, parseIpv6, prefixMask } from "./addresses.ts";
 import { ConfigError } from "./errors.ts";
 import { checkForward, type Families } from "./forward-guests.ts";
 import { parseHostfwd, parsePublish } from "./forward-rules.ts";
 import { resolveServers, type SmbOptions } from "./guestfwd-rules.ts";
+import { MODES, type Mode, resolveMode } from "./mode.ts";
 import type { OnFlow } from "./on-flow.ts";
 import { type ProxyOptions, parseProxy, resolveProxy } from "./proxy-rules.ts";
 import { parseRules } from "./rules.ts";
@@ -27,6 +29,7 @@ import { abortSignal, checkShape } from "./shape.ts";
 import { resolveStaticLeases } from "./static-leases.ts";
 import { parseSubnet4, resolveAddresses4, SUBNET4 } from "./subnet4.ts";
 import { parseNet6, resolveAddresses6, SUBNET6 } from "./subnet6.ts";
+import { resolveUplink, UPLINK_EXAMPLE, type UplinkOptions, uplinkInnerMtu } from "./uplink-rules.ts";
 
 /** What users may say about a network. Everything has a default. */
 export interface NetworkOptions {
@@ -66,9 +69,17 @@ export interface NetworkOptions {
   readonly mtu?: number | undefined;
   /**
    * "shared": guests reach each other, the host and the world. "host-only": each other and the host. "isolated": each other;
-   * the same as `restrict`. Clients on the host get in by forwards in all of them ("shared").
+   * the same as `restrict`. Clients on the host get in by forwards in all of them. "bridged": guests are on the segment
+   * that `uplink` leads to, whose router and DHCP serve them; nothing of ours is on their cables, unless `dhcp` says so ("shared").
    */
-  readonly mode?: "shared" | "host-only" | "isolated" | undefined;
+  readonly mode?: Mode | undefined;
+  /**
+   * Segments of other machines that guests share with them, by VXLAN: `vxlan://192.0.2.7?vni=42` or `UplinkOptions`. In
+   * all modes but "bridged" our gateway serves them, too (none).
+   */
+  readonly uplink?: string | UplinkOptions | readonly (string | UplinkOptions)[] | undefined;
+  /** We give addresses: DHCP, DHCPv6, router advertisements (true; false in "bridged", where true makes us the gateway as in "shared"). */
+  readonly dhcp?: boolean | undefined;
   /** Guests do not reach one another, each on its cable (false). */
   readonly isolate?: boolean | undefined;
   /** Guests reach neither the host nor the world; forwards still work (false). */
@@ -114,6 +125,7 @@ export interface ResolvedOptions {
   readonly outboundAddr: IpText | null;
   /** Empty asks the host's own resolvers. */
   readonly dnsUpstream: readonly Endpoint[];
+  readonly uplinks: readonly UplinkConfig[];
   readonly rules: RuleSet;
   /** As the user wrote them. */
   readonly ruleLines: readonly string[];
@@ -153,13 +165,23 @@ const cap = (max: number): z.ZodNumber => {
 const BOOTFILE = "expected a file name of 1 to 127 bytes";
 const FOLDER = "expected a folder that exists";
 const MTU = `expected a whole number from ${MIN_MTU} to ${MAX_MTU}`;
+const UPLINK = `expected an uplink like "${UPLINK_EXAMPLE}", { remotes: ["192.0.2.7"], vni: 42 }, or a list of them`;
 const UPSTREAM = "expected IP[:PORT], like 192.0.2.53 or [2001:db8::53]:5353";
 const PROXY = 'expected a proxy like "socks5://127.0.0.1:1080", or a list of rules { match, proxy }';
 const OUTBOUND = "expected an IP address of this host";
 const STATIC = 'expected addresses by MAC, like { "52:54:00:12:34:56": "10.0.2.40" }';
-const MODES = ["shared", "host-only", "isolated"] as const;
 const MODE = `expected ${MODES.join(", ")}`;
 const RULE_LIST = 'expected a list of rules like ["allow tcp *.debian.org:80", "default deny"]';
+
+const uplink = z.union([
+  z.string(),
+  z.strictObject({
+    remotes: z.array(z.string()).readonly(),
+    vni: z.number(),
+    local: z.string().optional(),
+    mtu: z.number().optional(),
+  }),
+]);
 
 /** Checks each field by itself; `resolveOptions` checks what they have to do with each other. */
 export const NetworkOptions: z.ZodType<NetworkOptions> = z.strictObject(
@@ -192,8 +214,10 @@ export const NetworkOptions: z.ZodType<NetworkOptions> = z.strictObject(
       .optional(),
     tftp: z.string(FOLDER).refine(isFolder, FOLDER).optional(),
     tftpServerName: name.optional(),
-    mtu: z.int(MTU).min(MIN_MTU, MTU).max(MAX_MTU, MTU).optional(),
+    mtu: z.int(MTU).min(IPV6_MIN_MTU, MTU).max(MAX_MTU, MTU).optional(),
     mode: z.enum(MODES, MODE).optional(),
+    uplink: z.union([uplink, z.array(uplink).readonly()], UPLINK).optional(),
+    dhcp: flag.optional(),
     isolate: flag.optional(),
     restrict: flag.optional(),
     hostLoopback: flag.optional(),
@@ -271,6 +295,7 @@ export function resolveOptions(input: NetworkOptions = {}): ResolvedOptions {
     ...(options.hostfwd ?? []).map((text) => checkForward(parseHostfwd(text), text, families, addresses, addresses6)),
     ...(options.publish ?? []).flatMap(parsePublish),
   ];
+  const uplinks = [options.uplink ?? []].flat().map((each) => resolveUplink("uplink", each));
   const staticLeases = resolveStaticLeases(options.staticLeases ?? {}, addresses);
   const { guestForwards, smb } = resolveServers(options, addresses, staticLeases);
   return {
@@ -293,7 +318,7 @@ export function resolveOptions(input: NetworkOptions = {}): ResolvedOptions {
       tftpServerName: options.tftpServerName ?? null,
       bootfile: options.bootfile ?? null,
       staticLeases,
-      mtu: options.mtu ?? MAX_MTU,
+      mtu: resolveMtu(options.mtu, uplinks),
       ...resolveMode(options),
       isolate: options.isolate ?? false,
       hostLoopback: options.hostLoopback ?? true,
@@ -305,6 +330,7 @@ export function resolveOptions(input: NetworkOptions = {}): ResolvedOptions {
     smb,
     tftp: options.tftp === undefined ? null : path.resolve(options.tftp),
     outboundAddr: options.outboundAddr === undefined ? null : parseIp(options.outboundAddr),
+    uplinks,
     rules: options.rules === undefined ? NO_RULES : parseRules(options.rules),
     ruleLines: options.rules ?? [],
     proxies: (typeof options.proxy === "string" ? [options.proxy] : (options.proxy ?? [])).map((each) =>
@@ -325,17 +351,13 @@ function resolveFamilies({ ipv4 = true, ipv6 = true, subnet6, host6, dns6 }: Net
   return { ipv4, ipv6 };
 }
 
-function resolveMode({
-  mode,
-  restrict = mode === "isolated",
-}: NetworkOptions): Pick<StackConfig, "restrict" | "hostOnly"> {
-  if (mode !== undefined && restrict !== (mode === "isolated"))
-    throw new ConfigError(
-      "mode",
-      mode,
-      `expected ${restrict ? "isolated" : "shared or host-only"} with restrict ${restrict ? "on" : "off"}`,
-    );
-  return { restrict, hostOnly: mode === "host-only" };
+/** What fits the uplinks, too. */
+function resolveMtu(mtu: number | undefined, uplinks: readonly UplinkConfig[]): number {
+  const most = Math.min(MAX_MTU, ...uplinks.map(uplinkInnerMtu));
+  if (mtu === undefined) return most;
+  if (uplinks.length === 0 && mtu < MIN_MTU) throw new ConfigError("mtu", mtu, MTU);
+  if (mtu > most) throw new ConfigError("mtu", mtu, `expected at most ${most}, which fits the uplink`);
+  return mtu;
 }
 
 function resolveLimits(given: NonNullable<NetworkOptions["limits"]>): Limits {

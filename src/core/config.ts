@@ -36,12 +36,16 @@ export interface StackConfig {
   readonly bootfile: string | null;
   /** Fixed addresses by MAC ("52:54:00:12:34:56", lower case). */
   readonly staticLeases: ReadonlyMap<string, IpText>;
-  /** IP packet size offered to guests: 1500 to 65520. */
+  /** IP packet size offered to guests: 1500 to 65520, less with an uplink. */
   readonly mtu: number;
   /** Guests reach neither the host nor the world, and are told of no way there. */
   readonly restrict: boolean;
   /** Guests reach the host and nothing beyond. */
   readonly hostOnly: boolean;
+  /** We are the guests' router, DHCP and DNS server. Otherwise nothing of ours is on their cables. */
+  readonly gateway: boolean;
+  /** We give addresses: DHCP, DHCPv6, router advertisements. */
+  readonly dhcp: boolean;
   /** Guests do not reach one another. */
   readonly isolate: boolean;
   readonly hostLoopback: boolean;
@@ -70,6 +74,16 @@ export interface GuestForwardRule {
 /** A program to be started for each connection. */
 export interface CommandTarget {
   readonly argv: readonly string[];
+}
+
+/** A segment of other machines that guests' cables are joined to by VXLAN (RFC 7348). Addresses are all of one family. */
+export interface UplinkConfig {
+  readonly vni: number;
+  readonly local: Endpoint;
+  /** The other ends. */
+  readonly remotes: readonly Endpoint[];
+  /** Size of IP packets in the network between. */
+  readonly mtu: number;
 }
 
 /** Which connections go by which proxy; of several rules the first that fits decides. */

@@ -9,6 +9,10 @@ export interface Link {
   readonly tx: Uint8Array;
   /** The attachment's name, for logs and captures: `unix:/run/x#1`. */
   readonly name: string;
+  /** Leads to a segment of other machines, not to a guest (false). */
+  readonly uplink?: boolean;
+  /** It does not notice when who is behind it is gone, as UDP does not (false). */
+  readonly endless?: boolean;
   /** Room for a frame of up to `len` bytes: its offset in `tx`, or -1 when the cable is full (the receiver's `writable` follows). */
   reserve(len: number): number;
   /** The frame at the last reserve is complete with `len` bytes. */

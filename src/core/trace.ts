@@ -13,6 +13,7 @@ export interface Trace {
 export const DROP_REASONS = [
   "arp-malformed",
   "arp-spoofed",
+  "bridge-control",
   "cable-full",
   "denied",
   "dhcp-malformed",
@@ -48,12 +49,14 @@ export const DROP_REASONS = [
   "ip-source",
   "ip-ttl",
   "isolated",
+  "mac-flapping",
   "mac-spoofed",
   "name-refused",
   "ndp-malformed",
   "ndp-rogue",
   "ndp-spoofed",
   "policy",
+  "storm",
   "tcp-checksum",
   "tcp-malformed",
   "tcp-no-flow",
@@ -63,6 +66,11 @@ export const DROP_REASONS = [
   "tftp-malformed",
   "udp-malformed",
   "udp-table-full",
+  "uplink-mtu",
+  "vlan-tagged",
+  "vxlan-malformed",
+  "vxlan-peer",
+  "vxlan-vni",
 ] as const;
 export type DropReason = (typeof DROP_REASONS)[number];
 

@@ -6,10 +6,15 @@ import type { Attachment, CableEnv } from "../attach/attachment.ts";
 import { inheritStream } from "../attach/client.ts";
 import { cable, type MemoryCable } from "../attach/memory.ts";
 import { attachDuplex } from "../attach/stream.ts";
+import { openVxlan, type VxlanUplink } from "../attach/vxlan.ts";
 import { ConfigError } from "../control/errors.ts";
 import { MAX_DGRAM_MTU } from "../control/options.ts";
 import { type Abortable, signalOf } from "../control/shape.ts";
+import { uplinkInnerMtu } from "../control/uplink-rules.ts";
+import { endpointText } from "../core/address.ts";
+import type { StackConfig, UplinkConfig } from "../core/config.ts";
 import type { Link } from "../core/link.ts";
+import type { OwnPorts } from "../host/own-ports.ts";
 
 /**
  * Where guests attach: `{ path }` and `{ host, port }` are stream sockets, a text is `unix:PATH`, `tcp:…` or
@@ -20,31 +25,69 @@ export type ListenTarget =
   | ({ readonly host: string; readonly port: number } & Abortable)
   | string;
 
+/** What guests share a segment of other machines by. */
+export interface Uplink {
+  /** `vxlan:0.0.0.0:4789#42`: where we listen, and the VNI. */
+  readonly name: string;
+  /** The other ends, `IP:PORT`. */
+  readonly remotes: readonly string[];
+  /** Frames and their bytes, without VXLAN's headers, since it was opened. What was dropped is among the network's drops. */
+  readonly stats: {
+    readonly framesIn: number;
+    readonly bytesIn: number;
+    readonly framesOut: number;
+    readonly bytesOut: number;
+  };
+  /** Resolves when the socket is gone. */
+  close(): Promise<void>;
+}
+
 export class Cables {
   readonly #env: CableEnv;
-  readonly #mtu: number;
-  readonly #protect: (port: number) => () => void;
+  readonly #config: StackConfig;
+  readonly #ownPorts: OwnPorts;
+  readonly #uplinks: Set<VxlanUplink> = new Set();
   readonly #attachments: Set<Attachment> = new Set();
   readonly #links: Map<Link, Promise<void>> = new Map();
   readonly #inside: Set<MemoryCable> = new Set();
   #made = 0;
   #closed = false;
 
-  /** `protect` closes a port of ours to guests and returns what opens it again. */
-  constructor(env: CableEnv, mtu: number, protect: (port: number) => () => void) {
+  /** Ports of cables, and uplinks' other ends, are closed to guests by `ownPorts`. */
+  constructor(env: CableEnv, config: StackConfig, ownPorts: OwnPorts) {
     this.#env = env;
-    this.#mtu = mtu;
-    this.#protect = protect;
+    this.#config = config;
+    this.#ownPorts = ownPorts;
+  }
+
+  /** Resolves when the segment is joined. */
+  async uplink(config: UplinkConfig): Promise<Uplink> {
+    const most = uplinkInnerMtu(config);
+    // Without a gateway of ours it is not ours to tell guests what fits.
+    if (this.#config.gateway && this.#config.mtu > most)
+      throw new ConfigError("mtu", this.#config.mtu, `expected at most ${most}, which fits the uplink`);
+    const link = await this.#open(undefined, () => openVxlan(config, this.#env));
+    this.#uplinks.add(link);
+    const open = config.remotes.map(({ host, port }) => this.#ownPorts.protectEnd(host, port));
+    void link.closed.then(() => {
+      this.#uplinks.delete(link);
+      for (const end of open) end();
+    });
+    return described(link);
+  }
+
+  uplinks(): Uplink[] {
+    return [...this.#uplinks].map(described);
   }
 
   /** Resolves with the address, once guests can come. */
   async listen(target: ListenTarget): Promise<AttachAddress> {
-    const attachment = await this.#open(target, () => listenAt(this.#address("listen", target), this.#env));
+    const attachment = await this.#open(waitsFor(target), () => listenAt(this.#address("listen", target), this.#env));
     return attachment.address!;
   }
 
   async dial(target: ListenTarget): Promise<void> {
-    await this.#open(target, () => connectTo(this.#address("dial", target), this.#env));
+    await this.#open(waitsFor(target), () => connectTo(this.#address("dial", target), this.#env));
   }
 
   /** Resolves when the guest is gone. Throws if `fd` is no socket. */
@@ -90,8 +133,7 @@ export class Cables {
     await Promise.all([...this.#links.values(), ...[...this.#attachments].map((a) => a.close())]);
   }
 
-  async #open(target: ListenTarget, open: () => Promise<Attachment>): Promise<Attachment> {
-    const signal = typeof target === "string" ? undefined : signalOf(target);
+  async #open<T extends Attachment>(signal: AbortSignal | undefined, open: () => Promise<T>): Promise<T> {
     signal?.throwIfAborted();
     const attachment = await open();
     if (this.#closed || signal?.aborted) {
@@ -107,7 +149,7 @@ export class Cables {
   #track(attachment: Attachment): void {
     this.#attachments.add(attachment);
     const { address } = attachment;
-    const unprotect = address === null || address.kind === "unix" ? null : this.#protect(address.port);
+    const unprotect = address === null || address.kind === "unix" ? null : this.#ownPorts.protect(address.port);
     void attachment.closed.then(() => {
       this.#attachments.delete(attachment);
       unprotect?.();
@@ -116,8 +158,9 @@ export class Cables {
 
   #address(field: string, target: ListenTarget): AttachAddress {
     const address = attachAddress(field, target);
-    if (address.kind === "udp" && this.#mtu > MAX_DGRAM_MTU) {
-      throw new ConfigError("mtu", this.#mtu, `expected at most ${MAX_DGRAM_MTU} for a cable over UDP`);
+    const { mtu } = this.#config;
+    if (address.kind === "udp" && mtu > MAX_DGRAM_MTU) {
+      throw new ConfigError("mtu", mtu, `expected at most ${MAX_DGRAM_MTU} for a cable over UDP`);
     }
     return address;
   }
@@ -129,6 +172,23 @@ function endBy(signal: AbortSignal | undefined, open: { readonly closed: Promise
   const abort = (): void => void open.close();
   signal.addEventListener("abort", abort);
   void open.closed.then(() => signal.removeEventListener("abort", abort));
+}
+
+/** What ends the waiting for a target. */
+function waitsFor(target: ListenTarget): AbortSignal | undefined {
+  return typeof target === "string" ? undefined : signalOf(target);
+}
+
+function described(link: VxlanUplink): Uplink {
+  return {
+    name: link.name,
+    remotes: link.config.remotes.map(endpointText),
+    get stats() {
+      const { received, sent } = link;
+      return { framesIn: received.frames, bytesIn: received.bytes, framesOut: sent.frames, bytesOut: sent.bytes };
+    },
+    close: () => link.close(),
+  };
 }
 
 export function closedError(): Error {

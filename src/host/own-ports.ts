@@ -1,7 +1,8 @@
 /**
  * Ports on which this process itself listens for its owner: the control API, the sockets that guests' cables come in
  * by, the SOCKS server. A guest that dials one of them, at whatever address of the host, would speak with its own
- * jailer; it is told that nobody listens there.
+ * jailer; it is told that nobody listens there. So are those who send datagrams to an uplink's other end: they would
+ * arrive there as from us.
  */
 import { networkInterfaces } from "node:os";
 
@@ -10,6 +11,8 @@ const FRESH_MILLIS = 1000;
 
 export class OwnPorts {
   readonly #ports: Map<number, number> = new Map();
+  /** By port. */
+  readonly #ends: Map<number, Set<string>> = new Map();
   #addresses: ReadonlySet<string> = new Set();
   #readAt: number = Number.NEGATIVE_INFINITY;
 
@@ -26,8 +29,16 @@ export class OwnPorts {
     };
   }
 
-  /** Whether `host` is this machine and the port one of ours. */
+  /** From now on that place of another machine is closed to guests. Returns what ends that. */
+  protectEnd(host: string, port: number): () => void {
+    const hosts = this.#ends.get(port) ?? new Set();
+    this.#ends.set(port, hosts.add(host));
+    return () => void hosts.delete(host);
+  }
+
+  /** Whether `host` is this machine and the port one of ours, or they are another's that is closed. */
   has(host: string, port: number): boolean {
+    if (this.#ends.size > 0 && this.#ends.get(port)?.has(host)) return true;
     return this.#ports.size > 0 && this.#ports.has(port) && this.#isThisHost(host);
   }
 

@@ -126,6 +126,8 @@ export class Ipv4 {
       !macEquals(buf, eth + 6, buf.subarray(body + DHCP_CHADDR, body + DHCP_CHADDR + 6))
     )
       return trace.drop("dhcp-malformed");
+    // Another server answers.
+    if (!this.#lan.config.dhcp) return;
     const reply = this.#dhcp.receive(buf, body, udpLength(buf, at) - UDP_HEADER, src, now, out);
     if (reply === null) return;
     const mac = reply.broadcast ? null : buf.slice(eth + 6, eth + 12);

@@ -186,11 +186,13 @@ export class Ipv6 {
 
   /** To the servers' group, or to one of our addresses (RFC 8415). */
   #dhcp(guest: Neighbour, buf: Uint8Array, eth: number, ip: number, group: boolean, now: number): void {
-    const { trace, egress } = this.#lan;
+    const { trace, egress, config } = this.#lan;
     const { payloadAt: at, payloadLen: len } = this.#walk;
     const length = udpLength(buf, at);
     const pseudo = scalarSum(buf, ipv6Src(buf, ip), 32) + PROTO_UDP + length;
     if (get16(buf, at + 6) === 0 || !udpCheck(buf, at, len, pseudo)) return trace.drop("udp-malformed");
+    // Another server answers.
+    if (!config.dhcp) return;
     const out = this.#dhcpOut;
     const mac = macToString(buf, eth + 6);
     const size = this.#dhcp6.receive(buf, at + UDP_HEADER, length - UDP_HEADER, mac, group, now, out);

@@ -39,6 +39,7 @@ export class Ndp {
       const src = ipv6Src(buf, ip);
       if (!ipv6IsUnspecified(buf, src) && this.learn(link, buf, macAt, src, now) === null)
         return this.#lan.trace.drop("ndp-spoofed");
+      if (!this.#lan.config.dhcp) return;
       const size = this.#router.receive(buf, ip, at, len, macAt, now, out, 0);
       if (size > 0) this.#send(link, size, buf, macAt);
       this.#lan.wake();

@@ -40,7 +40,8 @@ export function receiveUdp(
   const { policy } = lan;
   const gateway = policy.gatewayFor(guest.family);
   if (dstPort === TFTP_PORT && lan.tftp !== null && gateway.at(buf, dstAt)) {
-    const most = DATAGRAM_MTU - (headersOf(guest.family) - ETH_HEADER) - UDP_HEADER - TFTP_HEADER;
+    const most =
+      Math.min(DATAGRAM_MTU, lan.config.mtu) - (headersOf(guest.family) - ETH_HEADER) - UDP_HEADER - TFTP_HEADER;
     return lan.tftp.receive(guest, srcPort, buf, body, size, most, now);
   }
   if (lan.services.hasUdp(dstPort)) {

@@ -29,6 +29,11 @@ export function macIsGroup(buf: Uint8Array, at: number): boolean {
   return (buf[at]! & 1) !== 0;
 }
 
+/** 01:80:c2:00:00:00 to …0f: between bridges, which never forward them (IEEE 802.1Q section 8.6.3). */
+export function macIsBridges(buf: Uint8Array, at: number): boolean {
+  return macHigh(buf, at) === 0x0180 && (macLow(buf, at) & ~0xf) === (0xc2000000 | 0);
+}
+
 export function macEquals(a: Uint8Array, at: number, b: Uint8Array): boolean {
   return (
     a[at] === b[0] &&

@@ -3,6 +3,7 @@ import { LanGuard } from "../../src/attach/guard.ts";
 import { cable, type MemoryCable } from "../../src/attach/memory.ts";
 import { Switch } from "../../src/attach/switch.ts";
 import { ipv4FromText } from "../../src/core/address.ts";
+import type { Link, LinkReceiver } from "../../src/core/link.ts";
 import { NO_TAP } from "../../src/core/tap.ts";
 import { Drops, expectFrames, Recorder, transmit } from "./recorder.ts";
 
@@ -17,7 +18,7 @@ function eth(dst: number[], src: number[], payload: readonly number[] = [1, 2, 3
   return Uint8Array.from([...dst, ...src, type >> 8, type & 255, ...payload]);
 }
 
-function rig(guests: number) {
+function rig(guests: number, isolate = false) {
   const inner = new Recorder();
   const drops = new Drops();
   const time = { now: 1000 };
@@ -27,6 +28,7 @@ function rig(guests: number) {
     trace: drops,
     gatewayMacs: [Uint8Array.from(GATEWAY)],
     tap: NO_TAP,
+    isolate,
     guard: new LanGuard({
       isOurs: (ip) => ip === ipv4FromText("10.0.2.2") || ip === ipv4FromText("10.0.2.3"),
       isOurs6: (buf, at) => V6_GATEWAY.every((byte, i) => buf[at + i] === byte),
@@ -34,13 +36,23 @@ function rig(guests: number) {
   });
   const cables: MemoryCable[] = [];
   const got: Uint8Array[][] = [];
-  const plug = () => {
+  const plug = (receiver: LinkReceiver = lan) => {
     const mine: Uint8Array[] = [];
     got.push(mine);
-    cables.push(cable(lan, { onFrame: (f) => mine.push(f) }));
+    cables.push(cable(receiver, { onFrame: (f) => mine.push(f) }));
+  };
+  const plugUplink = () => {
+    const attached = (link: Link): void => lan.attached(Object.assign(link, { uplink: true, endless: true }));
+    plug({
+      attached,
+      receive: (...args) => lan.receive(...args),
+      batchEnd: (link) => lan.batchEnd(link),
+      writable: (link) => lan.writable(link),
+      detached: (link) => lan.detached(link),
+    });
   };
   for (let i = 0; i < guests; i++) plug();
-  return { inner, drops, time, lan, cables, got, plug };
+  return { inner, drops, time, lan, cables, got, plug, plugUplink };
 }
 
 const V6_GATEWAY = Uint8Array.from([0xfe, 0xc0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2]);
@@ -188,6 +200,135 @@ describe("the switch", () => {
     const { cables, got } = rig(2);
     transmit(cables[1]!.link, eth(B, GATEWAY));
     expectFrames(got[1]!, [eth(B, GATEWAY)]);
+  });
+});
+
+describe("the switch with uplinks", () => {
+  /** Cables 0 and 1 are guests', 2 and 3 uplinks. */
+  function joined() {
+    const made = rig(2);
+    made.plugUplink();
+    made.plugUplink();
+    return made;
+  }
+  const FAR = [2, 0, 0, 0, 0, 99];
+
+  it("what comes by an uplink goes to guests, never out by an uplink (split horizon)", () => {
+    const { cables, got, inner } = joined();
+    cables[2]!.send(eth(ALL, FAR), eth(B, FAR));
+    cables[3]!.send(eth(GATEWAY, C));
+    expect(got.map((frames) => frames.length)).toEqual([2, 2, 0, 0]);
+    expect(inner.frames).toHaveLength(2);
+    // To somebody behind another uplink: the segment has its own way there.
+    cables[3]!.send(eth(FAR, C));
+    cables[2]!.send(eth(FAR, FAR));
+    expect(got.map((frames) => frames.length)).toEqual([2, 2, 0, 0]);
+    cables[0]!.send(eth(FAR, A));
+    expect(got.map((frames) => frames.length)).toEqual([2, 2, 1, 0]);
+  });
+
+  it("a guest's frames that come back by a loop are dropped, and its address stays, for as long as its cable", () => {
+    const { cables, got, drops, time } = joined();
+    cables[0]!.send(eth(ALL, A));
+    time.now += 10 * 300_000;
+    cables[2]!.send(eth(ALL, A));
+    expect(drops.counts["mac-spoofed"]).toBe(1);
+    expect(got[0]).toHaveLength(0);
+    cables[0]!.close();
+    cables[2]!.send(eth(ALL, A));
+    expect(drops.counts["mac-spoofed"]).toBe(1);
+  });
+
+  it("an address heard by two uplinks stays with the first while that hears it", () => {
+    const { cables, got, drops, time } = joined();
+    for (let i = 0; i < 4; i++) {
+      cables[2]!.send(eth(ALL, FAR));
+      cables[3]!.send(eth(ALL, FAR));
+      time.now += 900;
+    }
+    expect(drops.counts["mac-flapping"]).toBe(4);
+    expect(got[0]).toHaveLength(4);
+    time.now += 200;
+    cables[3]!.send(eth(ALL, FAR));
+    cables[0]!.send(eth(FAR, A));
+    expect(got.map((frames) => frames.length)).toEqual([5, 5, 0, 1]);
+  });
+
+  it("no guest takes the address of a machine of the segment, until that has been silent for five minutes", () => {
+    const { cables, drops, time } = joined();
+    cables[2]!.send(eth(ALL, FAR));
+    time.now += 300_000;
+    cables[0]!.send(eth(ALL, FAR));
+    expect(drops.counts["mac-spoofed"]).toBe(1);
+    time.now += 1;
+    cables[0]!.send(eth(ALL, FAR));
+    expect(drops.counts["mac-spoofed"]).toBe(1);
+  });
+
+  it("what bridges say to each other is not passed on (IEEE 802.1Q section 8.6.3)", () => {
+    const { cables, got, drops, inner } = joined();
+    const bpdu = eth([0x01, 0x80, 0xc2, 0, 0, 0], FAR);
+    cables[2]!.send(bpdu);
+    cables[0]!.send(eth([0x01, 0x80, 0xc2, 0, 0, 0x0e], A));
+    expect(got.flat()).toHaveLength(0);
+    expect(inner.frames).toHaveLength(0);
+    expect(drops.counts["bridge-control"]).toBe(2);
+    cables[0]!.send(eth([0x01, 0x80, 0xc2, 0, 0, 0x10], A));
+    expect(got[1]).toHaveLength(1);
+  });
+
+  it("holds 4096 addresses behind each uplink, and they take no guest's place", () => {
+    const { cables, lan, got } = joined();
+    cables[0]!.send(eth(ALL, A));
+    for (let i = 0; i < 5_000; i++) cables[2]!.send(eth(GATEWAY, [2, 9, 9, 9, i >> 8, i & 255]));
+    expect(lan.size).toBe(4_097);
+    got[1]!.length = 0;
+    cables[2]!.send(eth(A, FAR));
+    expect(got[0]).toHaveLength(1);
+    expect(got[1]).toHaveLength(0);
+    cables[2]!.close();
+    expect(lan.size).toBe(1);
+  });
+
+  it("guests kept apart reach the segment, and it reaches them", () => {
+    const { cables, got, drops } = (() => {
+      const made = rig(2, true);
+      made.plugUplink();
+      return made;
+    })();
+    cables[0]!.send(eth(ALL, A));
+    cables[2]!.send(eth(ALL, FAR));
+    cables[0]!.send(eth(FAR, A));
+    cables[1]!.send(eth(A, B));
+    expect(got.map((frames) => frames.length)).toEqual([1, 1, 2]);
+    expect(drops.counts.isolated).toBe(1);
+  });
+});
+
+describe("a storm", () => {
+  it("of frames to all passes at 5000 a second, from a guest as from the segment; unicast and other cables are not held up", () => {
+    const { cables, got, drops, time, plugUplink } = rig(2);
+    plugUplink();
+    cables[1]!.send(eth(GATEWAY, B));
+    for (const [storming, source] of [
+      [cables[0]!, A],
+      [cables[2]!, C],
+    ] as const) {
+      got[1]!.length = 0;
+      drops.counts.storm = 0;
+      for (let i = 0; i < 20_000; i++) storming.send(eth(ALL, source));
+      expect(got[1]).toHaveLength(5_000);
+      expect(drops.counts.storm).toBe(15_000);
+      storming.send(eth(B, source));
+      cables[1]!.send(eth(ALL, B));
+      expect(got[1]).toHaveLength(5_001);
+      time.now += 500;
+      for (let i = 0; i < 20_000; i++) storming.send(eth(ALL, source));
+      expect(got[1]).toHaveLength(7_501);
+      // Whoever is unknown is a flood as well.
+      storming.send(eth([2, 7, 7, 7, 7, 7], source));
+      expect(got[1]).toHaveLength(7_501);
+    }
   });
 });
 

@@ -42,6 +42,8 @@ export const CONFIG: StackConfig = {
   isolate: false,
   reserved: [],
   hostLoopback: true,
+  gateway: true,
+  dhcp: true,
   forwards: [],
   limits: DEFAULT_LIMITS,
 };

@@ -46,6 +46,7 @@ import type { OwnPorts } from "./host/own-ports.ts";
 import { ProxiedNet } from "./host/proxy.ts";
 import { HostRandom } from "./host/random.ts";
 import type { OpenForward } from "./nat/forwards.ts";
+import type { LimitState } from "./nat/meters.ts";
 import type { Lease } from "./proto/dhcp.ts";
 import type { FlowInfo } from "./stack/flow-info.ts";
 import { GATEWAY_MAC6, gatewayMac, Stack } from "./stack.ts";
@@ -372,6 +373,11 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
   /** The rules in force. */
   rules(): readonly string[] {
     return this.#rules;
+  }
+
+  /** What each guest has used of the limits that rules set (`conns=50`, `limit rate=10mbit`), once it has begun something under them. */
+  limits(): LimitState[] {
+    return this.#stack.limits();
   }
 
   flows(): FlowInfo[] {

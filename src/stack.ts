@@ -19,6 +19,7 @@ import { DATAGRAM_MTU, Egress } from "./nat/egress.ts";
 import { Forwards } from "./nat/forwards.ts";
 import { IcmpErrors, INCOMPLETE } from "./nat/icmp-errors.ts";
 import { IcmpNat } from "./nat/icmp-nat.ts";
+import type { LimitState } from "./nat/meters.ts";
 import { Policy } from "./nat/policy.ts";
 import { RuleGate } from "./nat/rule-gate.ts";
 import { NO_RULES, type RuleSet } from "./nat/rules.ts";
@@ -127,7 +128,7 @@ export class Stack implements LinkReceiver {
     const mtuOf = (guest: Neighbour): number => this.#mtuOf(guest);
     const egress = new Egress(gatewayMac(config), GATEWAY_MAC6, random, trace, touchLink, mtuOf);
     this.#neighbours = new Neighbours(random.u32(), random.u32());
-    const gate = new RuleGate(parts.gate ?? null, parts.rules ?? NO_RULES, this.policy, this.#neighbours, trace);
+    const gate = new RuleGate(parts.gate ?? null, parts.rules ?? NO_RULES, this.policy, this.#neighbours, clock, trace);
     this.#gate = gate;
     this.#guestNames = new GuestNames(config, this.policy, this.#neighbours, () => this.leases());
     const names = new Names();
@@ -219,6 +220,11 @@ export class Stack implements LinkReceiver {
     return this.#config.ipv6 && this.#config.dhcp;
   }
 
+  /** What guests have used of their limits. */
+  limits(): LimitState[] {
+    return this.#gate.limits();
+  }
+
   leases(): Lease[] {
     const now = this.#clock.now();
     return [...this.#dhcp.leases(now), ...this.#dhcp6.leases(now)];
@@ -289,6 +295,7 @@ export class Stack implements LinkReceiver {
 
   detached(link: Link): void {
     this.#links.delete(link);
+    this.#gate.detached(link);
     const now = this.#clock.now();
     for (const guest of this.#neighbours.detached(link)) {
       if (guest.family === 4) this.#dhcp.vacate(macToString(guest.mac), now);

@@ -214,6 +214,11 @@ function ruleRoutes(app: FastifyInstance, network: Network): void {
     { schema: { summary: "What guests may begin, in order", response: { 200: SCHEMAS.rules } } },
     async () => show(),
   );
+  app.get(
+    "/v1/limits",
+    { schema: { summary: "What guests have used of the limits that rules set", response: { 200: SCHEMAS.list } } },
+    async () => network.limits(),
+  );
   app.put<{ Body: RulesRequest }>(
     "/v1/rules",
     {

@@ -45,9 +45,10 @@ export interface NetworkArguments {
   readonly dnsUpstream?: readonly string[];
   readonly hostLoopback?: string;
   readonly outboundAddr?: string;
-  /** One list, by whichever of the three it was begun: `allow …`, `deny …`, `default …` in their order. */
+  /** One list, by whichever of the four it was begun: `allow …`, `deny …`, `limit …`, `default …` in their order. */
   readonly allow?: readonly string[];
   readonly deny?: readonly string[];
+  readonly limit?: readonly string[];
   readonly default?: readonly string[];
   readonly rules?: string;
   readonly proxy?: readonly string[];
@@ -234,8 +235,8 @@ export function readSessionArguments(args: NetworkArguments, level: LogLevel): S
   };
 }
 
-function typedRules({ allow, deny, default: rest }: NetworkArguments): readonly string[] {
-  return allow ?? deny ?? rest ?? [];
+function typedRules({ allow, deny, limit, default: rest }: NetworkArguments): readonly string[] {
+  return allow ?? deny ?? limit ?? rest ?? [];
 }
 
 /** All rules of a network with a file of them: the typed ones come first. Throws `ConfigError`. */

@@ -31,6 +31,7 @@ const FLOWS = [
   "rtt",
   "retransmissions",
 ];
+const LIMITS = ["cable", "rule", "conns", "refused", "dropped"];
 const LEASES = ["ip", "mac", "hostname", "state"];
 const FORWARDS = ["id", "proto", "host", "guest"];
 const CAPTURES = ["id", "file", "packets", "bytes", "dropped"];
@@ -98,6 +99,10 @@ export function ctlCommand(): Command {
         : await client().get<{ rules: string[] }>("/v1/rules");
       show(now, () => now.rules.map((rule) => `${rule}\n`).join("") || "none\n");
     });
+  ctl
+    .command("limits")
+    .description("what guests have used of the limits that rules set")
+    .action(() => list("/v1/limits", LIMITS));
   ctl
     .command("events")
     .description("events as they happen, one JSON object a line")

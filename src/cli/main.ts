@@ -87,7 +87,7 @@ function repeatable(flags: string, description: string): Option {
   return new Option(flags, `${description} (repeatable)`).argParser(list);
 }
 
-/** `--allow`, `--deny` and `--default` share one list, since the first rule that matches counts. */
+/** `--allow`, `--deny`, `--limit` and `--default` share one list, since the first rule that matches counts. */
 function ruleOptions(command: Command): Command {
   const lines: string[] = [];
   const line = (flags: string, action: string, description: string): Option =>
@@ -100,6 +100,7 @@ function ruleOptions(command: Command): Command {
       line("--allow <rule>", "allow", "what guests may begin: tcp *.debian.org:80,443; first match wins (repeatable)"),
     )
     .addOption(line("--deny <rule>", "deny", "what they may not (repeatable)"))
+    .addOption(line("--limit <rule>", "limit", "what each guest may use: guest 10.0.2.15 rate=10mbit (repeatable)"))
     .addOption(line("--default <allow|deny>", "default", "what becomes of what no rule matches"))
     .option("--rules <file>", "more of them, one a line; read again on SIGHUP");
 }

@@ -104,6 +104,14 @@ export function parseImpairment(field: string, text: string): ImpairmentOptions 
   return rule;
 }
 
+/** `10mbit`, `512kbit`, `1000`: bits per second. */
+export function parseBitRate(text: string): number | null {
+  const match = /^([0-9]+(?:\.[0-9]+)?)([a-z]*)$/i.exec(text);
+  if (match === null) return null;
+  const unit = match[2]!.toLowerCase();
+  return Object.hasOwn(UNITS, unit) ? Number(match[1]) * UNITS[unit]! : null;
+}
+
 function quantity(key: string, text: string): number | null {
   const match = /^([0-9]+(?:\.[0-9]+)?)([a-z%]*)$/i.exec(text);
   if (match === null) return null;
@@ -111,6 +119,6 @@ function quantity(key: string, text: string): number | null {
   const unit = match[2]!.toLowerCase();
   if (key === "delay" || key === "jitter")
     return unit === "ms" || unit === "" ? value : unit === "s" ? value * 1000 : null;
-  if (key === "rate") return Object.hasOwn(UNITS, unit) ? value * UNITS[unit]! : null;
+  if (key === "rate") return parseBitRate(text);
   return unit === "%" ? value / 100 : unit === "" ? value : null;
 }

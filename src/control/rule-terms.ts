@@ -1,49 +1,107 @@
-/** What a rule says as `key=value`: which ways of hiding a name it puts up with. */
+/** What rules say as `key=value`: how much they allow, and which ways of hiding a name they put up with. */
+import type { Limit } from "../nat/meters.ts";
 import type { Domain, Terms } from "../nat/rules.ts";
 import { parseNumber } from "./addresses.ts";
 import type { ConfigError } from "./errors.ts";
 import { show } from "./errors.ts";
+import { parseBitRate } from "./impairment.ts";
 
 /** Enough for the deepest names of clouds; with labels of their full length a query carries some 240 bytes. */
 const LABELS = 10;
 const MOST_LABELS = 127;
-const KEYS = "expected ech=allow, quic=allow, unnamed=allow|deny or labels=N";
+/** Queries a second for names below a domain: what is below it is told to whoever serves it. */
+const QUERIES = 50;
+const LEAST_RATE = 8_000;
+const MOST_RATE = 1e12;
+const MOST = 1_000_000;
+const LIMITS = "rate=10mbit, up=1mbit, down=1mbit, conns=50, opens=10/s or dns=20/s";
 
-/** What each may be; null for a number. */
-const VALUES: Readonly<Record<string, readonly string[] | null>> = {
-  ech: ["allow", "deny"],
-  quic: ["allow", "deny"],
-  unnamed: ["allow", "deny"],
-  labels: null,
+type Wrong = (expectation: string) => ConfigError;
+/** A value, or what would have been right. */
+type Read = (value: string) => number | boolean | string;
+
+const allowOrDeny: Read = (value) => (value === "allow" || value === "deny" ? value === "allow" : "allow|deny");
+const count =
+  (most: number, unit = ""): Read =>
+  (value) =>
+    parseNumber(unit !== "" && value.endsWith(unit) ? value.slice(0, -unit.length) : value, 1, most) ??
+    `1${unit} to ${most}${unit}`;
+const rate: Read = (value) => {
+  const bits = parseBitRate(value);
+  return bits === null || bits < LEAST_RATE || bits > MOST_RATE ? "8kbit to 1000gbit" : bits / 8;
+};
+
+const TERMS: Readonly<Record<string, Read>> = {
+  ech: allowOrDeny,
+  quic: allowOrDeny,
+  unnamed: allowOrDeny,
+  labels: count(MOST_LABELS),
+};
+const AMOUNTS: Readonly<Record<string, Read>> = {
+  ...{ rate, up: rate, down: rate },
+  ...{ conns: count(MOST), opens: count(MOST, "/s"), dns: count(MOST, "/s") },
 };
 
 /** Gathers the words, and says once all are read whether they mean something in such a rule. */
 export class RuleTerms {
-  readonly #given: Map<string, string> = new Map();
+  readonly #given: Map<string, number | boolean> = new Map();
+  readonly #wrong: Wrong;
 
-  /** Throws what `wrong` makes of an expectation. */
-  take(word: string, wrong: (expectation: string) => ConfigError): void {
-    const [key = "", value = "", more] = word.split("=");
-    const values = VALUES[key];
-    if (values === undefined || more !== undefined) throw wrong(`${KEYS}, not ${show(word)}`);
-    if (values !== null ? !values.includes(value) : parseNumber(value, 1, MOST_LABELS) === null)
-      throw wrong(`expected ${key}=${values?.join("|") ?? `1 to ${MOST_LABELS}`}, not ${show(word)}`);
-    if (this.#given.has(key)) throw wrong(`expected ${key} once only`);
-    this.#given.set(key, value);
+  /** `wrong` makes the error of an expectation. */
+  constructor(wrong: Wrong) {
+    this.#wrong = wrong;
   }
 
-  of(allow: boolean, domain: Domain | null, wrong: (expectation: string) => ConfigError): Terms {
-    const given = this.#given;
-    const [key] = given.keys();
-    if (key !== undefined && (!allow || domain === null)) throw wrong(`expected ${key} in a rule that allows a name`);
-    if (given.has("labels") && !domain?.below) throw wrong("expected labels in a rule about *.NAME");
-    const unnamed = given.get("unnamed");
-    const labels = given.get("labels");
+  /** Throws a `ConfigError`. */
+  take(word: string): void {
+    const [key = "", value = "", more] = word.split("=");
+    const read = TERMS[key] ?? AMOUNTS[key];
+    if (read === undefined || more !== undefined)
+      throw this.#wrong(`expected ech=allow, quic=allow, unnamed=allow|deny, labels=N, ${LIMITS}, not ${show(word)}`);
+    const found = read(value);
+    if (typeof found === "string") throw this.#wrong(`expected ${key}=${found}, not ${show(word)}`);
+    if (this.#given.has(key)) throw this.#wrong(`expected ${key} once only`);
+    this.#given.set(key, found);
+  }
+
+  /** Of a rule that allows or denies a domain or, null, something else. */
+  terms(allow: boolean, domain: Domain | null): Terms {
+    for (const key of this.#given.keys()) {
+      if (key in AMOUNTS ? allow : allow && domain !== null) continue;
+      throw this.#wrong(`expected ${key} in a rule that allows${key in AMOUNTS ? "" : " a name"}`);
+    }
+    if (this.#given.has("labels") && !domain?.below) throw this.#wrong("expected labels in a rule about *.NAME");
     return {
-      ech: given.get("ech") === "allow",
-      quic: given.get("quic") === "allow",
-      unnamed: unnamed === undefined ? null : unnamed === "allow",
-      labels: labels === undefined ? (domain?.below && domain.name !== "" ? LABELS : null) : Number(labels),
+      ech: this.#given.get("ech") === true,
+      quic: this.#given.get("quic") === true,
+      unnamed: (this.#given.get("unnamed") as boolean | undefined) ?? null,
+      labels: this.#number("labels") ?? (isBelow(domain) ? LABELS : null),
     };
   }
+
+  /** The limits of a rule that allows this domain or, null, something else; null for none. `text` is the rule's. */
+  limit(text: string, domain: Domain | null): Limit | null {
+    const both = this.#number("rate");
+    const queries = this.#number("dns") ?? (isBelow(domain) ? QUERIES : null);
+    const rates = { up: this.#number("up") ?? both, down: this.#number("down") ?? both };
+    const limit = { text, ...rates, conns: this.#number("conns"), opens: this.#number("opens"), queries };
+    return Object.values(limit).every((each) => each === null || each === text) ? null : limit;
+  }
+
+  /** The limits of a rule that says nothing else. */
+  only(text: string): Limit {
+    for (const key of this.#given.keys()) if (!(key in AMOUNTS)) throw this.#wrong(`expected ${LIMITS}`);
+    const limit = this.limit(text, null);
+    if (limit === null) throw this.#wrong(`expected ${LIMITS}`);
+    return limit;
+  }
+
+  #number(key: string): number | null {
+    return (this.#given.get(key) as number | undefined) ?? null;
+  }
+}
+
+/** Whether it is a wildcard that means the names of somebody in particular. */
+function isBelow(domain: Domain | null): boolean {
+  return domain?.below === true && domain.name !== "";
 }

@@ -1,14 +1,16 @@
 /**
- * Rules as users write them: words in any order behind `allow` or `deny`.
+ * Rules as users write them: words in any order behind `allow`, `deny` or `limit`.
  *
  *     allow tcp *.debian.org:80,443
  *     allow udp 192.0.2.53:53 guest 52:54:00:12:34:56
  *     deny in 203.0.113.0/24 port 22
  *     allow tcp *.example.org:443 ech=allow
+ *     allow tcp *.example.net rate=10mbit conns=50
+ *     limit guest 10.0.2.15 rate=100mbit
  *     default deny
  */
 import { addressFromText } from "../core/address.ts";
-import type { Domain, FlowProto, Net, Rule, RuleSet } from "../nat/rules.ts";
+import type { Domain, FlowProto, GuestLimit, Net, Rule, RuleSet } from "../nat/rules.ts";
 import { macNumber } from "../wire/ethernet.ts";
 import { parseIp, parseNumber } from "./addresses.ts";
 import { ConfigError, show } from "./errors.ts";
@@ -18,18 +20,20 @@ export const MAX_RULES = 4_096;
 const FORM =
   "expected [in|out] [tcp|udp|icmp|dns] [any|IP|CIDR|NAME|*.NAME][:PORTS] [port PORTS] [guest IP|CIDR|MAC] [ech=allow] …, like tcp *.debian.org:80,443";
 const PORTS = "expected ports from 1 to 65535, like 443 or 80,8000-8010";
+const LIMIT_FORM = "expected limit [any|guest IP|CIDR|MAC] rate=10mbit conns=50 …";
 const NAME = /^(?=.{1,253}$)(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?$/;
 const MAC = /^[0-9a-f]{2}(?:[:-][0-9a-f]{2}){5}$/i;
 const MAX_PORT = 65_535;
-const ACTION = "expected a rule that begins with allow or deny, or default allow, or default deny";
+const ACTION = "expected a rule that begins with allow, deny or limit, or default allow, or default deny";
 const DEFAULT = "expected what becomes of the rest as well: default allow, or default deny";
 
 /**
- * All rules of a network, each `allow …`, `deny …` or, once, `default allow|deny`, in any case. None at all allows everything.
+ * All rules of a network, each `allow …`, `deny …`, `limit …` or, once, `default allow|deny`, in any case. None at all allows everything.
  * `fields` says where each was given. Throws `ConfigError`.
  */
 export function parseRules(lines: readonly string[], fields: readonly string[] = []): RuleSet {
   const rules: Rule[] = [];
+  const limits: GuestLimit[] = [];
   let allow: boolean | null = null;
   lines.forEach((line, i) => {
     const field = fields[i] ?? "rules";
@@ -39,13 +43,15 @@ export function parseRules(lines: readonly string[], fields: readonly string[] =
         throw new ConfigError(field, line, "expected default allow or default deny");
       if (allow !== null) throw new ConfigError(field, line, "expected one default only");
       allow = words[0] === "allow";
-    } else if (action !== "allow" && action !== "deny") throw new ConfigError(field, line, ACTION);
+    } else if (action === "limit") limits.push(parseLimit(field, line, words));
+    else if (action !== "allow" && action !== "deny") throw new ConfigError(field, line, ACTION);
     else rules.push(parseRule(field, line, action === "allow", words));
   });
-  if (rules.length > MAX_RULES) throw new ConfigError("rules", rules.length, `expected at most ${MAX_RULES} rules`);
+  if (rules.length + limits.length > MAX_RULES)
+    throw new ConfigError("rules", rules.length + limits.length, `expected at most ${MAX_RULES} rules`);
   // Whoever lists what is allowed means that nothing else is, but may have forgotten to say so.
   if (rules.length > 0 && allow === null) throw new ConfigError(fields[0] ?? "rules", lines[0], DEFAULT);
-  return { rules, allow: allow ?? true };
+  return { rules, allow: allow ?? true, limits };
 }
 
 /** A file's rules: one a line, `#` begins a comment. `fields` are FILE:LINE. */
@@ -81,7 +87,7 @@ function parseRule(field: string, text: string, allow: boolean, words: readonly 
     if (parsed === null) throw wrong(`${PORTS}, not ${show(word)}`);
     return parsed;
   };
-  const terms = new RuleTerms();
+  const terms = new RuleTerms(wrong);
   for (let i = 0; i < words.length; i++) {
     const word = words[i]!;
     if (word === "in" || word === "out") set("direction", word, word);
@@ -94,7 +100,7 @@ function parseRule(field: string, text: string, allow: boolean, words: readonly 
       const guest = parseGuest(next);
       if (guest === null) throw wrong(`expected a guest's IP address, net or MAC, not ${show(next)}`);
       set("guest", next, guest);
-    } else if (word.includes("=")) terms.take(word, wrong);
+    } else if (word.includes("=")) terms.take(word);
     else {
       const [far, portText] = splitPorts(word);
       const parsed = parseFar(far);
@@ -113,8 +119,27 @@ function parseRule(field: string, text: string, allow: boolean, words: readonly 
     ...{ text: text.trim(), allow, direction: direction ?? "out", proto, ports: found },
     ...{ net: far?.net ?? null, domain: far?.domain ?? null },
     ...{ guest: guest?.guest ?? null, mac: guest?.mac ?? null },
-    terms: terms.of(allow, far?.domain ?? null, wrong),
+    terms: terms.terms(allow, far?.domain ?? null),
+    limit: direction === "in" ? null : terms.limit(text.trim(), allow ? (far?.domain ?? null) : null),
   };
+}
+
+/** `[any|guest X] rate=10mbit …`: what guests may use in all, each of them. */
+function parseLimit(field: string, text: string, words: readonly string[]): GuestLimit {
+  const wrong = (expectation: string): ConfigError => new ConfigError(field, text, expectation);
+  const terms = new RuleTerms(wrong);
+  let guest: Pick<Rule, "guest" | "mac"> = { guest: null, mac: null };
+  for (let i = 0; i < words.length; i++) {
+    const word = words[i]!;
+    if (word.includes("=")) terms.take(word);
+    else if (i > 0 || (word !== "guest" && word !== "any")) throw wrong(LIMIT_FORM);
+    else if (word === "guest") {
+      const found = parseGuest(words[++i] ?? "");
+      if (found === null) throw wrong(`expected a guest's IP address, net or MAC, not ${show(words[i] ?? "")}`);
+      guest = found;
+    }
+  }
+  return { ...guest, limit: terms.only(text.trim()) };
 }
 
 /** `1.2.3.4:80`, `[2001:db8::1]:80`, `name:80`; an IPv6 address without brackets has no port. */

@@ -4,6 +4,7 @@
  */
 import type { Endpoint } from "./address.ts";
 import type { HostTcp, HostTcpEvents } from "./host-net.ts";
+import type { DropReason } from "./trace.ts";
 
 /** A flow that wants to begin. */
 export interface GatedFlow {
@@ -22,8 +23,8 @@ export interface GatedFlow {
 export type Ruling =
   /** What would have become of it without a gate. */
   | { readonly action: "allow" }
-  /** RST, ICMP "administratively prohibited" or silence. A DNS query is answered REFUSED, or not at all. */
-  | { readonly action: "deny"; readonly how: "reset" | "icmp" | "drop" }
+  /** RST, ICMP "administratively prohibited" or silence. A DNS query is answered REFUSED, or not at all. Counted as `reason` ("denied"). */
+  | { readonly action: "deny"; readonly how: "reset" | "icmp" | "drop"; readonly reason?: DropReason }
   /** As if the guest had dialled `to`, an address of the host's world. A DNS query goes to the resolver there. */
   | { readonly action: "redirect"; readonly to: Endpoint }
   /** A DNS query is answered: the name has no such records (RFC 2308 section 2.2). Never said of others. */

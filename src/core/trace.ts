@@ -15,6 +15,7 @@ export const DROP_REASONS = [
   "arp-spoofed",
   "bridge-control",
   "cable-full",
+  "conn-limit",
   "denied",
   "dhcp-malformed",
   "dhcp-no-address",
@@ -26,6 +27,7 @@ export const DROP_REASONS = [
   "dhcp6-relayed",
   "dns-busy",
   "dns-malformed",
+  "dns-rate",
   "eth-short",
   "eth-type",
   "flow-table-full",
@@ -65,6 +67,7 @@ export const DROP_REASONS = [
   "tftp-busy",
   "tftp-malformed",
   "udp-malformed",
+  "udp-rate",
   "udp-table-full",
   "uplink-mtu",
   "vlan-tagged",
@@ -110,8 +113,8 @@ export type TraceEvent =
       direction: "out" | "in";
       /** The rule as it was written, or the default. */
       rule: string;
-      /** What the connection's first bytes have shown, if it is refused for that: "TLS name evil.test". */
-      shown?: string;
+      /** Beside the rule: what the connection's first bytes have shown ("TLS name evil.test"), or which limit it was ("50 at once"). */
+      why?: string;
     }
   | {
       type: "tftp";

@@ -6,19 +6,25 @@
  * first bytes, which judges the name that they show as if the guest had begun a connection by that name.
  */
 import { addressFromText, endpointText, type IpAddress } from "../core/address.ts";
+import type { Clock } from "../core/clock.ts";
 import type { FlowGate, GatedFlow, Ruling } from "../core/gate.ts";
+import type { Link } from "../core/link.ts";
 import type { Trace } from "../core/trace.ts";
 import type { Neighbour, Neighbours } from "../proto/neighbours.ts";
 import type { ShownName } from "../proto/shown-name.ts";
 import { DNS_ANY, DNS_HTTPS, DNS_SVCB } from "../wire/dns.ts";
 import { macNumber } from "../wire/ethernet.ts";
+import { type LimitState, leaveAll, type Meter, Meters, NO_METERS } from "./meters.ts";
 import type { Policy } from "./policy.ts";
-import { type FlowProto, judge, NO_RULES, type Rule, type RuleSet, type Subject } from "./rules.ts";
+import { type FlowProto, judge, limitOf, NO_RULES, type Rule, type RuleSet, type Subject } from "./rules.ts";
 import { guardedPrefix } from "./special-addresses.ts";
 
 const DENY: Ruling = { action: "deny", how: "reset" };
 const ALLOW: Ruling = { action: "allow" };
 const EMPTY: Ruling = { action: "empty" };
+const BUSY: Ruling = { action: "deny", how: "reset", reason: "conn-limit" };
+/** Silence makes clients ask again, a little later. */
+const BUSY_DNS: Ruling = { action: "deny", how: "drop", reason: "dns-rate" };
 const CLOSED = "mode: nothing leaves this host";
 const BUILT_IN = "built in: no metadata, link-local, loopback, multicast or reserved addresses";
 
@@ -28,20 +34,40 @@ const BUILT_IN = "built in: no metadata, link-local, loopback, multicast or rese
  */
 export type Look = (shown: ShownName | "other" | "none") => boolean;
 
+/** What a flow that may begin is held to. */
+export interface Admission {
+  /** Who is to be shown a connection's first bytes; null for nobody. */
+  readonly look: Look | null;
+  /** Where it counts, already: `leaveAll` is due when it ends, or does not begin after all. */
+  readonly meters: readonly Meter[];
+}
+
+const FREE: Admission = { look: null, meters: NO_METERS };
+
 export class RuleGate implements FlowGate {
   readonly #inner: FlowGate | null;
   readonly #policy: Policy;
   readonly #neighbours: Neighbours;
   readonly #trace: Trace;
+  readonly #clock: Clock;
+  readonly #meters: Meters = new Meters();
   #set: RuleSet;
   #active: boolean;
 
-  constructor(inner: FlowGate | null, set: RuleSet, policy: Policy, neighbours: Neighbours, trace: Trace) {
+  constructor(
+    inner: FlowGate | null,
+    set: RuleSet,
+    policy: Policy,
+    neighbours: Neighbours,
+    clock: Clock,
+    trace: Trace,
+  ) {
     this.#inner = inner;
     this.#set = set;
     this.#active = inner !== null || set !== NO_RULES;
     this.#policy = policy;
     this.#neighbours = neighbours;
+    this.#clock = clock;
     this.#trace = trace;
   }
 
@@ -54,36 +80,89 @@ export class RuleGate implements FlowGate {
   replace(set: RuleSet): void {
     this.#set = set;
     this.#active = true;
+    const limits = [...set.rules, ...set.limits].flatMap(({ limit }) => limit?.text ?? []);
+    this.#meters.keep(new Set(limits));
   }
 
-  judge(flow: GatedFlow, done: (ruling: Ruling, look: Look | null) => void): void {
+  judge(flow: GatedFlow, done: (ruling: Ruling, admission: Admission) => void): void {
     const remote = addressFromText(flow.remote.host);
     const guest = addressFromText(flow.guest.host);
-    const mac = this.#neighbours.find(guest)?.mac ?? null;
+    const neighbour = this.#neighbours.find(guest);
     const subject: Subject = {
       ...{ direction: "out", proto: flow.proto, guest, remote, port: flow.remote.port, names: flow.hosts },
-      mac: mac === null ? -1 : macNumber(mac, 0),
+      mac: neighbour === null ? -1 : macNumber(neighbour.mac, 0),
     };
+    const later = (ruling: Ruling, admission: Admission = FREE): void => queueMicrotask(() => done(ruling, admission));
     const { allow, rule, by } = judge(this.#set, subject);
-    const later = (ruling: Ruling, look: Look | null = null): void => queueMicrotask(() => done(ruling, look));
     if (!allow) {
       this.#refuse(subject, flow.guest.port, rule);
       return later(DENY);
     }
+    const meters = this.#metersOf(subject, neighbour?.link ?? null, by);
+    const busy = this.#tooMany(subject, flow.guest.port, meters);
+    if (busy !== null) return later(busy);
     const domain = by?.domain ? by : null;
     if (domain !== null && flow.proto === "dns" && tellsKeys(flow.qtype) && !domain.terms.ech) return later(EMPTY);
     const guarded = flow.proto !== "dns" && this.#isGuarded(remote);
     const named = guarded && !!by?.net && by.net.prefix >= guardedPrefix(remote);
-    const look =
-      domain === null || flow.proto !== "tcp"
-        ? null
-        : (shown: ShownName | "other" | "none") => this.#look(subject, flow.guest.port, domain, shown);
-    if (this.#inner !== null)
-      return this.#inner.judge(flow, (ruling) => done(named ? open(ruling, flow) : ruling, look));
-    if (flow.proto === "dns" || named || this.#policy.hostSide(remote) !== null)
-      return later(named ? open(ALLOW, flow) : ALLOW, look);
-    this.#refuse(subject, flow.guest.port, this.#policy.closed ? CLOSED : BUILT_IN);
-    later(DENY);
+    const passes = flow.proto === "dns" || named || this.#inner !== null || this.#policy.hostSide(remote) !== null;
+    if (!passes) {
+      this.#refuse(subject, flow.guest.port, this.#policy.closed ? CLOSED : BUILT_IN);
+      return later(DENY);
+    }
+    const admission = this.#admit(subject, flow.guest.port, domain, meters);
+    if (this.#inner === null) return later(named ? open(ALLOW, flow) : ALLOW, admission);
+    this.#inner.judge(flow, (ruling) => {
+      if (ruling.action === "deny") leaveAll(admission.meters);
+      done(named ? open(ruling, flow) : ruling, ruling.action === "deny" ? FREE : admission);
+    });
+  }
+
+  /** A connection or UDP flow begins, and counts; DNS and ping are counted otherwise, or not. */
+  #admit(subject: Subject, guestPort: number, domain: Rule | null, meters: readonly Meter[]): Admission {
+    const counted = subject.proto === "tcp" || subject.proto === "udp" ? meters : NO_METERS;
+    for (const meter of counted) meter.enter();
+    if (domain === null || subject.proto !== "tcp")
+      return counted.length === 0 ? FREE : { look: null, meters: counted };
+    return { look: (shown) => this.#look(subject, guestPort, domain, shown), meters: counted };
+  }
+
+  /** The meters of a guest's limits in all, for what comes to it: only its bytes count. */
+  metersIn(guest: Neighbour): readonly Meter[] {
+    const nobody = { proto: "tcp", port: 0, remote: guest.address, names: [] } as const;
+    const subject: Subject = { direction: "in", guest: guest.address, mac: macNumber(guest.mac, 0), ...nobody };
+    return this.#metersOf(subject, guest.link, null);
+  }
+
+  limits(): LimitState[] {
+    return this.#meters.list();
+  }
+
+  detached(link: Link): void {
+    this.#meters.detached(link);
+  }
+
+  #metersOf(subject: Subject, link: Link | null, by: Rule | null): readonly Meter[] {
+    const inAll = limitOf(this.#set, subject);
+    const own = by?.limit ?? null;
+    if (link === null || (own === null && inAll === null)) return NO_METERS;
+    const now = this.#clock.now();
+    return [own, inAll].filter((limit) => limit !== null).map((limit) => this.#meters.of(link, limit, now));
+  }
+
+  /** The ruling about what is one too many, which has been reported; null when there is room. */
+  #tooMany(subject: Subject, guestPort: number, meters: readonly Meter[]): Ruling | null {
+    if (subject.proto === "icmp") return null;
+    const now = this.#clock.now();
+    const dns = subject.proto === "dns";
+    for (const meter of meters) {
+      const why = dns ? meter.query(now) : meter.full(now);
+      if (why === null) continue;
+      meter.refused++;
+      this.#refuse(subject, guestPort, meter.limit.text, why);
+      return dns ? BUSY_DNS : BUSY;
+    }
+    return null;
   }
 
   /** Judges what a connection that `begun` allowed has shown of itself. */
@@ -132,11 +211,11 @@ export class RuleGate implements FlowGate {
     { direction, proto, guest, remote, port, names }: Subject,
     guestPort: number,
     rule: string,
-    shown?: string,
+    why?: string,
   ): void {
     this.#trace.event({
       ...{ type: "flow-refused", proto, direction, rule, host: names[0] ?? null },
-      ...(shown === undefined ? {} : { shown }),
+      ...(why === undefined ? {} : { why }),
       guest: proto === "icmp" ? guest.text : endpointText({ host: guest.text, port: guestPort }),
       remote: proto === "icmp" ? remote.text : endpointText({ host: remote.text, port }),
     });

@@ -18,6 +18,7 @@
 import type { IpAddress } from "../core/address.ts";
 import { get32 } from "../wire/bytes.ts";
 import { ipv6SamePrefix } from "../wire/ipv6.ts";
+import type { Limit } from "./meters.ts";
 import { inNet4, isPrivate } from "./special-addresses.ts";
 
 const DNS_PORT = 53;
@@ -55,6 +56,13 @@ export interface Rule {
   readonly guest: Net | null;
   readonly mac: number | null;
   readonly terms: Terms;
+  /** What it allows each guest, of itself alone; null for as much as it likes. */
+  readonly limit: Limit | null;
+}
+
+/** What a guest may use in all. */
+export interface GuestLimit extends Pick<Rule, "guest" | "mac"> {
+  readonly limit: Limit;
 }
 
 /** What flows that a rule about a domain allows are held to. */
@@ -72,9 +80,11 @@ export interface RuleSet {
   readonly rules: readonly Rule[];
   /** What becomes of what guests begin and no rule matches. What comes in is then allowed: a forward is its owner's wish. */
   readonly allow: boolean;
+  /** Of these, too, the first that means a guest counts. */
+  readonly limits: readonly GuestLimit[];
 }
 
-export const NO_RULES: RuleSet = { rules: [], allow: true };
+export const NO_RULES: RuleSet = { rules: [], allow: true, limits: [] };
 
 /** A flow that is judged. */
 export interface Subject {
@@ -102,7 +112,7 @@ export interface Judgement {
 export function judge(set: RuleSet, subject: Subject): Judgement {
   let excepted = "";
   for (const rule of set.rules) {
-    if (!meansGuest(rule, subject)) continue;
+    if (rule.direction !== subject.direction || !meansGuest(rule, subject)) continue;
     if (!(subject.proto === "dns" ? matchesQuery(rule, subject) : matches(rule, subject))) continue;
     const exception = rule.allow && rule.domain !== null ? exceptionOf(rule, rule.domain, subject) : null;
     if (exception === null) return { allow: rule.allow, rule: rule.text, by: rule };
@@ -131,8 +141,12 @@ function depth({ name: domain }: Domain, name: string): number {
   return front.split(".").length;
 }
 
-function meansGuest({ direction, guest, mac }: Rule, subject: Subject): boolean {
-  if (direction !== subject.direction) return false;
+/** What the subject's guest may use in all; null for as much as it likes. */
+export function limitOf({ limits }: RuleSet, subject: Subject): Limit | null {
+  return limits.find((each) => meansGuest(each, subject))?.limit ?? null;
+}
+
+function meansGuest({ guest, mac }: Pick<Rule, "guest" | "mac">, subject: Subject): boolean {
   if (mac !== null) return mac === subject.mac;
   return guest === null || inNet(guest, subject.guest);
 }

@@ -15,6 +15,7 @@ import { output } from "../proto/tcp/output.ts";
 import { CLOSED, HELD, Tcb, type TcpPath, type TcpUser, TIME_WAIT } from "../proto/tcp/tcb.ts";
 import { PROTO_TCP } from "../wire/ipv4.ts";
 import { headersOf, patchHeaders, templateSum } from "./egress.ts";
+import { type Meter, NO_METERS } from "./meters.ts";
 import type { TcpNat } from "./tcp-nat.ts";
 import type { UplinkFlow } from "./uplink.ts";
 
@@ -37,6 +38,8 @@ export class TcpFlow implements TcpPath, TcpUser, HostTcpEvents, Timed, UplinkFl
   readonly tcb: Tcb;
   /** The name that its first bytes have shown; null while there is none, or where nobody looks. */
   shown: string | null = null;
+  /** Where it counts until it ends, and what paces it. */
+  meters: readonly Meter[] = NO_METERS;
   host: HostTcp | null = null;
   hostClosed = false;
   inTable = false;

@@ -1,10 +1,13 @@
 /** What a gate says about a guest's connection, which waits in HELD until then: nothing has been sent to the guest. */
 import { addressFromText, type Endpoint } from "../core/address.ts";
 import type { Ruling } from "../core/gate.ts";
+import type { HostTcp, HostTcpEvents } from "../core/host-net.ts";
+import type { DropReason } from "../core/trace.ts";
 import { HELD } from "../proto/tcp/tcb.ts";
 import { PROTO_TCP } from "../wire/ipv4.ts";
 import { TCP_HEADER } from "../wire/tcp.ts";
 import { PROHIBITED } from "./icmp-errors.ts";
+import { leaveAll } from "./meters.ts";
 import type { RuleGate } from "./rule-gate.ts";
 import type { TcpFlow } from "./tcp-flow.ts";
 import type { TcpSurroundings } from "./tcp-nat.ts";
@@ -12,9 +15,10 @@ import type { TcpSurroundings } from "./tcp-nat.ts";
 /** Asks about a flow of the guest's end `guest`, and does what is decided. */
 export function askGate(gate: RuleGate, flow: TcpFlow, guest: Endpoint, env: TcpSurroundings): void {
   const remote = { host: flow.remote.text, port: flow.localPort };
-  gate.judge({ proto: "tcp", guest, remote, hosts: flow.hosts, qtype: 0 }, (ruling, look) => {
+  gate.judge({ proto: "tcp", guest, remote, hosts: flow.hosts, qtype: 0 }, (ruling, { look, meters }) => {
     // The guest may have given up meanwhile, or the network closed.
-    if (!flow.inTable || flow.tcb.state !== HELD) return;
+    if (!flow.inTable || flow.tcb.state !== HELD) return leaveAll(meters);
+    flow.meters = meters;
     carryOut(flow, guest, remote, ruling, env);
     if (look !== null && flow.host !== null && ruling.action !== "take")
       flow.host = flow.nat.openings.watch(flow, look);
@@ -23,23 +27,23 @@ export function askGate(gate: RuleGate, flow: TcpFlow, guest: Endpoint, env: Tcp
 }
 
 function carryOut(flow: TcpFlow, guest: Endpoint, remote: Endpoint, ruling: Ruling, env: TcpSurroundings): void {
-  if (ruling.action === "deny") return deny(flow, ruling.how, "denied", env);
-  if (ruling.action === "take") {
-    flow.host = ruling.taker.stream(flow);
-    return;
-  }
+  if (ruling.action === "deny") return deny(flow, ruling.how, ruling.reason ?? "denied", env);
+  const connect = (by: (events: HostTcpEvents) => HostTcp): void => {
+    flow.host = flow.nat.pacer.pace(flow, flow.meters, by);
+  };
+  if (ruling.action === "take") return connect((events) => ruling.taker.stream(events));
   if (ruling.action !== "redirect") {
     const host = env.policy.hostSide(flow.remote);
-    if (host === null) deny(flow, "reset", "policy", env);
-    else flow.host = env.host.connectTcp({ host, port: remote.port }, flow, flow.hosts);
-    return;
+    if (host === null) return deny(flow, "reset", "policy", env);
+    return connect((events) => env.host.connectTcp({ host, port: remote.port }, events, flow.hosts));
   }
-  const service = env.service(addressFromText(ruling.to.host), ruling.to.port);
-  flow.host = service === null ? env.host.connectTcp(ruling.to, flow) : service(flow, guest);
+  const { to } = ruling;
+  const service = env.service(addressFromText(to.host), to.port);
+  connect((events) => (service === null ? env.host.connectTcp(to, events) : service(events, guest)));
 }
 
 /** RST; an ICMP error, which a SYN-SENT guest believes (RFC 5461); or silence. */
-function deny(flow: TcpFlow, how: "reset" | "icmp" | "drop", reason: "denied" | "policy", env: TcpSurroundings): void {
+function deny(flow: TcpFlow, how: "reset" | "icmp" | "drop", reason: DropReason, env: TcpSurroundings): void {
   const { guest, tcb } = flow;
   env.trace.drop(reason);
   if (how === "icmp") {

@@ -38,7 +38,9 @@ import type { Egress } from "./egress.ts";
 import { FlowMap } from "./flow-map.ts";
 import type { ErrorTaker, GuestError } from "./guest-errors.ts";
 import { type IcmpErrors, NO_HOST, troubleOfCode } from "./icmp-errors.ts";
+import { leaveAll } from "./meters.ts";
 import { Openings } from "./openings.ts";
+import { Pacer } from "./paced-tcp.ts";
 import type { Policy } from "./policy.ts";
 import type { RuleGate } from "./rule-gate.ts";
 import type { TcpService } from "./services.ts";
@@ -92,6 +94,8 @@ export class TcpNat implements ErrorTaker {
   readonly deadlines: Deadlines<TcpFlow> = new Deadlines();
   /** Connections whose first bytes are waited for. */
   readonly openings: Openings;
+  /** Connections under a rate. */
+  readonly pacer: Pacer;
   /** Flows that found the cable full. */
   readonly blocked: Set<TcpFlow> = new Set();
   /** The window a connection may be offered now. */
@@ -122,6 +126,7 @@ export class TcpNat implements ErrorTaker {
     this.egress = env.egress;
     this.resets = new TcpResets(env);
     this.openings = new Openings(env);
+    this.pacer = new Pacer(env);
     this.#receiveMost = config.limits.receiveBuffer;
     this.receiveLimit = this.#receiveMost;
     this.#sendLimit = config.limits.sendBuffer;
@@ -327,7 +332,7 @@ export class TcpNat implements ErrorTaker {
     }
     if (!this.#makeRoom(guest)) return this.#full();
     const flow = new TcpFlow(this, guest, guestPort, remote, port, true);
-    flow.host = client.accept(flow);
+    flow.host = this.pacer.pace(flow, this.#env.gate.metersIn(guest), (events) => client.accept(events));
     this.#add(flow);
     const iss = this.#isn.next(remote, port, guest.address, guestPort, now);
     flow.tcb.connect(iss, this.#ourMss(guest), this.#rcvScale, now);
@@ -439,6 +444,7 @@ export class TcpNat implements ErrorTaker {
     if (flow.deadline() !== Number.POSITIVE_INFINITY) this.#schedule(flow);
     if (!flow.inTable) return;
     flow.inTable = false;
+    leaveAll(flow.meters);
     this.#table.remove(flow.guest, flow.remote, (flow.guestPort << 16) | flow.localPort);
     const { bytesUp, bytesDown } = flow;
     const { retransmissions } = flow.tcb;
@@ -530,11 +536,12 @@ export class TcpNat implements ErrorTaker {
   }
 
   pollAt(): number {
-    return Math.min(this.deadlines.next(), this.openings.pollAt());
+    return Math.min(this.deadlines.next(), this.openings.pollAt(), this.pacer.pollAt());
   }
 
   poll(now: number): void {
     this.openings.poll(now);
+    this.pacer.poll(now);
     for (let flow = this.deadlines.due(now); flow !== null; flow = this.deadlines.due(now)) {
       if (flow.deadline() <= now) flow.poll(now);
       this.#schedule(flow);

@@ -9,18 +9,22 @@
 import { addressAt, type Endpoint, familyOf, type IpAddress } from "../core/address.ts";
 import type { DatagramEnd, Ruling } from "../core/gate.ts";
 import type { HostIcmpError, HostUdp, HostUdpEvents } from "../core/host-net.ts";
+import type { DropReason } from "../core/trace.ts";
 import type { Neighbour } from "../proto/neighbours.ts";
 import { macNumber } from "../wire/ethernet.ts";
 import { PROTO_UDP } from "../wire/ipv4.ts";
 import { UDP_HEADER } from "../wire/udp.ts";
 import { FlowMap } from "./flow-map.ts";
 import { PROHIBITED } from "./icmp-errors.ts";
+import { datagramPasses, leaveAll, type Meter, NO_METERS } from "./meters.ts";
 import type { RuleGate } from "./rule-gate.ts";
 import { IDLE_MS, idleAfter, Mapping } from "./udp-mapping.ts";
 import type { UdpNat, UdpSurroundings } from "./udp-nat.ts";
 
 const WAITING = 8;
 const DENIED_MS = 30_000;
+/** What was one too many may not be, soon. */
+const TOO_MANY_MS = 1_000;
 
 /** A datagram as it came, but for its addresses. */
 interface Waiting {
@@ -81,8 +85,9 @@ export class UdpGate {
     if (this.#flows.full) this.#nat.recycle();
     this.#flows.add(guest, dst, flow.ports, flow);
     this.#nat.opened(flow);
-    this.#gate.judge({ proto: "udp", guest: flow.from, remote: flow.remote, hosts, qtype: 0 }, (ruling) => {
-      if (flow.heapIndex >= 0) flow.ruled(ruling);
+    this.#gate.judge({ proto: "udp", guest: flow.from, remote: flow.remote, hosts, qtype: 0 }, (ruling, { meters }) => {
+      if (flow.heapIndex >= 0) flow.ruled(ruling, meters);
+      else leaveAll(meters);
     });
     return flow;
   }
@@ -113,7 +118,8 @@ class GatedMapping extends Mapping implements HostUdpEvents {
   #to: Endpoint | null = null;
   #end: DatagramEnd | null = null;
   #denied: "reset" | "icmp" | "drop" | null = null;
-  #reason: "denied" | "policy" = "denied";
+  #reason: DropReason = "denied";
+  #meters: readonly Meter[] = NO_METERS;
 
   constructor(
     guest: Neighbour,
@@ -152,12 +158,14 @@ class GatedMapping extends Mapping implements HostUdpEvents {
       else this.#env.trace.drop("gate-busy");
       return;
     }
+    if (!datagramPasses(this.#meters, "up", len, this.#env.clock.now())) return this.#env.trace.drop("udp-rate");
     this.bytesUp += len;
     if (this.#end !== null) this.#end.receive(buf, at, len);
     else this.#socket!.send(buf, at, len, this.#to!, ttl, df);
   }
 
-  ruled(ruling: Ruling): void {
+  ruled(ruling: Ruling, meters: readonly Meter[]): void {
+    this.#meters = meters;
     const waiting = this.#waiting ?? [];
     this.#waiting = null;
     if (ruling.action === "take") {
@@ -167,8 +175,10 @@ class GatedMapping extends Mapping implements HostUdpEvents {
           if (this.heapIndex >= 0) this.#nat.end(this, "closed");
         },
       );
-    } else if (ruling.action === "deny") this.#denied = ruling.how;
-    else {
+    } else if (ruling.action === "deny") {
+      this.#denied = ruling.how;
+      this.#reason = ruling.reason ?? "denied";
+    } else {
       const host = ruling.action === "redirect" ? ruling.to.host : this.#env.policy.hostSide(this.dst);
       if (host === null) {
         this.#denied = "icmp";
@@ -178,7 +188,7 @@ class GatedMapping extends Mapping implements HostUdpEvents {
         this.#socket = this.#env.host.openUdp(familyOf(host), this);
       }
     }
-    if (this.#denied !== null) this.expires = this.#env.clock.now() + DENIED_MS;
+    if (this.#denied !== null) this.#nat.used(this, this.#reason === "conn-limit" ? TOO_MANY_MS : DENIED_MS);
     for (const { bytes, ttl, df } of waiting) this.fromGuest(bytes, 0, bytes.length, ttl, df);
     this.#env.flush();
   }
@@ -200,10 +210,12 @@ class GatedMapping extends Mapping implements HostUdpEvents {
     this.#table.remove(this.guest, this.dst, this.ports);
     this.#socket?.close();
     this.#end?.close();
+    leaveAll(this.#meters);
   }
 
   #toGuest(source: IpAddress, port: number, bytes: Uint8Array, at: number, len: number): void {
     if (this.heapIndex < 0) return;
+    if (!datagramPasses(this.#meters, "down", len, this.#env.clock.now())) return this.#env.trace.drop("udp-rate");
     this.bytesDown += len;
     this.#nat.toGuest(this.guest, source, port, this.guestPort, bytes, at, len);
   }

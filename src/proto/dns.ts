@@ -167,7 +167,7 @@ export class DnsForwarder {
     else if (ruling.action === "take") this.#handOver(asked, ruling.taker);
     else if (ruling.action === "empty") this.#answer(asked, dnsReply(asked.query, 0, asked.query.length, DNS_NOERROR));
     else {
-      this.#trace.drop("denied");
+      this.#trace.drop(ruling.reason ?? "denied");
       // Over UDP silence is silence; over TCP a query that is never answered would hold up those behind it.
       if (ruling.how === "drop" && !asked.tcp) this.#inFlight--;
       else this.#answer(asked, dnsReply(asked.query, 0, asked.query.length, DNS_REFUSED));

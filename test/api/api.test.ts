@@ -199,6 +199,13 @@ describe("the API", () => {
     const rules = ["deny tcp 10.0.2.2", "default allow"];
     expect((await ask("PUT", "/v1/rules", { rules })).json).toEqual({ rules });
     expect(await guest.dial(guest.guest.gateway, port)).toBe("refused");
+    await ask("PUT", "/v1/rules", { rules: ["limit any conns=1"] });
+    expect((await ask("GET", "/v1/limits")).json).toEqual([]);
+    expect(await guest.dial(ipv4FromText("10.0.2.2"), port)).toBe("connected");
+    expect((await ask("GET", "/v1/limits")).json).toEqual([
+      { cable: expect.any(String), rule: "limit any conns=1", conns: expect.any(Number), refused: 0, dropped: 0 },
+    ]);
+    await ask("PUT", "/v1/rules", { rules });
     const bad = await ask("PUT", "/v1/rules", { rules: ["nonsense"] });
     expect(bad).toMatchObject({
       status: 400,
@@ -237,6 +244,7 @@ describe("the API", () => {
         "/v1/forwards/{id}",
         "/v1/impairment",
         "/v1/leases",
+        "/v1/limits",
         "/v1/packets",
         "/v1/rules",
         "/v1/status",

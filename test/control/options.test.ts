@@ -58,7 +58,7 @@ describe("defaults", () => {
       dnsUpstream: [],
       uplinks: [],
       ruleLines: [],
-      rules: { rules: [], allow: true },
+      rules: { rules: [], allow: true, limits: [] },
       proxies: [],
       onFlow: null,
       onFlowTimeout: 10_000,

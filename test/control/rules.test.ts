@@ -4,7 +4,7 @@ import { describe, expect, it, test } from "vitest";
 import { ConfigError } from "../../src/control/errors.ts";
 import { MAX_RULES, parseRules, readRuleLines } from "../../src/control/rules.ts";
 import { addressFromText } from "../../src/core/address.ts";
-import { isNameOf, judge, type Subject } from "../../src/nat/rules.ts";
+import { isNameOf, judge, limitOf, type Subject } from "../../src/nat/rules.ts";
 
 const WEB: Subject = {
   direction: "out",
@@ -144,7 +144,7 @@ describe("domains", () => {
 
 describe("what is wrong is told in one line", () => {
   test.each([
-    ["permit any", "begins with allow or deny"],
+    ["permit any", "begins with allow, deny or limit"],
     ["allow", "*.debian.org:80,443"],
     ["allow tcp udp any", 'not also "udp"'],
     ["allow any any", "one of the kind only"],
@@ -169,6 +169,15 @@ describe("what is wrong is told in one line", () => {
     ["allow a.test labels=3", "labels in a rule about *.NAME"],
     ["allow 10.0.0.0/8 quic=allow", "quic in a rule that allows a name"],
     ["deny *.test ech=allow", "ech in a rule that allows a name"],
+    ["deny any conns=5", "conns in a rule that allows"],
+    ["allow any rate=fast", "rate=8kbit to 1000gbit"],
+    ["allow any rate=1bit", "rate=8kbit to 1000gbit"],
+    ["allow any conns=0", "conns=1 to 1000000"],
+    ["allow any dns=5/min", "dns=1/s to 1000000/s"],
+    ["limit", "rate=10mbit"],
+    ["limit guest nobody rate=1mbit", "IP address, net or MAC"],
+    ["limit tcp rate=1mbit", "limit [any|guest"],
+    ["limit any ech=allow", "rate=10mbit"],
   ])("%s", (line, words) => {
     const wrong = (): unknown => parseRules([line, "default deny"]);
     expect(wrong).toThrow(ConfigError);
@@ -177,7 +186,7 @@ describe("what is wrong is told in one line", () => {
   it("rules without a default, or with two", () => {
     expect(() => parseRules(["allow any"])).toThrow("default allow, or default deny");
     expect(() => parseRules(["default deny", "default deny"])).toThrow("one default only");
-    expect(parseRules([])).toEqual({ rules: [], allow: true });
+    expect(parseRules([])).toEqual({ rules: [], allow: true, limits: [] });
   });
   it("too many", () => {
     expect(() => parseRules([...new Array(MAX_RULES + 1).fill("allow any"), "default deny"])).toThrow(
@@ -194,6 +203,31 @@ describe("what is wrong is told in one line", () => {
         }
       }),
     );
+  });
+});
+
+describe("limits", () => {
+  const limit = (line: string) => parseRules([line, "default deny"]).rules[0]!.limit;
+  const NONE = { up: null, down: null, conns: null, opens: null, queries: null };
+  test.each([
+    ["tcp 198.51.100.7 rate=8mbit", { ...NONE, up: 1e6, down: 1e6 }],
+    ["any up=8kbit rate=80kbit", { ...NONE, up: 1e3, down: 1e4 }],
+    ["www.test conns=50 opens=10/s dns=20", { ...NONE, conns: 50, opens: 10, queries: 20 }],
+    ["*.test", { ...NONE, queries: 50 }],
+    ["*.test dns=9/s", { ...NONE, queries: 9 }],
+  ])("allow %s", (rule, want) => expect(limit(`allow ${rule}`)).toEqual({ text: `allow ${rule}`, ...want }));
+  test.each(["any", "*", "www.test"])("allow %s has none", (rule) => expect(limit(`allow ${rule}`)).toBeNull());
+  it("of guests: the first that means one counts, and no default has to be said", () => {
+    const set = parseRules([
+      "limit guest 10.0.2.15 conns=5",
+      "limit guest 52:54:00:12:34:56 conns=6",
+      "limit any dns=7/s",
+    ]);
+    expect(set.allow).toBe(true);
+    const of = (subject: Partial<Subject>) => limitOf(set, { ...WEB, ...subject })?.text;
+    expect(of({})).toBe("limit guest 10.0.2.15 conns=5");
+    expect(of({ guest: addressFromText("fec0::1") })).toBe("limit guest 52:54:00:12:34:56 conns=6");
+    expect(of({ guest: addressFromText("fec0::1"), mac: 1 })).toBe("limit any dns=7/s");
   });
 });
 

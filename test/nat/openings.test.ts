@@ -18,7 +18,7 @@ interface Rig {
   say(bytes: Uint8Array | string, seq?: number): Promise<void>;
   /** What has reached the host. */
   heard(): string;
-  refused(): { rule?: string; shown?: string }[];
+  refused(): { rule?: string; why?: string }[];
 }
 
 /** A connection to FAR_IP, which `www.good.test` has led this guest to. */
@@ -143,7 +143,7 @@ describe("a RST, and not one byte to the host, for", () => {
     expect(flags(one).at(-1)).toBe("RST ACK");
     expect(one.heard()).toBe("");
     expect(one.script.host.dialled[0]!.closed).toBe("ECONNRESET");
-    expect(one.refused().map((event) => [event.rule, event.shown])).toEqual([[rule, shown]]);
+    expect(one.refused().map((event) => [event.rule, event.why])).toEqual([[rule, shown]]);
     expect(one.script.dropped("name-refused")).toBe(1);
     expect(one.script.events.at(-1)).toMatchObject({ type: "flow-close", reason: "denied" });
     expect(one.script.stack.gauges()).toMatchObject({ tcpFlows: 0, timers: 0 });
@@ -163,7 +163,7 @@ describe("a RST, and not one byte to the host, for", () => {
     one.script.advance(200);
     await settled(one.script);
     expect(flags(one).at(-1)).toBe("RST ACK");
-    expect(one.refused()).toMatchObject([{ rule: RULES[0], shown: "no name in time" }]);
+    expect(one.refused()).toMatchObject([{ rule: RULES[0], why: "no name in time" }]);
   });
   it("what has no end within 16 KiB", async () => {
     const one = await rig(RULES, 80);
@@ -239,7 +239,7 @@ describe("a rule's own word", () => {
   it("a rule against a name counts before one that allows its domain", async () => {
     const one = await rig(["deny tcp ads.good.test", ...RULES]);
     await one.say(TLS("ads.good.test"));
-    expect(one.refused()).toMatchObject([{ rule: "deny tcp ads.good.test", shown: "TLS name ads.good.test" }]);
+    expect(one.refused()).toMatchObject([{ rule: "deny tcp ads.good.test", why: "TLS name ads.good.test" }]);
   });
 });
 

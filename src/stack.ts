@@ -53,6 +53,8 @@ const SOLICIT_PAUSE_MS = 1000;
 const MOST_SOLICITED = 1024;
 /** So many host callbacks of one turn share a write to the guest; more would fill its cable. */
 const MOST_IN_TURN = 64;
+/** A guest's read of fewer bytes holds no bulk: what answers it may wait for what the host says to it. */
+const SMALL_BATCH = 8_192;
 const NO_MAC = new Uint8Array(6);
 
 export interface StackParts {
@@ -104,6 +106,10 @@ export class Stack implements LinkReceiver {
   /** Since the last flush: whether the turn's end will bring one, and how many have been asked for. */
   #awaited = false;
   #asked = 0;
+  /** The flush of the turn's end may wait for the end of the next one. */
+  #lingers = false;
+  /** Bytes from guests before this batch. */
+  #before = 0;
   #now = 0;
   framesIn = 0;
   bytesIn = 0;
@@ -116,6 +122,11 @@ export class Stack implements LinkReceiver {
     this.#reassembler = new Reassembler(() => trace.drop("ip-fragment"));
     this.#endOfTurn = parts.endOfTurn ?? null;
     this.#turnEnded = () => {
+      if (this.#lingers) {
+        this.#lingers = false;
+        this.#endOfTurn!(this.#turnEnded);
+        return;
+      }
       this.#awaited = false;
       this.flush();
     };
@@ -313,7 +324,8 @@ export class Stack implements LinkReceiver {
   batchEnd(_link: Link): void {
     this.#tcp.batchEnd(this.#now);
     this.#inBatch = false;
-    this.flush();
+    if (this.bytesIn - this.#before < SMALL_BATCH) this.#flushLate();
+    else this.flush();
   }
 
   /** Hands all committed frames to their wires; within a batch, at its end. */
@@ -332,8 +344,22 @@ export class Stack implements LinkReceiver {
   #flushSoon(): void {
     if (this.#inBatch) return;
     if (this.#endOfTurn === null || ++this.#asked >= MOST_IN_TURN) return this.flush();
+    this.#lingers = false;
     if (this.#awaited) return;
     this.#awaited = true;
+    this.#endOfTurn(this.#turnEnded);
+  }
+
+  /**
+   * After a small batch. A host on this machine has connected by the next turn: its SYN-ACK and the acknowledgement of
+   * what the guest said before it, mostly the last connection's FIN, go together.
+   */
+  #flushLate(): void {
+    if (this.#dirty.length === 0) return;
+    if (this.#endOfTurn === null) return this.flush();
+    if (this.#awaited) return;
+    this.#awaited = true;
+    this.#lingers = true;
     this.#endOfTurn(this.#turnEnded);
   }
 
@@ -345,6 +371,7 @@ export class Stack implements LinkReceiver {
   receive(link: Link, slab: Slab, at: number, len: number): void {
     if (!this.#inBatch) {
       this.#inBatch = true;
+      this.#before = this.bytesIn;
       this.#now = this.#clock.now();
     }
     this.framesIn++;

@@ -11,8 +11,23 @@ import { SeededRandom } from "../support/random.ts";
 
 const FAR = { host: "198.51.100.1", port: 53 };
 
+/** Guest's frames that draw an answer each: segments without a connection. */
+const STRAY = encodeFrame({
+  eth: { src: "52:54:00:12:34:56", dst: "52:55:0a:00:02:02" },
+  ip: { src: "10.0.2.15", dst: FAR.host },
+  tcp: { srcPort: 1_000, dstPort: 80, flags: "ACK" },
+});
+
+interface Started {
+  answers: (count: number) => void;
+  /** The guest sends so many stray segments in one read. */
+  strays: (count: number) => void;
+  flushes: number[];
+  turns: (() => void)[];
+}
+
 /** A guest that has spoken with `FAR`, which `answers` so many times in one turn. */
-function started(): { answers: (count: number) => void; flushes: number[]; turns: (() => void)[] } {
+function started(): Started {
   const host = new FakeHost();
   const turns: (() => void)[] = [];
   const stack = new Stack(resolveOptions({ mtu: 1500 }).stack, {
@@ -46,7 +61,12 @@ function started(): { answers: (count: number) => void; flushes: number[]; turns
     for (let i = 0; i < count; i++) far.send("answer", far.received[0]!.from);
     host.run();
   };
-  return { answers, flushes, turns };
+  const strays = (count: number): void => {
+    const slab = { bytes: STRAY, scarce: false, pin() {}, unpin() {} };
+    for (let i = 0; i < count; i++) stack.receive(link, slab, 0, STRAY.length);
+    stack.batchEnd(link);
+  };
+  return { answers, strays, flushes, turns };
 }
 
 test("what a turn brings waits for its end, and goes out in one flush", () => {
@@ -68,4 +88,32 @@ test("a turn that brings very much is flushed before its end, so that the cable 
   expect(flushes).toEqual([64]);
   turns[0]!();
   expect(flushes).toEqual([64, 36]);
+});
+
+test("what answers a small read goes out with what the host says in the next turn", () => {
+  const { answers, strays, flushes, turns } = started();
+  strays(1);
+  turns[0]!();
+  expect(flushes).toEqual([]);
+  answers(1);
+  expect(turns.length).toBe(2);
+  turns[1]!();
+  expect(flushes).toEqual([2]);
+});
+
+test("and without that at that turn's end", () => {
+  const { strays, flushes, turns } = started();
+  strays(1);
+  strays(1);
+  turns[0]!();
+  expect(flushes).toEqual([]);
+  turns[1]!();
+  expect(flushes).toEqual([2]);
+  expect(turns.length).toBe(2);
+});
+
+test("what answers a large read goes out at once", () => {
+  const { strays, flushes } = started();
+  strays(200);
+  expect(flushes).toEqual([200]);
 });

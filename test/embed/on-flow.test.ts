@@ -5,19 +5,24 @@ import http from "node:http";
 import type net from "node:net";
 import type { Duplex } from "node:stream";
 import { setTimeout as delay } from "node:timers/promises";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { resolveName } from "../../src/cli/guest/dns.ts";
 import { httpGet } from "../../src/cli/guest/http.ts";
 import { ipv4FromText } from "../../src/core/address.ts";
 import type { Flow, FlowVerdict, NetworkOptions } from "../../src/index.ts";
 import { DNS_A, dnsReply } from "../../src/wire/dns.ts";
+import { ETH_IPV4, ethType } from "../../src/wire/ethernet.ts";
 import { ipv4ToString } from "../../src/wire/ipv4.ts";
-import { UdpServer } from "../support/dns-server.ts";
+import { answerWith } from "../support/dns.ts";
+import { type Behaviour, UdpServer } from "../support/dns-server.ts";
 import { type Lan, startLan } from "./lan.ts";
 
 /** Addresses for documentation: nobody is there. */
 const FAR = "198.51.100.7";
 const GATEWAY = "10.0.2.2";
+
+/** Every name is FAR. */
+const A_RECORD: Behaviour = (query) => [dnsReply(query, 0, query.length, 0, [Uint8Array.of(198, 51, 100, 7)], 300)];
 
 let web: http.Server;
 let webPort: number;
@@ -29,7 +34,7 @@ beforeAll(async () => {
   web.listen(0, "127.0.0.1");
   await once(web, "listening");
   webPort = (web.address() as net.AddressInfo).port;
-  dns = await UdpServer.open((query) => [dnsReply(query, 0, query.length, 0, [Uint8Array.of(198, 51, 100, 7)], 300)]);
+  dns = await UdpServer.open(A_RECORD);
   echo = dgram.createSocket("udp4");
   echo.on("message", (bytes, from) => echo.send(`echo ${bytes}`, from.port, from.address));
   echo.bind(0, "127.0.0.1");
@@ -93,6 +98,37 @@ describe("TCP", () => {
       ["tcp", "www.test"],
     ]);
     expect(net.asked[1]).toMatchObject({ remote: { host: FAR, port: 80 }, hosts: ["www.test"], qtype: 0 });
+  });
+
+  it("has every name that led to its address, by aliases or not, for as long as the answer is good", async () => {
+    const clock = vi.spyOn(performance, "now");
+    const hour = 3_600_000;
+    dns.behaviour = (query) => [
+      answerWith(
+        query,
+        ["shop.test", 600, "edge.cdn.test"],
+        ["edge.cdn.test", 600, "node7.cdn.test"],
+        ["node7.cdn.test", 600, [192, 0, 2, 55]],
+      ),
+    ];
+    try {
+      await using net = await lan(({ proto }) => (proto === "dns" ? "allow" : "deny"));
+      expect(ipv4ToString(await resolveName(net.guest, "Shop.test"))).toBe("192.0.2.55");
+      expect(await dial(net.guest, "192.0.2.55", 80)).toBe("refused");
+      expect(net.asked[1]).toMatchObject({ host: "shop.test", hosts: ["shop.test"] });
+      dns.behaviour = (query) => [answerWith(query, ["edge.cdn.test", 600, [192, 0, 2, 55]])];
+      await resolveName(net.guest, "edge.cdn.test");
+      await dial(net.guest, "192.0.2.55", 80);
+      expect(net.asked[3]).toMatchObject({ host: "edge.cdn.test" });
+      expect(net.asked[3]!.hosts.toSorted()).toEqual(["edge.cdn.test", "shop.test"]);
+      const began = performance.now();
+      clock.mockImplementation(() => began + hour);
+      await dial(net.guest, "192.0.2.55", 81);
+      expect(net.asked[4]).toMatchObject({ host: undefined, hosts: [] });
+    } finally {
+      clock.mockRestore();
+      dns.behaviour = A_RECORD;
+    }
   });
 
   it("knows no name of an address that was not resolved", async () => {
@@ -250,6 +286,20 @@ describe("ICMP echo", () => {
     expect(net.net.stats().drops.denied).toBe(1);
   });
 
+  it("is denied by silence, which the guest cannot tell from nobody there", async () => {
+    await using net = await lan(() => ({ deny: "drop" }));
+    const told = packetsTo(net.cable);
+    void net.guest.ping(ipv4FromText(FAR), 56, 1).catch(() => {});
+    await vi.waitUntil(() => net.net.stats().drops.denied === 1, { timeout: 10_000 });
+    expect(told()).toBe(0);
+  });
+
+  it("is redirected, and the reply comes from where the guest had asked", async () => {
+    await using net = await lan(() => ({ redirect: { host: "127.0.0.1" } }));
+    expect(await net.guest.ping(ipv4FromText(FAR), 33, 20_000)).toBeGreaterThan(0);
+    expect(net.net.flows()).toMatchObject([{ proto: "icmp", remote: FAR, bytesUp: 41, bytesDown: 41 }]);
+  });
+
   it("is taken over: the data of the request and of the reply", async () => {
     const seen: number[] = [];
     await using net = await lan(
@@ -276,6 +326,14 @@ describe("DNS", () => {
   it("is refused", async () => {
     await using net = await lan(() => "deny");
     await expect(resolveName(net.guest, "www.test")).rejects.toThrow("REFUSED");
+  });
+
+  it("is met with silence", async () => {
+    await using net = await lan(() => ({ deny: "drop" }));
+    const told = packetsTo(net.cable);
+    void resolveName(net.guest, "www.test").catch(() => {});
+    await vi.waitUntil(() => net.net.stats().drops.denied > 0, { timeout: 10_000 });
+    expect(told()).toBe(0);
   });
 
   it("is sent to another resolver", async () => {
@@ -306,6 +364,17 @@ describe("DNS", () => {
     await expect(resolveName(net.guest, "www.test")).rejects.toThrow("SERVFAIL");
   });
 });
+
+/** How many IP packets the guest has been sent from now on. */
+function packetsTo(cable: Lan["cable"]): () => number {
+  const { onFrame } = cable;
+  let packets = 0;
+  cable.onFrame = (frame) => {
+    if (ethType(frame, 0) === ETH_IPV4) packets++;
+    onFrame?.(frame);
+  };
+  return () => packets;
+}
 
 function redirectWeb(proto: string): FlowVerdict {
   return proto === "dns" ? "allow" : { redirect: { host: "127.0.0.1", port: webPort } };

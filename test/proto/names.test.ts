@@ -1,26 +1,16 @@
 /** By which names a guest knows addresses, and until when. */
 import { describe, expect, it } from "vitest";
 import { Names } from "../../src/proto/names.ts";
-import { DNS_A, DNS_CNAME, dnsCheck, dnsEncodeName } from "../../src/wire/dns.ts";
-import { query } from "../support/dns.ts";
+import { DNS_A, dnsCheck } from "../../src/wire/dns.ts";
+import { answerWith, type DnsRecord, query } from "../support/dns.ts";
 
 const A = 1;
 const B = 2;
 const S = 1000;
 
-/** An answer about `name` with these records: CNAMEs have a name, A records four bytes. */
-function answer(name: string, ...records: [owner: string, ttl: number, data: string | number[]][]): Uint8Array {
-  const q = query(name, DNS_A);
-  const bytes = [...q];
-  bytes[2]! |= 0x80;
-  bytes[7] = records.length;
-  for (const [owner, ttl, data] of records) {
-    const rdata = typeof data === "string" ? [...dnsEncodeName(data)!] : data;
-    const type = typeof data === "string" ? DNS_CNAME : DNS_A;
-    const ttlBytes = [24, 16, 8, 0].map((shift) => (ttl >> shift) & 255);
-    bytes.push(...dnsEncodeName(owner)!, 0, type, 0, 1, ...ttlBytes, rdata.length >> 8, rdata.length & 255, ...rdata);
-  }
-  const message = Uint8Array.from(bytes);
+/** An answer about `name` with these records. */
+function answer(name: string, ...records: DnsRecord[]): Uint8Array {
+  const message = answerWith(query(name, DNS_A), ...records);
   expect(dnsCheck(message, 0, message.length)).toBe(true);
   return message;
 }

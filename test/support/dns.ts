@@ -1,6 +1,6 @@
 /** DNS messages for tests, and the annotated ones of `fixtures/dns`. */
 
-import { DNS_IN, dnsEncodeName, dnsReply } from "../../src/wire/dns.ts";
+import { DNS_A, DNS_CNAME, DNS_IN, dnsEncodeName, dnsReply } from "../../src/wire/dns.ts";
 import { hexFixture } from "./hex-fixture.ts";
 
 /** A query with RD set; with `edns`, an OPT record that announces so many bytes. */
@@ -15,6 +15,23 @@ export function query(name: string, type: number, id = 0x1234, edns = 0): Uint8A
 export function answer(q: Uint8Array, rcode = 0, records = 1): Uint8Array {
   const rdata = Array.from({ length: records }, (_, i) => Uint8Array.of(192, 0, 2, i + 1));
   return dnsReply(q, 0, q.length, rcode, rdata, 60);
+}
+
+/** CNAMEs have a name, A records four bytes. */
+export type DnsRecord = readonly [owner: string, ttl: number, data: string | readonly number[]];
+
+/** The query's answer with these records, as they are. */
+export function answerWith(q: Uint8Array, ...records: DnsRecord[]): Uint8Array {
+  const bytes = [...q];
+  bytes[2]! |= 0x80;
+  bytes[7] = records.length;
+  for (const [owner, ttl, data] of records) {
+    const rdata = typeof data === "string" ? [...dnsEncodeName(data)!] : data;
+    const type = typeof data === "string" ? DNS_CNAME : DNS_A;
+    const ttlBytes = [24, 16, 8, 0].map((shift) => (ttl >> shift) & 255);
+    bytes.push(...dnsEncodeName(owner)!, 0, type, 0, 1, ...ttlBytes, rdata.length >> 8, rdata.length & 255, ...rdata);
+  }
+  return Uint8Array.from(bytes);
 }
 
 /** Messages behind their lengths, as on TCP. */

@@ -15,6 +15,7 @@ import type { HostDns, HostNet } from "./core/host-net.ts";
 import type { Link, LinkReceiver, Slab } from "./core/link.ts";
 import type { Random } from "./core/random.ts";
 import type { Trace, TraceEvent } from "./core/trace.ts";
+import { withoutRebinding } from "./nat/dns-rebind.ts";
 import { DATAGRAM_MTU, Egress } from "./nat/egress.ts";
 import { Forwards } from "./nat/forwards.ts";
 import { IcmpErrors, INCOMPLETE } from "./nat/icmp-errors.ts";
@@ -145,7 +146,8 @@ export class Stack implements LinkReceiver {
     const names = new Names();
     const server4 = { host: this.policy.dns.text, port: DNS_PORT };
     const server6 = { host: this.policy.dns6.text, port: DNS_PORT };
-    const resolvers = this.policy.closed ? refusingDns(parts.dns) : parts.dns;
+    const filtered = config.dnsRebind ? parts.dns : withoutRebinding(parts.dns, trace);
+    const resolvers = this.policy.closed ? refusingDns(parts.dns) : filtered;
     const dns = new DnsForwarder(resolvers, config.limits, clock, trace, {
       ...{ local: this.#guestNames, names, gate, server4, server6 },
       guestOf: (host) => macNumber(this.#neighbours.find(addressFromText(host))?.mac ?? NO_MAC, 0),

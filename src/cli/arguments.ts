@@ -44,6 +44,7 @@ export interface NetworkArguments {
   readonly mtu?: string;
   readonly dnsUpstream?: readonly string[];
   readonly hostLoopback?: string;
+  readonly dnsRebind?: string;
   readonly outboundAddr?: string;
   /** One list, by whichever of the four it was begun: `allow …`, `deny …`, `limit …`, `default …` in their order. */
   readonly allow?: readonly string[];
@@ -200,6 +201,7 @@ export function readNetworkArguments(
     proxy: args.proxy,
     restrict: args.restrict === true ? true : onOff("--restrict", args.restrict),
     hostLoopback: onOff("--host-loopback", args.hostLoopback),
+    dnsRebind: args.dnsRebind as NetworkOptions["dnsRebind"],
     mtu: number("--mtu", args.mtu, minMtu, maxMtu, `expected a whole number from ${minMtu} to ${maxMtu}`),
   });
   // What an uplink takes fits there, too.

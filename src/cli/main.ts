@@ -165,6 +165,7 @@ function networkOptions(command: Command): Command {
     )
     .option("--mtu <bytes>", "offered to guests, 1500 to 65520 (65520; 1500 when a cable is UDP)")
     .addOption(repeatable("--dns-upstream <ip[:port]>", "a resolver to forward to; default: the host's own"))
+    .option("--dns-rebind <allow|refuse>", "whether names may lead guests to private addresses (allow)")
     .option("--host-loopback <on|off>", "whether the gateway's addresses reach the host's 127.0.0.1 and ::1 (on)")
     .option("--outbound-addr <ip>", "source address of outgoing sockets")
     .addOption(

@@ -86,6 +86,8 @@ export interface NetworkOptions {
   readonly restrict?: boolean | undefined;
   /** The gateway's address reaches the host's 127.0.0.1 (true). */
   readonly hostLoopback?: boolean | undefined;
+  /** Whether a name that the host's resolvers answer may lead to a private address; "refuse" makes that REFUSED ("allow"). */
+  readonly dnsRebind?: "allow" | "refuse" | undefined;
   /** Source address of outgoing sockets (the host's choice). */
   readonly outboundAddr?: string | undefined;
   /** Resolvers to forward to, `IP[:PORT]` (the host's own). */
@@ -221,6 +223,7 @@ export const NetworkOptions: z.ZodType<NetworkOptions> = z.strictObject(
     isolate: flag.optional(),
     restrict: flag.optional(),
     hostLoopback: flag.optional(),
+    dnsRebind: z.enum(["allow", "refuse"], "expected allow or refuse").optional(),
     outboundAddr: z
       .string(OUTBOUND)
       .refine((text) => parseIp(text) !== null, OUTBOUND)
@@ -322,6 +325,7 @@ export function resolveOptions(input: NetworkOptions = {}): ResolvedOptions {
       ...resolveMode(options),
       isolate: options.isolate ?? false,
       hostLoopback: options.hostLoopback ?? true,
+      dnsRebind: options.dnsRebind !== "refuse",
       reserved: [...new Set([...guestForwards, ...(smb === null ? [] : [smb])].map(({ server }) => server))],
       forwards,
       limits: resolveLimits(options.limits ?? {}),

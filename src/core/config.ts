@@ -49,6 +49,8 @@ export interface StackConfig {
   /** Guests do not reach one another. */
   readonly isolate: boolean;
   readonly hostLoopback: boolean;
+  /** Names of others may lead guests to private addresses. */
+  readonly dnsRebind: boolean;
   /** Further addresses of the net that are ours and so are not leased: those of guest forwards. */
   readonly reserved: readonly IpText[];
   /** Opened before the sockets appear. */

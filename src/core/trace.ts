@@ -28,6 +28,7 @@ export const DROP_REASONS = [
   "dns-busy",
   "dns-malformed",
   "dns-rate",
+  "dns-rebind",
   "eth-short",
   "eth-type",
   "flow-table-full",

@@ -158,7 +158,7 @@ class GatedMapping extends Mapping implements HostUdpEvents {
       else this.#env.trace.drop("gate-busy");
       return;
     }
-    if (!datagramPasses(this.#meters, "up", len, this.#env.clock.now())) return this.#env.trace.drop("udp-rate");
+    if (!this.#passes("up", len)) return;
     this.bytesUp += len;
     if (this.#end !== null) this.#end.receive(buf, at, len);
     else this.#socket!.send(buf, at, len, this.#to!, ttl, df);
@@ -215,9 +215,16 @@ class GatedMapping extends Mapping implements HostUdpEvents {
 
   #toGuest(source: IpAddress, port: number, bytes: Uint8Array, at: number, len: number): void {
     if (this.heapIndex < 0) return;
-    if (!datagramPasses(this.#meters, "down", len, this.#env.clock.now())) return this.#env.trace.drop("udp-rate");
+    if (!this.#passes("down", len)) return;
     this.bytesDown += len;
     this.#nat.toGuest(this.guest, source, port, this.guestPort, bytes, at, len);
+  }
+
+  #passes(way: "up" | "down", len: number): boolean {
+    const { clock, trace } = this.#env;
+    if (this.#meters.length === 0 || datagramPasses(this.#meters, way, len, clock.now())) return true;
+    trace.drop("udp-rate");
+    return false;
   }
 
   #refuse(len: number, how: "reset" | "icmp" | "drop"): void {

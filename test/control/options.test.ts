@@ -45,6 +45,7 @@ describe("defaults", () => {
         hostOnly: false,
         isolate: false,
         hostLoopback: true,
+        dnsRebind: true,
         gateway: true,
         dhcp: true,
         reserved: [],

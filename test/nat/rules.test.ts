@@ -1,6 +1,16 @@
 import { describe, expect, it, test } from "vitest";
 import { get16 } from "../../src/wire/bytes.ts";
-import { DNS_A, DNS_ANY, DNS_HTTPS, DNS_NOERROR, DNS_SVCB, dnsRcode } from "../../src/wire/dns.ts";
+import {
+  DNS_A,
+  DNS_AAAA,
+  DNS_ANY,
+  DNS_HTTPS,
+  DNS_NOERROR,
+  DNS_REFUSED,
+  DNS_SVCB,
+  dnsRcode,
+  dnsReply,
+} from "../../src/wire/dns.ts";
 import { answer, query } from "../support/dns.ts";
 import { PacketScript } from "../support/packet-script.ts";
 
@@ -78,4 +88,30 @@ describe("other ways to a name server, and QUIC, at an address that an allowed n
     expect(refused).toHaveLength(told === null ? 0 : 1);
     if (told !== null) expect(refused).toMatchObject([{ host: "www.good.test", rule: expect.stringContaining(rule) }]);
   });
+});
+
+describe("--dns-rebind refuse: a name that leads to a private address", () => {
+  const ADDRESSES: [string, number, number[]][] = [
+    ["10.1.2.3", DNS_A, [10, 1, 2, 3]],
+    ["127.0.0.1", DNS_A, [127, 0, 0, 1]],
+    ["fd00::1", DNS_AAAA, [0xfd, ...new Array(14).fill(0), 1]],
+    ["::ffff:10.1.2.3", DNS_AAAA, [...new Array(10).fill(0), 0xff, 0xff, 10, 1, 2, 3]],
+  ];
+  const lookUp = async (dnsRebind: "allow" | "refuse" | undefined, type: number, rdata: number[]) => {
+    const script = new PacketScript({ dnsRebind });
+    await ask(script, "rebind.test", type);
+    const asked = query("rebind.test", type);
+    script.queries[0]!.answer(dnsReply(asked, 0, asked.length, DNS_NOERROR, [Uint8Array.from(rdata)], 60));
+    return { script, rcode: dnsRcode(script.takeAll()[0]!.payload, 0) };
+  };
+  test.each(ADDRESSES)("%s is REFUSED", async (_, type, rdata) => {
+    const { script, rcode } = await lookUp("refuse", type, rdata);
+    expect(rcode).toBe(DNS_REFUSED);
+    expect(script.dropped("dns-rebind")).toBe(1);
+  });
+  test.each(ADDRESSES)("%s passes unless asked for", async (_, type, rdata) =>
+    expect((await lookUp(undefined, type, rdata)).rcode).toBe(DNS_NOERROR),
+  );
+  it("a public one passes", async () =>
+    expect((await lookUp("refuse", DNS_A, [192, 0, 2, 1])).rcode).toBe(DNS_NOERROR));
 });

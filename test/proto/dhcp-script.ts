@@ -42,6 +42,7 @@ export const CONFIG: StackConfig = {
   isolate: false,
   reserved: [],
   hostLoopback: true,
+  dnsRebind: true,
   gateway: true,
   dhcp: true,
   forwards: [],

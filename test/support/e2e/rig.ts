@@ -13,6 +13,7 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import type { HttpFiles } from "../services.ts";
 import { Backend, type BackendOptions } from "./backend.ts";
+import type { DnsZone } from "./dns-server.ts";
 import { Guest } from "./guest.ts";
 import { Namespace } from "./namespace.ts";
 import { ServicesProcess } from "./services-process.ts";
@@ -40,6 +41,8 @@ export interface RigOptions extends Omit<BackendOptions, "tftp"> {
   readonly tftp?: Readonly<Record<string, string | Uint8Array>>;
   /** HTTP paths of the host's server with fixed contents. */
   readonly files?: HttpFiles;
+  /** More names in the host's DNS. */
+  readonly zone?: DnsZone;
   /** The host has IPv6 as well, and services there. */
   readonly host6?: boolean;
   /** What is done to the guest before its cable is plugged in. */
@@ -107,6 +110,7 @@ export class HostRig {
             "metadata.e2e.test": { A: [METADATA] },
             // Nobody has a route to the documentation's addresses (RFC 3849).
             "both.e2e.test": { A: [OUTSIDE], AAAA: ["2001:db8:0:0:0:0:0:1"] },
+            ...options.zone,
           },
         },
       });

@@ -104,7 +104,7 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
   readonly #frames: Stack | Bystander;
   readonly #ownPorts: OwnPorts;
   readonly #tap: CableTap = new CableTap();
-  readonly #captures: Captures = new Captures(this.#tap);
+  readonly #captures: Captures = new Captures(this.#tap, (text) => this.#report({ type: "notice", text }));
   readonly #badLine: BadLine;
   #rules: readonly string[];
   readonly #cables: Cables;

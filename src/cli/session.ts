@@ -41,7 +41,7 @@ export async function startSession(options: NetworkOptions, session: SessionOpti
     if (api !== null) doors.unshift(api);
     const begin = (): void => {
       if (api !== null) doors.unshift(announce(api, log));
-      if (session.capture !== null) startCapture(network, session.capture, log);
+      if (session.capture !== null) network.capture(session.capture.file, session.capture.options);
       network.impair(session.impair, session.impairSeed);
     };
     return { network, begin, close };
@@ -49,12 +49,6 @@ export async function startSession(options: NetworkOptions, session: SessionOpti
     await close();
     throw error;
   }
-}
-
-function startCapture(network: Network, { file, options }: NonNullable<SessionOptions["capture"]>, log: Logger): void {
-  void network.capture(file, options).closed.then((error) => {
-    if (error !== null) log.error(`capture to ${file} ended: ${error.message}`);
-  });
 }
 
 /** On SIGHUP the file's rules count as they are then; what cannot be read or is wrong leaves those that are in force. */

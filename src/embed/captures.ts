@@ -9,10 +9,13 @@ const MAX_CAPTURES = 16;
 
 export class Captures {
   readonly #tap: CableTap;
+  readonly #notice: (text: string) => void;
   readonly #running: Set<Capture> = new Set();
 
-  constructor(tap: CableTap) {
+  /** `notice` is given a line when a capture into a file ends by an error: a full disk. */
+  constructor(tap: CableTap, notice: (text: string) => void) {
     this.#tap = tap;
+    this.#notice = notice;
   }
 
   /** Throws `ConfigError` about a filter, or when too many run. */
@@ -22,7 +25,9 @@ export class Captures {
     const capture = new Capture(target, options);
     this.#running.add(capture);
     this.#tap.watch(capture);
-    void capture.closed.then(() => {
+    void capture.closed.then((error) => {
+      if (error !== null && typeof target === "string")
+        this.#notice(`the capture to ${target} has ended: ${error.message}`);
       this.#running.delete(capture);
       this.#tap.unwatch(capture);
     });

@@ -101,6 +101,8 @@ export class NodeDns implements HostDns {
     const upstreams = options.upstreams ?? [];
     this.#upstreams = upstreams.length > 0 ? upstreams : null;
     this.#resolvConf = new ResolvConf(options.resolvConf ?? "/etc/resolv.conf");
+    // Before guests come, who may use up the descriptors that reading takes.
+    if (this.#upstreams === null) this.#resolvConf.servers(performance.now());
     this.#system = new SystemResolver(options.names);
     this.#maxInFlight = options.maxInFlight ?? 1024;
     this.#maxTcp = options.maxTcp ?? 64;

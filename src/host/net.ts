@@ -23,6 +23,8 @@ import { HeardUdp } from "./udp-heard.ts";
 
 /** As libslirp, and BSD before it. */
 const CONNECT_TIMEOUT_MS = 75_000;
+/** Between two lines in the log about missing descriptors. */
+const STARVED_PAUSE_MS = 60_000;
 
 export interface NodeHostNetOptions {
   /** Chooses UDP ports. */
@@ -48,10 +50,11 @@ export class NodeHostNet implements HostNet {
 
   constructor(options: NodeHostNetOptions) {
     this.#outboundAddr = options.outboundAddr ?? null;
-    this.#dialling = new Dialling(options.connectTimeout ?? CONNECT_TIMEOUT_MS);
+    const notice = options.notice ?? (() => {});
+    this.#dialling = new Dialling(options.connectTimeout ?? CONNECT_TIMEOUT_MS, starvation(notice));
     this.#udp = { random: options.random, outboundAddr: this.#outboundAddr, ownPorts: this.ownPorts, peers: 0 };
     this.#useLibc = options.libc ?? true;
-    this.#pings = new NodePings(this.#outboundAddr, options.notice ?? (() => {}), this.#useLibc);
+    this.#pings = new NodePings(this.#outboundAddr, notice, this.#useLibc);
   }
 
   connectTcp(to: Endpoint | UnixEndpoint, events: HostTcpEvents): HostTcp {
@@ -91,6 +94,19 @@ export class NodeHostNet implements HostNet {
     if (from === null || from.includes(":") !== to.includes(":")) return null;
     return to.startsWith("127.") || to === "::1" ? null : from;
   }
+}
+
+/** Says, now and then, that descriptors are missing and what helps. */
+function starvation(notice: (text: string) => void): (code: string) => void {
+  let saidAt = Number.NEGATIVE_INFINITY;
+  return (code) => {
+    const now = performance.now();
+    if (now - saidAt < STARVED_PAUSE_MS) return;
+    saidAt = now;
+    const whose =
+      code === "EMFILE" ? "this process may open (ulimit -n, LimitNOFILE=)" : "this machine has (fs.file-max)";
+    notice(`${code}: no descriptor is left of those that ${whose}; guests' connections fail until others have ended`);
+  };
 }
 
 /** A connection to where nobody listens, without asking the host. */

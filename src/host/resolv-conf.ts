@@ -54,10 +54,12 @@ export class ResolvConf {
   #read(): readonly Endpoint[] {
     try {
       return parseResolvConf(readFileSync(this.#path, "utf8"));
-    } catch {
+    } catch (error) {
       // Gone or unreadable since we looked: the next look sees it.
       this.#version = "";
-      return [];
+      // For want of descriptors nothing is known to have changed.
+      const { code } = error as NodeJS.ErrnoException;
+      return code === "EMFILE" || code === "ENFILE" ? this.#servers : [];
     }
   }
 }

@@ -88,12 +88,14 @@ function takeHandle(accepted: net.Socket): object | null {
 /** Sockets whose connect has not been answered; one timer looks after all of them. Order of insertion is order of age. */
 export class Dialling {
   readonly #millis: number;
+  readonly starved: (code: string) => void;
   readonly #since: Map<NodeTcp, number> = new Map();
   #timer: NodeJS.Timeout | null = null;
 
-  /** `millis`: how long a connect may take. */
-  constructor(millis: number) {
+  /** `millis`: how long a connect may take. `starved` is told that one failed for want of descriptors. */
+  constructor(millis: number, starved: (code: string) => void) {
     this.#millis = millis;
+    this.starved = starved;
   }
 
   add(socket: NodeTcp): void {
@@ -265,6 +267,7 @@ export class NodeTcp implements HostTcp {
 
   closed(code: string | null): void {
     if (this.#closed) return;
+    if (code === "EMFILE" || code === "ENFILE") this.#dialling?.starved(code);
     const events = this.#events;
     this.#over();
     events.onClose(code);

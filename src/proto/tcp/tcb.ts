@@ -375,16 +375,21 @@ export class Tcb {
         this.finish();
         return;
       }
-      if (this.probes >= KEEPALIVE_PROBES) {
-        this.giveUp();
-        return;
-      }
-      // Keepalive (RFC 9293 section 3.8.4): a segment just before the window draws an ACK.
-      this.probes++;
       this.lifeAt = now + KEEPALIVE_PAUSE;
-      sendControl(this, ACK, seqAdd(this.sndUna, -1), this.rcvNxt);
+      if (this.sndMax === this.sndUna) this.keepAlive();
+      if (this.state === CLOSED) return;
     }
     if (this.timerAt <= now) expired(this, now);
+  }
+
+  /** RFC 9293 section 3.8.4: when nothing is under way, a segment just before the window draws an ACK. */
+  private keepAlive(): void {
+    if (this.probes >= KEEPALIVE_PROBES) {
+      this.giveUp();
+      return;
+    }
+    this.probes++;
+    sendControl(this, ACK, seqAdd(this.sndUna, -1), this.rcvNxt);
   }
 
   /** The guest does not answer: RST, and the host's side is told. */

@@ -7,6 +7,9 @@ import { describe } from "vitest";
 /** "tslirp", or "libslirp": the same tests against QEMU's own user network, to know which of them describe both. */
 export const BACKEND: "tslirp" | "libslirp" = process.env.E2E_BACKEND === "libslirp" ? "libslirp" : "tslirp";
 
+/** "At once", of a machine that has much else to do: well below the five seconds and more that who is not told waits. */
+export const AT_ONCE_MS = 4_000;
+
 const BASE_TOOLS = ["qemu-system-x86_64", "ip", "setpriv", "busybox"];
 /** What QEMU loads for a virtio card by itself, where Debian and Ubuntu keep it. */
 export const IPXE_ROM = "/usr/lib/ipxe/qemu/efi-virtio.rom";

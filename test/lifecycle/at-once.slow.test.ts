@@ -121,7 +121,7 @@ test(proves(
     expect(network.stats()).toMatchObject({ tcpFlows: 0, timers: 0, sendBytes: 0 });
     held.push(heldBytes());
   }
-  // From one wave to the next it varies by more than that; a leak adds up.
-  expect(held.at(-1)! - held[0]!).toBeLessThan(20 * COUNT * (WAVES - 1));
+  // From one wave to the next it varies by more than that; a leak adds up, and no entry is as small as 60 bytes.
+  expect(held.at(-1)! - held[0]!).toBeLessThan(60 * COUNT * (WAVES - 1));
   for (const { server } of servers) server.close();
 }, 400_000);

@@ -26,7 +26,6 @@ export class Guest extends Namespace {
 
   /** Joins the back-end's socket; resolves when the interface has its carrier. */
   async plug(socketPath: string): Promise<void> {
-    const carrier = carrierUp(this);
     // Without vnet_hdr the kernel segments and checksums before a frame reaches the wire, as a plain NIC's driver does.
     const tap = "tap,id=t0,ifname=tap0,script=no,downscript=no,vnet_hdr=off";
     const stream = `server=off,addr.type=unix,addr.path=${socketPath}`;
@@ -35,7 +34,7 @@ export class Guest extends Namespace {
     this.cable.stderr?.on("data", (piece) => {
       said += piece;
     });
-    await carrier.catch((error) => {
+    await carrierUp(this).catch((error) => {
       throw new Error(`${error.message}: ${said}`);
     });
   }
@@ -137,16 +136,11 @@ function says(name: string, child: ChildProcess): { said(line: RegExp): Promise<
   };
 }
 
-/** Resolves when the TAP has its carrier: QEMU holds it open. `ip monitor` says it; nothing is polled. */
-function carrierUp(guest: Namespace): Promise<void> {
-  const monitor = guest.spawn("ip", ["monitor", "link"], { stdio: ["ignore", "pipe", "ignore"] });
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => reject(new Error("QEMU did not open the TAP within 40 s")), 40_000);
-    monitor.stdout?.on("data", (piece) => {
-      if (!/tap0.*LOWER_UP/.test(String(piece))) return;
-      clearTimeout(timer);
-      monitor.kill();
-      resolve();
-    });
-  });
+/** Resolves when the TAP has its carrier: QEMU holds it open. It is asked for: news of it could come before a listener does. */
+async function carrierUp(guest: Namespace): Promise<void> {
+  for (const until = performance.now() + 40_000; performance.now() < until; ) {
+    if (/LOWER_UP/.test((await guest.run("ip", ["-o", "link", "show", "dev", "tap0"])).stdout)) return;
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+  throw new Error("QEMU did not open the TAP within 40 s");
 }

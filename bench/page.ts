@@ -1,95 +1,149 @@
 /**
- * `npm run bench:page`: what the API's page costs the packet path. A guest in this process sends to a server in another
- * one; windows with nobody looking, with the page open, and with its packet list running take turns, and the processor
- * time of this process for each gigabyte is compared by its median. `--brief` shows that it works.
+ * `npm run bench:page`: what the API's page costs the packet path, as processor time of this process. The page is another
+ * process, which asks for what the page asks for, as often. Guests' traffic is always the same, two thousand datagrams a
+ * second beside two hundred idle connections, so that what differs is what looking costs; a network that is busy to the
+ * limit of its processor loses that share of it.
+ *
+ * Pairs of neighbouring windows are compared, of which one has somebody looking: nobody, somebody, somebody, nobody, so
+ * that neither order nor drift counts for one side. Of all pairs' differences the median is told, with the interval that
+ * 95 of 100 medians of as many pairs drawn again from these fall into (bootstrap). `--brief` shows that it works.
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
+import { setTimeout as delay } from "node:timers/promises";
 import { type Api, serveApi } from "../src/api/server.ts";
+import { SeededRandom } from "../src/core/random.ts";
 import { createNetwork } from "../src/index.ts";
 import { embeddedGuest } from "../test/support/embedded-guest.ts";
 
 const brief = process.argv.includes("--brief");
-const ROUNDS = brief ? 1 : 9;
+/** Each of four windows. */
+const BLOCKS = brief ? 1 : 12;
 const WINDOW_MILLIS = brief ? 300 : 2000;
-const CHUNK = new Uint8Array(65_536);
+/** What has just begun, or ended, to look counts in no window. */
+const SETTLE_MILLIS = brief ? 10 : 150;
+const WARM_UP_MILLIS = brief ? 100 : 15_000;
+const IDLE_CONNECTIONS = 200;
+const RESAMPLES = 5000;
+/** This many datagrams at once, so often: 2,000 a second. */
+const BURST = 10;
+const BURST_MILLIS = 5;
+const DATAGRAM = new Uint8Array(1400);
 
-/** What the page asks for once a second, asked by a process of its own, as a browser is. */
+const LOOKS = ["page", "packets"] as const;
+type Look = "nobody" | (typeof LOOKS)[number];
+const TITLES: Readonly<Record<Look, string>> = {
+  nobody: "nobody",
+  page: "page open",
+  packets: "page open, packet list running",
+};
+
+/** Told on its standard input who looks, it asks as `page/app.js` does: once a second, and for packets as a stream. */
 const VIEWER = `
   const http = require("node:http");
-  const [port, token, packets] = process.argv.slice(1);
+  const [port, token] = process.argv.slice(1);
   const headers = { authorization: "Bearer " + token };
-  const get = (path) => http.get({ port, path, headers, host: "127.0.0.1" }, (r) => r.resume()).on("error", () => {});
-  setInterval(() => ["status", "flows", "leases", "dns?last=100"].forEach((what) => get("/v1/" + what)), 1000);
-  if (packets === "1") get("/v1/packets");
+  const agent = new http.Agent({ keepAlive: true });
+  const get = (path) => http.get({ port, path, headers, agent, host: "127.0.0.1" }, (r) => r.resume()).on("error", () => {});
+  let timer, packets;
+  const poll = () => ["status", "flows", "leases", "dns?last=100"].forEach((what) => get("/v1/" + what));
+  require("node:readline").createInterface({ input: process.stdin }).on("line", (look) => {
+    clearInterval(timer);
+    packets?.destroy();
+    packets = undefined;
+    if (look !== "nobody") timer = setInterval(poll, 1000);
+    if (look === "packets") packets = get("/v1/packets");
+  });
   console.log("ready");
 `;
-const SINK = `
-  const server = require("node:net").createServer((s) => s.resume().on("error", () => {}));
-  server.listen(0, "127.0.0.1", () => console.log(server.address().port));
-`;
 
-async function started(code: string, ...args: string[]): Promise<{ child: ChildProcess; said: string }> {
-  const child = spawn(process.execPath, ["-e", code, ...args], { stdio: ["ignore", "pipe", "inherit"] });
-  const [said] = (await once(child.stdout!, "data")) as [Buffer];
-  return { child, said: String(said).trim() };
-}
-
-async function viewer(api: Api, packets: boolean): Promise<ChildProcess> {
+async function openViewer(api: Api): Promise<ChildProcess> {
   const { port } = api.address as { port: number };
-  return (await started(VIEWER, String(port), api.token!, packets ? "1" : "0")).child;
+  const stdio = ["pipe", "pipe", "inherit"] as const;
+  const child = spawn(process.execPath, ["-e", VIEWER, String(port), api.token!], { stdio: [...stdio] });
+  await once(child.stdout!, "data");
+  return child;
 }
 
 const network = await createNetwork();
 const api = await serveApi(network, { address: { kind: "tcp", host: "127.0.0.1", port: 0 }, version: "bench" });
-const sink = await started(SINK);
-const guest = await embeddedGuest(network);
-const socket = guest.guest.connect(guest.guest.gateway, Number(sink.said), {
-  onConnect: () => pump(),
-  onWritable: () => pump(),
-});
-function pump(): void {
-  // A turn for the event loop after each chunk: a guest on a cable takes time, too.
-  if (socket.write(CHUNK) === CHUNK.length) setImmediate(pump);
-}
+const viewer = await openViewer(api);
+const sink = await network.listenGuest({ port: 0 }, (socket) => socket.resume().on("error", () => {}));
+const embedded = await embeddedGuest(network);
+const { guest } = embedded;
+const { port } = sink.address;
+for (let i = 0; i < IDLE_CONNECTIONS; i++)
+  await new Promise<void>((onConnect) => guest.connect(guest.gateway, port, { onConnect }));
+const heard = await network.bindGuestUdp({ port: 0 });
+const sender = guest.udp();
+const sending = setInterval(() => {
+  for (let i = 0; i < BURST; i++) sender.send(DATAGRAM, guest.gateway, heard.address.port);
+}, BURST_MILLIS);
 
-/** Processor seconds of this process for a gigabyte, and the rate in Gbit/s. */
-async function measure(): Promise<{ cpu: number; rate: number }> {
+/** Milliseconds of processor time in a second, over one window. */
+async function measure(look: Look): Promise<number> {
+  viewer.stdin!.write(`${look}\n`);
+  await delay(SETTLE_MILLIS);
   const cpu = process.cpuUsage();
-  const before = network.stats().bytesIn;
   const from = performance.now();
-  await new Promise((resolve) => setTimeout(resolve, WINDOW_MILLIS));
+  await delay(WINDOW_MILLIS);
   const { user, system } = process.cpuUsage(cpu);
-  const bytes = network.stats().bytesIn - before;
-  return { cpu: (user + system) / 1e6 / (bytes / 1e9), rate: (bytes * 8) / 1e6 / (performance.now() - from) };
+  return (user + system) / (performance.now() - from);
 }
 
-const KINDS = ["nobody looks", "page open", "page and packet list"] as const;
-const results: Record<(typeof KINDS)[number], { cpu: number; rate: number }[]> = {
-  "nobody looks": [],
-  "page open": [],
-  "page and packet list": [],
-};
-for (let round = 0; round <= ROUNDS; round++) {
-  for (const kind of KINDS) {
-    const child = kind === "nobody looks" ? null : await viewer(api, kind === "page and packet list");
-    const result = await measure();
-    // The first round warms up.
-    if (round > 0) results[kind].push(result);
-    if (child !== null) {
-      child.kill();
-      await once(child, "close");
-    }
+const windows: Record<Look, number[]> = { nobody: [], page: [], packets: [] };
+/** Of each pair, what being looked at has cost. */
+const costs: Record<Look, number[]> = { nobody: [], page: [], packets: [] };
+await delay(WARM_UP_MILLIS);
+for (let block = 0; block < BLOCKS; block++) {
+  for (const look of LOOKS) {
+    const before = await measure("nobody");
+    const first = await measure(look);
+    const second = await measure(look);
+    const after = await measure("nobody");
+    windows.nobody.push(before, after);
+    windows[look].push(first, second);
+    costs[look].push(first - before, second - after);
   }
 }
-const median = (values: number[]): number => values.toSorted((a, b) => a - b)[values.length >> 1]!;
-const base = median(results["nobody looks"].map(({ cpu }) => cpu));
-console.log("| who looks | CPU s/GB | against nobody | Gbit/s |\n| --- | ---: | ---: | ---: |");
-for (const kind of KINDS) {
-  const cpu = median(results[kind].map((each) => each.cpu));
-  const rate = median(results[kind].map((each) => each.rate));
-  console.log(`| ${kind} | ${cpu.toFixed(3)} | ${((cpu / base - 1) * 100).toFixed(1)} % | ${rate.toFixed(2)} |`);
+clearInterval(sending);
+viewer.kill();
+embedded.stop();
+await api.close();
+await network.close();
+
+function quantile(values: readonly number[], share: number): number {
+  const sorted = values.toSorted((a, b) => a - b);
+  const at = (sorted.length - 1) * share;
+  const below = sorted[Math.floor(at)]!;
+  return below + (sorted[Math.ceil(at)]! - below) * (at % 1);
 }
-sink.child.kill();
-// What is left to close has nothing to tell any more.
-process.exit(0);
+
+function median(values: readonly number[]): number {
+  return quantile(values, 0.5);
+}
+
+/** Where the median of as many draws from `values` lies 95 times in 100. */
+function interval(values: readonly number[]): [number, number] {
+  const random = new SeededRandom(1);
+  const draw = (): number => values[random.u32() % values.length]!;
+  const medians = Array.from({ length: RESAMPLES }, () => median(values.map(draw)));
+  return [quantile(medians, 0.025), quantile(medians, 0.975)];
+}
+
+const millis = (value: number): string => value.toFixed(1);
+const share = (value: number): string => `${(value / 10).toFixed(2)} %`;
+function cost(pairs: readonly number[]): string[] {
+  const range = interval(pairs);
+  return [
+    ...[millis(median(pairs)), range.map(millis).join(" to "), String(pairs.length)],
+    ...[share(median(pairs)), range.map(share).join(" to ")],
+  ];
+}
+
+console.log("| who looks | CPU ms/s | more than nobody | 95 % interval | pairs | of a processor | 95 % interval |");
+console.log("| --- | ---: | ---: | ---: | ---: | ---: | ---: |");
+for (const look of ["nobody", ...LOOKS] as const) {
+  const paired = look === "nobody" ? ["", "", "", "", ""] : cost(costs[look]);
+  console.log(`| ${[TITLES[look], millis(median(windows[look])), ...paired].join(" | ")} |`);
+}

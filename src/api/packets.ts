@@ -1,57 +1,78 @@
-/** Frames in words for those who look on: so many a second, and the count of the others. */
+/**
+ * Frames in words for those who look on: so many a second, and the count of the others. Once a second's share is used up
+ * nobody looks at the cables until the next one begins, so that a list that runs costs the packet path the same however
+ * much passes. With a filter every frame has to be asked.
+ */
 import type { FrameWatcher } from "../attach/tap.ts";
 import { type FrameFilter, parseFrameFilter } from "../control/frame-filter.ts";
 import type { Link } from "../core/link.ts";
+import type { Network } from "../network.ts";
 import { INBOUND } from "../wire/pcapng.ts";
 import { printFrame } from "../wire/print.ts";
 
-/** More nobody reads, and making words of each is what a packet path cannot afford. */
+/** More nobody reads. */
 const PER_SECOND = 100;
 const MAX_PRINTED = 2048;
 
 type Write = (event: string, data: object) => void;
 
 export class PacketWatcher implements FrameWatcher {
+  readonly #network: Network;
   readonly #filter: FrameFilter | null;
-  #write: Write | null = null;
+  readonly #write: Write;
+  readonly #timer: NodeJS.Timeout;
   #left = PER_SECOND;
   #skipped = 0;
-  #timer: NodeJS.Timeout | null = null;
+  #unwatch: (() => void) | null;
+  /** Frames that had passed when this second's share was used up, give or take the one that did it. */
+  #passed = 0;
 
-  /** Throws `ConfigError` about a filter. */
-  constructor(filter: string | undefined) {
-    this.#filter = filter === undefined ? null : parseFrameFilter("filter", filter);
-  }
-
-  begin(write: Write): void {
+  /** Looks on at once. `filter` is what `packetFilter` gives. */
+  constructor(network: Network, filter: FrameFilter | null, write: Write) {
+    this.#network = network;
+    this.#filter = filter;
     this.#write = write;
+    this.#unwatch = network.watch(this);
     this.#timer = setInterval(() => this.#nextSecond(), 1000).unref();
   }
 
   end(): void {
-    this.#write = null;
-    if (this.#timer !== null) clearInterval(this.#timer);
+    clearInterval(this.#timer);
+    this.#unwatch?.();
   }
 
   frame(link: Link, direction: number, bytes: Uint8Array, at: number, len: number): void {
-    if (this.#write === null || (this.#left === 0 && this.#filter === null)) {
-      this.#skipped++;
-      return;
-    }
     if (this.#filter !== null && !this.#filter(bytes, at, len)) return;
     if (this.#left === 0) {
       this.#skipped++;
       return;
     }
-    this.#left--;
     const printed = printFrame(bytes, at, Math.min(len, MAX_PRINTED));
     const seen = { time: Date.now(), cable: link.name, direction: direction === INBOUND ? "in" : "out", length: len };
     this.#write("packet", { ...seen, ...printed });
+    if (--this.#left > 0 || this.#filter !== null) return;
+    this.#unwatch?.();
+    this.#unwatch = null;
+    this.#passed = this.#frames();
   }
 
   #nextSecond(): void {
-    if (this.#skipped > 0) this.#write?.("skipped", { count: this.#skipped });
+    if (this.#unwatch === null) {
+      this.#skipped += this.#frames() - this.#passed;
+      this.#unwatch = this.#network.watch(this);
+    }
+    if (this.#skipped > 0) this.#write("skipped", { count: this.#skipped });
     this.#skipped = 0;
     this.#left = PER_SECOND;
   }
+
+  #frames(): number {
+    const { framesIn, framesOut } = this.#network.stats();
+    return framesIn + framesOut;
+  }
+}
+
+/** Throws `ConfigError`. */
+export function packetFilter(text: string | undefined): FrameFilter | null {
+  return text === undefined ? null : parseFrameFilter("filter", text);
 }

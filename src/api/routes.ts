@@ -8,7 +8,7 @@ import { forwardText, guestText, type OpenForward } from "../nat/forwards.ts";
 import type { Network } from "../network.ts";
 import { EventStreams } from "./event-stream.ts";
 import type { Metrics } from "./metrics.ts";
-import { PacketWatcher } from "./packets.ts";
+import { PacketWatcher, packetFilter } from "./packets.ts";
 import type { RecentEvents } from "./recent.ts";
 import {
   type CaptureRequest,
@@ -281,14 +281,10 @@ function eventRoutes(app: FastifyInstance, { network, recent }: Surroundings): v
       },
     },
     async ({ query }, reply) => {
-      const watcher = new PacketWatcher(query.filter);
+      const filter = packetFilter(query.filter);
       return streams.serve(reply, (write) => {
-        watcher.begin(write);
-        const end = network.watch(watcher);
-        return () => {
-          end();
-          watcher.end();
-        };
+        const watcher = new PacketWatcher(network, filter, write);
+        return () => watcher.end();
       });
     },
   );

@@ -3,26 +3,21 @@
  * Duplex that the embedder has.
  *
  * Sockets of our own read by Node's `onread` straight into the decoder's slab. `net.connect` and `new net.Socket`
- * take that option; a server does not pass it on to the sockets it accepts. So an accepted socket's handle is moved to
- * a new one (`adopt`). That rests on two undocumented things, the `handle` option and `_handle`; `test/platform`
- * proves them for the Node it runs on, and where they are missing the chunks of 'data' are copied instead.
+ * take that option; a server does not pass it on to the sockets it accepts. So an accepted socket's connection is moved to
+ * a new one (`adopt`, `host/accepted-handle`); where Node does not let us the chunks of 'data' are copied instead.
  *
  * A guest that does not read fills its transmit queue and no more; it is read from all the same.
  */
 import net from "node:net";
 import type { Duplex } from "node:stream";
 import type { Link } from "../core/link.ts";
+import { takeHandle } from "../host/accepted-handle.ts";
 import type { CableEnv } from "./attachment.ts";
 import { FrameDecoder } from "./decoder.ts";
 import { TransmitQueue } from "./transmit.ts";
 
 /** How long a closed cable may take to deliver what was flushed before. */
 const LINGER_MILLIS = 500;
-
-/** What `adopt` expects of Node's handles. */
-interface Handle {
-  useUserBuffer?: unknown;
-}
 
 export class StreamLink implements Link {
   readonly name: string;
@@ -137,13 +132,8 @@ export class StreamLink implements Link {
  * `accepted` is then as it was. Needs a server with `pauseOnConnect`, so that nothing has been read yet.
  */
 export function adopt(accepted: net.Socket, onread: net.OnReadOpts): net.Socket | null {
-  const holder = accepted as unknown as { _handle?: Handle | null };
-  const handle = holder._handle;
-  if (typeof handle?.useUserBuffer !== "function") return null;
-  holder._handle = null;
-  // Without a handle this closes nothing: the server counts one connection less.
-  accepted.destroy();
-  return new net.Socket({ handle, onread } as unknown as net.SocketConstructorOpts);
+  const handle = takeHandle(accepted);
+  return handle === null ? null : new net.Socket({ handle, onread } as unknown as net.SocketConstructorOpts);
 }
 
 /** A cable over a stream that the embedder brings: length-prefixed frames both ways. The network ends it, too. */

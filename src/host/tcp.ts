@@ -3,8 +3,7 @@
  *
  * Reading. All sockets read into one buffer: libuv reads and calls back in one go, and `onData`'s bytes are valid during
  * the call only. (On Windows a read is posted with its buffer beforehand; there each socket has its own.) An accepted
- * socket's handle is moved to a socket of ours, as a server does not pass `onread` on; that rests on the undocumented
- * `handle` option, which `test/platform` proves for the Node it runs on.
+ * socket's connection is moved to a socket of ours that reads so (`accepted-handle`).
  *
  * Writing. `write` hands Node a view of the caller's slab. Node tries the kernel at once: `writableLength` is 0
  * afterwards when it took all, which is nearly always. Otherwise the slab is pinned until that write's callback. Then
@@ -22,6 +21,7 @@
 import net from "node:net";
 import type { Endpoint, HostTcp, HostTcpEvents, UnixEndpoint } from "../core/host-net.ts";
 import type { Slab } from "../core/link.ts";
+import { takeHandle } from "./accepted-handle.ts";
 
 const READ_BUFFER = 262_144;
 /** Private read buffers are smaller: there may be thousands. */
@@ -67,22 +67,6 @@ export function abort(socket: net.Socket, unix: boolean): void {
   // A UNIX socket has none, and one that is not connected would wait until it is.
   if (unix || socket.connecting) socket.destroy();
   else socket.resetAndDestroy();
-}
-
-/** What we expect of Node's handles. */
-interface Handle {
-  useUserBuffer?: unknown;
-}
-
-/** Takes the connection away from `accepted`. Null when this Node does not let us; `accepted` is then as it was. */
-function takeHandle(accepted: net.Socket): object | null {
-  const holder = accepted as unknown as { _handle?: Handle | null };
-  const handle = holder._handle;
-  if (typeof handle?.useUserBuffer !== "function") return null;
-  holder._handle = null;
-  // Without a handle this closes nothing: the server counts one connection less.
-  accepted.destroy();
-  return handle;
 }
 
 /** Sockets whose connect has not been answered; one timer looks after all of them. Order of insertion is order of age. */

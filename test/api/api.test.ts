@@ -1,5 +1,6 @@
 /** The control API, spoken to as a client does. */
 import { execFileSync } from "node:child_process";
+import { once } from "node:events";
 import fs from "node:fs";
 import http from "node:http";
 import net from "node:net";
@@ -120,8 +121,24 @@ describe("the API", () => {
   test.each([
     ["UDP", "udp:127.0.0.1:0-:53", "udp"],
     ["QEMU's grammar", "tcp:127.0.0.1:0-10.0.2.20:80", "tcp"],
+    ["IPv6", "tcp:[::1]:0-[fec0::15]:22", "tcp"],
   ])("a forward: %s", async (_name, rule, proto) => {
     expect((await ask("POST", "/v1/forwards", { rule })).json).toMatchObject([{ proto }]);
+  });
+
+  test("a range of ports is as many forwards, or none", async () => {
+    const taken = net.createServer().listen(0, "127.0.0.1");
+    await once(taken, "listening");
+    const last = (taken.address() as net.AddressInfo).port;
+    const range = async (first: number) => ask("POST", "/v1/forwards", { rule: `${first}-${first + 1}:80-81` });
+    expect(await range(last - 1)).toMatchObject({ status: 409 });
+    expect((await ask("GET", "/v1/forwards")).json).toEqual([]);
+    // Which ports are free nobody can promise: so some places are tried.
+    const tries = [3, 7, 11, 15, 19].map((off) => (last - off > 1024 ? last - off : last + off));
+    let opened = await range(tries[0]!);
+    for (const first of tries.slice(1)) if (opened.status !== 201) opened = await range(first);
+    expect(opened.json).toMatchObject([{ guest: "10.0.2.15:80" }, { guest: "10.0.2.15:81" }]);
+    taken.close();
   });
 
   test("a forward from a UNIX socket", async () => {
@@ -178,6 +195,25 @@ describe("the API", () => {
     stream.end();
   });
 
+  test("shows a hundred packets a second, looks at no more, and counts what it has left out", async () => {
+    const stream = follow("/v1/packets", /event: skipped\ndata: \{"count":15[0-9]\}/);
+    await stream.begun;
+    const cable = network.cable();
+    for (let i = 0; i < 250; i++) cable.send(new Uint8Array(60));
+    const text = await stream.matched;
+    expect(text.match(/^event: packet$/gm)).toHaveLength(100);
+    stream.end();
+  });
+
+  test("streams what was dropped, and why", async () => {
+    const stream = follow("/v1/events", /event: drop\ndata: .*"reason":"eth-short","count":2,"total":2/);
+    await stream.begun;
+    const cable = network.cable();
+    for (let i = 0; i < 2; i++) cable.send(new Uint8Array(9));
+    await stream.matched;
+    stream.end();
+  });
+
   test("impairs lines, shows the rules and makes them good again", async () => {
     const rules = [{ delay: 20, direction: "down" }];
     expect((await ask("PUT", "/v1/impairment", { rules, seed: 1 })).json).toEqual({ rules });
@@ -188,6 +224,20 @@ describe("the API", () => {
     expect((await ask("PUT", "/v1/impairment", { rules: [] })).json).toEqual({ rules: [] });
     const bad = await ask("PUT", "/v1/impairment", { rules: [{ jitter: 5 }] });
     expect(bad).toMatchObject({ status: 400, json: { error: "impair.0.jitter: got 5; expected at most the delay" } });
+  });
+
+  test("impairs one guest's line, and one service's, by rules of their own", async () => {
+    guest = await embeddedGuest(network);
+    const other = await embeddedGuest(network, 2);
+    const rules = [
+      { filter: "ether host 52:54:00:00:00:02", loss: 1 },
+      { filter: "udp port 53", rate: 1000 },
+    ];
+    expect((await ask("PUT", "/v1/impairment", { rules })).json).toEqual({ rules });
+    expect(await guest.guest.ping(guest.guest.gateway)).toBeGreaterThan(0);
+    await expect(other.guest.ping(other.guest.gateway, 56, 300)).rejects.toThrow("no echo reply");
+    expect(network.stats().drops.impaired).toBeGreaterThan(0);
+    other.stop();
   });
 
   test("replaces the rules of what guests may begin, and keeps them when the new ones are wrong", async () => {

@@ -99,6 +99,26 @@ describe.skipIf(CHROMIUM === undefined && process.env.CI === undefined)("the pag
     await page.locator("#watch-button").click();
   });
 
+  test("asks for nothing while nobody sees it, and goes on where it was when somebody does", async () => {
+    const see = (seen: boolean) =>
+      page.evaluate(`Object.defineProperty(document, "hidden", { value: ${!seen}, configurable: true });
+        document.dispatchEvent(new Event("visibilitychange"))`);
+    const asked: string[] = [];
+    await page.locator("#watch-button").click();
+    await page.locator('#watch-button[aria-pressed="true"]').waitFor();
+    await see(false);
+    await page.locator('#watch-button[aria-pressed="false"]').waitFor();
+    // What was under way may end; the next turn of the page's clock finds nobody.
+    await page.waitForTimeout(1100);
+    page.on("request", (request) => asked.push(request.url()));
+    await page.waitForTimeout(1500);
+    expect(asked).toEqual([]);
+    await see(true);
+    await page.locator('#watch-button[aria-pressed="true"]').waitFor();
+    await expect.poll(() => asked.some((url) => url.endsWith("/v1/status")), { timeout: 10_000 }).toBe(true);
+    await page.locator("#watch-button").click();
+  });
+
   test("records what passes and offers it as pcapng", async () => {
     await page.locator("#packet-filter").fill("");
     await page.locator("#record-button").click();

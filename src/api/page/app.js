@@ -150,6 +150,8 @@ function fillTable(table, columns, rows, options = {}) {
 }
 
 let flows = [];
+/** When they are asked for next. */
+let flowsDue = 0;
 function showFlows() {
   const wanted = $("flow-filter").value.toLowerCase();
   const shown = flows.filter((flow) => Object.values(flow).join(" ").toLowerCase().includes(wanted));
@@ -321,7 +323,7 @@ async function poll() {
     try {
       const [status, nextFlows, leases, dns] = await Promise.all([
         get("v1/status"),
-        get("v1/flows"),
+        performance.now() < flowsDue ? flows : get("v1/flows"),
         get("v1/leases"),
         get("v1/dns?last=100"),
       ]);
@@ -329,8 +331,12 @@ async function poll() {
       const { net, host, version, uptimeSeconds, cables } = status;
       $("status").textContent =
         `${version} · ${net}, gateway ${host} · cables: ${cables.length} · up ${Math.round(uptimeSeconds)} s`;
-      flows = nextFlows;
-      showFlows();
+      if (nextFlows !== flows) {
+        flows = nextFlows;
+        // Telling of many costs the network: a thousand a second are asked for.
+        flowsDue = performance.now() + flows.length;
+        showFlows();
+      }
       fillTable($("leases"), ["ip", "mac", "hostname"], leases);
       const log = dns
         .reverse()
@@ -343,6 +349,13 @@ async function poll() {
   }
   setTimeout(poll, POLL_MILLIS);
 }
+
+// A page that nobody sees asks for nothing: neither does its packet list.
+let watched = false;
+document.addEventListener("visibilitychange", () => {
+  if (document.hidden) watched = packets !== null;
+  if (watched) watchPackets(!document.hidden);
+});
 
 addEventListener("resize", draw);
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);

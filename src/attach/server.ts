@@ -68,7 +68,9 @@ class StreamServer implements Attachment {
 
   #accept(socket: net.Socket): void {
     socket.on("error", () => {});
-    if (!this.#listening || this.#links.size >= MAX_GUESTS) {
+    const full = this.#links.size >= MAX_GUESTS;
+    if (full) this.#env.trace.drop("cables-full");
+    if (!this.#listening || full) {
       socket.destroy();
       return;
     }

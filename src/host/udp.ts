@@ -26,7 +26,7 @@ const PEER_IDLE_MS = 1_000;
 const FIRST_PORT = 32_768;
 export const PORT_TRIES = 16;
 /** Peers of all mappings together: each costs a descriptor. */
-const MAX_PEERS = 1_024;
+export const MAX_PEERS = 1_024;
 const MAX_DATAGRAM = 65_536;
 
 export function randomPort(random: Random): number {

@@ -338,6 +338,21 @@ describe("the API on TCP", () => {
     api = await serveApi(network, { address: { kind: "tcp", host: "127.0.0.1", port: 0 }, version: "1.2.3" });
   });
 
+  test("takes 256 connections, closes one more, and serves when they have gone", async () => {
+    const { port } = api.address as { port: number };
+    const dial = (): net.Socket => net.connect(port, "127.0.0.1").on("error", () => {});
+    const idle = Array.from({ length: 256 }, dial);
+    await Promise.all(idle.map((socket) => once(socket, "connect")));
+    await once(dial().resume(), "close");
+    for (const socket of idle) socket.destroy();
+    const served = () =>
+      ask("GET", `/v1/status?token=${api.token}`).then(
+        ({ status }) => status,
+        () => 0,
+      );
+    await expect.poll(served, { timeout: 20_000 }).toBe(200);
+  });
+
   test("wants the token, in the header or the query", async () => {
     expect((await ask("GET", "/v1/status")).status).toBe(401);
     expect((await ask("GET", "/v1/status", "", { authorization: "Bearer wrong" })).status).toBe(401);

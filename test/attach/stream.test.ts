@@ -339,6 +339,20 @@ describe("a UNIX server's socket", () => {
   });
 });
 
+it("takes 64 guests at a socket, closes the cable of one more, and takes it when another has gone", async () => {
+  const { receiver, env, drops } = rig();
+  const server = await serve(env);
+  const guests = Array.from({ length: 64 }, () => dial(server.address));
+  await receiver.until(() => receiver.links.length === 64);
+  await once(dial(server.address).resume(), "close");
+  expect(drops.counts["cables-full"]).toBe(1);
+  guests[0]!.destroy();
+  await receiver.until(() => receiver.gone.length === 1);
+  const late = dial(server.address);
+  late.write(wire(frame(60)));
+  await receiver.until(() => receiver.frames.length === 1);
+});
+
 it("a TCP port that is taken is an error of one line", async () => {
   const { env } = rig();
   const server = await serve(env, "tcp");

@@ -4,6 +4,8 @@ import { afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import type { Endpoint } from "../../src/core/host-net.ts";
 import { libc } from "../../src/host/libc.ts";
 import { NodeHostNet } from "../../src/host/net.ts";
+import { OwnPorts } from "../../src/host/own-ports.ts";
+import { MAX_PEERS, NodeUdp } from "../../src/host/udp.ts";
 import { SeededRandom } from "../support/random.ts";
 import { NodeRig } from "./node-rig.ts";
 
@@ -158,6 +160,17 @@ describe("a mapping of Node's sockets alone", () => {
     expect(sockets()).toBe(before + 12 + 5);
     udp.close();
     await rig.until(() => sockets() === before + 12);
+  });
+
+  it("has none when all mappings together have as many as may be, and sends all the same", async () => {
+    const env = { random: new SeededRandom(1), outboundAddr: null, ownPorts: new OwnPorts(), peers: MAX_PEERS };
+    const far = await rig.udpFar();
+    const before = sockets();
+    const udp = new NodeUdp(env, 4, quietly);
+    for (let i = 0; i < 3; i++) udp.send(X, 0, 1, far.at, 64);
+    await rig.until(() => far.received.length === 3);
+    expect(sockets()).toBe(before + 1);
+    udp.close();
   });
 
   it("hears of a refusal by a new destination when an old one has been idle for a second", async () => {

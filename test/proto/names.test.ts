@@ -70,3 +70,30 @@ describe("a name is known", () => {
     expect(names.of(B, "192.0.2.1", 1)).toEqual(["www.test"]);
   });
 });
+
+describe("what is kept is bounded, and the oldest goes", () => {
+  const ip = (i: number): number[] => [198, 18, i >> 8, i & 255];
+  const text = (i: number): string => ip(i).join(".");
+
+  it("4096 addresses of a guest", () => {
+    const names = new Names();
+    for (let i = 0; i < 5_000; i++) names.answered(A, answer("a.test", ["a.test", 300, ip(i)]), 0);
+    const known = Array.from({ length: 5_000 }, (_, i) => names.of(A, text(i), 1).length);
+    expect(known.indexOf(1)).toBe(5_000 - 4_096);
+    expect(known.reduce((sum, n) => sum + n)).toBe(4_096);
+  });
+
+  it("16 names of an address", () => {
+    const names = new Names();
+    for (let i = 0; i < 40; i++) names.answered(A, answer(`n${i}.test`, [`n${i}.test`, 300, ip(0)]), 0);
+    expect(names.of(A, text(0), 1)).toEqual(Array.from({ length: 16 }, (_, i) => `n${39 - i}.test`));
+  });
+
+  it("256 guests", () => {
+    const names = new Names();
+    for (let guest = 0; guest < 300; guest++) names.answered(guest, answer("a.test", ["a.test", 300, ip(0)]), 0);
+    expect(names.of(43, text(0), 1)).toEqual([]);
+    expect(names.of(44, text(0), 1)).toEqual(["a.test"]);
+    expect(names.of(299, text(0), 1)).toEqual(["a.test"]);
+  });
+});

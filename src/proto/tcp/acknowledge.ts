@@ -6,6 +6,7 @@ import type { TcpOptions } from "../../wire/tcp-options.ts";
 import { challenge } from "./challenge.ts";
 import { output, sendControl } from "./output.ts";
 import { duplicateAck, probeAnswered, recoveryAdvanced, undoTimeout } from "./recovery.ts";
+import { setBack } from "./set-back.ts";
 import { CLOSED, CLOSING, FIN_WAIT_1, FIN_WAIT_2, LAST_ACK, SYN_RECEIVED, type Tcb } from "./tcb.ts";
 import { PERSIST, restartTimer, stopTimer } from "./timers.ts";
 
@@ -39,6 +40,7 @@ export function acknowledge(
     return "tcp-window";
   }
   if (seqLt(ack, t.sndUna)) {
+    if (setBack(t, now)) return "tcp-set-back";
     // RFC 5961 section 5.2: older than any window that ever was, so it is not from this conversation.
     if (seqDiff(t.sndUna, ack) > t.maxWnd) {
       challenge(t);
@@ -46,6 +48,7 @@ export function acknowledge(
     }
     return null;
   }
+  t.fromPast = 0;
   const wasWindow = t.sndWnd;
   const newWindow = tcpWindow(buf, at) << t.sndScale;
   // What acknowledges more than any before is newer, whatever its sequence number, and SND.WND counts from there: with

@@ -7,6 +7,7 @@ import { tcpOptions, tcpReadOptions } from "../../wire/tcp-options.ts";
 import { acknowledge } from "./acknowledge.ts";
 import { challenge, mayChallenge } from "./challenge.ts";
 import { output, sendAck, sendControl } from "./output.ts";
+import { setBack } from "./set-back.ts";
 import {
   CLOSE_WAIT,
   CLOSED,
@@ -124,7 +125,7 @@ function synchronized(t: Tcb, slab: Slab, at: number, len: number, flags: number
   // one every two hours.
   if (t.timestamps && options.timestamps && (flags & (RST | SYN)) === 0 && seqLt(options.tsValue, t.tsRecent)) {
     t.ackPending = true;
-    return "tcp-paws";
+    return setBack(t, now) ? "tcp-set-back" : "tcp-paws";
   }
 
   // First: the sequence number (section 3.10.7.4).

@@ -188,6 +188,9 @@ export class Tcb {
   challengeAt = -1e9;
   challenges = 0;
   retransmissions = 0;
+  /** Segments from the past since the last one of the present, and since when: see set-back.ts. */
+  fromPast = 0;
+  pastSince = 0;
 
   constructor(path: TcpPath, user: TcpUser, pool: ChunkPool) {
     this.path = path;

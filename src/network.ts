@@ -157,8 +157,9 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
       trace,
       tap: this.#tap,
       gatewayMacs: gateway ? [gatewayMac(options.stack), GATEWAY_MAC6] : [],
-      guard: new LanGuard(gateway ? this.#stack.policy : NO_ADDRESSES, !dhcp),
+      guard: new LanGuard(gateway ? this.#stack.whose : NO_ADDRESSES, !dhcp),
       isolate,
+      probe: (link, mac) => gateway && this.#stack.probe(link, mac),
     });
     this.#env = {
       receiver: this.#switch,

@@ -42,6 +42,7 @@ import { Ipv4 } from "./stack/ipv4.ts";
 import { Ipv6 } from "./stack/ipv6.ts";
 import type { Lan } from "./stack/lan.ts";
 import { Ndp } from "./stack/ndp.ts";
+import { Whose } from "./stack/whose.ts";
 import { put32 } from "./wire/bytes.ts";
 import { ETH_ARP, ETH_IPV4, ETH_IPV6, ethCheck, ethType, macNumber, macToString } from "./wire/ethernet.ts";
 import { ipv4Src } from "./wire/ipv4.ts";
@@ -78,6 +79,7 @@ export class Stack implements LinkReceiver {
   readonly forwards: Forwards;
   readonly policy: Policy;
   readonly inside: Inside;
+  readonly whose: Whose;
   /** Called when `pollAt()` has become earlier. */
   onPollAt: (() => void) | null = null;
   readonly #config: StackConfig;
@@ -190,7 +192,11 @@ export class Stack implements LinkReceiver {
     const lan: Lan = { ...shared, tcp: this.#tcp, udp: this.#udp, icmp: this.#icmp, tftp: this.#tftp, found };
     this.#arp = new Arp(lan, this.#dhcp);
     this.#ipv4 = new Ipv4(lan, this.#arp, this.#dhcp, this.#reassembler);
-    this.#dhcp6 = new Dhcp6Server(config, GATEWAY_MAC6, trace);
+    this.#dhcp6 = new Dhcp6Server(config, GATEWAY_MAC6, {
+      drop: (reason) => trace.drop(reason),
+      event: (event) => this.#leaseEvent(event),
+    });
+    this.whose = new Whose(this.policy, this.#neighbours, this.#dhcp, this.#dhcp6, clock);
     this.#ndp = new Ndp(lan, this.#dhcp6, random);
     this.#ipv6 = new Ipv6(lan, this.#ndp, this.#dhcp6, this.#reassembler);
     this.inside = new Inside(lan, services, (guest) => this.#resolve(guest));
@@ -249,8 +255,12 @@ export class Stack implements LinkReceiver {
   }
 
   #leaseEvent(event: TraceEvent): void {
-    if (event.type === "lease" && event.action === "bound" && event.hostname !== null)
-      this.#guestNames.claim(event.hostname);
+    if (event.type === "lease" && event.action === "bound") {
+      // Whoever was heard with that address before has lost it.
+      const known = this.#neighbours.find(addressFromText(event.ip));
+      if (known !== null && macToString(known.mac) !== event.mac) known.link = null;
+      if (event.hostname !== null) this.#guestNames.claim(event.hostname);
+    }
     this.#trace.event(event);
   }
 
@@ -385,6 +395,24 @@ export class Stack implements LinkReceiver {
     else if (type === ETH_IPV6 && ipv6) this.#ipv6.receive(link, slab, at, len, this.#now);
     else if (type === ETH_ARP && ipv4) this.#arp.receive(link, slab.bytes, at, len, this.#now);
     else this.#trace.drop("eth-type");
+  }
+
+  /**
+   * Asks on `link` for the addresses that this MAC, a number of 48 bits, is known to have or has leased. False when there are
+   * none.
+   */
+  probe(link: Link, mac: number): boolean {
+    const known = new Set(this.#neighbours.ofLink(link).filter((guest) => macNumber(guest.mac, 0) === mac));
+    for (const lease of this.leases()) {
+      if (Number.parseInt(lease.mac.replaceAll(":", ""), 16) === mac)
+        known.add(this.#neighbours.expect(addressFromText(lease.ip)));
+    }
+    for (const guest of known) {
+      if (guest.family === 4) this.#arp.solicit(guest, [link]);
+      else this.#ndp.solicit(guest, [link]);
+    }
+    this.flush();
+    return known.size > 0;
   }
 
   /** Somebody has to be found before a packet can go out. */

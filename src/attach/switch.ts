@@ -10,6 +10,10 @@
  * aged or the cable is gone, a cable's addresses are counted so that a flood of them pushes out only its own, so many
  * frames to all pass in a second, and `LanGuard` keeps one guest from posing as the network or as another guest.
  *
+ * A cable over UDP does not notice that its guest is gone. When a guest that has been silent there for half a minute is
+ * heard on another cable, the old place is asked first (ARP, neighbour solicitation); only if nothing comes from there
+ * does the guest have its address at the new one, and its lease, which is the MAC's.
+ *
  * An uplink leads to many machines, and perhaps by a loop back to us. What comes by one never leaves by one (split
  * horizon); a guest's MAC is not an uplink's to use, so a guest's own frames that come back are dropped; one that is
  * heard by two uplinks stays with the first while that hears it; and what bridges say to each other (spanning tree) is
@@ -30,6 +34,9 @@ const ENTRIES_PER_UPLINK = 4_096;
 const AGE_MILLIS = 300_000;
 /** A MAC that two uplinks hear moves when the first has been silent for so long. */
 const MOVE_MILLIS = 1_000;
+/** Behind a cable that does not notice its end: silent for so long, and not answering for so long, is gone. */
+const QUIET_MILLIS = 30_000;
+const ANSWER_MILLIS = 2_000;
 /** Frames to all that one cable may have sent to the others: in a second, and at once. */
 const FLOOD_RATE = 5_000;
 const FLOOD_BURST = 5_000;
@@ -45,6 +52,8 @@ export interface SwitchOptions {
   readonly tap: FrameTap;
   /** Keeps guests' cables apart: each sees the gateway and the uplinks only (false). */
   readonly isolate?: boolean;
+  /** Asks who has this MAC on a cable to say something; false when there is no way to. Without it nobody is asked. */
+  readonly probe?: (link: Link, mac: number) => boolean;
 }
 
 interface Port {
@@ -62,6 +71,8 @@ interface Port {
 interface Entry {
   readonly port: Port;
   heard: number;
+  /** When it was asked to say something, somebody else having used its address. */
+  asked: number;
 }
 
 export class Switch implements LinkReceiver {
@@ -72,6 +83,7 @@ export class Switch implements LinkReceiver {
   readonly #tap: FrameTap;
   readonly #gateway: ReadonlySet<number>;
   readonly #isolate: boolean;
+  readonly #probe: (link: Link, mac: number) => boolean;
   readonly #ports: Port[] = [];
   readonly #portOf: Map<Link, Port> = new Map();
   /** By MAC as a number of 48 bits; those heard first come first. */
@@ -86,6 +98,7 @@ export class Switch implements LinkReceiver {
     this.#guard = options.guard;
     this.#tap = options.tap;
     this.#isolate = options.isolate ?? false;
+    this.#probe = options.probe ?? (() => false);
     this.#gateway = new Set(options.gatewayMacs.map((mac) => macNumber(mac, 0)));
   }
 
@@ -178,7 +191,7 @@ export class Switch implements LinkReceiver {
         known.heard = now;
         return null;
       }
-      const refusal = this.#refusesMove(known, from, now);
+      const refusal = this.#refusesMove(known, mac, from, now);
       if (refusal !== null) return refusal;
       this.#forget(mac, known.port);
     }
@@ -187,20 +200,28 @@ export class Switch implements LinkReceiver {
     else if (!from.uplink && this.#guests >= GUESTS) this.#forgetAged(now);
     // A full table is no reason to refuse a guest: frames to it are flooded.
     if (!from.uplink && this.#guests >= GUESTS) return null;
-    this.#table.set(mac, { port: from, heard: now });
+    this.#table.set(mac, { port: from, heard: now, asked: Number.NEGATIVE_INFINITY });
     from.macs.add(mac);
     if (!from.uplink) this.#guests++;
     return null;
   }
 
   /** Why what is known at one port may not be another's now. */
-  #refusesMove(known: Entry, to: Port, now: number): DropReason | null {
+  #refusesMove(known: Entry, mac: number, to: Port, now: number): DropReason | null {
     const silence = now - known.heard;
     const { uplink, link } = known.port;
     if (uplink && to.uplink) return silence > MOVE_MILLIS ? null : "mac-flapping";
     // A guest behind a cable that would notice its end is there, however silent: the segment does not get its address.
     const there = to.uplink && link.endless !== true;
-    return silence > AGE_MILLIS && !there ? null : "mac-spoofed";
+    if (silence > AGE_MILLIS && !there) return null;
+    return link.endless === true && silence > QUIET_MILLIS && this.#isGone(known, mac, now) ? null : "mac-spoofed";
+  }
+
+  /** Nothing has come from it since it was asked: it may have left a cable that does not notice. */
+  #isGone(known: Entry, mac: number, now: number): boolean {
+    if (known.asked > known.heard) return now - known.asked > ANSWER_MILLIS;
+    if (this.#probe(known.port.link, mac)) known.asked = now;
+    return false;
   }
 
   #forget(mac: number, port: Port): void {

@@ -13,6 +13,8 @@
  * the system), the older lease is over, or its cable was unplugged since (`vacate`: another system on the same card).
  */
 
+import { boundClaims } from "./claims.ts";
+
 export type LeaseState = "offered" | "bound" | "released" | "declined" | "seen";
 
 /** One address. Times are the clock's milliseconds. */
@@ -29,6 +31,8 @@ export interface LeaseRecord {
   state: LeaseState;
   until: number;
   vacated: boolean;
+  /** Where it was seen; null otherwise, and where many machines are. */
+  cable: object | null;
 }
 
 export interface DhcpClient {
@@ -153,9 +157,9 @@ export class LeaseTable {
 
   /**
    * `mac` was heard to use `ip`. False if that address is leased to another MAC: do not believe it. Otherwise nobody
-   * else is given the address for a day.
+   * else is given the address for a day, or until a few more have been seen on the same `cable`; null does not count them.
    */
-  seen(ip: number, mac: string, now: number): boolean {
+  seen(ip: number, mac: string, now: number, cable: object | null = null): boolean {
     let record = this.#byIp.get(ip);
     if (record === undefined) {
       if (!this.#dynamic(ip)) return true;
@@ -168,7 +172,16 @@ export class LeaseTable {
     if (record.mac !== mac) this.#own(record, { mac, id: null });
     record.state = "seen";
     record.until = now + SEEN_MS;
+    record.cable = cable;
+    if (cable !== null) boundClaims(this.#byIp.values(), cable, now);
     return true;
+  }
+
+  /** Whether `ip` is leased, or kept for good, to another MAC. */
+  isAnothers(ip: number, mac: string, now: number): boolean {
+    const record = this.#byIp.get(ip);
+    if (record === undefined || record.mac === null || record.mac === mac) return false;
+    return record.fixed || (record.until > now && (record.state === "bound" || record.state === "offered"));
   }
 
   /** The cable of the guest with this MAC is gone. Its leases stay its own, but another system may start there. */
@@ -251,6 +264,7 @@ export class LeaseTable {
       state: "released",
       until: Number.NEGATIVE_INFINITY,
       vacated: false,
+      cable: null,
     };
     this.#byIp.set(ip, record);
     return record;

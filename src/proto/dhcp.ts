@@ -179,10 +179,15 @@ export class DhcpServer {
 
   /**
    * The stack heard `mac` ("52:54:00:12:34:56") use `ip`: such an address is not handed to another guest. False if it
-   * is leased to another guest already, and the claim not to be believed. Worth calling on ARP and on a new neighbour.
+   * is leased to another guest already, and the claim not to be believed. A `cable` has few set aside so. Worth calling on ARP and on a new neighbour.
    */
-  seen(ip: number, mac: string, now: number): boolean {
-    return this.#leases.seen(ip, mac, now);
+  seen(ip: number, mac: string, now: number, cable: object | null = null): boolean {
+    return this.#leases.seen(ip, mac, now, cable);
+  }
+
+  /** Whether `ip` is leased to another guest than the one with this MAC. */
+  isAnothers(ip: number, mac: string, now: number): boolean {
+    return this.#leases.isAnothers(ip, mac, now);
   }
 
   /** Whether the holder of `ip` has asked what MTU it may use (option 26). */

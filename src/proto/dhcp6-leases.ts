@@ -12,6 +12,8 @@
  * takes over what the former one had: the machine was started anew, and stays where forwards point to.
  */
 
+import { boundClaims } from "./claims.ts";
+
 export type Lease6State = "offered" | "bound" | "released" | "declined" | "seen";
 
 /** One address. Times are the clock's milliseconds. */
@@ -24,6 +26,8 @@ export interface Lease6 {
   iaid: number;
   state: Lease6State;
   until: number;
+  /** Where it was seen; null otherwise, and where many machines are. */
+  cable: object | null;
 }
 
 /** One association of a client. */
@@ -120,9 +124,9 @@ export class Lease6Table {
 
   /**
    * `mac` was heard to use an address. False if that is leased to another MAC: do not believe it. Otherwise nobody else is
-   * given the address for a day.
+   * given the address for a day, or until a few more have been seen on the same `cable`; null does not count them.
    */
-  seen(index: number, mac: string, now: number): boolean {
+  seen(index: number, mac: string, now: number, cable: object | null = null): boolean {
     if (!this.#isFor(index)) return true;
     const record = this.#records.get(index) ?? this.#create(index);
     const leased = record.state !== "seen" && record.state !== "declined";
@@ -132,7 +136,16 @@ export class Lease6Table {
     record.mac = mac;
     record.state = "seen";
     record.until = now + SEEN_MS;
+    record.cable = cable;
+    if (cable !== null) boundClaims(this.#records.values(), cable, now);
     return true;
+  }
+
+  /** Whether an address is leased to another MAC. */
+  isAnothers(index: number, mac: string, now: number): boolean {
+    const record = this.#records.get(index);
+    if (record === undefined || record.mac === mac || record.until <= now) return false;
+    return record.state === "bound" || record.state === "offered";
   }
 
   /** The cable of the guest with this MAC is gone: what it merely used is free. */
@@ -175,6 +188,7 @@ export class Lease6Table {
       iaid: 0,
       state: "released",
       until: Number.NEGATIVE_INFINITY,
+      cable: null,
     };
     this.#records.set(index, record);
     return record;

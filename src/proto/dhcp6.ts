@@ -129,8 +129,13 @@ export class Dhcp6Server {
    * The stack heard `mac` use the address at `addrAt`: such an address is not handed to another guest. False if it is
    * leased to another guest already, and the claim not to be believed. Worth calling on a new neighbour.
    */
-  seen(buf: Uint8Array, addrAt: number, mac: string, now: number): boolean {
-    return this.#leases.seen(this.#index(buf.subarray(addrAt, addrAt + 16)), mac, now);
+  seen(buf: Uint8Array, addrAt: number, mac: string, now: number, cable: object | null = null): boolean {
+    return this.#leases.seen(this.#index(buf.subarray(addrAt, addrAt + 16)), mac, now, cable);
+  }
+
+  /** Whether the address at `addrAt` is leased to another guest than the one with this MAC. */
+  isAnothers(buf: Uint8Array, addrAt: number, mac: string, now: number): boolean {
+    return this.#leases.isAnothers(this.#index(buf.subarray(addrAt, addrAt + 16)), mac, now);
   }
 
   /** The cable of the guest with this MAC was unplugged: addresses that it used without a lease are free again. */

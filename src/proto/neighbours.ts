@@ -68,6 +68,11 @@ export class Neighbours {
     return [...this.#all].filter((n) => n.family === family && n.link !== null && macToString(n.mac) === mac);
   }
 
+  /** Those on a cable. */
+  ofLink(link: Link): Neighbour[] {
+    return [...this.#all].filter((n) => n.link === link);
+  }
+
   /** The MAC of who uses an address now; null for nobody. */
   macOf(address: IpAddress): string | null {
     const n = this.find(address);
@@ -127,7 +132,7 @@ export class Neighbours {
 
   /** A cable is gone: its guests are unreachable until they speak again. Returns them. */
   detached(link: Link): Neighbour[] {
-    const gone = [...this.#all].filter((n) => n.link === link);
+    const gone = this.ofLink(link);
     for (const n of gone) n.link = null;
     return gone;
   }

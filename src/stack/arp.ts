@@ -16,6 +16,7 @@ import {
 } from "../wire/arp.ts";
 import { ETH_ARP, ETH_HEADER, ethWrite, MAC_BROADCAST, macEquals, macIsGroup, macToString } from "../wire/ethernet.ts";
 import type { Lan } from "./lan.ts";
+import { claimant, isElsewhere } from "./whose.ts";
 
 const NO_MAC = new Uint8Array(6);
 
@@ -34,6 +35,9 @@ export class Arp {
     const arp = at + ETH_HEADER;
     const senderMac = arp + ARP_SENDER_MAC;
     if (!arpCheck(buf, arp, len - ETH_HEADER) || macIsGroup(buf, senderMac)) return trace.drop("arp-malformed");
+    // Who speaks of another card's address is no such card; beyond an uplink there may be those that speak for others.
+    if (link.uplink !== true && !macEquals(buf, at + 6, buf.subarray(senderMac, senderMac + 6)))
+      return trace.drop("arp-spoofed");
     const sender = arpSenderIp(buf, arp);
     if (sender !== 0 && this.learn(link, buf, senderMac, sender, now) === null) return trace.drop("arp-spoofed");
     const target = arpTargetIp(buf, arp);
@@ -41,21 +45,22 @@ export class Arp {
     if (!this.#send(link, buf.subarray(senderMac, senderMac + 6), ARP_REPLY, target, sender)) trace.drop("cable-full");
   }
 
-  /** Who sends from `ip`; null when it may not: our own addresses, outside the net, or leased to another guest. */
+  /** Who sends from `ip`; null when it may not: our own addresses, outside the net, leased to another guest, or in use behind another cable. */
   learn(link: Link, buf: Uint8Array, macAt: number, ip: number, now: number): Neighbour | null {
     const { neighbours, policy, egress } = this.#lan;
     const known = neighbours.get(ip);
     if (known !== null && known.link === link && macEquals(buf, macAt, known.mac)) return known;
     if (!policy.isGuest(ip) || macIsGroup(buf, macAt) || macEquals(buf, macAt, egress.mac)) return null;
-    if (!this.#dhcp.seen(ip, macToString(buf, macAt), now)) return null;
+    if (isElsewhere(known, link, buf, macAt)) return null;
+    if (!this.#dhcp.seen(ip, macToString(buf, macAt), now, claimant(link))) return null;
     const guest = neighbours.learn(ipv4Address(ip), buf, macAt, link);
     this.#lan.found(guest);
     return guest;
   }
 
-  /** Asks every cable who has a guest's address. */
-  solicit(guest: Neighbour): void {
-    const { links, policy } = this.#lan;
+  /** Asks every cable who has a guest's address, or those given. */
+  solicit(guest: Neighbour, links: Iterable<Link> = this.#lan.links): void {
+    const { policy } = this.#lan;
     for (const link of links) this.#send(link, MAC_BROADCAST, ARP_REQUEST, policy.gateway.ip, guest.address.ip);
   }
 

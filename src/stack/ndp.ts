@@ -13,6 +13,7 @@ import { ETH_HEADER, ETH_IPV6, ethWrite, macEquals, macIsGroup, macToString } fr
 import { ipv6Dst, ipv6IsMulticast, ipv6IsUnspecified, ipv6Src, ipv6WriteMulticastMac } from "../wire/ipv6.ts";
 import { NDP_ROUTER_SOLICIT } from "../wire/ndp.ts";
 import type { Lan } from "./lan.ts";
+import { claimant, isElsewhere } from "./whose.ts";
 
 export class Ndp {
   readonly #lan: Lan;
@@ -60,16 +61,16 @@ export class Ndp {
     const known = neighbours.get6(buf, srcAt);
     if (known !== null && known.link === link && macEquals(buf, macAt, known.mac)) return known;
     if (!policy.isGuest6(buf, srcAt) || macIsGroup(buf, macAt) || macEquals(buf, macAt, egress.mac6)) return null;
-    if (known !== null && known.link !== null && known.link !== link) return null;
-    if (!this.#dhcp6.seen(buf, srcAt, macToString(buf, macAt), now)) return null;
+    if (isElsewhere(known, link, buf, macAt)) return null;
+    if (!this.#dhcp6.seen(buf, srcAt, macToString(buf, macAt), now, claimant(link))) return null;
     const guest = neighbours.learn(addressAt(6, buf, srcAt), buf, macAt, link);
     this.#lan.found(guest);
     return guest;
   }
 
-  /** Asks every cable who has a guest's address. */
-  solicit(guest: Neighbour): void {
-    const { links, policy } = this.#lan;
+  /** Asks every cable who has a guest's address, or those given. */
+  solicit(guest: Neighbour, links: Iterable<Link> = this.#lan.links): void {
+    const { policy } = this.#lan;
     const size = this.#neighbours.solicit(this.#out, 0, policy.router6.bytes, guest.address.bytes, 0);
     for (const link of links) this.#send(link, size, guest.mac, 0);
   }

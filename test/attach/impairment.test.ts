@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
-import { LanGuard } from "../../src/attach/guard.ts";
+import { LanGuard, NO_ADDRESSES } from "../../src/attach/guard.ts";
 import { Impairment, type ImpairmentRule } from "../../src/attach/impairment.ts";
 import { cable } from "../../src/attach/memory.ts";
 import { Switch } from "../../src/attach/switch.ts";
@@ -30,7 +30,7 @@ function rig(rules: readonly Partial<ImpairmentRule>[], seed = 1) {
     clock,
     trace,
     gatewayMacs: [GATEWAY],
-    guard: new LanGuard({ isOurs: () => false, isOurs6: () => false }),
+    guard: new LanGuard(NO_ADDRESSES),
     tap,
   });
   const impairment = new Impairment(

@@ -5,6 +5,7 @@ import { Switch } from "../../src/attach/switch.ts";
 import { ipv4FromText } from "../../src/core/address.ts";
 import type { Link, LinkReceiver } from "../../src/core/link.ts";
 import { NO_TAP } from "../../src/core/tap.ts";
+import { get16 } from "../../src/wire/bytes.ts";
 import { Drops, expectFrames, Recorder, transmit } from "./recorder.ts";
 
 const GATEWAY = [0x52, 0x55, 10, 0, 2, 2];
@@ -22,6 +23,8 @@ function rig(guests: number, isolate = false) {
   const inner = new Recorder();
   const drops = new Drops();
   const time = { now: 1000 };
+  const probed: [string, number][] = [];
+  const answers = { probes: true };
   const lan = new Switch({
     inner,
     clock: { now: () => time.now },
@@ -29,9 +32,15 @@ function rig(guests: number, isolate = false) {
     gatewayMacs: [Uint8Array.from(GATEWAY)],
     tap: NO_TAP,
     isolate,
+    probe: (link, mac) => {
+      probed.push([link.name, mac & 255]);
+      return answers.probes;
+    },
     guard: new LanGuard({
       isOurs: (ip) => ip === ipv4FromText("10.0.2.2") || ip === ipv4FromText("10.0.2.3"),
       isOurs6: (buf, at) => V6_GATEWAY.every((byte, i) => buf[at + i] === byte),
+      isOthers: (_link, ip, buf, mac) => ip === ipv4FromText("10.0.2.99") && buf[mac + 5] !== 2,
+      isOthers6: (_link, buf, at, mac) => get16(buf, at + 14) === 0x9999 && buf[mac + 5] !== 2,
     }),
   });
   const cables: MemoryCable[] = [];
@@ -52,7 +61,7 @@ function rig(guests: number, isolate = false) {
     });
   };
   for (let i = 0; i < guests; i++) plug();
-  return { inner, drops, time, lan, cables, got, plug, plugUplink };
+  return { inner, drops, time, lan, cables, got, plug, plugUplink, probed, answers };
 }
 
 const V6_GATEWAY = Uint8Array.from([0xfe, 0xc0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2]);
@@ -305,6 +314,70 @@ describe("the switch with uplinks", () => {
   });
 });
 
+describe("a guest that moves from a cable that does not notice its end", () => {
+  /** Cable 0 is over UDP, so to speak; A speaks there. */
+  function moving() {
+    const made = rig(2);
+    Object.assign(made.cables[0]!.link, { endless: true });
+    made.cables[0]!.send(eth(GATEWAY, A));
+    made.inner.frames.length = 0;
+    const passes = () => {
+      made.cables[1]!.send(eth(GATEWAY, A));
+      return made.inner.frames.splice(0).length === 1;
+    };
+    return { ...made, passes };
+  }
+
+  it("is believed once its old place has been silent for half a minute and then does not answer", () => {
+    const { time, passes, probed, cables, got, drops } = moving();
+    time.now += 30_000;
+    expect(passes()).toBe(false);
+    expect(probed).toHaveLength(0);
+    time.now += 1;
+    expect(passes()).toBe(false);
+    expect(probed).toEqual([["memory", 1]]);
+    time.now += 2_000;
+    expect(passes()).toBe(false);
+    time.now += 1;
+    expect(passes()).toBe(true);
+    expect(probed).toHaveLength(1);
+    expect(drops.counts["mac-spoofed"]).toBe(3);
+    cables[0]!.send(eth(A, B));
+    expect(got[1]).toHaveLength(1);
+    // And the old place has it no more.
+    cables[0]!.send(eth(GATEWAY, A));
+    expect(drops.counts["mac-spoofed"]).toBe(4);
+  });
+
+  it("is an impostor if the old place answers, however often it tries", () => {
+    const { time, passes, probed, cables, inner } = moving();
+    for (let i = 1; i <= 3; i++) {
+      time.now += 30_001;
+      expect(passes()).toBe(false);
+      expect(probed).toHaveLength(i);
+      time.now += 5;
+      cables[0]!.send(eth(GATEWAY, A));
+      inner.frames.length = 0;
+      time.now += 3_000;
+      expect(passes()).toBe(false);
+    }
+  });
+
+  it("waits for the address to age where nothing can be asked, and behind a cable that notices", () => {
+    const { time, passes, answers } = moving();
+    answers.probes = false;
+    time.now += 299_000;
+    for (let i = 0; i < 3; i++) expect(passes()).toBe(false);
+    time.now += 2_000;
+    expect(passes()).toBe(true);
+    const noticing = rig(2);
+    noticing.cables[0]!.send(eth(GATEWAY, A));
+    noticing.time.now += 299_000;
+    noticing.cables[1]!.send(eth(GATEWAY, A));
+    expect(noticing.probed).toHaveLength(0);
+  });
+});
+
 describe("a storm", () => {
   it("of frames to all passes at 5000 a second, from a guest as from the segment; unicast and other cables are not held up", () => {
     const { cables, got, drops, time, plugUplink } = rig(2);
@@ -334,6 +407,7 @@ describe("a storm", () => {
 
 describe("what one guest may not say to another", () => {
   const V6_OTHER = [...V6_GATEWAY.slice(0, 15), 99];
+  const ANOTHERS = [...V6_GATEWAY.slice(0, 14), 0x99, 0x99];
   const arp = (ip: number[]) => eth(ALL, A, [0, 1, 8, 0, 6, 4, 0, 2, ...A, ...ip, ...B, 10, 0, 2, 16], 0x0806);
   const ip4 = (payload: number[], { src = [10, 0, 2, 15], proto = 17, fragment = 0, ihl = 5 } = {}) =>
     eth(
@@ -379,6 +453,10 @@ describe("what one guest may not say to another", () => {
     ["a DHCPv6 server's answer", ip6(17, udp(547))],
     ["a neighbour advertisement for the gateway's address", ip6(58, icmp6(136, V6_GATEWAY))],
     ["IPv6 from the gateway's address", ip6(58, icmp6(128), V6_GATEWAY)],
+    ["ARP for another guest's address", arp([10, 0, 2, 99])],
+    ["IPv4 from another guest's address", ip4([0, 67, 0, 80], { src: [10, 0, 2, 99], proto: 6 })],
+    ["a neighbour advertisement for another guest's address", ip6(58, icmp6(136, ANOTHERS))],
+    ["IPv6 from another guest's address", ip6(58, icmp6(128), ANOTHERS)],
   ])("%s", (_, bad) => {
     const { cables, got, drops, inner } = rig(2);
     cables[0]!.send(bad);
@@ -395,6 +473,7 @@ describe("what one guest may not say to another", () => {
     ["TCP", ip4([0, 67, 0, 80], { proto: 6 })],
     ["a neighbour solicitation", ip6(58, icmp6(135, V6_GATEWAY))],
     ["a neighbour advertisement for its own", ip6(58, icmp6(136))],
+    ["a neighbour solicitation for another's address", ip6(58, icmp6(135, ANOTHERS))],
     ["a multicast listener report", ip6(0, [...options(58), ...icmp6(143)])],
     ["a later IPv6 fragment", ip6(44, [...fragment(58, 80), ...icmp6(134)])],
   ])("but %s it may", (_, good) => {

@@ -1,0 +1,26 @@
+/**
+ * Addresses of a pool that guests use without a lease are set aside, lest another be given them. One cable may have so
+ * many set aside; beyond, its oldest is up for lease again, or a guest that claims all would leave none.
+ */
+
+const MOST = 4;
+
+/** A record of a pool, as either family's table has it. */
+export interface Claim {
+  readonly state: string;
+  until: number;
+  /** By whose use it is set aside; null for none whose number is bounded. */
+  readonly cable: object | null;
+}
+
+/** Called when `cable` has one more. */
+export function boundClaims(records: Iterable<Claim>, cable: object, now: number): void {
+  let count = 0;
+  let oldest: Claim | null = null;
+  for (const record of records) {
+    if (record.state !== "seen" || record.cable !== cable || record.until <= now) continue;
+    count++;
+    if (oldest === null || record.until < oldest.until) oldest = record;
+  }
+  if (count > MOST) oldest!.until = now;
+}

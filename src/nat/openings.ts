@@ -48,7 +48,11 @@ export class Openings {
   /** The first bytes are there, and do not say enough. The longest wait ends when all hold too much. */
   wait(opening: Opening): void {
     if (this.#waiting.schedule(opening, this.#env.clock.now() + WAIT_MS)) this.#env.wake();
-    if (this.held > MOST_HELD) this.#waiting.due(Number.MAX_VALUE)?.decide("none");
+    while (this.held > MOST_HELD) {
+      const longest = this.#waiting.due(Number.MAX_VALUE);
+      if (longest === null) return;
+      longest.decide("none");
+    }
   }
 
   forget(opening: Opening): void {

@@ -53,6 +53,8 @@ export class RuleGate implements FlowGate {
   readonly #meters: Meters = new Meters();
   #set: RuleSet;
   #active: boolean;
+  /** Whether some rule denies a name: what no rule about a name or an address has allowed is looked at for those. */
+  #deniesNames: boolean;
 
   constructor(
     inner: FlowGate | null,
@@ -65,6 +67,7 @@ export class RuleGate implements FlowGate {
     this.#inner = inner;
     this.#set = set;
     this.#active = inner !== null || set !== NO_RULES;
+    this.#deniesNames = deniesNames(set);
     this.#policy = policy;
     this.#neighbours = neighbours;
     this.#clock = clock;
@@ -80,6 +83,7 @@ export class RuleGate implements FlowGate {
   replace(set: RuleSet): void {
     this.#set = set;
     this.#active = true;
+    this.#deniesNames = deniesNames(set);
     const limits = [...set.rules, ...set.limits].flatMap(({ limit }) => limit?.text ?? []);
     this.#meters.keep(new Set(limits));
   }
@@ -110,7 +114,7 @@ export class RuleGate implements FlowGate {
       this.#refuse(subject, flow.guest.port, this.#policy.closed ? CLOSED : BUILT_IN);
       return later(DENY);
     }
-    const admission = this.#admit(subject, flow.guest.port, domain, meters);
+    const admission = this.#admit(subject, flow.guest.port, by, meters);
     if (this.#inner === null) return later(named ? open(ALLOW, flow) : ALLOW, admission);
     this.#inner.judge(flow, (ruling) => {
       if (ruling.action === "deny") leaveAll(admission.meters);
@@ -119,12 +123,15 @@ export class RuleGate implements FlowGate {
   }
 
   /** A connection or UDP flow begins, and counts; DNS and ping are counted otherwise, or not. */
-  #admit(subject: Subject, guestPort: number, domain: Rule | null, meters: readonly Meter[]): Admission {
+  #admit(subject: Subject, guestPort: number, by: Rule | null, meters: readonly Meter[]): Admission {
     const counted = subject.proto === "tcp" || subject.proto === "udp" ? meters : NO_METERS;
     for (const meter of counted) meter.enter();
-    if (domain === null || subject.proto !== "tcp")
-      return counted.length === 0 ? FREE : { look: null, meters: counted };
-    return { look: (shown) => this.#look(subject, guestPort, domain, shown), meters: counted };
+    let look: Look | null = null;
+    if (subject.proto === "tcp") {
+      if (by?.domain) look = (shown) => this.#look(subject, guestPort, by, shown);
+      else if (this.#deniesNames && !by?.net) look = (shown) => this.#lookForDenied(subject, guestPort, shown);
+    }
+    return look === null && counted.length === 0 ? FREE : { look, meters: counted };
   }
 
   /** The meters of a guest's limits in all, for what comes to it: only its bytes count. */
@@ -184,6 +191,15 @@ export class RuleGate implements FlowGate {
     return !encrypted || terms.ech || refuse(begun.text, `TLS with an encrypted name, beside ${name ?? "none"}`);
   }
 
+  /** Of a connection that needs no name: whether it shows one that a rule denies. */
+  #lookForDenied(subject: Subject, guestPort: number, shown: Parameters<Look>[0]): boolean {
+    if (typeof shown === "string" || shown.name === null) return true;
+    const { allow, rule, by } = judge(this.#set, { ...subject, names: [shown.name] });
+    if (allow || !by?.domain) return true;
+    this.#refuse(subject, guestPort, rule, `${shown.by} name ${shown.name}`);
+    return false;
+  }
+
   /** Whether a flow may begin or go on, `port` being the far end's and, of what comes in, the guest's. */
   permits(
     direction: "in" | "out",
@@ -220,6 +236,13 @@ export class RuleGate implements FlowGate {
       remote: proto === "icmp" ? remote.text : endpointText({ host: remote.text, port }),
     });
   }
+}
+
+function deniesNames({ rules }: RuleSet): boolean {
+  return rules.some(
+    ({ allow, direction, proto, domain }) =>
+      !allow && direction === "out" && domain !== null && (proto === null || proto === "tcp"),
+  );
 }
 
 /** Records that say with which key a name is encrypted, and which other protocols and addresses serve it (RFC 9460). */

@@ -150,6 +150,19 @@ describe("one domain and nothing else", () => {
   });
 });
 
+describe("limits", () => {
+  it("are each guest's own", async () => {
+    const one = await lan(["limit any conns=1"], { onFlow: undefined });
+    const other = await another();
+    const gateway = ipv4FromText(GATEWAY);
+    await new Promise<void>((onConnect) => one.guest.connect(gateway, webPort, { onConnect, onClose() {} }));
+    expect(await one.dial(gateway, webPort)).toBe("refused");
+    expect(await other.dial(gateway, webPort)).toBe("connected");
+    expect(network.limits().map(({ refused }) => refused)).toEqual([1, 0]);
+    await expect.poll(() => refusals).toMatchObject([{ rule: "limit any conns=1", why: "1 at once" }]);
+  });
+});
+
 describe("addresses that are closed by themselves", () => {
   it.each(["169.254.169.254", "168.63.129.16"])("%s stays closed, also with everything allowed", async (metadata) => {
     const { dial } = await lan(["allow any", "allow 0.0.0.0/0", "default allow"], { onFlow: undefined });

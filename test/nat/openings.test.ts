@@ -1,6 +1,8 @@
 /** What a connection's first bytes have to show where a rule about a domain has allowed it. The shared address is FAR_IP. */
 import { describe, expect, it, test } from "vitest";
 import { parseRules } from "../../src/control/rules.ts";
+import { Openings } from "../../src/nat/openings.ts";
+import type { TcpFlow } from "../../src/nat/tcp-flow.ts";
 import { DNS_A, dnsReply } from "../../src/wire/dns.ts";
 import { clientHello } from "../support/client-hello.ts";
 import { query } from "../support/dns.ts";
@@ -256,4 +258,59 @@ it("when rules change, a connection is judged by the name that it has shown as w
   expect(flags(one)).not.toContain("RST ACK");
   one.script.stack.setRules(parseRules(["allow tcp www.good.test:443", "default deny"]));
   expect(flags(one)).toContain("RST ACK");
+});
+
+describe("where rules only deny names", () => {
+  const DENY = ["deny *.ads.test", "default allow"];
+  test.each<[string, Uint8Array | string, boolean]>([
+    ["a name that is denied", TLS("www.ads.test"), false],
+    ["a Host that is denied", HTTP("www.ads.test"), false],
+    ["another name", TLS("www.good.test"), true],
+    ["no name", TLS(), true],
+    ["two names", TLS("www.ads.test", "b.test"), true],
+    ["an encrypted name", clientHello({ names: ["x.test"], extensions: [ECH] }), true],
+    ["another protocol", "\0\0\0\x10anything", true],
+  ])("%s", async (_, bytes, passes) => {
+    const one = await rig(DENY);
+    await one.say(bytes);
+    expect(latin1(one.heard())).toBe(passes ? latin1(bytes) : "");
+    expect(one.refused().map(({ rule }) => rule)).toEqual(passes ? [] : [DENY[0]]);
+  });
+  it("what has not shown a name in time goes on", async () => {
+    const one = await rig(DENY);
+    await one.say("GET / HTTP/1.1\r\n");
+    one.script.advance(10_100);
+    expect(one.heard()).toBe("GET / HTTP/1.1\r\n");
+    await one.say("more", 17);
+    expect(one.heard()).toBe("GET / HTTP/1.1\r\nmore");
+  });
+  it("what a rule about addresses has allowed is not looked at", async () => {
+    const one = await rig([`allow ${FAR_IP}`, ...DENY]);
+    await one.say(TLS("www.ads.test"));
+    expect(one.refused()).toEqual([]);
+  });
+});
+
+it("all connections together hold 16 MiB at the most: those that have waited longest make room", async () => {
+  const script = new PacketScript();
+  const trace = { drop() {}, event() {} };
+  const openings = new Openings({ clock: script.clock, trace, wake() {} });
+  const closed: number[] = [];
+  const part = Buffer.from(`GET / HTTP/1.1\r\nX: ${"y".repeat(8_000)}`);
+  const slab = { bytes: part, scarce: false, pin() {}, unpin() {} };
+  const begin = (i: number): void => {
+    script.clock.advance(1);
+    const host = { backlog: 0, local: null, write() {}, end() {}, pause() {}, resume() {}, reset() {} };
+    const flow = { host, hostClosed: false, shown: null, onClose: () => closed.push(i) };
+    openings.watch(flow as unknown as TcpFlow, () => false).write(slab, 0, part.length);
+  };
+  const most = Math.floor((16 * 1_048_576) / part.length);
+  for (let i = 0; i < most; i++) begin(i);
+  await Promise.resolve();
+  expect([openings.held, closed]).toEqual([most * part.length, []]);
+  for (let i = 0; i < 3; i++) begin(most + i);
+  await Promise.resolve();
+  expect([openings.held, closed]).toEqual([most * part.length, [0, 1, 2]]);
+  openings.poll(script.clock.now() + 10_000);
+  expect([openings.held, openings.pollAt()]).toEqual([0, Number.POSITIVE_INFINITY]);
 });

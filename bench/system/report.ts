@@ -19,6 +19,8 @@ export interface Results {
   readonly join: Join;
   readonly seconds: number;
   readonly runs: number;
+  /** The nice value that everything ran at. */
+  readonly priority: number;
   /** Peers that this machine has not got, and why. */
   readonly skipped: readonly string[];
   readonly samples: readonly Sample[];
@@ -85,6 +87,12 @@ function ratio(results: Results, row: Row, mtu: number): string {
   return `${got.toFixed(2)} × ${peer} (aim: ${row.better === "more" ? "≥" : "≤"} ${wanted})`;
 }
 
+/** Processors that others on the machine have used, over all measurements. */
+function disturbance(results: Results): number {
+  const shares = results.samples.flatMap((s) => s.figures.foreign ?? []);
+  return shares.reduce((a, b) => a + b, 0) / Math.max(1, shares.length);
+}
+
 export function markdown(results: Results): string {
   const peers = peersOf(results);
   const lines: string[] = [
@@ -93,6 +101,10 @@ export function markdown(results: Results): string {
       `Guest and peer are joined by ${results.join === "bridge" ? "a small bridge in C" : "QEMU's hub"}; ` +
       "slirp4netns has a TAP of its own. Medians, with the lowest and the highest in brackets.",
   ];
+  const others = disturbance(results);
+  if (others >= 0.1 || results.priority !== 0) {
+    lines[0] += ` Meanwhile others used ${others.toFixed(1)} processors on average; all peers ran at nice ${results.priority}.`;
+  }
   for (const skipped of results.skipped) lines.push("", `Not measured: ${skipped}.`);
   for (const mtu of mtusOf(results)) {
     const here = peers.filter((peer) => results.samples.some((s) => s.peer === peer && s.mtu === mtu));

@@ -168,6 +168,8 @@ export class SystemRig {
 async function tune(space: Namespace): Promise<void> {
   const settings = [
     "net.ipv4.ip_local_port_range=2048 65000",
+    // Or a guest that opens thousands of connections a second spends its time looking for a port that is not waiting.
+    "net.ipv4.tcp_max_tw_buckets=2048",
     "net.ipv4.tcp_max_syn_backlog=8192",
     "net.core.somaxconn=8192",
     "net.ipv6.conf.all.disable_ipv6=1",

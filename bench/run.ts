@@ -5,6 +5,7 @@ import { checksumCases } from "./checksum.ts";
 import { decodeCases } from "./decode.ts";
 import { flowCases } from "./flows.ts";
 import { headerCases } from "./headers.ts";
+import { memoryRows } from "./memory.ts";
 import { socketCases } from "./sockets.ts";
 import { walkCases } from "./walks.ts";
 
@@ -48,3 +49,7 @@ console.log("| suite | case | ns/op | Gbit/s | ± % |");
 console.log("| --- | --- | ---: | ---: | ---: |");
 for (const suite of [checksumCases, headerCases, flowCases, decodeCases, walkCases, socketCases])
   for (const c of suite()) console.log(await measure(c));
+
+console.log("\n| suite | case | kB |");
+console.log("| --- | --- | ---: |");
+for (const line of memoryRows()) console.log(line);

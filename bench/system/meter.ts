@@ -1,5 +1,6 @@
 /** Processor time and memory, as Linux tells them in /proc. */
 import { readdirSync, readFileSync } from "node:fs";
+import { getPriority } from "node:os";
 
 /** Of /proc's clock ticks Linux has shown a hundred a second on every machine for decades. */
 const TICKS = 100;
@@ -66,6 +67,17 @@ export function memory(pid: number, what: "VmRSS" | "VmHWM"): number {
 export function machineSeconds(): number {
   const fields = readFileSync("/proc/stat", "utf8").split("\n")[0]!.trim().split(/\s+/).slice(1, 9).map(Number);
   return (fields.reduce((a, b) => a + b, 0) - fields[3]! - fields[4]!) / TICKS;
+}
+
+/** The nice value that counts: where Linux schedules sessions as groups, the session's. */
+export function priority(): number {
+  try {
+    if (readFileSync("/proc/sys/kernel/sched_autogroup_enabled", "utf8").trim() === "1")
+      return Number(/nice (-?\d+)/.exec(readFileSync("/proc/self/autogroup", "utf8"))?.[1] ?? getPriority());
+  } catch {
+    // No such groups here.
+  }
+  return getPriority();
 }
 
 /** The machine, for the report. */

@@ -97,7 +97,7 @@ export function markdown(results: Results): string {
   const peers = peersOf(results);
   const lines: string[] = [
     `${results.machine}; ${results.date}; ${results.runs} ${results.runs === 1 ? "run" : "interleaved runs"}, ` +
-      `${results.seconds} s each of bulk. ` +
+      `${results.seconds} s each of bulk, after a second of the same that does not count. ` +
       `Guest and peer are joined by ${results.join === "bridge" ? "a small bridge in C" : "QEMU's hub"}; ` +
       "slirp4netns has a TAP of its own. Medians, with the lowest and the highest in brackets.",
   ];

@@ -5,11 +5,10 @@
  * on the machine meanwhile falls on all. Compare ratios within one report; absolute figures move with the machine.
  */
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
-import { getPriority } from "node:os";
 import { join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { Command, InvalidArgumentError } from "commander";
-import { machineName } from "./meter.ts";
+import { machineName, priority } from "./meter.ts";
 import { PEERS, type Peer, which } from "./peers.ts";
 import { svg } from "./plot.ts";
 import { markdown, type Results, type Sample, sound } from "./report.ts";
@@ -171,7 +170,7 @@ async function main(): Promise<number> {
     date: new Date().toISOString().slice(0, 10),
     join: options.join,
     seconds: options.seconds,
-    priority: getPriority(),
+    priority: priority(),
     runs: options.runs,
     skipped,
     samples,

@@ -136,6 +136,7 @@ const NAMES: Readonly<Record<string, { readonly flag: string; readonly netdev?: 
   dnsUpstream: { flag: "--dns-upstream" },
   outboundAddr: { flag: "--outbound-addr" },
   proxy: { flag: "--proxy" },
+  dnsRebind: { flag: "--dns-rebind" },
 };
 
 /** What the guests' cables run over: it sets the MTU when nobody else does. */

@@ -97,6 +97,7 @@ it.each<[ServeArguments, string, string]>([
   [{ ipv4: "off", ipv6: "off" }, "--ipv6", "IPv4 or IPv6"],
   [{ ipv6: "yes" }, "--ipv6", "on or off"],
   [{ hostLoopback: "maybe" }, "--host-loopback", "on or off"],
+  [{ dnsRebind: "maybe" }, "--dns-rebind", "allow or refuse"],
   [{ restrict: "yes" }, "--restrict", "on or off"],
   [{ listen: ["/run/x.sock"] }, "--listen", "unix:PATH"],
   [{ connect: ["tcp:1"] }, "--connect", "tcp:HOST:PORT"],

@@ -1,9 +1,9 @@
 /**
- * pcapng, the capture format of Wireshark and tcpdump (draft-ietf-opsawg-pcapng). Blocks are written in big-endian
- * order, which the section header's magic announces. Every writer returns where the next block goes; the `…Length`
- * beside it says how much room it wants.
+ * pcapng, the capture format of Wireshark and tcpdump (draft-ietf-opsawg-pcapng). Blocks are written in little-endian
+ * order, which the section header's magic announces: readers of files take either, but Wireshark's reader of pipes none
+ * but its own machine's. Every writer returns where the next block goes; the `…Length` beside it says how much room it
+ * wants.
  */
-import { get32, put16, put32 } from "./bytes.ts";
 
 const SECTION_HEADER = 0x0a0d0d0a;
 const INTERFACE_DESCRIPTION = 1;
@@ -89,7 +89,7 @@ export function writePacket(
   const total = packetLength(captured);
   let o = begin(buf, at, ENHANCED_PACKET, total);
   put32(buf, o, interfaceId);
-  put64(buf, o + 4, micros);
+  putTime(buf, o + 4, micros);
   put32(buf, o + 12, captured);
   put32(buf, o + 16, len);
   o += 20;
@@ -128,7 +128,7 @@ export function writeStatistics(
 ): number {
   let o = begin(buf, at, INTERFACE_STATISTICS, STATISTICS_LENGTH);
   put32(buf, o, interfaceId);
-  put64(buf, o + 4, micros);
+  putTime(buf, o + 4, micros);
   o = putCount(buf, o + 12, ISB_IFRECV, received);
   o = putCount(buf, o, ISB_IFDROP, dropped);
   return end(buf, o, at, STATISTICS_LENGTH);
@@ -162,8 +162,27 @@ function putCount(buf: Uint8Array, at: number, code: number, count: number): num
   return at + 12;
 }
 
-/** 64 bits, high word first. */
+/** A time is two words, the high one first whatever the order within them (section 4.3). */
+function putTime(buf: Uint8Array, at: number, micros: number): void {
+  put32(buf, at, Math.floor(micros / 0x1_0000_0000));
+  put32(buf, at + 4, micros >>> 0);
+}
+
 function put64(buf: Uint8Array, at: number, value: number): void {
-  put32(buf, at, Math.floor(value / 0x1_0000_0000));
-  put32(buf, at + 4, value >>> 0);
+  put32(buf, at, value >>> 0);
+  put32(buf, at + 4, Math.floor(value / 0x1_0000_0000));
+}
+
+function put32(buf: Uint8Array, at: number, value: number): void {
+  put16(buf, at, value);
+  put16(buf, at + 2, value >>> 16);
+}
+
+function put16(buf: Uint8Array, at: number, value: number): void {
+  buf[at] = value;
+  buf[at + 1] = value >>> 8;
+}
+
+function get32(buf: Uint8Array, at: number): number {
+  return buf[at]! | (buf[at + 1]! << 8) | (buf[at + 2]! << 16) | (buf[at + 3]! << 24);
 }

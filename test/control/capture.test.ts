@@ -1,5 +1,6 @@
 /** Captures as Wireshark reads them. What tshark says needs tshark; the rest reads the bytes. */
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
+import { once } from "node:events";
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -66,6 +67,24 @@ describe("a capture", () => {
     const [time] = tshark(file, "frame.time_epoch");
     expect(Number(time)).toBeGreaterThan(before - 1);
     expect(Number(time)).toBeLessThan(Date.now() / 1000 + 1);
+  });
+
+  withTshark("is read live by Wireshark's reader of pipes, while it goes on", async () => {
+    const args = ["-l", "-n", "-i", "-", "-T", "fields", "-e", "tcp.dstport"];
+    const shark = spawn(TSHARK!, args, { stdio: ["pipe", "pipe", "pipe"] });
+    let said = "";
+    shark.stderr.on("data", (piece) => {
+      said += piece;
+    });
+    shark.stdin.on("error", () => {});
+    const seen = Promise.race([once(shark.stdout, "data"), once(shark, "close").then(() => said)]);
+    const capture = new Capture(shark.stdin);
+    capture.frame(CABLE, INBOUND, SYN, 0, SYN.length);
+    expect(String(await seen)).toBe("80\n");
+    const over = once(shark, "close");
+    shark.kill();
+    await capture.stop();
+    await over;
   });
 
   test("can be read while it grows: the file is whole blocks soon after a frame has passed", async () => {

@@ -50,24 +50,6 @@ describeE2e(
       expect(gone.code).toBe(7);
     });
 
-    it("tshark reads a live capture while it grows, by way of ctl", async () => {
-      const main = join(REPOSITORY, "src/cli/main.ts");
-      const start = `'${process.execPath}' --import tsx '${main}' ctl --api unix:${socket} capture start -`;
-      const shark = "tshark -l -n -i - -c 5 -T fields -e _ws.col.Protocol";
-      const seen = rig.host.run(
-        "sh",
-        ["-c", `cd '${REPOSITORY}' && ${start} --filter 'tcp port 80' | ${shark}`],
-        60_000,
-      );
-      await expect
-        .poll(async () => JSON.parse(await ctl("--json", "capture", "ls")), { timeout: 30_000 })
-        .toHaveLength(1);
-      await ctl("publish", "add", "18081:80");
-      expect((await rig.host.run("curl", ["-sS", "-m", "5", "http://127.0.0.1:18081/hello"])).stdout).toBe("hello\n");
-      expect((await seen).stdout.split("\n")).toContain("HTTP");
-      await ctl("publish", "rm", "127.0.0.1:18081");
-    });
-
     it("ctl dial is a stream to a guest's port", async () => {
       const main = join(REPOSITORY, "src/cli/main.ts");
       const dial = `exec '${process.execPath}' --import tsx '${main}' ctl --api unix:${socket} dial 10.0.2.15:80`;

@@ -1,7 +1,6 @@
 /** pcapng as its readers read it. `test/control/capture.test.ts` has tshark read whole files. */
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { get16, get32 } from "../../src/wire/bytes.ts";
 import {
   addComment,
   commentLength,
@@ -17,6 +16,10 @@ import {
   writeStatistics,
 } from "../../src/wire/pcapng.ts";
 
+const view = (bytes: Uint8Array): DataView => new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+const get16 = (bytes: Uint8Array, at: number): number => view(bytes).getUint16(at, true);
+const get32 = (bytes: Uint8Array, at: number): number => view(bytes).getUint32(at, true);
+
 /** Blocks of `bytes` by type and body; each length must stand at both ends. */
 function blocks(bytes: Uint8Array): { type: number; body: Uint8Array }[] {
   const found = [];
@@ -24,7 +27,7 @@ function blocks(bytes: Uint8Array): { type: number; body: Uint8Array }[] {
     const len = get32(bytes, at + 4);
     expect(len % 4).toBe(0);
     expect(get32(bytes, at + len - 4)).toBe(len);
-    found.push({ type: get32(bytes, at) >>> 0, body: bytes.slice(at + 8, at + len - 4) });
+    found.push({ type: get32(bytes, at), body: bytes.slice(at + 8, at + len - 4) });
     at += len;
   }
   return found;
@@ -39,13 +42,13 @@ function options(body: Uint8Array, at: number): Map<number, Uint8Array> {
 }
 
 describe("pcapng", () => {
-  test("section 4.1: the section header has its magic, version 1.0 and an unknown length", () => {
+  test("section 4.1: the section header has its magic, little-endian as Wireshark's pipes want it, version 1.0 and an unknown length", () => {
     const buf = new Uint8Array(100).fill(0xee);
     const end = writeSection(buf, 0, new TextEncoder().encode("tslirp"));
     expect(end).toBe(sectionLength(new Uint8Array(6)));
     const [block] = blocks(buf.subarray(0, end));
     expect(block!.type).toBe(0x0a0d0d0a);
-    expect([...block!.body.subarray(0, 16)]).toEqual([0x1a, 0x2b, 0x3c, 0x4d, 0, 1, 0, 0, ...Array(8).fill(255)]);
+    expect([...block!.body.subarray(0, 16)]).toEqual([0x4d, 0x3c, 0x2b, 0x1a, 1, 0, 0, 0, ...Array(8).fill(255)]);
     expect(new TextDecoder().decode(options(block!.body, 16).get(4))).toBe("tslirp");
   });
 
@@ -78,7 +81,7 @@ describe("pcapng", () => {
           const [block] = blocks(buf.subarray(8, end));
           const { type, body } = block!;
           expect([type, get32(body, 0)]).toEqual([6, 3]);
-          expect((get32(body, 4) >>> 0) * 2 ** 32 + (get32(body, 8) >>> 0)).toBe(time);
+          expect(get32(body, 4) * 2 ** 32 + get32(body, 8)).toBe(time);
           expect([get32(body, 12), get32(body, 16)]).toEqual([captured, frame.length]);
           expect(body.slice(PACKET_DATA - 8, PACKET_DATA - 8 + captured)).toEqual(frame.slice(0, captured));
           const padded = (captured + 3) & ~3;
@@ -96,7 +99,7 @@ describe("pcapng", () => {
     expect(writeStatistics(buf, 0, 1, 5, 2 ** 33, 7)).toBe(STATISTICS_LENGTH);
     const [block] = blocks(buf);
     const found = options(block!.body, 12);
-    expect([...found.get(4)!]).toEqual([0, 0, 0, 2, 0, 0, 0, 0]);
-    expect([...found.get(5)!]).toEqual([0, 0, 0, 0, 0, 0, 0, 7]);
+    expect([...found.get(4)!]).toEqual([0, 0, 0, 0, 2, 0, 0, 0]);
+    expect([...found.get(5)!]).toEqual([7, 0, 0, 0, 0, 0, 0, 0]);
   });
 });

@@ -22,10 +22,11 @@ export async function listenUnix(server: net.Server, at: string): Promise<UnixFi
   await refuseUnlessStale(at);
   let folder: string | null = null;
   try {
-    folder = await fs.mkdtemp(path.join(path.dirname(at), "."));
+    // Not `path.join`, which drops the dot and so makes it beside the folder: somebody else's, or another disk.
+    folder = await fs.mkdtemp(`${path.dirname(at)}${path.sep}.`);
     const temporary = path.join(folder, "s");
     if (Buffer.byteLength(temporary) > UNIX_PATH_MAX || Buffer.byteLength(at) > UNIX_PATH_MAX) {
-      throw refusal("ENAMETOOLONG", `its folder's path is too long (${UNIX_PATH_MAX - 9} bytes at most)`);
+      throw refusal("ENAMETOOLONG", `its folder's path is too long (${UNIX_PATH_MAX - 10} bytes at most)`);
     }
     await listening(server, { path: temporary, exclusive: true });
     await fs.chmod(temporary, 0o600);

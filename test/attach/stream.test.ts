@@ -244,6 +244,20 @@ describe.each(["unix", "tcp"] as const)("a server on %s", (kind) => {
 });
 
 describe("a UNIX server's socket", () => {
+  it("needs no other folder than its own: that may stand in one where we may not write", async () => {
+    const { env } = rig();
+    const file = path.join(dir, "own", "s.sock");
+    fs.mkdirSync(path.dirname(file));
+    const made: string[] = [];
+    const watchers = [dir, path.dirname(file)].map((folder) =>
+      fs.watch(folder, (_, name) => made.push(`${path.basename(folder)}/${name}`)),
+    );
+    keep(await listenStream({ kind: "unix", path: file }, env));
+    await expect.poll(() => made, { timeout: 20_000 }).toContain("own/s.sock");
+    for (const watcher of watchers) watcher.close();
+    expect(made.filter((name) => !name.startsWith("own/"))).toEqual([]);
+  });
+
   it("is 0600, alone in its folder, and gone after close", async () => {
     const { env } = rig();
     const server = await serve(env);

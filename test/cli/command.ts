@@ -7,6 +7,9 @@ import { fileURLToPath } from "node:url";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 
+/** Node's arguments for the command line from its sources. */
+const SOURCES: readonly string[] = ["--import", "tsx", "src/cli/main.ts"];
+
 export interface Finished {
   readonly status: number | null;
   readonly signal: NodeJS.Signals | null;
@@ -20,9 +23,9 @@ export class Command {
   stdout = "";
   stderr = "";
 
-  /** `fd3` gives the process a socket as descriptor 3, whose other end is `child.stdio[3]`. */
-  constructor(args: readonly string[], env: NodeJS.ProcessEnv = {}, fd3 = false) {
-    this.child = spawn(process.execPath, ["--import", "tsx", "src/cli/main.ts", ...args], {
+  /** `fd3` gives the process a socket as descriptor 3, whose other end is `child.stdio[3]`; `program` is what Node runs. */
+  constructor(args: readonly string[], env: NodeJS.ProcessEnv = {}, fd3 = false, program: readonly string[] = SOURCES) {
+    this.child = spawn(process.execPath, [...program, ...args], {
       cwd: ROOT,
       env: { ...process.env, ...env },
       stdio: ["ignore", "pipe", "pipe", ...(fd3 ? (["pipe"] as const) : [])],

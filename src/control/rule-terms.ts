@@ -52,6 +52,10 @@ export class RuleTerms {
     this.#wrong = wrong;
   }
 
+  get given(): boolean {
+    return this.#given.size > 0;
+  }
+
   /** Throws a `ConfigError`. */
   take(word: string): void {
     const [key = "", value = "", more] = word.split("=");

@@ -114,13 +114,14 @@ function parseRule(field: string, text: string, allow: boolean, words: readonly 
   const found = draft.ports ?? [];
   if (found.length > 0 && (proto === "icmp" || proto === "dns")) throw wrong(`expected no ports with ${proto}`);
   if (direction === "in" && (far?.domain || proto === "dns")) throw wrong("expected an address or net of who comes in");
+  if (direction === "in" && terms.given) throw wrong("expected limits in rules about what guests begin, or in limit");
   if (proto === "dns" && far?.net) throw wrong("expected a domain name with dns");
   return {
     ...{ text: text.trim(), allow, direction: direction ?? "out", proto, ports: found },
     ...{ net: far?.net ?? null, domain: far?.domain ?? null },
     ...{ guest: guest?.guest ?? null, mac: guest?.mac ?? null },
     terms: terms.terms(allow, far?.domain ?? null),
-    limit: direction === "in" ? null : terms.limit(text.trim(), allow ? (far?.domain ?? null) : null),
+    limit: terms.limit(text.trim(), allow ? (far?.domain ?? null) : null),
   };
 }
 

@@ -169,6 +169,7 @@ describe("what is wrong is told in one line", () => {
     ["allow a.test labels=3", "labels in a rule about *.NAME"],
     ["allow 10.0.0.0/8 quic=allow", "quic in a rule that allows a name"],
     ["deny *.test ech=allow", "ech in a rule that allows a name"],
+    ["allow in any rate=1mbit", "limits in rules about what guests begin"],
     ["deny any conns=5", "conns in a rule that allows"],
     ["allow any rate=fast", "rate=8kbit to 1000gbit"],
     ["allow any rate=1bit", "rate=8kbit to 1000gbit"],

@@ -71,6 +71,8 @@ function statusRoutes(app: FastifyInstance, { network, recent, metrics, version,
     restrict: network.config.restrict,
     hostOnly: network.config.hostOnly,
     isolate: network.config.isolate,
+    gateway: network.config.gateway,
+    uplinks: network.uplinks().map(({ name, remotes, stats }) => ({ name, remotes, ...stats })),
     ...network.stats(),
   }));
   get("/v1/flows", "Connections and mappings that exist", SCHEMAS.list, () => network.flows());

@@ -13,6 +13,7 @@ import type { Guest } from "../../src/cli/guest/guest.ts";
 import { ipv4FromText } from "../../src/core/address.ts";
 import { createNetwork, type Network, type NetworkOptions } from "../../src/index.ts";
 import { type EmbeddedGuest, embeddedGuest } from "../support/embedded-guest.ts";
+import { freePlace } from "../support/vxlan-ends.ts";
 
 const README = fileURLToPath(new URL("../../README.md", import.meta.url));
 const GATEWAY = "10.0.2.2";
@@ -30,6 +31,7 @@ const MODES: readonly [string, NetworkOptions][] = [
   ["`--mode host-only`", { mode: "host-only" }],
   ["`--mode isolated`", { mode: "isolated" }],
   ["`--mode shared --isolate`", { isolate: true }],
+  ["`--mode bridged`", { mode: "bridged" }],
 ];
 const COLUMNS = [
   "guest → guest",
@@ -43,12 +45,15 @@ const YES = "yes";
 const TOLD = "no: RST, ICMP";
 const SILENT = "no";
 const FORWARDS = "by forwards";
+/** On a segment without a router: that is the segment's affair. */
+const ADDRESSES = [15, 16].map((last) => ({ ip: `10.0.2.${last}`, prefix: 24, gateway: GATEWAY, dns: null }));
 /** A guest that was told of no gateway does not even try, nor does it find the way back to a client outside. */
 const CELLS: Readonly<Record<string, readonly string[]>> = {
   "`--mode shared`": [YES, YES, YES, TOLD, FORWARDS, FORWARDS],
   "`--mode host-only`": [YES, YES, TOLD, TOLD, FORWARDS, FORWARDS],
   "`--mode isolated`": [YES, TOLD, SILENT, SILENT, FORWARDS, SILENT],
   "`--mode shared --isolate`": [SILENT, YES, YES, TOLD, FORWARDS, FORWARDS],
+  "`--mode bridged`": [YES, SILENT, SILENT, SILENT, SILENT, SILENT],
 };
 
 let web: net.Server;
@@ -110,6 +115,10 @@ async function client(host: string, at: number): Promise<boolean> {
 
 /** Whether a client at `host` of this machine gets to the guest: through a forward, and only there. */
 async function forwarded(network: Network, host: string): Promise<string> {
+  if (!network.config.gateway) {
+    await expect(network.publish("0:22")).rejects.toThrow("expected another mode, or dhcp on");
+    return SILENT;
+  }
   const [forward] = await network.publish({ proto: "tcp", host: { host, port: 0 }, guest: { host: null, port: 22 } });
   const { port: taken } = forward!.address as { port: number };
   const reached = await client(host, taken);
@@ -121,8 +130,13 @@ describe.skipIf(OUTSIDE === undefined)("who reaches whom", () => {
   const found = new Map<string, readonly string[]>();
 
   it.each(MODES)("%s", async (name, options) => {
-    const network = await createNetwork(options);
-    const [one, other] = [await embeddedGuest(network, 1), await embeddedGuest(network, 2)];
+    const bridged = options.mode === "bridged";
+    const ends = bridged ? [await freePlace("127.0.0.66"), await freePlace("127.0.0.67")] : [];
+    const network = await createNetwork(
+      bridged ? { ...options, uplink: `vxlan://${ends[0]}?vni=1&local=${ends[1]}` } : options,
+    );
+    const one = await embeddedGuest(network, 1, undefined, bridged ? ADDRESSES[0] : undefined);
+    const other = await embeddedGuest(network, 2, undefined, bridged ? ADDRESSES[1] : undefined);
     other.guest.listen(port, () => ({}));
     const served = other.guest.udp(port);
     served.onDatagram = (bytes, ip, from) => served.send(bytes, ip, from);

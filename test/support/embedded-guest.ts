@@ -1,6 +1,6 @@
 /** The little guest of `src/cli/guest` on a network in this process, with a lease. */
 import { dhcp } from "../../src/cli/guest/dhcp.ts";
-import { Guest } from "../../src/cli/guest/guest.ts";
+import { Guest, type GuestAddress } from "../../src/cli/guest/guest.ts";
 import { runOnTimers } from "../../src/cli/guest/timers.ts";
 import { HostClock } from "../../src/host/clock.ts";
 import { HostRandom } from "../../src/host/random.ts";
@@ -13,13 +13,19 @@ export interface EmbeddedGuest {
   stop(): void;
 }
 
-/** Resolves when it has its lease. `last` is its MAC's last byte, `hostname` what it calls itself. */
-export async function embeddedGuest(network: Network, last = 1, hostname?: string): Promise<EmbeddedGuest> {
+/** Resolves when it has its lease, or at once with an `address`. `last` is its MAC's last byte, `hostname` what it calls itself. */
+export async function embeddedGuest(
+  network: Network,
+  last = 1,
+  hostname?: string,
+  address?: GuestAddress,
+): Promise<EmbeddedGuest> {
   const cable = network.cable();
   const mac = new Uint8Array([0x52, 0x54, 0, 0, 0, last]);
   const guest = new Guest({ cable, mac, clock: new HostClock(), random: new HostRandom() });
   const stopTimers = runOnTimers(guest);
-  await dhcp(guest, hostname);
+  if (address === undefined) await dhcp(guest, hostname);
+  else guest.configure(address);
   return {
     guest,
     dial: (ip, port) =>

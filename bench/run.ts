@@ -7,6 +7,7 @@ import { flowCases } from "./flows.ts";
 import { headerCases } from "./headers.ts";
 import { memoryRows } from "./memory.ts";
 import { socketCases } from "./sockets.ts";
+import { switchCases } from "./switch.ts";
 import { walkCases } from "./walks.ts";
 
 const brief = process.argv.includes("--brief");
@@ -47,7 +48,7 @@ async function measure(c: Case): Promise<string> {
 
 console.log("| suite | case | ns/op | Gbit/s | ± % |");
 console.log("| --- | --- | ---: | ---: | ---: |");
-for (const suite of [checksumCases, headerCases, flowCases, decodeCases, walkCases, socketCases])
+for (const suite of [checksumCases, headerCases, flowCases, decodeCases, walkCases, switchCases, socketCases])
   for (const c of suite()) console.log(await measure(c));
 
 console.log("\n| suite | case | kB |");

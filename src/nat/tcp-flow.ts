@@ -178,7 +178,7 @@ export class TcpFlow implements TcpPath, TcpUser, HostTcpEvents, Timed, UplinkFl
   }
 
   room(): number {
-    const limit = this.nat.receiveLimit;
+    const limit = this.nat.shares.receiveLimit;
     return this.host === null ? limit : limit - this.host.backlog - this.pendingUp;
   }
 
@@ -192,7 +192,7 @@ export class TcpFlow implements TcpPath, TcpUser, HostTcpEvents, Timed, UplinkFl
   onData(bytes: Uint8Array, at: number, len: number): void {
     const now = this.nat.now();
     this.bytesDown += len;
-    this.nat.receiving(this, len, now);
+    this.nat.shares.receiving(this, len, now);
     this.tcb.flightLimit = this.#flightLimit();
     this.tcb.send(bytes, at, len, now);
     if (!this.#paused && this.tcb.sendBuffer.length >= this.nat.sendLimit()) {
@@ -255,7 +255,7 @@ export class TcpFlow implements TcpPath, TcpUser, HostTcpEvents, Timed, UplinkFl
   }
 
   #flightLimit(): number {
-    return this.large ? this.nat.largeFlight : Number.POSITIVE_INFINITY;
+    return this.large ? this.nat.shares.largeFlight : Number.POSITIVE_INFINITY;
   }
 
   #resetHost(code: string): void {

@@ -47,20 +47,11 @@ import type { TcpService } from "./services.ts";
 import { TcpFlow } from "./tcp-flow.ts";
 import { askGate } from "./tcp-gate.ts";
 import { TcpResets } from "./tcp-resets.ts";
+import { TcpShares } from "./tcp-shares.ts";
 import { Uplink } from "./uplink.ts";
 
 /** Bytes that all send buffers of a network may hold together. */
 const SEND_BUDGET = 64 * 1_048_576;
-/** Window that a guest's senders share. */
-const SHARED_WINDOW = 1_048_576;
-/** Bytes that large transfers have under way to a guest while it receives something small, and the least for each. */
-const SHARED_FLIGHT = 131_072;
-const LEAST_FLIGHT = 32_768;
-/** With fewer, a loss is noticed by a time-out only. */
-const LEAST_PACKETS = 6;
-/** Milliseconds, and the bytes of one connection in so long that make it a large transfer. */
-const INTERVAL = 10;
-const LARGE = 16_384;
 const synOptions = tcpOptions();
 
 /** What the NAT needs of the stack around it. */
@@ -98,17 +89,9 @@ export class TcpNat implements ErrorTaker {
   readonly pacer: Pacer;
   /** Flows that found the cable full. */
   readonly blocked: Set<TcpFlow> = new Set();
-  /** The window a connection may be offered now. */
-  receiveLimit: number;
-  readonly #receiveMost: number;
-  /** How many connections send at a time: of the latest batches the largest number, forgotten by one a batch. */
-  #senders = 1;
+  /** What each connection may have of the window, and under way. */
+  readonly shares: TcpShares;
   readonly #sendLimit: number;
-  /** What each large transfer may have under way to its guest now. */
-  largeFlight: number = Number.POSITIVE_INFINITY;
-  /** Connections whose host has sent something in this interval. */
-  readonly #receiving: TcpFlow[] = [];
-  #intervalEnds = 0;
   readonly #table: FlowMap<TcpFlow>;
   readonly #isn: IsnGenerator;
   readonly #env: TcpSurroundings;
@@ -127,15 +110,14 @@ export class TcpNat implements ErrorTaker {
     this.resets = new TcpResets(env);
     this.openings = new Openings(env);
     this.pacer = new Pacer(env);
-    this.#receiveMost = config.limits.receiveBuffer;
-    this.receiveLimit = this.#receiveMost;
+    this.shares = new TcpShares(config.limits.receiveBuffer, config.mtu);
     this.#sendLimit = config.limits.sendBuffer;
     this.#table = new FlowMap(config.limits.tcpFlows, env.random);
     this.#halfOpenMost = config.limits.halfOpen;
     this.#isn = new IsnGenerator(env.random);
     this.#mtu = config.mtu;
     let scale = 0;
-    while (this.#receiveMost > 0xffff * 2 ** scale) scale++;
+    while (config.limits.receiveBuffer > 0xffff * 2 ** scale) scale++;
     this.#rcvScale = scale;
   }
 
@@ -218,7 +200,7 @@ export class TcpNat implements ErrorTaker {
       this.uplink.flush(flow);
     }
     this.uplink.batchEnd();
-    this.#shareWindow(senders);
+    this.shares.shareWindow(senders);
     for (let i = 0; i < touched.length; i++) {
       const flow = touched[i]!;
       flow.touched = false;
@@ -226,44 +208,6 @@ export class TcpNat implements ErrorTaker {
       this.#schedule(flow);
     }
     touched.length = 0;
-  }
-
-  /**
-   * What all senders together have under way stays about what a guest's own transmit queue holds: a TAP drops what is
-   * more (eight streams through one: 1.4 Gbit/s with a megabyte each, 4.7 with an eighth of it).
-   */
-  #shareWindow(senders: number): void {
-    this.#senders = Math.max(senders, this.#senders - 1, 1);
-    const share = Math.max(SHARED_WINDOW / this.#senders, 2 * this.#mtu, 0xffff);
-    this.receiveLimit = Math.min(this.#receiveMost, share);
-  }
-
-  /**
-   * The host has sent `len` bytes for `flow`. Large transfers alone may have under way what their guest takes. Beside
-   * something small, what they have before it only makes it wait: an answer of a byte took 2.0 ms behind a megabyte, and
-   * takes 0.5 behind an eighth of that.
-   */
-  receiving(flow: TcpFlow, len: number, now: number): void {
-    if (now >= this.#intervalEnds) {
-      this.#shareFlight();
-      this.#intervalEnds = now + INTERVAL;
-    }
-    if (flow.intervalBytes === 0) this.#receiving.push(flow);
-    flow.intervalBytes += len;
-  }
-
-  #shareFlight(): void {
-    const receiving = this.#receiving;
-    let large = 0;
-    for (let i = 0; i < receiving.length; i++) {
-      const flow = receiving[i]!;
-      flow.large = flow.intervalBytes >= LARGE;
-      if (flow.large) large++;
-      flow.intervalBytes = 0;
-    }
-    const share = Math.max(SHARED_FLIGHT / Math.max(1, large), LEAST_FLIGHT, LEAST_PACKETS * this.#mtu);
-    this.largeFlight = receiving.length > large ? share : Number.POSITIVE_INFINITY;
-    receiving.length = 0;
   }
 
   /** After a host's callback: timers and cables. What is much goes out at once: the cable is full soon enough. */

@@ -17,25 +17,25 @@ function flow(): TcpFlow {
 
 /** Every millisecond each flow's host sends so many bytes. */
 function run(n: TcpNat, millis: [from: number, to: number], ...flows: readonly (readonly [TcpFlow, number])[]): void {
-  for (let now = millis[0]; now < millis[1]; now++) for (const [f, len] of flows) n.receiving(f, len, now);
+  for (let now = millis[0]; now < millis[1]; now++) for (const [f, len] of flows) n.shares.receiving(f, len, now);
 }
 
 test("eight large transfers alone are not held back", () => {
   const n = nat();
   const flows = Array.from({ length: 8 }, () => [flow(), 64 * KIB] as const);
   run(n, [0, 100], ...flows);
-  expect(n.largeFlight).toBe(Number.POSITIVE_INFINITY);
+  expect(n.shares.largeFlight).toBe(Number.POSITIVE_INFINITY);
 });
 
 test("beside something small a large transfer has an eighth of a megabyte under way, four have a share of it", () => {
   const n = nat();
   const [large, small] = [flow(), flow()];
   run(n, [0, 50], [large, 256 * KIB], [small, 1]);
-  expect(n.largeFlight).toBe(128 * KIB);
+  expect(n.shares.largeFlight).toBe(128 * KIB);
   expect([large.large, small.large]).toEqual([true, false]);
   const more = Array.from({ length: 3 }, () => [flow(), 256 * KIB] as const);
   run(n, [50, 100], [large, 256 * KIB], [small, 1], ...more);
-  expect(n.largeFlight).toBe(32 * KIB);
+  expect(n.shares.largeFlight).toBe(32 * KIB);
 });
 
 test("it is over when nothing small has come for a while", () => {
@@ -43,7 +43,7 @@ test("it is over when nothing small has come for a while", () => {
   const [large, small] = [flow(), flow()];
   run(n, [0, 50], [large, 256 * KIB], [small, 1]);
   run(n, [50, 80], [large, 256 * KIB]);
-  expect(n.largeFlight).toBe(Number.POSITIVE_INFINITY);
+  expect(n.shares.largeFlight).toBe(Number.POSITIVE_INFINITY);
 });
 
 test("never less than six packets, whatever the MTU", () => {
@@ -51,5 +51,5 @@ test("never less than six packets, whatever the MTU", () => {
     random: new SeededRandom(1),
   } as unknown as TcpSurroundings);
   run(n, [0, 50], [flow(), 256 * KIB], [flow(), 1]);
-  expect(n.largeFlight).toBe(6 * 65_520);
+  expect(n.shares.largeFlight).toBe(6 * 65_520);
 });

@@ -6,7 +6,7 @@ import { createRequire } from "node:module";
 import type { AddressInfo } from "node:net";
 import net from "node:net";
 import path from "node:path";
-import { afterAll, beforeAll, expect, it } from "vitest";
+import { afterAll, beforeAll, expect, it, onTestFinished } from "vitest";
 import { encodeFrame } from "../support/frames.ts";
 import { arpRequest, Command, isGatewayReply, prefixed, temporaryFolder } from "./command.ts";
 
@@ -52,6 +52,7 @@ it("serves a guest, its TCP forwards and its UDP, and reads nothing else", async
     "off",
     "--log-json",
   ]);
+  onTestFinished(async () => void (await command.stop("SIGKILL")));
   await command.printed(/-netdev/);
   const guest = net.connect({ path: cable });
   guest.write(prefixed(arpRequest()));

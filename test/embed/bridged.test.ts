@@ -61,7 +61,7 @@ function eth(dst: number[], src: number[], payload = 1, type = 0x88b5): Uint8Arr
 }
 
 /** Once all that was sent to a network before has arrived there. */
-async function settled(at: Network, far: Vtep, seen: MemoryCable): Promise<void> {
+async function settled(far: Vtep, seen: MemoryCable): Promise<void> {
   const before = seen.onFrame;
   const marker = eth([0x52, 0x54, 0, 0, 0, 1], FAR, 0x77);
   const came = new Promise<void>((resolve) => {
@@ -73,7 +73,6 @@ async function settled(at: Network, far: Vtep, seen: MemoryCable): Promise<void>
   await far.send(marker);
   await came;
   seen.onFrame = before;
-  expect(at.uplinks().length).toBeGreaterThan(0);
 }
 
 describe.each([
@@ -118,18 +117,17 @@ describe.each([
 
 describe("a bridged network", () => {
   it("is silent by itself: guests hear what the segment says, and nothing of ours", async () => {
-    const [here, there] = (await places(2)) as [string, string];
+    const [here] = (await places(1)) as [string];
     const far = await Vtep.open("127.0.0.11", here, 7);
     open.push(far);
     const bridge = await network({ mode: "bridged", uplink: `vxlan://${far.place}?vni=7&local=${here}` });
-    expect(there).toMatch(/^127/);
     const got: Uint8Array[] = [];
     const cable = bridge.cable((frame) => got.push(frame));
     // A question for our gateway's address, in ARP.
     const arp = [0, 1, 8, 0, 6, 4, 0, 1, ...ONE, 10, 0, 2, 15, 0, 0, 0, 0, 0, 0, 10, 0, 2, 2];
     cable.send(Uint8Array.from([...ALL, ...ONE, 8, 6, ...arp]));
     await far.until(() => far.got.length === 1);
-    await settled(bridge, far, cable);
+    await settled(far, cable);
     expect(got).toHaveLength(1);
     expect(bridge.stats()).toMatchObject({ framesIn: 1 });
     await expect(bridge.publish("0:22")).rejects.toThrow("expected another mode, or dhcp on");
@@ -157,7 +155,7 @@ describe("a bridged network", () => {
       ]);
     await far.send(offer(FAR), advert(FAR));
     cable.send(offer(ONE), advert(ONE));
-    await settled(bridge, far, cable);
+    await settled(far, cable);
     expect(got.map((frame) => frame.length)).toEqual([42, 62, 15]);
     expect(bridge.stats().drops.policy).toBe(2);
     expect(far.got).toHaveLength(1);
@@ -179,10 +177,10 @@ describe("a bridged network", () => {
     await first.send(second.got[0]!);
     await second.send(first.got[0]!);
     await first.send(eth(ALL, FAR));
-    await settled(bridge, first, cable);
+    await settled(first, cable);
     await second.send(eth(ALL, FAR));
     while (bridge.stats().drops["mac-flapping"] === 0) await new Promise((resolve) => setImmediate(resolve));
-    await settled(bridge, first, cable);
+    await settled(first, cable);
     expect(got.map((frame) => frame[14])).toEqual([1, 0x77, 0x77]);
     expect(bridge.stats().drops).toMatchObject({ "mac-spoofed": 2, "mac-flapping": 1 });
     expect([first.got.length, second.got.length]).toEqual([1, 1]);
@@ -206,7 +204,7 @@ describe("a bridged network", () => {
     // In pieces that the socket's queue holds: what the kernel drops nobody counts.
     for (let i = 0; i < 120; i++) {
       await far.send(...Array.from({ length: 50 }, () => eth(ALL, FAR)));
-      await settled(bridge, far, cable);
+      await settled(far, cable);
     }
     const seconds = (performance.now() - started) / 1000;
     expect(floods).toBeLessThanOrEqual(5_000 + Math.ceil(5_000 * seconds));
@@ -228,7 +226,7 @@ describe("a shared network with an uplink", () => {
     const claim = [0, 1, 8, 0, 6, 4, 0, 2, ...FAR, 10, 0, 2, 2, ...ONE, 10, 0, 2, 15];
     await far.send(eth(ALL, ONE), eth(ONE, gateway), Uint8Array.from([...ONE, ...FAR, 8, 6, ...claim]));
     got.length = 0;
-    await settled(net, far, cable);
+    await settled(far, cable);
     expect(got.map((frame) => frame[14])).toEqual([0x77]);
     expect(net.stats().drops).toMatchObject({ "mac-spoofed": 2, policy: 1 });
   });

@@ -333,10 +333,10 @@ export class Stack implements LinkReceiver {
     this.flush();
   }
 
-  batchEnd(_link: Link): void {
+  batchEnd(link: Link): void {
     this.#tcp.batchEnd(this.#now);
     this.#inBatch = false;
-    if (this.bytesIn - this.#before < SMALL_BATCH) this.#flushLate();
+    if (this.bytesIn - this.#before < SMALL_BATCH && link.direct !== true) this.#flushLate();
     else this.flush();
   }
 

@@ -1,8 +1,8 @@
 /**
  * A cable inside the process: for emulators (v86) and tests.
  *
- * Synchronous: `send` returns when the network has taken the frames, and what it answers at once has gone through
- * `onFrame`; some of it goes out a turn of the event loop later, with what hosts have answered meanwhile. What `onFrame` sends in its turn is taken up as soon as the network's own call has returned:
+ * Synchronous: `send` returns when the network has answered what it can answer at once, and the answers have gone
+ * through `onFrame`. What `onFrame` sends in its turn is taken up as soon as the network's own call has returned:
  * before the outer `send` does, or in a microtask when the network spoke first. Two ends that answer each other for
  * ever do not hang the process: every so many rounds the event loop gets its turn.
  */
@@ -52,6 +52,7 @@ export function cable(receiver: LinkReceiver, options: CableOptions = {}): Memor
 
 class Cable implements MemoryCable, Link {
   readonly name: string;
+  readonly direct = true;
   onFrame: ((frame: Uint8Array) => void) | null;
   tx: Uint8Array = new Uint8Array(TX_CHUNK);
   readonly #onClose: (() => void) | null;

@@ -13,6 +13,8 @@ export interface Link {
   readonly uplink?: boolean;
   /** It does not notice when who is behind it is gone, as UDP does not (false). */
   readonly endless?: boolean;
+  /** Within this process: a write costs nothing, so what answers a read never waits for more (false). */
+  readonly direct?: boolean;
   /** Room for a frame of up to `len` bytes: its offset in `tx`, or -1 when the cable is full (the receiver's `writable` follows). */
   reserve(len: number): number;
   /** The frame at the last reserve is complete with `len` bytes. */

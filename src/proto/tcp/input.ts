@@ -124,7 +124,8 @@ function synchronized(t: Tcb, slab: Slab, at: number, len: number, flags: number
   // connection may idle for the 24 days after which timestamps turn round (section 5.5) cannot be: keepalive asks for
   // one every two hours.
   if (t.timestamps && options.timestamps && (flags & (RST | SYN)) === 0 && seqLt(options.tsValue, t.tsRecent)) {
-    t.ackPending = true;
+    // Without anything in it, within the limit of challenges, or two ends out of step would never stop.
+    if (size > 0 || (flags & FIN) !== 0 || mayChallenge(t)) t.ackPending = true;
     return setBack(t, now) ? "tcp-set-back" : "tcp-paws";
   }
 

@@ -46,6 +46,19 @@ describe.each(ROLES)("%s", (_name, connect) => {
     expect(far.text).toBe("ask");
   });
 
+  test("two ends that find each other's ACKs old are silent after eight a second, until the reset", async () => {
+    const { script, tcp } = await connect(STAMPED);
+    tcp.send({ flags: "ACK", seq: 1, ack: 1, options: { timestamps: [5_000, 0] } });
+    script.takeAll();
+    let answers = 0;
+    for (let i = 0; i < 200; i++) {
+      tcp.send({ flags: "ACK", seq: 1, ack: 1, options: { timestamps: [2_000, 0] } });
+      answers += script.takeAll().length;
+    }
+    expect(answers).toBe(8);
+    expect(script.dropped("tcp-paws")).toBe(200);
+  });
+
   test("one whose clock has gone back is reset, whatever it sends", async () => {
     const { script, tcp, far } = await connect(STAMPED);
     tcp.send({ flags: "ACK", seq: 1, ack: 1, options: { timestamps: [900_000, 0] } }, "abc");

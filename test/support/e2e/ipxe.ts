@@ -1,4 +1,6 @@
 /** Machines that boot from the network: QEMU's PC, without KVM, its screen on a pipe. */
+import type { ChildProcess } from "node:child_process";
+import { once } from "node:events";
 import { copyFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Namespace } from "./namespace.ts";
@@ -17,12 +19,15 @@ export function bootIpxe(
   timeout: number,
   extra: readonly string[] = [],
 ): Promise<string> {
-  return boot(host, last, timeout, [
+  return boot(host, last, timeout, [...ipxePc(socketPath), ...extra]);
+}
+
+function ipxePc(socketPath: string): string[] {
+  return [
     ...["-machine", "pc,accel=tcg,graphics=off", "-m", "128"],
     ...cable(socketPath),
     ...["-device", `virtio-net-pci,netdev=n0,mac=${MAC},bootindex=1`],
-    ...extra,
-  ]);
+  ];
 }
 
 /** UEFI's own network boot, without iPXE in the card: `by` PXE or HTTP, over IPv4. */
@@ -53,25 +58,73 @@ function cable(socketPath: string): string[] {
 }
 
 /** Runs a machine until its console says `last`; gives all it said, without the screen's control sequences. */
-function boot(host: Namespace, last: string, timeout: number, args: readonly string[]): Promise<string> {
-  const machine = host.spawn(
-    "qemu-system-x86_64",
-    ["-nodefaults", "-display", "none", "-monitor", "none", "-serial", "stdio", "-no-reboot", ...args],
-    { stdio: ["ignore", "pipe", "inherit"] },
-  );
-  let said = "";
-  return new Promise((resolve, reject) => {
+async function boot(host: Namespace, last: string, timeout: number, args: readonly string[]): Promise<string> {
+  const machine = new Machine(host, args);
+  try {
+    return await machine.says((text) => text.includes(last), `"${last}"`, timeout);
+  } finally {
+    await machine.kill();
+  }
+}
+
+/** A PC that boots as `bootIpxe`'s does, for as long as the test wants it. */
+export function ipxeMachine(host: Namespace, socketPath: string, extra: readonly string[]): Machine {
+  return new Machine(host, [...ipxePc(socketPath), ...extra]);
+}
+
+/** A running QEMU and what its console has said. */
+export class Machine {
+  readonly #child: ChildProcess;
+  #said = "";
+  #wake: () => void = () => {};
+  #over = false;
+
+  constructor(host: Namespace, args: readonly string[]) {
+    this.#child = host.spawn(
+      "qemu-system-x86_64",
+      ["-nodefaults", "-display", "none", "-monitor", "none", "-serial", "stdio", "-no-reboot", ...args],
+      { stdio: ["ignore", "pipe", "inherit"] },
+    );
+    this.#child.stdout?.on("data", (piece) => {
+      this.#said += piece;
+      this.#wake();
+    });
+    this.#child.once("exit", () => {
+      this.#over = true;
+      this.#wake();
+    });
+  }
+
+  /** What its console has said, without the screen's control sequences. */
+  get text(): string {
     // biome-ignore lint/suspicious/noControlCharactersInRegex: terminal control sequences are what is removed.
-    const text = (): string => said.replaceAll(/\x1b\[[0-9;?=]*[A-Za-z]|\r/g, "");
-    const timer = setTimeout(() => machine.kill("SIGKILL"), timeout);
-    machine.stdout?.on("data", (piece) => {
-      said += piece;
-      if (text().includes(last)) machine.kill("SIGKILL");
-    });
-    machine.once("exit", () => {
+    return this.#said.replaceAll(/\x1b\[[0-9;?=]*[A-Za-z]|\r/g, "");
+  }
+
+  /** Resolves with all it has said when that is as `wanted`; rejects after `timeout` milliseconds or at the machine's end. */
+  async says(wanted: (text: string) => boolean, what: string, timeout: number): Promise<string> {
+    let late = false;
+    const timer = setTimeout(() => {
+      late = true;
+      this.#wake();
+    }, timeout);
+    try {
+      while (!wanted(this.text)) {
+        if (late || this.#over) throw new Error(`the machine never said ${what}, but:\n${this.text}`);
+        await new Promise<void>((resolve) => {
+          this.#wake = resolve;
+        });
+      }
+      return this.text;
+    } finally {
       clearTimeout(timer);
-      if (text().includes(last)) resolve(text());
-      else reject(new Error(`the machine never said "${last}", but:\n${text()}`));
-    });
-  });
+    }
+  }
+
+  async kill(): Promise<void> {
+    if (this.#over) return;
+    const ended = once(this.#child, "exit");
+    this.#child.kill("SIGKILL");
+    await ended;
+  }
 }

@@ -24,6 +24,8 @@ import {
 import { stopTimer } from "./timers.ts";
 
 /** The options of the segment being handled: written and read within one `input` call. */
+/** So many old segments in a row are no line that reorders. */
+const MANY_OLD = 64;
 const options = tcpOptions();
 
 /** The memory of bytes that came out of the assembler: their own, so there is nothing to pin. */
@@ -124,8 +126,9 @@ function synchronized(t: Tcb, slab: Slab, at: number, len: number, flags: number
   // connection may idle for the 24 days after which timestamps turn round (section 5.5) cannot be: keepalive asks for
   // one every two hours.
   if (t.timestamps && options.timestamps && (flags & (RST | SYN)) === 0 && seqLt(options.tsValue, t.tsRecent)) {
-    // Without anything in it, within the limit of challenges, or two ends out of step would never stop.
-    if (size > 0 || (flags & FIN) !== 0 || mayChallenge(t)) t.ackPending = true;
+    // Where nothing else comes any more, and nothing is in them, within the limit of challenges: two ends out of step
+    // would never stop.
+    if (size > 0 || t.fromPast < MANY_OLD || mayChallenge(t)) t.ackPending = true;
     return setBack(t, now) ? "tcp-set-back" : "tcp-paws";
   }
 

@@ -46,7 +46,7 @@ describe.each(ROLES)("%s", (_name, connect) => {
     expect(far.text).toBe("ask");
   });
 
-  test("two ends that find each other's ACKs old are silent after eight a second, until the reset", async () => {
+  test("two ends that find each other's ACKs old answer no more than eight a second when that is all there is", async () => {
     const { script, tcp } = await connect(STAMPED);
     tcp.send({ flags: "ACK", seq: 1, ack: 1, options: { timestamps: [5_000, 0] } });
     script.takeAll();
@@ -55,7 +55,7 @@ describe.each(ROLES)("%s", (_name, connect) => {
       tcp.send({ flags: "ACK", seq: 1, ack: 1, options: { timestamps: [2_000, 0] } });
       answers += script.takeAll().length;
     }
-    expect(answers).toBe(8);
+    expect(answers).toBe(64 + 8);
     expect(script.dropped("tcp-paws")).toBe(200);
   });
 

@@ -23,9 +23,9 @@ import {
 } from "./tcb.ts";
 import { stopTimer } from "./timers.ts";
 
-/** The options of the segment being handled: written and read within one `input` call. */
 /** So many old segments in a row are no line that reorders. */
 const MANY_OLD = 64;
+/** The options of the segment being handled: written and read within one `input` call. */
 const options = tcpOptions();
 
 /** The memory of bytes that came out of the assembler: their own, so there is nothing to pin. */

@@ -6,7 +6,8 @@
  *
  * A name is kept for its record's TTL, though never for less than `LEAST_TTL_S`: programs connect a little after they
  * have resolved, and their own caches round up. Aliases (CNAME) are kept as long, for resolvers that ask for the target
- * themselves. Bounded by guests, addresses and names for each; the oldest go first.
+ * themselves. Bounded by guests, addresses and names for each, and by names in all, since a guest that serves names of its
+ * own can have as many as it likes: beyond that, the oldest of whoever has most go first.
  */
 import { get32 } from "../wire/bytes.ts";
 import {
@@ -28,6 +29,7 @@ const MOST_TTL_S = 86_400;
 const GUESTS = 256;
 const ADDRESSES = 4_096;
 const NAMES_EACH = 16;
+const NAMES = 65_536;
 const NONE: readonly string[] = [];
 
 /** Until when each name of an address, or of an alias's target, is good, the latest name last. In order of last use. */
@@ -36,22 +38,26 @@ type ByTarget = Map<string, Map<string, number>>;
 interface Known {
   readonly addresses: ByTarget;
   readonly aliases: ByTarget;
+  /** Names in both. */
+  count: number;
 }
 
 export class Names {
   /** By the guest's MAC, in order of last use. */
   readonly #byGuest: Map<number, Known> = new Map();
+  #count = 0;
 
   /** Learns from a checked answer to a guest: every address that the name asked for leads to, by CNAMEs if need be. */
   answered(guest: number, answer: Uint8Array, now: number): void {
     if (dnsRcode(answer, 0) !== DNS_NOERROR) return;
     const asked = dnsQname(answer, 0).toLowerCase();
-    const known = this.#byGuest.get(guest) ?? { addresses: new Map(), aliases: new Map() };
+    const known = this.#byGuest.get(guest) ?? { addresses: new Map(), aliases: new Map(), count: 0 };
     const names = [...good(known.aliases, asked, now).reverse(), asked];
     const chain = new Set([asked]);
+    const before = known.count;
     let least = MOST_TTL_S;
     const learn = (targets: ByTarget, target: string, ttl: number): void => {
-      for (const name of names) add(targets, target, name, Math.min(ttl, least), now);
+      for (const name of names) known.count += add(targets, target, name, Math.min(ttl, least), now);
     };
     dnsAnswers(answer, 0, answer.length, (nameAt, type, cls, ttl, at, len) => {
       if (cls !== DNS_IN || !chain.has(dnsReadName(answer, 0, nameAt, answer.length)?.toLowerCase() ?? "")) return;
@@ -65,10 +71,26 @@ export class Names {
       } else if (type === DNS_A && len === 4) learn(known.addresses, ipv4ToString(get32(answer, at)), ttl);
       else if (type === DNS_AAAA && len === 16) learn(known.addresses, ipv6ToString(answer, at), ttl);
     });
-    if (known.addresses.size + known.aliases.size === 0) return;
+    if (known.count === 0) return;
+    this.#count += known.count - before;
     this.#byGuest.delete(guest);
-    if (this.#byGuest.size >= GUESTS) this.#byGuest.delete(this.#byGuest.keys().next().value!);
+    if (this.#byGuest.size >= GUESTS) {
+      const [oldest, { count }] = this.#byGuest.entries().next().value!;
+      this.#byGuest.delete(oldest);
+      this.#count -= count;
+    }
     this.#byGuest.set(guest, known);
+    while (this.#count > NAMES) this.#forgetOne();
+  }
+
+  /** The oldest address, or target of an alias, of the guest with most names. */
+  #forgetOne(): void {
+    let most: Known | null = null;
+    for (const known of this.#byGuest.values()) if (most === null || known.count > most.count) most = known;
+    const { addresses, aliases } = most!;
+    const gone = dropOldest(addresses.size > aliases.size ? addresses : aliases);
+    most!.count -= gone;
+    this.#count -= gone;
   }
 
   /** The names by which a guest knows an address, the latest first. */
@@ -90,12 +112,22 @@ function good(targets: ByTarget, target: string, now: number): string[] {
   return names;
 }
 
-function add(targets: ByTarget, target: string, name: string, ttl: number, now: number): void {
+/** Returns how many names more there are now. */
+function add(targets: ByTarget, target: string, name: string, ttl: number, now: number): number {
   const names = targets.get(target) ?? new Map<string, number>();
+  const before = names.size;
   targets.delete(target);
-  if (targets.size >= ADDRESSES) targets.delete(targets.keys().next().value!);
+  const gone = targets.size >= ADDRESSES ? dropOldest(targets) : 0;
   targets.set(target, names);
   names.delete(name);
   if (names.size >= NAMES_EACH) names.delete(names.keys().next().value!);
   names.set(name, now + 1000 * Math.min(Math.max(ttl, LEAST_TTL_S), MOST_TTL_S));
+  return names.size - before - gone;
+}
+
+/** Returns how many names that was. */
+function dropOldest(targets: ByTarget): number {
+  const [target, names] = targets.entries().next().value!;
+  targets.delete(target);
+  return names.size;
 }

@@ -89,6 +89,21 @@ describe("what is kept is bounded, and the oldest goes", () => {
     expect(names.of(A, text(0), 1)).toEqual(Array.from({ length: 16 }, (_, i) => `n${39 - i}.test`));
   });
 
+  it("65536 names of all guests, and whoever has most loses them", () => {
+    const names = new Names();
+    names.answered(B, answer("few.test", ["few.test", 300, ip(0)]), 0);
+    for (let n = 0; n < 16; n++) {
+      for (let from = 0; from < 4_096; from += 64) {
+        const records = Array.from({ length: 64 }, (_, i): DnsRecord => [`n${n}.test`, 300, ip(from + i)]);
+        names.answered(A, answer(`n${n}.test`, ...records), 0);
+      }
+    }
+    const known = Array.from({ length: 4_096 }, (_, i) => names.of(A, text(i), 1).length);
+    expect(known.reduce((sum, n) => sum + n)).toBe(65_536 - 16);
+    expect(known[0]).toBe(0);
+    expect(names.of(B, text(0), 1)).toEqual(["few.test"]);
+  });
+
   it("256 guests", () => {
     const names = new Names();
     for (let guest = 0; guest < 300; guest++) names.answered(guest, answer("a.test", ["a.test", 300, ip(0)]), 0);

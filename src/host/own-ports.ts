@@ -10,36 +10,34 @@ import { networkInterfaces } from "node:os";
 const FRESH_MILLIS = 1000;
 
 export class OwnPorts {
+  /** How often each port is held. */
   readonly #ports: Map<number, number> = new Map();
-  /** By port. */
-  readonly #ends: Map<number, Set<string>> = new Map();
+  /** By port, how often each host is. */
+  readonly #ends: Map<number, Map<string, number>> = new Map();
   #addresses: ReadonlySet<string> = new Set();
   #readAt: number = Number.NEGATIVE_INFINITY;
 
   /** From now on the port is closed to guests. Returns what ends that. */
   protect(port: number): () => void {
-    this.#ports.set(port, (this.#ports.get(port) ?? 0) + 1);
-    let held = true;
-    return () => {
-      if (!held) return;
-      held = false;
-      const left = this.#ports.get(port)! - 1;
-      if (left === 0) this.#ports.delete(port);
-      else this.#ports.set(port, left);
-    };
+    return hold(this.#ports, port);
   }
 
   /** From now on that place of another machine is closed to guests. Returns what ends that. */
   protectEnd(host: string, port: number): () => void {
-    const hosts = this.#ends.get(port) ?? new Set();
-    this.#ends.set(port, hosts.add(host));
-    return () => void hosts.delete(host);
+    const hosts = this.#ends.get(port) ?? new Map<string, number>();
+    this.#ends.set(port, hosts);
+    return hold(hosts, host);
+  }
+
+  /** Whether the port is one of ours, at whatever address. */
+  holds(port: number): boolean {
+    return this.#ports.has(port);
   }
 
   /** Whether `host` is this machine and the port one of ours, or they are another's that is closed. */
   has(host: string, port: number): boolean {
     if (this.#ends.size > 0 && this.#ends.get(port)?.has(host)) return true;
-    return this.#ports.size > 0 && this.#ports.has(port) && this.#isThisHost(host);
+    return this.#ports.size > 0 && this.holds(port) && this.#isThisHost(host);
   }
 
   #isThisHost(host: string): boolean {
@@ -53,4 +51,17 @@ export class OwnPorts {
     }
     return this.#addresses.has(plain);
   }
+}
+
+/** One more that holds `key`. Returns what lets it go, once. */
+function hold<K>(counts: Map<K, number>, key: K): () => void {
+  counts.set(key, (counts.get(key) ?? 0) + 1);
+  let held = true;
+  return () => {
+    if (!held) return;
+    held = false;
+    const left = counts.get(key)! - 1;
+    if (left === 0) counts.delete(key);
+    else counts.set(key, left);
+  };
 }

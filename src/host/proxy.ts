@@ -2,6 +2,9 @@
  * Outgoing TCP through proxies (`HostNet` in front of another): SOCKS5 (RFC 1928) or HTTP's CONNECT (RFC 9110 section
  * 9.3.6), by rules. A destination is given to the proxy by the name that the guest had resolved, where there is one, so
  * that names which only the proxy knows work. Everything else, UDP, ping and what is on this machine, goes as it would.
+ *
+ * A proxy may stand on this machine, where our own listeners are. A guest whose name server tells us one address and the
+ * proxy another would reach them by a name: to a port that is one of ours the proxy is given the address.
  */
 import { once } from "node:events";
 import http from "node:http";
@@ -22,27 +25,37 @@ import type {
   UnixEndpoint,
 } from "../core/host-net.ts";
 import type { Slab } from "../core/link.ts";
+import type { OwnPorts } from "./own-ports.ts";
 import { NodeTcp } from "./tcp.ts";
 
 const CONNECT_TIMEOUT_MS = 75_000;
 
 export class ProxiedNet implements HostNet {
-  readonly #direct: HostNet;
+  readonly #direct: HostNet & { readonly ownPorts: OwnPorts };
   readonly #rules: readonly ProxyRule[];
   readonly #notice: (text: string) => void;
   /** Proxies whose failure has been told; told again after they have worked. */
   readonly #told: Set<ProxyServer> = new Set();
 
-  constructor(direct: HostNet, rules: readonly ProxyRule[], notice: (text: string) => void) {
+  constructor(
+    direct: HostNet & { readonly ownPorts: OwnPorts },
+    rules: readonly ProxyRule[],
+    notice: (text: string) => void,
+  ) {
     this.#direct = direct;
     this.#rules = rules;
     this.#notice = notice;
   }
 
   connectTcp(to: Endpoint | UnixEndpoint, events: HostTcpEvents, names: readonly string[] = []): HostTcp {
-    const server = "path" in to || isHere(to.host) ? null : this.#serverFor(to, names);
-    if (server === null || "path" in to) return this.#direct.connectTcp(to, events, names);
-    const target = { host: names[0] ?? to.host, port: to.port };
+    const { ownPorts } = this.#direct;
+    // `direct` refuses what is one of ours.
+    if ("path" in to || isHere(to.host) || ownPorts.has(to.host, to.port))
+      return this.#direct.connectTcp(to, events, names);
+    const server = this.#serverFor(to, names);
+    if (server === null) return this.#direct.connectTcp(to, events, names);
+    const name = ownPorts.holds(to.port) ? undefined : names[0];
+    const target = { host: name ?? to.host, port: to.port };
     return new ProxiedTcp(events, (signal) => this.#dial(server, target, signal));
   }
 
@@ -97,7 +110,9 @@ class Refusal extends Error {
 async function socks5(server: ProxyServer, target: Endpoint, signal: AbortSignal): Promise<net.Socket> {
   const { host, port, user, password } = server;
   const existing = net.connect({ host, port, signal });
+  existing.setTimeout(CONNECT_TIMEOUT_MS, () => existing.destroy(new Error("it does not answer")));
   await once(existing, "connect");
+  existing.setTimeout(0);
   const client = new SocksClient({
     proxy: { host, port, type: 5, ...(user === null ? {} : { userId: user, password }) },
     command: "connect",

@@ -74,6 +74,16 @@ test.each(["127.0.0.1", "127.1.2.3", "::1", "0.0.0.0", "::ffff:127.0.0.1"])(
   },
 );
 
+test("an uplink's end protected twice is let go when both have let go, each once", () => {
+  const { ownPorts } = new NodeHostNet({ random: new SeededRandom() });
+  const [first, second] = [ownPorts.protectEnd("192.0.2.1", 4789), ownPorts.protectEnd("192.0.2.1", 4789)];
+  first();
+  first();
+  expect(ownPorts.has("192.0.2.1", 4789)).toBe(true);
+  second();
+  expect(ownPorts.has("192.0.2.1", 4789)).toBe(false);
+});
+
 test("a port protected twice is let go when both have let go", async () => {
   const { ownPorts } = new NodeHostNet({ random: new SeededRandom() });
   const [first, second] = [ownPorts.protect(80), ownPorts.protect(80)];

@@ -2,6 +2,7 @@
 import { once } from "node:events";
 import http from "node:http";
 import net from "node:net";
+import { networkInterfaces } from "node:os";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { resolveName } from "../../src/cli/guest/dns.ts";
 import { httpGet } from "../../src/cli/guest/http.ts";
@@ -142,6 +143,26 @@ it("by rules, and what is on this machine goes by none", async () => {
   const dial = (port: number): void => void lan.guest.connect(ipv4FromText(FAR), port, {});
   dial(81);
   expect((await httpGet(lan.guest, `http://10.0.2.2:${webPort}/`)).status).toBe(200);
+  expect(proxy.asked).toEqual([]);
+});
+
+it("is given the address, not the name, for a port that is one of our own listeners'", async () => {
+  const proxy = await socksProxy();
+  await using lan = await startLan({ proxy: proxy.url, dnsUpstream: upstreams() });
+  lan.net.protectPort(8080);
+  expect((await httpGet(lan.guest, "http://www.test:8080/")).status).toBe(200);
+  expect(proxy.asked).toEqual([`${FAR}:8080`]);
+});
+
+it("an own listener at an address of this machine is refused, and no proxy asked", async () => {
+  const here = Object.values(networkInterfaces())
+    .flatMap((list) => list ?? [])
+    .find(({ family, internal }) => family === "IPv4" && !internal)?.address;
+  const proxy = await socksProxy();
+  await using lan = await startLan({ proxy: proxy.url });
+  lan.net.protectPort(8080);
+  // A machine with nothing but loopback has no such address.
+  await expect(httpGet(lan.guest, `http://${here ?? "10.0.2.2"}:8080/`)).rejects.toThrow("refused");
   expect(proxy.asked).toEqual([]);
 });
 

@@ -33,7 +33,6 @@ import {
   dnsTruncate,
   dnsUdpSize,
 } from "../wire/dns.ts";
-
 import type { Names } from "./names.ts";
 
 export { dnsTcpService } from "./dns-tcp.ts";
@@ -147,18 +146,18 @@ export class DnsForwarder {
       respond(dnsReply(query, 0, query.length, refusal));
       return;
     }
-    const asked: Asked = { query, guest, tcp, respond, since: this.#clock.now() };
-    this.#inFlight++;
     const { local, names, gate, guestOf, server4, server6 } = this.#watch;
-    const own = local?.answer(dnsQname(query, 0), dnsQtype(query, 0)) ?? null;
+    const name = dnsQname(query, 0);
+    const qtype = dnsQtype(query, 0);
+    const own = local?.answer(name, qtype) ?? null;
+    const asked: Asked = { query, name, qtype, own: own !== null, guest, tcp, respond, since: this.#clock.now() };
+    this.#inFlight++;
     if (own?.known) return this.#answer(asked, dnsReply(query, 0, query.length, DNS_NOERROR, own.rdata, LOCAL_TTL_S));
     if (!gate?.active) return this.#forward(asked);
     const remote = guest.host.includes(":") ? server6 : server4;
-    const name = dnsQname(query, 0).toLowerCase();
-    const hosts = [name, ...(names?.aliases(guestOf(guest.host), name, this.#clock.now()) ?? [])];
-    gate.judge({ proto: "dns", guest, remote, hosts, qtype: dnsQtype(query, 0) }, (ruling) =>
-      this.#ruled(asked, ruling),
-    );
+    const lower = name.toLowerCase();
+    const hosts = [lower, ...(names?.aliases(guestOf(guest.host), lower, this.#clock.now()) ?? [])];
+    gate.judge({ proto: "dns", guest, remote, hosts, qtype }, (ruling) => this.#ruled(asked, ruling));
   }
 
   #ruled(asked: Asked, ruling: Ruling): void {
@@ -177,8 +176,7 @@ export class DnsForwarder {
   #forward(asked: Asked, server?: Endpoint): void {
     const { query } = asked;
     // Names of the network's own that do not exist are nobody else's to know about, unless somebody is asked on purpose.
-    if (server === undefined && this.#watch.local?.answer(dnsQname(query, 0), dnsQtype(query, 0)) != null)
-      return this.#answer(asked, dnsReply(query, 0, query.length, DNS_NXDOMAIN));
+    if (server === undefined && asked.own) return this.#answer(asked, dnsReply(query, 0, query.length, DNS_NXDOMAIN));
     this.#host.query(query, asked.tcp, (found) => this.#answer(asked, found), server);
   }
 
@@ -200,7 +198,7 @@ export class DnsForwarder {
 
   /** Null, and what is no answer to the query, is SERVFAIL. */
   #answer(asked: Asked, found: Uint8Array | null): void {
-    const { query, guest, tcp, respond, since } = asked;
+    const { query, name, qtype, guest, tcp, respond, since } = asked;
     this.#inFlight--;
     const usable = found !== null && dnsCheck(found, 0, found.length);
     const answer = usable ? found : dnsReply(query, 0, query.length, DNS_SERVFAIL);
@@ -210,8 +208,8 @@ export class DnsForwarder {
     this.#trace.event({
       type: "dns",
       guest: guest.host,
-      name: dnsQname(query, 0),
-      qtype: dnsQtype(query, 0),
+      name,
+      qtype,
       rcode: dnsRcode(answer, 0),
       millis: now - since,
     });
@@ -222,6 +220,10 @@ export class DnsForwarder {
 /** A query that waits for its answer. */
 interface Asked {
   readonly query: Uint8Array;
+  readonly name: string;
+  readonly qtype: number;
+  /** The network's own names are where it would be, and it is not there. */
+  readonly own: boolean;
   readonly guest: Endpoint;
   readonly tcp: boolean;
   readonly respond: DnsRespond;

@@ -36,6 +36,7 @@ import { type FirstFragment, Reassembler } from "./proto/reassembly.ts";
 import { TftpServer } from "./proto/tftp.ts";
 import { Arp } from "./stack/arp.ts";
 import { type FlowInfo, flowInfos } from "./stack/flow-info.ts";
+import { Flusher } from "./stack/flusher.ts";
 import { GuestNames } from "./stack/guest-names.ts";
 import { Inside } from "./stack/inside.ts";
 import { Ipv4 } from "./stack/ipv4.ts";
@@ -53,8 +54,6 @@ const DNS_PORT = 53;
 /** Between two requests for the MAC of the same silent address. */
 const SOLICIT_PAUSE_MS = 1000;
 const MOST_SOLICITED = 1024;
-/** So many host callbacks of one turn share a write to the guest; more would fill its cable. */
-const MOST_IN_TURN = 64;
 /** A guest's read of fewer bytes holds no bulk: what answers it may wait for what the host says to it. */
 const SMALL_BATCH = 8_192;
 const NO_MAC = new Uint8Array(6);
@@ -101,16 +100,8 @@ export class Stack implements LinkReceiver {
   readonly #dhcp6: Dhcp6Server;
   readonly #tftp: TftpServer<Neighbour> | null;
   readonly #links: Set<Link> = new Set();
-  readonly #dirty: Link[] = [];
   readonly #solicited: Map<Neighbour, number> = new Map();
-  readonly #endOfTurn: ((run: () => void) => void) | null;
-  readonly #turnEnded: () => void;
-  #inBatch = false;
-  /** Since the last flush: whether the turn's end will bring one, and how many have been asked for. */
-  #awaited = false;
-  #asked = 0;
-  /** The flush of the turn's end may wait for the end of the next one. */
-  #lingers = false;
+  readonly #flusher: Flusher;
   /** Bytes from guests before this batch. */
   #before = 0;
   #now = 0;
@@ -123,18 +114,9 @@ export class Stack implements LinkReceiver {
     this.#clock = clock;
     this.#trace = trace;
     this.#reassembler = new Reassembler(() => trace.drop("ip-fragment"));
-    this.#endOfTurn = parts.endOfTurn ?? null;
-    this.#turnEnded = () => {
-      if (this.#lingers) {
-        this.#lingers = false;
-        this.#endOfTurn!(this.#turnEnded);
-        return;
-      }
-      this.#awaited = false;
-      this.flush();
-    };
+    this.#flusher = new Flusher(parts.endOfTurn ?? null);
     this.policy = new Policy(config);
-    const touchLink = (link: Link): void => this.#touchLink(link);
+    const touchLink = (link: Link): void => this.#flusher.touch(link);
     this.#dhcp = new DhcpServer(config, {
       drop: (reason) => trace.drop(reason),
       event: (event) => this.#leaseEvent(event),
@@ -174,7 +156,7 @@ export class Stack implements LinkReceiver {
         links: this.#links,
       },
       errors: this.#errors,
-      flush: () => this.#flushSoon(),
+      flush: () => this.#flusher.soon(),
       wake: () => this.onPollAt?.(),
     };
     this.#tftp = parts.files ? tftpServer(config, parts.files, clock, shared) : null;
@@ -183,7 +165,7 @@ export class Stack implements LinkReceiver {
       ...shared,
       service: (to: IpAddress, port: number) => services.tcp({ host: to.text, port }),
       resolve: (guest: Neighbour) => this.#resolve(guest),
-      flushNow: () => this.flush(),
+      flushNow: () => this.#flusher.now(),
     };
     this.#tcp = new TcpNat(config, surroundings);
     this.#udp = new UdpNat(config, surroundings);
@@ -223,7 +205,7 @@ export class Stack implements LinkReceiver {
     this.#udp.close();
     this.#icmp.close();
     this.#tftp?.close();
-    this.flush();
+    this.#flusher.now();
   }
 
   /** Other rules from now on. Flows that they allow go on, others end. */
@@ -232,7 +214,7 @@ export class Stack implements LinkReceiver {
     this.#tcp.revisit();
     this.#udp.revisit();
     this.#icmp.revisit();
-    this.flush();
+    this.#flusher.now();
   }
 
   get #advertises(): boolean {
@@ -295,7 +277,7 @@ export class Stack implements LinkReceiver {
     this.#tftp?.poll(now);
     if (this.#advertises) this.#ndp.poll(now);
     this.#reassembler.poll(now, (first) => this.#incomplete(first));
-    this.flush();
+    this.#flusher.now();
   }
 
   /** A guest's packet stays incomplete, and it is told if we know which (RFC 1122 section 3.3.2, RFC 8200 section 4.5). */
@@ -324,65 +306,22 @@ export class Stack implements LinkReceiver {
       if (guest.family === 4) this.#dhcp.vacate(macToString(guest.mac), now);
       else this.#dhcp6.vacate(macToString(guest.mac), now);
     }
-    const i = this.#dirty.indexOf(link);
-    if (i >= 0) this.#dirty.splice(i, 1);
+    this.#flusher.forget(link);
   }
 
   writable(link: Link): void {
     this.#tcp.writable(link, this.#clock.now());
-    this.flush();
+    this.#flusher.now();
   }
 
   batchEnd(link: Link): void {
     this.#tcp.batchEnd(this.#now);
-    this.#inBatch = false;
-    if (this.bytesIn - this.#before < SMALL_BATCH && link.direct !== true) this.#flushLate();
-    else this.flush();
-  }
-
-  /** Hands all committed frames to their wires; within a batch, at its end. */
-  flush(): void {
-    if (this.#inBatch) return;
-    const dirty = this.#dirty;
-    for (let i = 0; i < dirty.length; i++) dirty[i]!.flush();
-    dirty.length = 0;
-    this.#asked = 0;
-  }
-
-  /**
-   * After a host's callback. Those of one turn go to the guest together: a write costs as much as the rest of what a
-   * small packet does, and wakes the guest.
-   */
-  #flushSoon(): void {
-    if (this.#inBatch) return;
-    if (this.#endOfTurn === null || ++this.#asked >= MOST_IN_TURN) return this.flush();
-    this.#lingers = false;
-    if (this.#awaited) return;
-    this.#awaited = true;
-    this.#endOfTurn(this.#turnEnded);
-  }
-
-  /**
-   * After a small batch. A host on this machine has connected by the next turn: its SYN-ACK and the acknowledgement of
-   * what the guest said before it, mostly the last connection's FIN, go together.
-   */
-  #flushLate(): void {
-    if (this.#dirty.length === 0) return;
-    if (this.#endOfTurn === null) return this.flush();
-    if (this.#awaited) return;
-    this.#awaited = true;
-    this.#lingers = true;
-    this.#endOfTurn(this.#turnEnded);
-  }
-
-  #touchLink(link: Link): void {
-    // Hardly ever more than one cable: a scan is cheaper than a set.
-    if (!this.#dirty.includes(link)) this.#dirty.push(link);
+    this.#flusher.endBatch(this.bytesIn - this.#before < SMALL_BATCH && link.direct !== true);
   }
 
   receive(link: Link, slab: Slab, at: number, len: number): void {
-    if (!this.#inBatch) {
-      this.#inBatch = true;
+    if (!this.#flusher.inBatch) {
+      this.#flusher.beginBatch();
       this.#before = this.bytesIn;
       this.#now = this.#clock.now();
     }
@@ -411,7 +350,7 @@ export class Stack implements LinkReceiver {
       if (guest.family === 4) this.#arp.solicit(guest, [link]);
       else this.#ndp.solicit(guest, [link]);
     }
-    this.flush();
+    this.#flusher.now();
     return known.size > 0;
   }
 

@@ -1,4 +1,5 @@
 /** The plot: bulk throughput by MTU and streams, one bar a peer, with the spread of the runs as a line. */
+import { picture, words } from "../svg.ts";
 import { mtusOf, peersOf, type Results, spread } from "./report.ts";
 import { ROWS, type Row } from "./rows.ts";
 
@@ -24,28 +25,23 @@ export function svg(results: Results): string {
   const parts: string[] = [];
   for (let gbit = 0; gbit <= top; gbit += step) {
     parts.push(`<line x1="${LEFT}" x2="${width - 8}" y1="${y(gbit)}" y2="${y(gbit)}" stroke="#d0d7de"/>`);
-    parts.push(text(LEFT - 6, y(gbit) + 4, String(gbit), "end"));
+    parts.push(words(LEFT - 6, y(gbit) + 4, String(gbit), "end"));
   }
-  parts.push(text(8, 16, "Gbit/s"));
+  parts.push(words(8, 16, "Gbit/s"));
   groups.forEach(({ mtu, row }, g) => {
     const left = LEFT + GAP + g * (peers.length * BAR + GAP);
     parts.push(...peers.flatMap((peer, i) => bar(results, row, mtu, peer, left + i * BAR, y, COLOURS[i % 6]!)));
     const middle = left + (peers.length * BAR) / 2;
-    parts.push(text(middle, TOP + HEIGHT + 16, row.name.replace("TCP ", ""), "middle"));
-    parts.push(text(middle, TOP + HEIGHT + 32, `MTU ${mtu}`, "middle"));
+    parts.push(words(middle, TOP + HEIGHT + 16, row.name.replace("TCP ", ""), "middle"));
+    parts.push(words(middle, TOP + HEIGHT + 32, `MTU ${mtu}`, "middle"));
   });
   peers.forEach((peer, i) => {
     const x = LEFT + i * 110;
     parts.push(`<rect x="${x}" y="${TOP + HEIGHT + 46}" width="12" height="12" fill="${COLOURS[i % 6]}"/>`);
-    parts.push(text(x + 18, TOP + HEIGHT + 56, peer));
+    parts.push(words(x + 18, TOP + HEIGHT + 56, peer));
   });
   const height = TOP + HEIGHT + FOOT;
-  return [
-    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" font-family="sans-serif" font-size="12">`,
-    `<rect width="${width}" height="${height}" fill="#fff"/>`,
-    ...parts,
-    "</svg>\n",
-  ].join("\n");
+  return picture(width, height, parts);
 }
 
 function bar(
@@ -66,8 +62,4 @@ function bar(
     `<rect x="${x}" y="${at}" width="${BAR - 2}" height="${high}" fill="${colour}"><title>${peer}: ${s.median.toFixed(2)} Gbit/s</title></rect>`,
     `<line x1="${middle}" x2="${middle}" y1="${y(s.most).toFixed(1)}" y2="${y(s.least).toFixed(1)}" stroke="#24292f"/>`,
   ];
-}
-
-function text(x: number, y: number, words: string, anchor = "start"): string {
-  return `<text x="${x}" y="${y.toFixed(1)}" text-anchor="${anchor}" fill="#24292f">${words}</text>`;
 }

@@ -1,4 +1,5 @@
 /** A soak drawn: memory, handles, flows and timers over time, with the times at which the line was bad. */
+import { picture, words } from "../../bench/svg.ts";
 import type { Sample } from "./samples.ts";
 
 interface Curve {
@@ -46,17 +47,12 @@ const TOP = 40;
 export function svg(samples: readonly Sample[], title: string): string {
   const end = Math.max(1, samples.at(-1)?.seconds ?? 1);
   const x = (seconds: number): number => LEFT + (seconds / end) * WIDTH;
-  const parts = [label(LEFT, 18, title, "start", 14)];
+  const parts = [words(LEFT, 18, title, "start", 14)];
   PANELS.forEach((panel, i) => {
     parts.push(...drawPanel(panel, samples, TOP + i * (HEIGHT + GAP), x, end));
   });
   const height = TOP + PANELS.length * (HEIGHT + GAP);
-  return [
-    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${LEFT + WIDTH + 20} ${height}" font-family="sans-serif" font-size="12">`,
-    `<rect width="100%" height="100%" fill="#fff"/>`,
-    ...parts,
-    "</svg>\n",
-  ].join("\n");
+  return picture(LEFT + WIDTH + 20, height, parts);
 }
 
 function drawPanel(
@@ -70,7 +66,7 @@ function drawPanel(
   const step = niceStep(most / 4);
   const scale = Math.ceil(most / step) * step;
   const y = (value: number): number => top + 20 + (1 - value / scale) * (HEIGHT - 20);
-  const parts = [label(LEFT, top + 8, title)];
+  const parts = [words(LEFT, top + 8, title)];
   // Where the line was bad.
   for (let i = 1; i < samples.length; i++) {
     if (samples[i]!.line === "") continue;
@@ -81,18 +77,18 @@ function drawPanel(
   }
   for (let value = 0; value <= scale; value += step) {
     parts.push(`<line x1="${LEFT}" x2="${LEFT + WIDTH}" y1="${y(value)}" y2="${y(value)}" stroke="#d0d7de"/>`);
-    parts.push(label(LEFT - 6, y(value) + 4, String(Math.round(value * 10) / 10), "end"));
+    parts.push(words(LEFT - 6, y(value) + 4, String(Math.round(value * 10) / 10), "end"));
   }
   curves.forEach(({ name, colour, of }, i) => {
     const points = samples.map((s) => `${x(s.seconds).toFixed(1)},${y(of(s)).toFixed(1)}`).join(" ");
     parts.push(`<polyline points="${points}" fill="none" stroke="${colour}"/>`);
     parts.push(`<rect x="${LEFT + 260 + i * 140}" y="${top - 2}" width="10" height="10" fill="${colour}"/>`);
-    parts.push(label(LEFT + 275 + i * 140, top + 8, name));
+    parts.push(words(LEFT + 275 + i * 140, top + 8, name));
   });
   const minutes = end / 60;
   const every = niceStep(minutes / 6);
   for (let minute = 0; minute <= minutes; minute += every)
-    parts.push(label(x(minute * 60), top + HEIGHT + 16, `${Math.round(minute * 100) / 100} min`, "middle"));
+    parts.push(words(x(minute * 60), top + HEIGHT + 16, `${Math.round(minute * 100) / 100} min`, "middle"));
   return parts;
 }
 
@@ -100,8 +96,4 @@ function drawPanel(
 function niceStep(least: number): number {
   const power = 10 ** Math.floor(Math.log10(least));
   return [1, 2, 5, 10].map((n) => n * power).find((n) => n >= least)!;
-}
-
-function label(x: number, y: number, words: string, anchor = "start", size = 12): string {
-  return `<text x="${x.toFixed(1)}" y="${y.toFixed(1)}" text-anchor="${anchor}" font-size="${size}" fill="#24292f">${words}</text>`;
 }

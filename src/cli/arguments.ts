@@ -30,6 +30,7 @@ export interface NetworkArguments {
   readonly dnssearch?: readonly string[];
   readonly mode?: string;
   readonly uplink?: readonly string[];
+  readonly lease?: readonly string[];
   readonly dhcp?: string;
   readonly isolate?: boolean;
   readonly restrict?: string | true;
@@ -121,6 +122,7 @@ const NAMES: Readonly<Record<string, { readonly flag: string; readonly netdev?: 
   dns6: { flag: "--ipv6-dns", netdev: "ipv6-dns" },
   mode: { flag: "--mode" },
   uplink: { flag: "--uplink" },
+  staticLeases: { flag: "--lease" },
   mtu: { flag: "--mtu" },
   hostname: { flag: "--hostname", netdev: "hostname" },
   domainname: { flag: "--domainname", netdev: "domainname" },
@@ -197,6 +199,7 @@ export function readNetworkArguments(
     outboundAddr: args.outboundAddr,
     mode: args.mode as NetworkOptions["mode"],
     uplink: args.uplink,
+    staticLeases: staticLeases(args.lease),
     dhcp: onOff("--dhcp", args.dhcp),
     isolate: args.isolate,
     proxy: args.proxy,
@@ -317,6 +320,19 @@ function checkAddresses(flag: string, addresses: readonly string[]): readonly st
     }
   }
   return addresses;
+}
+
+function staticLeases(leases: readonly string[] | undefined): NetworkOptions["staticLeases"] {
+  if (leases === undefined) return undefined;
+  const byMac: Record<string, string> = {};
+  for (const text of leases) {
+    const [mac = "", ip = "", ...more] = text.split("=");
+    if (mac === "" || ip === "" || more.length > 0)
+      throw new ConfigError("--lease", text, "expected MAC=IP, like 52:54:00:12:34:56=10.0.2.20");
+    if (Object.hasOwn(byMac, mac)) throw new ConfigError("--lease", text, "expected each MAC address once");
+    byMac[mac] = ip;
+  }
+  return byMac;
 }
 
 function onOff(flag: string, text: string | undefined): boolean | undefined {

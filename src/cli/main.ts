@@ -146,6 +146,7 @@ function networkOptions(command: Command): Command {
       ),
     )
     .option("--dhcp <on|off>", "whether we give addresses (on; bridged: off, and on makes us the segment's gateway)")
+    .addOption(repeatable("--lease <mac=ip>", "the address that a guest always gets: 52:54:00:12:34:56=10.0.2.20"))
     .option("--isolate", "guests do not reach one another")
     .option("--restrict [on|off]", "guests reach neither the host nor the world, forwards still work")
     .option("--bootfile <file>", "the file a guest boots from")

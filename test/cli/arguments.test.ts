@@ -6,6 +6,11 @@ import { resolveOptions } from "../../src/control/options.ts";
 const resolved = (args: ServeArguments) => resolveOptions(readServeArguments(args).network).stack;
 
 describe("what was typed", () => {
+  it("gives a guest the address that --lease says", () => {
+    const { staticLeases } = resolved({ lease: ["52-54-00-00-00-0A=10.0.2.20"] });
+    expect([...staticLeases]).toEqual([["52:54:00:00:00:0a", "10.0.2.20"]]);
+  });
+
   it("is nothing: libslirp's network on n0", () => {
     const options = readServeArguments({});
     expect(options).toMatchObject({
@@ -71,6 +76,10 @@ describe("what was typed", () => {
 });
 
 it.each<[ServeArguments, string, string]>([
+  [{ lease: ["10.0.2.20"] }, "--lease", "expected MAC=IP, like 52:54:00:12:34:56=10.0.2.20"],
+  [{ lease: ["52:54:00:00:00:01=10.0.2.20", "52:54:00:00:00:01=10.0.2.21"] }, "--lease", "each MAC address once"],
+  [{ lease: ["01:54:00:00:00:01=10.0.2.20"] }, "--lease", "expected a guest's MAC address"],
+  [{ lease: ["52:54:00:00:00:01=10.0.2.2"] }, "--lease", "10.0.2.2"],
   [{ net: "10.0.2.0/33" }, "--net", "10.0.2.0/33"],
   [{ netdev: "user,net=10.0.2.0/33" }, "--netdev net", "10.0.2.0/33"],
   [{ netdev: "user,net=10.0.2.0/24", net: "x" }, "--net", "x"],

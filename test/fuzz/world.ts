@@ -22,6 +22,7 @@ const ETH = 14;
 /** RFC 1812 section 4.3.2.3, RFC 4443 section 2.4 (c). */
 const MOST_ERROR4 = 576;
 const MOST_ERROR6 = 1_280;
+/** Of processor time: what else the machine does is not the input's. */
 const TURN_MS = 3_000;
 /** A run of the soil's bytes that no input has by chance. */
 const STALE = 0xa5;
@@ -85,10 +86,11 @@ export class World {
     for (let at = 0; at + 3 <= input.length; ) {
       const length = (input[at + 1]! << 8) | input[at + 2]!;
       const bytes = input.slice(at + 3, at + 3 + length);
-      const since = performance.now();
+      const since = process.cpuUsage();
       this.#step(input[at]! & 7, bytes);
       this.#settle();
-      must(performance.now() - since < TURN_MS, "a turn took too long");
+      const { user, system } = process.cpuUsage(since);
+      must((user + system) / 1000 < TURN_MS, "a turn took too long");
       must(this.#out.length <= MAX_ANSWERS, "too many answers");
       this.#out = [];
       at += 3 + length;

@@ -98,7 +98,9 @@ describe("RFC 8446 section 5.1: what is no hello", () => {
         changed[at] = value;
         const answer = read(changed);
         if (typeof answer === "string" || answer.flaw !== null || answer.name === null) return;
-        expect(answer.name).toHaveLength("only.test".length);
+        // In lower case, and without a dot that the change has put at its end.
+        const text = Buffer.from(changed).toString("latin1").toLowerCase();
+        expect(text).toContain(answer.name.padEnd("only.test".length, "."));
       }),
     );
   });

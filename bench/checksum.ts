@@ -1,6 +1,7 @@
-/** The Internet checksum: `sum`, which takes SIMD where it pays, against `scalarSum`. */
+/** The Internet checksum: `sum`, which takes SIMD where it pays, in place and not, against `scalarSum`; and with a copy. */
 
-import { finish, scalarSum, sum } from "../src/wire/checksum.ts";
+import { region } from "../src/wire/arena.ts";
+import { copySum, finish, scalarSum, sum } from "../src/wire/checksum.ts";
 import { internetChecksum } from "../test/support/frames.ts";
 import { SeededRandom } from "../test/support/random.ts";
 import { type Case, same } from "./case.ts";
@@ -12,6 +13,9 @@ const OFFSETS = 16;
 export function checksumCases(): Case[] {
   const random = new SeededRandom(1);
   const buf = Uint8Array.from({ length: 65_536 }, () => random.u32() & 255);
+  const place = region(buf.length);
+  place.set(buf);
+  const target = region(buf.length);
   // A loop for each: with one for both, the one measured first would be the only one that is inlined.
   const withSimd = (len: number): number => {
     let total = 0;
@@ -23,7 +27,22 @@ export function checksumCases(): Case[] {
     for (let k = 0; k < OFFSETS; k++) total += scalarSum(buf, k * 2, len);
     return total;
   };
-  return SIZES.flatMap((len) => [one("sum", withSimd, buf, len), one("scalarSum", scalar, buf, len)]);
+  const inPlace = (len: number): number => {
+    let total = 0;
+    for (let k = 0; k < OFFSETS; k++) total += sum(place, k * 2, len);
+    return total;
+  };
+  const copying = (len: number): number => {
+    let total = 0;
+    for (let k = 0; k < OFFSETS; k++) total += copySum(place, k * 2, len, target, k);
+    return total;
+  };
+  return SIZES.flatMap((len) => [
+    one("sum, in place", inPlace, buf, len),
+    one("copySum", copying, buf, len),
+    one("sum, array elsewhere", withSimd, buf, len),
+    one("scalarSum", scalar, buf, len),
+  ]);
 }
 
 function one(what: string, loop: (len: number) => number, buf: Uint8Array, len: number): Case {

@@ -4,6 +4,7 @@ import type { HostNet, HostTcp, HostTcpEvents } from "../src/core/host-net.ts";
 import type { Link, Slab } from "../src/core/link.ts";
 import { DROP_REASONS, type DropReason } from "../src/core/trace.ts";
 import { Stack } from "../src/stack.ts";
+import { region } from "../src/wire/arena.ts";
 import { put16, put32 } from "../src/wire/bytes.ts";
 import { finish, fold, sum } from "../src/wire/checksum.ts";
 import { ETH_HEADER } from "../src/wire/ethernet.ts";
@@ -52,7 +53,7 @@ export function number(buf: Uint8Array, at: number, base: number, seq: number, a
 /** Forgets frames once they are flushed. */
 export class DiscardingLink implements Link {
   readonly name: string = "bench";
-  readonly tx: Uint8Array = new Uint8Array(1_048_576);
+  readonly tx: Uint8Array = region(1_048_576);
   /** Called with each frame's offset in `tx` and its length. */
   onCommit: (at: number, len: number) => void = () => {};
   #used = 0;
@@ -78,7 +79,7 @@ export class Guest {
   readonly link: DiscardingLink = new DiscardingLink();
   readonly clock: ManualClock = new ManualClock(1_000);
   readonly stack: Stack;
-  readonly slab: Slab = { bytes: new Uint8Array(262_144), scarce: false, pin: refuse, unpin: refuse };
+  readonly slab: Slab = { bytes: region(262_144), scarce: false, pin: refuse, unpin: refuse };
   /** The connection's, as the host's socket calls them. */
   readonly events: HostTcpEvents;
   /** What the guest sends next, and what it expects. */

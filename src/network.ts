@@ -411,7 +411,6 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
     this.#badLine.close();
     await this.#captures.close();
     this.#dns.close();
-    this.#env.pool.close();
     this.#timer.close();
     this.#drops.flush();
   }

@@ -14,6 +14,7 @@
  * itself always gets the one slab it needs to read at all.
  */
 import { MAX_FRAME, type Slab } from "../core/link.ts";
+import { giveBack, region } from "../wire/arena.ts";
 
 /** Room for all but one byte of the longest frame and its length prefix, rounded up so that reads start aligned. */
 export const HEADROOM: number = (MAX_FRAME + 4 + 15) & ~15;
@@ -40,7 +41,7 @@ export class ReadSlab implements Slab {
 
   constructor(pool: SlabPool, readArea: number) {
     this.#pool = pool;
-    this.bytes = new Uint8Array(HEADROOM + readArea);
+    this.bytes = region(HEADROOM + readArea);
     this.readArea = this.bytes.subarray(HEADROOM);
   }
 
@@ -82,7 +83,6 @@ export class SlabPool {
   /** The fewest free slabs since the last trim: so many were not needed. */
   #spare = 0;
   #timer: NodeJS.Timeout | null = null;
-  #closed = false;
 
   constructor(options: SlabPoolOptions = {}) {
     this.#readArea = options.readArea ?? READ_AREA;
@@ -116,7 +116,6 @@ export class SlabPool {
   /** Called by the slab that nobody uses any more. */
   putBack(slab: ReadSlab): void {
     this.#inUse--;
-    if (this.#closed) return;
     this.#free.push(slab);
     if (this.#timer === null) {
       this.#spare = this.#free.length;
@@ -124,17 +123,13 @@ export class SlabPool {
     }
   }
 
-  /** Lets go of all; slabs still in use go when they come back. */
-  close(): void {
-    this.#closed = true;
-    this.#free.length = 0;
-    if (this.#timer !== null) clearTimeout(this.#timer);
-    this.#timer = null;
-  }
-
-  /** Lets go of what a whole interval did without. Runs only while there is something to let go of. */
+  /**
+   * Lets go of what a whole interval did without, the slabs at the bottom: nobody has had them for so long that not even
+   * a read that was under way when its cable ended can still land there. Runs only while there is something to let go of;
+   * so a network that has closed gives all back.
+   */
   #trim(): void {
-    this.#free.length -= this.#spare;
+    for (const slab of this.#free.splice(0, this.#spare)) giveBack(slab.bytes);
     this.#spare = this.#free.length;
     this.#timer = this.#free.length === 0 ? null : setTimeout(() => this.#trim(), TRIM_MILLIS).unref();
   }

@@ -79,7 +79,11 @@ export class StreamLink implements Link {
     if (socket instanceof net.Socket) socket.setNoDelay(true);
     socket.on("error", () => this.#end());
     socket.on("end", () => this.#end());
-    socket.on("close", () => this.#end());
+    socket.on("close", () => {
+      this.#end();
+      // Only of Node's own sockets is it known that nobody has what was written after this.
+      if (socket instanceof net.Socket) this.#queue.release();
+    });
     this.#env.receiver.attached(this);
     if (!reads) socket.on("data", (chunk: Buffer) => this.#check(this.#decoder.copied(chunk)));
     socket.resume();
@@ -90,6 +94,8 @@ export class StreamLink implements Link {
   /** There will be no socket after all. */
   abandon(): void {
     this.#decoder.close();
+    this.#queue.close();
+    this.#queue.release();
   }
 
   /** What has been flushed is still delivered, if the guest takes it soon; `detached` follows. */

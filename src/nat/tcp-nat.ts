@@ -496,5 +496,6 @@ export class TcpNat implements ErrorTaker {
     for (const flow of [...this.flows()]) flow.kill("network closed");
     for (let flow = this.deadlines.due(Number.MAX_VALUE); flow !== null; flow = this.deadlines.due(Number.MAX_VALUE))
       flow.kill("network closed");
+    this.chunks.close();
   }
 }

@@ -1,32 +1,95 @@
 /**
- * Summing by WebAssembly SIMD: sixteen bytes an instruction. The module is small enough to be written out here, which
- * spares a build step; each line of `CODE` is one line of its text form.
+ * Summing, and copying with the sum, by WebAssembly SIMD: sixteen bytes an instruction. The module is small enough to be
+ * written out here, which spares a build step; each line of a function is one line of its text form.
  *
- * The bytes are copied into the module's memory first. That memory is shared by all callers: nothing is left in it
- * between two calls that a later call relies on.
+ * Both work on the module's own memory, in place. The first `SCRATCH` bytes are for arrays that live elsewhere and are
+ * copied in; nothing is left there between two calls that a later call relies on. What is behind them is the arena's
+ * (`arena`). The memory never grows: growth would take it away from under every view of it.
  */
 
 /** The part of the global WebAssembly object that is used here; ECMAScript's own library does not declare it. */
 interface Wasm {
   Module: new (bytes: Uint8Array) => object;
-  Instance: new (module: object) => { exports: { memory: { buffer: ArrayBuffer }; sum: (len: number) => number } };
+  Instance: new (module: object) => { exports: Exports };
 }
 
-const CODE = [
-  [0x02, 0x01, 0x7f, 0x01, 0x7b], // locals: at i32, acc v128 (len is the parameter)
-  [0x03, 0x40], // loop
-  ...[0, 16, 32, 48].flatMap((offset) => [
-    [0x20, 0x02, 0x20, 0x01], // acc, at
-    [0xfd, 0x00, 0x00, offset], // v128.load offset
-    [0xfd, 0x7f], // i32x4.extadd_pairwise_i16x8_u
-    [0xfd, 0xae, 0x01, 0x21, 0x02], // i32x4.add, to acc
-  ]),
-  [0x20, 0x01, 0x41, 0xc0, 0x00, 0x6a, 0x22, 0x01], // at += 64
-  [0x20, 0x00, 0x49, 0x0d, 0x00, 0x0b], // again while at < len; end
-  [0x20, 0x02, 0xfd, 0x1b, 0x00, 0x20, 0x02, 0xfd, 0x1b, 0x01, 0x6a], // the four lanes' sum
-  [0x20, 0x02, 0xfd, 0x1b, 0x02, 0x6a, 0x20, 0x02, 0xfd, 0x1b, 0x03, 0x6a],
-  [0x0b],
-].flat();
+interface Exports {
+  readonly memory: { readonly buffer: ArrayBuffer };
+  sum(at: number, len: number): number;
+  copySum(at: number, len: number, to: number): number;
+}
+
+/** Sums are of *little-endian* 16-bit words, unfolded, as a signed number; an odd last byte counts as a word. */
+export interface Simd {
+  /** The module's memory. It is zero until written, and only then takes room. */
+  readonly memory: Uint8Array;
+  /** The sum of up to `SCRATCH` bytes at `at` of the memory. */
+  sum(at: number, len: number): number;
+  /** The same while they are copied to `to`. The two places do not overlap. */
+  copySum(at: number, len: number, to: number): number;
+}
+
+/** The most bytes that a call takes, and where the arena begins. */
+export const SCRATCH = 65_536;
+/** In WebAssembly's pages of 64 KiB: 32 MiB. */
+const PAGES = 512;
+
+/** Parameters and local variables, the same in both functions; `to` is a parameter of only one. */
+const [AT, LEN, TO, END, TOTAL, ACC, PIECE] = [0, 1, 2, 3, 4, 5, 6];
+
+/** `at` and, where there is one, `to`: += n (up to 64). */
+function advance(n: number, copies: boolean): number[] {
+  const by = n < 64 ? [0x41, n] : [0x41, n | 0x80, 0];
+  return [AT, ...(copies ? [TO] : [])].flatMap((local) => [0x20, local, ...by, 0x6a, 0x21, local]);
+}
+
+/** While there are, in what `len & mask` leaves, goes through `body` and on by `step` bytes. `mask` is a constant's encoding. */
+function loop(mask: number, step: number, copies: boolean, body: number[]): number[] {
+  return [
+    ...[0x20, AT, 0x20, LEN, 0x41, mask, 0x71, 0x6a, 0x21, END], // end = at + (len & mask)
+    ...[0x02, 0x40, 0x03, 0x40], // block, loop
+    ...[0x20, AT, 0x20, END, 0x4f, 0x0d, 0x01], // leave when at >= end
+    ...body,
+    ...advance(step, copies),
+    ...[0x0c, 0x00, 0x0b, 0x0b], // again; end, end
+  ];
+}
+
+/** Sixteen bytes at `offset`: to `acc`, and to `to`. */
+function sixteen(offset: number, copies: boolean): number[] {
+  return [
+    ...(copies ? [0x20, TO] : []),
+    ...[0x20, AT, 0xfd, 0x00, 0x00, offset, 0x22, PIECE], // piece = v128.load offset
+    ...(copies ? [0xfd, 0x0b, 0x00, offset] : [0x1a]), // v128.store offset, or drop
+    ...[0x20, ACC, 0x20, PIECE, 0xfd, 0x7f, 0xfd, 0xae, 0x01, 0x21, ACC], // acc = i32x4.add(acc, i32x4.extadd_pairwise_i16x8_u(piece))
+  ];
+}
+
+/** One or two bytes, by the codes of their load and store: to `total`, and to `to`. */
+function few(load: number, store: number, copies: boolean): number[] {
+  return [
+    ...(copies ? [0x20, TO, 0x20, AT, load, 0x00, 0x00, store, 0x00, 0x00] : []),
+    ...[0x20, TOTAL, 0x20, AT, load, 0x00, 0x00, 0x6a, 0x21, TOTAL], // total += load
+  ];
+}
+
+/** Sixty-four bytes at a time, then sixteen, two, one. */
+function code(copies: boolean): number[] {
+  return [
+    ...[0x02, copies ? 2 : 3, 0x7f, 0x02, 0x7b], // locals: (to), end, total i32; acc, piece v128
+    ...loop(
+      0x40, // -64
+      64,
+      copies,
+      [0, 16, 32, 48].flatMap((offset) => sixteen(offset, copies)),
+    ),
+    ...loop(0x30, 16, copies, sixteen(0, copies)),
+    ...[0, 1, 2, 3].flatMap((lane) => [0x20, ACC, 0xfd, 0x1b, lane, 0x20, TOTAL, 0x6a, 0x21, TOTAL]), // total += lane
+    ...loop(0x0e, 2, copies, few(0x2f, 0x3b, copies)),
+    ...loop(0x01, 1, copies, few(0x2d, 0x3a, copies)),
+    ...[0x20, TOTAL, 0x0b],
+  ];
+}
 
 function name(text: string): number[] {
   return [text.length, ...[...text].map((c) => c.charCodeAt(0))];
@@ -40,36 +103,28 @@ function leb(n: number): number[] {
   return n < 128 ? [n] : [(n & 127) | 128, n >> 7];
 }
 
+function sized(body: number[]): number[] {
+  return [...leb(body.length), ...body];
+}
+
 const MODULE = new Uint8Array([
   ...[0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00],
-  ...section(1, [1, 0x60, 1, 0x7f, 1, 0x7f]), // type 0: (i32) -> i32
-  ...section(3, [1, 0]), // function 0 has type 0
-  ...section(5, [1, 0, 2]), // a memory of two pages
-  ...section(7, [2, ...name("memory"), 2, 0, ...name("sum"), 0, 0]),
-  ...section(10, [1, ...leb(CODE.length), ...CODE]),
+  ...section(1, [2, 0x60, 2, 0x7f, 0x7f, 1, 0x7f, 0x60, 3, 0x7f, 0x7f, 0x7f, 1, 0x7f]), // (i32, i32) -> i32, (i32, i32, i32) -> i32
+  ...section(3, [2, 0, 1]), // functions 0 and 1 have types 0 and 1
+  ...section(5, [1, 1, ...leb(PAGES), ...leb(PAGES)]), // a memory of so many pages, at least and at most
+  ...section(7, [3, ...name("memory"), 2, 0, ...name("sum"), 0, 0, ...name("copySum"), 0, 1]),
+  ...section(10, [2, ...sized(code(false)), ...sized(code(true))]),
 ]);
 
-/** The most bytes `simdSum` takes. */
-export const SIMD_MOST = 65_536;
+/** Null where there is no SIMD, or no room for the memory. */
+export const simd: Simd | null = load();
 
-/**
- * A function that sums up to `SIMD_MOST` bytes, at least one, as *little-endian* words, unfolded; null where there is
- * no SIMD. The Internet checksum does not care about the byte order but for a swap of the folded result (RFC 1071
- * section 2 (B)).
- */
-export const simdSum: ((buf: Uint8Array, at: number, len: number) => number) | null = load();
-
-function load(): ((buf: Uint8Array, at: number, len: number) => number) | null {
+function load(): Simd | null {
   const wasm = (globalThis as { WebAssembly?: Wasm }).WebAssembly;
   if (wasm === undefined) return null;
   try {
-    const { memory, sum } = new wasm.Instance(new wasm.Module(MODULE)).exports;
-    const scratch = new Uint8Array(memory.buffer);
-    return (buf, at, len) => {
-      scratch.set(buf.subarray(at, at + len), 0);
-      scratch.fill(0, len, (len + 63) & ~63);
-      return sum(len) >>> 0;
-    };
+    const { memory, sum, copySum } = new wasm.Instance(new wasm.Module(MODULE)).exports;
+    return { memory: new Uint8Array(memory.buffer), sum, copySum };
   } catch {
     return null;
   }

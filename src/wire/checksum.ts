@@ -3,18 +3,45 @@
  * `finish(pseudoHeader + sum(header) + sum(payload))`. Every part but the last must have an even length.
  */
 
-import { SIMD_MOST, simdSum } from "./checksum-simd.ts";
+import { baseOf } from "./arena.ts";
+import { SCRATCH, simd } from "./checksum-simd.ts";
 
-/** From here on SIMD is faster, its copy and call included: at 128 bytes 130 against 89 ns, at 1460 164 against 730 (`npm run bench`). */
-const SIMD_LEAST = 256;
+/** From here on SIMD is faster in place, its call included: at 128 bytes 20 against 64 ns (`npm run bench`). */
+const IN_PLACE_LEAST = 64;
+/** The same with a copy to where it can be summed: at 128 bytes 130 against 89 ns, at 1460 126 against 613. */
+const COPIED_LEAST = 256;
 
 /** The sum of `len` bytes as big-endian 16-bit words, an odd last byte padded with zero on its right. */
 export function sum(buf: Uint8Array, at: number, len: number): number {
-  if (len >= SIMD_LEAST && len <= SIMD_MOST && simdSum !== null) {
-    const folded = fold(simdSum(buf, at, len));
-    return ((folded & 0xff) << 8) | (folded >> 8);
+  if (len < IN_PLACE_LEAST || len > SCRATCH || simd === null) return scalarSum(buf, at, len);
+  const base = baseOf(buf);
+  if (base >= 0 && at >= 0 && at + len <= buf.length) return swapped(simd.sum(base + at, len));
+  if (len < COPIED_LEAST) return scalarSum(buf, at, len);
+  simd.memory.set(buf.subarray(at, at + len), 0);
+  return swapped(simd.sum(0, len));
+}
+
+/** Copies `len` bytes from `at` on to `to` in `out`; their sum. The two places do not overlap. */
+export function copySum(buf: Uint8Array, at: number, len: number, out: Uint8Array, to: number): number {
+  if (len <= SCRATCH && simd !== null) {
+    const base = baseOf(buf);
+    const outBase = baseOf(out);
+    // The memory is everybody's: what is outside these two arrays is not to be touched.
+    if (base >= 0 && outBase >= 0 && at >= 0 && to >= 0 && at + len <= buf.length && to + len <= out.length)
+      return swapped(simd.copySum(base + at, len, outBase + to));
   }
-  return scalarSum(buf, at, len);
+  out.set(buf.subarray(at, at + len), to);
+  return sum(out, to, len);
+}
+
+/**
+ * What a sum below 2^32 is when each word's two bytes change places (RFC 1071 section 2 (B)), folded: the sum of words
+ * read in the other byte order, or of data that begins at an odd byte of what is summed.
+ */
+export function swapped(total: number): number {
+  let s = (total & 0xffff) + (total >>> 16);
+  s = (s & 0xffff) + (s >>> 16);
+  return ((s & 0xff) << 8) | (s >> 8);
 }
 
 /** The same without SIMD. */

@@ -5,7 +5,7 @@ import net from "node:net";
 import os from "node:os";
 import path from "node:path";
 import { Duplex, duplexPair } from "node:stream";
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import type { StreamAddress } from "../../src/attach/address.ts";
 import type { Attachment, CableEnv } from "../../src/attach/attachment.ts";
 import { connectStream, inheritStream } from "../../src/attach/client.ts";
@@ -15,6 +15,7 @@ import { attachDuplex } from "../../src/attach/stream.ts";
 import { TX_SLAB } from "../../src/attach/transmit.ts";
 import { MAX_FRAME, type Slab } from "../../src/core/link.ts";
 import { NO_TAP } from "../../src/core/tap.ts";
+import { baseOf } from "../../src/wire/arena.ts";
 import { proves } from "../cases/proves.ts";
 import { Drops, expectFrames, frame, GuestReader, Recorder, transmit, wire } from "./recorder.ts";
 
@@ -112,6 +113,21 @@ describe.each(["unix", "tcp"] as const)("a server on %s", (kind) => {
     expect(pool.inUse).toBe(9);
     for (const { slab } of held) slab.unpin();
     expect(pool.inUse).toBe(1);
+  });
+
+  it("gives a gone guest's transmit slabs back to the arena", async () => {
+    const { receiver, env } = rig();
+    const server = await serve(env, kind);
+    const guest = dial(server.address);
+    await receiver.until(() => receiver.links.length === 1);
+    const link = receiver.links[0]!;
+    const { tx } = link;
+    transmit(link, frame(60));
+    link.flush();
+    expect(baseOf(tx)).toBeGreaterThan(0);
+    guest.destroy();
+    await vi.waitFor(() => expect(baseOf(tx)).toBe(-1), 20_000);
+    expect(link.reserve(60)).toBe(-1);
   });
 
   it("says that a guest is gone, and takes the next one", async () => {

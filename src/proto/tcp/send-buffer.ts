@@ -2,13 +2,15 @@
  * Bytes on their way to the guest, kept until it acknowledges them. A queue of equal chunks from a pool that all
  * connections of a network share, so that an idle connection holds none and a burst's memory serves the next one.
  */
+import { giveBack, region } from "../../wire/arena.ts";
+import { copySum, swapped } from "../../wire/checksum.ts";
 import { HeldBytes } from "./assembler.ts";
 
 export const CHUNK = 16_384;
 
 export class ChunkPool {
   readonly #free: Uint8Array[] = [];
-  readonly #keep: number;
+  #keep: number;
   /** Bytes in chunks that are lent out. */
   used = 0;
   /** Above this, connections take less each (see `share`). */
@@ -32,12 +34,19 @@ export class ChunkPool {
 
   take(): Uint8Array {
     this.used += CHUNK;
-    return this.#free.pop() ?? new Uint8Array(CHUNK);
+    return this.#free.pop() ?? region(CHUNK);
   }
 
   give(chunk: Uint8Array): void {
     this.used -= CHUNK;
     if (this.#free.length < this.#keep) this.#free.push(chunk);
+    else giveBack(chunk);
+  }
+
+  /** Keeps nothing any more. */
+  close(): void {
+    this.#keep = 0;
+    for (const chunk of this.#free.splice(0)) giveBack(chunk);
   }
 }
 
@@ -66,18 +75,22 @@ export class SendBuffer {
     }
   }
 
-  /** Copies `len` bytes from `offset` on into `out`. The caller has checked that they are there. */
-  copyOut(offset: number, len: number, out: Uint8Array, at: number): void {
+  /** Copies `len` bytes from `offset` on into `out`; their checksum's sum. The caller has checked that they are there. */
+  copyOut(offset: number, len: number, out: Uint8Array, at: number): number {
     let from = this.#start + offset;
+    let total = 0;
+    let odd = false;
     while (len > 0) {
-      const chunk = this.#chunks[(from / CHUNK) | 0]!;
       const inChunk = from % CHUNK;
       const n = Math.min(len, CHUNK - inChunk);
-      out.set(inChunk === 0 && n === CHUNK ? chunk : chunk.subarray(inChunk, inChunk + n), at);
+      const piece = copySum(this.#chunks[(from / CHUNK) | 0]!, inChunk, n, out, at);
+      total += odd ? swapped(piece) : piece;
+      if ((n & 1) !== 0) odd = !odd;
       from += n;
       at += n;
       len -= n;
     }
+    return total;
   }
 
   /** The guest has `len` more bytes. */

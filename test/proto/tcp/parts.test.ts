@@ -3,6 +3,8 @@ import { describe, expect, test } from "vitest";
 import { Assembler, HeldBytes } from "../../../src/proto/tcp/assembler.ts";
 import { Scoreboard } from "../../../src/proto/tcp/scoreboard.ts";
 import { CHUNK, ChunkPool, SendBuffer } from "../../../src/proto/tcp/send-buffer.ts";
+import { baseOf, giveBack, region } from "../../../src/wire/arena.ts";
+import { fold, scalarSum } from "../../../src/wire/checksum.ts";
 
 const STREAM = new Uint8Array(4096).map((_, i) => (i * 7 + (i >> 8)) & 255);
 const piece = fc.record({ at: fc.nat(2000), len: fc.integer({ min: 1, max: 300 }) });
@@ -117,4 +119,38 @@ test("the send buffer is a queue of bytes that gives its chunks back", () => {
     }),
     { numRuns: 50 },
   );
+});
+
+test("what the send buffer copies out comes with its sum, wherever it begins and however many chunks it lies in", () => {
+  const source = new Uint8Array(4 * CHUNK).map((_, i) => (i * 31) ^ (i >> 7));
+  const pool = new ChunkPool(1 << 26);
+  const place = region(source.length);
+  const nat = fc.nat(CHUNK + 3);
+  fc.assert(
+    fc.property(nat, nat, fc.integer({ min: 1, max: 2 * CHUNK }), fc.boolean(), (start, offset, len, inArena) => {
+      const buffer = new SendBuffer(pool);
+      buffer.append(source, 0, source.length);
+      buffer.consume(start);
+      const out = inArena ? place : new Uint8Array(source.length);
+      const n = Math.min(len, buffer.length - offset);
+      const total = buffer.copyOut(offset, n, out, 1);
+      expect(Buffer.compare(out.subarray(1, 1 + n), source.subarray(start + offset, start + offset + n))).toBe(0);
+      expect(fold(total)).toBe(fold(scalarSum(source, start + offset, n)));
+      buffer.clear();
+    }),
+  );
+  giveBack(place);
+});
+
+test("a closed pool gives its chunks back to the arena, also those that come later", () => {
+  const pool = new ChunkPool(1 << 26);
+  const [early, late] = [pool.take(), pool.take()];
+  expect(Math.min(baseOf(early), baseOf(late))).toBeGreaterThan(0);
+  pool.give(early);
+  expect(baseOf(early)).toBeGreaterThan(0);
+  pool.close();
+  expect(baseOf(early)).toBe(-1);
+  pool.give(late);
+  expect(baseOf(late)).toBe(-1);
+  expect(pool.used).toBe(0);
 });

@@ -73,7 +73,7 @@ export function tcpWrite(
   put32(buf, at + 16, 0);
 }
 
-/** Fills in the checksum over `len` bytes of header and payload. */
-export function tcpSeal(buf: Uint8Array, at: number, len: number, pseudo: number): void {
-  put16(buf, at + 16, finish(pseudo + sum(buf, at, len)));
+/** Fills in the checksum over `len` bytes, header and payload, or the header alone when `more` is the payload's sum. */
+export function tcpSeal(buf: Uint8Array, at: number, len: number, pseudo: number, more = 0): void {
+  put16(buf, at + 16, finish(pseudo + sum(buf, at, len) + more));
 }

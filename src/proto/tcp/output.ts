@@ -136,11 +136,11 @@ export function segment(t: Tcb, now: number, seq: number, flags: number, len: nu
   }
   if (stamps) o = writeTimestamps(tx, o, now | 0, t.tsRecent);
   if (blocks > 0) o = writeSack(tx, o, edges, blocks);
-  if (len > 0) t.sendBuffer.copyOut(seqDiff(seq, t.sndUna), len, tx, o);
+  const payload = len === 0 ? 0 : t.sendBuffer.copyOut(seqDiff(seq, t.sndUna), len, tx, o);
   const window = syn ? synWindow(t) : t.offerWindow();
   const ack = (flags & ACK) !== 0 ? t.rcvNxt : 0;
   tcpWrite(tx, at, t.path.localPort, t.path.remotePort, seq, ack, header, flags, window);
-  tcpSeal(tx, at, header + len, t.path.pseudo(header + len));
+  tcpSeal(tx, at, header, t.path.pseudo(header + len), payload);
   t.path.commit(header + len);
   t.lastAckSent = ack;
   return true;

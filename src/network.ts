@@ -38,6 +38,7 @@ import type { GuestUdp } from "./embed/guest-udp.ts";
 import { type BindGuestUdpOptions, type ConnectOptions, Guests, type ListenGuestOptions } from "./embed/guests.ts";
 import { EVENT_NAMES, type NetworkEvents } from "./embed/network-events.ts";
 import { PollTimer } from "./embed/poll-timer.ts";
+import { BusyPoll } from "./host/busy-poll.ts";
 import { HostClock } from "./host/clock.ts";
 import { NodeDns } from "./host/dns.ts";
 import { NodeFiles } from "./host/files.ts";
@@ -130,6 +131,7 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
     const clock = this.#clock;
     const files = options.tftp === null ? null : new NodeFiles(options.tftp);
     this.#gate = this.#flowHook(options);
+    const poll = new BusyPoll(options.busyPoll, () => this.#stack.bytesIn + this.#env.sent.bytes);
     this.#stack = new Stack(options.stack, {
       ...{
         host: proxies.length === 0 ? host : new ProxiedNet(host, proxies, notice),
@@ -142,6 +144,7 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
         rules: options.rules,
       },
       endOfTurn: (run) => void setImmediate(run),
+      stirred: () => poll.stir(),
     });
     this.#timer = new PollTimer(this.#stack, clock);
     this.#options = options;

@@ -72,6 +72,8 @@ export interface StackParts {
   readonly trace: Trace;
   /** Calls `run` once, when what the host has to tell now has been told; without it frames do not wait for that. */
   readonly endOfTurn?: (run: () => void) => void;
+  /** Told after each read of a guest's and each callback of the host's. */
+  readonly stirred?: () => void;
 }
 
 export class Stack implements LinkReceiver {
@@ -102,6 +104,7 @@ export class Stack implements LinkReceiver {
   readonly #links: Set<Link> = new Set();
   readonly #solicited: Map<Neighbour, number> = new Map();
   readonly #flusher: Flusher;
+  readonly #stirred: () => void;
   /** Bytes from guests before this batch. */
   #before = 0;
   #now = 0;
@@ -115,6 +118,7 @@ export class Stack implements LinkReceiver {
     this.#trace = trace;
     this.#reassembler = new Reassembler(() => trace.drop("ip-fragment"));
     this.#flusher = new Flusher(parts.endOfTurn ?? null);
+    this.#stirred = parts.stirred ?? (() => {});
     this.policy = new Policy(config);
     const touchLink = (link: Link): void => this.#flusher.touch(link);
     this.#dhcp = new DhcpServer(config, {
@@ -156,7 +160,10 @@ export class Stack implements LinkReceiver {
         links: this.#links,
       },
       errors: this.#errors,
-      flush: () => this.#flusher.soon(),
+      flush: () => {
+        this.#stirred();
+        this.#flusher.soon();
+      },
       wake: () => this.onPollAt?.(),
     };
     this.#tftp = parts.files ? tftpServer(config, parts.files, clock, shared) : null;
@@ -317,6 +324,7 @@ export class Stack implements LinkReceiver {
   batchEnd(link: Link): void {
     this.#tcp.batchEnd(this.#now);
     this.#flusher.endBatch(this.bytesIn - this.#before < SMALL_BATCH && link.direct !== true);
+    this.#stirred();
   }
 
   receive(link: Link, slab: Slab, at: number, len: number): void {

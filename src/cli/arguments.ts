@@ -10,7 +10,14 @@ import { parseFrameFilter } from "../control/frame-filter.ts";
 import { type ImpairmentOptions, parseImpairment } from "../control/impairment.ts";
 import { LOG_LEVELS, type LogLevel, type LogOptions } from "../control/log.ts";
 import { type Netdev, parseNetdev } from "../control/netdev.ts";
-import { MAX_DGRAM_MTU, MAX_MTU, MIN_MTU, type NetworkOptions, resolveOptions } from "../control/options.ts";
+import {
+  MAX_BUSY_POLL,
+  MAX_DGRAM_MTU,
+  MAX_MTU,
+  MIN_MTU,
+  type NetworkOptions,
+  resolveOptions,
+} from "../control/options.ts";
 import { parseRules, readRuleLines } from "../control/rules.ts";
 import { IPV6_MIN_MTU } from "../wire/ipv6.ts";
 
@@ -47,6 +54,7 @@ export interface NetworkArguments {
   readonly hostLoopback?: string;
   readonly dnsRebind?: string;
   readonly outboundAddr?: string;
+  readonly busyPoll?: string;
   /** One list, by whichever of the four it was begun: `allow …`, `deny …`, `limit …`, `default …` in their order. */
   readonly allow?: readonly string[];
   readonly deny?: readonly string[];
@@ -203,6 +211,13 @@ export function readNetworkArguments(
     dhcp: onOff("--dhcp", args.dhcp),
     isolate: args.isolate,
     proxy: args.proxy,
+    busyPoll: number(
+      "--busy-poll",
+      args.busyPoll,
+      0,
+      MAX_BUSY_POLL,
+      `expected a whole number of microseconds up to ${MAX_BUSY_POLL}`,
+    ),
     restrict: args.restrict === true ? true : onOff("--restrict", args.restrict),
     hostLoopback: onOff("--host-loopback", args.hostLoopback),
     dnsRebind: args.dnsRebind as NetworkOptions["dnsRebind"],

@@ -169,6 +169,7 @@ function networkOptions(command: Command): Command {
     .option("--dns-rebind <allow|refuse>", "whether names may lead guests to private addresses (allow)")
     .option("--host-loopback <on|off>", "whether the gateway's addresses reach the host's 127.0.0.1 and ::1 (on)")
     .option("--outbound-addr <ip>", "source address of outgoing sockets")
+    .option("--busy-poll <microseconds>", "stay awake so long after a packet when more is likely (100; 0: never)")
     .addOption(
       repeatable(
         "--proxy <rule>",

@@ -2,7 +2,9 @@
  * A network's options: one shape for the library and the command line, checked in this one place, made into the
  * `StackConfig` that everything below takes as it is. Defaults are libslirp's.
  */
+
 import { statSync } from "node:fs";
+import { availableParallelism } from "node:os";
 import path from "node:path";
 import { z } from "zod";
 import type { Endpoint, IpText } from "../core/address.ts";
@@ -110,6 +112,8 @@ export interface NetworkOptions {
   readonly onFlow?: OnFlow | undefined;
   /** Milliseconds that a flow waits for the answer of `onFlow`; without one it is refused (10000). */
   readonly onFlowTimeout?: number | undefined;
+  /** Microseconds that the process stays awake after a packet when more is likely to come at once, 1000 at most; 0 never (100, on one processor 0). */
+  readonly busyPoll?: number | undefined;
   /** Closes the network. */
   readonly signal?: AbortSignal | undefined;
   /** Caps on what guests may make us hold. */
@@ -137,6 +141,8 @@ export interface ResolvedOptions {
   readonly onFlow: OnFlow | null;
   /** In milliseconds. */
   readonly onFlowTimeout: number;
+  /** Microseconds. */
+  readonly busyPoll: number;
   /** Null for a network that is closed by hand. */
   readonly signal: AbortSignal | null;
 }
@@ -164,6 +170,9 @@ const cap = (max: number): z.ZodNumber => {
   return z.int(expectation).min(1, expectation).max(max, expectation);
 };
 
+/** Microseconds. */
+export const MAX_BUSY_POLL = 1000;
+const BUSY_POLL = `expected a whole number of microseconds up to ${MAX_BUSY_POLL}`;
 const BOOTFILE = "expected a file name of 1 to 127 bytes";
 const FOLDER = "expected a folder that exists";
 const MTU = `expected a whole number from ${MIN_MTU} to ${MAX_MTU}`;
@@ -265,6 +274,7 @@ export const NetworkOptions: z.ZodType<NetworkOptions> = z.strictObject(
       .custom<OnFlow>((value) => typeof value === "function", 'expected a function like (flow) => "allow"')
       .optional(),
     onFlowTimeout: cap(600_000).optional(),
+    busyPoll: z.int(BUSY_POLL).min(0, BUSY_POLL).max(MAX_BUSY_POLL, BUSY_POLL).optional(),
     signal: abortSignal.optional(),
     limits: z
       .strictObject(
@@ -342,6 +352,8 @@ export function resolveOptions(input: NetworkOptions = {}): ResolvedOptions {
     ),
     onFlow: options.onFlow ?? null,
     onFlowTimeout: options.onFlowTimeout ?? ON_FLOW_MS,
+    // One processor has others to serve meanwhile: those that are waited for.
+    busyPoll: options.busyPoll ?? (availableParallelism() > 1 ? 100 : 0),
     signal: options.signal ?? null,
     dnsUpstream: (options.dnsUpstream ?? []).map((text) => parseEndpoint(text, 53)!),
   };

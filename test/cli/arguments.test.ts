@@ -99,6 +99,8 @@ it.each<[ServeArguments, string, string]>([
   [{ tftpServerName: "a b" }, "--tftp-server-name", "a b"],
   [{ outboundAddr: "eth0" }, "--outbound-addr", "eth0"],
   [{ mtu: "1400" }, "--mtu", "from 1500 to 65520"],
+  [{ busyPoll: "1ms" }, "--busy-poll", "1ms"],
+  [{ busyPoll: "1001" }, "--busy-poll", "up to 1000"],
   [{ mtu: "9k" }, "--mtu", "9k"],
   [{ mtu: "65520", listen: ["udp:127.0.0.1:1"] }, "--mtu", "from 1500 to 65493"],
   [{ ipv6Net: "fe80::/64" }, "--ipv6-net", "fe80::/64"],

@@ -63,6 +63,7 @@ describe("defaults", () => {
       proxies: [],
       onFlow: null,
       onFlowTimeout: 10_000,
+      busyPoll: expect.toSatisfy((micros) => micros === 0 || micros === 100),
       signal: null,
     });
   });
@@ -169,6 +170,8 @@ describe("what is given", () => {
     ["a text for a list", { dnsSearch: "a.test" }, "dnsSearch", "a.test"],
     ["a boot file without a name", { bootfile: "" }, "bootfile", ""],
     ["a boot file beyond its field", { bootfile: "é".repeat(64) }, "bootfile", "é".repeat(64)],
+    ["a long busy poll", { busyPoll: 1001 }, "busyPoll", 1001],
+    ["a negative busy poll", { busyPoll: -1 }, "busyPoll", -1],
     ["a small MTU", { mtu: 1499 }, "mtu", 1499],
     ["a large MTU", { mtu: 65_521 }, "mtu", 65_521],
     ["half an MTU", { mtu: 1500.5 }, "mtu", 1500.5],

@@ -34,9 +34,10 @@ async function useOne(): Promise<void> {
 }
 
 async function heapAfter(): Promise<number> {
-  // What closing has left for the next turns; and V8 gives the memory of buffers back beside the program, after a collection.
-  for (let i = 0; i < 5; i++) {
-    await new Promise((resolve) => setTimeout(resolve, 200));
+  // What closing has left for the next turns; pools let go of what two seconds did without; and V8 gives the memory of
+  // buffers back beside the program, after a collection.
+  for (let i = 0; i < 8; i++) {
+    await new Promise((resolve) => setTimeout(resolve, 500));
     collect();
   }
   return process.memoryUsage().heapUsed + process.memoryUsage().external;

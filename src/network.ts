@@ -4,6 +4,7 @@
  * Order of birth: the options are checked, then the forwards listen, and only then can a guest attach.
  */
 import { EventEmitter } from "node:events";
+import type net from "node:net";
 import type { Duplex, Writable } from "node:stream";
 import type { AttachAddress } from "./attach/address.ts";
 import type { CableEnv } from "./attach/attachment.ts";
@@ -238,6 +239,16 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
   attach(duplex: Duplex, options: Abortable = {}): Link {
     this.#refuseWhenClosed();
     return this.#cables.attach(duplex, options);
+  }
+
+  /**
+   * Serves the guest behind a socket that a server of yours has accepted, unread (`pauseOnConnect`), or another process
+   * has and sent here: as fast as one of `listen`. The connection is the network's from now on. Resolves when that guest is
+   * gone; aborting `signal` ends it.
+   */
+  attachAccepted(socket: net.Socket, options: Abortable = {}): Promise<void> {
+    this.#refuseWhenClosed();
+    return this.#cables.attachAccepted(socket, options);
   }
 
   /** A cable within the process: Ethernet frames in by `send`, out by `onFrame`. */

@@ -91,6 +91,12 @@ export class StreamLink implements Link {
     if (socket.destroyed) this.#end();
   }
 
+  /** The same over a socket that a server has accepted: where nothing has been read of it, by `onread` (see `adopt`). */
+  startAccepted(socket: net.Socket): void {
+    const adopted = socket.bytesRead === 0 ? adopt(socket, this.onread) : null;
+    this.start(adopted ?? socket, adopted !== null);
+  }
+
   /** There will be no socket after all. */
   abandon(): void {
     this.#decoder.close();
@@ -146,5 +152,12 @@ export function adopt(accepted: net.Socket, onread: net.OnReadOpts): net.Socket 
 export function attachDuplex(duplex: Duplex, name: string, env: CableEnv, onGone: () => void = () => {}): Link {
   const link = new StreamLink(name, env, onGone);
   link.start(duplex, false);
+  return link;
+}
+
+/** A cable over a socket that the embedder's own server has accepted, or that another process has. */
+export function attachAccepted(socket: net.Socket, name: string, env: CableEnv, onGone: () => void): Link {
+  const link = new StreamLink(name, env, onGone);
+  link.startAccepted(socket);
   return link;
 }

@@ -20,6 +20,7 @@ import {
 } from "../control/options.ts";
 import { parseRules, readRuleLines } from "../control/rules.ts";
 import { IPV6_MIN_MTU } from "../wire/ipv6.ts";
+import { readWorkers } from "./workers/options.ts";
 
 /** What says what a network is like and how much is told, as commander hands it over. */
 export interface NetworkArguments {
@@ -83,6 +84,7 @@ export interface ServeArguments extends NetworkArguments {
   readonly fd?: string;
   readonly netdev?: string;
   readonly user?: string;
+  readonly workers?: string;
 }
 
 /** A file of rules, and the typed ones before them. */
@@ -114,6 +116,8 @@ export interface ServeOptions {
   readonly fd: number | null;
   /** Who to become, as typed. */
   readonly user: string | null;
+  /** How many networks share the guests; null for one, in this process. */
+  readonly workers: number | null;
   readonly session: SessionOptions;
 }
 
@@ -169,6 +173,7 @@ export function readServeArguments(args: ServeArguments): ServeOptions {
     connect,
     fd: fd ?? null,
     user: args.user ?? null,
+    workers: readWorkers(args, netdev.options),
     session: readSessionArguments(args, "info"),
   };
 }

@@ -42,9 +42,14 @@ async function main(args: readonly string[]): Promise<number> {
       const { demo } = await import("./demo.ts");
       status = await demo();
     });
+  const workerCommand = new Command("worker").action(async () => {
+    const { work } = await import("./workers/worker.ts");
+    status = await work();
+  });
   program.enablePositionalOptions();
   program.addCommand(serveCommand, { isDefault: true }).addCommand(qemuCommand);
   program.addCommand(demoCommand).addCommand(ctlCommand());
+  program.addCommand(workerCommand, { hidden: true });
   throwErrors(program);
   program.addHelpText("after", () => `\nOptions of serve:\n${optionsHelp(serveCommand)}`);
   try {
@@ -116,6 +121,10 @@ function serveOptions(command: Command): Command {
     .addOption(repeatable("--connect <address>", "dial a QEMU that listens (server=on), and again when it comes back"))
     .option("--fd <number>", "an inherited, connected socket")
     .option("--user <name[:group]>", "give up root for this user once all is open that only root may open")
+    .option(
+      "--workers <number>",
+      "several guests use several processors: so many processes (1 to 64, or auto), each with a network of its own",
+    )
     .option("--netdev <string>", "QEMU's own option string: user,id=n0,net=10.0.2.0/24,hostfwd=…");
   return networkOptions(command);
 }

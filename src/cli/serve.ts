@@ -1,29 +1,40 @@
-/** `tslirp serve`: a network for the guests that come, until a signal says stop. */
+/** `tslirp serve`: a network for the guests that come, or one for each worker's, until a signal says stop. */
 import path from "node:path";
-import { createLog } from "../control/log.ts";
-import { shellLine } from "../control/qemu-args.ts";
-import { makeFilesFor, ownerName } from "../host/ownership.ts";
+import { parseAttachAddress, type StreamAddress } from "../attach/address.ts";
+import { createLog, type Logger } from "../control/log.ts";
+import { qemuArgs, shellLine } from "../control/qemu-args.ts";
+import { makeFilesFor, type Owner, ownerName } from "../host/ownership.ts";
 import type { ServeOptions } from "./arguments.ts";
 import { say } from "./output.ts";
 import { becomeUser, findUser } from "./rights.ts";
 import { runtimeFolder } from "./runtime-folder.ts";
-import { startSession } from "./session.ts";
+import { rereadRules, startSession } from "./session.ts";
+
+/** Who serves, and until when. */
+interface Setting {
+  readonly log: Logger;
+  /** Whom to become when all is open; null for nobody. */
+  readonly user: Owner | null;
+  readonly stopped: Promise<void>;
+}
 
 /** Resolves when stopped as asked. Rejects with an `Error` of one line when the host refuses something. */
 export async function serve(options: ServeOptions): Promise<void> {
   const log = createLog(options.session.log);
   const user = options.user === null ? null : findUser(options.user);
   if (user !== null) makeFilesFor(user);
-  const stopped = stopSignal();
+  const setting = { log, user, stopped: stopSignal() };
+  if (options.workers === null) await serveHere(options, setting);
+  else await serveByWorkers(options, options.workers, setting);
+}
+
+async function serveHere(options: ServeOptions, { log, user, stopped }: Setting): Promise<void> {
   const session = await startSession(options.network, options.session, log);
   const { network } = session;
   try {
     const listening: (readonly string[])[] = [];
     for (const address of listenAddresses(options)) listening.push(await network.listen(address, options.id));
-    if (user !== null) {
-      becomeUser(user);
-      log.info(`root's rights are given up: now ${ownerName()}`);
-    }
+    giveUpRoot(user, log);
     session.begin();
     let over: Promise<unknown> = stopped;
     if (options.fd !== null) {
@@ -32,12 +43,48 @@ export async function serve(options: ServeOptions): Promise<void> {
       if (options.listen.length + options.connect.length === 0) over = Promise.race([stopped, gone]);
     }
     for (const address of options.connect) await network.dial(address);
-    for (const args of listening) say(`Waiting for guests. Append to QEMU's arguments:\n  ${shellLine(args)}\n`);
+    listening.forEach(announce);
     await over;
     log.info("stopping");
   } finally {
     await session.close();
   }
+}
+
+async function serveByWorkers(options: ServeOptions, count: number, { log, user, stopped }: Setting): Promise<void> {
+  const { Supervisor } = await import("./workers/supervisor.ts");
+  const { ofWorker } = await import("./workers/options.ts");
+  const { network, session } = options;
+  const workers = Array.from({ length: count }, (_, i) => ({
+    ...{ number: i + 1, network, session: ofWorker(session, i + 1), user },
+  }));
+  const supervisor = await Supervisor.start(workers, log);
+  const rules = session.rules === null ? null : rereadRules(supervisor, session.rules, log);
+  try {
+    const listening: (readonly string[])[] = [];
+    for (const text of listenAddresses(options)) {
+      const address = await supervisor.listen(parseAttachAddress(text) as StreamAddress);
+      listening.push(qemuArgs(options.id, address));
+    }
+    giveUpRoot(user, log);
+    log.info(`${count} workers, each with a network of its own`);
+    listening.forEach(announce);
+    await stopped;
+    log.info("stopping");
+  } finally {
+    await rules?.close();
+    await supervisor.close();
+  }
+}
+
+function giveUpRoot(user: Owner | null, log: Logger): void {
+  if (user === null) return;
+  becomeUser(user);
+  log.info(`root's rights are given up: now ${ownerName()}`);
+}
+
+function announce(args: readonly string[]): void {
+  say(`Waiting for guests. Append to QEMU's arguments:\n  ${shellLine(args)}\n`);
 }
 
 function listenAddresses(options: ServeOptions): readonly string[] {

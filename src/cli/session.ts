@@ -52,10 +52,14 @@ export async function startSession(options: NetworkOptions, session: SessionOpti
 }
 
 /** On SIGHUP the file's rules count as they are then; what cannot be read or is wrong leaves those that are in force. */
-function rereadRules(network: Network, rules: RulesFile, log: Logger): { close(): Promise<void> } {
+export function rereadRules(
+  ruled: Pick<Network, "setRules">,
+  rules: RulesFile,
+  log: Logger,
+): { close(): Promise<void> } {
   const reread = (): void => {
     try {
-      network.setRules(readRules(rules));
+      ruled.setRules(readRules(rules));
       log.info(`rules read again from ${rules.file}`);
     } catch (error) {
       log.error(`rules as before: ${(error as Error).message}`);
@@ -93,7 +97,7 @@ function announce({ address, token }: Api, log: Logger): { close(): Promise<void
 }
 
 /** True so many times a second: a guest that goes on asking does not fill the log. */
-function atMostEachSecond(times: number): () => boolean {
+export function atMostEachSecond(times: number): () => boolean {
   let second = 0;
   let count = 0;
   return () => {

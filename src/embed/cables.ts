@@ -1,11 +1,12 @@
 /** The cables of one network: where guests come from, whoever brings them, until the network closes. */
+import type net from "node:net";
 import type { Duplex } from "node:stream";
 import { type AttachAddress, parseAttachAddress } from "../attach/address.ts";
 import { connectTo, listenAt } from "../attach/attach.ts";
 import type { Attachment, CableEnv } from "../attach/attachment.ts";
 import { inheritStream } from "../attach/client.ts";
 import { cable, type MemoryCable } from "../attach/memory.ts";
-import { attachDuplex } from "../attach/stream.ts";
+import { attachAccepted, attachDuplex } from "../attach/stream.ts";
 import { openVxlan, type VxlanUplink } from "../attach/vxlan.ts";
 import { ConfigError } from "../control/errors.ts";
 import { MAX_DGRAM_MTU } from "../control/options.ts";
@@ -101,17 +102,12 @@ export class Cables {
   }
 
   attach(duplex: Duplex, options: Abortable): Link {
-    const signal = signalOf(options);
-    signal?.throwIfAborted();
-    let gone = (): void => {};
-    const detached = new Promise<void>((resolve) => {
-      gone = resolve;
-    });
-    const link = attachDuplex(duplex, `duplex#${++this.#made}`, this.#env, gone);
-    this.#links.set(link, detached);
-    void detached.then(() => this.#links.delete(link));
-    endBy(signal, { closed: detached, close: () => link.close() });
-    return link;
+    return this.#plugged("duplex", options, (name, gone) => attachDuplex(duplex, name, this.#env, gone)).link;
+  }
+
+  /** Resolves when the guest is gone. */
+  attachAccepted(socket: net.Socket, options: Abortable): Promise<void> {
+    return this.#plugged("accepted", options, (name, gone) => attachAccepted(socket, name, this.#env, gone)).detached;
   }
 
   inMemory(onFrame?: (frame: Uint8Array) => void): MemoryCable {
@@ -131,6 +127,24 @@ export class Cables {
     for (const link of this.#links.keys()) link.close();
     for (const each of this.#inside) each.close();
     await Promise.all([...this.#links.values(), ...[...this.#attachments].map((a) => a.close())]);
+  }
+
+  #plugged(
+    kind: string,
+    options: Abortable,
+    plug: (name: string, gone: () => void) => Link,
+  ): { readonly link: Link; readonly detached: Promise<void> } {
+    const signal = signalOf(options);
+    signal?.throwIfAborted();
+    let gone = (): void => {};
+    const detached = new Promise<void>((resolve) => {
+      gone = resolve;
+    });
+    const link = plug(`${kind}#${++this.#made}`, gone);
+    this.#links.set(link, detached);
+    void detached.then(() => this.#links.delete(link));
+    endBy(signal, { closed: detached, close: () => link.close() });
+    return { link, detached };
   }
 
   async #open<T extends Attachment>(signal: AbortSignal | undefined, open: () => Promise<T>): Promise<T> {

@@ -1,6 +1,7 @@
 /** Runs the command line from its sources, as `npm start` does. */
 import { type ChildProcess, spawn } from "node:child_process";
 import fs from "node:fs";
+import { createRequire } from "node:module";
 import os from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
@@ -79,6 +80,21 @@ export class Command {
 /** A fresh folder, short enough for sockets' paths. */
 export function temporaryFolder(): string {
   return fs.mkdtempSync(path.join(os.tmpdir(), "tslirp-cli-"));
+}
+
+/** The command line in `folder` as it is installed, JavaScript and no loader: its path. */
+export function bundled(folder: string): string {
+  // tsx's compiler makes it in a moment.
+  const { buildSync } = createRequire(import.meta.resolve("tsx"))("esbuild");
+  const outdir = path.join(folder, "dist", "cli");
+  buildSync({
+    ...{ absWorkingDir: ROOT, entryPoints: ["src/cli/main.ts"], outdir, bundle: true, splitting: true },
+    ...{ platform: "node", format: "esm", packages: "external" },
+  });
+  fs.cpSync(path.join(ROOT, "src/api/page"), path.join(outdir, "page"), { recursive: true });
+  fs.copyFileSync(path.join(ROOT, "package.json"), path.join(folder, "package.json"));
+  fs.symlinkSync(path.join(ROOT, "node_modules"), path.join(folder, "node_modules"));
+  return path.join(outdir, "main.js");
 }
 
 /** An ARP request of 52:54:00:12:34:56, 10.0.2.15, for the gateway, as an Ethernet frame. */

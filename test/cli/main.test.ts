@@ -63,6 +63,7 @@ describe("a bad argument", () => {
     [["--mode", "shared", "--restrict"], '--mode: got "shared"; expected isolated with restrict on'],
     [["--listen", "nowhere"], '--listen: got "nowhere"'],
     [["--lisen", "unix:/x"], "unknown option '--lisen'"],
+    [["--workers", "2", "-p", "2222:22"], '--publish: got "2222:22"; expected none with --workers'],
     [["--mtu"], "option '--mtu <bytes>' argument missing"],
     [["nonsense"], "nonsense"],
     [["demo", "--fast"], "unknown option '--fast'"],

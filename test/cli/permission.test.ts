@@ -2,29 +2,21 @@
 import { createSocket } from "node:dgram";
 import { once } from "node:events";
 import fs from "node:fs";
-import { createRequire } from "node:module";
 import type { AddressInfo } from "node:net";
 import net from "node:net";
 import path from "node:path";
 import { afterAll, beforeAll, expect, it, onTestFinished } from "vitest";
 import { encodeFrame } from "../support/frames.ts";
-import { arpRequest, Command, isGatewayReply, prefixed, temporaryFolder } from "./command.ts";
+import { arpRequest, bundled, Command, isGatewayReply, prefixed, temporaryFolder } from "./command.ts";
 
 const GUEST = { mac: "52:54:00:12:34:56", ip: "10.0.2.15" };
 const has = (flag: string): boolean => process.allowedNodeEnvironmentFlags.has(flag);
 
 let folder: string;
+let installed: string;
 beforeAll(() => {
   folder = fs.realpathSync(temporaryFolder());
-  // As it is installed: JavaScript, no loader. tsx's compiler makes it in a moment.
-  const { buildSync } = createRequire(import.meta.resolve("tsx"))("esbuild");
-  const outdir = path.join(folder, "dist", "cli");
-  buildSync({
-    ...{ entryPoints: ["src/cli/main.ts"], outdir, bundle: true, splitting: true },
-    ...{ platform: "node", format: "esm", packages: "external" },
-  });
-  fs.copyFileSync("package.json", path.join(folder, "package.json"));
-  fs.symlinkSync(path.resolve("node_modules"), path.join(folder, "node_modules"));
+  installed = bundled(folder);
   fs.mkdirSync(path.join(folder, "run"));
 }, 120_000);
 afterAll(() => fs.rmSync(folder, { recursive: true }));
@@ -38,7 +30,7 @@ it("serves a guest, its TCP forwards and its UDP, and reads nothing else", async
     ...(has("--allow-net") ? ["--allow-net"] : []),
   ];
   const cable = path.join(folder, "run", "net.sock");
-  const program = [...flags, path.join(folder, "dist", "cli", "main.js")];
+  const program = [...flags, installed];
   const tslirp = (args: readonly string[]): Command => new Command(args, {}, false, program);
   const secret = path.join(path.dirname(folder), `${path.basename(folder)}-secret`);
   fs.writeFileSync(secret, "default deny\n");

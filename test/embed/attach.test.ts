@@ -102,6 +102,28 @@ it("a descriptor: attachFd, over when the far end is gone", async () => {
   expect(await exit).toEqual([0, null]);
 });
 
+it.each([
+  ["unread, which is read into our own buffers from then on", true],
+  ["of which something has been read", false],
+])("a socket that a server has accepted, %s: attachAccepted", async (_, unread) => {
+  await using network = await greeting("hello, accepted");
+  const server = net.createServer({ pauseOnConnect: unread }).listen(path.join(folder, "own.sock"));
+  await once(server, "listening");
+  const came = once(server, "connection") as Promise<[net.Socket]>;
+  const client = net.connect(path.join(folder, "own.sock"));
+  const hello = greeted(framedCable(client));
+  const [socket] = await came;
+  while (!unread && socket.bytesRead === 0) await new Promise(setImmediate);
+  const left = network.attachAccepted(socket);
+  // One that has been moved is an empty shell.
+  expect(socket.destroyed).toBe(unread);
+  expect(await hello).toBe("hello, accepted");
+  client.end();
+  await left;
+  expect(network.cables()).toEqual([]);
+  server.close();
+});
+
 it("frames in and out: cable", async () => {
   await using network = await greeting("hello, cable");
   expect(await greeted(network.cable())).toBe("hello, cable");

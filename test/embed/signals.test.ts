@@ -30,6 +30,7 @@ const CALLS: Readonly<Record<string, (signal: AbortSignal) => unknown>> = {
   dial: (signal) => network.dial({ path: path.join(folder, "d.sock"), signal }),
   attach: async (signal) => network.attach(duplexPair()[0], { signal }),
   attachFd: async (signal) => network.attachFd(9999, { signal }),
+  attachAccepted: async (signal) => network.attachAccepted(new net.Socket(), { signal }),
   connect: (signal) => network.connect({ host: GUEST, port: 80, signal }),
   createConnection: async (signal) => network.createConnection({ host: GUEST, port: 80, signal }),
   listenGuest: (signal) => network.listenGuest({ host: INSIDE, port: 80, signal }),
@@ -66,6 +67,7 @@ it("a signal that stands in the place of something else is refused in one line",
   );
   await refused(() => network.attach(duplexPair()[0], signal), "expected the signal as { signal }");
   await refused(() => network.attachFd(9999, signal), "expected the signal as { signal }");
+  await refused(() => network.attachAccepted(new net.Socket(), signal), "expected the signal as { signal }");
   await refused(
     () => network.listen({ path: path.join(folder, "x") }, { signal } as never),
     "a signal is { path, signal }",

@@ -1,10 +1,14 @@
-/** The little guest of `src/cli/guest` on a network in this process, with a lease. */
+/** The little guest of `src/cli/guest`, with a lease, on a network in this process or behind a cable to another. */
 import { dhcp } from "../../src/cli/guest/dhcp.ts";
-import { Guest, type GuestAddress } from "../../src/cli/guest/guest.ts";
+import { Guest, type GuestAddress, type GuestCable } from "../../src/cli/guest/guest.ts";
 import { runOnTimers } from "../../src/cli/guest/timers.ts";
 import { HostClock } from "../../src/host/clock.ts";
 import { HostRandom } from "../../src/host/random.ts";
-import type { Network } from "../../src/network.ts";
+
+/** Where a guest is plugged in: a `Network`, or whatever gives it a cable. */
+export interface Plug {
+  cable(): GuestCable & { close(): void };
+}
 
 export interface EmbeddedGuest {
   readonly guest: Guest;
@@ -15,7 +19,7 @@ export interface EmbeddedGuest {
 
 /** Resolves when it has its lease, or at once with an `address`. `last` is its MAC's last byte, `hostname` what it calls itself. */
 export async function embeddedGuest(
-  network: Network,
+  network: Plug,
   last = 1,
   hostname?: string,
   address?: GuestAddress,

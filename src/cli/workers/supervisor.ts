@@ -1,0 +1,180 @@
+/**
+ * `--workers N`: several guests use several processors.
+ *
+ * Theory of operation. A network is one thread. The supervisor, this process, starts N workers: processes with a network
+ * of their own each, all under the same options, so that guests of two workers see as little of each other as those of two
+ * `-netdev user`. It owns the listening sockets and hands each connection, of which nobody has read a byte, to the worker
+ * with the fewest cables, by the channel that Node's `fork` makes; the worker tells when the guest has left. What guests
+ * send and get never passes through here.
+ *
+ * Birth: sockets appear when all workers are ready; a worker that ends before is an error, and nothing stays. Later, one
+ * that dies takes its guests' cables along (QEMU's `reconnect` brings them back, to other workers in the meantime) and is
+ * started again, at once at first, then after waits that double while it does not live for `STEADY_MILLIS`.
+ *
+ * Death: a worker ends when its channel does. So stopping is cutting the channels and waiting, and a supervisor that is
+ * killed leaves no worker behind.
+ */
+import type net from "node:net";
+import { attachAddressText, type StreamAddress } from "../../attach/address.ts";
+import { type Door, openDoor } from "../../attach/door.ts";
+import { MAX_GUESTS } from "../../attach/server.ts";
+import type { Logger } from "../../control/log.ts";
+import { atMostEachSecond } from "../session.ts";
+import { Child } from "./child.ts";
+import type { Order, WorkerOptions } from "./messages.ts";
+
+const WAIT_FIRST_MILLIS = 100;
+const WAIT_LAST_MILLIS = 5_000;
+/** A worker that has lived so long has not died of how it was started. */
+const STEADY_MILLIS = 10_000;
+
+/** A worker's place, whichever process has it. */
+interface Place {
+  readonly options: WorkerOptions;
+  /** Null while there is none that could be given a guest. */
+  ready: Child | null;
+  /** Null between two. */
+  child: Child | null;
+  wait: number;
+  timer: NodeJS.Timeout | null;
+}
+
+/** Connections that came by one door and are guests now. */
+interface Count {
+  guests: number;
+}
+
+export class Supervisor {
+  readonly #places: readonly Place[];
+  readonly #log: Logger;
+  readonly #mayComplain: () => boolean = atMostEachSecond(1);
+  readonly #doors: Door[] = [];
+  /** What a worker is told that comes later. */
+  readonly #standing: Map<string, Order> = new Map();
+  /** Who was given the last guest. */
+  #last = -1;
+  #running = false;
+  #stopping = false;
+
+  private constructor(workers: readonly WorkerOptions[], log: Logger) {
+    this.#log = log;
+    this.#places = workers.map((options) => ({
+      ...{ options, ready: null, child: null, wait: WAIT_FIRST_MILLIS, timer: null },
+    }));
+  }
+
+  /** Resolves when all workers are ready. Rejects with an `Error` of one line when one is not; none is left then. */
+  static async start(workers: readonly WorkerOptions[], log: Logger): Promise<Supervisor> {
+    const supervisor = new Supervisor(workers, log);
+    try {
+      await Promise.all(supervisor.#places.map((place) => supervisor.#firstStart(place)));
+    } catch (error) {
+      await supervisor.close();
+      throw error;
+    }
+    supervisor.#running = true;
+    return supervisor;
+  }
+
+  /** Resolves with the address, once guests can come. Rejects with an `Error` of one line when the host refuses. */
+  async listen(address: StreamAddress): Promise<StreamAddress> {
+    const count: Count = { guests: 0 };
+    const door = await openDoor(address, (socket) => this.#accept(socket, address, count));
+    this.#doors.push(door);
+    if (door.address.kind === "tcp") this.#tellAll({ order: "protect", port: door.address.port });
+    return door.address;
+  }
+
+  /** Other rules from now on, for all workers. They have been checked. */
+  setRules(lines: readonly string[]): void {
+    this.#tellAll({ order: "rules", lines });
+  }
+
+  /** Resolves when sockets and workers are gone. */
+  async close(): Promise<void> {
+    this.#stopping = true;
+    await Promise.all(this.#doors.map((door) => door.close()));
+    const ends = this.#places.map(async ({ child, timer }) => {
+      if (timer !== null) clearTimeout(timer);
+      child?.stop();
+      await child?.over;
+    });
+    await Promise.all(ends);
+  }
+
+  #accept(socket: net.Socket, address: StreamAddress, count: Count): void {
+    const full = count.guests >= MAX_GUESTS;
+    const place = full || this.#stopping ? null : this.#leastBusy();
+    if (place === null) {
+      socket.destroy();
+      const why = full ? `there are ${MAX_GUESTS}` : "no worker is ready";
+      if (!this.#stopping && this.#mayComplain())
+        this.#log.warn(`a guest at ${attachAddressText(address)} was sent away: ${why}`);
+      return;
+    }
+    count.guests++;
+    const worker = place.options.number;
+    this.#log.debug({ worker }, "cable begins");
+    place.ready!.serve(socket, () => {
+      count.guests--;
+      this.#log.debug({ worker }, "cable ended");
+    });
+  }
+
+  /** The place with the fewest cables; of several the next one in turn. */
+  #leastBusy(): Place | null {
+    const { length } = this.#places;
+    let best = -1;
+    let least = Number.POSITIVE_INFINITY;
+    for (let i = 1; i <= length; i++) {
+      const at = (this.#last + i + length) % length;
+      const load = this.#places[at]!.ready?.load ?? Number.POSITIVE_INFINITY;
+      if (load >= least) continue;
+      best = at;
+      least = load;
+    }
+    if (best < 0) return null;
+    this.#last = best;
+    return this.#places[best]!;
+  }
+
+  async #firstStart(place: Place): Promise<void> {
+    const child = this.#start(place);
+    const early = child.over.then((how) => {
+      throw new Error(how);
+    });
+    await Promise.race([child.ready, early]);
+  }
+
+  #start(place: Place): Child {
+    const child = new Child(place.options);
+    place.child = child;
+    place.timer = null;
+    let since = Number.POSITIVE_INFINITY;
+    void child.ready.then(() => {
+      since = performance.now();
+      for (const order of this.#standing.values()) child.tell(order);
+      place.ready = child;
+      this.#log.info({ worker: place.options.number, pid: child.pid }, "worker ready");
+    });
+    void child.over.then((how) => {
+      place.child = null;
+      place.ready = null;
+      if (this.#running && !this.#stopping) this.#startAgain(place, how, performance.now() - since);
+    });
+    return child;
+  }
+
+  #startAgain(place: Place, how: string, lived: number): void {
+    if (lived > STEADY_MILLIS) place.wait = WAIT_FIRST_MILLIS;
+    const { wait } = place;
+    place.wait = Math.min(wait * 2, WAIT_LAST_MILLIS);
+    this.#log.error({ worker: place.options.number, wait }, `${how}; another one follows`);
+    place.timer = setTimeout(() => this.#start(place), wait);
+  }
+
+  #tellAll(order: Order): void {
+    this.#standing.set(order.order === "protect" ? `port ${order.port}` : order.order, order);
+    for (const { ready } of this.#places) ready?.tell(order);
+  }
+}

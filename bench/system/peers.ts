@@ -26,7 +26,7 @@ export interface Peer {
 export const TAP = "tap0";
 export const GATEWAY = "10.0.2.2";
 export const RESOLVER = "10.0.2.3";
-export const GUEST = "10.0.2.15";
+const GUEST = "10.0.2.15";
 /** The host's interface to nowhere: passt and slirp4netns want one with a route. */
 export const OUTSIDE = "ext0";
 

@@ -6,7 +6,7 @@
  *       the peer ── UNIX socket (by path) ── bridge ────────── tap0, its offloads off
  *
  * The bridge is a small C program: many frames a write one way, many a read the other, so that little of what is
- * measured is its own. With `hub` it is QEMU's hub instead, which is what QEMU's users have, and costs a write a frame.
+ * measured is its own. Several guests are several namespaces with a bridge each to the one socket. With `hub` it is QEMU's hub instead, which is what QEMU's users have, and costs a write a frame.
  */
 import type { ChildProcess } from "node:child_process";
 import { existsSync, mkdtempSync, rmSync } from "node:fs";
@@ -16,7 +16,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { hub } from "../../test/support/e2e/backend.ts";
 import { Namespace } from "../../test/support/e2e/namespace.ts";
 import { cpuSeconds, machineSeconds, memory, ownSeconds } from "./meter.ts";
-import { GATEWAY, GUEST, OUTSIDE, type Peer, RESOLVER, TAP } from "./peers.ts";
+import { GATEWAY, OUTSIDE, type Peer, RESOLVER, TAP } from "./peers.ts";
 import type { Tools } from "./tools.ts";
 
 export type Join = "bridge" | "hub";
@@ -26,24 +26,27 @@ export type Figures = Record<string, number>;
 
 const READY_MS = 10_000;
 const NAT = "10.0.2";
+/** The first guest's address there. */
+const FIRST = 15;
 
 export class SystemRig {
   readonly #peer: Peer;
   readonly #tools: Tools;
   readonly #folder: string = mkdtempSync(join(tmpdir(), "tslirp-bench-"));
   readonly #host: Namespace = new Namespace("bench-host", ["127.0.0.1"]);
-  readonly #guest: Namespace = new Namespace("bench-guest");
+  readonly #guests: readonly Namespace[];
   readonly #said: string[] = [];
   #backend: ChildProcess | null = null;
 
-  private constructor(peer: Peer, tools: Tools) {
+  private constructor(peer: Peer, tools: Tools, guests: number) {
     this.#peer = peer;
     this.#tools = tools;
+    this.#guests = Array.from({ length: guests }, () => new Namespace("bench-guest"));
   }
 
-  /** Resolves when a byte has gone from the guest to the host and back. */
-  static async start(peer: Peer, mtu: number, join: Join, tools: Tools): Promise<SystemRig> {
-    const rig = new SystemRig(peer, tools);
+  /** Resolves when a byte has gone from each guest to the host and back. Peers with a socket may have several guests. */
+  static async start(peer: Peer, mtu: number, join: Join, tools: Tools, guests = 1): Promise<SystemRig> {
+    const rig = new SystemRig(peer, tools, guests);
     try {
       await rig.#start(mtu, join);
       return rig;
@@ -56,12 +59,11 @@ export class SystemRig {
 
   async #start(mtu: number, joint: Join): Promise<void> {
     const host = this.#host;
-    const guest = this.#guest;
     host.ip("link", "add", OUTSIDE, "type", "veth", "peer", "name", "ext1");
     for (const name of [OUTSIDE, "ext1"]) host.ip("link", "set", name, "up");
     host.ip("addr", "add", "10.99.0.1/24", "dev", OUTSIDE);
     host.ip("route", "add", "default", "via", "10.99.0.254");
-    for (const space of [host, guest]) await tune(space);
+    for (const space of [host, ...this.#guests]) await tune(space);
 
     const socket = join(this.#folder, "net.sock");
     const { bridge, services } = this.#tools;
@@ -71,36 +73,43 @@ export class SystemRig {
       for (const address of [GATEWAY, RESOLVER]) host.ip("addr", "add", `${address}/24`, "dev", TAP);
       host.ip("link", "set", TAP, "mtu", String(mtu), "up");
     } else {
-      const guestPath = `/run/netns/${guest.name}`;
+      const guestPath = `/run/netns/${this.#guests[0]!.name}`;
       this.#backend = this.#spawn(host, this.#peer.command({ socket, mtu, guestPath }));
       if (this.#peer.kind === "socket") await this.#until("its socket", () => existsSync(socket));
     }
+    this.#spawn(host, [services]);
+    for (const nth of this.#guests.keys()) await this.#plug(nth, socket, mtu, joint);
+  }
+
+  async #plug(nth: number, socket: string, mtu: number, joint: Join): Promise<void> {
+    const guest = this.#guests[nth]!;
     if (this.#peer.kind !== "tap") {
       const qemu = hub(
         `tap,id=t0,ifname=${TAP},script=no,downscript=no,vnet_hdr=off`,
         "t0",
         `server=off,addr.type=unix,addr.path=${socket}`,
       );
-      this.#spawn(guest, joint === "hub" ? ["qemu-system-x86_64", ...qemu] : [bridge, TAP, socket, "connect"]);
+      const bridge = [this.#tools.bridge, TAP, socket, "connect"];
+      this.#spawn(guest, joint === "hub" ? ["qemu-system-x86_64", ...qemu] : bridge);
     }
     await this.#until("the TAP", async () => (await guest.run("ip", ["link", "show", TAP])).code === 0);
     await guest.sh(
-      `ip addr replace ${GUEST}/24 dev ${TAP}; ip link set ${TAP} mtu ${mtu} up; ip route replace default via ${NAT}.2`,
+      `ip addr replace ${NAT}.${FIRST + nth}/24 dev ${TAP}; ip link set ${TAP} mtu ${mtu} up; ip route replace default via ${NAT}.2`,
     );
-    this.#spawn(host, [services]);
-    await this.#until("a way through", async () => ((await this.load(["rr", GATEWAY, "0.02"], 3)).count ?? 0) > 0);
+    const rr = ["rr", GATEWAY, "0.02"];
+    await this.#until("a way through", async () => ((await this.load(rr, 3, nth)).count ?? 0) > 0);
   }
 
-  /** What the guest's load prints. Rejects when it fails. */
-  async load(args: readonly string[], seconds = 30): Promise<Figures> {
-    const { code, stdout, stderr } = await this.#guest.run(this.#tools.load, args, seconds * 1000);
+  /** What the load of a guest prints. Rejects when it fails. */
+  async load(args: readonly string[], seconds = 30, nth = 0): Promise<Figures> {
+    const { code, stdout, stderr } = await this.#guests[nth]!.run(this.#tools.load, args, seconds * 1000);
     if (code !== 0 || !stdout.startsWith("{")) return { failed: 1, ...(stderr === "" ? {} : { code }) };
     return JSON.parse(stdout) as Figures;
   }
 
   /** A load that says a line, waits for one, and so on: each is told to `between` as it comes. */
   async dialogue(args: readonly string[], between: (figures: Figures, nth: number) => void): Promise<void> {
-    const child = this.#guest.spawn(this.#tools.load, args, { stdio: ["pipe", "pipe", "inherit"] });
+    const child = this.#guests[0]!.spawn(this.#tools.load, args, { stdio: ["pipe", "pipe", "inherit"] });
     let text = "";
     let nth = 0;
     child.stdout!.on("data", (piece) => {
@@ -119,7 +128,7 @@ export class SystemRig {
 
   /**
    * Runs `work` and adds what it cost: `cpu`, the peer's processor seconds, and `foreign`, how many processors others
-   * on this machine kept busy meanwhile.
+   * on this machine kept busy meanwhile, and `busy`, how many the peer did.
    */
   async metered(work: () => Promise<Figures>): Promise<Figures> {
     const pid = this.#backend!.pid!;
@@ -127,7 +136,8 @@ export class SystemRig {
     const figures = await work();
     const seconds = (performance.now() - before.at) / 1000;
     const foreign = (machineSeconds() - ownSeconds() - before.others) / seconds;
-    return { ...figures, cpu: cpuSeconds(pid) - before.cpu, foreign: Math.max(0, foreign) };
+    const cpu = cpuSeconds(pid) - before.cpu;
+    return { ...figures, cpu, busy: cpu / seconds, foreign: Math.max(0, foreign) };
   }
 
   /** The peer's memory, kB. */
@@ -140,7 +150,7 @@ export class SystemRig {
   }
 
   async close(): Promise<void> {
-    await this.#guest.close();
+    for (const guest of this.#guests) await guest.close();
     await this.#host.close();
     rmSync(this.#folder, { recursive: true, force: true });
   }

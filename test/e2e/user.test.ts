@@ -1,9 +1,10 @@
 /** `--user`: what root opened goes on to work, and root is gone. */
-import { chownSync, lstatSync, mkdirSync, readdirSync, readFileSync, statSync } from "node:fs";
+import { chownSync, lstatSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from "vitest";
 import { ApiClient } from "../../src/cli/ctl/client.ts";
 import { findUser } from "../../src/cli/rights.ts";
+import { Command, temporaryFolder } from "../cli/command.ts";
 import { agent } from "../support/e2e/agent.ts";
 import { describeE2e, LIBSLIRP } from "../support/e2e/requirements.ts";
 import { GATEWAY, Rig, url } from "../support/e2e/rig.ts";
@@ -84,6 +85,28 @@ describeE2e("rights given up", ["curl", "smbd", "smbclient", "socat", "nc"], () 
       expect(readdirSync(rig.hostRig.folder)).not.toContain("net.sock");
       expect(readdirSync(rig.hostRig.folder)).not.toContain("api");
     });
+  });
+
+  it.skipIf(LIBSLIRP)("workers give them up, too, before a guest can come", async () => {
+    const folder = temporaryFolder();
+    chownSync(folder, DAEMON, DAEMON);
+    const where = ["--listen", `unix:${folder}/n`, "--api", `unix:${folder}/api`, "--capture", `${folder}/capture`];
+    const command = new Command(["--workers", "2", "--user", "daemon:daemon", "--log-json", ...where]);
+    onTestFinished(async () => {
+      await command.stop("SIGKILL");
+      rmSync(folder, { recursive: true });
+    });
+    await command.printed(/-netdev/);
+    const workers = [...command.stderr.matchAll(/"pid":(\d+),"msg":"worker ready"/g)].map(([, pid]) => Number(pid));
+    expect(workers).toHaveLength(2);
+    for (const pid of [command.child.pid!, ...workers]) {
+      const { Uid, Gid, CapEff } = status(pid, pid);
+      expect({ Uid, Gid, CapEff }).toMatchObject({ Uid: "1\t1\t1\t1", Gid: "1\t1\t1\t1", CapEff: "0000000000000000" });
+    }
+    expect(readdirSync(folder).sort()).toEqual(["api.1", "api.2", "capture.1", "capture.2", "n"]);
+    for (const name of readdirSync(folder)) expect(lstatSync(join(folder, name)).uid, name).toBe(DAEMON);
+    expect((await command.stop()).status).toBe(0);
+    expect(readdirSync(folder).sort()).toEqual(["capture.1", "capture.2"]);
   });
 
   it.skipIf(LIBSLIRP).each([

@@ -5,11 +5,9 @@
  * both arrangements, one after the other; every second pair begins with the other one. What is told is the median of the
  * pairs' ratios with the lowest and highest, since absolute figures move with the machine. `--brief` shows that it works.
  */
-import { join } from "node:path";
-import { REPOSITORY } from "../test/support/e2e/namespace.ts";
 import { machineName } from "./system/meter.ts";
-import { GATEWAY, type Peer, RESOLVER, which } from "./system/peers.ts";
-import { sound } from "./system/report.ts";
+import { BUILD, GATEWAY, type Peer, RESOLVER, tslirp, which } from "./system/peers.ts";
+import { sound, spreadOf, spreadText } from "./system/report.ts";
 import { type Figures, SystemRig } from "./system/rig.ts";
 import { compileTools, type Tools } from "./system/tools.ts";
 
@@ -27,12 +25,7 @@ interface Arrangement {
 }
 
 function arrangement(title: string, ...options: readonly string[]): Arrangement {
-  const program = [process.execPath, join(REPOSITORY, "dist/cli/main.js"), "serve", ...options];
-  const command: Peer["command"] = ({ socket, mtu }) => [
-    ...program,
-    ...["--listen", `unix:${socket}`, "--mtu", String(mtu)],
-  ];
-  return { title, peer: { name: title, needs: [], mtus: [MTU], kind: "socket", command } };
+  return { title, peer: tslirp(title, BUILD, options) };
 }
 
 const ONE = arrangement("one process");
@@ -104,10 +97,7 @@ async function run({ title, peer }: Arrangement, tools: Tools): Promise<Sample[]
 }
 
 function range(values: readonly number[], digits: number): string {
-  const sorted = values.toSorted((a, b) => a - b);
-  const middle = sorted.length >> 1;
-  const median = sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
-  return `${median.toFixed(digits)} (${sorted[0]!.toFixed(digits)}–${sorted.at(-1)!.toFixed(digits)})`;
+  return spreadText(spreadOf(values), digits);
 }
 
 if (process.platform !== "linux" || process.getuid?.() !== 0) fail("needs Linux and root, for network namespaces");
@@ -129,29 +119,20 @@ console.log("| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |");
 for (const [i, { title, unit, digits }] of WORKS.entries()) {
   const before = one.map((samples) => samples[i]!);
   const after = two.map((samples) => samples[i]!);
-  const cells = [
-    ...[
-      title,
-      unit,
-      range(
-        before.map((s) => s.total),
-        digits,
-      ),
-      range(
-        after.map((s) => s.total),
-        digits,
-      ),
-    ],
+  const totals = (samples: readonly Sample[]): string =>
     range(
-      after.map((s, pair) => s.total / before[pair]!.total),
+      samples.map((s) => s.total),
+      digits,
+    );
+  const shares = (samples: readonly Sample[], of: "busy" | "foreign"): string =>
+    range(
+      samples.map((s) => s[of]),
       2,
-    ),
-    ...[before, after, [...before, ...after]].map((samples, k) =>
-      range(
-        samples.map((s) => (k < 2 ? s.busy : s.foreign)),
-        2,
-      ),
-    ),
+    );
+  const ratios = after.map((s, pair) => s.total / before[pair]!.total);
+  const cells = [
+    ...[title, unit, totals(before), totals(after), range(ratios, 2)],
+    ...[shares(before, "busy"), shares(after, "busy"), shares([...before, ...after], "foreign")],
   ];
   console.log(`| ${cells.join(" | ")} |`);
 }

@@ -31,20 +31,22 @@ const GUEST = "10.0.2.15";
 export const OUTSIDE = "ext0";
 
 const BOTH = [1500, 65_520];
+/** This checkout's, built. */
+export const BUILD: string = join(REPOSITORY, "dist");
 const PASST = ["-a", GUEST, "-n", "24", "-g", GATEWAY, "-M", "52:55:0a:00:02:02", "--dns-forward", RESOLVER];
 
+/** One built in `build`, with further options of `serve`. */
+export function tslirp(name: string, build: string, options: readonly string[]): Peer {
+  const program = [process.execPath, join(build, "cli/main.js"), "serve", ...options];
+  const command: Peer["command"] = ({ socket, mtu }) => [
+    ...program,
+    ...["--listen", `unix:${socket}`, "--mtu", String(mtu)],
+  ];
+  return { name, needs: [], mtus: BOTH, kind: "socket", command };
+}
+
 export const PEERS: readonly Peer[] = [
-  {
-    name: "tslirp",
-    needs: [],
-    mtus: BOTH,
-    kind: "socket",
-    command: ({ socket, mtu }) => [
-      process.execPath,
-      join(REPOSITORY, "dist/cli/main.js"),
-      ...["serve", "--listen", `unix:${socket}`, "--mtu", String(mtu)],
-    ],
-  },
+  tslirp("tslirp", BUILD, []),
   {
     // QEMU with nothing but its user network. Its MTU is 1500; slirp4netns has the same library at 65520.
     name: "libslirp",

@@ -43,14 +43,22 @@ export function sound(f: Figures): boolean {
 export function spread(results: Results, row: Row, mtu: number, peer: string): Spread | null {
   const samples = results.samples.filter((s) => s.measurement === row.from && s.mtu === mtu && s.peer === peer);
   if (samples.length === 0 || samples.some((s) => !sound(s.figures))) return null;
-  const values = samples
-    .map((s) => row.value(s.figures))
-    .filter((v) => v !== undefined)
-    .sort((a, b) => a - b);
-  if (values.length === 0) return null;
+  const values = samples.map((s) => row.value(s.figures)).filter((v) => v !== undefined);
+  return values.length === 0 ? null : spreadOf(values);
+}
+
+/** Of one figure at least. */
+export function spreadOf(figures: readonly number[]): Spread {
+  const values = figures.toSorted((a, b) => a - b);
   const middle = values.length >> 1;
   const median = values.length % 2 === 1 ? values[middle]! : (values[middle - 1]! + values[middle]!) / 2;
   return { median, least: values[0]!, most: values.at(-1)!, count: values.length };
+}
+
+/** "5.45 (5.16–5.67)"; the median alone when it is the only one. */
+export function spreadText({ median, least, most, count }: Spread, digits: number): string {
+  const middle = number(median, digits);
+  return count === 1 ? middle : `${middle} (${number(least, digits)}–${number(most, digits)})`;
 }
 
 export function peersOf(results: Results): string[] {
@@ -70,9 +78,7 @@ function cell(results: Results, row: Row, mtu: number, peer: string): string {
     const tried = results.samples.some((s) => s.measurement === row.from && s.mtu === mtu && s.peer === peer);
     return tried ? "failed" : "";
   }
-  const { median, least, most, count } = found;
-  const middle = number(median, row.digits);
-  return count === 1 ? middle : `${middle} (${number(least, row.digits)}–${number(most, row.digits)})`;
+  return spreadText(found, row.digits);
 }
 
 /** tslirp's figure as a multiple of the peer's that it is held against, and what it is to be. */

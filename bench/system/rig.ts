@@ -6,7 +6,8 @@
  *       the peer ── UNIX socket (by path) ── bridge ────────── tap0, its offloads off
  *
  * The bridge is a small C program: many frames a write one way, many a read the other, so that little of what is
- * measured is its own. Several guests are several namespaces with a bridge each to the one socket. With `hub` it is QEMU's hub instead, which is what QEMU's users have, and costs a write a frame.
+ * measured is its own. With `hub` it is QEMU's hub instead, which is what QEMU's users have, and costs a write a frame.
+ * Several guests are several namespaces with a bridge each to the one socket.
  */
 import type { ChildProcess } from "node:child_process";
 import { existsSync, mkdtempSync, rmSync } from "node:fs";
@@ -127,8 +128,8 @@ export class SystemRig {
   }
 
   /**
-   * Runs `work` and adds what it cost: `cpu`, the peer's processor seconds, and `foreign`, how many processors others
-   * on this machine kept busy meanwhile, and `busy`, how many the peer did.
+   * Runs `work` and adds what it cost: `cpu`, the peer's processor seconds, `busy`, how many processors it kept busy
+   * meanwhile, and `foreign`, how many others on this machine did.
    */
   async metered(work: () => Promise<Figures>): Promise<Figures> {
     const pid = this.#backend!.pid!;

@@ -9,7 +9,7 @@ import { join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { Command, InvalidArgumentError } from "commander";
 import { machineName, priority } from "./meter.ts";
-import { PEERS, type Peer, which } from "./peers.ts";
+import { BUILD, PEERS, type Peer, tslirp, which } from "./peers.ts";
 import { svg } from "./plot.ts";
 import { markdown, type Results, type Sample, sound } from "./report.ts";
 import { type Figures, type Join, SystemRig } from "./rig.ts";
@@ -26,6 +26,7 @@ interface Options {
   readonly seconds: number;
   readonly mtu: number[];
   readonly only?: string[];
+  readonly variant: string[];
   readonly join: Join;
   readonly out: string;
   readonly tries: number;
@@ -51,6 +52,12 @@ const program = new Command("bench:system")
   .option("--seconds <n>", "of each bulk transfer; the rest takes two at the most", positive, 3)
   .option("--mtu <list>", "of 1500 and 65520", (text) => list(text).map(positive), [1500, 65_520])
   .option("--only <list>", `of ${keys.join(", ")}`, list)
+  .option(
+    "--variant <words>",
+    'a further tslirp beside the peers, with other options or (first word) of another dist folder: "--busy-poll 0" (repeatable)',
+    (words, all: string[]) => [...all, words],
+    [],
+  )
   .option("--join <how>", "how guest and peer are joined: bridge, or QEMU's hub", "bridge")
   .option("--out <folder>", "where results.json, table.md and throughput.svg go", join(BENCH, "results"))
   .option("--tries <n>", "of a measurement that others on the machine disturb", positive, 3)
@@ -63,9 +70,16 @@ function fail(message: string): never {
   process.exit(2);
 }
 
-function choose(names: readonly string[], how: Join): { peers: Peer[]; skipped: string[] } {
+/** "--busy-poll 0", "/tmp/before/dist" or "/tmp/before/dist --busy-poll 0"; that is its name, too. */
+function variant(text: string): Peer {
+  const [first = "", ...rest] = text.split(" ");
+  return first.startsWith("-") ? tslirp(text, BUILD, [first, ...rest]) : tslirp(text, first, rest);
+}
+
+function choose(names: readonly string[], { join: how, variant: more }: Options): { peers: Peer[]; skipped: string[] } {
   const skipped: string[] = [];
-  const wanted = names.length === 0 ? PEERS : names.map((n) => PEERS.find((p) => p.name === n) ?? fail(`no peer ${n}`));
+  const named = names.length === 0 ? PEERS : names.map((n) => PEERS.find((p) => p.name === n) ?? fail(`no peer ${n}`));
+  const wanted = [...named, ...more.map(variant)];
   const peers = wanted.filter((peer) => {
     const lacking = peer.needs.find((need) => which(need) === null);
     if (lacking !== undefined) skipped.push(`${peer.name} (${lacking} is not installed)`);
@@ -141,7 +155,7 @@ async function main(): Promise<number> {
   for (const program of ["ip", "setpriv", "sysctl"]) if (which(program) === null) fail(`needs ${program}`);
   const tools = compileTools();
   if (tools === null) fail("needs a C compiler (cc) for its load generator: on Debian, apt-get install gcc libc6-dev");
-  const { peers, skipped } = choose(program.args, options.join);
+  const { peers, skipped } = choose(program.args, options);
   for (const line of skipped) process.stderr.write(`SKIPPED ${line}\n`);
 
   const samples: Sample[] = [];
@@ -164,7 +178,8 @@ async function main(): Promise<number> {
       }
     }
   }
-  samples.sort((a, b) => PEERS.findIndex((p) => p.name === a.peer) - PEERS.findIndex((p) => p.name === b.peer));
+  const order = peers.map((p) => p.name);
+  samples.sort((a, b) => order.indexOf(a.peer) - order.indexOf(b.peer));
   const results: Results = {
     machine: machineName(),
     date: new Date().toISOString().slice(0, 10),

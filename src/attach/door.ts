@@ -20,7 +20,11 @@ export type OnConnection = (socket: net.Socket, address: StreamAddress) => void;
 export async function openDoor(wanted: StreamAddress, onConnection: OnConnection): Promise<Door> {
   let address = wanted;
   let file: UnixFile | null = null;
-  const server = net.createServer({ pauseOnConnect: true }, (socket) => onConnection(socket, address));
+  const server = net.createServer({ pauseOnConnect: true }, (socket) => {
+    // Who has gone again says so here; whoever takes the connection learns of it by its close.
+    socket.on("error", () => {});
+    onConnection(socket, address);
+  });
   try {
     if (wanted.kind === "unix") file = await listenUnix(server, wanted.path);
     else {

@@ -51,7 +51,6 @@ class StreamServer implements Attachment {
   }
 
   #accept(socket: net.Socket, at: StreamAddress): void {
-    socket.on("error", () => {});
     const full = this.#links.size >= MAX_GUESTS;
     if (full) this.#env.trace.drop("cables-full");
     if (!this.#listening || full) {

@@ -189,6 +189,7 @@ describe("guests", () => {
     for (let i = 0; i < 64; i++) await connected();
     await hears(command, "cable begins", 64);
     await once(await connected(), "close");
+    await hears(command, `a guest at unix:${at} was sent away: there are 64`, 1, { refused: 1 });
     sockets[0]!.destroy();
     await hears(command, "cable ended", 1);
     expect((await guestOf(command, 1)).worker).toBe(1);

@@ -24,16 +24,20 @@ interface Started {
   strays: (count: number) => void;
   flushes: number[];
   turns: (() => void)[];
+  /** How often the stack has said that something came. */
+  stirred: () => number;
 }
 
 /** A guest that has spoken with `FAR`, which `answers` so many times in one turn. */
 function started(): Started {
   const host = new FakeHost();
   const turns: (() => void)[] = [];
+  let stirs = 0;
   const stack = new Stack(resolveOptions({ mtu: 1500 }).stack, {
     ...{ host, clock: new ManualClock(0), random: new SeededRandom(1), trace: NO_TRACE },
     dns: { query: (_query, _tcp, onAnswer) => onAnswer(null), close() {} },
     endOfTurn: (run) => void turns.push(run),
+    stirred: () => void stirs++,
   });
   /** How many frames each flush took. */
   const flushes: number[] = [];
@@ -66,7 +70,7 @@ function started(): Started {
     for (let i = 0; i < count; i++) stack.receive(link, slab, 0, STRAY.length);
     stack.batchEnd(link);
   };
-  return { answers, strays, flushes, turns };
+  return { answers, strays, flushes, turns, stirred: () => stirs };
 }
 
 test("what a turn brings waits for its end, and goes out in one flush", () => {
@@ -116,4 +120,13 @@ test("what answers a large read goes out at once", () => {
   const { strays, flushes } = started();
   strays(200);
   expect(flushes).toEqual([200]);
+});
+
+test("each read of a guest's and each callback of a host's is told of, with or without an answer: the loop may stay awake for more", () => {
+  const { answers, strays, stirred } = started();
+  expect(stirred()).toBe(1);
+  strays(3);
+  expect(stirred()).toBe(2);
+  answers(2);
+  expect(stirred()).toBe(4);
 });

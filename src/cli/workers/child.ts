@@ -6,6 +6,9 @@ import type { News, Order, WorkerOptions } from "./messages.ts";
 /** A worker that is told to stop has so long for its guests' resets and its files. */
 const STOP_MILLIS = 10_000;
 
+/** And so long to open what it has to open. */
+const START_MILLIS = 30_000;
+
 export class Child {
   /** Resolves when it can be given guests; never, when it ends before. */
   readonly ready: Promise<void>;
@@ -20,6 +23,7 @@ export class Child {
   #failure: string | null = null;
   #onReady: () => void = () => {};
   #kill: NodeJS.Timeout | null = null;
+  readonly #late: NodeJS.Timeout;
 
   /** Throws when the process cannot be started for want of a permission. */
   constructor(options: WorkerOptions) {
@@ -28,8 +32,13 @@ export class Child {
     this.ready = new Promise((resolve) => {
       this.#onReady = resolve;
     });
+    this.#late = setTimeout(() => {
+      this.#failure = `worker not ready within ${START_MILLIS / 1000} s`;
+      this.#process.kill("SIGKILL");
+    }, START_MILLIS);
     this.over = new Promise((resolve) => {
       const ended = (how: string): void => {
+        clearTimeout(this.#late);
         if (this.#kill !== null) clearTimeout(this.#kill);
         for (const socket of this.#underWay) socket.destroy();
         for (const left of this.#guests.values()) left();
@@ -82,6 +91,7 @@ export class Child {
   #hear(message: News): void {
     switch (message.news) {
       case "ready":
+        clearTimeout(this.#late);
         this.#onReady();
         break;
       case "failed":

@@ -48,6 +48,8 @@ export class Supervisor {
   readonly #places: readonly Place[];
   readonly #log: Logger;
   readonly #mayComplain: () => boolean = atMostEachSecond(1);
+  /** Guests that were sent away, in all. */
+  #refused = 0;
   readonly #doors: Door[] = [];
   /** What a worker is told that comes later. */
   readonly #standing: Map<string, Order> = new Map();
@@ -79,7 +81,7 @@ export class Supervisor {
   /** Resolves with the address, once guests can come. Rejects with an `Error` of one line when the host refuses. */
   async listen(address: StreamAddress): Promise<StreamAddress> {
     const count: Count = { guests: 0 };
-    const door = await openDoor(address, (socket) => this.#accept(socket, address, count));
+    const door = await openDoor(address, (socket, at) => this.#accept(socket, at, count));
     this.#doors.push(door);
     if (door.address.kind === "tcp") this.#tellAll({ order: "protect", port: door.address.port });
     return door.address;
@@ -108,8 +110,9 @@ export class Supervisor {
     if (place === null) {
       socket.destroy();
       const why = full ? `there are ${MAX_GUESTS}` : "no worker is ready";
+      this.#refused++;
       if (!this.#stopping && this.#mayComplain())
-        this.#log.warn(`a guest at ${attachAddressText(address)} was sent away: ${why}`);
+        this.#log.warn({ refused: this.#refused }, `a guest at ${attachAddressText(address)} was sent away: ${why}`);
       return;
     }
     count.guests++;

@@ -5,11 +5,11 @@ import { giveBack, region } from "../../src/wire/arena.ts";
 import { PacketScript } from "../support/packet-script.ts";
 
 test("its send buffers go back to the arena, those with bytes under way and those kept for the next burst", () => {
-  const before = region(CHUNK);
-  giveBack(before);
   const script = new PacketScript();
   const tcp = script.tcp({ dstPort: 80 });
   tcp.establish();
+  const before = region(CHUNK);
+  giveBack(before);
   const far = script.host.dialled.at(-1)!;
   far.send("acknowledged");
   script.takeAll();

@@ -6,6 +6,9 @@
  * take that option; a server does not pass it on to the sockets it accepts. So an accepted socket's connection is moved to
  * a new one (`adopt`, `host/accepted-handle`); where Node does not let us the chunks of 'data' are copied instead.
  *
+ * Node's sockets are done with bytes when they say so. Other Duplexes hand them on by reference (a PassThrough, the other
+ * half of a pair), to whoever reads when it likes: those get copies.
+ *
  * A guest that does not read fills its transmit queue and no more; it is read from all the same.
  */
 import net from "node:net";
@@ -28,6 +31,8 @@ export class StreamLink implements Link {
   readonly #decoder: FrameDecoder;
   readonly #queue: TransmitQueue;
   #socket: Duplex | null = null;
+  /** It hands on what is written, by reference. */
+  #hands = false;
   #linger: NodeJS.Timeout | null = null;
   /** The area the socket reads into. */
   #area: Uint8Array | null = null;
@@ -40,9 +45,9 @@ export class StreamLink implements Link {
     this.#env = env;
     this.#onGone = onGone;
     this.#decoder = new FrameDecoder(env.pool, env.receiver, this, env.trace);
-    this.#queue = new TransmitQueue({ write: (bytes, done) => this.#socket!.write(bytes, done) }, () =>
-      env.receiver.writable(this),
-    );
+    const write = (bytes: Uint8Array, done: () => void): unknown =>
+      this.#socket!.write(this.#hands ? Buffer.from(bytes) : bytes, done);
+    this.#queue = new TransmitQueue({ write }, () => env.receiver.writable(this));
     this.onread = {
       // Asked after each read. Nothing means: as before.
       buffer: () => this.#nextArea() as Uint8Array,
@@ -76,13 +81,13 @@ export class StreamLink implements Link {
   /** The socket is connected. `reads` says that it has been given this cable's `onread`. */
   start(socket: Duplex, reads: boolean): void {
     this.#socket = socket;
+    this.#hands = !(socket instanceof net.Socket);
     if (socket instanceof net.Socket) socket.setNoDelay(true);
     socket.on("error", () => this.#end());
     socket.on("end", () => this.#end());
     socket.on("close", () => {
       this.#end();
-      // Only of Node's own sockets is it known that nobody has what was written after this.
-      if (socket instanceof net.Socket) this.#queue.release();
+      this.#queue.release();
     });
     this.#env.receiver.attached(this);
     if (!reads) socket.on("data", (chunk: Buffer) => this.#check(this.#decoder.copied(chunk)));

@@ -477,6 +477,19 @@ describe("a Duplex of the embedder's", () => {
     expect(pool.inUse).toBe(0);
   });
 
+  it("may keep what it is given while more is sent", async () => {
+    const { env } = rig();
+    const [ours, guest] = pair();
+    const link = attachDuplex(ours, "duplex", env);
+    const frames = Array.from({ length: 20 }, (_, i) => frame(9000, i));
+    for (const f of frames) {
+      transmit(link, f);
+      await new Promise(setImmediate);
+    }
+    expectFrames(await readFrames(guest, frames.length), frames);
+    link.close();
+  });
+
   it("is detached at once when it was over before", () => {
     const { receiver, env } = rig();
     const dead = new Duplex({ read() {}, write() {} });

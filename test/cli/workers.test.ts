@@ -6,6 +6,7 @@ import path from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { readServeArguments } from "../../src/cli/arguments.ts";
 import type { TcpSocket } from "../../src/cli/guest/tcp.ts";
+import { Child } from "../../src/cli/workers/child.ts";
 import { ofWorker } from "../../src/cli/workers/options.ts";
 import { framedCable } from "../embed/framed-cable.ts";
 import { type EmbeddedGuest, embeddedGuest } from "../support/embedded-guest.ts";
@@ -252,6 +253,23 @@ describe("the end", () => {
       "",
     ]);
     expect(fs.existsSync(at)).toBe(false);
+  });
+});
+
+describe("a worker", () => {
+  it("that says nothing while it starts is ended when its time is over", async () => {
+    const silent = path.join(folder, "silent.mjs");
+    fs.writeFileSync(silent, "setInterval(() => {}, 1e6)");
+    const { argv } = process;
+    process.argv = [argv[0]!, silent];
+    try {
+      const { session, network } = readServeArguments({});
+      const child = new Child({ number: 1, network, session, user: null }, 50);
+      expect(await child.over).toBe("worker not ready within 0.05 s");
+      expect(() => process.kill(child.pid!, 0)).toThrow(/ESRCH/);
+    } finally {
+      process.argv = argv;
+    }
   });
 });
 

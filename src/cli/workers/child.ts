@@ -25,17 +25,20 @@ export class Child {
   #kill: NodeJS.Timeout | null = null;
   readonly #late: NodeJS.Timeout;
 
-  /** Throws when the process cannot be started for want of a permission. */
-  constructor(options: WorkerOptions) {
+  /**
+   * Throws when the process cannot be started for want of a permission. `startMillis`: how long it may take to be ready;
+   * then it is ended.
+   */
+  constructor(options: WorkerOptions, startMillis: number = START_MILLIS) {
     // The same program in the same way: `fork` hands on Node's own arguments, a loader among them.
     this.#process = fork(process.argv[1]!, ["worker"], { stdio: ["ignore", "ignore", "inherit", "ipc"] });
     this.ready = new Promise((resolve) => {
       this.#onReady = resolve;
     });
     this.#late = setTimeout(() => {
-      this.#failure = `worker not ready within ${START_MILLIS / 1000} s`;
+      this.#failure = `worker not ready within ${startMillis / 1000} s`;
       this.#process.kill("SIGKILL");
-    }, START_MILLIS);
+    }, startMillis);
     this.over = new Promise((resolve) => {
       const ended = (how: string): void => {
         clearTimeout(this.#late);

@@ -39,6 +39,12 @@ export class Qmp {
     return result as T;
   }
 
+  /** A command of the human monitor's, which says nothing when all went well. */
+  async monitor(line: string): Promise<void> {
+    const said = await this.run<string>("human-monitor-command", { "command-line": line });
+    if (said.trim() !== "") throw new Error(`${line}: ${said.trim()}`);
+  }
+
   /** Asks until the status that `query` tells is as `wanted`. */
   async status(query: string, wanted: (status: string) => boolean): Promise<void> {
     for (let tries = 0; tries < 400; tries++) {

@@ -86,7 +86,7 @@ async function measure(rig: SystemRig, work: Work, title: string): Promise<Sampl
 }
 
 async function run({ title, peer }: Arrangement, tools: Tools): Promise<Sample[]> {
-  const rig = await SystemRig.start(peer, MTU, "bridge", tools, GUESTS);
+  const rig = await SystemRig.start(peer, { mtu: MTU, join: "bridge" }, tools, GUESTS);
   try {
     const samples = [];
     for (const work of WORKS) samples.push(await measure(rig, work, title));

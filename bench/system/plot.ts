@@ -1,7 +1,7 @@
-/** The plot: bulk throughput by MTU and streams, one bar a peer, with the spread of the runs as a line. */
+/** The plot: bulk throughput by cable and streams, one bar a peer, with the spread of the runs as a line. */
 import { picture, words } from "../svg.ts";
-import { mtusOf, peersOf, type Results, spread } from "./report.ts";
-import { ROWS, type Row } from "./rows.ts";
+import { peersOf, type Results, sectionsOf, spread } from "./report.ts";
+import { ROWS, type Row, type Section } from "./rows.ts";
 
 const COLOURS = ["#1f6feb", "#d29922", "#2da44e", "#8250df", "#6e7781", "#cf222e"];
 const BAR = 22;
@@ -14,10 +14,14 @@ const FOOT = 70;
 export function svg(results: Results): string {
   const peers = peersOf(results);
   const rows = ROWS.filter((row) => row.unit === "Gbit/s");
-  const groups = mtusOf(results).flatMap((mtu) =>
-    rows.filter((row) => peers.some((peer) => spread(results, row, mtu, peer) !== null)).map((row) => ({ mtu, row })),
+  const groups = sectionsOf(results).flatMap((section) =>
+    rows
+      .filter((row) => peers.some((peer) => spread(results, row, section, peer) !== null))
+      .map((row) => ({ section, row })),
   );
-  const values = groups.flatMap(({ mtu, row }) => peers.map((peer) => spread(results, row, mtu, peer)?.most ?? 0));
+  const values = groups.flatMap(({ section, row }) =>
+    peers.map((peer) => spread(results, row, section, peer)?.most ?? 0),
+  );
   const top = Math.max(1, Math.ceil(Math.max(...values)));
   const step = top > 10 ? 2 : 1;
   const y = (gbit: number): number => TOP + HEIGHT - (gbit / top) * HEIGHT;
@@ -28,12 +32,12 @@ export function svg(results: Results): string {
     parts.push(words(LEFT - 6, y(gbit) + 4, String(gbit), "end"));
   }
   parts.push(words(8, 16, "Gbit/s"));
-  groups.forEach(({ mtu, row }, g) => {
+  groups.forEach(({ section, row }, g) => {
     const left = LEFT + GAP + g * (peers.length * BAR + GAP);
-    parts.push(...peers.flatMap((peer, i) => bar(results, row, mtu, peer, left + i * BAR, y, COLOURS[i % 6]!)));
+    parts.push(...peers.flatMap((peer, i) => bar(results, row, section, peer, left + i * BAR, y, COLOURS[i % 6]!)));
     const middle = left + (peers.length * BAR) / 2;
     parts.push(words(middle, TOP + HEIGHT + 16, row.name.replace("TCP ", ""), "middle"));
-    parts.push(words(middle, TOP + HEIGHT + 32, `MTU ${mtu}`, "middle"));
+    parts.push(words(middle, TOP + HEIGHT + 32, section.title, "middle"));
   });
   peers.forEach((peer, i) => {
     const x = LEFT + i * 110;
@@ -47,13 +51,13 @@ export function svg(results: Results): string {
 function bar(
   results: Results,
   row: Row,
-  mtu: number,
+  section: Section,
   peer: string,
   x: number,
   y: (gbit: number) => number,
   colour: string,
 ): string[] {
-  const s = spread(results, row, mtu, peer);
+  const s = spread(results, row, section, peer);
   if (s === null) return [];
   const at = y(s.median).toFixed(1);
   const high = (y(0) - y(s.median)).toFixed(1);

@@ -1,12 +1,13 @@
 /** From single runs to a table: medians, with the lowest and the highest in brackets. */
 
 import type { Figures, Join } from "./rig.ts";
-import { ROWS, type Row } from "./rows.ts";
+import { type Aim, ROWS, type Row, SECTIONS, type Section } from "./rows.ts";
 
 /** One measurement of one peer in one run. */
 export interface Sample {
   readonly peer: string;
-  readonly mtu: number;
+  /** Its title. */
+  readonly section: string;
   readonly run: number;
   readonly measurement: string;
   readonly figures: Figures;
@@ -40,8 +41,8 @@ export function sound(f: Figures): boolean {
 }
 
 /** Null when no run gave a figure, or one gave a wrong one. */
-export function spread(results: Results, row: Row, mtu: number, peer: string): Spread | null {
-  const samples = results.samples.filter((s) => s.measurement === row.from && s.mtu === mtu && s.peer === peer);
+export function spread(results: Results, row: Row, section: Section, peer: string): Spread | null {
+  const samples = samplesOf(results, row, section).filter((s) => s.peer === peer);
   if (samples.length === 0 || samples.some((s) => !sound(s.figures))) return null;
   const values = samples.map((s) => row.value(s.figures)).filter((v) => v !== undefined);
   return values.length === 0 ? null : spreadOf(values);
@@ -65,32 +66,32 @@ export function peersOf(results: Results): string[] {
   return [...new Set(results.samples.map((s) => s.peer))];
 }
 
-export function mtusOf(results: Results): number[] {
-  return [...new Set(results.samples.map((s) => s.mtu))].sort((a, b) => a - b);
+/** Those with a figure. */
+export function sectionsOf(results: Results): Section[] {
+  return SECTIONS.filter(({ title }) => results.samples.some((s) => s.section === title));
+}
+
+export function samplesOf(results: Results, row: Row, section: Section): Sample[] {
+  return results.samples.filter((s) => s.measurement === row.from && s.section === section.title);
 }
 
 const number = (value: number, digits: number): string =>
   value.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
 
-function cell(results: Results, row: Row, mtu: number, peer: string): string {
-  const found = spread(results, row, mtu, peer);
-  if (found === null) {
-    const tried = results.samples.some((s) => s.measurement === row.from && s.mtu === mtu && s.peer === peer);
-    return tried ? "failed" : "";
-  }
-  return spreadText(found, row.digits);
+function cell(results: Results, row: Row, section: Section, peer: string): string {
+  const found = spread(results, row, section, peer);
+  if (found !== null) return spreadText(found, row.digits);
+  return samplesOf(results, row, section).some((s) => s.peer === peer) ? "failed" : "";
 }
 
-/** tslirp's figure as a multiple of the peer's that it is held against, and what it is to be. */
-function ratio(results: Results, row: Row, mtu: number): string {
-  const aim = row.aims?.[mtu];
-  if (aim === undefined) return "";
-  const [peer, wanted] = aim;
-  const ours = spread(results, row, mtu, "tslirp");
-  const theirs = spread(results, row, mtu, peer);
-  if (ours === null || theirs === null) return "";
-  const got = ours.median / theirs.median;
-  return `${got.toFixed(2)} × ${peer} (aim: ${row.better === "more" ? "≥" : "≤"} ${wanted})`;
+/** tslirp's figure, as a multiple of the peer's if it is held against one, and what it is to be. */
+function compared(results: Results, row: Row, section: Section, { peer, wanted }: Aim): string[] {
+  const ours = spread(results, row, section, "tslirp");
+  const theirs = peer === null ? null : spread(results, row, section, peer);
+  if (ours === null || (peer !== null && theirs === null)) return [];
+  const aim = `(aim: ${row.better === "more" ? "≥" : "≤"} ${wanted})`;
+  if (theirs === null) return [`${number(ours.median, row.digits)} ${row.unit} ${aim}`];
+  return [`${(ours.median / theirs.median).toFixed(2)} × ${peer} ${aim}`];
 }
 
 /** Processors that others on the machine have used, over all measurements. */
@@ -112,14 +113,15 @@ export function markdown(results: Results): string {
     lines[0] += ` Meanwhile others used ${others.toFixed(1)} processors on average; all peers ran at nice ${results.priority}.`;
   }
   for (const skipped of results.skipped) lines.push("", `Not measured: ${skipped}.`);
-  for (const mtu of mtusOf(results)) {
-    const here = peers.filter((peer) => results.samples.some((s) => s.peer === peer && s.mtu === mtu));
-    lines.push("", `| MTU ${mtu} | unit | ${here.join(" | ")} | tslirp is |`);
+  for (const section of sectionsOf(results)) {
+    const here = peers.filter((peer) => results.samples.some((s) => s.peer === peer && s.section === section.title));
+    lines.push("", `| ${section.title} | unit | ${here.join(" | ")} | tslirp is |`);
     lines.push(`| --- | --- |${" ---: |".repeat(here.length)} --- |`);
     for (const row of ROWS) {
-      if (!results.samples.some((s) => s.mtu === mtu && s.measurement === row.from)) continue;
-      const cells = here.map((peer) => cell(results, row, mtu, peer));
-      lines.push(`| ${row.name} | ${row.unit} | ${cells.join(" | ")} | ${ratio(results, row, mtu)} |`);
+      if (samplesOf(results, row, section).length === 0) continue;
+      const cells = here.map((peer) => cell(results, row, section, peer));
+      const aims = (row.aims[section.title] ?? []).flatMap((aim) => compared(results, row, section, aim));
+      lines.push(`| ${row.name} | ${row.unit} | ${cells.join(" | ")} | ${aims.join(", ")} |`);
     }
   }
   return `${lines.join("\n")}\n`;

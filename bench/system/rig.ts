@@ -3,7 +3,7 @@
  *
  *     host namespace                                        guest namespace
  *       services (TCP, UDP, DNS) on 127.0.0.1                 load, on a real Linux TCP/IP stack
- *       the peer ── UNIX socket (by path) ── bridge ────────── tap0, its offloads off
+ *       the peer ── UNIX socket (by path) ── bridge ────────── tap0, its offloads off (or the bridge's to do)
  *
  * The bridge is a small C program: many frames a write one way, many a read the other, so that little of what is
  * measured is its own. With `hub` it is QEMU's hub instead, which is what QEMU's users have, and costs a write a frame.
@@ -22,6 +22,14 @@ import type { Tools } from "./tools.ts";
 
 export type Join = "bridge" | "hub";
 
+/** What the guest's cable is like. */
+export interface Cable {
+  readonly mtu: number;
+  readonly join: Join;
+  /** The bridge does the guest's segmentation and checksums. */
+  readonly offload?: boolean;
+}
+
 /** What a load prints: numbers by name. */
 export type Figures = Record<string, number>;
 
@@ -38,6 +46,8 @@ export class SystemRig {
   readonly #guests: readonly Namespace[];
   readonly #said: string[] = [];
   #backend: ChildProcess | null = null;
+  /** Segments with a wrong checksum that the bridges have told of, and no figure has yet. */
+  #wrongSums = 0;
 
   private constructor(peer: Peer, tools: Tools, guests: number) {
     this.#peer = peer;
@@ -46,10 +56,10 @@ export class SystemRig {
   }
 
   /** Resolves when a byte has gone from each guest to the host and back. Peers with a socket may have several guests. */
-  static async start(peer: Peer, mtu: number, join: Join, tools: Tools, guests = 1): Promise<SystemRig> {
+  static async start(peer: Peer, cable: Cable, tools: Tools, guests = 1): Promise<SystemRig> {
     const rig = new SystemRig(peer, tools, guests);
     try {
-      await rig.#start(mtu, join);
+      await rig.#start(cable);
       return rig;
     } catch (error) {
       const said = rig.#said.join("");
@@ -58,7 +68,8 @@ export class SystemRig {
     }
   }
 
-  async #start(mtu: number, joint: Join): Promise<void> {
+  async #start(cable: Cable): Promise<void> {
+    const { mtu } = cable;
     const host = this.#host;
     host.ip("link", "add", OUTSIDE, "type", "veth", "peer", "name", "ext1");
     for (const name of [OUTSIDE, "ext1"]) host.ip("link", "set", name, "up");
@@ -67,9 +78,8 @@ export class SystemRig {
     for (const space of [host, ...this.#guests]) await tune(space);
 
     const socket = join(this.#folder, "net.sock");
-    const { bridge, services } = this.#tools;
     if (this.#peer.kind === "wire") {
-      this.#backend = this.#spawn(host, [bridge, TAP, socket, "listen"]);
+      this.#backend = this.#spawn(host, this.#bridge(socket, "listen", cable));
       await this.#until("the far bridge", () => existsSync(socket));
       for (const address of [GATEWAY, RESOLVER]) host.ip("addr", "add", `${address}/24`, "dev", TAP);
       host.ip("link", "set", TAP, "mtu", String(mtu), "up");
@@ -78,11 +88,16 @@ export class SystemRig {
       this.#backend = this.#spawn(host, this.#peer.command({ socket, mtu, guestPath }));
       if (this.#peer.kind === "socket") await this.#until("its socket", () => existsSync(socket));
     }
-    this.#spawn(host, [services]);
-    for (const nth of this.#guests.keys()) await this.#plug(nth, socket, mtu, joint);
+    this.#spawn(host, [this.#tools.services]);
+    for (const nth of this.#guests.keys()) await this.#plug(nth, socket, cable);
   }
 
-  async #plug(nth: number, socket: string, mtu: number, joint: Join): Promise<void> {
+  #bridge(socket: string, role: "listen" | "connect", { offload = false }: Cable): string[] {
+    return [this.#tools.bridge, TAP, socket, role, ...(offload ? ["offload"] : [])];
+  }
+
+  async #plug(nth: number, socket: string, cable: Cable): Promise<void> {
+    const { mtu } = cable;
     const guest = this.#guests[nth]!;
     if (this.#peer.kind !== "tap") {
       const qemu = hub(
@@ -90,8 +105,8 @@ export class SystemRig {
         "t0",
         `server=off,addr.type=unix,addr.path=${socket}`,
       );
-      const bridge = [this.#tools.bridge, TAP, socket, "connect"];
-      this.#spawn(guest, joint === "hub" ? ["qemu-system-x86_64", ...qemu] : bridge);
+      const bridge = this.#bridge(socket, "connect", cable);
+      this.#spawn(guest, cable.join === "hub" ? ["qemu-system-x86_64", ...qemu] : bridge);
     }
     await this.#until("the TAP", async () => (await guest.run("ip", ["link", "show", TAP])).code === 0);
     await guest.sh(
@@ -129,7 +144,7 @@ export class SystemRig {
 
   /**
    * Runs `work` and adds what it cost: `cpu`, the peer's processor seconds, `busy`, how many processors it kept busy
-   * meanwhile, and `foreign`, how many others on this machine did.
+   * meanwhile, and `foreign`, how many others on this machine did. A segment with a wrong checksum counts as `wrong`.
    */
   async metered(work: () => Promise<Figures>): Promise<Figures> {
     const pid = this.#backend!.pid!;
@@ -138,7 +153,9 @@ export class SystemRig {
     const seconds = (performance.now() - before.at) / 1000;
     const foreign = (machineSeconds() - ownSeconds() - before.others) / seconds;
     const cpu = cpuSeconds(pid) - before.cpu;
-    return { ...figures, cpu, busy: cpu / seconds, foreign: Math.max(0, foreign) };
+    const wrong = (figures.wrong ?? 0) + this.#wrongSums;
+    this.#wrongSums = 0;
+    return { ...figures, wrong, cpu, busy: cpu / seconds, foreign: Math.max(0, foreign) };
   }
 
   /** The peer's memory, kB. */
@@ -160,6 +177,7 @@ export class SystemRig {
     const child = space.spawn(command[0]!, command.slice(1), { stdio: ["ignore", "pipe", "pipe"] });
     for (const stream of [child.stdout!, child.stderr!])
       stream.on("data", (piece) => {
+        this.#wrongSums += String(piece).split("wrong checksum").length - 1;
         this.#said.push(String(piece));
         if (this.#said.length > 50) this.#said.shift();
       });

@@ -12,21 +12,25 @@ export interface Tools {
 }
 
 const SOURCES = fileURLToPath(new URL("./c", import.meta.url));
+const HEADERS = ["common.h", "offload.h"];
 const FOLDER = fileURLToPath(new URL("../bin", import.meta.url));
 
-/** Compiles what is missing or older than its source. Null where there is no C compiler. */
+/** Null where there is no C compiler. */
 export function compileTools(): Tools | null {
-  const compiler = ["cc", "gcc", "clang"].find((name) => which(name) !== null);
+  const [bridge, services, load] = ["bridge", "services", "load"].map(compileTool);
+  return bridge && services && load ? { bridge, services, load } : null;
+}
+
+/** The program's path, compiled if it is missing or older than its source. Null where there is no C compiler. */
+export function compileTool(name: string): string | null {
+  const compiler = ["cc", "gcc", "clang"].find((program) => which(program) !== null);
   if (compiler === undefined) return null;
   mkdirSync(FOLDER, { recursive: true });
-  const build = (name: string): string => {
-    const binary = join(FOLDER, name);
-    const sources = [join(SOURCES, `${name}.c`), join(SOURCES, "common.h")];
-    if (sources.some((source) => modified(source) > modified(binary)))
-      execFileSync(compiler, ["-O2", "-Wall", "-o", binary, sources[0]!], { stdio: ["ignore", "inherit", "inherit"] });
-    return binary;
-  };
-  return { bridge: build("bridge"), services: build("services"), load: build("load") };
+  const binary = join(FOLDER, name);
+  const sources = [`${name}.c`, ...HEADERS].map((file) => join(SOURCES, file));
+  if (sources.some((source) => modified(source) > modified(binary)))
+    execFileSync(compiler, ["-O2", "-Wall", "-o", binary, sources[0]!], { stdio: ["ignore", "inherit", "inherit"] });
+  return binary;
 }
 
 function modified(path: string): number {

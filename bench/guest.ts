@@ -121,6 +121,8 @@ export class Guest {
       },
       listenTcp: refuse,
       openUdp: refuse,
+      cork() {},
+      uncork() {},
       bindUdp: refuse,
       openPing: refuse,
     };

@@ -84,6 +84,7 @@ export class Stack implements LinkReceiver {
   /** Called when `pollAt()` has become earlier. */
   onPollAt: (() => void) | null = null;
   readonly #config: StackConfig;
+  readonly #host: HostNet;
   readonly #clock: Clock;
   readonly #trace: Trace;
   readonly #gate: RuleGate;
@@ -114,6 +115,7 @@ export class Stack implements LinkReceiver {
   constructor(config: StackConfig, parts: StackParts) {
     const { clock, random, trace } = parts;
     this.#config = config;
+    this.#host = parts.host;
     this.#clock = clock;
     this.#trace = trace;
     this.#reassembler = new Reassembler(() => trace.drop("ip-fragment"));
@@ -322,6 +324,7 @@ export class Stack implements LinkReceiver {
   }
 
   batchEnd(link: Link): void {
+    this.#host.uncork();
     this.#tcp.batchEnd(this.#now);
     this.#flusher.endBatch(this.bytesIn - this.#before < SMALL_BATCH && link.direct !== true);
     this.#stirred();
@@ -330,6 +333,7 @@ export class Stack implements LinkReceiver {
   receive(link: Link, slab: Slab, at: number, len: number): void {
     if (!this.#flusher.inBatch) {
       this.#flusher.beginBatch();
+      this.#host.cork();
       this.#before = this.bytesIn;
       this.#now = this.#clock.now();
     }

@@ -20,6 +20,13 @@ export interface HostNet {
   openUdp(family: 4 | 6, events: HostUdpEvents): HostUdp;
   /** A UDP port forward's socket on a fixed address. */
   bindUdp(at: Endpoint, events: HostUdpEvents): Promise<HostUdp & HostListener>;
+  /**
+   * From now until `uncork`, which follows in the same turn of the event loop, datagrams to `openUdp`'s sockets may wait:
+   * many that go together cost less. Those of one socket keep their order, and go before it closes.
+   */
+  cork(): void;
+  /** What waits goes, and further datagrams at once. */
+  uncork(): void;
   /** One of a guest's echo identifiers (ICMP, ICMPv6). It hears the answers to its own requests and nothing else. */
   openPing(family: 4 | 6, events: HostPingEvents): HostPing;
 }

@@ -7,13 +7,13 @@
  */
 import { createSocket, type RemoteInfo, type Socket } from "node:dgram";
 import type { HostIcmpError } from "../core/host-net.ts";
-import { type Libc, PMTUDISC_DO, PMTUDISC_DONT, type QueuedError } from "./libc.ts";
+import { isFull, type Libc, PMTUDISC_DO, PMTUDISC_DONT, type QueuedError } from "./libc.ts";
 
 export abstract class HeardSocket {
+  readonly fd: number;
   protected closed = false;
   readonly #libc: Libc;
   readonly #family: 4 | 6;
-  readonly #fd: number;
   readonly #socket: Socket;
   #hops = 0;
   #pmtu = -1;
@@ -24,7 +24,7 @@ export abstract class HeardSocket {
   constructor(libc: Libc, family: 4 | 6, fd: number) {
     this.#libc = libc;
     this.#family = family;
-    this.#fd = fd;
+    this.fd = fd;
     libc.set(fd, family, "recvErr", 1);
     const socket = createSocket({ type: family === 6 ? "udp6" : "udp4" });
     this.#socket = socket;
@@ -48,36 +48,42 @@ export abstract class HeardSocket {
   /** What to do about an error: `e` is valid during the call, the function is called when that may be. */
   protected abstract heard(e: QueuedError, error: HostIcmpError): (() => void) | null;
 
+  /** Hop limit and DF of what is sent from now on. */
+  protected setOptions(ttl: number, df: boolean): void {
+    const libc = this.#libc;
+    if (ttl !== this.#hops) libc.set(this.fd, this.#family, "hops", (this.#hops = ttl));
+    const pmtu = df ? PMTUDISC_DO : PMTUDISC_DONT;
+    if (pmtu !== this.#pmtu) libc.set(this.fd, this.#family, "mtuDiscover", (this.#pmtu = pmtu));
+  }
+
+  /** Whether these are the hop limit and DF that are set. */
+  protected hasOptions(ttl: number, df: boolean): boolean {
+    return ttl === this.#hops && this.#pmtu === (df ? PMTUDISC_DO : PMTUDISC_DONT);
+  }
+
   /**
    * Sends a packet. Null when it went, or was lost for want of room; otherwise what the host itself says about it, to
    * be told later. What it turns out others have said is told later, too.
    */
-  protected transmit(
-    packet: Uint8Array,
-    len: number,
-    ttl: number,
-    df: boolean,
-    to: string,
-    port: number,
-  ): HostIcmpError | null {
+  protected transmit(packet: Uint8Array, len: number, to: string, port: number): HostIcmpError | null {
     const libc = this.#libc;
-    const fd = this.#fd;
-    if (ttl !== this.#hops) libc.set(fd, this.#family, "hops", (this.#hops = ttl));
-    const pmtu = df ? PMTUDISC_DO : PMTUDISC_DONT;
-    if (pmtu !== this.#pmtu) libc.set(fd, this.#family, "mtuDiscover", (this.#pmtu = pmtu));
-    let code = libc.send(fd, packet, len, to, port);
+    let code = libc.send(this.fd, packet, len, to, port);
     if (code === null || isFull(code)) return null;
     // What waits in the error queue makes the next send fail in its stead; what is too big is told there, with the MTU.
     this.#localMtu = 0;
-    const told = this.#drain();
-    if (told.length > 0) {
-      process.nextTick(() => {
-        for (const tell of told) if (!this.closed) tell();
-      });
-      if (code !== "EMSGSIZE") code = libc.send(fd, packet, len, to, port);
-    }
+    if (this.listen() && code !== "EMSGSIZE") code = libc.send(this.fd, packet, len, to, port);
     if (code === null || isFull(code)) return null;
     return { code, from: null, type: -1, icmpCode: -1, mtu: this.#localMtu };
+  }
+
+  /** Empties the error queue, to tell later what others have said; whether they had said anything. */
+  listen(): boolean {
+    const told = this.#drain();
+    if (told.length === 0) return false;
+    process.nextTick(() => {
+      for (const tell of told) if (!this.closed) tell();
+    });
+    return true;
   }
 
   close(): void {
@@ -90,7 +96,7 @@ export abstract class HeardSocket {
   #drain(): (() => void)[] {
     const told: (() => void)[] = [];
     while (!this.closed) {
-      const e = this.#libc.readError(this.#fd, this.#family);
+      const e = this.#libc.readError(this.fd, this.#family);
       if (e === null) break;
       // The host's own word is about the packet in hand, which is not quoted.
       if (e.local) {
@@ -103,8 +109,4 @@ export abstract class HeardSocket {
     }
     return told;
   }
-}
-
-function isFull(code: string): boolean {
-  return code === "EAGAIN" || code === "ENOBUFS";
 }

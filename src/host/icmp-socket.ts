@@ -36,7 +36,8 @@ export class PingSocket extends HeardSocket implements HostPing {
     packet[0] = ECHO[this.#family];
     packet.writeUInt16BE(seq, 6);
     packet.set(bytes.subarray(at, at + len), ICMP_HEADER);
-    const error = this.transmit(packet, ICMP_HEADER + len, ttl, df, to, 0);
+    this.setOptions(ttl, df);
+    const error = this.transmit(packet, ICMP_HEADER + len, to, 0);
     if (error !== null) process.nextTick(() => this.closed || this.#events.onPingError(seq, to, error));
   }
 

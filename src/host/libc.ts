@@ -72,11 +72,13 @@ export class Libc {
   readonly #bind: CFunction;
   readonly #setsockopt: CFunction;
   readonly #sendto: CFunction;
+  readonly #sendmmsg: CFunction;
   readonly #recvmsg: CFunction;
   readonly #close: CFunction;
   readonly #pton: CFunction;
   readonly #ntop: CFunction;
   readonly #errno: () => number;
+  readonly #addressOf: (bytes: Uint8Array) => bigint | number;
   readonly #block: Buffer = Buffer.allocUnsafeSlow(BLOCK);
   readonly #name: Buffer;
   readonly #header: Buffer;
@@ -93,13 +95,15 @@ export class Libc {
     this.#bind = lib.func("int bind(int, const void *, uint32_t)");
     this.#setsockopt = lib.func("int setsockopt(int, int, int, const void *, uint32_t)");
     this.#sendto = lib.func("int64_t sendto(int, const void *, size_t, int, const void *, uint32_t)");
+    this.#sendmmsg = lib.func("int sendmmsg(int, uintptr_t, uint32_t, int)");
     this.#recvmsg = lib.func("int64_t recvmsg(int, void *, int)");
     this.#close = lib.func("int close(int)");
     this.#pton = lib.func("int inet_pton(int, const char *, void *)");
     this.#ntop = lib.func("void *inet_ntop(int, const void *, void *, uint32_t)");
     this.#errno = koffi.errno;
+    this.#addressOf = koffi.address;
     const block = this.#block;
-    const base: bigint = BigInt(koffi.address(block));
+    const base = BigInt(this.addressOf(block));
     block.fill(0);
     block.writeBigUInt64LE(base + BigInt(DATA), IOVEC);
     block.writeBigUInt64LE(BigInt(DATA_SIZE), IOVEC + 8);
@@ -164,6 +168,27 @@ export class Libc {
   send(fd: number, packet: Uint8Array, len: number, to: string, port: number): string | null {
     const size = this.#address(to, port);
     return this.#sendto(fd, packet, len, MSG_DONTWAIT, this.#name, size) < 0 ? this.#code() : null;
+  }
+
+  /**
+   * Hands `count` messages to the kernel; `table` is the address of their `struct mmsghdr`. How many it took, in order; 0
+   * when it had no room for the first one, -1 when it refused it.
+   */
+  sendMany(fd: number, table: number, count: number): number {
+    const taken = this.#sendmmsg(fd, table, count, MSG_DONTWAIT);
+    return taken < 0 && isFull(this.#code()) ? 0 : taken;
+  }
+
+  /** Where memory outside V8's heap is. */
+  addressOf(bytes: Uint8Array): number {
+    return Number(this.#addressOf(bytes));
+  }
+
+  /** Puts a socket address at `at`, 28 bytes; how many of them count. */
+  nameTo(bytes: Buffer, at: number, to: string, port: number): number {
+    const size = this.#address(to, port);
+    this.#name.copy(bytes, at, 0, 28);
+    return size;
   }
 
   /** Takes one entry from the error queue; null when it is empty. The same object each time. */
@@ -237,6 +262,11 @@ export class Libc {
     const code = this.#code();
     return Object.assign(new Error(`${call} ${code}`), { code });
   }
+}
+
+/** Whether a send was refused for want of room only. */
+export function isFull(code: string): boolean {
+  return code === "EAGAIN" || code === "ENOBUFS";
 }
 
 let loaded: Libc | null | undefined;

@@ -16,6 +16,7 @@ import type { Random } from "../core/random.ts";
 import { NodePings } from "./icmp.ts";
 import { type Libc, libc } from "./libc.ts";
 import { listenTcp } from "./listen.ts";
+import { Outbox } from "./outbox.ts";
 import { OwnPorts } from "./own-ports.ts";
 import { Dialling, NodeTcp } from "./tcp.ts";
 import { BoundUdp, brokenUdp, NodeUdp, type UdpEnv, udpSource } from "./udp.ts";
@@ -38,6 +39,9 @@ export interface NodeHostNetOptions {
   /** Whether to use the C library where it can be had (true). */
   readonly libc?: boolean;
 }
+
+/** Of all networks of this process, once one of them has had a mapping of the C library's. */
+let outbox: Outbox | null = null;
 
 export class NodeHostNet implements HostNet {
   readonly #outboundAddr: string | null;
@@ -77,9 +81,18 @@ export class NodeHostNet implements HostNet {
     return new BoundUdp(at, events);
   }
 
+  cork(): void {
+    outbox?.cork();
+  }
+
+  uncork(): void {
+    outbox?.uncork();
+  }
+
   #openHeard(c: Libc, family: 4 | 6, events: HostUdpEvents): HostUdp {
     try {
-      return new HeardUdp(c, family, udpSource(this.#udp, family), this.#udp, events);
+      outbox ??= new Outbox(c);
+      return new HeardUdp(c, outbox, family, udpSource(this.#udp, family), this.#udp, events);
     } catch (error) {
       return brokenUdp((error as NodeJS.ErrnoException).code ?? "EIO", events);
     }

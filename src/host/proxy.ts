@@ -63,6 +63,14 @@ export class ProxiedNet implements HostNet {
     return this.#direct.listenTcp(at, onAccept);
   }
 
+  cork(): void {
+    this.#direct.cork();
+  }
+
+  uncork(): void {
+    this.#direct.uncork();
+  }
+
   openUdp(family: 4 | 6, events: HostUdpEvents): HostUdp {
     return this.#direct.openUdp(family, events);
   }

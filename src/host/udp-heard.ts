@@ -8,33 +8,56 @@ import type { Endpoint, HostIcmpError, HostUdp, HostUdpEvents } from "../core/ho
 import type { Random } from "../core/random.ts";
 import { HeardSocket } from "./heard-socket.ts";
 import type { Libc, QueuedError } from "./libc.ts";
+import type { Outbox, Sender } from "./outbox.ts";
 import type { OwnPorts } from "./own-ports.ts";
 import { PORT_TRIES, randomPort, type UdpEnv } from "./udp.ts";
 
 const IPPROTO_UDP = 17;
 const MAX_DATAGRAM = 65_507;
 
-export class HeardUdp extends HeardSocket implements HostUdp {
+export class HeardUdp extends HeardSocket implements HostUdp, Sender {
+  firstMessage = -1;
+  lastMessage = -1;
+  runs = true;
+  readonly #outbox: Outbox;
   readonly #events: HostUdpEvents;
   readonly #ownPorts: OwnPorts;
   /** The latest source, so that not every datagram makes an `Endpoint`. */
   #from: Endpoint = { host: "", port: -1 };
 
   /** Throws a Node error (EMFILE, EADDRNOTAVAIL). */
-  constructor(libc: Libc, family: 4 | 6, address: string, env: UdpEnv, events: HostUdpEvents) {
+  constructor(libc: Libc, outbox: Outbox, family: 4 | 6, address: string, env: UdpEnv, events: HostUdpEvents) {
     super(libc, family, open(libc, family, address, env.random));
+    this.#outbox = outbox;
     this.#ownPorts = env.ownPorts;
     this.#events = events;
   }
 
   send(bytes: Uint8Array, at: number, len: number, to: Endpoint, ttl: number, df: boolean): void {
     if (this.closed || to.port === 0) return;
-    const error = this.#ownPorts.has(to.host, to.port)
-      ? { code: "ECONNREFUSED", from: null, type: -1, icmpCode: -1, mtu: 0 }
-      : len > MAX_DATAGRAM
-        ? { code: "EMSGSIZE", from: null, type: -1, icmpCode: -1, mtu: 0 }
-        : this.transmit(bytes.subarray(at, at + len), len, ttl, df, to.host, to.port);
-    if (error !== null) process.nextTick(() => this.closed || this.#events.onUdpError(error, to));
+    if (this.#ownPorts.has(to.host, to.port)) return this.#fail(hostSays("ECONNREFUSED"), to);
+    if (len > MAX_DATAGRAM) return this.#fail(hostSays("EMSGSIZE"), to);
+    if (!this.hasOptions(ttl, df)) {
+      if (this.firstMessage >= 0) this.#outbox.flush();
+      this.setOptions(ttl, df);
+    }
+    if (this.#outbox.corked) this.#outbox.add(this, bytes, at, len, to);
+    else this.sendNow(bytes, at, len, to);
+  }
+
+  sendNow(bytes: Uint8Array, at: number, len: number, to: Endpoint): void {
+    const error = this.transmit(bytes.subarray(at, at + len), len, to.host, to.port);
+    if (error !== null) this.#fail(error, to);
+  }
+
+  /** What was sent before goes. */
+  override close(): void {
+    if (this.firstMessage >= 0) this.#outbox.flush();
+    super.close();
+  }
+
+  #fail(error: HostIcmpError, to: Endpoint): void {
+    process.nextTick(() => this.closed || this.#events.onUdpError(error, to));
   }
 
   protected received(bytes: Buffer, { address, port }: RemoteInfo): void {
@@ -46,6 +69,10 @@ export class HeardUdp extends HeardSocket implements HostUdp {
     const to = { host: e.to, port: e.port };
     return () => this.#events.onUdpError(error, to);
   }
+}
+
+function hostSays(code: string): HostIcmpError {
+  return { code, from: null, type: -1, icmpCode: -1, mtu: 0 };
 }
 
 /** Bound to an unpredictable port that nobody has. */

@@ -614,6 +614,71 @@ export function compliance(name: string, makeRig: () => Promise<Rig>): void {
         call(() => udp.close());
       });
 
+      it("carries what waited together whole, and each socket's in order, to wherever it goes", async () => {
+        const fars = await Promise.all(Array.from({ length: 3 }, () => rig.udpFar()));
+        const nears = [new UdpRecorder(), new UdpRecorder()];
+        const udps = nears.map((near) => call(() => rig.net.openUdp(4, near)));
+        const expected = fars.map(() => udps.map((): string[] => []));
+        const reused = Buffer.alloc(9_003);
+        // Runs of a length, shorter and longer ones between, by turns of sockets and destinations and not.
+        const sizes = [64, 64, 64, 20, 64, 1_400, 1_400, 1_400, 1, 0, 9_000, 9_000, 300];
+        call(() => rig.net.cork());
+        for (let i = 0; i < 90; i++) {
+          const [u, f, len] = [(i >> 4) & 1, i < 30 ? 0 : i % 3, sizes[i % sizes.length]!];
+          reused.fill(i);
+          call(() => udps[u]!.send(reused, 3, len, fars[f]!.at, 64, false));
+          expected[f]![u]!.push(`${len} of ${len === 0 ? "nothing" : i}`);
+        }
+        reused.fill(0xee);
+        call(() => rig.net.uncork());
+        await rig.until(() => fars.reduce((sum, f) => sum + f.received.length, 0) === 90);
+        for (const [f, far] of fars.entries()) {
+          const ports = [...new Set(far.received.map((d) => d.from.port))];
+          expect(ports.length).toBe(2);
+          const got = ports.map((port) =>
+            far.received
+              .filter((d) => d.from.port === port)
+              .map(({ bytes }) => {
+                expect(bytes.every((byte) => byte === bytes[0])).toBe(true);
+                return `${bytes.length} of ${bytes[0] ?? "nothing"}`;
+              }),
+          );
+          expect(got.sort()).toEqual(expected[f]!.sort());
+        }
+        for (const udp of udps) call(() => udp.close());
+      });
+
+      it("says of what waited which was refused, and sends the rest", async () => {
+        const far = await rig.udpFar();
+        const near = new UdpRecorder();
+        const udp = call(() => rig.net.openUdp(4, near));
+        const { host, port } = rig.refused;
+        call(() => {
+          rig.net.cork();
+          for (const to of [rig.refused, far.at, rig.unreachable, far.at, far.at])
+            udp.send(DATAGRAM, 0, 10, to, 64, true);
+          rig.net.uncork();
+        });
+        await rig.until(() => far.received.length === 3 && near.errors.length === 2);
+        expect(near.errors).toContain(`ECONNREFUSED ${host}:${port}`);
+        expect(near.errors.filter((e) => e.endsWith(` ${rig.unreachable.host}:${rig.unreachable.port}`)).length).toBe(
+          1,
+        );
+        call(() => udp.close());
+      });
+
+      it("sends what waits before it closes", async () => {
+        const far = await rig.udpFar();
+        const udp = call(() => rig.net.openUdp(4, new UdpRecorder()));
+        call(() => {
+          rig.net.cork();
+          udp.send(DATAGRAM, 0, 10, far.at, 64, true);
+          udp.close();
+          rig.net.uncork();
+        });
+        await rig.until(() => far.received.length === 1);
+      });
+
       it("loses what goes to port 0", async () => {
         const far = await rig.udpFar();
         const near = new UdpRecorder();

@@ -299,8 +299,11 @@ class FakeUdp implements HostUdp, HostListener {
 
   send(bytes: Uint8Array, at: number, len: number, to: Endpoint, ttl: number, df: boolean): void {
     if (this.#closed || to.port === 0) return;
-    const error = this.#host.carry(new Uint8Array(bytes.subarray(at, at + len)), this.address, to, ttl, df);
-    if (error !== null) this.#host.defer(() => this.#closed || this.#events.onUdpError(error, to));
+    const copy = new Uint8Array(bytes.subarray(at, at + len));
+    this.#host.post(() => {
+      const error = this.#host.carry(copy, this.address, to, ttl, df);
+      if (error !== null) this.#host.defer(() => this.#closed || this.#events.onUdpError(error, to));
+    });
   }
 
   deliver(bytes: Uint8Array, from: Endpoint): void {
@@ -311,6 +314,7 @@ class FakeUdp implements HostUdp, HostListener {
 
   close(): void {
     if (this.#closed) return;
+    this.#host.postAll();
     this.#closed = true;
     this.#host.open--;
     this.#host.forgetUdp(this.address.port);
@@ -400,6 +404,9 @@ export class FakeHost implements HostNet {
   readonly #udp: Map<number, FakeUdp> = new Map();
   readonly #udpFar: Map<string, FakeUdpFar> = new Map();
   #nextPort = 40_000;
+  #corked = false;
+  /** Datagrams that wait for `uncork`. */
+  readonly #posted: (() => void)[] = [];
 
   connectTcp(to: Endpoint | UnixEndpoint, events: HostTcpEvents): HostTcp {
     const socket = new FakeTcp(this, to, events);
@@ -434,6 +441,15 @@ export class FakeHost implements HostNet {
     const port = at.port === 0 ? this.#nextPort++ : at.port;
     if (this.#udp.has(port)) throw inUse(keyOf(at));
     return this.#addUdp({ host: at.host, port }, events);
+  }
+
+  cork(): void {
+    this.#corked = true;
+  }
+
+  uncork(): void {
+    this.#corked = false;
+    this.postAll();
   }
 
   openPing(_family: 4 | 6, events: HostPingEvents): HostPing {
@@ -477,6 +493,16 @@ export class FakeHost implements HostNet {
 
   defer(callback: () => void): void {
     this.#deferred.push(callback);
+  }
+
+  /** Sends a datagram, or keeps it until what waits goes. */
+  post(send: () => void): void {
+    if (this.#corked) this.#posted.push(send);
+    else send();
+  }
+
+  postAll(): void {
+    for (const send of this.#posted.splice(0)) send();
   }
 
   carry(bytes: Uint8Array, from: Endpoint, to: Endpoint, ttl: number, df: boolean): HostIcmpError | null {

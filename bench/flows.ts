@@ -17,7 +17,7 @@ interface Flow {
 export function flowCases(): Case[] {
   return SIZES.flatMap((size) => {
     const random = new SeededRandom(size);
-    const table = new FlowTable<Flow>(size, random.u32(), random.u32());
+    const table = new FlowTable<Flow>(random.u32(), random.u32());
     const map = new Map<string, Flow>();
     const remotes = new Int32Array(size);
     const ports = new Int32Array(size);

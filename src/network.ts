@@ -128,7 +128,8 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
     const notice = (text: string): void => trace.event({ type: "notice", text });
     const host = new NodeHostNet({ random, notice, ...(outboundAddr === null ? {} : { outboundAddr }) });
     this.#ownPorts = host.ownPorts;
-    this.#dns = new NodeDns({ upstreams: options.dnsUpstream, maxInFlight: options.stack.limits.dnsInFlight });
+    const { dnsInFlight, dnsTcpInFlight } = options.stack.limits;
+    this.#dns = new NodeDns({ upstreams: options.dnsUpstream, maxInFlight: dnsInFlight, maxTcp: dnsTcpInFlight });
     const clock = this.#clock;
     const files = options.tftp === null ? null : new NodeFiles(options.tftp);
     this.#gate = this.#flowHook(options);
@@ -448,7 +449,8 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
     const busy = (): void => {
       this.#drops.add("gate-busy");
     };
-    return new FlowHook({ onFlow, timeout, limit: stack.limits.heldFlows, failed, busy });
+    const cableOf = (host: string): Link | null => this.#stack.cableOf(host);
+    return new FlowHook({ onFlow, timeout, limits: stack.limits, cableOf, failed, busy });
   }
 
   #report(event: TraceEvent): void {

@@ -6,7 +6,7 @@
  * at the batch's end or, for what host sockets have brought, at the end of the event loop's turn. Time comes from the
  * clock once per batch. `pollAt` says when `poll` wants to be called next, and `onPollAt` that it became earlier.
  */
-import { addressFromText, type IpAddress, ipv4FromText } from "./core/address.ts";
+import { addressFromText, type IpAddress, type IpText, ipv4FromText } from "./core/address.ts";
 import type { Clock } from "./core/clock.ts";
 import type { StackConfig } from "./core/config.ts";
 import type { FileSource } from "./core/files.ts";
@@ -118,7 +118,7 @@ export class Stack implements LinkReceiver {
     this.#host = parts.host;
     this.#clock = clock;
     this.#trace = trace;
-    this.#reassembler = new Reassembler(() => trace.drop("ip-fragment"));
+    this.#reassembler = new Reassembler(config.limits, () => trace.drop("reassembly-full"));
     this.#flusher = new Flusher(parts.endOfTurn ?? null);
     this.#stirred = parts.stirred ?? (() => {});
     this.policy = new Policy(config);
@@ -129,11 +129,11 @@ export class Stack implements LinkReceiver {
     });
     const mtuOf = (guest: Neighbour): number => this.#mtuOf(guest);
     const egress = new Egress(gatewayMac(config), GATEWAY_MAC6, random, trace, touchLink, mtuOf);
-    this.#neighbours = new Neighbours(random.u32(), random.u32());
+    this.#neighbours = new Neighbours(random.u32(), random.u32(), config.limits, () => trace.drop("neighbours-full"));
     const gate = new RuleGate(parts.gate ?? null, parts.rules ?? NO_RULES, this.policy, this.#neighbours, clock, trace);
     this.#gate = gate;
     this.#guestNames = new GuestNames(config, this.policy, this.#neighbours, () => this.leases());
-    const names = new Names();
+    const names = new Names(config.limits, () => trace.drop("names-full"));
     const server4 = { host: this.policy.dns.text, port: DNS_PORT };
     const server6 = { host: this.policy.dns6.text, port: DNS_PORT };
     const filtered = config.dnsRebind ? parts.dns : withoutRebinding(parts.dns, trace);
@@ -141,9 +141,10 @@ export class Stack implements LinkReceiver {
     const dns = new DnsForwarder(resolvers, config.limits, clock, trace, {
       ...{ local: this.#guestNames, names, gate, server4, server6 },
       guestOf: (host) => macNumber(this.#neighbours.find(addressFromText(host))?.mac ?? NO_MAC, 0),
+      cableOf: (host) => this.cableOf(host),
     });
     const services = new Services();
-    const dnsTcp = dnsTcpService(dns);
+    const dnsTcp = dnsTcpService(dns, config.limits.dnsConnections);
     services.addTcp(server4, dnsTcp);
     services.addTcp(server6, dnsTcp);
     this.#errors = new IcmpErrors(this.policy, egress, clock, trace);
@@ -178,7 +179,7 @@ export class Stack implements LinkReceiver {
     };
     this.#tcp = new TcpNat(config, surroundings);
     this.#udp = new UdpNat(config, surroundings);
-    this.#icmp = new IcmpNat(config.limits.icmpFlows, surroundings);
+    this.#icmp = new IcmpNat(config.limits, surroundings);
     const found = (guest: Neighbour): void => this.#found(guest);
     const lan: Lan = { ...shared, tcp: this.#tcp, udp: this.#udp, icmp: this.#icmp, tftp: this.#tftp, found };
     this.#arp = new Arp(lan, this.#dhcp);
@@ -245,11 +246,16 @@ export class Stack implements LinkReceiver {
     return this.#guestNames.address(name)?.text ?? null;
   }
 
+  /** The cable of the guest that has an address; null when nobody is known to have it. */
+  cableOf(host: IpText): Link | null {
+    return this.#neighbours.find(addressFromText(host))?.link ?? null;
+  }
+
   #leaseEvent(event: TraceEvent): void {
     if (event.type === "lease" && event.action === "bound") {
       // Whoever was heard with that address before has lost it.
       const known = this.#neighbours.find(addressFromText(event.ip));
-      if (known !== null && macToString(known.mac) !== event.mac) known.link = null;
+      if (known !== null && macToString(known.mac) !== event.mac) this.#neighbours.unplug(known);
       if (event.hostname !== null) this.#guestNames.claim(event.hostname);
     }
     this.#trace.event(event);
@@ -264,15 +270,15 @@ export class Stack implements LinkReceiver {
     const tcpFlows = this.#tcp.size;
     const udpFlows = this.#udp.size;
     const icmpFlows = this.#icmp.size;
-    const timers = this.#tcp.lingering + this.#udp.deadlines.size + this.#icmp.deadlines.size;
+    const timers = this.#tcp.lingering + this.#udp.size + this.#icmp.timers;
     return { tcpFlows, udpFlows, icmpFlows, timers, sendBytes: this.#tcp.chunks.used };
   }
 
   pollAt(): number {
     return Math.min(
       this.#tcp.pollAt(),
-      this.#udp.deadlines.next(),
-      this.#icmp.deadlines.next(),
+      this.#udp.pollAt(),
+      this.#icmp.pollAt(),
       this.#reassembler.pollAt(),
       this.#tftp?.pollAt() ?? Number.POSITIVE_INFINITY,
       this.#ndp.pollAt(),
@@ -396,7 +402,8 @@ type Shared = Omit<Lan, "tcp" | "udp" | "icmp" | "tftp" | "found">;
 /** Guests' files come from their gateway. */
 function tftpServer(config: StackConfig, files: FileSource, clock: Clock, lan: Shared): TftpServer<Neighbour> {
   const { trace, egress, policy, flush, wake } = lan;
-  return new TftpServer(config.limits.tftpSessions, {
+  return new TftpServer(config.limits, {
+    cableOf: (guest) => guest.link,
     ...{ files, trace, flush, wake, now: () => clock.now() },
     send: (guest, port, bytes, len) =>
       egress.udp(guest, policy.gatewayFor(guest.family), TFTP_PORT, port, bytes, 0, len),

@@ -8,6 +8,7 @@ import type { CaptureOptions } from "../control/capture.ts";
 import { ConfigError } from "../control/errors.ts";
 import { parseFrameFilter } from "../control/frame-filter.ts";
 import { type ImpairmentOptions, parseImpairment } from "../control/impairment.ts";
+import { parseLimits } from "../control/limits.ts";
 import { LOG_LEVELS, type LogLevel, type LogOptions } from "../control/log.ts";
 import { type Netdev, parseNetdev } from "../control/netdev.ts";
 import {
@@ -56,6 +57,7 @@ export interface NetworkArguments {
   readonly dnsRebind?: string;
   readonly outboundAddr?: string;
   readonly busyPoll?: string;
+  readonly max?: readonly string[];
   /** One list, by whichever of the four it was begun: `allow …`, `deny …`, `limit …`, `default …` in their order. */
   readonly allow?: readonly string[];
   readonly deny?: readonly string[];
@@ -223,6 +225,7 @@ export function readNetworkArguments(
       MAX_BUSY_POLL,
       `expected a whole number of microseconds up to ${MAX_BUSY_POLL}`,
     ),
+    limits: args.max === undefined ? undefined : parseLimits("--max", args.max),
     restrict: args.restrict === true ? true : onOff("--restrict", args.restrict),
     hostLoopback: onOff("--host-loopback", args.hostLoopback),
     dnsRebind: args.dnsRebind as NetworkOptions["dnsRebind"],
@@ -321,7 +324,8 @@ function asTyped(
   { option, netdev }: { readonly option: string; readonly netdev: Netdev },
   flags: NetworkOptions,
 ): ConfigError {
-  const field = error.field.split(".")[0] as keyof NetworkOptions;
+  const [field, cap] = error.field.split(".") as [keyof NetworkOptions, string | undefined];
+  if (field === "limits") return error.named(`--max ${cap}`);
   const name = NAMES[field];
   if (name === undefined) return error;
   const fromNetdev = netdev.options[field];

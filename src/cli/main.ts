@@ -179,6 +179,7 @@ function networkOptions(command: Command): Command {
     .option("--host-loopback <on|off>", "whether the gateway's addresses reach the host's 127.0.0.1 and ::1 (on)")
     .option("--outbound-addr <ip>", "source address of outgoing sockets")
     .option("--busy-poll <microseconds>", "stay awake so long after a packet when more is likely (100; 0: never)")
+    .addOption(repeatable("--max <name=number>", "a cap: tcpFlowsPerGuest=1000; docs/limits.md lists them"))
     .addOption(
       repeatable(
         "--proxy <rule>",

@@ -8,14 +8,7 @@ import { availableParallelism } from "node:os";
 import path from "node:path";
 import { z } from "zod";
 import type { Endpoint, IpText } from "../core/address.ts";
-import {
-  DEFAULT_LIMITS,
-  type GuestForwardRule,
-  type Limits,
-  type ProxyRule,
-  type StackConfig,
-  type UplinkConfig,
-} from "../core/config.ts";
+import type { GuestForwardRule, ProxyRule, StackConfig, UplinkConfig } from "../core/config.ts";
 import { NO_RULES, type RuleSet } from "../nat/rules.ts";
 import { IPV6_MIN_MTU, ipv6ToString } from "../wire/ipv6.ts";
 import { fromNumber, parseEndpoint, parseIp, parseIpv4, parseIpv6, prefixMask } from "./addresses.ts";
@@ -23,6 +16,7 @@ import { ConfigError } from "./errors.ts";
 import { checkForward, type Families } from "./forward-guests.ts";
 import { parseHostfwd, parsePublish } from "./forward-rules.ts";
 import { resolveServers, type SmbOptions } from "./guestfwd-rules.ts";
+import { cap, type LimitsOptions, LimitsShape, resolveLimits } from "./limits.ts";
 import { MODES, type Mode, resolveMode } from "./mode.ts";
 import type { OnFlow } from "./on-flow.ts";
 import { type ProxyOptions, parseProxy, resolveProxy } from "./proxy-rules.ts";
@@ -117,7 +111,7 @@ export interface NetworkOptions {
   /** Closes the network. */
   readonly signal?: AbortSignal | undefined;
   /** Caps on what guests may make us hold. */
-  readonly limits?: { readonly [K in keyof Limits]?: Limits[K] | undefined } | undefined;
+  readonly limits?: LimitsOptions | undefined;
 }
 
 /** Options with every default filled in. */
@@ -165,10 +159,6 @@ const ipv6 = z.string(IPV6).refine((text) => parseIpv6(text) !== null, IPV6);
 const name = z.string(NAME).regex(/^[A-Za-z0-9._-]{1,255}$/, NAME);
 const domain = z.string(DOMAIN).regex(/^(?=.{1,254}$)(?:[A-Za-z0-9_-]{1,63}\.)*[A-Za-z0-9_-]{1,63}\.?$/, DOMAIN);
 const flag = z.boolean("expected true or false");
-const cap = (max: number): z.ZodNumber => {
-  const expectation = `expected a whole number from 1 to ${max}`;
-  return z.int(expectation).min(1, expectation).max(max, expectation);
-};
 
 /** Microseconds. */
 export const MAX_BUSY_POLL = 1000;
@@ -276,22 +266,7 @@ export const NetworkOptions: z.ZodType<NetworkOptions> = z.strictObject(
     onFlowTimeout: cap(600_000).optional(),
     busyPoll: z.int(BUSY_POLL).min(0, BUSY_POLL).max(MAX_BUSY_POLL, BUSY_POLL).optional(),
     signal: abortSignal.optional(),
-    limits: z
-      .strictObject(
-        {
-          tcpFlows: cap(1_048_576).optional(),
-          halfOpen: cap(65_536).optional(),
-          udpFlows: cap(65_536).optional(),
-          icmpFlows: cap(65_536).optional(),
-          dnsInFlight: cap(65_536).optional(),
-          heldFlows: cap(65_536).optional(),
-          tftpSessions: cap(1024).optional(),
-          sendBuffer: cap(1_073_741_824).optional(),
-          receiveBuffer: cap(1_073_741_824).optional(),
-        },
-        `expected an object with ${Object.keys(DEFAULT_LIMITS).join(", ")}`,
-      )
-      .optional(),
+    limits: LimitsShape.optional(),
   },
   "expected an object of network options",
 );
@@ -374,20 +349,6 @@ function resolveMtu(mtu: number | undefined, uplinks: readonly UplinkConfig[]): 
   if (uplinks.length === 0 && mtu < MIN_MTU) throw new ConfigError("mtu", mtu, MTU);
   if (mtu > most) throw new ConfigError("mtu", mtu, `expected at most ${most}, which fits the uplink`);
   return mtu;
-}
-
-function resolveLimits(given: NonNullable<NetworkOptions["limits"]>): Limits {
-  return {
-    tcpFlows: given.tcpFlows ?? DEFAULT_LIMITS.tcpFlows,
-    halfOpen: given.halfOpen ?? DEFAULT_LIMITS.halfOpen,
-    udpFlows: given.udpFlows ?? DEFAULT_LIMITS.udpFlows,
-    icmpFlows: given.icmpFlows ?? DEFAULT_LIMITS.icmpFlows,
-    dnsInFlight: given.dnsInFlight ?? DEFAULT_LIMITS.dnsInFlight,
-    heldFlows: given.heldFlows ?? DEFAULT_LIMITS.heldFlows,
-    tftpSessions: given.tftpSessions ?? DEFAULT_LIMITS.tftpSessions,
-    sendBuffer: given.sendBuffer ?? DEFAULT_LIMITS.sendBuffer,
-    receiveBuffer: given.receiveBuffer ?? DEFAULT_LIMITS.receiveBuffer,
-  };
 }
 
 function isFolder(text: string): boolean {

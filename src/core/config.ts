@@ -4,6 +4,7 @@
  */
 import type { Endpoint, IpText } from "./address.ts";
 import type { UnixEndpoint } from "./host-net.ts";
+import type { Limits } from "./limits.ts";
 
 export interface StackConfig {
   /** "10.0.2.0" and its prefix length. */
@@ -104,32 +105,3 @@ export interface ProxyServer {
   readonly user: string | null;
   readonly password: string;
 }
-
-/** Caps. Each has a counter among `DROP_REASONS`. */
-export interface Limits {
-  readonly tcpFlows: number;
-  /** TCP connections that are not established yet: the oldest makes room, the same guest's if it has one. */
-  readonly halfOpen: number;
-  readonly udpFlows: number;
-  /** Echo identifiers. */
-  readonly icmpFlows: number;
-  readonly dnsInFlight: number;
-  /** Flows that wait for the answer of `onFlow`. */
-  readonly heldFlows: number;
-  readonly tftpSessions: number;
-  /** Bytes buffered towards one guest connection, and from one. */
-  readonly sendBuffer: number;
-  readonly receiveBuffer: number;
-}
-
-export const DEFAULT_LIMITS: Limits = {
-  tcpFlows: 16_384,
-  halfOpen: 1_024,
-  udpFlows: 4_096,
-  icmpFlows: 512,
-  dnsInFlight: 512,
-  heldFlows: 1_024,
-  tftpSessions: 64,
-  sendBuffer: 1_048_576,
-  receiveBuffer: 262_144,
-};

@@ -23,6 +23,11 @@ export class Deadlines<T extends Timed> {
     return this.#heap.length === 0 ? Number.POSITIVE_INFINITY : this.#heap[0]!.heapTime;
   }
 
+  /** What `next` is the time of; null when nothing is due. */
+  get first(): T | null {
+    return this.#heap[0] ?? null;
+  }
+
   /** Makes sure `item` comes up at `time` or before. True if that is now the earliest of all. */
   schedule(item: T, time: number): boolean {
     if (item.heapIndex < 0) {

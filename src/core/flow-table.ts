@@ -1,6 +1,6 @@
 /**
  * What belongs to numeric keys of a fixed width: open addressing on typed arrays, linear probing, a seeded hash that a
- * guest cannot aim at. Bounded by `limit`. `FlowTable` has keys of three words, an IPv4 four-tuple; `FlowTable6` of six.
+ * guest cannot aim at. Its users bound it. `FlowTable` has keys of three words, an IPv4 four-tuple; `FlowTable6` of six.
  */
 import { halfSipHash } from "./siphash.ts";
 
@@ -14,22 +14,16 @@ abstract class KeyedTable<T> {
   protected readonly seed0: number;
   protected readonly seed1: number;
   #size = 0;
-  readonly limit: number;
 
-  constructor(width: number, limit: number, seed0: number, seed1: number) {
+  constructor(width: number, seed0: number, seed1: number) {
     this.#width = width;
     this.keys = new Int32Array(FIRST_CAPACITY * width);
-    this.limit = limit;
     this.seed0 = seed0 | 0;
     this.seed1 = seed1 | 0;
   }
 
   get size(): number {
     return this.#size;
-  }
-
-  get full(): boolean {
-    return this.#size >= this.limit;
   }
 
   /** The hash of the key whose words stand at `at`. */
@@ -86,8 +80,8 @@ abstract class KeyedTable<T> {
 
 /** Keys of three words: for flows the two addresses and the two ports. */
 export class FlowTable<T> extends KeyedTable<T> {
-  constructor(limit: number, seed0: number, seed1: number) {
-    super(3, limit, seed0, seed1);
+  constructor(seed0: number, seed1: number) {
+    super(3, seed0, seed1);
   }
 
   protected hashAt(keys: Int32Array, at: number): number {
@@ -108,7 +102,7 @@ export class FlowTable<T> extends KeyedTable<T> {
     return i < 0 ? null : this.values[i]!;
   }
 
-  /** Adds a value whose key is not there. The caller has looked at `full`. */
+  /** Adds a value whose key is not there. */
   add(a: number, b: number, ports: number, value: T): void {
     const at = this.claim(halfSipHash(this.seed0, this.seed1, a, b, ports), value) * 3;
     const keys = this.keys;
@@ -125,8 +119,8 @@ export class FlowTable<T> extends KeyedTable<T> {
 
 /** Keys of six words: for flows the guest's number, the far end's address in four words, and the two ports. */
 export class FlowTable6<T> extends KeyedTable<T> {
-  constructor(limit: number, seed0: number, seed1: number) {
-    super(6, limit, seed0, seed1);
+  constructor(seed0: number, seed1: number) {
+    super(6, seed0, seed1);
   }
 
   protected hashAt(keys: Int32Array, k: number): number {
@@ -161,7 +155,7 @@ export class FlowTable6<T> extends KeyedTable<T> {
     return i < 0 ? null : this.values[i]!;
   }
 
-  /** Adds a value whose key is not there. The caller has looked at `full`. */
+  /** Adds a value whose key is not there. */
   add(a: number, w0: number, w1: number, w2: number, w3: number, ports: number, value: T): void {
     const at = this.claim(this.#hash(a, w0, w1, w2, w3, ports), value) * 6;
     const keys = this.keys;

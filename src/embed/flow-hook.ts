@@ -3,7 +3,10 @@
  * it may use the network at once. Questions under way are bounded in number and in time.
  */
 import { checkVerdict, type Flow, type FlowTaker, type FlowVerdict, type OnFlow } from "../control/on-flow.ts";
+import type { IpText } from "../core/address.ts";
 import type { FlowGate, GatedFlow, Ruling, Taker } from "../core/gate.ts";
+import type { Limits } from "../core/limits.ts";
+import { Quota } from "../core/quota.ts";
 import { GuestDatagrams } from "./guest-datagrams.ts";
 import { GuestSocket } from "./guest-socket.ts";
 
@@ -17,8 +20,10 @@ export interface FlowHookOptions {
   readonly onFlow: OnFlow;
   /** Milliseconds that a flow waits. */
   readonly timeout: number;
-  /** Flows that wait at a time; more are dropped in silence, so that the guest asks again. */
-  readonly limit: number;
+  /** Flows that wait at a time, of all and of each guest; more are dropped in silence, so that the guest asks again. */
+  readonly limits: Limits;
+  /** Where a guest counts. */
+  readonly cableOf: (host: IpText) => object | null;
   /** Something went wrong about a flow: the function has thrown, answered nonsense, or not at all. */
   readonly failed: (error: Error, flow: Flow) => void;
   /** A flow was dropped since too many wait. */
@@ -27,6 +32,7 @@ export interface FlowHookOptions {
 
 interface Question {
   readonly flow: Flow;
+  readonly cable: object | null;
   readonly abort: AbortController;
   readonly done: (ruling: Ruling) => void;
   readonly until: number;
@@ -37,23 +43,27 @@ export class FlowHook implements FlowGate {
   readonly #options: FlowHookOptions;
   /** In order of age. */
   readonly #asked: Set<Question> = new Set();
+  readonly #quota: Quota;
   #timer: NodeJS.Timeout | null = null;
   #closed = false;
 
   constructor(options: FlowHookOptions) {
     this.#options = options;
+    this.#quota = new Quota(options.limits.heldFlows, options.limits.heldFlowsPerGuest);
   }
 
   judge(gated: GatedFlow, done: (ruling: Ruling) => void): void {
-    if (this.#asked.size >= this.#options.limit) {
+    const cable = this.#options.cableOf(gated.guest.host);
+    if (!this.#quota.allows(cable)) {
       this.#options.busy();
       queueMicrotask(() => done(DROP));
       return;
     }
     const abort = new AbortController();
     const flow: Flow = { ...gated, host: gated.hosts[0], signal: abort.signal };
-    const question = { flow, abort, done, until: performance.now() + this.#options.timeout };
+    const question = { flow, cable, abort, done, until: performance.now() + this.#options.timeout };
     this.#asked.add(question);
+    this.#quota.take(cable);
     this.#arm();
     queueMicrotask(() => void this.#ask(question));
   }
@@ -75,7 +85,14 @@ export class FlowHook implements FlowGate {
       if (this.#asked.has(question)) this.#options.failed(asError(error), flow);
       ruling = DENY;
     }
-    if (this.#asked.delete(question)) question.done(ruling);
+    if (this.#answered(question)) question.done(ruling);
+  }
+
+  /** False when it has been before. */
+  #answered(question: Question): boolean {
+    if (!this.#asked.delete(question)) return false;
+    this.#quota.give(question.cable);
+    return true;
   }
 
   #arm(): void {
@@ -90,7 +107,7 @@ export class FlowHook implements FlowGate {
     const now = performance.now();
     for (const question of this.#asked) {
       if (question.until > now) break;
-      this.#asked.delete(question);
+      this.#answered(question);
       const late = new Error(`onFlow did not answer within ${this.#options.timeout} ms`);
       question.abort.abort(late);
       this.#options.failed(late, question.flow);

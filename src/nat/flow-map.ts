@@ -11,21 +11,15 @@ import { get32 } from "../wire/bytes.ts";
 export class FlowMap<T> {
   readonly #v4: FlowTable<T>;
   readonly #v6: FlowTable6<T>;
-  readonly #limit: number;
 
-  /** Bounded by `limit`, both families together. */
-  constructor(limit: number, random: Random) {
-    this.#limit = limit;
-    this.#v4 = new FlowTable(limit, random.u32(), random.u32());
-    this.#v6 = new FlowTable6(limit, random.u32(), random.u32());
+  /** Its users bound it. */
+  constructor(random: Random) {
+    this.#v4 = new FlowTable(random.u32(), random.u32());
+    this.#v6 = new FlowTable6(random.u32(), random.u32());
   }
 
   get size(): number {
     return this.#v4.size + this.#v6.size;
-  }
-
-  get full(): boolean {
-    return this.size >= this.#limit;
   }
 
   /** The flow with the far end whose address stands at `at`. */
@@ -34,7 +28,7 @@ export class FlowMap<T> {
     return this.#v6.get(guest.key, get32(buf, at), get32(buf, at + 4), get32(buf, at + 8), get32(buf, at + 12), ports);
   }
 
-  /** Adds a flow that is not there. The caller has looked at `full`. */
+  /** Adds a flow that is not there. */
   add(guest: Neighbour, remote: IpAddress, ports: number, flow: T): void {
     const b = remote.bytes;
     if (guest.family === 4) this.#v4.add(guest.key, remote.ip, ports, flow);

@@ -4,8 +4,9 @@
  * taken over has its requests answered in their order: each payload sent is the answer to the oldest one left.
  */
 import { addressAt, type Endpoint, type IpAddress, type IpText } from "../core/address.ts";
-import type { Timed } from "../core/deadlines.ts";
 import type { DatagramEnd, Ruling } from "../core/gate.ts";
+import type { Limits } from "../core/limits.ts";
+import type { Link } from "../core/link.ts";
 import type { Neighbour } from "../proto/neighbours.ts";
 import { get16, get32 } from "../wire/bytes.ts";
 import { macNumber } from "../wire/ethernet.ts";
@@ -16,8 +17,11 @@ import { PROTO_ICMP6 } from "../wire/ipv6.ts";
 import { FlowMap } from "./flow-map.ts";
 import { PROHIBITED } from "./icmp-errors.ts";
 import type { IcmpNat, IcmpSurroundings } from "./icmp-nat.ts";
+import { type IdleFlow, IdleFlows } from "./idle-flows.ts";
 import type { RuleGate } from "./rule-gate.ts";
 
+/** RFC 5508 section 3.2 wants a minute at least. */
+export const IDLE_MS = 60_000;
 const WAITING = 8;
 /** Requests that a taker may leave unanswered. */
 const UNANSWERED = 64;
@@ -33,12 +37,18 @@ export class IcmpGate {
   readonly #env: IcmpSurroundings;
   readonly #nat: IcmpNat;
   readonly #flows: FlowMap<GatedEcho>;
+  readonly #idle: IdleFlows<GatedEcho>;
 
-  constructor(gate: RuleGate, limit: number, env: IcmpSurroundings, nat: IcmpNat) {
+  constructor(gate: RuleGate, limits: Limits, env: IcmpSurroundings, nat: IcmpNat) {
     this.#gate = gate;
     this.#env = env;
     this.#nat = nat;
-    this.#flows = new FlowMap(limit, env.random);
+    this.#flows = new FlowMap(env.random);
+    this.#idle = new IdleFlows(limits.icmpFlows, limits.icmpFlowsPerGuest);
+  }
+
+  get size(): number {
+    return this.#idle.size;
   }
 
   /** An echo request of `len` bytes at `at`, to the address at `dstAt`. */
@@ -53,16 +63,21 @@ export class IcmpGate {
     now: number,
   ): void {
     const id = get16(buf, at + 4);
-    const flow = this.#flows.get(guest, buf, dstAt, id) ?? this.#open(guest, addressAt(guest.family, buf, dstAt), id);
-    if (flow === null) return this.#env.trace.drop("icmp-table-full");
-    this.#nat.used(flow, now);
+    const flow =
+      this.#flows.get(guest, buf, dstAt, id) ?? this.#open(guest, addressAt(guest.family, buf, dstAt), id, now);
+    this.#idle.used(flow, now + IDLE_MS);
     flow.fromGuest(buf, at, len, ttl, df);
   }
 
-  #open(guest: Neighbour, dst: IpAddress, id: number): GatedEcho | null {
-    if (this.#flows.full) return null;
-    const hosts = this.#env.names.of(macNumber(guest.mac, 0), dst.text, this.#env.clock.now());
-    const flow = new GatedEcho(guest, dst, id, hosts, this.#env, this.#nat, this.#flows);
+  #open(guest: Neighbour, dst: IpAddress, id: number, now: number): GatedEcho {
+    const surplus = this.#idle.surplus(guest.link);
+    if (surplus !== null) {
+      this.end(surplus);
+      this.#env.trace.drop("icmp-table-full");
+    }
+    const hosts = this.#env.names.of(macNumber(guest.mac, 0), dst.text, now);
+    const flow = new GatedEcho(guest, dst, id, hosts, this.#env, this.#nat, this);
+    if (this.#idle.enter(flow, guest.link, now + IDLE_MS)) this.#env.wake();
     this.#flows.add(guest, dst, id, flow);
     const ends = { guest: { host: guest.address.text, port: 0 }, remote: { host: dst.text, port: 0 } };
     this.#gate.judge({ proto: "icmp", ...ends, hosts, qtype: 0 }, (ruling) => {
@@ -75,19 +90,36 @@ export class IcmpGate {
   revisit(): void {
     for (const flow of [...this.#flows]) {
       const { guest, dst, hosts } = flow;
-      if (flow.denied || !this.#gate.permits("out", "icmp", guest, 0, dst, 0, hosts)) this.#nat.end(flow, "denied");
+      if (flow.denied || !this.#gate.permits("out", "icmp", guest, 0, dst, 0, hosts)) this.end(flow);
     }
   }
 
+  /** Ends a flow, once. */
+  end(flow: GatedEcho): void {
+    this.#idle.leave(flow);
+    this.#flows.remove(flow.guest, flow.dst, flow.id);
+    flow.leave();
+  }
+
+  pollAt(): number {
+    return this.#idle.next();
+  }
+
+  /** Ends what has been silent long enough. */
+  poll(now: number): void {
+    for (let flow = this.#idle.due(now); flow !== null; flow = this.#idle.due(now)) this.end(flow);
+  }
+
   close(): void {
-    for (const flow of [...this.#flows]) this.#nat.end(flow, "network closed");
+    for (const flow of [...this.#flows]) this.end(flow);
   }
 }
 
-class GatedEcho implements Timed {
+class GatedEcho implements IdleFlow {
   heapIndex = -1;
   heapTime = 0;
   expires = 0;
+  cable: Link | null = null;
   readonly guest: Neighbour;
   readonly id: number;
   readonly dst: IpAddress;
@@ -95,7 +127,7 @@ class GatedEcho implements Timed {
   readonly hosts: readonly string[];
   readonly #env: IcmpSurroundings;
   readonly #nat: IcmpNat;
-  readonly #table: FlowMap<GatedEcho>;
+  readonly #gate: IcmpGate;
   #waiting: Waiting[] | null = [];
   #host: IpText | null = null;
   #denied: "reset" | "icmp" | "drop" | null = null;
@@ -111,7 +143,7 @@ class GatedEcho implements Timed {
     hosts: readonly string[],
     env: IcmpSurroundings,
     nat: IcmpNat,
-    table: FlowMap<GatedEcho>,
+    gate: IcmpGate,
   ) {
     this.guest = guest;
     this.id = id;
@@ -119,7 +151,7 @@ class GatedEcho implements Timed {
     this.hosts = hosts;
     this.#env = env;
     this.#nat = nat;
-    this.#table = table;
+    this.#gate = gate;
   }
 
   /** Whether it has been refused. */
@@ -146,7 +178,7 @@ class GatedEcho implements Timed {
       this.#end = ruling.taker.datagrams(
         (bytes) => this.#answer(bytes),
         () => {
-          if (this.heapIndex >= 0) this.#nat.end(this, "closed");
+          if (this.heapIndex >= 0) this.#gate.end(this);
         },
       );
     } else if (ruling.action === "deny") this.#denied = ruling.how;
@@ -162,8 +194,8 @@ class GatedEcho implements Timed {
     this.#env.flush();
   }
 
+  /** It is over. */
   leave(): void {
-    this.#table.remove(this.guest, this.dst, this.id);
     this.#end?.close();
   }
 
@@ -185,5 +217,3 @@ class GatedEcho implements Timed {
     errors.recalled(guest, gateway, PROHIBITED, this.dst, proto, len, get32(buf, at), get32(buf, at + 4));
   }
 }
-
-export type { GatedEcho };

@@ -10,9 +10,10 @@
  */
 import { addressAt, addressFromText, type IpAddress, type IpText } from "../core/address.ts";
 import type { Clock } from "../core/clock.ts";
-import { Deadlines, type Timed } from "../core/deadlines.ts";
 import { FlowTable } from "../core/flow-table.ts";
 import type { HostIcmpError, HostNet, HostPing, HostPingEvents } from "../core/host-net.ts";
+import type { Limits } from "../core/limits.ts";
+import type { Link } from "../core/link.ts";
 import type { Random } from "../core/random.ts";
 import type { Trace } from "../core/trace.ts";
 import type { Names } from "../proto/names.ts";
@@ -25,14 +26,11 @@ import { PROTO_ICMP } from "../wire/ipv4.ts";
 import { PROTO_ICMP6 } from "../wire/ipv6.ts";
 import type { Egress } from "./egress.ts";
 import { type IcmpErrors, troubleOf } from "./icmp-errors.ts";
-import { type GatedEcho, IcmpGate } from "./icmp-gate.ts";
+import { IcmpGate, IDLE_MS } from "./icmp-gate.ts";
+import { type IdleFlow, IdleFlows } from "./idle-flows.ts";
 import type { Policy } from "./policy.ts";
 import type { RuleGate } from "./rule-gate.ts";
 
-/** RFC 5508 section 3.2 wants a minute at least. */
-const IDLE_MS = 60_000;
-/** Identifiers of one guest. */
-const PER_GUEST = 64;
 /** Requests under way of one identifier, by the low bits of their sequence numbers. */
 const SLOTS = 256;
 
@@ -51,10 +49,11 @@ export interface IcmpSurroundings {
 }
 
 /** A guest's identifier. */
-class EchoFlow implements Timed, HostPingEvents {
+class EchoFlow implements IdleFlow, HostPingEvents {
   heapIndex = -1;
   heapTime = 0;
   expires = 0;
+  cable: Link | null = null;
   bytesUp = 0;
   bytesDown = 0;
   readonly guest: Neighbour;
@@ -156,20 +155,26 @@ class EchoFlow implements Timed, HostPingEvents {
 }
 
 export class IcmpNat {
-  readonly deadlines: Deadlines<EchoFlow | GatedEcho> = new Deadlines();
   readonly #env: IcmpSurroundings;
   /** By guest, family and identifier. */
   readonly #flows: FlowTable<EchoFlow>;
+  readonly #idle: IdleFlows<EchoFlow>;
   readonly #gated: IcmpGate;
 
-  constructor(limit: number, env: IcmpSurroundings) {
+  constructor(limits: Limits, env: IcmpSurroundings) {
     this.#env = env;
-    this.#gated = new IcmpGate(env.gate, limit, env, this);
-    this.#flows = new FlowTable(limit, env.random.u32(), env.random.u32());
+    this.#gated = new IcmpGate(env.gate, limits, env, this);
+    this.#flows = new FlowTable(env.random.u32(), env.random.u32());
+    this.#idle = new IdleFlows(limits.icmpFlows, limits.icmpFlowsPerGuest);
   }
 
   get size(): number {
     return this.#flows.size;
+  }
+
+  /** Also of flows that wait for a ruling, or were refused. */
+  get timers(): number {
+    return this.#idle.size + this.#gated.size;
   }
 
   flows(): Iterable<EchoFlow> {
@@ -201,7 +206,7 @@ export class IcmpNat {
     }
     const flow = this.#flows.get(guest.key, guest.family, get16(buf, at + 4));
     if (flow?.sameTo(buf, dstAt)) {
-      this.used(flow, now);
+      this.#used(flow, now);
       flow.send(buf, at, len, ttl, df);
       return true;
     }
@@ -224,34 +229,26 @@ export class IcmpNat {
     df: boolean,
   ): void {
     const id = get16(buf, at + 4);
-    const flow = this.#flows.get(guest.key, guest.family, id) ?? this.#open(guest, id, dst);
+    const now = this.#env.clock.now();
+    const flow = this.#flows.get(guest.key, guest.family, id) ?? this.#open(guest, id, dst, now);
     flow.turnTo(dst, host);
-    this.used(flow, this.#env.clock.now());
+    this.#used(flow, now);
     flow.send(buf, at, len, ttl, df);
   }
 
   /** Pushes a flow's end into the future. */
-  used(flow: EchoFlow | GatedEcho, now: number): void {
-    flow.expires = now + IDLE_MS;
-    if (this.deadlines.schedule(flow, flow.expires)) this.#env.wake();
+  #used(flow: EchoFlow, now: number): void {
+    this.#idle.used(flow, now + IDLE_MS);
   }
 
-  #open(guest: Neighbour, id: number, dst: IpAddress): EchoFlow {
-    let own = 0;
-    let oldest: EchoFlow | null = null;
-    let oldestOwn: EchoFlow | null = null;
-    for (const flow of this.#flows) {
-      if (oldest === null || flow.expires < oldest.expires) oldest = flow;
-      if (flow.guest !== guest) continue;
-      own++;
-      if (oldestOwn === null || flow.expires < oldestOwn.expires) oldestOwn = flow;
-    }
-    const evicted = own >= PER_GUEST ? oldestOwn : this.#flows.full ? oldest : null;
-    if (evicted !== null) {
-      this.end(evicted, "recycled");
+  #open(guest: Neighbour, id: number, dst: IpAddress, now: number): EchoFlow {
+    const surplus = this.#idle.surplus(guest.link);
+    if (surplus !== null) {
+      this.end(surplus, "recycled");
       this.#env.trace.drop("icmp-table-full");
     }
     const flow = new EchoFlow(this.#env, guest, id, dst, this.#flows);
+    if (this.#idle.enter(flow, guest.link, now + IDLE_MS)) this.#env.wake();
     this.#flows.add(guest.key, guest.family, id, flow);
     const ends = { guest: guest.address.text, remote: flow.remote, host: this.hostOf(flow) };
     this.#env.trace.event({ type: "flow-open", proto: "icmp", ...ends, direction: "out" });
@@ -259,10 +256,9 @@ export class IcmpNat {
   }
 
   /** Ends a flow, once. */
-  end(flow: EchoFlow | GatedEcho, reason: string): void {
-    this.deadlines.remove(flow);
+  end(flow: EchoFlow, reason: string): void {
+    this.#idle.leave(flow);
     flow.leave();
-    if (!(flow instanceof EchoFlow)) return;
     const { guest, remote, bytesUp, bytesDown } = flow;
     const ends = { guest: guest.address.text, remote, host: this.hostOf(flow) };
     this.#env.trace.event({ type: "flow-close", proto: "icmp", ...ends, bytesUp, bytesDown, reason });
@@ -273,12 +269,14 @@ export class IcmpNat {
     this.#gated.revisit();
   }
 
+  pollAt(): number {
+    return Math.min(this.#idle.next(), this.#gated.pollAt());
+  }
+
   /** Ends what has been silent long enough. */
   poll(now: number): void {
-    for (let flow = this.deadlines.due(now); flow !== null; flow = this.deadlines.due(now)) {
-      if (flow.expires <= now) this.end(flow, "idle");
-      else this.deadlines.schedule(flow, flow.expires);
-    }
+    for (let flow = this.#idle.due(now); flow !== null; flow = this.#idle.due(now)) this.end(flow, "idle");
+    this.#gated.poll(now);
   }
 
   close(): void {

@@ -22,7 +22,6 @@ const MOST_BYTES = 16_384;
 const FIRST_ROOM = 2_048;
 /** A guest that sends byte by byte would have all that is held read anew for each. */
 const MOST_LOOKS = 256;
-const MOST_HELD = 16 * 1_048_576;
 
 interface Surroundings {
   readonly clock: Clock;
@@ -34,10 +33,13 @@ export class Openings {
   /** Bytes held by all connections. */
   held = 0;
   readonly #env: Surroundings;
+  readonly #most: number;
   readonly #waiting: Deadlines<Opening> = new Deadlines();
 
-  constructor(env: Surroundings) {
+  /** All connections may hold `most` bytes. */
+  constructor(env: Surroundings, most: number) {
     this.#env = env;
+    this.#most = most;
   }
 
   /** What takes the place of the flow's host socket until the guest's first bytes have passed `look`. */
@@ -48,7 +50,7 @@ export class Openings {
   /** The first bytes are there, and do not say enough. The longest wait ends when all hold too much. */
   wait(opening: Opening): void {
     if (this.#waiting.schedule(opening, this.#env.clock.now() + WAIT_MS)) this.#env.wake();
-    while (this.held > MOST_HELD) {
+    while (this.held > this.#most) {
       const longest = this.#waiting.due(Number.MAX_VALUE);
       if (longest === null) return;
       longest.decide("none");

@@ -9,7 +9,7 @@
 import type { IpAddress } from "../core/address.ts";
 import type { Timed } from "../core/deadlines.ts";
 import type { HostTcp, HostTcpEvents } from "../core/host-net.ts";
-import type { Slab } from "../core/link.ts";
+import type { Link, Slab } from "../core/link.ts";
 import type { Neighbour } from "../proto/neighbours.ts";
 import { output } from "../proto/tcp/output.ts";
 import { CLOSED, HELD, Tcb, type TcpPath, type TcpUser, TIME_WAIT } from "../proto/tcp/tcb.ts";
@@ -28,6 +28,8 @@ const NO_TEMPLATE = new Uint8Array(0);
 export class TcpFlow implements TcpPath, TcpUser, HostTcpEvents, Timed, UplinkFlow {
   readonly nat: TcpNat;
   readonly guest: Neighbour;
+  /** The guest's when it began: where it counts. */
+  readonly cable: Link | null;
   readonly guestPort: number;
   /** The far end as the guest knows it. */
   readonly remote: IpAddress;
@@ -75,6 +77,7 @@ export class TcpFlow implements TcpPath, TcpUser, HostTcpEvents, Timed, UplinkFl
     this.hosts = hosts;
     this.nat = nat;
     this.guest = guest;
+    this.cable = guest.link;
     this.guestPort = guestPort;
     this.remote = remote;
     this.localPort = remotePort;

@@ -47,6 +47,7 @@ import type { TcpService } from "./services.ts";
 import { TcpFlow } from "./tcp-flow.ts";
 import { askGate } from "./tcp-gate.ts";
 import { TcpResets } from "./tcp-resets.ts";
+import { TcpRoom } from "./tcp-room.ts";
 import { TcpShares } from "./tcp-shares.ts";
 import { Uplink } from "./uplink.ts";
 
@@ -97,10 +98,7 @@ export class TcpNat implements ErrorTaker {
   readonly #env: TcpSurroundings;
   readonly #mtu: number;
   readonly #rcvScale: number;
-  readonly #timeWait: Set<TcpFlow> = new Set();
-  /** Not established yet, the oldest first. */
-  readonly #halfOpen: Set<TcpFlow> = new Set();
-  readonly #halfOpenMost: number;
+  readonly #room: TcpRoom;
   readonly #waiting: Set<TcpFlow> = new Set();
   #touched: TcpFlow[] = [];
 
@@ -108,12 +106,12 @@ export class TcpNat implements ErrorTaker {
     this.#env = env;
     this.egress = env.egress;
     this.resets = new TcpResets(env);
-    this.openings = new Openings(env);
+    this.openings = new Openings(env, config.limits.nameWaitingBytes);
     this.pacer = new Pacer(env);
     this.shares = new TcpShares(config.limits.receiveBuffer, config.mtu);
     this.#sendLimit = config.limits.sendBuffer;
-    this.#table = new FlowMap(config.limits.tcpFlows, env.random);
-    this.#halfOpenMost = config.limits.halfOpen;
+    this.#table = new FlowMap(env.random);
+    this.#room = new TcpRoom(config.limits, env.trace);
     this.#isn = new IsnGenerator(env.random);
     this.#mtu = config.mtu;
     let scale = 0;
@@ -218,7 +216,7 @@ export class TcpNat implements ErrorTaker {
   }
 
   #schedule(flow: TcpFlow): void {
-    if (flow.tcb.state === TIME_WAIT) this.#timeWait.add(flow);
+    if (flow.tcb.state === TIME_WAIT) this.#room.finished(flow);
     if (this.deadlines.schedule(flow, flow.deadline())) this.#env.wake();
   }
 
@@ -235,10 +233,7 @@ export class TcpNat implements ErrorTaker {
       this.#refuse(guest, buf, dstAt, at, tcpHeaderLength(buf, at));
       return;
     }
-    if (!this.#makeRoom(guest)) {
-      this.#env.trace.drop("flow-table-full");
-      return;
-    }
+    if (!this.#room.make(guest.link)) return;
     const flow = new TcpFlow(
       this,
       guest,
@@ -267,14 +262,17 @@ export class TcpNat implements ErrorTaker {
     let port = wanted;
     const taken = (): boolean => this.#table.get(guest, remote.bytes, 0, (guestPort << 16) | port) !== null;
     for (let tries = 0; port === 0 || taken(); tries++) {
-      if (tries === 16) return this.#full();
+      if (tries === 16) {
+        this.#env.trace.drop("flow-table-full");
+        return null;
+      }
       port = 1024 + (this.#env.random.u32() % 64_512);
     }
     if (!this.#env.gate.permits("in", "tcp", guest, guestPort, remote, port, [])) {
       this.#env.trace.drop("denied");
       return null;
     }
-    if (!this.#makeRoom(guest)) return this.#full();
+    if (!this.#room.make(guest.link)) return null;
     const flow = new TcpFlow(this, guest, guestPort, remote, port, true);
     flow.host = this.pacer.pace(flow, this.#env.gate.metersIn(guest), (events) => client.accept(events));
     this.#add(flow);
@@ -282,11 +280,6 @@ export class TcpNat implements ErrorTaker {
     flow.tcb.connect(iss, this.#ourMss(guest), this.#rcvScale, now);
     this.settle(flow);
     return flow;
-  }
-
-  #full(): null {
-    this.#env.trace.drop("flow-table-full");
-    return null;
   }
 
   /** The MSS we tell this guest (RFC 9293 section 3.7.1): what is left of the MTU. */
@@ -331,7 +324,7 @@ export class TcpNat implements ErrorTaker {
 
   #add(flow: TcpFlow): void {
     flow.inTable = true;
-    this.#halfOpen.add(flow);
+    this.#room.enter(flow);
     this.#table.add(flow.guest, flow.remote, (flow.guestPort << 16) | flow.localPort, flow);
     this.#env.trace.event({
       type: "flow-open",
@@ -349,45 +342,19 @@ export class TcpNat implements ErrorTaker {
     };
   }
 
-  /**
-   * When the table is full, the oldest connection in TIME-WAIT goes. When too many are not established, the oldest of
-   * those goes, so that a destination that swallows SYNs, or a flood of them, keeps nobody from connecting elsewhere;
-   * and the flooder's own before another's. Its guest's next SYN dials anew.
-   */
-  #makeRoom(guest: Neighbour): boolean {
-    if (this.#halfOpen.size >= this.#halfOpenMost) {
-      let oldest: TcpFlow | null = null;
-      for (const flow of this.#halfOpen) {
-        oldest ??= flow;
-        if (flow.guest !== guest) continue;
-        oldest = flow;
-        break;
-      }
-      oldest!.forget();
-      this.#env.trace.drop("half-open-full");
-    }
-    if (!this.#table.full) return true;
-    for (const flow of this.#timeWait) {
-      flow.tcb.finish();
-      return true;
-    }
-    return false;
-  }
-
   established(flow: TcpFlow): void {
-    this.#halfOpen.delete(flow);
+    this.#room.established(flow);
   }
 
   /** The guest's side is over. */
   remove(flow: TcpFlow, reason: string): void {
     this.blocked.delete(flow);
     this.#waiting.delete(flow);
-    this.#timeWait.delete(flow);
-    this.#halfOpen.delete(flow);
     this.deadlines.remove(flow);
     if (flow.deadline() !== Number.POSITIVE_INFINITY) this.#schedule(flow);
     if (!flow.inTable) return;
     flow.inTable = false;
+    this.#room.leave(flow);
     leaveAll(flow.meters);
     this.#table.remove(flow.guest, flow.remote, (flow.guestPort << 16) | flow.localPort);
     const { bytesUp, bytesDown } = flow;

@@ -39,19 +39,11 @@ export class UdpGate {
   readonly #nat: UdpNat;
   readonly #flows: FlowMap<GatedMapping>;
 
-  constructor(gate: RuleGate, limit: number, env: UdpSurroundings, nat: UdpNat) {
+  constructor(gate: RuleGate, env: UdpSurroundings, nat: UdpNat) {
     this.#gate = gate;
     this.#env = env;
     this.#nat = nat;
-    this.#flows = new FlowMap(limit, env.random);
-  }
-
-  get size(): number {
-    return this.#flows.size;
-  }
-
-  get full(): boolean {
-    return this.#flows.full;
+    this.#flows = new FlowMap(env.random);
   }
 
   flows(): Iterable<GatedMapping> {
@@ -82,7 +74,7 @@ export class UdpGate {
   #open(guest: Neighbour, srcPort: number, dst: IpAddress, dstPort: number): GatedMapping {
     const hosts = this.#env.names.of(macNumber(guest.mac, 0), dst.text, this.#env.clock.now());
     const flow = new GatedMapping(guest, srcPort, dst, dstPort, hosts, this.#env, this.#nat, this.#flows);
-    if (this.#flows.full) this.#nat.recycle();
+    this.#nat.enter(flow);
     this.#flows.add(guest, dst, flow.ports, flow);
     this.#nat.opened(flow);
     this.#gate.judge({ proto: "udp", guest: flow.from, remote: flow.remote, hosts, qtype: 0 }, (ruling, { meters }) => {

@@ -1,7 +1,8 @@
 /** What all mappings of the UDP NAT are: a guest's port, counters, and a time at which silence ends them. */
 import { type Endpoint, endpointText } from "../core/address.ts";
-import type { Timed } from "../core/deadlines.ts";
+import type { Link } from "../core/link.ts";
 import type { Neighbour } from "../proto/neighbours.ts";
+import type { IdleFlow } from "./idle-flows.ts";
 
 /** RFC 4787 section 4.3 wants two minutes at least. */
 export const IDLE_MS = 180_000;
@@ -13,10 +14,11 @@ export function idleAfter(port: number): number {
   return port === DNS_PORT ? IDLE_AFTER_DNS_MS : IDLE_MS;
 }
 
-export abstract class Mapping implements Timed {
+export abstract class Mapping implements IdleFlow {
   heapIndex = -1;
   heapTime = 0;
   expires = 0;
+  cable: Link | null = null;
   bytesUp = 0;
   bytesDown = 0;
   readonly guest: Neighbour;

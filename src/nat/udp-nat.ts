@@ -9,7 +9,6 @@
 import { addressAt, type IpAddress } from "../core/address.ts";
 import type { Clock } from "../core/clock.ts";
 import type { StackConfig } from "../core/config.ts";
-import { Deadlines } from "../core/deadlines.ts";
 import { FlowTable } from "../core/flow-table.ts";
 import type { Endpoint, HostIcmpError, HostNet, HostUdp, HostUdpEvents } from "../core/host-net.ts";
 import type { Random } from "../core/random.ts";
@@ -23,6 +22,7 @@ import type { Egress } from "./egress.ts";
 import { FlowMap } from "./flow-map.ts";
 import type { ErrorTaker, GuestError } from "./guest-errors.ts";
 import { type IcmpErrors, isNoPort, troubleOf } from "./icmp-errors.ts";
+import { IdleFlows } from "./idle-flows.ts";
 import type { Policy } from "./policy.ts";
 import type { RuleGate } from "./rule-gate.ts";
 import { UdpGate } from "./udp-gate.ts";
@@ -159,8 +159,9 @@ class InboundMapping extends Mapping {
 
 export class UdpNat implements ErrorTaker {
   readonly policy: Policy;
-  readonly deadlines: Deadlines<Mapping> = new Deadlines();
   readonly #env: UdpSurroundings;
+  /** All mappings, of whichever table. */
+  readonly #idle: IdleFlows<Mapping>;
   /** By guest, family and port. */
   readonly #outbound: FlowTable<OutboundMapping>;
   readonly #inbound: FlowMap<InboundMapping>;
@@ -170,13 +171,18 @@ export class UdpNat implements ErrorTaker {
   constructor(config: StackConfig, env: UdpSurroundings) {
     this.#env = env;
     this.policy = env.policy;
-    this.#outbound = new FlowTable(config.limits.udpFlows, env.random.u32(), env.random.u32());
-    this.#inbound = new FlowMap(config.limits.udpFlows, env.random);
-    this.#gated = new UdpGate(env.gate, config.limits.udpFlows, env, this);
+    this.#idle = new IdleFlows(config.limits.udpFlows, config.limits.udpFlowsPerGuest);
+    this.#outbound = new FlowTable(env.random.u32(), env.random.u32());
+    this.#inbound = new FlowMap(env.random);
+    this.#gated = new UdpGate(env.gate, env, this);
   }
 
   get size(): number {
-    return this.#outbound.size + this.#inbound.size + this.#gated.size;
+    return this.#idle.size;
+  }
+
+  pollAt(): number {
+    return this.#idle.next();
   }
 
   *mappings(): IterableIterator<Mapping> {
@@ -226,10 +232,21 @@ export class UdpNat implements ErrorTaker {
   }
 
   #open(guest: Neighbour, srcPort: number, dst: IpAddress): OutboundMapping {
-    if (this.#outbound.full) this.recycle();
     const mapping = new OutboundMapping(this, this.#env.host, guest, srcPort, dst, this.#outbound);
+    this.enter(mapping);
     this.#outbound.add(guest.key, guest.family, srcPort, mapping);
     return mapping;
+  }
+
+  /** Counts a new mapping, which is in no table yet; the longest silent one makes room if there are too many. */
+  enter(mapping: Mapping): void {
+    const { link } = mapping.guest;
+    const surplus = this.#idle.surplus(link);
+    if (surplus !== null) {
+      this.end(surplus, "recycled");
+      this.#env.trace.drop("udp-table-full");
+    }
+    if (this.#idle.enter(mapping, link, this.#env.clock.now() + IDLE_MS)) this.#env.wake();
   }
 
   /** Tells of a new mapping. */
@@ -263,8 +280,8 @@ export class UdpNat implements ErrorTaker {
         return this.#env.trace.drop("denied");
       }
       if (client !== null) this.end(client, "replaced");
-      if (this.#inbound.full) this.recycle();
       client = new InboundMapping(guest, guestPort, from, shown, from.port, socket, this.#inbound);
+      this.enter(client);
       this.#inbound.add(guest, shown, key, client);
       this.opened(client);
     }
@@ -287,10 +304,9 @@ export class UdpNat implements ErrorTaker {
     this.#env.flush();
   }
 
-  /** Pushes a mapping's end into the future; the heap is corrected when it comes up. */
+  /** Pushes a mapping's end into the future. */
   used(mapping: Mapping, idle: number): void {
-    mapping.expires = this.#env.clock.now() + idle;
-    if (this.deadlines.schedule(mapping, mapping.expires)) this.#env.wake();
+    if (this.#idle.used(mapping, this.#env.clock.now() + idle)) this.#env.wake();
   }
 
   /**
@@ -330,21 +346,9 @@ export class UdpNat implements ErrorTaker {
     return true;
   }
 
-  /** The heap is lazy: what comes up first may have been used since, and is put back where it belongs. */
-  recycle(): void {
-    for (let m = this.deadlines.due(Number.MAX_VALUE); m !== null; m = this.deadlines.due(Number.MAX_VALUE)) {
-      if (m.expires <= m.heapTime) {
-        this.end(m, "recycled");
-        break;
-      }
-      this.deadlines.schedule(m, m.expires);
-    }
-    this.#env.trace.drop("udp-table-full");
-  }
-
   /** Ends a mapping, once. */
   end(mapping: Mapping, reason: string): void {
-    this.deadlines.remove(mapping);
+    this.#idle.leave(mapping);
     mapping.leave();
     const { bytesUp, bytesDown, ends } = mapping;
     const host = this.hostOf(mapping);
@@ -363,14 +367,10 @@ export class UdpNat implements ErrorTaker {
 
   /** Ends what has been silent long enough. */
   poll(now: number): void {
-    for (let m = this.deadlines.due(now); m !== null; m = this.deadlines.due(now)) {
-      if (m.expires <= now) this.end(m, "idle");
-      else this.deadlines.schedule(m, m.expires);
-    }
+    for (let m = this.#idle.due(now); m !== null; m = this.#idle.due(now)) this.end(m, "idle");
   }
 
   close(): void {
-    for (let m = this.deadlines.due(Number.MAX_VALUE); m !== null; m = this.deadlines.due(Number.MAX_VALUE))
-      this.end(m, "network closed");
+    for (const mapping of [...this.mappings()]) this.end(mapping, "network closed");
   }
 }

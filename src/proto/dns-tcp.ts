@@ -10,7 +10,7 @@
  *
  * Callbacks run from a microtask or from the host's answer, never inside the flow's own call. There is no timer: an
  * idle connection costs the flow table a place and us next to nothing; the flow's keepalive ends it when its guest is
- * gone, and beyond `MAX_CONNECTIONS` the one idle longest is reset.
+ * gone, and when there are too many the one idle longest is reset.
  */
 import type { Endpoint } from "../core/address.ts";
 import type { HostTcp, HostTcpEvents } from "../core/host-net.ts";
@@ -19,7 +19,6 @@ import { get16, put16 } from "../wire/bytes.ts";
 import type { DnsForwarder } from "./dns.ts";
 
 const MAX_PIPELINED = 16;
-const MAX_CONNECTIONS = 256;
 const LENGTH_PREFIX = 2;
 /** Answers go to the flow in pieces, so that its `pause()` takes effect within a large one. */
 const PIECE = 16_384;
@@ -27,12 +26,21 @@ const FIRST_INPUT = 512;
 /** A larger input buffer is given up once empty. */
 const KEPT_INPUT = 16_384;
 
-/** What a DNS server's TCP port 53 is to the stack: call it as one would dial. All connections share `forwarder`. */
-export function dnsTcpService(forwarder: DnsForwarder): (events: HostTcpEvents, guest?: Endpoint) => HostTcp {
+/**
+ * What a DNS server's TCP port 53 is to the stack: call it as one would dial. All connections, `most` at a time, share
+ * `forwarder`.
+ */
+export function dnsTcpService(
+  forwarder: DnsForwarder,
+  most: number,
+): (events: HostTcpEvents, guest?: Endpoint) => HostTcp {
   // In order of last use, the longest unused first.
   const open = new Set<Connection>();
   return (events, guest) => {
-    if (open.size >= MAX_CONNECTIONS) (open.values().next().value as Connection).fail();
+    if (open.size >= most) {
+      forwarder.busy();
+      (open.values().next().value as Connection).fail();
+    }
     return new Connection(forwarder, events, open, guest);
   };
 }

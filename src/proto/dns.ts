@@ -10,9 +10,10 @@
  */
 import type { Endpoint, IpText } from "../core/address.ts";
 import type { Clock } from "../core/clock.ts";
-import type { Limits } from "../core/config.ts";
 import type { FlowGate, Ruling, Taker } from "../core/gate.ts";
 import type { HostDns } from "../core/host-net.ts";
+import type { Limits } from "../core/limits.ts";
+import { Quota } from "../core/quota.ts";
 import type { Trace } from "../core/trace.ts";
 import {
   DNS_AXFR,
@@ -69,8 +70,9 @@ export interface DnsWatch {
   readonly names: Names | null;
   /** Is asked about queries while it is active. */
   readonly gate: FlowGate | null;
-  /** The guest's MAC as a number, by the address that it asks from. */
+  /** The guest's MAC as a number, and its cable, by the address that it asks from. */
   guestOf(host: IpText): number;
+  cableOf(host: IpText): object | null;
   /** Where guests of either family find this server. */
   readonly server4: Endpoint;
   readonly server6: Endpoint;
@@ -82,6 +84,7 @@ const UNWATCHED: DnsWatch = {
   names: null,
   gate: null,
   guestOf: () => 0,
+  cableOf: () => null,
   server4: NOWHERE,
   server6: NOWHERE,
 };
@@ -90,23 +93,25 @@ export class DnsForwarder {
   /** Longer messages are malformed, in bytes. */
   readonly maxQuery: number = MAX_QUERY;
   readonly #host: HostDns;
-  readonly #limits: Limits;
   readonly #clock: Clock;
   readonly #trace: Trace;
   readonly #watch: DnsWatch;
-  #inFlight = 0;
+  readonly #inFlight: Quota;
+  /** Those over TCP among them. */
+  readonly #tcpInFlight: Quota;
 
   constructor(host: HostDns, limits: Limits, clock: Clock, trace: Trace, watch: DnsWatch = UNWATCHED) {
     this.#watch = watch;
     this.#host = host;
-    this.#limits = limits;
+    this.#inFlight = new Quota(limits.dnsInFlight, limits.dnsInFlightPerGuest);
+    this.#tcpInFlight = new Quota(limits.dnsTcpInFlight, limits.dnsTcpInFlightPerGuest);
     this.#clock = clock;
     this.#trace = trace;
   }
 
   /** Queries that wait for the host. */
   get inFlight(): number {
-    return this.#inFlight;
+    return this.#inFlight.used;
   }
 
   /**
@@ -115,8 +120,9 @@ export class DnsForwarder {
    */
   queryUdp(bytes: Uint8Array, at: number, len: number, respond: DnsRespond, guest: Endpoint = NOWHERE): void {
     if (!this.#acceptable(bytes, at, len)) return;
-    if (this.#inFlight >= this.#limits.dnsInFlight) this.#trace.drop("dns-busy");
-    else this.#ask(bytes.slice(at, at + len), guest, false, respond);
+    const cable = this.#watch.cableOf(guest.host);
+    if (this.#inFlight.allows(cable)) this.#ask(bytes.slice(at, at + len), guest, cable, false, respond);
+    else this.busy();
   }
 
   /**
@@ -125,13 +131,19 @@ export class DnsForwarder {
    */
   queryTcp(bytes: Uint8Array, at: number, len: number, respond: DnsRespond, guest: Endpoint = NOWHERE): boolean {
     if (!this.#acceptable(bytes, at, len)) return false;
-    if (this.#inFlight >= this.#limits.dnsInFlight) {
-      this.#trace.drop("dns-busy");
+    const cable = this.#watch.cableOf(guest.host);
+    if (this.#inFlight.allows(cable) && this.#tcpInFlight.allows(cable))
+      this.#ask(bytes.slice(at, at + len), guest, cable, true, respond);
+    else {
+      this.busy();
       respond(dnsReply(bytes, at, len, DNS_SERVFAIL));
-    } else {
-      this.#ask(bytes.slice(at, at + len), guest, true, respond);
     }
     return true;
+  }
+
+  /** Counts what is too much: a query, or a connection. */
+  busy(): void {
+    this.#trace.drop("dns-busy");
   }
 
   #acceptable(bytes: Uint8Array, at: number, len: number): boolean {
@@ -140,7 +152,7 @@ export class DnsForwarder {
     return false;
   }
 
-  #ask(query: Uint8Array, guest: Endpoint, tcp: boolean, respond: DnsRespond): void {
+  #ask(query: Uint8Array, guest: Endpoint, cable: object | null, tcp: boolean, respond: DnsRespond): void {
     const refusal = refusalOf(query);
     if (refusal !== DNS_NOERROR) {
       respond(dnsReply(query, 0, query.length, refusal));
@@ -150,8 +162,10 @@ export class DnsForwarder {
     const name = dnsQname(query, 0);
     const qtype = dnsQtype(query, 0);
     const own = local?.answer(name, qtype) ?? null;
-    const asked: Asked = { query, name, qtype, own: own !== null, guest, tcp, respond, since: this.#clock.now() };
-    this.#inFlight++;
+    const since = this.#clock.now();
+    const asked: Asked = { query, name, qtype, own: own !== null, guest, cable, tcp, respond, since };
+    this.#inFlight.take(cable);
+    if (tcp) this.#tcpInFlight.take(cable);
     if (own?.known) return this.#answer(asked, dnsReply(query, 0, query.length, DNS_NOERROR, own.rdata, LOCAL_TTL_S));
     if (!gate?.active) return this.#forward(asked);
     const remote = guest.host.includes(":") ? server6 : server4;
@@ -168,7 +182,7 @@ export class DnsForwarder {
     else {
       this.#trace.drop(ruling.reason ?? "denied");
       // Over UDP silence is silence; over TCP a query that is never answered would hold up those behind it.
-      if (ruling.how === "drop" && !asked.tcp) this.#inFlight--;
+      if (ruling.how === "drop" && !asked.tcp) this.#over(asked);
       else this.#answer(asked, dnsReply(asked.query, 0, asked.query.length, DNS_REFUSED));
     }
   }
@@ -196,10 +210,15 @@ export class DnsForwarder {
     end.receive(asked.query, 0, asked.query.length);
   }
 
+  #over({ cable, tcp }: Asked): void {
+    this.#inFlight.give(cable);
+    if (tcp) this.#tcpInFlight.give(cable);
+  }
+
   /** Null, and what is no answer to the query, is SERVFAIL. */
   #answer(asked: Asked, found: Uint8Array | null): void {
     const { query, name, qtype, guest, tcp, respond, since } = asked;
-    this.#inFlight--;
+    this.#over(asked);
     const usable = found !== null && dnsCheck(found, 0, found.length);
     const answer = usable ? found : dnsReply(query, 0, query.length, DNS_SERVFAIL);
     const now = this.#clock.now();
@@ -225,6 +244,8 @@ interface Asked {
   /** The network's own names are where it would be, and it is not there. */
   readonly own: boolean;
   readonly guest: Endpoint;
+  /** The guest's: where it counts. */
+  readonly cable: object | null;
   readonly tcp: boolean;
   readonly respond: DnsRespond;
   readonly since: number;

@@ -9,6 +9,7 @@
  * themselves. Bounded by guests, addresses and names for each, and by names in all, since a guest that serves names of its
  * own can have as many as it likes: beyond that, the oldest of whoever has most go first.
  */
+import { DEFAULT_LIMITS, type Limits } from "../core/limits.ts";
 import { get32 } from "../wire/bytes.ts";
 import {
   DNS_A,
@@ -29,7 +30,6 @@ const MOST_TTL_S = 86_400;
 const GUESTS = 256;
 const ADDRESSES = 4_096;
 const NAMES_EACH = 16;
-const NAMES = 65_536;
 const NONE: readonly string[] = [];
 
 /** Until when each name of an address, or of an alias's target, is good, the latest name last. In order of last use. */
@@ -45,7 +45,17 @@ interface Known {
 export class Names {
   /** By the guest's MAC, in order of last use. */
   readonly #byGuest: Map<number, Known> = new Map();
+  readonly #most: number;
+  readonly #mostEach: number;
+  readonly #onForgotten: () => void;
   #count = 0;
+
+  /** `onForgotten` is told of each address whose names had to make room for others. */
+  constructor(limits: Limits = DEFAULT_LIMITS, onForgotten: () => void = () => {}) {
+    this.#most = limits.names;
+    this.#mostEach = limits.namesPerGuest;
+    this.#onForgotten = onForgotten;
+  }
 
   /** Learns from a checked answer to a guest: every address that the name asked for leads to, by CNAMEs if need be. */
   answered(guest: number, answer: Uint8Array, now: number): void {
@@ -80,17 +90,23 @@ export class Names {
       this.#count -= count;
     }
     this.#byGuest.set(guest, known);
-    while (this.#count > NAMES) this.#forgetOne();
+    while (known.count > this.#mostEach) this.#forgetOne(known);
+    while (this.#count > this.#most) this.#forgetOne(this.#richest());
   }
 
-  /** The oldest address, or target of an alias, of the guest with most names. */
-  #forgetOne(): void {
+  #richest(): Known {
     let most: Known | null = null;
     for (const known of this.#byGuest.values()) if (most === null || known.count > most.count) most = known;
-    const { addresses, aliases } = most!;
+    return most!;
+  }
+
+  /** The oldest address, or target of an alias. */
+  #forgetOne(known: Known): void {
+    const { addresses, aliases } = known;
     const gone = dropOldest(addresses.size > aliases.size ? addresses : aliases);
-    most!.count -= gone;
+    known.count -= gone;
     this.#count -= gone;
+    this.#onForgotten();
   }
 
   /** The names by which a guest knows an address, the latest first. */

@@ -5,7 +5,9 @@
  */
 import type { Family, IpAddress } from "../core/address.ts";
 import { FlowTable6 } from "../core/flow-table.ts";
+import { DEFAULT_LIMITS, type Limits } from "../core/limits.ts";
 import type { Link } from "../core/link.ts";
+import { Quota } from "../core/quota.ts";
 import { get32 } from "../wire/bytes.ts";
 import { macEquals, macToString } from "../wire/ethernet.ts";
 import { IPV4_MIN_MTU } from "../wire/ipv4.ts";
@@ -28,7 +30,6 @@ export interface Neighbour {
   epoch: number;
 }
 
-const LIMIT = 1024;
 const MAX_PACKET = 65_535;
 
 /** The guest has said that a packet of more than `mtu` bytes did not reach it. What any host takes it takes, too. */
@@ -41,11 +42,18 @@ export class Neighbours {
   readonly #all: Set<Neighbour> = new Set();
   readonly #byIp: Map<number, Neighbour> = new Map();
   readonly #byIp6: FlowTable6<Neighbour>;
+  readonly #quota: Quota;
+  readonly #onForgotten: () => void;
   #keys = 0;
 
-  /** The seeds keep guests from choosing IPv6 addresses that are hard to tell apart. */
-  constructor(seed0: number, seed1: number) {
-    this.#byIp6 = new FlowTable6(LIMIT, seed0, seed1);
+  /**
+   * The seeds keep guests from choosing IPv6 addresses that are hard to tell apart. `onForgotten` is told of each address
+   * that had to make room for another.
+   */
+  constructor(seed0: number, seed1: number, limits: Limits = DEFAULT_LIMITS, onForgotten: () => void = () => {}) {
+    this.#byIp6 = new FlowTable6(seed0, seed1);
+    this.#quota = new Quota(limits.neighbours, limits.neighboursPerGuest);
+    this.#onForgotten = onForgotten;
   }
 
   /** Who has an IPv4 address, a signed word. */
@@ -88,8 +96,13 @@ export class Neighbours {
       n.most = MAX_PACKET;
       n.epoch++;
     }
-    n.link = link;
+    if (n.link !== link) this.#move(n, link);
     return n;
+  }
+
+  /** Nobody is known to have the address any more. */
+  unplug(n: Neighbour): void {
+    this.#move(n, null);
   }
 
   /** The record of an address, if there is one. */
@@ -98,7 +111,10 @@ export class Neighbours {
   }
 
   #add(address: IpAddress, link: Link | null): Neighbour {
-    if (this.#all.size >= LIMIT) this.#forget(this.#dispensable(link));
+    if (!this.#quota.allows(link)) {
+      this.#forget(this.#dispensable(link));
+      this.#onForgotten();
+    }
     const { family, ip, bytes: b } = address;
     const key = family === 4 ? ip : (this.#keys = (this.#keys + 1) | 0);
     const n: Neighbour = {
@@ -112,19 +128,35 @@ export class Neighbours {
       epoch: 0,
     };
     this.#all.add(n);
+    this.#quota.take(null);
     if (family === 4) this.#byIp.set(ip, n);
     else this.#byIp6.add(0, get32(b, 0), get32(b, 4), get32(b, 8), get32(b, 12), 0, n);
     return n;
   }
 
-  /** Who makes many addresses makes room for them: the oldest on its own cable goes, else the oldest of all. */
+  #move(n: Neighbour, link: Link | null): void {
+    this.#quota.give(n.link);
+    this.#quota.take(link);
+    n.link = link;
+  }
+
+  /**
+   * Who makes many addresses makes room for them. Otherwise the oldest that nobody is known to have goes, else the oldest on
+   * the same cable, else the oldest of all.
+   */
   #dispensable(link: Link | null): Neighbour {
-    for (const n of this.#all) if (n.link === link) return n;
-    return this.#all.values().next().value!;
+    const own = this.#quota.fullFor(link);
+    let first: Neighbour | null = null;
+    for (const n of this.#all) {
+      if (n.link === (own ? link : null)) return n;
+      if (n.link === link) first ??= n;
+    }
+    return first ?? this.#all.values().next().value!;
   }
 
   #forget(n: Neighbour): void {
     this.#all.delete(n);
+    this.#quota.give(n.link);
     const { ip, bytes: b } = n.address;
     if (n.family === 4) this.#byIp.delete(ip);
     else this.#byIp6.remove(0, get32(b, 0), get32(b, 4), get32(b, 8), get32(b, 12), 0);
@@ -133,7 +165,7 @@ export class Neighbours {
   /** A cable is gone: its guests are unreachable until they speak again. Returns them. */
   detached(link: Link): Neighbour[] {
     const gone = this.ofLink(link);
-    for (const n of gone) n.link = null;
+    for (const n of gone) this.unplug(n);
     return gone;
   }
 }

@@ -5,8 +5,11 @@
  * A datagram is put together in one buffer that grows with what has arrived, never with what an offset claims to come.
  * Fragments that overlap, or that contradict each other about the end, drop the whole datagram (RFC 5722 asks that of
  * IPv6; there is no honest reason for it in IPv4 either), except an exact repetition, which a wire may cause. What is
- * incomplete after `TIMEOUT_MS`, or the oldest when there are too many bytes or datagrams, is dropped.
+ * incomplete after `TIMEOUT_MS`, or the oldest when there are too many bytes or datagrams (its own, when it is one guest
+ * who has too many), is dropped.
  */
+import { DEFAULT_LIMITS, type Limits } from "../core/limits.ts";
+import { Quota } from "../core/quota.ts";
 import { get16, get32, put16 } from "../wire/bytes.ts";
 import { finish, sum } from "../wire/checksum.ts";
 import { ICMP6_QUOTE_MAX } from "../wire/icmp6.ts";
@@ -25,8 +28,6 @@ import { type Ipv6Walk, ipv6FragmentId } from "../wire/ipv6-extensions.ts";
 
 /** RFC 1122 section 3.3.2: a fixed value between 60 and 120 seconds. */
 const TIMEOUT_MS = 60_000;
-const MAX_DATAGRAMS = 256;
-const MAX_BYTES = 4 * 1_048_576;
 const MAX_FRAGMENTS = 1_024;
 /** Of an IPv4 datagram's payload an error quotes so much (RFC 792). */
 const QUOTED = 8;
@@ -43,6 +44,8 @@ export interface FirstFragment {
 
 interface Partial {
   readonly key: string;
+  /** Whose it is. */
+  readonly cable: object;
   readonly since: number;
   first: FirstFragment | null;
   header: Uint8Array | null;
@@ -60,11 +63,14 @@ interface Partial {
 export class Reassembler {
   readonly #partials: Map<string, Partial> = new Map();
   readonly #onEvicted: () => void;
-  #bytes = 0;
+  readonly #count: Quota;
+  readonly #bytes: Quota;
 
   /** `onEvicted` is told of each datagram that had to make room for another. */
-  constructor(onEvicted: () => void = () => {}) {
+  constructor(limits: Limits = DEFAULT_LIMITS, onEvicted: () => void = () => {}) {
     this.#onEvicted = onEvicted;
+    this.#count = new Quota(limits.reassemblies, limits.reassembliesPerGuest);
+    this.#bytes = new Quota(limits.reassemblyBytes, limits.reassemblyBytesPerGuest);
   }
 
   /** Datagrams that wait for more. */
@@ -88,16 +94,16 @@ export class Reassembler {
   }
 
   /**
-   * Takes a checked IPv4 fragment whose header stands at `ip`. Returns the whole packet, header first and without
+   * Takes a checked IPv4 fragment from `cable` whose header stands at `ip`. Returns the whole packet, header first and without
    * fragment fields, once it is complete; "kept" before that; "dropped" when the fragment cannot be used.
    */
-  receive(buf: Uint8Array, ip: number, now: number): Uint8Array | "kept" | "dropped" {
+  receive(cable: object, buf: Uint8Array, ip: number, now: number): Uint8Array | "kept" | "dropped" {
     const header = ipv4HeaderLength(buf, ip);
     const offset = ipv4FragmentOffset(buf, ip);
     // A rare packet: a text for a key costs less than a table of its own.
     const key = `${ipv4Src(buf, ip)},${ipv4Dst(buf, ip)},${ipv4Id(buf, ip)},${ipv4Proto(buf, ip)}`;
     const len = ipv4TotalLength(buf, ip) - header;
-    const partial = this.#take(key, buf, ip + header, len, offset, ipv4MoreFragments(buf, ip), now);
+    const partial = this.#take(cable, key, buf, ip + header, len, offset, ipv4MoreFragments(buf, ip), now);
     if (typeof partial === "string") return partial;
     // The header is the first fragment's, whatever the others' were.
     if (offset === 0) {
@@ -116,11 +122,11 @@ export class Reassembler {
   }
 
   /** The same for IPv6, with what `ipv6Walk` found; the fragment header is left out of the whole packet. */
-  receive6(buf: Uint8Array, ip: number, walk: Ipv6Walk, now: number): Uint8Array | "kept" | "dropped" {
+  receive6(cable: object, buf: Uint8Array, ip: number, walk: Ipv6Walk, now: number): Uint8Array | "kept" | "dropped" {
     const { fragmentAt, fragmentOffset: offset, payloadAt, payloadLen, moreFragments, nextHeaderAt } = walk;
     let key = `${ipv6FragmentId(buf, fragmentAt)}`;
     for (let i = ipv6Src(buf, ip); i < ipv6Dst(buf, ip) + 16; i += 4) key += `,${get32(buf, i)}`;
-    const partial = this.#take(key, buf, payloadAt, payloadLen, offset, moreFragments, now);
+    const partial = this.#take(cable, key, buf, payloadAt, payloadLen, offset, moreFragments, now);
     if (typeof partial === "string") return partial;
     if (offset === 0) {
       partial.header = buf.slice(ip, fragmentAt);
@@ -136,6 +142,7 @@ export class Reassembler {
 
   /** Keeps `len` bytes of payload at `at`. */
   #take(
+    cable: object,
     key: string,
     buf: Uint8Array,
     at: number,
@@ -146,7 +153,7 @@ export class Reassembler {
   ): Partial | "kept" | "dropped" {
     const end = offset + len;
     if (len === 0 || end > MAX_LENGTH || (more && len % 8 !== 0)) return "dropped";
-    const partial = this.#partials.get(key) ?? this.#open(key, now);
+    const partial = this.#partials.get(key) ?? this.#open(cable, key, now);
     if (partial.poisoned) return "dropped";
     const range = offset * 65_536 + end;
     if (partial.seen.has(range)) return "kept";
@@ -166,9 +173,9 @@ export class Reassembler {
 
   /** The packet of at most `most` bytes, when all of it is there: its header and its payload. */
   #whole(partial: Partial, most: number): Uint8Array | "kept" | "dropped" {
-    const { ranges, total, key } = partial;
+    const { ranges, total, key, cable } = partial;
     if (total < 0 || ranges.length !== 2 || ranges[0] !== 0 || ranges[1] !== total) {
-      while (this.#bytes > MAX_BYTES) this.#evict();
+      while (this.#bytes.over(cable)) this.#evict(cable, this.#bytes);
       return this.#partials.has(key) ? "kept" : "dropped";
     }
     this.#forget(partial);
@@ -180,11 +187,12 @@ export class Reassembler {
     return packet;
   }
 
-  #open(key: string, now: number): Partial {
-    if (this.#partials.size >= MAX_DATAGRAMS) this.#evict();
+  #open(cable: object, key: string, now: number): Partial {
+    if (!this.#count.allows(cable)) this.#evict(cable, this.#count);
     const bytes = new Uint8Array(0);
     const partial = {
       key,
+      cable,
       since: now,
       first: null,
       header: null,
@@ -195,6 +203,7 @@ export class Reassembler {
       poisoned: false,
     };
     this.#partials.set(key, partial);
+    this.#count.take(cable);
     return partial;
   }
 
@@ -222,7 +231,7 @@ export class Reassembler {
       const size = Math.min(MAX_LENGTH, Math.max(end, 2 * partial.bytes.length));
       const grown = new Uint8Array(size);
       grown.set(partial.bytes);
-      this.#bytes += size - partial.bytes.length;
+      this.#bytes.take(partial.cable, size - partial.bytes.length);
       partial.bytes = grown;
     }
     partial.bytes.set(payload, offset);
@@ -230,7 +239,7 @@ export class Reassembler {
 
   /** Its bytes go at once; its name stays until its time is over, so that late fragments start nothing new. */
   #poison(partial: Partial): void {
-    this.#bytes -= partial.bytes.length;
+    this.#bytes.give(partial.cable, partial.bytes.length);
     partial.bytes = new Uint8Array(0);
     partial.ranges = [];
     partial.seen.clear();
@@ -239,13 +248,25 @@ export class Reassembler {
     partial.poisoned = true;
   }
 
-  #evict(): void {
-    this.#forget(this.#partials.values().next().value!);
+  /** The oldest goes: the guest's own if it has one, or is who has too much. */
+  #evict(cable: object, quota: Quota): void {
+    let oldest: Partial | null = null;
+    for (const partial of this.#partials.values()) {
+      // What is poisoned frees no bytes.
+      if (quota === this.#bytes && partial.bytes.length === 0) continue;
+      if (partial.cable === cable) {
+        oldest = partial;
+        break;
+      }
+      oldest ??= partial;
+    }
+    this.#forget(oldest!);
     this.#onEvicted();
   }
 
   #forget(partial: Partial): void {
-    this.#bytes -= partial.bytes.length;
+    this.#count.give(partial.cable);
+    this.#bytes.give(partial.cable, partial.bytes.length);
     this.#partials.delete(partial.key);
   }
 }

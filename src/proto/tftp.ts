@@ -17,6 +17,8 @@
  * from a port that has none are answered with ERROR 5 and disturb nobody.
  */
 import type { FileRefusal, FileSource, OpenFile } from "../core/files.ts";
+import type { Limits } from "../core/limits.ts";
+import { Quota } from "../core/quota.ts";
 import type { Trace } from "../core/trace.ts";
 import {
   netascii,
@@ -45,8 +47,6 @@ import {
 
 /** No request is longer (RFC 2347 section 2). */
 const MAX_REQUEST = 512;
-/** Sessions of one guest; beyond, its own oldest makes room. */
-const MAX_PER_CLIENT = 16;
 /** Files being opened at a time, those of sessions that have ended meanwhile included. */
 const MAX_OPENING = 64;
 /** Of a file at a time in memory, per session. */
@@ -77,6 +77,8 @@ export interface TftpSurroundings<C> {
   readonly trace: Trace;
   /** A packet from port 69 to `port` of `client`; the bytes are valid during the call only. */
   send(client: C, port: number, bytes: Uint8Array, len: number): void;
+  /** Where a client counts. */
+  cableOf(client: C): object | null;
   /** All that is sent outside `receive` and `poll` has been sent. */
   flush(): void;
   now(): number;
@@ -88,6 +90,8 @@ export interface TftpSurroundings<C> {
 class Session<C> {
   readonly client: C;
   readonly port: number;
+  /** The client's when it began: where it counts. */
+  readonly cable: object | null;
   /** As it came, to know it when it comes again. */
   readonly raw: Uint8Array;
   readonly request: TftpRequest;
@@ -117,9 +121,10 @@ class Session<C> {
   repeatedAt: number = Number.NEGATIVE_INFINITY;
   over = false;
 
-  constructor(client: C, port: number, raw: Uint8Array, request: TftpRequest) {
+  constructor(client: C, port: number, cable: object | null, raw: Uint8Array, request: TftpRequest) {
     this.client = client;
     this.port = port;
+    this.cable = cable;
     this.raw = raw;
     this.request = request;
   }
@@ -140,14 +145,14 @@ class Session<C> {
 
 export class TftpServer<C> {
   readonly #env: TftpSurroundings<C>;
-  readonly #maxSessions: number;
+  readonly #quota: Quota;
   /** In the order of last progress, the one that has been stuck longest first. */
   readonly #sessions: Set<Session<C>> = new Set();
   readonly #out: Uint8Array = new Uint8Array(TFTP_HEADER + MAX_BLOCK);
   #opening = 0;
 
-  constructor(maxSessions: number, env: TftpSurroundings<C>) {
-    this.#maxSessions = maxSessions;
+  constructor(limits: Limits, env: TftpSurroundings<C>) {
+    this.#quota = new Quota(limits.tftpSessions, limits.tftpSessionsPerGuest);
     this.#env = env;
   }
 
@@ -226,8 +231,10 @@ export class TftpServer<C> {
     const path = safePath(request.name);
     if (path === null) return this.#refuse(client, port, TFTP_ERR_ACCESS, "access violation");
     if (this.#opening >= MAX_OPENING) return this.#env.trace.drop("tftp-busy");
-    this.#makeRoom(client);
-    const session = new Session(client, port, raw, request);
+    const cable = this.#env.cableOf(client);
+    this.#makeRoom(cable);
+    const session = new Session(client, port, cable, raw, request);
+    this.#quota.take(cable);
     session.deadline = now + session.timeout;
     this.#sessions.add(session);
     this.#opening++;
@@ -235,20 +242,15 @@ export class TftpServer<C> {
     this.#env.wake();
   }
 
-  #makeRoom(client: C): void {
-    let own = 0;
-    let oldest: Session<C> | null = null;
+  /** The session that has been stuck longest goes, the guest's own when it has too many. */
+  #makeRoom(cable: object | null): void {
+    if (this.#quota.allows(cable)) return;
+    const own = this.#quota.fullFor(cable);
     for (const session of this.#sessions) {
-      if (session.client !== client) continue;
-      oldest ??= session;
-      own++;
+      if (own && session.cable !== cable) continue;
+      this.#env.trace.drop("tftp-busy");
+      return this.#end(session, "newer ones took its place");
     }
-    if (own < MAX_PER_CLIENT) {
-      if (this.#sessions.size < this.#maxSessions) return;
-      oldest = this.#sessions.values().next().value!;
-    }
-    this.#env.trace.drop("tftp-busy");
-    this.#end(oldest!, "newer ones took its place");
   }
 
   #opened(session: Session<C>, result: OpenFile | FileRefusal, maxBlock: number): void {
@@ -404,7 +406,7 @@ export class TftpServer<C> {
     const bytes = session.file === null ? 0 : session.acknowledged;
     session.over = true;
     session.file?.close();
-    this.#sessions.delete(session);
+    if (this.#sessions.delete(session)) this.#quota.give(session.cable);
     this.#env.ended(session.client, { file: session.request.name, bytes, error });
   }
 }

@@ -84,7 +84,7 @@ export class Ipv4 {
   #fragment(link: Link, buf: Uint8Array, at: number, ip: number, now: number): void {
     const { trace } = this.#lan;
     if (this.#arp.learn(link, buf, at + 6, ipv4Src(buf, ip), now) === null) return trace.drop("ip-source");
-    const packet = this.#reassembler.receive(buf, ip, now);
+    const packet = this.#reassembler.receive(link, buf, ip, now);
     if (packet === "dropped") return trace.drop("ip-fragment");
     if (packet === "kept") {
       if (this.#reassembler.size === 1) this.#lan.wake();

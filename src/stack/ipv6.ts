@@ -167,7 +167,7 @@ export class Ipv6 {
   /** The last missing fragment makes a packet, which then arrives as if it had come whole. */
   #fragment(link: Link, buf: Uint8Array, at: number, ip: number, now: number): void {
     const { trace } = this.#lan;
-    const packet = this.#reassembler.receive6(buf, ip, this.#walk, now);
+    const packet = this.#reassembler.receive6(link, buf, ip, this.#walk, now);
     if (packet === "dropped") return trace.drop("ip-fragment");
     if (packet === "kept") {
       if (this.#reassembler.size === 1) this.#lan.wake();

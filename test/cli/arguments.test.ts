@@ -2,6 +2,7 @@ import { describe, expect, it } from "vitest";
 import { readServeArguments, type ServeArguments } from "../../src/cli/arguments.ts";
 import { ConfigError } from "../../src/control/errors.ts";
 import { resolveOptions } from "../../src/control/options.ts";
+import { DEFAULT_LIMITS } from "../../src/core/limits.ts";
 
 const resolved = (args: ServeArguments) => resolveOptions(readServeArguments(args).network).stack;
 
@@ -68,6 +69,13 @@ describe("what was typed", () => {
     expect(stack.forwards.map((rule) => rule.guest.port)).toEqual([1, 2, 3]);
   });
 
+  it("takes caps by their names, and of what all may have gives one guest three quarters unless it is told", () => {
+    expect(resolved({ max: ["tcpFlows=100", "halfOpen=10", "halfOpenPerGuest=10"] }).limits).toEqual({
+      ...DEFAULT_LIMITS,
+      ...{ tcpFlows: 100, tcpFlowsPerGuest: 75, halfOpen: 10, halfOpenPerGuest: 10 },
+    });
+  });
+
   it("gives a UDP cable the MTU of any Ethernet unless it is told", () => {
     expect(resolved({}).mtu).toBe(65_520);
     expect(resolved({ listen: ["udp:127.0.0.1:9000"] }).mtu).toBe(1500);
@@ -113,6 +121,15 @@ it.each<[ServeArguments, string, string]>([
   [{ listen: ["/run/x.sock"] }, "--listen", "unix:PATH"],
   [{ connect: ["tcp:1"] }, "--connect", "tcp:HOST:PORT"],
   [{ fd: "stdin" }, "--fd", "number"],
+  [{ max: ["tcpFlows"] }, "--max", "NAME=NUMBER, like tcpFlows=1000"],
+  [{ max: ["tcpFlow=1"] }, "--max", "expected the name of a limit: tcpFlows?"],
+  [{ max: ["HALFOPEN=1"] }, "--max", "expected the name of a limit: halfOpen?"],
+  [{ max: ["everything=1"] }, "--max", "docs/limits.md lists them"],
+  [{ max: ["__proto__=1"] }, "--max", "expected the name of a limit"],
+  [{ max: ["tcpFlows=0"] }, "--max", "from 1 to 1048576 for tcpFlows"],
+  [{ max: ["tcpFlows=1k"] }, "--max", "from 1 to 1048576 for tcpFlows"],
+  [{ max: ["tcpFlows=1", "tcpFlows=2"] }, "--max", "each limit once"],
+  [{ max: ["udpFlowsPerGuest=5000"] }, "--max udpFlowsPerGuest", "no more than all may have, udpFlows: 4096"],
   [{ logLevel: "loud" }, "--log-level", "silent, error"],
 ])("%j is refused under its own name", (args, field, shown) => {
   expect(() => readServeArguments(args)).toThrow(ConfigError);

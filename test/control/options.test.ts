@@ -3,7 +3,7 @@ import { describe, expect, it } from "vitest";
 import { ConfigError } from "../../src/control/errors.ts";
 import { resolveForwards } from "../../src/control/forward-guests.ts";
 import { type NetworkOptions, resolveOptions } from "../../src/control/options.ts";
-import { DEFAULT_LIMITS } from "../../src/core/config.ts";
+import { DEFAULT_LIMITS } from "../../src/core/limits.ts";
 
 /** The `ConfigError` of these options; fails when there is none. */
 function fault(options: unknown): ConfigError {
@@ -128,7 +128,7 @@ describe("what is given", () => {
       mtu: 1500,
       restrict: true,
       hostLoopback: false,
-      limits: { ...DEFAULT_LIMITS, tcpFlows: 10 },
+      limits: { ...DEFAULT_LIMITS, tcpFlows: 10, tcpFlowsPerGuest: 8 },
     });
     expect(stack.forwards).toEqual([
       { proto: "tcp", host: { host: "127.0.0.1", port: 2222 }, guest: { host: "10.0.2.16", port: 22 } },
@@ -209,6 +209,7 @@ describe("what is given", () => {
     ["a group MAC", { staticLeases: { "01:00:5e:00:00:01": "10.0.2.40" } }, "staticLeases", "01:00:5e:00:00:01"],
     ["an unknown option", { subnett: "10.0.2.0/24" }, "subnett", "10.0.2.0/24"],
     ["an unknown limit", { limits: { flows: 1 } }, "limits.flows", 1],
+    ["more for one guest than for all", { limits: { tcpFlowsPerGuest: 16_385 } }, "limits.tcpFlowsPerGuest", 16_385],
     ["a limit of none", { limits: { tcpFlows: 0 } }, "limits.tcpFlows", 0],
     ["no object", "10.0.2.0/24", "options", "10.0.2.0/24"],
     ["null", null, "options", null],

@@ -15,6 +15,7 @@ import { ETH_IPV4, ethType } from "../../src/wire/ethernet.ts";
 import { ipv4ToString } from "../../src/wire/ipv4.ts";
 import { answerWith } from "../support/dns.ts";
 import { type Behaviour, UdpServer } from "../support/dns-server.ts";
+import { embeddedGuest } from "../support/embedded-guest.ts";
 import { type Lan, startLan } from "./lan.ts";
 
 /** Addresses for documentation: nobody is there. */
@@ -211,6 +212,27 @@ describe("TCP", () => {
     const error = once(net.net, "flowError");
     expect(await dial(net.guest, GATEWAY, webPort)).toBe("refused");
     expect((await error)[0].message).toContain(message);
+  });
+
+  it("holds no more flows of one guest than one may have; another's are asked about, and its own once some are answered", async () => {
+    const answers: ((verdict: FlowVerdict) => void)[] = [];
+    await using net = await lan(() => new Promise((resolve) => answers.push(resolve)), {
+      limits: { heldFlows: 4, heldFlowsPerGuest: 2 },
+    });
+    const other = await embeddedGuest(net.net, 2);
+    const far = ipv4FromText(GATEWAY);
+    const hosts = (): string[] => net.asked.map(({ guest }) => guest.host);
+    for (let i = 0; i < 5; i++) void dial(net.guest, GATEWAY, webPort);
+    await vi.waitUntil(() => net.net.stats().drops["gate-busy"] === 3);
+    void other.dial(far, webPort);
+    await vi.waitUntil(() => net.asked.length === 3);
+    expect(new Set(hosts()).size).toBe(2);
+    for (const allow of answers.splice(0)) allow("allow");
+    await vi.waitUntil(() => net.net.flows().length >= 1);
+    void dial(net.guest, GATEWAY, webPort);
+    await vi.waitUntil(() => net.asked.length === 4);
+    expect(net.net.stats().drops["gate-busy"]).toBe(3);
+    other.stop();
   });
 
   it("is dropped beyond the bound, and counted", async () => {

@@ -113,19 +113,19 @@ const FLOODS: readonly Flood[] = [
     ...{ count: 3_000, reason: "half-open-full", pause: 0, megabytes: 24 },
   },
   {
-    name: "18000 SYNs of which 1024 may wait",
+    name: "18000 SYNs of which 768 may wait",
     world: SILENT,
     frame: (i) => ({ ip: {}, tcp: { flags: "SYN", srcPort: 1_024 + i, dstPort: 80, seq: i } }),
     ...{ count: 18_000, reason: "half-open-full", pause: 300_000, megabytes: 24 },
   },
   {
-    name: "6000 UDP ports of a table of 4096",
+    name: "6000 UDP ports of which a guest may have 3072",
     world: SILENT,
     frame: (i) => ({ ip: {}, udp: { srcPort: 1_024 + i, dstPort: 9 }, payload: "x" }),
     ...{ count: 6_000, reason: "udp-table-full", pause: 300_000, megabytes: 24 },
   },
   {
-    name: "2000 echo identifiers of a table of 512",
+    name: "2000 echo identifiers of which a guest may have 64",
     world: SILENT,
     frame: (i) => ({ ip: {}, icmp: { type: 8, id: i, seq: 1 }, payload: "x" }),
     ...{ count: 2_000, reason: "icmp-table-full", pause: 300_000 },

@@ -52,7 +52,7 @@ describe("a mapping", () => {
   });
 
   test("beyond the cap the one that has been silent longest makes room", () => {
-    const script = new PacketScript({ limits: { udpFlows: 100 } });
+    const script = new PacketScript({ limits: { udpFlows: 100, udpFlowsPerGuest: 100 } });
     const far = script.host.udpFar({ host: FAR_IP, port: 7 });
     for (let i = 0; i < 3_000; i++) {
       script.advance(1);

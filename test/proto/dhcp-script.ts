@@ -2,7 +2,8 @@
  * A DHCP client for packet scripts: builds messages from named fields, and reads replies with a reader of its own, so
  * that a fault in `wire/dhcp.ts` cannot hide behind itself.
  */
-import { DEFAULT_LIMITS, type StackConfig } from "../../src/core/config.ts";
+import type { StackConfig } from "../../src/core/config.ts";
+import { DEFAULT_LIMITS } from "../../src/core/limits.ts";
 import type { DropReason, TraceEvent } from "../../src/core/trace.ts";
 import { DHCP_MAX_REPLY, DhcpServer } from "../../src/proto/dhcp.ts";
 import { hexFixture } from "../support/hex-fixture.ts";

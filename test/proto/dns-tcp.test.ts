@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { DEFAULT_LIMITS } from "../../src/core/config.ts";
 import type { HostTcp, HostTcpEvents } from "../../src/core/host-net.ts";
+import { DEFAULT_LIMITS } from "../../src/core/limits.ts";
 import { NO_TRACE } from "../../src/core/trace.ts";
 import { DnsForwarder } from "../../src/proto/dns.ts";
 import { dnsTcpService } from "../../src/proto/dns-tcp.ts";
@@ -49,8 +49,19 @@ const settled = (): Promise<void> => new Promise((done) => setImmediate(done));
 
 function service(dnsInFlight = 1000): { host: FakeDns; dial: () => Client } {
   const host = new FakeDns();
-  const forwarder = new DnsForwarder(host, { ...DEFAULT_LIMITS, dnsInFlight }, { now: () => 0 }, NO_TRACE);
-  const connect = dnsTcpService(forwarder);
+  const forwarder = new DnsForwarder(
+    host,
+    {
+      ...DEFAULT_LIMITS,
+      dnsInFlight,
+      dnsInFlightPerGuest: dnsInFlight,
+      dnsTcpInFlight: 1000,
+      dnsTcpInFlightPerGuest: 1000,
+    },
+    { now: () => 0 },
+    NO_TRACE,
+  );
+  const connect = dnsTcpService(forwarder, DEFAULT_LIMITS.dnsConnections);
   const dial = (): Client => {
     const client = new Client();
     client.tcp = connect(client);

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { DEFAULT_LIMITS } from "../../src/core/config.ts";
+import { DEFAULT_LIMITS } from "../../src/core/limits.ts";
 import type { DropReason, TraceEvent } from "../../src/core/trace.ts";
 import { DnsForwarder } from "../../src/proto/dns.ts";
 import {
@@ -37,7 +37,12 @@ function rig(dnsInFlight = 8): Rig {
   const events: TraceEvent[] = [];
   const clock = { time: 1000 };
   const trace = { drop: (r: DropReason) => void drops.push(r), event: (e: TraceEvent) => void events.push(e) };
-  const forwarder = new DnsForwarder(host, { ...DEFAULT_LIMITS, dnsInFlight }, { now: () => clock.time }, trace);
+  const forwarder = new DnsForwarder(
+    host,
+    { ...DEFAULT_LIMITS, dnsInFlight, dnsInFlightPerGuest: dnsInFlight },
+    { now: () => clock.time },
+    trace,
+  );
   const answers: Uint8Array[] = [];
   const udp = (message: Uint8Array): void => {
     // Within a larger buffer, as in a frame, which is overwritten as soon as the call returns.
@@ -175,4 +180,40 @@ test("over TCP nothing is cut, and too many at once are told SERVFAIL", () => {
   r.host.asked[0]!.onAnswer(big);
   expect(r.answers[1]).toBe(big);
   expect(r.forwarder.queryTcp(q, 0, 11, (a) => r.answers.push(a))).toBe(false);
+});
+
+test("queries over TCP have a cap of their own, of all and of each guest", () => {
+  const host = new FakeDns();
+  const drops: DropReason[] = [];
+  const cables: Record<string, object> = { "10.0.2.16": {}, "10.0.2.17": {} };
+  const nowhere = { host: "10.0.2.3", port: 53 };
+  const forwarder = new DnsForwarder(
+    host,
+    { ...DEFAULT_LIMITS, dnsTcpInFlight: 3, dnsTcpInFlightPerGuest: 2 },
+    { now: () => 0 },
+    { drop: (reason) => void drops.push(reason), event() {} },
+    {
+      ...{ local: null, names: null, gate: null, guestOf: () => 0, server4: nowhere, server6: nowhere },
+      cableOf: (from) => cables[from]!,
+    },
+  );
+  const q = query("a.test", DNS_A);
+  const ask = (guest: string, tcp: boolean): void => {
+    const from = { host: guest, port: 1 };
+    if (tcp) forwarder.queryTcp(q, 0, q.length, () => {}, from);
+    else forwarder.queryUdp(q, 0, q.length, () => {}, from);
+  };
+  for (let i = 0; i < 5; i++) ask("10.0.2.16", true);
+  expect(host.asked).toHaveLength(2);
+  ask("10.0.2.17", true);
+  ask("10.0.2.17", true);
+  expect(host.asked).toHaveLength(3);
+  expect(drops).toEqual(Array(4).fill("dns-busy"));
+  ask("10.0.2.16", false);
+  expect(host.asked).toHaveLength(4);
+  for (const one of host.asked.splice(0)) one.onAnswer(null);
+  ask("10.0.2.16", true);
+  ask("10.0.2.17", true);
+  expect(host.asked).toHaveLength(2);
+  expect(drops).toHaveLength(4);
 });

@@ -1,5 +1,6 @@
 /** By which names a guest knows addresses, and until when. */
 import { describe, expect, it } from "vitest";
+import { DEFAULT_LIMITS } from "../../src/core/limits.ts";
 import { Names } from "../../src/proto/names.ts";
 import { DNS_A, dnsCheck } from "../../src/wire/dns.ts";
 import { answerWith, type DnsRecord, query } from "../support/dns.ts";
@@ -89,8 +90,8 @@ describe("what is kept is bounded, and the oldest goes", () => {
     expect(names.of(A, text(0), 1)).toEqual(Array.from({ length: 16 }, (_, i) => `n${39 - i}.test`));
   });
 
-  it("65536 names of all guests, and whoever has most loses them", () => {
-    const names = new Names();
+  it("names of all guests, and whoever has most loses them", () => {
+    const names = new Names({ ...DEFAULT_LIMITS, names: 65_536, namesPerGuest: 65_536 });
     names.answered(B, answer("few.test", ["few.test", 300, ip(0)]), 0);
     for (let n = 0; n < 16; n++) {
       for (let from = 0; from < 4_096; from += 64) {
@@ -102,6 +103,21 @@ describe("what is kept is bounded, and the oldest goes", () => {
     expect(known.reduce((sum, n) => sum + n)).toBe(65_536 - 16);
     expect(known[0]).toBe(0);
     expect(names.of(B, text(0), 1)).toEqual(["few.test"]);
+  });
+
+  it("names of one guest, whose own oldest go, each counted, while another keeps its own", () => {
+    let forgotten = 0;
+    const limits = { ...DEFAULT_LIMITS, names: 8, namesPerGuest: 4 };
+    const names = new Names(limits, () => void forgotten++);
+    const learn = (guest: number, i: number): void =>
+      names.answered(guest, answer(`n${i}.test`, [`n${i}.test`, 300, ip(i)]), 0);
+    learn(B, 0);
+    for (let i = 0; i < 6; i++) learn(A, i);
+    expect(forgotten).toBe(2);
+    expect([0, 1, 2, 3, 4, 5].map((i) => names.of(A, text(i), 1).length)).toEqual([0, 0, 1, 1, 1, 1]);
+    expect(names.of(B, text(0), 1)).toEqual(["n0.test"]);
+    learn(A, 0);
+    expect(names.of(A, text(0), 1)).toEqual(["n0.test"]);
   });
 
   it("256 guests", () => {

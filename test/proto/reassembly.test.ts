@@ -13,6 +13,8 @@ function fragment(offset: number, len: number, more: boolean, id = 1): Uint8Arra
   return packet;
 }
 
+const CABLE = {};
+
 /** The 6000 bytes, cut at every `size`. */
 function pieces(size: number, id = 1): Uint8Array[] {
   const list: Uint8Array[] = [];
@@ -29,7 +31,7 @@ describe("reassembly (RFC 791 section 3.2)", () => {
         let whole: Uint8Array | null = null;
         while (list.length > 0) {
           const i = picks.next().value! % list.length;
-          const result = reassembler.receive(list[i]!, 0, 0);
+          const result = reassembler.receive(CABLE, list[i]!, 0, 0);
           if (result instanceof Uint8Array) whole = result;
           // Sometimes it comes again later.
           if (result instanceof Uint8Array || picks.next().value! % 4 !== 0) list.splice(i, 1);
@@ -45,24 +47,24 @@ describe("reassembly (RFC 791 section 3.2)", () => {
     proves("bad.ip.fragments-overlap", "an overlap drops the whole datagram (RFC 5722), late fragments included"),
     () => {
       const reassembler = new Reassembler();
-      reassembler.receive(fragment(0, 800, true), 0, 0);
-      expect(reassembler.receive(fragment(792, 800, true), 0, 0)).toBe("dropped");
-      for (const piece of pieces(800)) expect(reassembler.receive(piece, 0, 0)).toBe("dropped");
+      reassembler.receive(CABLE, fragment(0, 800, true), 0, 0);
+      expect(reassembler.receive(CABLE, fragment(792, 800, true), 0, 0)).toBe("dropped");
+      for (const piece of pieces(800)) expect(reassembler.receive(CABLE, piece, 0, 0)).toBe("dropped");
     },
   );
 
   test(proves("bad.ip.fragments-overlap", "a fragment behind the end, or two ends, drop the datagram"), () => {
     const reassembler = new Reassembler();
-    reassembler.receive(fragment(800, 100, false), 0, 0);
-    expect(reassembler.receive(fragment(1600, 80, true), 0, 0)).toBe("dropped");
-    reassembler.receive(fragment(1600, 80, true, 2), 0, 0);
-    expect(reassembler.receive(fragment(800, 100, false, 2), 0, 0)).toBe("dropped");
+    reassembler.receive(CABLE, fragment(800, 100, false), 0, 0);
+    expect(reassembler.receive(CABLE, fragment(1600, 80, true), 0, 0)).toBe("dropped");
+    reassembler.receive(CABLE, fragment(1600, 80, true, 2), 0, 0);
+    expect(reassembler.receive(CABLE, fragment(800, 100, false, 2), 0, 0)).toBe("dropped");
   });
 
   test(proves("bad.ip.fragments-overlap", "nothing beyond 65535 bytes is put together (CVE-2018-11806)"), () => {
     const packet = new Uint8Array(1500);
     ipv4Write(packet, 0, 1, 2, 17, 1480, 64, 1, 0x1ff0);
-    expect(new Reassembler().receive(packet, 0, 0)).toBe("dropped");
+    expect(new Reassembler().receive(CABLE, packet, 0, 0)).toBe("dropped");
   });
 
   test(
@@ -72,16 +74,16 @@ describe("reassembly (RFC 791 section 3.2)", () => {
     ),
     () => {
       const reassembler = new Reassembler();
-      for (let id = 1; id < 60_000; id++) reassembler.receive(fragment(0, 1480, true, id), 0, 0);
+      for (let id = 1; id < 60_000; id++) reassembler.receive(CABLE, fragment(0, 1480, true, id), 0, 0);
       expect(reassembler.size).toBeLessThanOrEqual(256);
-      const results = pieces(1480, 60_001).map((piece) => reassembler.receive(piece, 0, 1));
+      const results = pieces(1480, 60_001).map((piece) => reassembler.receive(CABLE, piece, 0, 1));
       expect(results.at(-1)).toBeInstanceOf(Uint8Array);
     },
   );
 
   test(proves("bad.ip.fragmentsmack", "what is incomplete after 60 seconds is forgotten"), () => {
     const reassembler = new Reassembler();
-    reassembler.receive(fragment(0, 800, true), 0, 1000);
+    reassembler.receive(CABLE, fragment(0, 800, true), 0, 1000);
     expect(reassembler.pollAt()).toBe(61_000);
     let ended = 0;
     const onTimeout = () => void ended++;

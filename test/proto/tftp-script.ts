@@ -1,5 +1,6 @@
 /** TFTP as a script: packets of a client's ports to the server and back, files in memory, time by hand. */
 import { expect } from "vitest";
+import { DEFAULT_LIMITS } from "../../src/core/limits.ts";
 import { DROP_REASONS, type DropReason } from "../../src/core/trace.ts";
 import { TftpServer, type TftpTransfer } from "../../src/proto/tftp.ts";
 import { ManualClock } from "../support/clock.ts";
@@ -15,6 +16,10 @@ export const CLIENT = "client";
 export const PORT = 2000;
 export const MAX_BLOCK = 1468;
 
+/** Each client is on a cable of its own. */
+const cableOf = (client: string): object => (CABLES[client] ??= {});
+const CABLES: Record<string, object> = {};
+
 export class TftpScript {
   readonly clock: ManualClock = new ManualClock(1_000);
   readonly files: FakeFiles = new FakeFiles();
@@ -25,15 +30,19 @@ export class TftpScript {
   readonly #drops: Record<DropReason, number> = Object.fromEntries(DROP_REASONS.map((r) => [r, 0])) as never;
 
   constructor(maxSessions = 64) {
-    this.server = new TftpServer<string>(maxSessions, {
-      files: this.files,
-      trace: { drop: (reason) => this.#drops[reason]++, event: () => {} },
-      send: (client, port, bytes, len) => this.out.push({ client, port, packet: Buffer.from(bytes.slice(0, len)) }),
-      flush: () => {},
-      now: () => this.clock.now(),
-      wake: () => {},
-      ended: (client, transfer) => this.ended.push({ client, ...transfer }),
-    });
+    this.server = new TftpServer<string>(
+      { ...DEFAULT_LIMITS, tftpSessions: maxSessions },
+      {
+        cableOf,
+        files: this.files,
+        trace: { drop: (reason) => this.#drops[reason]++, event: () => {} },
+        send: (client, port, bytes, len) => this.out.push({ client, port, packet: Buffer.from(bytes.slice(0, len)) }),
+        flush: () => {},
+        now: () => this.clock.now(),
+        wake: () => {},
+        ended: (client, transfer) => this.ended.push({ client, ...transfer }),
+      },
+    );
   }
 
   /** A packet as it is, in the middle of a larger buffer of other bytes. */

@@ -1,0 +1,71 @@
+/** `limits` of a network's options: their shape, and what is not said. */
+import { z } from "zod";
+import { DEFAULT_LIMITS, type Limits, MOST_LIMITS } from "../core/limits.ts";
+import { parseNumber } from "./addresses.ts";
+import { ConfigError } from "./errors.ts";
+import { nearest } from "./nearest.ts";
+
+/** Some of a network's caps; the others have their defaults. */
+export type LimitsOptions = { readonly [K in keyof Limits]?: Limits[K] | undefined };
+
+/** A whole number from 1 to `max`. */
+export function cap(max: number): z.ZodNumber {
+  const expectation = `expected a whole number from 1 to ${max}`;
+  return z.int(expectation).min(1, expectation).max(max, expectation);
+}
+
+export const LIMIT_NAMES: readonly (keyof Limits)[] = Object.keys(DEFAULT_LIMITS) as (keyof Limits)[];
+
+export const LimitsShape: z.ZodType<LimitsOptions> = z.strictObject(
+  Object.fromEntries(LIMIT_NAMES.map((name) => [name, cap(MOST_LIMITS[name]).optional()])),
+  `expected an object with ${LIMIT_NAMES.join(", ")}`,
+);
+
+const PER_GUEST = "PerGuest";
+/** Of what all may have, unless it is said, or of less by default. */
+const SHARE = 3 / 4;
+
+/**
+ * All caps. Where it is not said, one guest may have three quarters of what all may, and no more than by default where
+ * that is less. Throws `ConfigError` where one is given more than all may have.
+ */
+export function resolveLimits(given: LimitsOptions): Limits {
+  const limits: Record<keyof Limits, number> = { ...DEFAULT_LIMITS };
+  for (const name of LIMIT_NAMES) limits[name] = given[name] ?? DEFAULT_LIMITS[name];
+  for (const each of LIMIT_NAMES) {
+    if (!each.endsWith(PER_GUEST)) continue;
+    const all = each.slice(0, -PER_GUEST.length) as keyof Limits;
+    if (given[each] === undefined) {
+      const fair = DEFAULT_LIMITS[each] === DEFAULT_LIMITS[all] * SHARE;
+      limits[each] = fair ? Math.ceil(limits[all] * SHARE) : Math.min(limits[each], limits[all]);
+    } else if (limits[each] > limits[all])
+      throw new ConfigError(
+        `limits.${each}`,
+        given[each],
+        `expected no more than all may have, ${all}: ${limits[all]}`,
+      );
+  }
+  return limits;
+}
+
+/** Caps as texts, `tcpFlows=1000`. Throws `ConfigError` about `field`. */
+export function parseLimits(field: string, texts: readonly string[]): LimitsOptions {
+  const limits: Partial<Record<keyof Limits, number>> = {};
+  for (const text of texts) {
+    const [word = "", amount = "", ...more] = text.split("=");
+    if (word === "" || amount === "" || more.length > 0)
+      throw new ConfigError(field, text, "expected NAME=NUMBER, like tcpFlows=1000");
+    const name = LIMIT_NAMES.find((each) => each === word);
+    if (name === undefined) {
+      const meant = nearest(word, LIMIT_NAMES);
+      const hint = meant === null ? "tcpFlows, halfOpen and others; docs/limits.md lists them" : `${meant}?`;
+      throw new ConfigError(field, text, `expected the name of a limit: ${hint}`);
+    }
+    if (limits[name] !== undefined) throw new ConfigError(field, text, "expected each limit once");
+    const value = parseNumber(amount, 1, MOST_LIMITS[name]);
+    if (value === null)
+      throw new ConfigError(field, text, `expected a whole number from 1 to ${MOST_LIMITS[name]} for ${name}`);
+    limits[name] = value;
+  }
+  return limits;
+}

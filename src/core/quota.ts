@@ -1,0 +1,56 @@
+/**
+ * How much of something is held, in all and by each guest. A guest is what is on one cable, since it calls itself by any
+ * MAC it likes; what nobody's cable is known for counts together, as null's.
+ */
+export class Quota {
+  readonly #most: number;
+  readonly #mostEach: number;
+  readonly #held: Map<object | null, number> = new Map();
+  #used = 0;
+
+  constructor(most: number, mostEach: number) {
+    this.#most = most;
+    this.#mostEach = mostEach;
+  }
+
+  get used(): number {
+    return this.#used;
+  }
+
+  of(guest: object | null): number {
+    return this.#held.get(guest) ?? 0;
+  }
+
+  /** All together have as much as they may. */
+  get full(): boolean {
+    return this.#used >= this.#most;
+  }
+
+  /** The guest has as much as one may. */
+  fullFor(guest: object | null): boolean {
+    return this.of(guest) >= this.#mostEach;
+  }
+
+  /** The guest, or all, have more than they may: where what is taken shows its size only afterwards. */
+  over(guest: object | null): boolean {
+    return this.#used > this.#most || this.of(guest) > this.#mostEach;
+  }
+
+  /** Whether more fits, of the guest's and of all. */
+  allows(guest: object | null): boolean {
+    return !this.full && !this.fullFor(guest);
+  }
+
+  /** The caller has made room. */
+  take(guest: object | null, amount: number = 1): void {
+    this.#used += amount;
+    this.#held.set(guest, this.of(guest) + amount);
+  }
+
+  give(guest: object | null, amount: number = 1): void {
+    this.#used -= amount;
+    const left = this.of(guest) - amount;
+    if (left === 0) this.#held.delete(guest);
+    else this.#held.set(guest, left);
+  }
+}

@@ -1,8 +1,9 @@
 /** A stack with one guest and one established connection, on a cable and a host that keep nothing but counts. */
 import { resolveOptions } from "../src/control/options.ts";
+import type { Clock } from "../src/core/clock.ts";
 import type { HostNet, HostTcp, HostTcpEvents } from "../src/core/host-net.ts";
 import type { Link, Slab } from "../src/core/link.ts";
-import { DROP_REASONS, type DropReason } from "../src/core/trace.ts";
+import { DROP_REASONS, type DropReason, type Trace } from "../src/core/trace.ts";
 import { Stack } from "../src/stack.ts";
 import { region } from "../src/wire/arena.ts";
 import { put16, put32 } from "../src/wire/bytes.ts";
@@ -74,6 +75,26 @@ export class DiscardingLink implements Link {
   close(): void {}
 }
 
+/** For guests with an MTU of 1500. Nothing of the host is there but `connect`. */
+export function stackOf(clock: Clock, connect: HostNet["connectTcp"], drop: Trace["drop"]): Stack {
+  const host: HostNet = {
+    connectTcp: connect,
+    listenTcp: refuse,
+    openUdp: refuse,
+    cork() {},
+    uncork() {},
+    bindUdp: refuse,
+    openPing: refuse,
+  };
+  return new Stack(resolveOptions({ mtu: 1500 }).stack, {
+    host,
+    dns: { query: refuse, close() {} },
+    clock,
+    random: new SeededRandom(1),
+    trace: { drop, event() {} },
+  });
+}
+
 /** The guest's end of the connection, and the host's. */
 export class Guest {
   readonly link: DiscardingLink = new DiscardingLink();
@@ -114,25 +135,11 @@ export class Guest {
       resume() {},
       reset: refuse,
     };
-    const host: HostNet = {
-      connectTcp(_to, e) {
-        events = e;
-        return far === null ? socket : far(e);
-      },
-      listenTcp: refuse,
-      openUdp: refuse,
-      cork() {},
-      uncork() {},
-      bindUdp: refuse,
-      openPing: refuse,
+    const connect: HostNet["connectTcp"] = (_to, e) => {
+      events = e;
+      return far === null ? socket : far(e);
     };
-    this.stack = new Stack(resolveOptions({ mtu: 1500 }).stack, {
-      host,
-      dns: { query: refuse, close() {} },
-      clock: this.clock,
-      random: new SeededRandom(1),
-      trace: { drop: (reason) => this.#drops[reason]++, event() {} },
-    });
+    this.stack = stackOf(this.clock, connect, (reason) => this.#drops[reason]++);
     this.link.onCommit = (at, len) => this.#take(at, len);
     this.stack.attached(this.link);
     const open = (srcPort: number): void => {
@@ -177,6 +184,6 @@ export class Guest {
   }
 }
 
-function refuse(): never {
+export function refuse(): never {
   throw new Error("not in this benchmark");
 }

@@ -119,7 +119,7 @@ export class Stack implements LinkReceiver {
     this.#clock = clock;
     this.#trace = trace;
     this.#reassembler = new Reassembler(config.limits, () => trace.drop("reassembly-full"));
-    this.#flusher = new Flusher(parts.endOfTurn ?? null);
+    this.#flusher = new Flusher(parts.endOfTurn ?? null, () => this.#tcp.turnEnd());
     this.#stirred = parts.stirred ?? (() => {});
     this.policy = new Policy(config);
     const touchLink = (link: Link): void => this.#flusher.touch(link);
@@ -331,8 +331,8 @@ export class Stack implements LinkReceiver {
 
   batchEnd(link: Link): void {
     this.#host.uncork();
-    this.#tcp.batchEnd(this.#now);
-    this.#flusher.endBatch(this.bytesIn - this.#before < SMALL_BATCH && link.direct !== true);
+    const late = this.bytesIn - this.#before < SMALL_BATCH && link.direct !== true;
+    this.#flusher.endBatch(late, this.#tcp.batchEnd(this.#now, late && this.#flusher.waits));
     this.#stirred();
   }
 

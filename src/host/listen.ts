@@ -11,7 +11,7 @@ export type OnAccept = (socket: AcceptedTcp) => void;
 
 /** Resolves when clients can connect. Rejects with an `Error` that has the system's `code`. */
 export async function listenTcp(at: Endpoint | UnixEndpoint, onAccept: OnAccept): Promise<HostListener> {
-  const server = new net.Server({ allowHalfOpen: true, pauseOnConnect: true, noDelay: true });
+  const server = new net.Server({ allowHalfOpen: true, pauseOnConnect: true });
   server.on("connection", (socket) => accepted(socket, "path" in at, onAccept));
   let listener: HostListener;
   if ("path" in at) listener = await listenOnPath(server, at.path);

@@ -16,7 +16,11 @@
  * without reading the error that waits. A connection that has been reset has no peer any more, which tells the two
  * apart as long as we have not ended ours (a connection that both have ended has none either).
  *
- * Nothing is made per flow but the socket, this object and the write callback; the listeners are shared.
+ * Nothing is made per flow but this object and the write callback: the listeners are shared, and a socket whose
+ * connection has ended in order dials the next one, as Node's documentation allows after 'close'. (Connecting, a byte
+ * there and back, closing: 110 µs of processor time with a new `net.Socket`, 84 with one that has been used.)
+ *
+ * Nagle's algorithm is switched off by the first write that it could hold up, not for those who write once and little.
  */
 import net from "node:net";
 import type { Endpoint, HostTcp, HostTcpEvents, UnixEndpoint } from "../core/host-net.ts";
@@ -28,6 +32,11 @@ const READ_BUFFER = 262_144;
 const OWN_READ_BUFFER = 65_536;
 const SHARED: Uint8Array = new Uint8Array(process.platform === "win32" ? 0 : READ_BUFFER);
 
+/** Closed sockets kept for the next dials, in a process; where each has a read buffer of its own there are none. */
+const MOST_IDLE = SHARED.length > 0 ? 64 : 0;
+/** A first write of so much is one segment whatever the path (RFC 9293 section 3.7.1): Nagle lets it go. */
+const ONE_SEGMENT = 536;
+
 /** What takes the place of a connection's events once it is over. */
 const NOBODY: HostTcpEvents = { onConnect() {}, onData() {}, onEnd() {}, onDrain() {}, onClose() {} };
 
@@ -37,29 +46,67 @@ interface SocketOptions extends net.SocketConstructorOpts {
   handle?: object;
   /** With `handle`: reads nothing before `resume()`. */
   pauseOnCreate?: boolean;
-  noDelay?: boolean;
 }
 
-/** A socket that knows whose it is, so that all can share their listeners. */
+/** A socket that knows whose it is, so that all can share their listeners; null while it is idle. */
 class OwnedSocket extends net.Socket {
   owner: NodeTcp | null = null;
 }
 
 function onConnect(this: OwnedSocket): void {
-  this.owner!.connected();
+  this.owner?.connected();
 }
 function onEnd(this: OwnedSocket): void {
-  this.owner!.ended();
+  this.owner?.ended();
 }
 function onError(this: OwnedSocket, error: NodeJS.ErrnoException): void {
-  this.owner!.closed(error.code ?? "EIO");
+  this.owner?.closed(error.code ?? "EIO");
 }
 function onClose(this: OwnedSocket): void {
-  this.owner!.closed(null);
+  this.owner?.closed(null);
 }
 
 function onChunk(this: OwnedSocket, chunk: Uint8Array): void {
-  this.owner!.received(chunk, chunk.length);
+  this.owner?.received(chunk, chunk.length);
+}
+
+function listen(socket: OwnedSocket): OwnedSocket {
+  socket.on("connect", onConnect);
+  socket.on("end", onEnd);
+  socket.on("error", onError);
+  socket.on("close", onClose);
+  return socket;
+}
+
+/** A socket that reads as ours do: into a buffer, and nothing before `resume()`. `handle`: of a connection that there is. */
+function readingSocket(handle: object | null): OwnedSocket {
+  const options: SocketOptions = {
+    allowHalfOpen: true,
+    onread: {
+      buffer: SHARED.length > 0 ? SHARED : new Uint8Array(OWN_READ_BUFFER),
+      callback: (n, bytes) => {
+        socket.owner?.received(bytes, n);
+        return true;
+      },
+    },
+  };
+  if (handle !== null) {
+    options.handle = handle;
+    options.pauseOnCreate = true;
+  }
+  const socket = listen(new OwnedSocket(options));
+  return socket;
+}
+
+/** Sockets that have been closed in order and may connect again. */
+const idle: OwnedSocket[] = [];
+
+/** Keeps a closed socket, if nothing of its connection is left in it. */
+function keep(socket: net.Socket): void {
+  if (!(socket instanceof OwnedSocket) || idle.length >= MOST_IDLE) return;
+  if (!socket.readableEnded || !socket.writableFinished) return;
+  socket.owner = null;
+  idle.push(socket);
 }
 
 /** RST, where there is such a thing. */
@@ -117,6 +164,7 @@ export class NodeTcp implements HostTcp {
   #done = 0;
   #firstWaiting = 0;
   #waiting = false;
+  #nagle = true;
   /** The backlog at the last `onDrain`. */
   #told = 0;
   #pinned: Slab | null = null;
@@ -133,43 +181,25 @@ export class NodeTcp implements HostTcp {
   constructor(events: HostTcpEvents, accepted: net.Socket | null, unix: boolean, fresh = true) {
     this.#events = events;
     this.#unix = unix;
-    const options: SocketOptions = {
-      allowHalfOpen: true,
-      noDelay: true,
-      onread: {
-        buffer: SHARED.length > 0 ? SHARED : new Uint8Array(OWN_READ_BUFFER),
-        callback: (n, bytes) => {
-          this.received(bytes, n);
-          return true;
-        },
-      },
-    };
     let socket: OwnedSocket;
     if (accepted === null) {
-      socket = new OwnedSocket(options);
+      socket = (unix ? undefined : idle.pop()) ?? readingSocket(null);
       socket.pause();
     } else {
       const handle = fresh ? takeHandle(accepted) : null;
-      if (handle !== null) {
-        options.handle = handle;
-        options.pauseOnCreate = true;
-        socket = new OwnedSocket(options);
-      } else {
-        socket = accepted as OwnedSocket;
+      if (handle !== null) socket = readingSocket(handle);
+      else {
+        socket = listen(accepted as OwnedSocket);
         socket.on("data", onChunk);
       }
     }
     this.#socket = socket;
     socket.owner = this;
-    socket.on("end", onEnd);
-    socket.on("error", onError);
-    socket.on("close", onClose);
   }
 
   /** Begins to connect, watched by `dialling`. `from` is the local address; null leaves it to the host. */
   dial(to: Endpoint | UnixEndpoint, from: string | null, dialling: Dialling): void {
     const socket = this.#socket;
-    socket.on("connect", onConnect);
     this.#dialling = dialling;
     dialling.add(this);
     if ("path" in to) socket.connect({ path: to.path });
@@ -182,6 +212,7 @@ export class NodeTcp implements HostTcp {
   }
 
   get local(): Endpoint | null {
+    if (this.#closed) return null;
     const { localAddress, localPort } = this.#socket;
     return localAddress === undefined || localPort === undefined ? null : { host: localAddress, port: localPort };
   }
@@ -191,7 +222,7 @@ export class NodeTcp implements HostTcp {
     if (this.#closed || socket.writableEnded || len === 0) return;
     const { bytes } = slab;
     const view = Buffer.from(bytes.buffer as ArrayBuffer, bytes.byteOffset + at, len);
-    this.#asked++;
+    if (this.#asked++ > 0 || len > ONE_SEGMENT) this.#prompt();
     const copied = this.#waiting || slab.scarce || socket.connecting;
     socket.write(copied ? Buffer.from(view) : view, this.#onWritten);
     if (this.#waiting || socket.writableLength === 0) return;
@@ -207,7 +238,7 @@ export class NodeTcp implements HostTcp {
   }
 
   pause(): void {
-    this.#socket.pause();
+    if (!this.#closed) this.#socket.pause();
   }
 
   resume(): void {
@@ -254,7 +285,13 @@ export class NodeTcp implements HostTcp {
     if (code === "EMFILE" || code === "ENFILE") this.#dialling?.starved(code);
     const events = this.#events;
     this.#over();
+    if (code === null && !this.#unix) keep(this.#socket);
     events.onClose(code);
+  }
+
+  #prompt(): void {
+    if (this.#nagle) this.#socket.setNoDelay(true);
+    this.#nagle = false;
   }
 
   #dialled(): void {

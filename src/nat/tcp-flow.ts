@@ -46,6 +46,8 @@ export class TcpFlow implements TcpPath, TcpUser, HostTcpEvents, Timed, UplinkFl
   hostClosed = false;
   inTable = false;
   touched = false;
+  /** Its acknowledgement waits for the end of a turn. */
+  owes = false;
   /** What the host has sent in this interval, and whether it was much in the one before (see `TcpNat.receiving`). */
   intervalBytes = 0;
   large = false;

@@ -101,6 +101,9 @@ export class TcpNat implements ErrorTaker {
   readonly #room: TcpRoom;
   readonly #waiting: Set<TcpFlow> = new Set();
   #touched: TcpFlow[] = [];
+  /** Flows that owe their guests an acknowledgement: at the end of this turn, and of the next one. */
+  #due: TcpFlow[] = [];
+  #owing: TcpFlow[] = [];
 
   constructor(config: StackConfig, env: TcpSurroundings) {
     this.#env = env;
@@ -186,10 +189,13 @@ export class TcpNat implements ErrorTaker {
     this.#touched.push(flow);
   }
 
-  /** All segments of a read have been handled: payload to the hosts, one acknowledgement per flow. */
-  batchEnd(now: number): void {
+  /**
+   * All segments of a read have been handled: payload to the hosts, one acknowledgement per flow. `late`: those that have
+   * nothing else to say may wait for `turnEnd`, and go with what the host says or closes meanwhile. True when any does.
+   */
+  batchEnd(now: number, late: boolean): boolean {
     const touched = this.#touched;
-    if (touched.length === 0) return;
+    if (touched.length === 0) return false;
     let senders = 0;
     for (let i = 0; i < touched.length; i++) {
       const flow = touched[i]!;
@@ -202,10 +208,34 @@ export class TcpNat implements ErrorTaker {
     for (let i = 0; i < touched.length; i++) {
       const flow = touched[i]!;
       flow.touched = false;
-      flow.push(now);
+      if (!late || !flow.tcb.owesOnlyAck()) flow.push(now);
+      else if (!flow.owes) {
+        flow.owes = true;
+        this.#owing.push(flow);
+      }
       this.#schedule(flow);
     }
     touched.length = 0;
+    return this.#owing.length > 0;
+  }
+
+  /** A turn of the event loop ends: what was owed before it is sent. True when more is owed. */
+  turnEnd(): boolean {
+    const due = this.#due;
+    if (due.length > 0) {
+      const now = this.now();
+      for (let i = 0; i < due.length; i++) {
+        const flow = due[i]!;
+        flow.owes = false;
+        if (!flow.tcb.ackPending) continue;
+        flow.push(now);
+        this.#schedule(flow);
+      }
+      due.length = 0;
+    }
+    this.#due = this.#owing;
+    this.#owing = due;
+    return this.#due.length > 0;
   }
 
   /** After a host's callback: timers and cables. What is much goes out at once: the cable is full soon enough. */

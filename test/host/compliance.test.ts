@@ -16,6 +16,13 @@ compliance("Node's sockets without the C library", async () => {
   return rig;
 });
 
+compliance("Node's sockets that have been used before", async () => {
+  const rig = new NodeRig();
+  await rig.quiet();
+  await rig.useSockets(8);
+  return rig;
+});
+
 compliance("the fake of packet scripts", async (): Promise<Rig> => {
   const host = new FakeHost();
   const refused = { host: "192.0.2.1", port: 1 };

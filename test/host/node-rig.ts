@@ -150,6 +150,23 @@ export class NodeRig implements Rig {
     for (let i = 0; i < QUIET_TURNS; i++) await turn();
   }
 
+  /** Leaves so many sockets behind whose connections have ended in order. */
+  async useSockets(count: number): Promise<void> {
+    const { at, far } = await this.serve();
+    let closed = 0;
+    for (let i = 0; i < count; i++) {
+      const events = { onConnect() {}, onData() {}, onEnd() {}, onDrain() {}, onClose: () => void closed++ };
+      const tcp = this.net.connectTcp(at, events);
+      tcp.resume();
+      tcp.end();
+    }
+    await this.until(() => far.length === count);
+    for (const one of far) one.end();
+    await this.until(() => closed === count);
+    await this.close();
+    await this.quiet();
+  }
+
   handles(): number {
     return process.getActiveResourcesInfo().filter((kind) => /TCP|UDP|Connect|Shutdown|Write/.test(kind)).length;
   }

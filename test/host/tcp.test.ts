@@ -5,7 +5,7 @@ import net from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import type { AcceptedTcp, HostTcp, HostTcpEvents } from "../../src/core/host-net.ts";
 import { NodeTcp } from "../../src/host/tcp.ts";
 import { NodeRig } from "./node-rig.ts";
@@ -130,6 +130,80 @@ describe("dialling", () => {
     expect(report).toEqual({ codes: ["EMFILE"], udp: ["EMFILE"], served: true });
     child.kill("SIGKILL");
     await new Promise((resolve) => child.once("exit", resolve));
+  });
+});
+
+describe("a socket that has been used", () => {
+  /** Connects, says `text` and ends, as the far end does. Tells which of Node's sockets it was. */
+  async function once(text: string, to: Awaited<ReturnType<NodeRig["serve"]>>): Promise<[HostTcp, net.Socket]> {
+    const connect = vi.spyOn(net.Socket.prototype, "connect");
+    const near = new Log();
+    const count = to.far.length;
+    const tcp = rig.net.connectTcp(to.at, near);
+    const socket = connect.mock.contexts.at(-1) as net.Socket;
+    connect.mockRestore();
+    tcp.resume();
+    tcp.write(slab(text), 0, text.length);
+    tcp.end();
+    await rig.until(() => to.far.length > count && to.far[count]!.ended);
+    const far = to.far[count]!;
+    expect(Buffer.from(far.received).toString()).toBe(text);
+    far.send("bye");
+    far.end();
+    await rig.until(() => near.log.at(-1) === "close null");
+    expect(near.text).toBe("bye");
+    expect(near.log).toEqual(["connect", "end", "close null"]);
+    return [tcp, socket];
+  }
+
+  it("dials again when its connection has ended in order", async () => {
+    const to = await rig.serve();
+    const [, first] = await once("one", to);
+    const [, second] = await once("two", to);
+    const [, third] = await once("three", to);
+    expect(second).toBe(first);
+    expect(third).toBe(first);
+  });
+
+  it("no longer listens to whom it belonged to", async () => {
+    const to = await rig.serve();
+    const [old] = await once("one", to);
+    const near = new Log();
+    const tcp = rig.net.connectTcp(to.at, near);
+    tcp.resume();
+    await rig.until(() => near.log.length === 1);
+    old.pause();
+    old.write(slab("stale"), 0, 5);
+    old.end();
+    old.reset();
+    await rig.until(() => to.far.length === 2);
+    to.far[1]!.send("hello");
+    await rig.until(() => near.text === "hello");
+    expect(old.local).toBe(null);
+    expect(old.backlog).toBe(0);
+    expect(tcp.local).not.toBe(null);
+    expect(to.far[1]!.received.length).toBe(0);
+    expect(to.far[1]!.ended).toBe(false);
+    tcp.reset();
+    await rig.until(() => to.far[1]!.closed === "ECONNRESET");
+  });
+
+  it("is not used again after an error or a reset", async () => {
+    const to = await rig.serve();
+    const [, used] = await once("one", to);
+    const near = new Log();
+    const broken = rig.net.connectTcp(to.at, near);
+    broken.resume();
+    await rig.until(() => to.far.length === 2);
+    to.far[1]!.reset();
+    await rig.until(() => near.log.at(-1) === "close ECONNRESET");
+    const [, next] = await once("two", to);
+    expect(next).not.toBe(used);
+    const refused = new Log();
+    rig.net.connectTcp(rig.refused, refused);
+    await rig.until(() => refused.log.length > 0);
+    expect(refused.log).toEqual(["close ECONNREFUSED"]);
+    expect((await once("three", to))[1]).not.toBe(next);
   });
 });
 

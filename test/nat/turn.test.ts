@@ -3,6 +3,7 @@ import { expect, test } from "vitest";
 import { resolveOptions } from "../../src/control/options.ts";
 import type { Link } from "../../src/core/link.ts";
 import { NO_TRACE } from "../../src/core/trace.ts";
+import { Flusher } from "../../src/stack/flusher.ts";
 import { Stack } from "../../src/stack.ts";
 import { ManualClock } from "../support/clock.ts";
 import { FakeHost } from "../support/fake-host.ts";
@@ -120,6 +121,16 @@ test("what answers a large read goes out at once", () => {
   const { strays, flushes } = started();
   strays(200);
   expect(flushes).toEqual([200]);
+});
+
+test("what a host says that is nothing to a guest asks for no turn", () => {
+  const turns: (() => void)[] = [];
+  const flusher = new Flusher(
+    (run) => void turns.push(run),
+    () => false,
+  );
+  flusher.soon();
+  expect(turns).toEqual([]);
 });
 
 test("each read of a guest's and each callback of a host's is told of, with or without an answer: the loop may stay awake for more", () => {

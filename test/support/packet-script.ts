@@ -67,8 +67,15 @@ export class PacketScript {
   /** Router advertisements to all nodes, which come when they like: `expect` does not see them. */
   readonly adverts: Frame[] = [];
 
-  /** A network with these options, MTU 1500 unless they say otherwise; `files` are what TFTP serves. */
-  constructor(options: NetworkOptions = {}, files: FileSource | null = null) {
+  /** What waits for the end of the turn; null where nothing does. */
+  readonly #turns: (() => void)[] | null;
+
+  /**
+   * A network with these options, MTU 1500 unless they say otherwise; `files` are what TFTP serves. With `turns` the cable
+   * leads to another process: what goes to the guest waits for the ends of turns, which are `turn()`'s.
+   */
+  constructor(options: NetworkOptions = {}, files: FileSource | null = null, turns = false) {
+    this.#turns = turns ? [] : null;
     const dns = {
       query: (query: Uint8Array, tcp: boolean, answer: (answer: Uint8Array | null) => void) => {
         this.queries.push({ query: query.slice(), tcp, answer });
@@ -88,8 +95,10 @@ export class PacketScript {
     this.stack = new Stack(stack, {
       ...{ host, dns, files, clock, trace, rules },
       random: new SeededRandom(1),
+      ...(turns && { endOfTurn: (run: () => void) => void this.#turns!.push(run) }),
     });
     this.cable = cable(this.stack, { onFrame: (frame) => this.#take(frame) });
+    if (turns) Object.assign(this.cable.link, { direct: false });
   }
 
   /** A frame from the guest. Whatever the host owes is called back before and after. */
@@ -170,6 +179,14 @@ export class PacketScript {
       this.host.run();
     }
     return this.clock.now() - from;
+  }
+
+  /** A turn of the event loop ends. False when nobody had waited for that: the loop could have slept. */
+  turn(): boolean {
+    this.host.run();
+    const turns = this.#turns!.splice(0);
+    for (const run of turns) run();
+    return turns.length > 0;
   }
 
   /** One TCP connection of the script. */

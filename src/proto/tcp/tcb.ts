@@ -371,6 +371,11 @@ export class Tcb {
     }
   }
 
+  /** All it has to say is what has arrived: that may go with what it says next. */
+  owesOnlyAck(): boolean {
+    return this.ackPending && this.state >= ESTABLISHED && this.sendBuffer.length === 0;
+  }
+
   poll(now: number): void {
     this.now = now;
     if (this.lifeAt <= now) {

@@ -101,6 +101,7 @@ struct batch {
   struct mmsghdr messages[BATCH];
   struct iovec parts[BATCH];
   struct sockaddr_in names[BATCH];
+  uint8_t control[BATCH][CMSG_SPACE(sizeof(struct in_pktinfo))];
   uint8_t bytes[BATCH][DATAGRAM];
 };
 

@@ -31,6 +31,7 @@ static int open_port(int type, int port) {
   if (type == SOCK_DGRAM) {
     setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &room, sizeof room);
     setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &room, sizeof room);
+    if (port == 53) setsockopt(fd, IPPROTO_IP, IP_PKTINFO, &one, sizeof one);
   }
   if (bind(fd, (void *)&at, sizeof at) || (type == SOCK_STREAM && listen(fd, 4096))) die("bind");
   return fd;
@@ -118,8 +119,14 @@ static size_t answer(uint8_t *m, size_t len) {
   return end + sizeof record;
 }
 
+/// From the address that was asked: `IP_PKTINFO` as it came says so when it goes back.
 static void reply(int fd, int dns) {
-  int n = receive(fd);
+  prepare(&batch, BATCH, DATAGRAM, NULL, 1);
+  for (int i = 0; i < BATCH; i++) {
+    batch.messages[i].msg_hdr.msg_control = batch.control[i];
+    batch.messages[i].msg_hdr.msg_controllen = sizeof batch.control[i];
+  }
+  int n = recvmmsg(fd, batch.messages, BATCH, MSG_DONTWAIT, NULL);
   for (int i = 0; i < n; i++) {
     size_t len = batch.messages[i].msg_len;
     batch.parts[i].iov_len = dns ? answer(batch.bytes[i], len) : len;

@@ -66,7 +66,12 @@ export interface NetworkStats {
   /** Echo identifiers that guests ping with. */
   readonly icmpFlows: number;
   readonly timers: number;
+  /** Bytes sent to guests or waiting, not yet acknowledged. */
   readonly sendBytes: number;
+  /** Bytes from guests that hosts have not taken yet. */
+  readonly receiveBytes: number;
+  /** Bytes from guests that came before their turn. */
+  readonly outOfOrderBytes: number;
   /** Packets and connections dropped since the start, by reason. */
   readonly drops: Readonly<Record<DropReason, number>>;
 }
@@ -106,7 +111,7 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
   readonly #frames: Stack | Bystander;
   readonly #ownPorts: OwnPorts;
   readonly #tap: CableTap = new CableTap();
-  readonly #captures: Captures = new Captures(this.#tap, (text) => this.#report({ type: "notice", text }));
+  readonly #captures: Captures;
   readonly #badLine: BadLine;
   #rules: readonly string[];
   readonly #cables: Cables;
@@ -118,6 +123,7 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
   constructor(options: ResolvedOptions) {
     super();
     this.config = options.stack;
+    this.#captures = new Captures(this.#tap, options.stack.limits, (text) => this.#report({ type: "notice", text }));
     this.#rules = options.ruleLines;
     const trace: Trace = {
       drop: (reason) => this.#drops.add(reason),
@@ -150,9 +156,12 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
     });
     this.#timer = new PollTimer(this.#stack, clock);
     this.#options = options;
-    this.#guestForwards = new GuestForwards(this.#stack, host, (program, pid, line) =>
-      trace.event({ type: "program-output", program, pid, line }),
-    );
+    const { limits } = options.stack;
+    this.#guestForwards = new GuestForwards(this.#stack, host, {
+      limits,
+      onOutput: (program, pid, line) => trace.event({ type: "program-output", program, pid, line }),
+      onRefused: () => trace.drop("programs-full"),
+    });
     this.#guests = new Guests(options.stack, this.#stack);
     const { gateway, dhcp, isolate } = options.stack;
     this.#frames = gateway ? this.#stack : new Bystander();
@@ -160,6 +169,7 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
       inner: this.#frames,
       clock,
       trace,
+      limits,
       tap: this.#tap,
       gatewayMacs: gateway ? [gatewayMac(options.stack), GATEWAY_MAC6] : [],
       guard: new LanGuard(gateway ? this.#stack.whose : NO_ADDRESSES, !dhcp),
@@ -172,6 +182,7 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
       trace,
       clock,
       tap: this.#tap,
+      limits,
       sent: { frames: 0, bytes: 0 },
     };
     this.#badLine = new BadLine(this.#tap, { target: this.#switch, clock, trace });
@@ -275,6 +286,11 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
   /** Closes a TCP or UDP port of this machine to guests, whatever address they dial. Returns what opens it again. */
   protectPort(port: number): () => void {
     return this.#ownPorts.protect(port);
+  }
+
+  /** Counts a client of a server beside the network, its API or SOCKS, that was turned away: "clients-full" among the drops. */
+  refusedClient(): void {
+    this.#drops.add("clients-full");
   }
 
   /** Lets `watcher` see every frame from now on, on all cables. Returns what ends that. */

@@ -76,6 +76,21 @@ export interface StackParts {
   readonly stirred?: () => void;
 }
 
+/** What a stack holds. */
+export interface Gauges {
+  readonly tcpFlows: number;
+  readonly udpFlows: number;
+  /** Echo identifiers that guests ping with. */
+  readonly icmpFlows: number;
+  readonly timers: number;
+  /** In send buffers. */
+  readonly sendBytes: number;
+  /** From guests, which hosts have not taken yet. */
+  readonly receiveBytes: number;
+  /** Come from guests before their turn. */
+  readonly outOfOrderBytes: number;
+}
+
 export class Stack implements LinkReceiver {
   readonly forwards: Forwards;
   readonly policy: Policy;
@@ -192,9 +207,8 @@ export class Stack implements LinkReceiver {
     this.#ndp = new Ndp(lan, this.#dhcp6, random);
     this.#ipv6 = new Ipv6(lan, this.#ndp, this.#dhcp6, this.#reassembler);
     this.inside = new Inside(lan, services, (guest) => this.#resolve(guest));
-    this.forwards = new Forwards(config, parts.host, this.#tcp, this.#udp, this.#neighbours, (name) =>
-      this.#guestNames.address(name),
-    );
+    const named = (name: string): IpAddress | null => this.#guestNames.address(name);
+    this.forwards = new Forwards(config, parts.host, this.#tcp, this.#udp, this.#neighbours, named, trace);
   }
 
   /** Opens the configured forwards. Rejects with the first that fails; then none is open. */
@@ -265,13 +279,15 @@ export class Stack implements LinkReceiver {
     return flowInfos(this.#tcp, this.#udp, this.#icmp);
   }
 
-  /** What is held now: connections, mappings, timers, bytes in send buffers. */
-  gauges(): { tcpFlows: number; udpFlows: number; icmpFlows: number; timers: number; sendBytes: number } {
+  /** What is held now. */
+  gauges(): Gauges {
     const tcpFlows = this.#tcp.size;
     const udpFlows = this.#udp.size;
     const icmpFlows = this.#icmp.size;
     const timers = this.#tcp.lingering + this.#udp.size + this.#icmp.timers;
-    return { tcpFlows, udpFlows, icmpFlows, timers, sendBytes: this.#tcp.chunks.used };
+    const { used: sendBytes, outOfOrder } = this.#tcp.chunks;
+    const receiveBytes = this.#tcp.received.used;
+    return { tcpFlows, udpFlows, icmpFlows, timers, sendBytes, receiveBytes, outOfOrderBytes: outOfOrder.used };
   }
 
   pollAt(): number {

@@ -2,20 +2,29 @@
 import { PassThrough } from "node:stream";
 import type { FastifyReply } from "fastify";
 
-/** Streams of one API at a time. */
-const MAX_STREAMS = 64;
 /** What a reader that does not read may have waiting. */
 const MAX_BEHIND = 1_048_576;
 
 export class EventStreams {
+  readonly #most: number;
+  readonly #onRefused: () => void;
   #open = 0;
+
+  /** At most so many at a time. */
+  constructor(most: number, onRefused: () => void) {
+    this.#most = most;
+    this.#onRefused = onRefused;
+  }
 
   /** Answers with a stream. `begin` is given what writes an event, and returns what is to be done at the stream's end. */
   serve(
     reply: FastifyReply,
     begin: (write: (event: string, data: object, id?: number) => void) => () => void,
   ): FastifyReply {
-    if (this.#open >= MAX_STREAMS) return reply.code(503).send({ error: `expected at most ${MAX_STREAMS} streams` });
+    if (this.#open >= this.#most) {
+      this.#onRefused();
+      return reply.code(503).send({ error: `expected at most ${this.#most} streams` });
+    }
     const out = new PassThrough();
     out.write(": tslirp\n\n");
     const end = begin((event, data, id) => {

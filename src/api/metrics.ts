@@ -63,6 +63,18 @@ export class Metrics {
       "Bytes sent to guests or waiting, not yet acknowledged.",
       () => network.stats().sendBytes,
     );
+    level(
+      registers,
+      "tslirp_receive_buffer_bytes",
+      "Bytes from guests that hosts have not taken yet.",
+      () => network.stats().receiveBytes,
+    );
+    level(
+      registers,
+      "tslirp_out_of_order_bytes",
+      "Bytes from guests that came before their turn.",
+      () => network.stats().outOfOrderBytes,
+    );
     level(registers, "tslirp_timers", "Deadlines that are set.", () => network.stats().timers);
     level(registers, "tslirp_leases", "Addresses bound by DHCP.", () => network.leases().length);
     level(registers, "tslirp_forwards", "Host ports that lead into guests.", () => network.forwards().length);

@@ -261,7 +261,7 @@ function impairmentRoutes(app: FastifyInstance, network: Network): void {
 }
 
 function eventRoutes(app: FastifyInstance, { network, recent }: Surroundings): void {
-  const streams = new EventStreams();
+  const streams = new EventStreams(network.config.limits.apiStreams, () => network.refusedClient());
   app.get(
     "/v1/events",
     {

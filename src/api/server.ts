@@ -20,7 +20,6 @@ import { RecentEvents } from "./recent.ts";
 import { addRoutes, failure } from "./routes.ts";
 
 const MAX_BODY = 65_536;
-const MAX_CONNECTIONS = 256;
 /** A client that sends no whole request for so long is let go. */
 const REQUEST_TIMEOUT_MILLIS = 30_000;
 
@@ -106,7 +105,8 @@ async function application(
     ajv: { customOptions: { coerceTypes: "array", removeAdditional: false } },
     serverFactory: (handler) => {
       const server = createServer({ requestTimeout: REQUEST_TIMEOUT_MILLIS }, handler);
-      server.maxConnections = MAX_CONNECTIONS;
+      server.maxConnections = network.config.limits.apiClients;
+      server.on("drop", () => network.refusedClient());
       prepare(server);
       return server;
     },

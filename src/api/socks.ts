@@ -30,7 +30,6 @@ const ADDRESS_UNSUPPORTED = 8;
 /** The longest greeting and request: 255 methods, a name of 255 bytes. */
 const MAX_HANDSHAKE = 1024;
 const HANDSHAKE_MILLIS = 10_000;
-const MAX_CLIENTS = 1024;
 
 export interface Socks {
   readonly address: StreamAddress;
@@ -46,7 +45,8 @@ export async function serveSocks(network: Network, address: StreamAddress): Prom
     client.on("error", () => {});
     void serve(network, client);
   });
-  server.maxConnections = MAX_CLIENTS;
+  server.maxConnections = network.config.limits.socksClients;
+  server.on("drop", () => network.refusedClient());
   let file: UnixFile | null = null;
   let port = 0;
   try {

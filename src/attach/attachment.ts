@@ -1,4 +1,5 @@
 import type { Clock } from "../core/clock.ts";
+import type { Limits } from "../core/limits.ts";
 import type { LinkReceiver } from "../core/link.ts";
 import type { FrameTap } from "../core/tap.ts";
 import type { Trace } from "../core/trace.ts";
@@ -18,6 +19,7 @@ export interface CableEnv {
   readonly trace: Trace;
   readonly clock: Clock;
   readonly tap: FrameTap;
+  readonly limits: Limits;
   /** What has been sent to guests on all cables. */
   readonly sent: SentCount;
 }

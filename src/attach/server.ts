@@ -5,9 +5,6 @@ import type { Attachment, CableEnv } from "./attachment.ts";
 import { type Door, openDoor } from "./door.ts";
 import { StreamLink } from "./stream.ts";
 
-/** Guests at one socket. Each holds about 1 MiB of buffers. */
-export const MAX_GUESTS = 64;
-
 /** Resolves when guests can connect. Rejects with an `Error` of one line, whose `code` is the system's where it has one. */
 export async function listenStream(address: StreamAddress, env: CableEnv): Promise<Attachment> {
   const server = new StreamServer(env);
@@ -51,7 +48,8 @@ class StreamServer implements Attachment {
   }
 
   #accept(socket: net.Socket, at: StreamAddress): void {
-    const full = this.#links.size >= MAX_GUESTS;
+    // Each holds about 1 MiB of buffers.
+    const full = this.#links.size >= this.#env.limits.cables;
     if (full) this.#env.trace.drop("cables-full");
     if (!this.#listening || full) {
       socket.destroy();

@@ -20,32 +20,27 @@
  * not passed on, since we are no bridge that takes part.
  */
 import type { Clock } from "../core/clock.ts";
+import { DEFAULT_LIMITS, type Limits } from "../core/limits.ts";
 import type { Link, LinkReceiver, Slab } from "../core/link.ts";
 import type { FrameTap } from "../core/tap.ts";
 import type { DropReason, Trace } from "../core/trace.ts";
 import { ETH_HEADER, macIsBridges, macIsGroup, macNumber } from "../wire/ethernet.ts";
 import type { LanGuard } from "./guard.ts";
 
-/** Guests' addresses, in all and behind one cable. */
-const GUESTS = 1_024;
-const ENTRIES_PER_CABLE = 64;
-/** The segment's, behind each uplink. */
-const ENTRIES_PER_UPLINK = 4_096;
 const AGE_MILLIS = 300_000;
 /** A MAC that two uplinks hear moves when the first has been silent for so long. */
 const MOVE_MILLIS = 1_000;
 /** Behind a cable that does not notice its end: silent for so long, and not answering for so long, is gone. */
 const QUIET_MILLIS = 30_000;
 const ANSWER_MILLIS = 2_000;
-/** Frames to all that one cable may have sent to the others: in a second, and at once. */
-const FLOOD_RATE = 5_000;
-const FLOOD_BURST = 5_000;
 
 export interface SwitchOptions {
   /** The stack. */
   readonly inner: LinkReceiver;
   readonly clock: Clock;
   readonly trace: Trace;
+  /** The usual ones, unless it is said. */
+  readonly limits?: Limits;
   /** The stack's own MACs. */
   readonly gatewayMacs: readonly Uint8Array[];
   readonly guard: LanGuard;
@@ -79,6 +74,7 @@ export class Switch implements LinkReceiver {
   readonly #inner: LinkReceiver;
   readonly #clock: Clock;
   readonly #trace: Trace;
+  readonly #limits: Limits;
   readonly #guard: LanGuard;
   readonly #tap: FrameTap;
   readonly #gateway: ReadonlySet<number>;
@@ -95,6 +91,7 @@ export class Switch implements LinkReceiver {
     this.#inner = options.inner;
     this.#clock = options.clock;
     this.#trace = options.trace;
+    this.#limits = options.limits ?? DEFAULT_LIMITS;
     this.#guard = options.guard;
     this.#tap = options.tap;
     this.#isolate = options.isolate ?? false;
@@ -117,7 +114,14 @@ export class Switch implements LinkReceiver {
     const now = this.#clock.now();
     if (this.#ports.length === 1) for (const entry of this.#table.values()) entry.heard = now;
     const uplink = link.uplink ?? false;
-    const port: Port = { link, uplink, macs: new Set(), floods: FLOOD_BURST, countedAt: now, touched: false };
+    const port: Port = {
+      link,
+      uplink,
+      macs: new Set(),
+      floods: this.#limits.floodRate,
+      countedAt: now,
+      touched: false,
+    };
     this.#ports.push(port);
     this.#portOf.set(link, port);
     this.#inner.attached(link);
@@ -195,11 +199,16 @@ export class Switch implements LinkReceiver {
       if (refusal !== null) return refusal;
       this.#forget(mac, known.port);
     }
-    const cap = from.uplink ? ENTRIES_PER_UPLINK : ENTRIES_PER_CABLE;
-    if (from.macs.size >= cap) this.#forget(from.macs.values().next().value!, from);
-    else if (!from.uplink && this.#guests >= GUESTS) this.#forgetAged(now);
-    // A full table is no reason to refuse a guest: frames to it are flooded.
-    if (!from.uplink && this.#guests >= GUESTS) return null;
+    const { macs, macsPerGuest, uplinkMacs } = this.#limits;
+    if (from.macs.size >= (from.uplink ? uplinkMacs : macsPerGuest)) {
+      this.#forget(from.macs.values().next().value!, from);
+      this.#trace.drop("macs-full");
+    } else if (!from.uplink && this.#guests >= macs) this.#forgetAged(now);
+    if (!from.uplink && this.#guests >= macs) {
+      // A full table is no reason to refuse a guest: frames to it are flooded.
+      this.#trace.drop("macs-full");
+      return null;
+    }
     this.#table.set(mac, { port: from, heard: now, asked: Number.NEGATIVE_INFINITY });
     from.macs.add(mac);
     if (!from.uplink) this.#guests++;
@@ -260,7 +269,8 @@ export class Switch implements LinkReceiver {
 
   #mayFlood(from: Port): boolean {
     const now = this.#clock.now();
-    from.floods = Math.min(FLOOD_BURST, from.floods + ((now - from.countedAt) * FLOOD_RATE) / 1000);
+    const { floodRate } = this.#limits;
+    from.floods = Math.min(floodRate, from.floods + ((now - from.countedAt) * floodRate) / 1000);
     from.countedAt = now;
     if (from.floods < 1) return false;
     from.floods--;

@@ -23,8 +23,6 @@ import type { Attachment, CableEnv, SentCount } from "./attachment.ts";
 import { bindDatagrams, Datagrams, type DatagramUser } from "./datagrams.ts";
 import type { ReadSlab } from "./slab.ts";
 
-/** Addresses of the segment whose end is known; beyond, those heard first are forgotten. */
-const MAX_MACS = 4_096;
 const AGE_MILLIS = 300_000;
 /** A MAC's old end must have been silent for so long before it moves. */
 const MOVE_MILLIS = 1_000;
@@ -169,7 +167,10 @@ export class VxlanUplink implements Link, Attachment, DatagramUser {
     const now = this.#env.clock.now();
     const place = this.#places.get(mac);
     if (place === undefined) {
-      if (this.#places.size >= MAX_MACS) this.#places.delete(this.#places.keys().next().value!);
+      if (this.#places.size >= this.#env.limits.uplinkMacs) {
+        this.#places.delete(this.#places.keys().next().value!);
+        this.#env.trace.drop("macs-full");
+      }
       this.#places.set(mac, { vtep: from, heard: now });
       return true;
     }

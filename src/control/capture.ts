@@ -3,7 +3,7 @@
  * (`wireshark -k -i -`).
  *
  * Theory of operation. A frame is copied once, into a chunk; a chunk is handed to the writer when it is full or a
- * moment old. The packet path never waits: while more than `MAX_OUTSTANDING` bytes wait for the disk, packets are left
+ * moment old. The packet path never waits: while more than so many bytes wait for the disk, packets are left
  * out and counted, and the interface's statistics at the file's end tell how many. A writer that fails (a full disk)
  * ends the capture, not the network. What the NAT tells of a flow stands as a comment at that flow's packet.
  */
@@ -12,6 +12,7 @@ import { unlink } from "node:fs/promises";
 import path from "node:path";
 import { performance } from "node:perf_hooks";
 import type { Writable } from "node:stream";
+import { DEFAULT_LIMITS } from "../core/limits.ts";
 import type { Link } from "../core/link.ts";
 import type { TraceEvent } from "../core/trace.ts";
 import {
@@ -59,7 +60,6 @@ const CHUNK = 262_144;
 /** A frame, its block and a comment fit into a chunk. */
 const MAX_COMMENT = 1024;
 const FLUSH_MILLIS = 50;
-const MAX_OUTSTANDING = 16 * 1_048_576;
 /** Cables whose names are told apart; more share the last one. */
 const MAX_INTERFACES = 256;
 
@@ -78,6 +78,7 @@ export class Capture {
   readonly opened: Promise<Error | null>;
   readonly #target: string | null;
   readonly #snapLength: number;
+  readonly #mostWaiting: number;
   readonly #filter: FrameFilter | null;
   readonly #rotateBytes: number;
   readonly #rotateMillis: number;
@@ -106,8 +107,16 @@ export class Capture {
   #dropped = 0;
   #onClosed: (error: Error | null) => void = () => {};
 
-  /** Throws `ConfigError` about a filter. A file that cannot be opened ends the capture: see `closed`. */
-  constructor(target: string | Writable, options: CaptureOptions = {}) {
+  /**
+   * At most `mostWaiting` bytes wait for the writer, and a chunk. Throws `ConfigError` about a filter. A file that cannot be
+   * opened ends the capture: see `closed`.
+   */
+  constructor(
+    target: string | Writable,
+    options: CaptureOptions = {},
+    mostWaiting: number = DEFAULT_LIMITS.captureBytes,
+  ) {
+    this.#mostWaiting = mostWaiting;
     this.#filter = options.filter === undefined ? null : parseFrameFilter("filter", options.filter);
     this.#snapLength = Math.min(options.snapLength ?? SNAP_LENGTH, SNAP_LENGTH);
     this.#rotateBytes = options.rotateBytes ?? Number.POSITIVE_INFINITY;
@@ -137,7 +146,7 @@ export class Capture {
     if (this.#target !== null && this.#fileIsFull(now)) this.#rotate();
     const cable = this.#interface(link.name);
     if (direction === INBOUND) cable.packets++;
-    if (this.#outstanding > MAX_OUTSTANDING) {
+    if (this.#outstanding > this.#mostWaiting) {
       this.#dropped++;
       cable.dropped++;
       return;

@@ -33,8 +33,8 @@ export function resolveLimits(given: LimitsOptions): Limits {
   const limits: Record<keyof Limits, number> = { ...DEFAULT_LIMITS };
   for (const name of LIMIT_NAMES) limits[name] = given[name] ?? DEFAULT_LIMITS[name];
   for (const each of LIMIT_NAMES) {
-    if (!each.endsWith(PER_GUEST)) continue;
-    const all = each.slice(0, -PER_GUEST.length) as keyof Limits;
+    const all = LIMIT_NAMES.find((name) => each === `${name}${PER_GUEST}`);
+    if (all === undefined) continue;
     if (given[each] === undefined) {
       const fair = DEFAULT_LIMITS[each] === DEFAULT_LIMITS[all] * SHARE;
       limits[each] = fair ? Math.ceil(limits[all] * SHARE) : Math.min(limits[each], limits[all]);

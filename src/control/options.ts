@@ -145,7 +145,6 @@ export const MIN_MTU = 1500;
 export const MAX_MTU = 65_520;
 /** Over UDP one frame is one datagram: 65507 bytes of payload less the Ethernet header. */
 export const MAX_DGRAM_MTU: number = 65_507 - 14;
-const LEASES = 16;
 const ON_FLOW_MS = 10_000;
 
 const NAME = "expected a name of 1 to 255 letters, digits, dots, hyphens and underscores";
@@ -285,6 +284,7 @@ export function resolveOptions(input: NetworkOptions = {}): ResolvedOptions {
   ];
   const uplinks = [options.uplink ?? []].flat().map((each) => resolveUplink("uplink", each));
   const staticLeases = resolveStaticLeases(options.staticLeases ?? {}, addresses);
+  const limits = resolveLimits(options.limits ?? {});
   const { guestForwards, smb } = resolveServers(options, addresses, staticLeases);
   return {
     stack: {
@@ -293,7 +293,7 @@ export function resolveOptions(input: NetworkOptions = {}): ResolvedOptions {
       host: fromNumber(host),
       dns: fromNumber(dns),
       dhcpStart: fromNumber(dhcpStart),
-      dhcpCount: Math.min(LEASES, broadcast - dhcpStart),
+      dhcpCount: Math.min(limits.leases, broadcast - dhcpStart),
       ...families,
       net6: ipv6ToString(addresses6.net),
       prefix6: addresses6.prefix,
@@ -313,7 +313,7 @@ export function resolveOptions(input: NetworkOptions = {}): ResolvedOptions {
       dnsRebind: options.dnsRebind !== "refuse",
       reserved: [...new Set([...guestForwards, ...(smb === null ? [] : [smb])].map(({ server }) => server))],
       forwards,
-      limits: resolveLimits(options.limits ?? {}),
+      limits,
     },
     guestForwards,
     smb,

@@ -64,6 +64,8 @@ export interface HostTcpEvents {
 export interface HostTcp {
   /** Bytes accepted by `write` that the kernel has not taken yet. */
   readonly backlog: number;
+  /** How many these really are, where `backlog` says more to narrow the window. */
+  readonly held?: number;
   readonly local: Endpoint | null;
   /**
    * Writes a view of `slab`. If the kernel does not take it all at once, the implementation pins the slab (or copies,

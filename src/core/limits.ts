@@ -41,9 +41,39 @@ export interface Limits {
   /** Addresses of guests; the oldest makes room, the same guest's if it has one. */
   readonly neighbours: number;
   readonly neighboursPerGuest: number;
-  /** Bytes buffered towards one guest connection, and from one. */
+  /** Addresses that DHCP and DHCPv6 give at a time, as far as the net has them, and those of either pool that one guest may use without a lease. */
+  readonly leases: number;
+  readonly leases6: number;
+  readonly claimsPerGuest: number;
+  /** MAC addresses that the switch knows, of guests and behind each uplink; one's own oldest makes room. */
+  readonly macs: number;
+  readonly macsPerGuest: number;
+  readonly uplinkMacs: number;
+  /** Frames to all a second, and at once, from one cable. */
+  readonly floodRate: number;
+  /** Guests at one listening socket. */
+  readonly cables: number;
+  /** Host ports that lead into guests. */
+  readonly forwards: number;
+  /** Programs of guest forwards, Samba's among them. */
+  readonly programs: number;
+  readonly programsPerGuest: number;
+  /** Captures that run, and bytes of each that its writer has not taken. */
+  readonly captures: number;
+  readonly captureBytes: number;
+  /** Clients of the API, streams of events among them, and clients of the SOCKS server. */
+  readonly apiClients: number;
+  readonly apiStreams: number;
+  readonly socksClients: number;
+  /** Bytes towards one connection's guest, and towards all: of what is left each may hold a quarter, and 16 kB in any case. */
   readonly sendBuffer: number;
+  readonly sendBytes: number;
+  /** Bytes from one connection's guest that its host has not taken, and those of all connections. */
   readonly receiveBuffer: number;
+  readonly receiveBytes: number;
+  readonly receiveBytesPerGuest: number;
+  /** Bytes from guests that came before their turn, of all connections; more are dropped, and come again. */
+  readonly outOfOrderBytes: number;
 }
 
 /** The most of whatever has its own place in a table, and of bytes. */
@@ -79,8 +109,28 @@ const CAPS: { readonly [K in keyof Limits]: readonly [usual: number, most: numbe
   reassemblyBytesPerGuest: [3_145_728, BYTES],
   neighbours: [1_024, COUNT],
   neighboursPerGuest: [768, COUNT],
+  leases: [16, 4_096],
+  leases6: [256, 4_096],
+  claimsPerGuest: [4, COUNT],
+  macs: [1_024, COUNT],
+  macsPerGuest: [64, COUNT],
+  uplinkMacs: [4_096, MANY],
+  floodRate: [5_000, MANY],
+  cables: [64, COUNT],
+  forwards: [4_096, COUNT],
+  programs: [64, COUNT],
+  programsPerGuest: [48, COUNT],
+  captures: [16, 1_024],
+  captureBytes: [16_777_216, BYTES],
+  apiClients: [256, COUNT],
+  apiStreams: [64, COUNT],
+  socksClients: [1_024, COUNT],
   sendBuffer: [1_048_576, BYTES],
+  sendBytes: [67_108_864, BYTES],
   receiveBuffer: [262_144, BYTES],
+  receiveBytes: [67_108_864, BYTES],
+  receiveBytesPerGuest: [50_331_648, BYTES],
+  outOfOrderBytes: [67_108_864, BYTES],
 };
 
 function column(i: 0 | 1): Limits {

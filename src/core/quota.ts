@@ -44,13 +44,12 @@ export class Quota {
   /** The caller has made room. */
   take(guest: object | null, amount: number = 1): void {
     this.#used += amount;
-    this.#held.set(guest, this.of(guest) + amount);
+    const held = this.of(guest) + amount;
+    if (held === 0) this.#held.delete(guest);
+    else this.#held.set(guest, held);
   }
 
   give(guest: object | null, amount: number = 1): void {
-    this.#used -= amount;
-    const left = this.of(guest) - amount;
-    if (left === 0) this.#held.delete(guest);
-    else this.#held.set(guest, left);
+    this.take(guest, -amount);
   }
 }

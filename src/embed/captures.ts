@@ -3,26 +3,28 @@ import type { Writable } from "node:stream";
 import type { CableTap } from "../attach/tap.ts";
 import { Capture, type CaptureOptions } from "../control/capture.ts";
 import { ConfigError } from "../control/errors.ts";
+import type { Limits } from "../core/limits.ts";
 import type { TraceEvent } from "../core/trace.ts";
-
-const MAX_CAPTURES = 16;
 
 export class Captures {
   readonly #tap: CableTap;
   readonly #notice: (text: string) => void;
+  readonly #limits: Limits;
   readonly #running: Set<Capture> = new Set();
 
   /** `notice` is given a line when a capture into a file ends by an error: a full disk. */
-  constructor(tap: CableTap, notice: (text: string) => void) {
+  constructor(tap: CableTap, limits: Limits, notice: (text: string) => void) {
     this.#tap = tap;
+    this.#limits = limits;
     this.#notice = notice;
   }
 
   /** Throws `ConfigError` about a filter, or when too many run. */
   begin(target: string | Writable, options: CaptureOptions): Capture {
-    if (this.#running.size >= MAX_CAPTURES)
-      throw new ConfigError("capture", target, `expected at most ${MAX_CAPTURES} captures at a time`);
-    const capture = new Capture(target, options);
+    const { captures, captureBytes } = this.#limits;
+    if (this.#running.size >= captures)
+      throw new ConfigError("capture", target, `expected at most ${captures} captures at a time`);
+    const capture = new Capture(target, options, captureBytes);
     this.#running.add(capture);
     this.#tap.watch(capture);
     void capture.closed.then((error) => {

@@ -13,8 +13,6 @@ import { findSmbd, sambaCommand } from "../host/samba.ts";
 import type { TcpService } from "../nat/services.ts";
 import type { Stack } from "../stack.ts";
 
-/** Processes of one network: each is some connection's. */
-const MAX_PROCESSES = 64;
 /** NetBIOS sessions and SMB itself. */
 const SMB_PORTS: readonly number[] = [139, 445];
 
@@ -25,10 +23,10 @@ export class GuestForwards {
   /** Where Samba's files are. */
   #folder: string | null = null;
 
-  constructor(stack: Stack, host: HostNet, onOutput: CommandsOptions["onOutput"]) {
+  constructor(stack: Stack, host: HostNet, options: Omit<CommandsOptions, "host">) {
     this.#stack = stack;
     this.#host = host;
-    this.#commands = new Commands({ host, limit: MAX_PROCESSES, onOutput });
+    this.#commands = new Commands({ host, ...options });
   }
 
   /** Throws an `Error` of one line when something is not to be had here: Samba, or a place for its files. */
@@ -55,7 +53,7 @@ export class GuestForwards {
   #serve({ server, port, target }: GuestForwardRule): void {
     const service: TcpService =
       "argv" in target
-        ? (events) => this.#commands.connect(target.argv, events)
+        ? (events, guest) => this.#commands.connect(target.argv, events, this.#stack.cableOf(guest.host))
         : (events) => this.#host.connectTcp(target, events);
     if (this.#stack.inside.serveTcp({ host: server, port }, service) === null)
       throw new Error(`cannot forward ${server}:${port}: it is in use`);

@@ -18,7 +18,9 @@ import { type AddressInfo, createServer, type Server, type Socket } from "node:n
 import { createInterface } from "node:readline";
 import type { Readable } from "node:stream";
 import type { Endpoint, HostNet, HostTcp, HostTcpEvents } from "../core/host-net.ts";
+import type { Limits } from "../core/limits.ts";
 import type { Slab } from "../core/link.ts";
+import { Quota } from "../core/quota.ts";
 
 /** Between the connection's end and SIGTERM when both sides have ended in order, and between SIGTERM and SIGKILL. */
 const GRACE_MS = 1_000;
@@ -29,8 +31,9 @@ const MAX_LINE = 1_000;
 
 export interface CommandsOptions {
   readonly host: HostNet;
-  /** Processes at a time; a connection beyond is refused. */
-  readonly limit: number;
+  /** Processes at a time, of all and of each guest; a connection beyond is refused. */
+  readonly limits: Limits;
+  readonly onRefused: () => void;
   /** What a process writes to its standard error, or why it could not be started. */
   readonly onOutput: (program: string, pid: number | null, line: string) => void;
 }
@@ -38,10 +41,12 @@ export interface CommandsOptions {
 export class Commands {
   readonly options: CommandsOptions;
   readonly #connections: Set<Connection> = new Set();
+  readonly #quota: Quota;
   #idle: (() => void) | null = null;
 
   constructor(options: CommandsOptions) {
     this.options = options;
+    this.#quota = new Quota(options.limits.programs, options.limits.programsPerGuest);
   }
 
   /** Processes that run or are being started. */
@@ -49,20 +54,27 @@ export class Commands {
     return this.#connections.size;
   }
 
-  /** Starts `argv` for a connection: `onConnect` follows when it runs, `onClose("ECONNREFUSED")` when it cannot. */
-  connect(argv: readonly string[], events: HostTcpEvents): HostTcp {
-    return new Connection(this, argv, events);
+  /**
+   * Starts `argv` for a connection of the guest on `cable`: `onConnect` follows when it runs, `onClose("ECONNREFUSED")`
+   * when it cannot.
+   */
+  connect(argv: readonly string[], events: HostTcpEvents, cable: object | null = null): HostTcp {
+    return new Connection(this, argv, events, cable);
   }
 
   /** False when there are as many as may be. */
   started(connection: Connection): boolean {
-    if (this.#connections.size >= this.options.limit) return false;
+    if (!this.#quota.allows(connection.cable)) {
+      this.options.onRefused();
+      return false;
+    }
     this.#connections.add(connection);
+    this.#quota.take(connection.cable);
     return true;
   }
 
   ended(connection: Connection): void {
-    this.#connections.delete(connection);
+    if (this.#connections.delete(connection)) this.#quota.give(connection.cable);
     if (this.#connections.size === 0) this.#idle?.();
   }
 
@@ -81,6 +93,8 @@ const NOBODY: HostTcpEvents = { onConnect() {}, onData() {}, onEnd() {}, onDrain
 class Connection implements HostTcp, HostTcpEvents {
   readonly #commands: Commands;
   readonly #argv: readonly string[];
+  /** Where it counts. */
+  readonly cable: object | null;
   #events: HostTcpEvents;
   #server: Server | null = null;
   #tcp: HostTcp | null = null;
@@ -92,8 +106,9 @@ class Connection implements HostTcp, HostTcpEvents {
   #over = false;
   #timer: NodeJS.Timeout | null = null;
 
-  constructor(commands: Commands, argv: readonly string[], events: HostTcpEvents) {
+  constructor(commands: Commands, argv: readonly string[], events: HostTcpEvents, cable: object | null) {
     this.#commands = commands;
+    this.cable = cable;
     this.#argv = argv;
     this.#events = events;
     const admitted = commands.started(this);

@@ -2,6 +2,7 @@
 import { addressFromText, type Endpoint, endpointText, type IpAddress } from "../core/address.ts";
 import type { ForwardRule, StackConfig } from "../core/config.ts";
 import type { HostListener, HostNet, HostUdp, UnixEndpoint } from "../core/host-net.ts";
+import type { Trace } from "../core/trace.ts";
 import type { Neighbour, Neighbours } from "../proto/neighbours.ts";
 import type { TcpNat } from "./tcp-nat.ts";
 import type { UdpNat } from "./udp-nat.ts";
@@ -23,7 +24,10 @@ export class Forwards {
   readonly #udp: UdpNat;
   readonly #neighbours: Neighbours;
   readonly #named: (name: string) => IpAddress | null;
+  readonly #trace: Trace;
   readonly #entries: Entry[] = [];
+  /** Those that begin to listen. */
+  #opening = 0;
 
   /** `named` finds a guest by its name. */
   constructor(
@@ -33,7 +37,9 @@ export class Forwards {
     udp: UdpNat,
     neighbours: Neighbours,
     named: (name: string) => IpAddress | null,
+    trace: Trace,
   ) {
+    this.#trace = trace;
     this.#named = named;
     this.#config = config;
     this.#host = host;
@@ -46,8 +52,24 @@ export class Forwards {
     return this.#entries.map(({ rule, address }) => ({ rule, address }));
   }
 
-  /** Listens. Rejects with the host's error (EADDRINUSE, EACCES), which names the address. */
+  /** Listens. Rejects with the host's error (EADDRINUSE, EACCES), which names the address, or when there are too many. */
   async add(rule: ForwardRule): Promise<OpenForward> {
+    const { forwards } = this.#config.limits;
+    if (this.#entries.length + this.#opening >= forwards) {
+      this.#trace.drop("forwards-full");
+      throw new Error(`there are ${forwards} already, as many as the limit forwards allows`);
+    }
+    this.#opening++;
+    try {
+      const entry = await this.#listen(rule);
+      this.#entries.push(entry);
+      return entry;
+    } finally {
+      this.#opening--;
+    }
+  }
+
+  async #listen(rule: ForwardRule): Promise<Entry> {
     const { port, name } = rule.guest;
     const fixed = addressFromText(rule.guest.host ?? this.#config.firstGuest);
     const target = (): Neighbour | null => {
@@ -73,9 +95,7 @@ export class Forwards {
       socket = bound;
       listener = bound;
     }
-    const entry: Entry = { rule, address: listener.address, listener };
-    this.#entries.push(entry);
-    return entry;
+    return { rule, address: listener.address, listener };
   }
 
   /** Stops listening; connections that exist go on. False when there is no such forward. */

@@ -91,6 +91,10 @@ class PacedTcp implements HostTcp, HostTcpEvents {
     return Math.max(backlog, this.#flow.nat.shares.receiveLimit - Math.max(0, Math.floor(level)));
   }
 
+  get held(): number {
+    return this.socket.backlog;
+  }
+
   get local(): Endpoint | null {
     return this.socket.local;
   }

@@ -16,6 +16,7 @@ import { CLOSED, HELD, Tcb, type TcpPath, type TcpUser, TIME_WAIT } from "../pro
 import { PROTO_TCP } from "../wire/ipv4.ts";
 import { headersOf, patchHeaders, templateSum } from "./egress.ts";
 import { type Meter, NO_METERS } from "./meters.ts";
+import type { Receiver } from "./received.ts";
 import type { TcpNat } from "./tcp-nat.ts";
 import type { UplinkFlow } from "./uplink.ts";
 
@@ -25,7 +26,7 @@ const MUCH = 16_384;
 const NO_HOSTS: readonly string[] = [];
 const NO_TEMPLATE = new Uint8Array(0);
 
-export class TcpFlow implements TcpPath, TcpUser, HostTcpEvents, Timed, UplinkFlow {
+export class TcpFlow implements TcpPath, TcpUser, HostTcpEvents, Timed, UplinkFlow, Receiver {
   readonly nat: TcpNat;
   readonly guest: Neighbour;
   /** The guest's when it began: where it counts. */
@@ -54,6 +55,7 @@ export class TcpFlow implements TcpPath, TcpUser, HostTcpEvents, Timed, UplinkFl
   firstRun = -1;
   lastRun = -1;
   pendingUp = 0;
+  waiting = 0;
   bytesUp = 0;
   bytesDown = 0;
   heapIndex = -1;
@@ -157,6 +159,7 @@ export class TcpFlow implements TcpPath, TcpUser, HostTcpEvents, Timed, UplinkFl
   onFin(): void {
     if (this.hostClosed) return;
     this.nat.uplink.flush(this);
+    this.noteWaiting();
     this.host!.end();
   }
 
@@ -183,8 +186,19 @@ export class TcpFlow implements TcpPath, TcpUser, HostTcpEvents, Timed, UplinkFl
   }
 
   room(): number {
-    const limit = this.nat.shares.receiveLimit;
+    const limit = Math.min(this.nat.shares.receiveLimit, this.nat.received.window);
     return this.host === null ? limit : limit - this.host.backlog - this.pendingUp;
+  }
+
+  /** What waits for the host has changed. */
+  noteWaiting(): void {
+    if (this.hostClosed || this.host === null) return;
+    this.nat.received.note(this, this.host.held ?? this.host.backlog);
+  }
+
+  /** Whether another segment is too much: the host has not taken those before, and the guest has as much as it may. */
+  tooMuch(): boolean {
+    return (this.waiting > 0 || this.pendingUp > 0) && this.nat.received.full(this.cable);
   }
 
   // What the host's side tells (HostTcpEvents)
@@ -213,6 +227,7 @@ export class TcpFlow implements TcpPath, TcpUser, HostTcpEvents, Timed, UplinkFl
   }
 
   onDrain(): void {
+    this.noteWaiting();
     this.tcb.windowOpened(this.nat.now());
     this.nat.settle(this);
   }
@@ -221,6 +236,7 @@ export class TcpFlow implements TcpPath, TcpUser, HostTcpEvents, Timed, UplinkFl
     this.hostClosed = true;
     this.#lingerAt = Number.POSITIVE_INFINITY;
     this.nat.uplink.forget(this);
+    this.nat.received.note(this, 0);
     if (this.tcb.state === CLOSED) {
       this.nat.deadlines.remove(this);
       return;
@@ -267,6 +283,7 @@ export class TcpFlow implements TcpPath, TcpUser, HostTcpEvents, Timed, UplinkFl
     if (this.hostClosed || this.host === null) return;
     this.hostClosed = true;
     this.nat.uplink.forget(this);
+    this.nat.received.note(this, 0);
     this.host.reset(code);
   }
 }

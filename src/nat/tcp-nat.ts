@@ -42,6 +42,7 @@ import { leaveAll } from "./meters.ts";
 import { Openings } from "./openings.ts";
 import { Pacer } from "./paced-tcp.ts";
 import type { Policy } from "./policy.ts";
+import { Received } from "./received.ts";
 import type { RuleGate } from "./rule-gate.ts";
 import type { TcpService } from "./services.ts";
 import { TcpFlow } from "./tcp-flow.ts";
@@ -51,8 +52,6 @@ import { TcpRoom } from "./tcp-room.ts";
 import { TcpShares } from "./tcp-shares.ts";
 import { Uplink } from "./uplink.ts";
 
-/** Bytes that all send buffers of a network may hold together. */
-const SEND_BUDGET = 64 * 1_048_576;
 const synOptions = tcpOptions();
 
 /** What the NAT needs of the stack around it. */
@@ -80,7 +79,7 @@ export interface TcpSurroundings {
 
 export class TcpNat implements ErrorTaker {
   readonly egress: Egress;
-  readonly chunks: ChunkPool = new ChunkPool(SEND_BUDGET);
+  readonly chunks: ChunkPool;
   readonly uplink: Uplink = new Uplink();
   readonly resets: TcpResets;
   readonly deadlines: Deadlines<TcpFlow> = new Deadlines();
@@ -90,6 +89,8 @@ export class TcpNat implements ErrorTaker {
   readonly pacer: Pacer;
   /** Flows that found the cable full. */
   readonly blocked: Set<TcpFlow> = new Set();
+  /** What hosts have not taken yet. */
+  readonly received: Received;
   /** What each connection may have of the window, and under way. */
   readonly shares: TcpShares;
   readonly #sendLimit: number;
@@ -108,9 +109,11 @@ export class TcpNat implements ErrorTaker {
   constructor(config: StackConfig, env: TcpSurroundings) {
     this.#env = env;
     this.egress = env.egress;
+    this.chunks = new ChunkPool(config.limits.sendBytes, config.limits.outOfOrderBytes);
     this.resets = new TcpResets(env);
     this.openings = new Openings(env, config.limits.nameWaitingBytes);
     this.pacer = new Pacer(env);
+    this.received = new Received(config.limits);
     this.shares = new TcpShares(config.limits.receiveBuffer, config.mtu);
     this.#sendLimit = config.limits.sendBuffer;
     this.#table = new FlowMap(env.random);
@@ -178,6 +181,10 @@ export class TcpNat implements ErrorTaker {
       else this.#refuse(guest, buf, dstAt, at, len);
       return;
     }
+    if (this.received.crowded && flow.tooMuch() && len > tcpHeaderLength(buf, at)) {
+      this.#env.trace.drop("receive-full");
+      return;
+    }
     const dropped = input(flow.tcb, slab, at, len, now);
     if (dropped !== null) this.#env.trace.drop(dropped);
     this.#touch(flow);
@@ -202,6 +209,7 @@ export class TcpNat implements ErrorTaker {
       if (flow.pendingUp === 0) continue;
       senders++;
       this.uplink.flush(flow);
+      flow.noteWaiting();
     }
     this.uplink.batchEnd();
     this.shares.shareWindow(senders);

@@ -3,8 +3,6 @@
  * many set aside; beyond, its oldest is up for lease again, or a guest that claims all would leave none.
  */
 
-const MOST = 4;
-
 /** A record of a pool, as either family's table has it. */
 export interface Claim {
   readonly state: string;
@@ -13,8 +11,8 @@ export interface Claim {
   readonly cable: object | null;
 }
 
-/** Called when `cable` has one more. */
-export function boundClaims(records: Iterable<Claim>, cable: object, now: number): void {
+/** Called when `cable` has one more. It may have `most`. */
+export function boundClaims(records: Iterable<Claim>, cable: object, most: number, now: number): void {
   let count = 0;
   let oldest: Claim | null = null;
   for (const record of records) {
@@ -22,5 +20,5 @@ export function boundClaims(records: Iterable<Claim>, cable: object, now: number
     count++;
     if (oldest === null || record.until < oldest.until) oldest = record;
   }
-  if (count > MOST) oldest!.until = now;
+  if (count > most) oldest!.until = now;
 }

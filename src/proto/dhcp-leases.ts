@@ -50,13 +50,22 @@ export class LeaseTable {
   readonly #count: number;
   /** Addresses within the pool that are not for handing out. */
   readonly #reserved: ReadonlySet<number>;
+  /** Of its addresses that one cable may have set aside. */
+  readonly #claims: number;
   readonly #byIp: Map<number, LeaseRecord> = new Map();
   readonly #fixed: Map<string, LeaseRecord> = new Map();
   /** Addresses of the pool before this one all have a record or are reserved. */
   #unused = 0;
 
   /** A pool of `count` addresses from `start` on, less `reserved`; `statics` are MACs with addresses of their own. */
-  constructor(start: number, count: number, reserved: Iterable<number>, statics: Iterable<readonly [string, number]>) {
+  constructor(
+    start: number,
+    count: number,
+    reserved: Iterable<number>,
+    statics: Iterable<readonly [string, number]>,
+    claims: number,
+  ) {
+    this.#claims = claims;
     this.#start = start;
     this.#count = count;
     const taken = new Set(reserved);
@@ -173,7 +182,7 @@ export class LeaseTable {
     record.state = "seen";
     record.until = now + SEEN_MS;
     record.cable = cable;
-    if (cable !== null) boundClaims(this.#byIp.values(), cable, now);
+    if (cable !== null) boundClaims(this.#byIp.values(), cable, this.#claims, now);
     return true;
   }
 

@@ -111,6 +111,7 @@ export class DhcpServer {
       count,
       [this.#host, dns, this.#net, last, ...config.reserved.map(ipv4FromText)],
       statics,
+      config.limits.claimsPerGuest,
     );
 
     const offered: wire.DhcpOption[] = [word(wire.OPT_SUBNET_MASK, this.#mask)];

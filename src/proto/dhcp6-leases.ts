@@ -51,8 +51,12 @@ export class Lease6Table {
   /** Addresses before this one all have a record or are reserved. */
   #unused = 0;
 
+  /** Of its addresses that one cable may have set aside. */
+  readonly #claims: number;
+
   /** A pool of `count` addresses, less `reserved`. */
-  constructor(count: number, reserved: Iterable<number>) {
+  constructor(count: number, reserved: Iterable<number>, claims: number) {
+    this.#claims = claims;
     this.#count = count;
     this.#reserved = new Set(reserved);
   }
@@ -137,7 +141,7 @@ export class Lease6Table {
     record.state = "seen";
     record.until = now + SEEN_MS;
     record.cable = cable;
-    if (cable !== null) boundClaims(this.#records.values(), cable, now);
+    if (cable !== null) boundClaims(this.#records.values(), cable, this.#claims, now);
     return true;
   }
 

@@ -17,6 +17,7 @@
  * What comes from relays or from servers, and what RFC 8415 section 16 says to discard, is dropped.
  */
 import type { IpText } from "../core/address.ts";
+import type { Limits } from "../core/limits.ts";
 import type { Trace } from "../core/trace.ts";
 import { get32, put32 } from "../wire/bytes.ts";
 import * as wire from "../wire/dhcp6.ts";
@@ -29,9 +30,8 @@ import { ASSOCIATIONS, ascii, Dhcp6Message, type Requested, same } from "./dhcp6
 /** Bytes that `out` must have for `Dhcp6Server.receive`: what fits a packet that every link carries. */
 export const DHCP6_MAX_REPLY: number = IPV6_MIN_MTU - IPV6_HEADER - 8;
 
-/** Where the pool begins within the network, and its size. */
+/** Where the pool begins within the network. */
 const FIRST = 0x15;
-const POOL = 256;
 
 /** Seconds. Renewal and rebinding follow RFC 8415 section 21.4: 0.5 and 0.8 of the preferred lifetime. */
 const VALID = 86_400;
@@ -48,6 +48,7 @@ const HIGHEST_PREFERENCE = 255;
 const RAPID_COMMIT: wire.Dhcp6Option = { code: wire.OPT6_RAPID_COMMIT, data: new Uint8Array(0) };
 
 export interface Dhcp6Config {
+  readonly limits: Limits;
   /** "fec0::" and its prefix length. */
   readonly net6: IpText;
   readonly prefix6: number;
@@ -76,10 +77,11 @@ export class Dhcp6Server {
     this.#serverId = wire.duidFromMac(mac);
     this.#net = ipv6FromText(config.net6);
     this.#bits = config.prefix6;
-    const room = config.prefix6 <= 112 ? POOL : Math.max(0, 2 ** (128 - config.prefix6) - FIRST);
-    this.#count = Math.min(POOL, room);
+    const { leases6, claimsPerGuest } = config.limits;
+    const room = config.prefix6 <= 112 ? leases6 : Math.max(0, 2 ** (128 - config.prefix6) - FIRST);
+    this.#count = Math.min(leases6, room);
     const ours = [config.host6, config.dns6].map((own) => this.#index(ipv6FromText(own)));
-    this.#leases = new Lease6Table(this.#count, ours);
+    this.#leases = new Lease6Table(this.#count, ours, claimsPerGuest);
     const offered: wire.Dhcp6Option[] = [];
     if (!config.restrict) offered.push(wire.dhcp6DnsOption([ipv6FromText(config.dns6)]));
     const names = dnsEncodeNames(config.dnssearch, MOST_NAMES);

@@ -5,6 +5,7 @@ import { afterEach, describe, expect, it } from "vitest";
 import { connectTo, listenAt } from "../../src/attach/attach.ts";
 import type { Attachment, CableEnv } from "../../src/attach/attachment.ts";
 import { SlabPool } from "../../src/attach/slab.ts";
+import { DEFAULT_LIMITS } from "../../src/core/limits.ts";
 import { NO_TAP } from "../../src/core/tap.ts";
 import { Drops, expectFrames, frame, Recorder, transmit } from "./recorder.ts";
 
@@ -26,6 +27,7 @@ function rig() {
     trace: drops,
     clock: { now: () => time.now },
     tap: NO_TAP,
+    limits: DEFAULT_LIMITS,
     sent: { frames: 0, bytes: 0 },
   };
   return { receiver, drops, pool, env, time };

@@ -1,6 +1,7 @@
 /** Serves descriptor 3 as a cable that echoes, until its far end is gone. */
 import { inheritStream } from "../../src/attach/client.ts";
 import { SlabPool } from "../../src/attach/slab.ts";
+import { DEFAULT_LIMITS } from "../../src/core/limits.ts";
 import type { LinkReceiver } from "../../src/core/link.ts";
 import { NO_TAP } from "../../src/core/tap.ts";
 import { NO_TRACE } from "../../src/core/trace.ts";
@@ -22,5 +23,6 @@ await inheritStream(3, {
   trace: NO_TRACE,
   clock: { now: () => 0 },
   tap: NO_TAP,
+  limits: DEFAULT_LIMITS,
   sent: { frames: 0, bytes: 0 },
 }).closed;

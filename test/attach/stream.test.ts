@@ -13,6 +13,7 @@ import { listenStream } from "../../src/attach/server.ts";
 import { SlabPool } from "../../src/attach/slab.ts";
 import { attachDuplex } from "../../src/attach/stream.ts";
 import { TX_SLAB } from "../../src/attach/transmit.ts";
+import { DEFAULT_LIMITS } from "../../src/core/limits.ts";
 import { MAX_FRAME, type Slab } from "../../src/core/link.ts";
 import { NO_TAP } from "../../src/core/tap.ts";
 import { baseOf } from "../../src/wire/arena.ts";
@@ -42,6 +43,7 @@ function rig() {
     trace: drops,
     clock: { now: () => performance.now() },
     tap: NO_TAP,
+    limits: DEFAULT_LIMITS,
     sent: { frames: 0, bytes: 0 },
   };
   return { receiver, drops, pool, env };
@@ -367,6 +369,21 @@ describe("a UNIX server's socket", () => {
     await expect(listenStream({ kind: "unix", path: long }, env)).rejects.toThrow(/too long/);
     expect(fs.readdirSync(path.dirname(long))).toEqual([]);
   });
+});
+
+it("takes as many guests at a socket as it may, counts one more, and takes it when another has gone", async () => {
+  const { receiver, env, drops } = rig();
+  const server = await serve({ ...env, limits: { ...DEFAULT_LIMITS, cables: 2 } });
+  const guests = [dial(server.address), dial(server.address)];
+  await receiver.until(() => receiver.links.length === 2);
+  await once(dial(server.address).resume(), "close");
+  expect(drops.counts["cables-full"]).toBe(1);
+  guests[0]!.destroy();
+  await receiver.until(() => receiver.gone.length === 1);
+  const late = dial(server.address);
+  late.write(wire(frame(60)));
+  await receiver.until(() => receiver.frames.length === 1);
+  expect(drops.counts["cables-full"]).toBe(1);
 });
 
 it("takes 64 guests at a socket, closes the cable of one more, and takes it when another has gone", async () => {

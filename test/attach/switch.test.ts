@@ -3,6 +3,7 @@ import { LanGuard } from "../../src/attach/guard.ts";
 import { cable, type MemoryCable } from "../../src/attach/memory.ts";
 import { Switch } from "../../src/attach/switch.ts";
 import { ipv4FromText } from "../../src/core/address.ts";
+import { DEFAULT_LIMITS, type Limits } from "../../src/core/limits.ts";
 import type { Link, LinkReceiver } from "../../src/core/link.ts";
 import { NO_TAP } from "../../src/core/tap.ts";
 import { get16 } from "../../src/wire/bytes.ts";
@@ -19,7 +20,7 @@ function eth(dst: number[], src: number[], payload: readonly number[] = [1, 2, 3
   return Uint8Array.from([...dst, ...src, type >> 8, type & 255, ...payload]);
 }
 
-function rig(guests: number, isolate = false) {
+function rig(guests: number, isolate = false, limits: Partial<Limits> = {}) {
   const inner = new Recorder();
   const drops = new Drops();
   const time = { now: 1000 };
@@ -32,6 +33,7 @@ function rig(guests: number, isolate = false) {
     gatewayMacs: [Uint8Array.from(GATEWAY)],
     tap: NO_TAP,
     isolate,
+    limits: { ...DEFAULT_LIMITS, ...limits },
     probe: (link, mac) => {
       probed.push([link.name, mac & 255]);
       return answers.probes;
@@ -176,6 +178,37 @@ describe("the switch", () => {
     expect(got[19]).toHaveLength(1);
   });
 
+  it("knows no more addresses than it may, of one guest and of all, counts the others and serves them", () => {
+    const { cables, lan, got, drops } = rig(3, false, { macs: 5, macsPerGuest: 3 });
+    const speak = (p: number, i: number): void => cables[p]!.send(eth(GATEWAY, [2, 9, 9, p, 0, i]));
+    for (let i = 0; i < 5; i++) speak(0, i);
+    expect(lan.size).toBe(3);
+    expect(drops.counts["macs-full"]).toBe(2);
+    speak(1, 0);
+    speak(1, 1);
+    expect(drops.counts["macs-full"]).toBe(2);
+    speak(2, 0);
+    expect(lan.size).toBe(5);
+    expect(drops.counts["macs-full"]).toBe(3);
+    cables[1]!.send(eth([2, 9, 9, 2, 0, 0], [2, 9, 9, 1, 0, 0]));
+    expect(got[2]).toHaveLength(1);
+    cables[0]!.close();
+    speak(2, 0);
+    expect(lan.size).toBe(3);
+    expect(drops.counts["macs-full"]).toBe(3);
+  });
+
+  it("lets as many frames to all pass a second as it may, and counts the others", () => {
+    const { cables, got, drops, time } = rig(2, false, { floodRate: 10 });
+    for (let i = 0; i < 15; i++) cables[0]!.send(eth(ALL, A));
+    expect(got[1]).toHaveLength(10);
+    expect(drops.counts.storm).toBe(5);
+    time.now += 1_000;
+    for (let i = 0; i < 10; i++) cables[0]!.send(eth(ALL, A));
+    expect(got[1]).toHaveLength(20);
+    expect(drops.counts.storm).toBe(5);
+  });
+
   it("drops and counts what another guest's full cable does not take", () => {
     const { cables, got, drops } = rig(3);
     cables[1]!.stall(true);
@@ -297,6 +330,19 @@ describe("the switch with uplinks", () => {
     expect(got[1]).toHaveLength(0);
     cables[2]!.close();
     expect(lan.size).toBe(1);
+  });
+
+  it("knows no more addresses behind an uplink than it may, counts those it forgets, and learns them again", () => {
+    const made = rig(1, false, { uplinkMacs: 4 });
+    made.plugUplink();
+    const { cables, lan, drops } = made;
+    for (let i = 0; i < 6; i++) cables[1]!.send(eth(GATEWAY, [2, 9, 9, 9, 0, i]));
+    expect(lan.size).toBe(4);
+    expect(drops.counts["macs-full"]).toBe(2);
+    cables[0]!.send(eth([2, 9, 9, 9, 0, 0], A));
+    cables[1]!.send(eth(GATEWAY, [2, 9, 9, 9, 0, 0]));
+    expect(lan.size).toBe(5);
+    expect(drops.counts["macs-full"]).toBe(3);
   });
 
   it("guests kept apart reach the segment, and it reaches them", () => {

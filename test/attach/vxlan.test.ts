@@ -4,6 +4,7 @@ import type { CableEnv } from "../../src/attach/attachment.ts";
 import { SlabPool } from "../../src/attach/slab.ts";
 import { openVxlan, type VxlanUplink } from "../../src/attach/vxlan.ts";
 import { resolveUplink, type UplinkOptions } from "../../src/control/uplink-rules.ts";
+import { DEFAULT_LIMITS, type Limits } from "../../src/core/limits.ts";
 import { NO_TAP } from "../../src/core/tap.ts";
 import type { DropReason } from "../../src/core/trace.ts";
 import { freePlace, Vtep } from "../support/vxlan-ends.ts";
@@ -25,7 +26,7 @@ afterEach(async () => {
   open = [];
 });
 
-async function rig(ends: number, options: Partial<UplinkOptions> = {}) {
+async function rig(ends: number, options: Partial<UplinkOptions> = {}, limits: Partial<Limits> = {}) {
   const receiver = new Recorder();
   const drops = new Drops();
   const time = { now: 1000 };
@@ -35,6 +36,7 @@ async function rig(ends: number, options: Partial<UplinkOptions> = {}) {
     trace: drops,
     clock: { now: () => time.now },
     tap: NO_TAP,
+    limits: { ...DEFAULT_LIMITS, ...limits },
     sent: { frames: 0, bytes: 0 },
   };
   const local = await freePlace("127.0.0.9");
@@ -126,6 +128,25 @@ describe("an uplink", () => {
       await vtep.until(() => vtep.got.length === 3);
       expectFrames(vtep.got, [eth(ALL, OURS), eth([2, 0, 0, 0, 0, 77], OURS), eth(ALL, OURS)]);
     }
+  });
+
+  it("knows the ends of no more addresses than it may, and counts those it forgets; what is for them goes to each end", async () => {
+    const { receiver, drops, uplink, vteps } = await rig(2, {}, { uplinkMacs: 2 });
+    const address = (i: number): number[] => [2, 0, 0, 0, 0, i];
+    const hear = async (i: number, count: number): Promise<void> => {
+      await vteps[1]!.send(eth(ALL, address(i)));
+      await receiver.until(() => receiver.frames.length === count);
+    };
+    for (let i = 1; i <= 3; i++) await hear(i, i);
+    expect(drops.counts["macs-full"]).toBe(1);
+    for (const i of [3, 1]) transmit(uplink, eth(address(i), OURS));
+    await vteps[0]!.until(() => vteps[0]!.got.length === 1);
+    expectFrames(vteps[0]!.got, [eth(address(1), OURS)]);
+    await hear(1, 4);
+    transmit(uplink, eth(address(1), OURS));
+    transmit(uplink, eth(ALL, OURS));
+    await vteps[0]!.until(() => vteps[0]!.got.length === 2);
+    expectFrames(vteps[0]!.got.slice(1), [eth(ALL, OURS)]);
   });
 
   it("a loop between its ends, which brings each frame twice, is heard once, and an address moves after a second of silence", async () => {

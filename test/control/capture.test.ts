@@ -150,6 +150,28 @@ describe("a capture", () => {
     await capture.closed;
   });
 
+  test("may hold as much as it is told, and takes packets again once its writer has taken some", async () => {
+    const stuck: (() => void)[] = [];
+    const out = new Writable({ highWaterMark: 1, write: (_chunk, _encoding, done) => void stuck.push(done) });
+    const capture = new Capture(out, {}, 400_000);
+    const big = new Uint8Array(60_000);
+    const some = (): void => {
+      for (let i = 0; i < 50; i++) capture.frame(CABLE, INBOUND, big, 0, big.length);
+    };
+    some();
+    const { packets, dropped } = capture.stats;
+    expect(packets).toBeLessThan(16);
+    expect(packets + dropped).toBe(50);
+    for (let done = stuck.shift(); done !== undefined; done = stuck.shift()) {
+      done();
+      await new Promise(setImmediate);
+    }
+    capture.frame(CABLE, INBOUND, big, 0, big.length);
+    expect(capture.stats).toMatchObject({ packets: packets + 1, dropped });
+    out.destroy();
+    await capture.closed;
+  });
+
   test("whose disk is full ends and says why; frames go on passing", async () => {
     const capture = new Capture(existsSync("/dev/full") ? "/dev/full" : join(dir, "no", "folder"));
     capture.frame(CABLE, INBOUND, SYN, 0, SYN.length);

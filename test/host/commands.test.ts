@@ -2,23 +2,32 @@
 import { readFileSync } from "node:fs";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { HostTcp, HostTcpEvents } from "../../src/core/host-net.ts";
+import { DEFAULT_LIMITS } from "../../src/core/limits.ts";
 import { Commands } from "../../src/host/commands.ts";
 import { NodeHostNet } from "../../src/host/net.ts";
 import { SeededRandom } from "../support/random.ts";
 
 const LIMIT = 4;
+const EACH = 3;
 let commands: Commands;
 let said: string[];
+let refused = 0;
 
 beforeEach(() => {
   said = [];
+  refused = 0;
+  cable = {};
   commands = new Commands({
     host: new NodeHostNet({ random: new SeededRandom(1) }),
-    limit: LIMIT,
+    limits: { ...DEFAULT_LIMITS, programs: LIMIT, programsPerGuest: EACH },
+    onRefused: () => void refused++,
     onOutput: (_program, _pid, line) => said.push(line),
   });
 });
 afterEach(() => commands.close());
+
+/** Whose the next flow is. */
+let cable: object;
 
 /** The flow in front of a command. */
 class Flow implements HostTcpEvents {
@@ -31,7 +40,7 @@ class Flow implements HostTcpEvents {
   #waiting: (() => void)[] = [];
 
   constructor(...argv: string[]) {
-    this.tcp = commands.connect(argv, this);
+    this.tcp = commands.connect(argv, this, cable);
   }
 
   onConnect(): void {
@@ -157,18 +166,30 @@ describe("a command", () => {
     expect(commands.size).toBe(0);
   });
 
-  it("beyond the limit is refused; when one has ended there is room", async () => {
-    const flows = Array.from({ length: LIMIT }, () => new Flow("cat"));
+  it("beyond the limit is refused and counted, of one guest and of all; when one has ended there is room", async () => {
+    const first = cable;
+    const start = (): Flow => new Flow("cat");
+    const flows = Array.from({ length: EACH }, start);
+    const refuses = async (): Promise<void> => {
+      const over = start();
+      await over.until(() => over.closed !== undefined);
+      expect(over.closed).toBe("ECONNREFUSED");
+    };
     for (const flow of flows) await flow.until(() => flow.connected);
-    const over = new Flow("cat");
-    await over.until(() => over.closed !== undefined);
-    expect(over.closed).toBe("ECONNREFUSED");
-    expect(said).toEqual(["cannot start: too many processes run already"]);
+    await refuses();
+    cable = {};
+    const other = start();
+    await other.until(() => other.connected);
+    await refuses();
+    expect(said).toEqual(Array(2).fill("cannot start: too many processes run already"));
+    expect(refused).toBe(2);
     flows[0]!.tcp.end();
     await flows[0]!.until(() => flows[0]!.closed !== undefined);
     while (commands.size === LIMIT) await new Promise((resolve) => setTimeout(resolve, 5));
-    const next = new Flow("cat");
+    cable = first;
+    const next = start();
     await next.until(() => next.connected);
+    expect(refused).toBe(2);
   });
 });
 

@@ -202,7 +202,10 @@ describe("a flood", () => {
       for (const far of script.host.dialled) far.giveUp();
       script.advance(4 * 3_600_000);
       script.takeAll();
-      expect(script.stack.gauges()).toEqual({ tcpFlows: 0, udpFlows: 0, icmpFlows: 0, timers: 0, sendBytes: 0 });
+      expect(script.stack.gauges()).toEqual({
+        ...{ tcpFlows: 0, udpFlows: 0, icmpFlows: 0, timers: 0 },
+        ...{ sendBytes: 0, receiveBytes: 0, outOfOrderBytes: 0 },
+      });
       expect(script.host.open).toBe(0);
       expect(FILES.openFiles).toBe(0);
       forgetWorld(script);

@@ -225,6 +225,17 @@ describe("a guest that claims every free address in ARP", () => {
     }
   });
 
+  test("has as many set aside as it may", async () => {
+    const { join, plug } = lan({ limits: { claimsPerGuest: 1 } });
+    const settled = plug(66);
+    for (const last of [15, 16, 17, 18]) claims(settled, last);
+    // The last of them is; the others are up for lease again.
+    const given = [];
+    for (let i = 1; i <= 15; i++) given.push(ipv4ToString((await join(i)).guest.ip));
+    expect(given).not.toContain("10.0.2.18");
+    expect(given).toContain("10.0.2.15");
+  });
+
   test("a few addresses of one cable stay set aside for those who use them without a lease", async () => {
     const { join, plug } = lan();
     const settled = plug(66);

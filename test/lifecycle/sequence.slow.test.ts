@@ -201,7 +201,10 @@ test(proves(
     world.pass(LONG);
     world.guest.connections.clear();
     world.host.dialled.length = 0;
-    expect(world.stack.gauges()).toEqual({ tcpFlows: 0, udpFlows: 0, icmpFlows: 0, timers: 0, sendBytes: 0 });
+    expect(world.stack.gauges()).toEqual({
+      ...{ tcpFlows: 0, udpFlows: 0, icmpFlows: 0, timers: 0 },
+      ...{ sendBytes: 0, receiveBytes: 0, outOfOrderBytes: 0 },
+    });
     expect(world.host.open).toBe(listeners);
   };
   const run = (from: number, to: number): void => {

@@ -3,6 +3,7 @@
  * that a fault in `wire/dhcp6.ts` cannot hide behind itself.
  */
 import { expect } from "vitest";
+import { DEFAULT_LIMITS } from "../../src/core/limits.ts";
 import { DHCP6_MAX_REPLY, type Dhcp6Config, Dhcp6Server } from "../../src/proto/dhcp6.ts";
 import { bytesOf, ip6, ip6Text, mac, u16, u32, view } from "../support/frames/bytes.ts";
 import { RecordingTrace } from "../support/recording-trace.ts";
@@ -23,6 +24,7 @@ export const SERVER_MAC = "52:56:00:00:00:02";
 /** DUID-LL (RFC 8415 section 11.4) of the server. */
 export const SERVER_ID: readonly number[] = [0, 3, 0, 1, ...mac(SERVER_MAC)];
 export const CONFIG: Dhcp6Config = {
+  limits: DEFAULT_LIMITS,
   net6: "fec0::",
   prefix6: 64,
   host6: "fec0::2",

@@ -1,5 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import { DEFAULT_LIMITS } from "../../src/core/limits.ts";
 import { DHCP6_MAX_REPLY } from "../../src/proto/dhcp6.ts";
 import { proves } from "../cases/proves.ts";
 import { bytesOf, ip6, u32 } from "../support/frames/bytes.ts";
@@ -342,6 +343,16 @@ describe("leases", () => {
     expect(s.send({ type: SOLICIT, mac: guestMac(99), ia: [{}] })!.ia[0]!.status).toBe(2);
     s.now += 30_000;
     expect(s.acquire({ mac: guestMac(99) })).toBe("fec0::15");
+  });
+
+  test("no more are given than may be, one more is counted, and has one when another's is over", () => {
+    const s = new Script({ limits: { ...DEFAULT_LIMITS, leases6: 3 } });
+    const asks = (i: number): number | null => s.send({ type: SOLICIT, mac: guestMac(i), ia: [{}] })!.ia[0]!.status;
+    expect([1, 2, 3, 4].map(asks)).toEqual([null, null, null, 2]);
+    expect(s.trace.drops).toEqual(["dhcp6-no-address"]);
+    s.now += 30_000;
+    expect(asks(4)).toBeNull();
+    expect(s.trace.drops).toHaveLength(1);
   });
 
   test(proves("bad.dhcp.starvation", "DHCPv6: all addresses asked for, a bound lease is never given away"), () => {

@@ -17,8 +17,8 @@
 import type net from "node:net";
 import { attachAddressText, type StreamAddress } from "../../attach/address.ts";
 import { type Door, openDoor } from "../../attach/door.ts";
-import { MAX_GUESTS } from "../../attach/server.ts";
 import type { Logger } from "../../control/log.ts";
+import { DEFAULT_LIMITS } from "../../core/limits.ts";
 import { atMostEachSecond } from "../session.ts";
 import { Child } from "./child.ts";
 import type { Order, WorkerOptions } from "./messages.ts";
@@ -46,6 +46,8 @@ interface Count {
 
 export class Supervisor {
   readonly #places: readonly Place[];
+  /** Guests at one door. */
+  readonly #cables: number;
   readonly #log: Logger;
   readonly #mayComplain: () => boolean = atMostEachSecond(1);
   /** Guests that were sent away, in all. */
@@ -60,6 +62,7 @@ export class Supervisor {
 
   private constructor(workers: readonly WorkerOptions[], log: Logger) {
     this.#log = log;
+    this.#cables = workers[0]?.network.limits?.cables ?? DEFAULT_LIMITS.cables;
     this.#places = workers.map((options) => ({
       ...{ options, ready: null, child: null, wait: WAIT_FIRST_MILLIS, timer: null },
     }));
@@ -105,11 +108,11 @@ export class Supervisor {
   }
 
   #accept(socket: net.Socket, address: StreamAddress, count: Count): void {
-    const full = count.guests >= MAX_GUESTS;
+    const full = count.guests >= this.#cables;
     const place = full || this.#stopping ? null : this.#leastBusy();
     if (place === null) {
       socket.destroy();
-      const why = full ? `there are ${MAX_GUESTS}` : "no worker is ready";
+      const why = full ? `there are ${this.#cables}` : "no worker is ready";
       this.#refused++;
       if (!this.#stopping && this.#mayComplain())
         this.#log.warn({ refused: this.#refused }, `a guest at ${attachAddressText(address)} was sent away: ${why}`);

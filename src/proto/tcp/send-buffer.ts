@@ -15,12 +15,12 @@ export class ChunkPool {
   used = 0;
   /** Above this, connections take less each (see `share`). */
   readonly budget: number;
-  /** What came from guests before its turn has as much again. */
+  /** What came from guests before its turn. */
   readonly outOfOrder: HeldBytes;
 
-  constructor(budget: number, keep = 512) {
+  constructor(budget: number, outOfOrder: number = budget, keep = 512) {
     this.budget = budget;
-    this.outOfOrder = new HeldBytes(budget);
+    this.outOfOrder = new HeldBytes(outOfOrder);
     this.#keep = keep;
   }
 

@@ -1,0 +1,123 @@
+/** Caps on what the host's own users and clients can make a network hold, each set by its option. */
+import { once } from "node:events";
+import fs from "node:fs";
+import http from "node:http";
+import net from "node:net";
+import os from "node:os";
+import path from "node:path";
+import { PassThrough } from "node:stream";
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { serveApi } from "../../src/api/server.ts";
+import { serveSocks } from "../../src/api/socks.ts";
+import { createNetwork } from "../../src/index.ts";
+import { DISCOVER, guestMac, message } from "../proto/dhcp-script.ts";
+import { PacketScript } from "../support/packet-script.ts";
+
+let folder: string;
+beforeEach(() => {
+  folder = fs.mkdtempSync(path.join(os.tmpdir(), "tslirp-caps-"));
+});
+afterEach(() => fs.rmSync(folder, { recursive: true }));
+
+/** A client that is connected; it may be turned away. */
+async function dial(file: string): Promise<net.Socket> {
+  const socket = net.connect(file).on("error", () => {});
+  await once(socket, "connect");
+  return socket.resume();
+}
+
+const forward = (port: number): string => `tcp:127.0.0.1:0-:${port}`;
+
+test("forwards: one more than may be is refused, counted and says so; when one is closed there is room", async () => {
+  await using network = await createNetwork({ limits: { forwards: 2 }, hostfwd: [forward(1)] });
+  const [second] = await network.publish(forward(2));
+  await expect(network.publish(forward(3))).rejects.toThrow(/^cannot open a forward: there are 2 already/);
+  expect(network.stats().drops["forwards-full"]).toBe(1);
+  network.unpublish(second!);
+  await network.publish(forward(3));
+  expect(network.forwards()).toHaveLength(2);
+  await expect(createNetwork({ limits: { forwards: 1 }, hostfwd: [forward(1), forward(2)] })).rejects.toThrow(
+    "there are 1",
+  );
+});
+
+test("captures: one more than may run is refused and says so; when one has ended there is room", async () => {
+  await using network = await createNetwork({ limits: { captures: 1 } });
+  const first = network.capture(new PassThrough().resume());
+  expect(() => network.capture(new PassThrough().resume())).toThrow("expected at most 1 captures");
+  await first.stop();
+  network.capture(new PassThrough().resume());
+});
+
+test("clients of the API: one more is turned away and counted, and served when one has gone", async () => {
+  await using network = await createNetwork({ limits: { apiClients: 2 } });
+  const file = path.join(folder, "api.sock");
+  const api = await serveApi(network, { address: { kind: "unix", path: file }, version: "1" });
+  const [first] = [await dial(file), await dial(file)];
+  await once(await dial(file), "close");
+  expect(network.stats().drops["clients-full"]).toBe(1);
+  first!.destroy();
+  const status = (): Promise<number> =>
+    new Promise((resolve) => {
+      http
+        .get({ socketPath: file, path: "/v1/status", agent: false }, (answer) => resolve(answer.statusCode!))
+        .on("error", () => resolve(0));
+    });
+  await expect.poll(status).toBe(200);
+  await api.close();
+});
+
+test("streams of the API's events: one more is told so and counted, and served when one has gone", async () => {
+  await using network = await createNetwork({ limits: { apiStreams: 1 } });
+  const file = path.join(folder, "api.sock");
+  const api = await serveApi(network, { address: { kind: "unix", path: file }, version: "1" });
+  const stream = (): Promise<http.IncomingMessage> =>
+    new Promise((resolve) => {
+      http.get({ socketPath: file, path: "/v1/events", agent: false }, resolve).on("error", () => {});
+    });
+  const first = await stream();
+  expect(first.statusCode).toBe(200);
+  expect((await stream()).statusCode).toBe(503);
+  expect(network.stats().drops["clients-full"]).toBe(1);
+  first.on("error", () => {}).destroy();
+  await vi.waitUntil(async () => (await stream()).statusCode === 200, { timeout: 10_000 });
+  await api.close();
+});
+
+test("clients of SOCKS: one more is turned away and counted, and served when one has gone", async () => {
+  await using network = await createNetwork({ limits: { socksClients: 1 } });
+  const file = path.join(folder, "socks.sock");
+  const socks = await serveSocks(network, { kind: "unix", path: file });
+  const first = await dial(file);
+  await once(await dial(file), "close");
+  expect(network.stats().drops["clients-full"]).toBe(1);
+  first.destroy();
+  const greets = async (): Promise<boolean> => {
+    const client = net.connect(file).on("error", () => {});
+    client.write(Uint8Array.of(5, 1, 0));
+    const answered = await Promise.race([
+      once(client, "data").then(() => true),
+      once(client, "close").then(() => false),
+    ]);
+    client.destroy();
+    return answered;
+  };
+  await vi.waitUntil(greets, { timeout: 10_000 });
+  await socks.close();
+});
+
+test("leases: one client more gets none, which is counted, and gets one when another's offer is over", () => {
+  const script = new PacketScript({ limits: { leases: 2 }, ipv6: false });
+  const discover = (client: number): boolean => {
+    const mac = guestMac(client);
+    const ip = { src: "0.0.0.0", dst: "255.255.255.255" };
+    const payload = message({ type: DISCOVER, mac });
+    script.send({ eth: { src: mac, dst: "ff:ff:ff:ff:ff:ff" }, ip, udp: { srcPort: 68, dstPort: 67 }, payload });
+    return script.takeAll().length === 1;
+  };
+  expect([1, 2, 3].map(discover)).toEqual([true, true, false]);
+  expect(script.dropped("dhcp-no-address")).toBe(1);
+  script.advance(31_000);
+  expect(discover(3)).toBe(true);
+  expect(script.dropped("dhcp-no-address")).toBe(1);
+});

@@ -5,7 +5,7 @@ import { pipeline } from "node:stream/promises";
 import { Command } from "commander";
 import { parseApiAddress } from "../api/address.ts";
 import { ConfigError } from "../control/errors.ts";
-import { parseImpairment } from "../control/impairment.ts";
+import { type ImpairmentOptions, impairmentText, parseImpairment } from "../control/impairment.ts";
 import { ApiClient } from "./ctl/client.ts";
 import { type Cell, table } from "./ctl/table.ts";
 import { say } from "./output.ts";
@@ -82,11 +82,15 @@ export function ctlCommand(): Command {
   captureCommands(ctl, client, show, list);
   ctl
     .command("impair [rules...]")
-    .description("impair guests' lines: delay=50ms,loss=1%; without rules they are good again")
-    .action(async (rules: string[]) => {
+    .description("how guests' lines are impaired; with rules, by those instead: delay=50ms,loss=1%")
+    .option("--clear", "no rules: the lines are good again")
+    .action(async (rules: string[], { clear }: { clear?: boolean }) => {
+      const change = rules.length > 0 || clear === true;
       const body = { rules: rules.map((rule) => parseImpairment("impair", rule)) };
-      const now = await client().put<{ rules: object[] }>("/v1/impairment", body);
-      show(now, () => `${now.rules.length} rules\n`);
+      const now = change
+        ? await client().put<{ rules: ImpairmentOptions[] }>("/v1/impairment", body)
+        : await client().get<{ rules: ImpairmentOptions[] }>("/v1/impairment");
+      show(now, () => now.rules.map((rule) => `${impairmentText(rule)}\n`).join("") || "none\n");
     });
   ctl
     .command("rules [rules...]")

@@ -104,6 +104,19 @@ export function parseImpairment(field: string, text: string): ImpairmentOptions 
   return rule;
 }
 
+/** A rule as `parseImpairment` takes it. */
+export function impairmentText({ delay, jitter, loss, duplicate, reorder, rate, ...rest }: ImpairmentOptions): string {
+  const parts: string[] = [];
+  for (const [key, value] of Object.entries({ delay, jitter }))
+    if (value !== undefined) parts.push(`${key}=${value}ms`);
+  for (const [key, value] of Object.entries({ loss, duplicate, reorder }))
+    if (value !== undefined) parts.push(`${key}=${Number((value * 100).toPrecision(12))}%`);
+  if (rate !== undefined) parts.push(`rate=${rate}bit`);
+  if (rest.direction !== undefined) parts.push(`direction=${rest.direction}`);
+  if (rest.filter !== undefined) parts.push(`filter=${rest.filter}`);
+  return parts.join(",") || "direction=both";
+}
+
 /** `10mbit`, `512kbit`, `1000`: bits per second. */
 export function parseBitRate(text: string): number | null {
   const match = /^([0-9]+(?:\.[0-9]+)?)([a-z]*)$/i.exec(text);

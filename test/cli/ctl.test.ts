@@ -45,6 +45,17 @@ test("capture start and stop", async () => {
   expect(fs.readFileSync(path.join(folder, "a.pcapng")).readUInt32BE(0)).toBe(0x0a0d0d0a);
 });
 
+test("impair: sets rules, shows what is set, clears", async () => {
+  const out = async (...args: string[]): Promise<string> => (await ctl("impair", ...args)).stdout;
+  expect(await out()).toBe("none\n");
+  const rules = ["delay=50ms,loss=1%,direction=up,filter=udp port 53", "rate=10mbit"];
+  const shown = "delay=50ms,loss=1%,direction=up,filter=udp port 53\nrate=10000000bit\n";
+  expect(await out(...rules)).toBe(shown);
+  expect(await out()).toBe(shown);
+  expect(await out("--clear")).toBe("none\n");
+  expect(await out()).toBe("none\n");
+});
+
 test("status for people and for scripts", async () => {
   expect((await ctl("status")).stdout).toMatch(/^net +10\.0\.2\.0\/24$/m);
   expect(JSON.parse((await ctl("--json", "status")).stdout)).toMatchObject({ host: "10.0.2.2" });

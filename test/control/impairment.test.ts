@@ -1,10 +1,15 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { ConfigError } from "../../src/control/errors.ts";
-import { parseImpairment, resolveImpairment } from "../../src/control/impairment.ts";
+import {
+  type ImpairmentOptions,
+  impairmentText,
+  parseImpairment,
+  resolveImpairment,
+} from "../../src/control/impairment.ts";
 
 describe("an impairment as typed", () => {
-  test.each([
+  test.each<[string, ImpairmentOptions]>([
     ["delay=50ms", { delay: 50 }],
     ["delay=2s,jitter=1.5ms", { delay: 2000, jitter: 1.5 }],
     ["loss=1%,duplicate=0.5", { loss: 0.01, duplicate: 0.5 }],
@@ -13,6 +18,7 @@ describe("an impairment as typed", () => {
     ["", {}],
   ])("%s", (text, wanted) => {
     expect(parseImpairment("--impair", text)).toEqual(wanted);
+    expect(parseImpairment("--impair", impairmentText(wanted))).toMatchObject(wanted);
   });
 
   test.each([

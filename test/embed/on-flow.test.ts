@@ -9,6 +9,8 @@ import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { resolveName } from "../../src/cli/guest/dns.ts";
 import { httpGet } from "../../src/cli/guest/http.ts";
 import { ipv4FromText } from "../../src/core/address.ts";
+import { DEFAULT_LIMITS } from "../../src/core/limits.ts";
+import { FlowHook } from "../../src/embed/flow-hook.ts";
 import type { Flow, FlowVerdict, NetworkOptions } from "../../src/index.ts";
 import { DNS_A, dnsReply } from "../../src/wire/dns.ts";
 import { ETH_IPV4, ethType } from "../../src/wire/ethernet.ts";
@@ -16,6 +18,7 @@ import { ipv4ToString } from "../../src/wire/ipv4.ts";
 import { answerWith } from "../support/dns.ts";
 import { type Behaviour, UdpServer } from "../support/dns-server.ts";
 import { embeddedGuest } from "../support/embedded-guest.ts";
+import { PacketScript } from "../support/packet-script.ts";
 import { type Lan, startLan } from "./lan.ts";
 
 /** Addresses for documentation: nobody is there. */
@@ -301,6 +304,31 @@ describe("UDP", () => {
 });
 
 describe("ICMP echo", () => {
+  it("is allowed: the requests that waited go out, and their replies come back from where the guest had asked", async () => {
+    const asked: Flow[] = [];
+    const onFlow = (flow: Flow): FlowVerdict => {
+      asked.push(flow);
+      return "allow";
+    };
+    const told = { failed() {}, busy() {}, cableOf: () => null };
+    const hook = new FlowHook({ onFlow, timeout: 1_000, limits: DEFAULT_LIMITS, ...told });
+    const script = new PacketScript({}, null, false, hook);
+    const ping = (seq: number): void =>
+      script.send({ ip: { dst: FAR }, icmp: { type: 8, id: 9, seq }, payload: `${seq}` });
+    script.host.answerPing = () => "answer";
+    ping(1);
+    ping(2);
+    script.expectNothing();
+    await delay(0);
+    for (const seq of [1, 2]) script.expect({ ip: { src: FAR }, icmp: { type: 0, id: 9, seq }, payload: `${seq}` });
+    ping(3);
+    script.expect({ ip: { src: FAR }, icmp: { type: 0, id: 9, seq: 3 }, payload: "3" });
+    script.expectNothing();
+    expect(asked).toMatchObject([{ proto: "icmp", guest: { host: "10.0.2.15" }, remote: { host: FAR, port: 0 } }]);
+    expect(script.stack.flows()).toMatchObject([{ proto: "icmp", remote: FAR }]);
+    hook.close();
+  });
+
   it("is denied", async () => {
     await using net = await lan(() => "deny");
     await expect(net.guest.ping(ipv4FromText(FAR), 56, 150)).rejects.toThrow("no echo reply");

@@ -20,6 +20,7 @@ import { cable, type MemoryCable } from "../../src/attach/memory.ts";
 import type { NetworkOptions } from "../../src/control/options.ts";
 import { resolveOptions } from "../../src/control/options.ts";
 import type { FileSource } from "../../src/core/files.ts";
+import type { FlowGate } from "../../src/core/gate.ts";
 import { DROP_REASONS, type DropReason, type TraceEvent } from "../../src/core/trace.ts";
 import { Stack } from "../../src/stack.ts";
 import { ManualClock } from "./clock.ts";
@@ -72,9 +73,14 @@ export class PacketScript {
 
   /**
    * A network with these options, MTU 1500 unless they say otherwise; `files` are what TFTP serves. With `turns` the cable
-   * leads to another process: what goes to the guest waits for the ends of turns, which are `turn()`'s.
+   * leads to another process: what goes to the guest waits for the ends of turns, which are `turn()`'s. `gate` is asked about flows.
    */
-  constructor(options: NetworkOptions = {}, files: FileSource | null = null, turns = false) {
+  constructor(
+    options: NetworkOptions = {},
+    files: FileSource | null = null,
+    turns = false,
+    gate: FlowGate | null = null,
+  ) {
     this.#turns = turns ? [] : null;
     const dns = {
       query: (query: Uint8Array, tcp: boolean, answer: (answer: Uint8Array | null) => void) => {
@@ -93,7 +99,7 @@ export class PacketScript {
     const { host, clock } = this;
     const { stack, rules } = resolveOptions({ mtu: 1500, ...options });
     this.stack = new Stack(stack, {
-      ...{ host, dns, files, clock, trace, rules },
+      ...{ host, dns, files, gate, clock, trace, rules },
       random: new SeededRandom(1),
       ...(turns && { endOfTurn: (run: () => void) => void this.#turns!.push(run) }),
     });

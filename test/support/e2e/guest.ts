@@ -49,6 +49,15 @@ export class Guest extends Namespace {
     await ended;
   }
 
+  /** Its end of the cable is not read, as when a machine is paused or hangs, until `readAgain`. */
+  stopReading(): void {
+    this.cable?.kill("SIGSTOP");
+  }
+
+  readAgain(): void {
+    this.cable?.kill("SIGCONT");
+  }
+
   /** udhcpc to its first lease, or to its giving up after some seconds. */
   dhcp(...args: string[]): Promise<RunResult> {
     return this.run("env", this.udhcpc("-q", "-n", ...args), 60_000);

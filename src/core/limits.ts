@@ -43,7 +43,9 @@ export interface Limits {
   readonly neighboursPerGuest: number;
   /** Addresses that DHCP and DHCPv6 give at a time, as far as the net has them, and those of either pool that one guest may use without a lease. */
   readonly leases: number;
+  readonly leasesPerGuest: number;
   readonly leases6: number;
+  readonly leases6PerGuest: number;
   readonly claimsPerGuest: number;
   /** MAC addresses that the switch knows, of guests and behind each uplink; one's own oldest makes room. */
   readonly macs: number;
@@ -110,7 +112,9 @@ const CAPS: { readonly [K in keyof Limits]: readonly [usual: number, most: numbe
   neighbours: [1_024, COUNT],
   neighboursPerGuest: [768, COUNT],
   leases: [16, 4_096],
+  leasesPerGuest: [12, 4_096],
   leases6: [256, 4_096],
+  leases6PerGuest: [192, 4_096],
   claimsPerGuest: [4, COUNT],
   macs: [1_024, COUNT],
   macsPerGuest: [64, COUNT],

@@ -13,7 +13,8 @@
  * the system), the older lease is over, or its cable was unplugged since (`vacate`: another system on the same card).
  */
 
-import { boundClaims } from "./claims.ts";
+import type { Limits } from "../core/limits.ts";
+import { boundClaims, tooManyLeases } from "./claims.ts";
 
 export type LeaseState = "offered" | "bound" | "released" | "declined" | "seen";
 
@@ -33,6 +34,7 @@ export interface LeaseRecord {
   vacated: boolean;
   /** Where it was seen; null otherwise, and where many machines are. */
   cable: object | null;
+  asker: object | null;
 }
 
 export interface DhcpClient {
@@ -50,8 +52,7 @@ export class LeaseTable {
   readonly #count: number;
   /** Addresses within the pool that are not for handing out. */
   readonly #reserved: ReadonlySet<number>;
-  /** Of its addresses that one cable may have set aside. */
-  readonly #claims: number;
+  readonly #limits: Limits;
   readonly #byIp: Map<number, LeaseRecord> = new Map();
   readonly #fixed: Map<string, LeaseRecord> = new Map();
   /** Addresses of the pool before this one all have a record or are reserved. */
@@ -63,9 +64,9 @@ export class LeaseTable {
     count: number,
     reserved: Iterable<number>,
     statics: Iterable<readonly [string, number]>,
-    claims: number,
+    limits: Limits,
   ) {
-    this.#claims = claims;
+    this.#limits = limits;
     this.#start = start;
     this.#count = count;
     const taken = new Set(reserved);
@@ -88,9 +89,10 @@ export class LeaseTable {
 
   /**
    * An address for a DISCOVER, held for 30 seconds if it is not bound already: the client's own, else `hint` if that
-   * was never used, else any (RFC 2131 section 4.3.1). Null when all are held.
+   * was never used, else any (RFC 2131 section 4.3.1). Null when all are held, or `cable` has enough.
    */
-  offer(client: DhcpClient, hint: number, now: number): LeaseRecord | null {
+  offer(client: DhcpClient, hint: number, now: number, cable: object | null = null): LeaseRecord | null {
+    if (!this.#mayHold(client, now, cable)) return null;
     const record =
       this.#find(client, now) ??
       (this.#dynamic(hint) && !this.#byIp.has(hint) ? this.#create(hint, false) : null) ??
@@ -101,11 +103,13 @@ export class LeaseTable {
     this.#own(record, client);
     record.state = "offered";
     record.until = now + OFFER_MS;
+    record.asker = record.fixed ? null : cable;
     return record;
   }
 
   /** The record of `ip` if this client may have that address: it is its own, or free and the client has no other. */
-  claim(client: DhcpClient, ip: number, now: number): LeaseRecord | null {
+  claim(client: DhcpClient, ip: number, now: number, cable: object | null = null): LeaseRecord | null {
+    if (!this.#mayHold(client, now, cable)) return null;
     const record = this.#byIp.get(ip);
     if (record !== undefined && record.state !== "declined" && isClient(record, client)) return record;
     const own = this.#find(client, now);
@@ -116,7 +120,7 @@ export class LeaseTable {
   }
 
   /** Binds a claimed or offered record until `until` (Infinity for BOOTP). True if it was not bound to the client before. */
-  bind(record: LeaseRecord, client: DhcpClient, until: number, now: number): boolean {
+  bind(record: LeaseRecord, client: DhcpClient, until: number, now: number, cable: object | null = null): boolean {
     const fresh = record.state !== "bound" || record.until <= now || !isClient(record, client);
     // What the client had before and no longer holds is no longer kept for it: one client, one address.
     for (const other of this.#byIp.values()) {
@@ -133,6 +137,7 @@ export class LeaseTable {
     if (fresh || record.id === null) this.#own(record, client);
     record.state = "bound";
     record.until = until;
+    record.asker = record.fixed ? null : cable;
     record.vacated = false;
     return fresh;
   }
@@ -182,7 +187,7 @@ export class LeaseTable {
     record.state = "seen";
     record.until = now + SEEN_MS;
     record.cable = cable;
-    if (cable !== null) boundClaims(this.#byIp.values(), cable, this.#claims, now);
+    if (cable !== null) boundClaims(this.#byIp.values(), cable, this.#limits.claimsPerGuest, now);
     return true;
   }
 
@@ -200,6 +205,13 @@ export class LeaseTable {
       record.vacated = true;
       if (record.state === "seen") record.until = Math.min(record.until, now);
     }
+  }
+
+  /** Whether the client has an address already, or its cable may have one more. */
+  #mayHold(client: DhcpClient, now: number, cable: object | null): boolean {
+    if (!tooManyLeases(this.#byIp.values(), cable, this.#limits.leasesPerGuest, now)) return true;
+    const own = this.#find(client, now);
+    return own !== null && isClient(own, client) && (own.fixed || own.until > now);
   }
 
   /** The client's record, held or remembered. */
@@ -274,6 +286,7 @@ export class LeaseTable {
       until: Number.NEGATIVE_INFINITY,
       vacated: false,
       cable: null,
+      asker: null,
     };
     this.#byIp.set(ip, record);
     return record;

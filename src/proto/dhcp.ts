@@ -77,6 +77,8 @@ export interface Lease {
 export class DhcpServer {
   readonly #trace: Trace;
   readonly #leases: LeaseTable;
+  /** By which the message at hand came. */
+  #cable: object | null = null;
   readonly #host: number;
   readonly #net: number;
   readonly #mask: number;
@@ -111,7 +113,7 @@ export class DhcpServer {
       count,
       [this.#host, dns, this.#net, last, ...config.reserved.map(ipv4FromText)],
       statics,
-      config.limits.claimsPerGuest,
+      config.limits,
     );
 
     const offered: wire.DhcpOption[] = [word(wire.OPT_SUBNET_MASK, this.#mask)];
@@ -138,9 +140,18 @@ export class DhcpServer {
 
   /**
    * Takes the message in `len` bytes of UDP payload, whose chaddr the caller has found to be the frame's source, sent
-   * from `srcIp`. The reply, if there is one, stands in `out` from offset 0; `out` has at least `DHCP_MAX_REPLY` bytes.
+   * from `srcIp` on `cable`, null where many machines are. The reply, if there is one, stands in `out` from offset 0; `out` has at least `DHCP_MAX_REPLY` bytes.
    */
-  receive(buf: Uint8Array, at: number, len: number, srcIp: number, now: number, out: Uint8Array): DhcpReply | null {
+  receive(
+    buf: Uint8Array,
+    at: number,
+    len: number,
+    srcIp: number,
+    now: number,
+    out: Uint8Array,
+    cable: object | null = null,
+  ): DhcpReply | null {
+    this.#cable = cable;
     if (!wire.dhcpCheck(buf, at, len)) return this.#drop("dhcp-malformed");
     // No relay agent belongs on a network of guests, and we could not answer one (RFC 2131 section 4.1).
     if (wire.dhcpGiaddr(buf, at) !== ANY_ADDRESS) return this.#drop("dhcp-relayed");
@@ -202,7 +213,7 @@ export class DhcpServer {
   }
 
   #discover(message: Message, now: number, out: Uint8Array): DhcpReply | null {
-    const record = this.#leases.offer(message.client, message.requestedIp, now);
+    const record = this.#leases.offer(message.client, message.requestedIp, now, this.#cable);
     if (record === null) return this.#drop("dhcp-no-address");
     return this.#reply(message, wire.DHCP_OFFER, ANY_ADDRESS, record.ip, out);
   }
@@ -222,7 +233,7 @@ export class DhcpServer {
   /** A BOOTP client that gives its address wants the rest only (RFC 951 section 3, yiaddr). */
   #bootp(message: Message, now: number, out: Uint8Array): DhcpReply | null {
     if (message.ciaddr !== ANY_ADDRESS) return this.#reply(message, 0, message.ciaddr, ANY_ADDRESS, out);
-    const record = this.#leases.offer(message.client, ANY_ADDRESS, now);
+    const record = this.#leases.offer(message.client, ANY_ADDRESS, now, this.#cable);
     if (record === null) return this.#drop("dhcp-no-address");
     // It will never renew (RFC 1534 section 2).
     this.#bind(message, record.ip, Number.POSITIVE_INFINITY, now);
@@ -230,9 +241,9 @@ export class DhcpServer {
   }
 
   #bind(message: Message, ip: number, until: number, now: number): boolean {
-    const record = this.#leases.claim(message.client, ip, now);
+    const record = this.#leases.claim(message.client, ip, now, this.#cable);
     if (record === null) return false;
-    const fresh = this.#leases.bind(record, message.client, until, now);
+    const fresh = this.#leases.bind(record, message.client, until, now, this.#cable);
     record.hostname = message.hostname ?? record.hostname;
     record.mtuAsked = message.parameters.has(wire.OPT_MTU);
     if (fresh) this.#report(message.client, record.ip, record.hostname, "bound");

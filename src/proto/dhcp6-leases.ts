@@ -12,7 +12,8 @@
  * takes over what the former one had: the machine was started anew, and stays where forwards point to.
  */
 
-import { boundClaims } from "./claims.ts";
+import type { Limits } from "../core/limits.ts";
+import { boundClaims, tooManyLeases } from "./claims.ts";
 
 export type Lease6State = "offered" | "bound" | "released" | "declined" | "seen";
 
@@ -28,6 +29,7 @@ export interface Lease6 {
   until: number;
   /** Where it was seen; null otherwise, and where many machines are. */
   cable: object | null;
+  asker: object | null;
 }
 
 /** One association of a client. */
@@ -51,12 +53,11 @@ export class Lease6Table {
   /** Addresses before this one all have a record or are reserved. */
   #unused = 0;
 
-  /** Of its addresses that one cable may have set aside. */
-  readonly #claims: number;
+  readonly #limits: Limits;
 
   /** A pool of `count` addresses, less `reserved`. */
-  constructor(count: number, reserved: Iterable<number>, claims: number) {
-    this.#claims = claims;
+  constructor(count: number, reserved: Iterable<number>, limits: Limits) {
+    this.#limits = limits;
     this.#count = count;
     this.#reserved = new Set(reserved);
   }
@@ -78,18 +79,21 @@ export class Lease6Table {
 
   /**
    * An address for the association, held for 30 seconds if it is not bound already: its own, else `hint` if that is free,
-   * else any. Null when all are held, or the MAC has enough.
+   * else any. Null when all are held, or the MAC or `cable` has enough.
    */
-  offer(client: Association, hint: number, now: number): Lease6 | null {
-    const record = this.claim(client, hint, now) ?? this.find(client) ?? this.#free(client.mac, now);
+  offer(client: Association, hint: number, now: number, cable: object | null = null): Lease6 | null {
+    if (!this.#mayHold(client, now, cable)) return null;
+    const record = this.claim(client, hint, now, cable) ?? this.find(client) ?? this.#free(client.mac, now);
     if (record === null) return null;
     if (record.state === "bound" && record.until > now && isAssociation(record, client)) return record;
     take(record, client, "offered", now + OFFER_MS);
+    record.asker = cable;
     return record;
   }
 
   /** The record of this address if the association may have it: it is its own, or it has none and the address is free. */
-  claim(client: Association, index: number, now: number): Lease6 | null {
+  claim(client: Association, index: number, now: number, cable: object | null = null): Lease6 | null {
+    if (!this.#mayHold(client, now, cable)) return null;
     const own = this.find(client);
     if (own !== null) return own.index === index ? own : null;
     if (!this.#isFor(index) || this.#held(client.mac, now) >= MOST_EACH) return null;
@@ -99,9 +103,10 @@ export class Lease6Table {
   }
 
   /** Binds a claimed or offered record until `until`. True if it was not bound to the association before. */
-  bind(record: Lease6, client: Association, until: number, now: number): boolean {
+  bind(record: Lease6, client: Association, until: number, now: number, cable: object | null = null): boolean {
     const fresh = record.state !== "bound" || record.until <= now || !isAssociation(record, client);
     take(record, client, "bound", until);
+    record.asker = cable;
     return fresh;
   }
 
@@ -141,7 +146,7 @@ export class Lease6Table {
     record.state = "seen";
     record.until = now + SEEN_MS;
     record.cable = cable;
-    if (cable !== null) boundClaims(this.#records.values(), cable, this.#claims, now);
+    if (cable !== null) boundClaims(this.#records.values(), cable, this.#limits.claimsPerGuest, now);
     return true;
   }
 
@@ -157,6 +162,13 @@ export class Lease6Table {
     for (const record of this.#records.values()) {
       if (record.mac === mac && record.state === "seen") record.until = Math.min(record.until, now);
     }
+  }
+
+  /** Whether the association has an address already, or its cable may have one more. */
+  #mayHold(client: Association, now: number, cable: object | null): boolean {
+    if (!tooManyLeases(this.#records.values(), cable, this.#limits.leases6PerGuest, now)) return true;
+    const own = this.find(client);
+    return own !== null && own.until > now;
   }
 
   /** Whether this address may be handed out. */
@@ -193,6 +205,7 @@ export class Lease6Table {
       state: "released",
       until: Number.NEGATIVE_INFINITY,
       cable: null,
+      asker: null,
     };
     this.#records.set(index, record);
     return record;

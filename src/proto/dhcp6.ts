@@ -68,6 +68,8 @@ export class Dhcp6Server {
   readonly #bits: number;
   readonly #count: number;
   readonly #leases: Lease6Table;
+  /** By which the message at hand came. */
+  #cable: object | null = null;
   /** What a client that asks is told, by option code. */
   readonly #offered: ReadonlyMap<number, wire.Dhcp6Option>;
 
@@ -77,11 +79,11 @@ export class Dhcp6Server {
     this.#serverId = wire.duidFromMac(mac);
     this.#net = ipv6FromText(config.net6);
     this.#bits = config.prefix6;
-    const { leases6, claimsPerGuest } = config.limits;
+    const { leases6 } = config.limits;
     const room = config.prefix6 <= 112 ? leases6 : Math.max(0, 2 ** (128 - config.prefix6) - FIRST);
     this.#count = Math.min(leases6, room);
     const ours = [config.host6, config.dns6].map((own) => this.#index(ipv6FromText(own)));
-    this.#leases = new Lease6Table(this.#count, ours, claimsPerGuest);
+    this.#leases = new Lease6Table(this.#count, ours, config.limits);
     const offered: wire.Dhcp6Option[] = [];
     if (!config.restrict) offered.push(wire.dhcp6DnsOption([ipv6FromText(config.dns6)]));
     const names = dnsEncodeNames(config.dnssearch, MOST_NAMES);
@@ -94,7 +96,7 @@ export class Dhcp6Server {
   /**
    * Takes the message in `len` bytes of UDP payload from the guest with this MAC ("52:54:00:12:34:56"); `multicast` says
    * whether it was sent to the servers' group. The reply, if there is one, stands in `out` from offset 0; its length is
-   * returned, or 0. `out` has at least `DHCP6_MAX_REPLY` bytes. It goes to the sender's address and port 546.
+   * returned, or 0. It came by `cable`, null where many machines are. `out` has at least `DHCP6_MAX_REPLY` bytes. It goes to the sender's address and port 546.
    */
   receive(
     buf: Uint8Array,
@@ -104,7 +106,9 @@ export class Dhcp6Server {
     multicast: boolean,
     now: number,
     out: Uint8Array,
+    cable: object | null = null,
   ): number {
+    this.#cable = cable;
     const type = wire.dhcp6Type(buf, at, len);
     if (type === wire.DHCP6_RELAY_FORWARD) return this.#drop("dhcp6-relayed");
     const options = type < 0 ? null : wire.dhcp6Options(buf, at + wire.DHCP6_HEADER, len - wire.DHCP6_HEADER);
@@ -242,7 +246,7 @@ export class Dhcp6Server {
   /** An association with an address, its own or the one wished for or another, or the news that none is left. */
   #assign(ia: Requested, bind: boolean, now: number): wire.Dhcp6Option {
     const wanted = ia.addresses[0];
-    const record = this.#leases.offer(ia.client, wanted === undefined ? -1 : this.#index(wanted), now);
+    const record = this.#leases.offer(ia.client, wanted === undefined ? -1 : this.#index(wanted), now, this.#cable);
     if (record === null) {
       this.#trace.drop("dhcp6-no-address");
       return without(ia, wire.STATUS6_NO_ADDRS, "none left");
@@ -256,7 +260,8 @@ export class Dhcp6Server {
     let record: Lease6 | null = null;
     const ended: wire.Dhcp6Option[] = [];
     for (const address of ia.addresses) {
-      const claimed: Lease6 | null = record === null ? this.#leases.claim(ia.client, this.#index(address), now) : null;
+      const claimed: Lease6 | null =
+        record === null ? this.#leases.claim(ia.client, this.#index(address), now, this.#cable) : null;
       if (claimed !== null) record = claimed;
       else ended.push(wire.dhcp6IaAddrOption(address, 0, 0, 0));
     }
@@ -278,7 +283,7 @@ export class Dhcp6Server {
   }
 
   #bind(record: Lease6, client: Association, now: number): void {
-    const fresh = this.#leases.bind(record, client, now + VALID * 1000, now);
+    const fresh = this.#leases.bind(record, client, now + VALID * 1000, now, this.#cable);
     if (fresh) this.#report(client.mac, record.index, "bound");
   }
 

@@ -25,6 +25,7 @@ import type { Arp } from "./arp.ts";
 import { receiveIcmp } from "./icmp.ts";
 import type { Lan } from "./lan.ts";
 import { receiveUdp } from "./udp.ts";
+import { claimant } from "./whose.ts";
 
 const DHCP_SERVER_PORT = 67;
 /** Where a DHCP message names the client's MAC. */
@@ -128,7 +129,7 @@ export class Ipv4 {
       return trace.drop("dhcp-malformed");
     // Another server answers.
     if (!this.#lan.config.dhcp) return;
-    const reply = this.#dhcp.receive(buf, body, udpLength(buf, at) - UDP_HEADER, src, now, out);
+    const reply = this.#dhcp.receive(buf, body, udpLength(buf, at) - UDP_HEADER, src, now, out, claimant(link));
     if (reply === null) return;
     const mac = reply.broadcast ? null : buf.slice(eth + 6, eth + 12);
     egress.dhcp(link, mac, policy.gateway, reply.dstIp, out, reply.len);

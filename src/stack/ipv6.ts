@@ -45,6 +45,7 @@ import { receiveIcmp } from "./icmp.ts";
 import type { Lan } from "./lan.ts";
 import type { Ndp } from "./ndp.ts";
 import { receiveUdp } from "./udp.ts";
+import { claimant } from "./whose.ts";
 
 export class Ipv6 {
   readonly #lan: Lan;
@@ -195,7 +196,8 @@ export class Ipv6 {
     if (!config.dhcp) return;
     const out = this.#dhcpOut;
     const mac = macToString(buf, eth + 6);
-    const size = this.#dhcp6.receive(buf, at + UDP_HEADER, length - UDP_HEADER, mac, group, now, out);
+    const cable = guest.link === null ? null : claimant(guest.link);
+    const size = this.#dhcp6.receive(buf, at + UDP_HEADER, length - UDP_HEADER, mac, group, now, out, cable);
     if (size > 0)
       egress.udp(guest, this.#lan.policy.selfFor(guest.address), DHCP6_SERVER_PORT, DHCP6_CLIENT_PORT, out, 0, size);
   }

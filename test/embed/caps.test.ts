@@ -10,7 +10,8 @@ import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { serveApi } from "../../src/api/server.ts";
 import { serveSocks } from "../../src/api/socks.ts";
 import { createNetwork } from "../../src/index.ts";
-import { DISCOVER, guestMac, message } from "../proto/dhcp-script.ts";
+import { DISCOVER, guestMac, message, REQUEST } from "../proto/dhcp-script.ts";
+import { ScriptGuest } from "../support/guests.ts";
 import { PacketScript } from "../support/packet-script.ts";
 
 let folder: string;
@@ -106,8 +107,30 @@ test("clients of SOCKS: one more is turned away and counted, and served when one
   await socks.close();
 });
 
+test("leases: a guest of many MACs has no more than one may, which is counted; another has its own, and it has more when its own are over", () => {
+  const script = new PacketScript({ limits: { leases: 6, leasesPerGuest: 3 }, ipv6: false });
+  const [hostile, other] = [new ScriptGuest(script, 100), new ScriptGuest(script, 101)];
+  const asks = (guest: ScriptGuest, client: number, type: number = DISCOVER, wanted?: string): boolean => {
+    const mac = guestMac(client);
+    const ip = { src: "0.0.0.0", dst: "255.255.255.255" };
+    const payload = message({ type, mac, ...(wanted !== undefined && { requestedIp: wanted }) });
+    guest.send({ eth: { src: mac, dst: "ff:ff:ff:ff:ff:ff" }, ip, udp: { srcPort: 68, dstPort: 67 }, payload });
+    return guest.all().some(({ payload: reply }) => reply[242] === (type === DISCOVER ? 2 : 5));
+  };
+  expect([1, 2, 3, 4, 5].map((client) => asks(hostile, client))).toEqual([true, true, true, false, false]);
+  expect(script.dropped("dhcp-no-address")).toBe(2);
+  // Nor by asking for one outright; what it has it may bind.
+  expect(asks(hostile, 6, REQUEST, "10.0.2.19")).toBe(false);
+  expect(asks(hostile, 1, REQUEST, "10.0.2.15")).toBe(true);
+  expect([11, 12, 13].map((client) => asks(other, client))).toEqual([true, true, true]);
+  expect(script.dropped("dhcp-no-address")).toBe(2);
+  script.advance(31_000);
+  expect(asks(hostile, 4)).toBe(true);
+  expect(script.dropped("dhcp-no-address")).toBe(2);
+});
+
 test("leases: one client more gets none, which is counted, and gets one when another's offer is over", () => {
-  const script = new PacketScript({ limits: { leases: 2 }, ipv6: false });
+  const script = new PacketScript({ limits: { leases: 2, leasesPerGuest: 2 }, ipv6: false });
   const discover = (client: number): boolean => {
     const mac = guestMac(client);
     const ip = { src: "0.0.0.0", dst: "255.255.255.255" };

@@ -138,6 +138,8 @@ export class Script {
   readonly trace: RecordingTrace = new RecordingTrace();
   readonly server: Dhcp6Server;
   now = 1_000_000;
+  /** By which messages come; null where many machines are. */
+  cable: object | null = null;
 
   constructor(config: Partial<Dhcp6Config> = {}) {
     this.server = new Dhcp6Server({ ...CONFIG, ...config }, Uint8Array.from(mac(SERVER_MAC)), this.trace);
@@ -152,7 +154,7 @@ export class Script {
     const buf = new Uint8Array(bytes.length + 80).fill(0xee);
     buf.set(bytes, 40);
     const out = new Uint8Array(DHCP6_MAX_REPLY + 16).fill(0xdd);
-    const len = this.server.receive(buf, 40, bytes.length, from, multicast, this.now, out);
+    const len = this.server.receive(buf, 40, bytes.length, from, multicast, this.now, out, this.cable);
     expect(out.subarray(Math.max(len, 0)).every((byte) => byte === 0xdd)).toBe(true);
     if (len === 0) return null;
     const options = optionsOf(out.subarray(4, len));

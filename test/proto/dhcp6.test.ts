@@ -345,6 +345,17 @@ describe("leases", () => {
     expect(s.acquire({ mac: guestMac(99) })).toBe("fec0::15");
   });
 
+  test("a cable of many MACs is given no more than one may, which is counted; another's clients are", () => {
+    const s = new Script({ limits: { ...DEFAULT_LIMITS, leases6: 6, leases6PerGuest: 2 } });
+    const asks = (i: number): number | null => s.send({ type: SOLICIT, mac: guestMac(i), ia: [{}] })!.ia[0]!.status;
+    s.cable = {};
+    expect([1, 2, 3].map(asks)).toEqual([null, null, 2]);
+    expect(asks(1)).toBeNull();
+    s.cable = {};
+    expect(asks(4)).toBeNull();
+    expect(s.trace.drops).toEqual(["dhcp6-no-address"]);
+  });
+
   test("no more are given than may be, one more is counted, and has one when another's is over", () => {
     const s = new Script({ limits: { ...DEFAULT_LIMITS, leases6: 3 } });
     const asks = (i: number): number | null => s.send({ type: SOLICIT, mac: guestMac(i), ia: [{}] })!.ia[0]!.status;

@@ -25,9 +25,14 @@ export class ScriptGuest {
     this.#script.host.run();
   }
 
+  /** What has come by its cable. */
+  all(): Frame[] {
+    this.#script.host.run();
+    return this.#out.splice(0);
+  }
+
   /** What has come for it, less what is said to all. */
   takeAll(): Frame[] {
-    this.#script.host.run();
-    return this.#out.splice(0).filter((frame) => frame.eth.dst === this.mac);
+    return this.all().filter((frame) => frame.eth.dst === this.mac);
   }
 }

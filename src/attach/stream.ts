@@ -15,9 +15,10 @@ import net from "node:net";
 import type { Duplex } from "node:stream";
 import type { Link } from "../core/link.ts";
 import { takeHandle } from "../host/accepted-handle.ts";
+import { sendRoom } from "../host/send-room.ts";
 import type { CableEnv } from "./attachment.ts";
 import { FrameDecoder } from "./decoder.ts";
-import { TransmitQueue } from "./transmit.ts";
+import { TransmitQueue, TX_SLAB } from "./transmit.ts";
 
 /** How long a closed cable may take to deliver what was flushed before. */
 const LINGER_MILLIS = 500;
@@ -82,7 +83,10 @@ export class StreamLink implements Link {
   start(socket: Duplex, reads: boolean): void {
     this.#socket = socket;
     this.#hands = !(socket instanceof net.Socket);
-    if (socket instanceof net.Socket) socket.setNoDelay(true);
+    if (socket instanceof net.Socket) {
+      socket.setNoDelay(true);
+      sendRoom(socket, 2 * TX_SLAB);
+    }
     socket.on("error", () => this.#end());
     socket.on("end", () => this.#end());
     socket.on("close", () => {

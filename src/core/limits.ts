@@ -131,7 +131,7 @@ const CAPS: { readonly [K in keyof Limits]: readonly [usual: number, most: numbe
   socksClients: [1_024, COUNT],
   sendBuffer: [1_048_576, BYTES],
   sendBytes: [67_108_864, BYTES],
-  receiveBuffer: [262_144, BYTES],
+  receiveBuffer: [1_048_576, BYTES],
   receiveBytes: [67_108_864, BYTES],
   receiveBytesPerGuest: [50_331_648, BYTES],
   outOfOrderBytes: [67_108_864, BYTES],

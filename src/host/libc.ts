@@ -26,6 +26,7 @@ const SOL_IPV6 = 41;
 const IPV6_V6ONLY = 26;
 const SOL_SOCKET = 1;
 const SO_REUSEADDR = 2;
+const SO_SNDBUF = 7;
 export type SocketOption = "hops" | "mtuDiscover" | "recvErr";
 /** Values of `mtuDiscover`: fragment as needed with DF unset, or never and learn the MTU from an EMSGSIZE. */
 export const PMTUDISC_DONT = 0;
@@ -157,6 +158,11 @@ export class Libc {
   /** Node lets every socket share its port; this takes that back. */
   exclusive(fd: number): void {
     this.#option(fd, SOL_SOCKET, SO_REUSEADDR, 0);
+  }
+
+  /** How many bytes a socket takes before it is full. The kernel doubles it, and gives no more than `net.core.wmem_max`. */
+  sendRoom(fd: number, bytes: number): void {
+    this.#option(fd, SOL_SOCKET, SO_SNDBUF, bytes);
   }
 
   #option(fd: number, level: number, name: number, value: number): void {

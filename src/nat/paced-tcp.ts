@@ -21,7 +21,7 @@ interface Surroundings {
 
 /** What a connection's window may be at the most now. */
 interface Owner extends HostTcpEvents {
-  readonly nat: { readonly shares: { readonly receiveLimit: number } };
+  readonly receiveLimit: number;
 }
 
 export class Pacer {
@@ -88,7 +88,7 @@ class PacedTcp implements HostTcp, HostTcpEvents {
   get backlog(): number {
     const { backlog } = this.socket;
     const level = this.#level("up", this.#pacer.now());
-    return Math.max(backlog, this.#flow.nat.shares.receiveLimit - Math.max(0, Math.floor(level)));
+    return Math.max(backlog, this.#flow.receiveLimit - Math.max(0, Math.floor(level)));
   }
 
   get held(): number {
@@ -176,7 +176,7 @@ class PacedTcp implements HostTcp, HostTcpEvents {
 
   /** A window that no rate narrows. */
   #most(): number {
-    let most = this.#flow.nat.shares.receiveLimit;
+    let most = this.#flow.receiveLimit;
     for (const { up } of this.#meters) if (up !== null) most = Math.min(most, up.burst);
     return most;
   }

@@ -108,6 +108,11 @@ export class TcpFlow implements TcpPath, TcpUser, HostTcpEvents, Timed, UplinkFl
     this.tcb.poll(now);
   }
 
+  /** The window that it may be offered now. */
+  get receiveLimit(): number {
+    return this.nat.shares.receiveLimit(this.tcb.mss);
+  }
+
   // The way to the guest (TcpPath)
 
   get tx(): Uint8Array {
@@ -186,7 +191,7 @@ export class TcpFlow implements TcpPath, TcpUser, HostTcpEvents, Timed, UplinkFl
   }
 
   room(): number {
-    const limit = Math.min(this.nat.shares.receiveLimit, this.nat.received.window);
+    const limit = Math.min(this.receiveLimit, this.nat.received.window);
     return this.host === null ? limit : limit - this.host.backlog - this.pendingUp;
   }
 

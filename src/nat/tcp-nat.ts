@@ -212,7 +212,7 @@ export class TcpNat implements ErrorTaker {
       flow.noteWaiting();
     }
     this.uplink.batchEnd();
-    this.shares.shareWindow(senders);
+    this.shares.sending(senders);
     for (let i = 0; i < touched.length; i++) {
       const flow = touched[i]!;
       flow.touched = false;

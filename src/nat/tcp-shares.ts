@@ -1,8 +1,12 @@
 /** What each of a network's TCP connections may have: of the window that senders share, and under way to the guests. */
 import type { TcpFlow } from "./tcp-flow.ts";
 
-/** Window that a guest's senders share. */
+/** Window of a connection that sends alone: so many bytes, or packets of its guest's where those are more. */
+const WINDOW = 262_144;
+const WINDOW_PACKETS = 16;
+/** The same that all who send share. */
 const SHARED_WINDOW = 1_048_576;
+const SHARED_PACKETS = 64;
 /** Bytes that large transfers have under way to a guest while it receives something small, and the least for each. */
 const SHARED_FLIGHT = 131_072;
 const LEAST_FLIGHT = 32_768;
@@ -13,8 +17,6 @@ const INTERVAL = 10;
 const LARGE = 16_384;
 
 export class TcpShares {
-  /** The window a connection may be offered now. */
-  receiveLimit: number;
   /** What each large transfer may have under way to its guest now. */
   largeFlight: number = Number.POSITIVE_INFINITY;
   readonly #receiveMost: number;
@@ -25,21 +27,28 @@ export class TcpShares {
   readonly #receiving: TcpFlow[] = [];
   #intervalEnds = 0;
 
-  /** `receiveMost` is the window of a connection that sends alone, in bytes. */
+  /** `receiveMost` is the largest window of a connection, in bytes. */
   constructor(receiveMost: number, mtu: number) {
     this.#receiveMost = receiveMost;
-    this.receiveLimit = receiveMost;
     this.#mtu = mtu;
   }
 
-  /**
-   * What all senders together have under way stays about what a guest's own transmit queue holds: a TAP drops what is
-   * more (eight streams through one: 1.4 Gbit/s with a megabyte each, 4.7 with an eighth of it).
-   */
-  shareWindow(senders: number): void {
+  /** So many connections have sent in this batch. */
+  sending(senders: number): void {
     this.#senders = Math.max(senders, this.#senders - 1, 1);
-    const share = Math.max(SHARED_WINDOW / this.#senders, 2 * this.#mtu, 0xffff);
-    this.receiveLimit = Math.min(this.#receiveMost, share);
+  }
+
+  /**
+   * The window that a connection whose packets carry `mss` may be offered now.
+   *
+   * What all senders together have under way stays about what a guest's own transmit queue holds: a TAP drops what is
+   * more (eight streams through one: 1.4 Gbit/s with a megabyte each, 4.7 with an eighth of it). It counts packets, and
+   * of those a guest with an MTU of 65520 has only four in 256 KiB: with sixteen its one stream is a third faster.
+   */
+  receiveLimit(mss: number): number {
+    const alone = Math.max(WINDOW, WINDOW_PACKETS * mss);
+    const share = Math.max(SHARED_WINDOW, SHARED_PACKETS * mss) / this.#senders;
+    return Math.min(this.#receiveMost, alone, Math.max(share, 2 * mss, 0xffff));
   }
 
   /**

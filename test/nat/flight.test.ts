@@ -1,5 +1,5 @@
 /** A large transfer leaves room for something small beside it, and has all it can while it is alone. */
-import { expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { resolveOptions } from "../../src/control/options.ts";
 import type { TcpFlow } from "../../src/nat/tcp-flow.ts";
 import { TcpNat, type TcpSurroundings } from "../../src/nat/tcp-nat.ts";
@@ -52,4 +52,29 @@ test("never less than six packets, whatever the MTU", () => {
   } as unknown as TcpSurroundings);
   run(n, [0, 50], [flow(), 256 * KIB], [flow(), 1]);
   expect(n.shares.largeFlight).toBe(6 * 65_520);
+});
+
+describe("the window that senders share", () => {
+  function windows(mss: number, receiveMost?: number): number[] {
+    const limits = receiveMost === undefined ? {} : { receiveBuffer: receiveMost };
+    const { shares } = new TcpNat(resolveOptions({ limits }).stack, {
+      random: new SeededRandom(1),
+    } as unknown as TcpSurroundings);
+    return [1, 8, 100].map((senders) => {
+      shares.sending(senders);
+      return shares.receiveLimit(mss);
+    });
+  }
+
+  test("is a megabyte where packets are of 1500 bytes, of which one alone has a quarter", () => {
+    expect(windows(1460)).toEqual([256 * KIB, 128 * KIB, 0xffff]);
+  });
+
+  test("is 64 packets where they are larger, of which one alone has 16, and nobody less than two", () => {
+    expect(windows(65_480)).toEqual([16 * 65_480, 8 * 65_480, 2 * 65_480]);
+  });
+
+  test("is never more than the limit", () => {
+    expect(windows(65_480, 100_000)).toEqual([100_000, 100_000, 100_000]);
+  });
 });

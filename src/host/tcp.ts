@@ -3,7 +3,10 @@
  *
  * Reading. All sockets read into one buffer: libuv reads and calls back in one go, and `onData`'s bytes are valid during
  * the call only. (On Windows a read is posted with its buffer beforehand; there each socket has its own.) An accepted
- * socket's connection is moved to a socket of ours that reads so (`accepted-handle`).
+ * socket's connection is moved to a socket of ours that reads so (`accepted-handle`). A socket is read `READ` at a time,
+ * and `LARGE_READ` after a read that was full and did not make the flow pause it: each read of a stream at full speed
+ * wakes its sender and lets it fill the kernel's buffer again, which costs more than the bytes. What is read beyond what
+ * a flow has room for stays bounded by `READ`, unless there was more room than that.
  *
  * Writing. `write` hands Node a view of the caller's slab. Node tries the kernel at once: `writableLength` is 0
  * afterwards when it took all, which is nearly always. Otherwise the slab is pinned until that write's callback. Then
@@ -27,13 +30,16 @@ import type { Endpoint, HostTcp, HostTcpEvents, UnixEndpoint } from "../core/hos
 import type { Slab } from "../core/link.ts";
 import { takeHandle } from "./accepted-handle.ts";
 
-const READ_BUFFER = 262_144;
+const READ = 262_144;
+const LARGE_READ = 1_048_576;
 /** Private read buffers are smaller: there may be thousands. */
-const OWN_READ_BUFFER = 65_536;
-const SHARED: Uint8Array = new Uint8Array(process.platform === "win32" ? 0 : READ_BUFFER);
-
+const OWN_READ = 65_536;
+const PRIVATE: boolean = process.platform === "win32";
+/** What is never read into takes no room. */
+const LARGE: Uint8Array = new Uint8Array(PRIVATE ? 0 : LARGE_READ);
+const SHARED: Uint8Array = LARGE.subarray(0, READ);
 /** Closed sockets kept for the next dials, in a process; where each has a read buffer of its own there are none. */
-const MOST_IDLE = SHARED.length > 0 ? 64 : 0;
+const MOST_IDLE = PRIVATE ? 0 : 64;
 /** A first write of so much is one segment whatever the path (RFC 9293 section 3.7.1): Nagle lets it go. */
 const ONE_SEGMENT = 536;
 
@@ -80,12 +86,14 @@ function listen(socket: OwnedSocket): OwnedSocket {
 
 /** A socket that reads as ours do: into a buffer, and nothing before `resume()`. `handle`: of a connection that there is. */
 function readingSocket(handle: object | null): OwnedSocket {
+  let socket: OwnedSocket | null = null;
   const options: SocketOptions = {
     allowHalfOpen: true,
     onread: {
-      buffer: SHARED.length > 0 ? SHARED : new Uint8Array(OWN_READ_BUFFER),
+      // Asked when there is a connection, and after each read.
+      buffer: PRIVATE ? new Uint8Array(OWN_READ) : () => (socket?.owner?.streams ? LARGE : SHARED),
       callback: (n, bytes) => {
-        socket.owner?.received(bytes, n);
+        socket!.owner?.received(bytes, n);
         return true;
       },
     },
@@ -94,7 +102,7 @@ function readingSocket(handle: object | null): OwnedSocket {
     options.handle = handle;
     options.pauseOnCreate = true;
   }
-  const socket = listen(new OwnedSocket(options));
+  socket = listen(new OwnedSocket(options));
   return socket;
 }
 
@@ -168,6 +176,8 @@ export class NodeTcp implements HostTcp {
   /** The backlog at the last `onDrain`. */
   #told = 0;
   #pinned: Slab | null = null;
+  /** The last read was full, and the socket has not been paused since. */
+  streams = false;
   readonly #onWritten: (error?: Error | null) => void = (error) => {
     this.#done++;
     // An error closes the socket and is told by that.
@@ -238,6 +248,7 @@ export class NodeTcp implements HostTcp {
   }
 
   pause(): void {
+    this.streams = false;
     if (!this.#closed) this.#socket.pause();
   }
 
@@ -262,6 +273,7 @@ export class NodeTcp implements HostTcp {
   }
 
   received(bytes: Uint8Array, len: number): void {
+    this.streams = len >= READ;
     this.#events.onData(bytes, 0, len);
   }
 

@@ -55,9 +55,31 @@ describe("reading", () => {
     tcp.write(slab("up"), 0, 2);
     await rig.until(() => dialled.text === "down" && accepted.text === "up");
     expect(dialled.memory).toBe(accepted.memory);
-    expect(dialled.memory?.byteLength).toBe(262_144);
+    expect(dialled.memory?.byteLength).toBe(1_048_576);
     listener.close();
     tcp.reset();
+  });
+
+  it("takes more at a time while each read is full, and begins anew when it has been paused", async () => {
+    const areas: number[] = [];
+    let tcp: HostTcp | null = null;
+    const near = new Log();
+    near.onData = (bytes) => {
+      areas.push(bytes.length);
+      if (bytes.length > 262_144) tcp!.pause();
+    };
+    const server = net.createServer((socket) => void socket.on("error", () => {}).write(Buffer.alloc(64 * 1_048_576)));
+    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+    tcp = rig.net.connectTcp({ host: "127.0.0.1", port: (server.address() as net.AddressInfo).port }, near);
+    tcp.resume();
+    await rig.until(() => areas.at(-1) === 1_048_576);
+    expect(areas[0]).toBe(262_144);
+    const before = areas.length;
+    tcp.resume();
+    await rig.until(() => areas.length > before);
+    expect(areas[before]).toBe(262_144);
+    tcp.reset();
+    server.close();
   });
 
   it("goes by 'data' where an accepted connection cannot be moved", async () => {
@@ -76,7 +98,7 @@ describe("reading", () => {
     expect(near.text).toBe("");
     tcp!.resume();
     await rig.until(() => near.text === "hello");
-    expect(near.memory?.byteLength).not.toBe(262_144);
+    expect(near.memory?.byteLength).not.toBe(1_048_576);
     tcp!.write(slab("world"), 0, 5);
     far.end();
     await rig.until(() => near.log.length === 1);

@@ -72,6 +72,8 @@ export interface HostTcp {
    * when the bytes are few) until it has. All bytes are always accepted: the caller bounds `backlog` by its window.
    */
   write(slab: Slab, at: number, len: number): void;
+  /** The same for `count` views of one slab, together where the kernel takes them so. Left out: `write` one by one. */
+  writeMany?(slab: Slab, at: Int32Array, len: Int32Array, count: number): void;
   /** FIN after all that was written. */
   end(): void;
   pause(): void;

@@ -230,12 +230,36 @@ export class NodeTcp implements HostTcp {
   write(slab: Slab, at: number, len: number): void {
     const socket = this.#socket;
     if (this.#closed || socket.writableEnded || len === 0) return;
+    const copied = this.#copies(slab);
+    this.#hand(slab, at, len, copied);
+    this.#handed(slab, copied);
+  }
+
+  writeMany(slab: Slab, at: Int32Array, len: Int32Array, count: number): void {
+    const socket = this.#socket;
+    if (this.#closed || socket.writableEnded) return;
+    const copied = this.#copies(slab);
+    socket.cork();
+    for (let i = 0; i < count; i++) this.#hand(slab, at[i]!, len[i]!, copied);
+    socket.uncork();
+    this.#handed(slab, copied);
+  }
+
+  /** Whether the slab may be overwritten before the kernel has what is written now. */
+  #copies(slab: Slab): boolean {
+    return this.#waiting || slab.scarce || this.#socket.connecting;
+  }
+
+  #hand(slab: Slab, at: number, len: number, copied: boolean): void {
     const { bytes } = slab;
     const view = Buffer.from(bytes.buffer as ArrayBuffer, bytes.byteOffset + at, len);
     if (this.#asked++ > 0 || len > ONE_SEGMENT) this.#prompt();
-    const copied = this.#waiting || slab.scarce || socket.connecting;
-    socket.write(copied ? Buffer.from(view) : view, this.#onWritten);
-    if (this.#waiting || socket.writableLength === 0) return;
+    this.#socket.write(copied ? Buffer.from(view) : view, this.#onWritten);
+  }
+
+  /** If the kernel has not taken all, the last of what has been handed to it is what is waited for. */
+  #handed(slab: Slab, copied: boolean): void {
+    if (this.#waiting || this.#socket.writableLength === 0) return;
     this.#waiting = true;
     this.#firstWaiting = this.#asked;
     if (copied) return;

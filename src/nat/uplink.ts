@@ -8,7 +8,8 @@
  *   is moved down against the run's end, over headers that have been handled. Only the last run grows, and behind its
  *   start there is nothing but it, so a move never passes over bytes that wait.
  * - At the batch's end each flow's runs are written: a single one where it stands, several copied together into a
- *   *stage* first. A long run is always written where it stands: copying it costs more than a call.
+ *   *stage* first. A long run is always written where it stands: copying it costs more than a call. Long runs that
+ *   follow one another, as at a large MTU, are one call (`HostTcp.writeMany`).
  *
  * A slab or stage that a socket does not take at once is pinned by that socket; a pinned stage is replaced.
  */
@@ -18,6 +19,8 @@ import type { Slab } from "../core/link.ts";
 /** From this length on a payload is not moved. */
 const LONG = 16_384;
 const STAGE = 262_144;
+/** So many long runs are written in one call: more than a read of 256 KiB brings. */
+const TOGETHER = 16;
 /** With so many stages pinned, sockets copy what they cannot send. */
 const MAX_PINNED = 4;
 
@@ -65,6 +68,9 @@ export class Uplink {
   readonly #at: number[] = [];
   readonly #len: number[] = [];
   readonly #next: number[] = [];
+  /** The long runs that are written next, of one slab. */
+  readonly #manyAt: Int32Array = new Int32Array(TOGETHER);
+  readonly #manyLen: Int32Array = new Int32Array(TOGETHER);
   /** Whose run is the last one. */
   #last: UplinkFlow | null = null;
 
@@ -101,7 +107,7 @@ export class Uplink {
       const alone = this.#staged === 0 && this.#next[run]! < 0;
       if (len >= LONG || alone) {
         this.#send(host);
-        host.write(this.#slabs[run]!, this.#at[run]!, len);
+        run = this.#write(host, run);
         continue;
       }
       if (this.#staged + len > STAGE) this.#send(host);
@@ -111,6 +117,22 @@ export class Uplink {
       this.#staged += len;
     }
     this.#send(host);
+  }
+
+  /** Writes a run where it stands, and with it the long ones that follow in the same slab; the last one's index. */
+  #write(host: HostTcp, run: number): number {
+    const slab = this.#slabs[run]!;
+    let count = 0;
+    let last = run;
+    do {
+      this.#manyAt[count] = this.#at[run]!;
+      this.#manyLen[count++] = this.#len[run]!;
+      last = run;
+      run = this.#next[run]!;
+    } while (run >= 0 && count < TOGETHER && this.#slabs[run] === slab && this.#len[run]! >= LONG);
+    if (count > 1 && host.writeMany !== undefined) host.writeMany(slab, this.#manyAt, this.#manyLen, count);
+    else for (let i = 0; i < count; i++) host.write(slab, this.#manyAt[i]!, this.#manyLen[i]!);
+    return last;
   }
 
   #send(host: HostTcp): void {

@@ -100,16 +100,26 @@ function hash(bytes: Uint8Array): string {
   return createHash("sha256").update(bytes).digest("hex");
 }
 
-/** Writes as a cable does: each piece through a slab that is overwritten at once unless it is pinned. */
-function writeAll(tcp: HostTcp, bytes: Uint8Array, piece: number): TestSlab[] {
+/**
+ * Writes as a cable does: `views` pieces at a time, each behind a gap, through a slab that is overwritten at once unless
+ * it is pinned.
+ */
+function writeAll(tcp: HostTcp, bytes: Uint8Array, piece: number, views = 1): TestSlab[] {
   const slabs: TestSlab[] = [];
-  for (let at = 0; at < bytes.length; at += piece) {
+  const ats = new Int32Array(views);
+  const lens = new Int32Array(views);
+  for (let at = 0; at < bytes.length; ) {
     let slab = slabs.find((s) => s.pins === 0);
-    if (slab === undefined) slabs.push((slab = new TestSlab(new Uint8Array(piece + 7))));
-    const len = Math.min(piece, bytes.length - at);
-    slab.bytes.set(bytes.subarray(at, at + len), 7);
+    if (slab === undefined) slabs.push((slab = new TestSlab(new Uint8Array(views * (piece + 7)))));
     const { bytes: memory } = slab;
-    call(() => tcp.write(slab, 7, len));
+    let count = 0;
+    for (; count < views && at < bytes.length; count++) {
+      ats[count] = count * (piece + 7) + 7;
+      lens[count] = Math.min(piece, bytes.length - at);
+      memory.set(bytes.subarray(at, at + lens[count]!), ats[count]);
+      at += lens[count]!;
+    }
+    call(() => (views === 1 ? tcp.write(slab, ats[0]!, lens[0]!) : tcp.writeMany!(slab, ats, lens, count)));
     if (slab.pins === 0) memory.fill(0xdd);
   }
   return slabs;
@@ -286,6 +296,22 @@ export function compliance(name: string, makeRig: () => Promise<Rig>): void {
         expect(backlogs).toEqual([...new Set(backlogs)].sort((a, b) => b - a));
         expect(hash(far.received)).toBe(hash(sent));
         expect(slabs.every((s) => s.pins === 0)).toBe(true);
+        call(() => tcp.reset());
+      });
+
+      it("takes several views of a slab together, at once and as the far end reads", async () => {
+        const { tcp, far } = await connect();
+        const sent = randomBytes(17_000_000);
+        const soon = writeAll(tcp, sent.subarray(0, 1_000_000), 65_483, 3);
+        await rig.until(() => far.received.length === 1_000_000 && tcp.backlog === 0);
+        far.stall();
+        const late = writeAll(tcp, sent.subarray(1_000_000), 65_483, 3);
+        expect(tcp.backlog).toBeGreaterThan(0);
+        expect(late.filter((s) => s.pins > 0)).toHaveLength(1);
+        far.unstall();
+        await rig.until(() => far.received.length === sent.length && tcp.backlog === 0);
+        expect(hash(far.received)).toBe(hash(sent));
+        expect([...soon, ...late].every((s) => s.pins === 0)).toBe(true);
         call(() => tcp.reset());
       });
 

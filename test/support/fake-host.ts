@@ -164,6 +164,10 @@ class FakeTcp implements HostTcp {
     this.backlog += len;
   }
 
+  writeMany(slab: Slab, at: Int32Array, len: Int32Array, count: number): void {
+    for (let i = 0; i < count; i++) this.write(slab, at[i]!, len[i]!);
+  }
+
   end(): void {
     this.#endWanted = true;
     this.#finish();

@@ -49,8 +49,9 @@ export class TcpFlow implements TcpPath, TcpUser, HostTcpEvents, Timed, UplinkFl
   touched = false;
   /** Its acknowledgement waits for the end of a turn. */
   owes = false;
-  /** What the host has sent in this interval, and whether it was much in the one before (see `TcpNat.receiving`). */
-  intervalBytes = 0;
+  /** What the host and the guest have sent in this interval, and whether the host's was much in the one before (`TcpShares`). */
+  intervalDown = 0;
+  intervalUp = 0;
   large = false;
   firstRun = -1;
   lastRun = -1;
@@ -281,7 +282,7 @@ export class TcpFlow implements TcpPath, TcpUser, HostTcpEvents, Timed, UplinkFl
   }
 
   #flightLimit(): number {
-    return this.large ? this.nat.shares.largeFlight : Number.POSITIVE_INFINITY;
+    return this.large ? this.nat.shares.largeFlight(this.tcb.mss) : Number.POSITIVE_INFINITY;
   }
 
   #resetHost(code: string): void {

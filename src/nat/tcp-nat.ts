@@ -49,7 +49,7 @@ import { TcpFlow } from "./tcp-flow.ts";
 import { askGate } from "./tcp-gate.ts";
 import { TcpResets } from "./tcp-resets.ts";
 import { TcpRoom } from "./tcp-room.ts";
-import { TcpShares } from "./tcp-shares.ts";
+import { LARGE, TcpShares } from "./tcp-shares.ts";
 import { Uplink } from "./uplink.ts";
 
 const synOptions = tcpOptions();
@@ -114,7 +114,7 @@ export class TcpNat implements ErrorTaker {
     this.openings = new Openings(env, config.limits.nameWaitingBytes);
     this.pacer = new Pacer(env);
     this.received = new Received(config.limits);
-    this.shares = new TcpShares(config.limits.receiveBuffer, config.mtu);
+    this.shares = new TcpShares(config.limits.receiveBuffer);
     this.#sendLimit = config.limits.sendBuffer;
     this.#table = new FlowMap(env.random);
     this.#room = new TcpRoom(config.limits, env.trace);
@@ -203,16 +203,10 @@ export class TcpNat implements ErrorTaker {
   batchEnd(now: number, late: boolean): boolean {
     const touched = this.#touched;
     if (touched.length === 0) return false;
-    let senders = 0;
-    for (let i = 0; i < touched.length; i++) {
-      const flow = touched[i]!;
-      if (flow.pendingUp === 0) continue;
-      senders++;
-      this.uplink.flush(flow);
-      flow.noteWaiting();
-    }
+    // What is small first: it need not wait until the kernel has copied what is large.
+    const senders = this.#flushUp(0, LARGE, now) + this.#flushUp(LARGE, Number.POSITIVE_INFINITY, now);
     this.uplink.batchEnd();
-    this.shares.sending(senders);
+    this.shares.shareAmong(senders);
     for (let i = 0; i < touched.length; i++) {
       const flow = touched[i]!;
       flow.touched = false;
@@ -244,6 +238,22 @@ export class TcpNat implements ErrorTaker {
     this.#due = this.#owing;
     this.#owing = due;
     return this.#due.length > 0;
+  }
+
+  /** Writes to the host what flows with at least `least` and less than `most` bytes have; their number. */
+  #flushUp(least: number, most: number, now: number): number {
+    const touched = this.#touched;
+    let senders = 0;
+    for (let i = 0; i < touched.length; i++) {
+      const flow = touched[i]!;
+      const len = flow.pendingUp;
+      if (len === 0 || len < least || len >= most) continue;
+      senders++;
+      this.shares.sending(flow, len, now);
+      this.uplink.flush(flow);
+      flow.noteWaiting();
+    }
+    return senders;
   }
 
   /** After a host's callback: timers and cables. What is much goes out at once: the cable is full soon enough. */

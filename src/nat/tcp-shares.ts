@@ -7,34 +7,35 @@ const WINDOW_PACKETS = 16;
 /** The same that all who send share. */
 const SHARED_WINDOW = 1_048_576;
 const SHARED_PACKETS = 64;
-/** Bytes that large transfers have under way to a guest while it receives something small, and the least for each. */
-const SHARED_FLIGHT = 131_072;
-const LEAST_FLIGHT = 32_768;
-/** With fewer, a loss is noticed by a time-out only. */
-const LEAST_PACKETS = 6;
+/**
+ * Bytes that a large transfer has under way while there is something small beside it, or packets where those are more: with
+ * fewer a loss is noticed by a time-out only. One that is alone on its way up has twice as much.
+ */
+const BESIDE_SMALL = 32_768;
+const BESIDE_SMALL_PACKETS = 6;
 /** Milliseconds, and the bytes of one connection in so long that make it a large transfer. */
 const INTERVAL = 10;
-const LARGE = 16_384;
+export const LARGE = 16_384;
 
 export class TcpShares {
-  /** What each large transfer may have under way to its guest now. */
-  largeFlight: number = Number.POSITIVE_INFINITY;
   readonly #receiveMost: number;
-  readonly #mtu: number;
   /** How many connections send at a time: of the latest batches the largest number, forgotten by one a batch. */
   #senders = 1;
-  /** Connections whose host has sent something in this interval. */
-  readonly #receiving: TcpFlow[] = [];
+  /** There is something small beside large transfers. */
+  #beside = false;
+  /** Several of these are on their way up. */
+  #manyUp = false;
+  /** Connections on which either side has sent something in this interval. */
+  readonly #active: TcpFlow[] = [];
   #intervalEnds = 0;
 
   /** `receiveMost` is the largest window of a connection, in bytes. */
-  constructor(receiveMost: number, mtu: number) {
+  constructor(receiveMost: number) {
     this.#receiveMost = receiveMost;
-    this.#mtu = mtu;
   }
 
   /** So many connections have sent in this batch. */
-  sending(senders: number): void {
+  shareAmong(senders: number): void {
     this.#senders = Math.max(senders, this.#senders - 1, 1);
   }
 
@@ -48,34 +49,57 @@ export class TcpShares {
   receiveLimit(mss: number): number {
     const alone = Math.max(WINDOW, WINDOW_PACKETS * mss);
     const share = Math.max(SHARED_WINDOW, SHARED_PACKETS * mss) / this.#senders;
-    return Math.min(this.#receiveMost, alone, Math.max(share, 2 * mss, 0xffff));
+    const most = Math.min(this.#receiveMost, alone, Math.max(share, 2 * mss, 0xffff));
+    return this.#beside ? Math.min(most, besideSmall(mss) * (this.#manyUp ? 1 : 2)) : most;
+  }
+
+  /** What a large transfer whose packets carry `mss` may have under way to its guest now. */
+  largeFlight(mss: number): number {
+    return this.#beside ? besideSmall(mss) : Number.POSITIVE_INFINITY;
   }
 
   /**
-   * The host has sent `len` bytes for `flow`. Large transfers alone may have under way what their guest takes. Beside
-   * something small, what they have before it only makes it wait: an answer of a byte took 2.0 ms behind a megabyte, and
-   * takes 0.5 behind an eighth of that.
+   * A guest has sent `len` bytes on `flow`, or its host has (`receiving`). Large transfers alone may have under way what
+   * their guest or we take. Beside something small, what they have before it in the queues only makes it wait: a byte and its
+   * answer took 1.3 ms beside a window of 256 KiB and take 0.45 beside one of 64; with 128 KiB on their way down 0.8, with
+   * 32 KiB 0.3. A window becomes smaller as it is used up: its right edge stays (RFC 9293 section 3.8.6.2.1).
    */
-  receiving(flow: TcpFlow, len: number, now: number): void {
-    if (now >= this.#intervalEnds) {
-      this.#shareFlight();
-      this.#intervalEnds = now + INTERVAL;
-    }
-    if (flow.intervalBytes === 0) this.#receiving.push(flow);
-    flow.intervalBytes += len;
+  sending(flow: TcpFlow, len: number, now: number): void {
+    this.#note(flow, now);
+    flow.intervalUp += len;
   }
 
-  #shareFlight(): void {
-    const receiving = this.#receiving;
-    let large = 0;
-    for (let i = 0; i < receiving.length; i++) {
-      const flow = receiving[i]!;
-      flow.large = flow.intervalBytes >= LARGE;
-      if (flow.large) large++;
-      flow.intervalBytes = 0;
-    }
-    const share = Math.max(SHARED_FLIGHT / Math.max(1, large), LEAST_FLIGHT, LEAST_PACKETS * this.#mtu);
-    this.largeFlight = receiving.length > large ? share : Number.POSITIVE_INFINITY;
-    receiving.length = 0;
+  receiving(flow: TcpFlow, len: number, now: number): void {
+    this.#note(flow, now);
+    flow.intervalDown += len;
   }
+
+  #note(flow: TcpFlow, now: number): void {
+    if (now >= this.#intervalEnds) {
+      this.#share();
+      this.#intervalEnds = now + INTERVAL;
+    }
+    if (flow.intervalUp + flow.intervalDown === 0) this.#active.push(flow);
+  }
+
+  #share(): void {
+    const active = this.#active;
+    let up = 0;
+    let small = 0;
+    for (let i = 0; i < active.length; i++) {
+      const flow = active[i]!;
+      flow.large = flow.intervalDown >= LARGE;
+      if (flow.intervalUp >= LARGE) up++;
+      else if (!flow.large) small++;
+      flow.intervalDown = 0;
+      flow.intervalUp = 0;
+    }
+    this.#beside = small > 0;
+    this.#manyUp = up > 1;
+    active.length = 0;
+  }
+}
+
+function besideSmall(mss: number): number {
+  return Math.max(BESIDE_SMALL, BESIDE_SMALL_PACKETS * mss);
 }

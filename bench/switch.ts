@@ -21,7 +21,7 @@ export function switchCases(): Case[] {
   return [MSS, 0].map((size) => {
     const clock = new ManualClock();
     const { stack: config } = resolveOptions({ mtu: 1500 });
-    const host = {} as never;
+    const host = { cork() {}, uncork() {} } as never;
     const dns = { query() {}, close() {} };
     const stack = new Stack(config, { host, dns, clock, trace: NO_TRACE, random: new SeededRandom(1) });
     const lan: LinkReceiver = new Switch({

@@ -88,11 +88,13 @@ export interface HostUdpEvents {
   onDatagram(bytes: Uint8Array, at: number, len: number, from: Endpoint): void;
   /** A datagram to `to` was refused, found no way, or was too big. */
   onUdpError(error: HostIcmpError, to: Endpoint): void;
+  /** So many datagrams were lost for want of room in the host; within `send` or `uncork`. */
+  onUdpLost?(count: number): void;
 }
 
 export interface HostUdp {
   /**
-   * Sends a copy; bytes may be reused at once. Never throws; a full buffer drops, as UDP may. Hop limit `ttl` and DF are
+   * Sends a copy; bytes may be reused at once. Never throws; a full buffer drops, as UDP may, which is told. Hop limit `ttl` and DF are
    * kept as far as the platform lets us.
    */
   send(bytes: Uint8Array, at: number, len: number, to: Endpoint, ttl: number, df: boolean): void;

@@ -39,6 +39,7 @@ export const DROP_REASONS = [
   "gate-busy",
   "guest-unreachable",
   "half-open-full",
+  "host-full",
   "icmp-checksum",
   "icmp-no-flow",
   "icmp-rate",

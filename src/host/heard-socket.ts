@@ -68,12 +68,22 @@ export abstract class HeardSocket {
   protected transmit(packet: Uint8Array, len: number, to: string, port: number): HostIcmpError | null {
     const libc = this.#libc;
     let code = libc.send(this.fd, packet, len, to, port);
-    if (code === null || isFull(code)) return null;
+    if (code === null) return null;
+    if (isFull(code)) return this.#lost();
     // What waits in the error queue makes the next send fail in its stead; what is too big is told there, with the MTU.
     this.#localMtu = 0;
     if (this.listen() && code !== "EMSGSIZE") code = libc.send(this.fd, packet, len, to, port);
-    if (code === null || isFull(code)) return null;
+    if (code === null) return null;
+    if (isFull(code)) return this.#lost();
     return { code, from: null, type: -1, icmpCode: -1, mtu: this.#localMtu };
+  }
+
+  /** So many packets found no room. */
+  lost(_count: number): void {}
+
+  #lost(): null {
+    this.lost(1);
+    return null;
   }
 
   /** Empties the error queue, to tell later what others have said; whether they had said anything. */

@@ -51,6 +51,8 @@ export interface Sender {
   runs: boolean;
   /** Reads what the socket has been told, to be told later; whether there was anything. */
   listen(): boolean;
+  /** So many datagrams found no room in the kernel. */
+  lost(count: number): void;
   /** Sends a datagram now, by itself. */
   sendNow(bytes: Uint8Array, at: number, len: number, to: Endpoint): void;
 }
@@ -169,6 +171,7 @@ export class Outbox {
       if (taken > 0) continue;
       // What there is no room for is lost, as UDP may be.
       if (taken < 0) this.#again(sender, first);
+      else sender.lost(this.#count[first]!);
       first = this.#next[first]!;
       done++;
     }

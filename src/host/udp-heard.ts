@@ -50,6 +50,10 @@ export class HeardUdp extends HeardSocket implements HostUdp, Sender {
     if (error !== null) this.#fail(error, to);
   }
 
+  override lost(count: number): void {
+    this.#events.onUdpLost?.(count);
+  }
+
   /** What was sent before goes. */
   override close(): void {
     if (this.firstMessage >= 0) this.#outbox.flush();

@@ -115,7 +115,7 @@ class RawUdp {
     return this.#socket.address().port;
   }
 
-  /** `to` null on a connected socket. While an earlier datagram waits for room in the kernel, further ones are lost. */
+  /** `to` null on a connected socket. While an earlier datagram waits for room in the kernel, further ones are lost: false. */
   send(
     bytes: Uint8Array,
     at: number,
@@ -123,14 +123,15 @@ class RawUdp {
     to: Endpoint | null,
     ttl: number,
     onSent: (error: Error | null) => void,
-  ): void {
+  ): boolean {
     const socket = this.#socket;
-    if (!this.#open || len > MAX_DATAGRAM || socket.getSendQueueSize() > 0) return;
+    if (!this.#open || len > MAX_DATAGRAM || socket.getSendQueueSize() > 0) return false;
     if (ttl !== this.#ttl) socket.setTTL((this.#ttl = ttl));
     scratch.set(bytes.subarray(at, at + len));
     if (to === null) socket.send(scratch, 0, len, onSent);
     else socket.send(scratch, 0, len, to.port, to.host, onSent);
     if (socket.getSendQueueSize() > 0) scratch = Buffer.allocUnsafeSlow(MAX_DATAGRAM);
+    return true;
   }
 
   close(): void {
@@ -153,6 +154,10 @@ class Receiver {
 
   constructor(events: HostUdpEvents) {
     this.#events = events;
+  }
+
+  lost(): void {
+    this.#events.onUdpLost?.(1);
   }
 
   failed(code: string, to: Endpoint): void {
@@ -207,8 +212,11 @@ export class NodeUdp implements HostUdp {
       }
     }
     const peer = this.#peerOf(to);
-    if (peer !== null) peer.socket.send(bytes, at, len, null, ttl, peer.onSent);
-    else this.#wide!.send(bytes, at, len, to, ttl, (error) => this.#receiver.sent(error, to));
+    const sent =
+      peer !== null
+        ? peer.socket.send(bytes, at, len, null, ttl, peer.onSent)
+        : this.#wide!.send(bytes, at, len, to, ttl, (error) => this.#receiver.sent(error, to));
+    if (!sent) this.#receiver.lost();
   }
 
   close(): void {
@@ -309,7 +317,8 @@ export class BoundUdp implements HostUdp, HostListener {
 
   send(bytes: Uint8Array, at: number, len: number, to: Endpoint, ttl: number): void {
     if (this.#receiver.closed || to.port === 0) return;
-    this.#socket.send(bytes, at, len, to, ttl, (error) => this.#receiver.sent(error, to));
+    const sent = this.#socket.send(bytes, at, len, to, ttl, (error) => this.#receiver.sent(error, to));
+    if (!sent) this.#receiver.lost();
   }
 
   close(): void {

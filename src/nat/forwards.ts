@@ -91,6 +91,7 @@ export class Forwards {
           if (socket !== null && guest !== null) this.#udp.fromClient(guest, port, socket, from, bytes, at, len);
         },
         onUdpError: () => {},
+        onUdpLost: (count) => this.#udp.lost(count),
       });
       socket = bound;
       listener = bound;

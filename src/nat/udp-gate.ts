@@ -194,6 +194,10 @@ class GatedMapping extends Mapping implements HostUdpEvents {
     this.#toGuest(source, asked ? this.dstPort : from.port, bytes, at, len);
   }
 
+  onUdpLost(count: number): void {
+    this.#nat.lost(count);
+  }
+
   onUdpError(error: HostIcmpError): void {
     this.#nat.failed(this, error, this.dst, this.dstPort, 0);
   }

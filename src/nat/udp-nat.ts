@@ -110,6 +110,10 @@ class OutboundMapping extends Mapping implements HostUdpEvents {
     this.#nat.failed(this, error, dst, to.port, latest ? this.#lastLen : 0);
   }
 
+  onUdpLost(count: number): void {
+    this.#nat.lost(count);
+  }
+
   leave(): void {
     this.#table.remove(this.guest.key, this.guest.family, this.guestPort);
     this.#socket.close();
@@ -324,6 +328,11 @@ export class UdpNat implements ErrorTaker {
     const size = UDP_HEADER + len;
     this.#env.errors.recalled(guest, from, trouble, dst, PROTO_UDP, size, ports, size << 16, error.mtu);
     this.#env.flush();
+  }
+
+  /** The host had no room for so many datagrams. */
+  lost(count: number): void {
+    for (let i = 0; i < count; i++) this.#env.trace.drop("host-full");
   }
 
   /**

@@ -17,7 +17,11 @@ describe.skipIf(c === null)(`datagrams that go together${c === null ? " (SKIPPED
   beforeEach(async () => {
     rig = new NodeRig();
     far = await rig.udpFar();
-    udp = rig.net.openUdp(4, { onDatagram() {}, onUdpError: ({ code }) => calls.push(code) });
+    udp = rig.net.openUdp(4, {
+      onDatagram() {},
+      onUdpError: ({ code }) => calls.push(code),
+      onUdpLost: (count) => calls.push(`lost ${count}`),
+    });
     const { sendMany, send, set } = Object.getPrototypeOf(c) as NonNullable<typeof c>;
     vi.spyOn(c!, "sendMany").mockImplementation((fd, table, count) => {
       const taken = sendMany.call(c, fd, table, count);
@@ -117,11 +121,14 @@ describe.skipIf(c === null)(`datagrams that go together${c === null ? " (SKIPPED
     expect(lengths()).toEqual([50, 50, 50, 50, 50, 50]);
   });
 
-  it("lose what there is no room for, and nothing else", async () => {
+  it("lose what there is no room for, which is told, and nothing else", async () => {
     vi.mocked(c!.sendMany).mockImplementationOnce(() => 0);
     together(50, 50, 7, 30);
     await rig.until(() => far.received.length === 2);
     expect(lengths()).toEqual([30]);
-    expect(calls).toEqual(["sendmmsg 1"]);
+    expect(calls).toEqual(["lost 3", "sendmmsg 1"]);
+    vi.mocked(c!.send).mockReturnValueOnce("EAGAIN");
+    udp.send(bytes, 0, 1, far.at, 64, false);
+    expect(calls.at(-1)).toBe("lost 1");
   });
 });

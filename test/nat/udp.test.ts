@@ -168,6 +168,17 @@ describe("large datagrams", () => {
 });
 
 describe("datagrams that go nowhere", () => {
+  test("those that the host has no room for are counted, and the next ones go", () => {
+    const script = new PacketScript();
+    const far = script.host.udpFar({ host: FAR_IP, port: 7 });
+    script.host.full = true;
+    script.sendBatch(...[1, 2, 3].map(() => datagram(1000, 7)));
+    expect(script.dropped("host-full")).toBe(3);
+    script.host.full = false;
+    script.send(datagram(1000, 7, "room"));
+    expect(far.received.map(({ bytes }) => Buffer.from(bytes).toString())).toEqual(["room"]);
+  });
+
   const cases: readonly (readonly [string, FrameSpec])[] = [
     ["from port 0", datagram(0, 7)],
     ["to port 0", datagram(1000, 0)],

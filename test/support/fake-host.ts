@@ -303,6 +303,7 @@ class FakeUdp implements HostUdp, HostListener {
 
   send(bytes: Uint8Array, at: number, len: number, to: Endpoint, ttl: number, df: boolean): void {
     if (this.#closed || to.port === 0) return;
+    if (this.#host.full) return this.#events.onUdpLost?.(1);
     const copy = new Uint8Array(bytes.subarray(at, at + len));
     this.#host.post(() => {
       const error = this.#host.carry(copy, this.address, to, ttl, df);
@@ -403,6 +404,8 @@ export class FakeHost implements HostNet {
   readonly dialled: FakeFar[] = [];
   /** Sockets and listeners that are open. */
   open = 0;
+  /** There is no room for datagrams. */
+  full = false;
   readonly #deferred: (() => void)[] = [];
   readonly #listening: Map<string, (socket: AcceptedTcp) => void> = new Map();
   readonly #udp: Map<number, FakeUdp> = new Map();

@@ -120,6 +120,8 @@ export interface HostPingEvents {
   onReply(seq: number, bytes: Uint8Array, at: number, len: number, from: IpText): void;
   /** Request `seq` to `to` will not be answered. */
   onPingError(seq: number, to: IpText, error: HostIcmpError): void;
+  /** A request was lost for want of room in the host, or of what could send it; within `send`. */
+  onPingLost?(): void;
 }
 
 export interface HostPing {

@@ -36,7 +36,8 @@ export class ProgramPing implements HostPing {
   }
 
   send(seq: number, bytes: Uint8Array, at: number, len: number, ttl: number, _df: boolean, to: string): void {
-    if (this.#closed || this.#env.runs >= MAX_RUNS) return;
+    if (this.#closed) return;
+    if (this.#env.runs >= MAX_RUNS) return this.#events.onPingLost?.();
     const data = new Uint8Array(bytes.subarray(at, at + len));
     const { source } = this.#env;
     const args = pingArgs(this.#family, len, ttl, source?.includes(":") === to.includes(":") ? source : null, to);

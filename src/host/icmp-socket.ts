@@ -41,6 +41,10 @@ export class PingSocket extends HeardSocket implements HostPing {
     if (error !== null) process.nextTick(() => this.closed || this.#events.onPingError(seq, to, error));
   }
 
+  override lost(): void {
+    this.#events.onPingLost?.();
+  }
+
   protected received(bytes: Buffer, { address }: RemoteInfo): void {
     if (bytes.length < ICMP_HEADER || bytes[0] !== ECHO_REPLY[this.#family]) return;
     this.#events.onReply(bytes.readUInt16BE(6), bytes, ICMP_HEADER, bytes.length - ICMP_HEADER, address);

@@ -117,6 +117,10 @@ class EchoFlow implements IdleFlow, HostPingEvents {
     this.#env.flush();
   }
 
+  onPingLost(): void {
+    this.#env.trace.drop("host-full");
+  }
+
   onPingError(seq: number, to: IpText, error: HostIcmpError): void {
     const dst = this.#take(seq, to);
     if (dst === null) return;

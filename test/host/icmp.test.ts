@@ -2,7 +2,7 @@
 import { execFile } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { describe, expect, it } from "vitest";
-import { pingArgs, pingResult } from "../../src/host/icmp-program.ts";
+import { ProgramPing, pingArgs, pingResult } from "../../src/host/icmp-program.ts";
 import type { Report } from "./icmp-child.ts";
 
 const CHILD = fileURLToPath(new URL("icmp-child.ts", import.meta.url));
@@ -23,6 +23,14 @@ function inNamespace(groups: string, path: string = process.env.PATH ?? ""): Pro
     ),
   );
 }
+
+it("of the program's runs there are sixteen at a time, and a request beyond is told as lost", () => {
+  let lost = 0;
+  const env = { source: null, runs: 16, unavailable() {} };
+  const ping = new ProgramPing(env, 4, { onReply() {}, onPingError() {}, onPingLost: () => lost++ });
+  ping.send(1, new Uint8Array(8), 0, 8, 64, false, "127.0.0.1");
+  expect([lost, env.runs]).toEqual([1, 16]);
+});
 
 const root = process.platform === "linux" && process.getuid?.() === 0;
 

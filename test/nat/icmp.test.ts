@@ -34,6 +34,14 @@ describe("a guest's ping", () => {
     script.expectNothing();
   });
 
+  test("that the host has no room for is counted", () => {
+    const script = new PacketScript();
+    script.host.full = true;
+    script.send(echo(1, 1));
+    script.expectNothing();
+    expect(script.dropped("host-full")).toBe(1);
+  });
+
   test("of a silent address stays unanswered for ever", () => {
     const script = new PacketScript();
     script.host.answerPing = () => "silence";

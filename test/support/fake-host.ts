@@ -371,6 +371,7 @@ class FakePing implements HostPing {
 
   send(seq: number, bytes: Uint8Array, at: number, len: number, ttl: number, df: boolean, to: IpText): void {
     if (this.#closed) return;
+    if (this.#host.full) return this.#events.onPingLost?.();
     const echo = new FakeEcho(this, seq, new Uint8Array(bytes.subarray(at, at + len)), ttl, df, to);
     this.#host.pings.push(echo);
     const what = this.#host.answerPing(to);
@@ -404,7 +405,7 @@ export class FakeHost implements HostNet {
   readonly dialled: FakeFar[] = [];
   /** Sockets and listeners that are open. */
   open = 0;
-  /** There is no room for datagrams. */
+  /** There is no room for datagrams and pings. */
   full = false;
   readonly #deferred: (() => void)[] = [];
   readonly #listening: Map<string, (socket: AcceptedTcp) => void> = new Map();

@@ -14,8 +14,8 @@ const WAVES = 5;
 const GATEWAY = ipv4FromText("10.0.2.2");
 const QUESTION = 100;
 const BACKLOG = 4_096;
-/** Dials under way at a time: fewer than the half-open connections that a network lets its guests have. */
-const DIALS = 1_000;
+/** Dials under way at a time: fewer than the half-open connections that a network lets one guest have. */
+const DIALS = 500;
 
 interface Kind {
   /** What the server does with the question; null: nobody listens. */

@@ -1,8 +1,8 @@
 /**
  * Guests' datagrams on their way into the kernel, many by one system call (Linux, `libc.ts`).
  *
- * Theory of operation. The call costs more than what the kernel does with a small datagram (5.6 µs by `sendto`, 1.9 by
- * sixteen to a `sendmmsg`, 0.75 in a run of sixteen). So what one read of a guest's brings waits here, from `cork` to
+ * Theory of operation. The call costs more than what the kernel does with a small datagram (bench/README.md, "64-byte datagrams
+ * up"). So what one read of a guest's brings waits here, from `cork` to
  * `uncork`, and is then handed over socket by socket:
  *
  * - `sendmmsg` takes all *messages* of a socket, in order.

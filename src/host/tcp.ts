@@ -6,7 +6,7 @@
  * socket's connection is moved to a socket of ours that reads so (`accepted-handle`). A socket is read `READ` at a time,
  * and `LARGE_READ` after a read that was full and did not make the flow pause it: each read of a stream at full speed
  * wakes its sender and lets it fill the kernel's buffer again, which costs more than the bytes. What is read beyond what
- * a flow has room for stays bounded by `READ`, unless there was more room than that.
+ * a flow has room for is so much at the most; so only a few are read that way at a time.
  *
  * Writing. `write` hands Node a view of the caller's slab. Node tries the kernel at once: `writableLength` is 0
  * afterwards when it took all, which is nearly always. Otherwise the slab is pinned until that write's callback. Then
@@ -20,8 +20,8 @@
  * apart as long as we have not ended ours (a connection that both have ended has none either).
  *
  * Nothing is made per flow but this object and the write callback: the listeners are shared, and a socket whose
- * connection has ended in order dials the next one, as Node's documentation allows after 'close'. (Connecting, a byte
- * there and back, closing: 110 µs of processor time with a new `net.Socket`, 84 with one that has been used.)
+ * connection has ended in order dials the next one, as Node's documentation allows after 'close': a new `net.Socket` is
+ * dear.
  *
  * Nagle's algorithm is switched off by the first write that it could hold up, not for those who write once and little.
  */
@@ -38,6 +38,9 @@ const PRIVATE: boolean = process.platform === "win32";
 /** What is never read into takes no room. */
 const LARGE: Uint8Array = new Uint8Array(PRIVATE ? 0 : LARGE_READ);
 const SHARED: Uint8Array = LARGE.subarray(0, READ);
+/** Sockets of a process that are read by `LARGE_READ` at a time. */
+const MOST_LARGE = 16;
+let large = 0;
 /** Closed sockets kept for the next dials, in a process; where each has a read buffer of its own there are none. */
 const MOST_IDLE = PRIVATE ? 0 : 64;
 /** A first write of so much is one segment whatever the path (RFC 9293 section 3.7.1): Nagle lets it go. */
@@ -176,8 +179,7 @@ export class NodeTcp implements HostTcp {
   /** The backlog at the last `onDrain`. */
   #told = 0;
   #pinned: Slab | null = null;
-  /** The last read was full, and the socket has not been paused since. */
-  streams = false;
+  #streams = false;
   readonly #onWritten: (error?: Error | null) => void = (error) => {
     this.#done++;
     // An error closes the socket and is told by that.
@@ -215,6 +217,11 @@ export class NodeTcp implements HostTcp {
     if ("path" in to) socket.connect({ path: to.path });
     else if (from === null) socket.connect({ host: to.host, port: to.port, autoSelectFamily: false });
     else socket.connect({ host: to.host, port: to.port, autoSelectFamily: false, localAddress: from });
+  }
+
+  /** The last read was full, the socket has not been paused since, and there are few such. */
+  get streams(): boolean {
+    return this.#streams;
   }
 
   get backlog(): number {
@@ -272,7 +279,7 @@ export class NodeTcp implements HostTcp {
   }
 
   pause(): void {
-    this.streams = false;
+    this.#stream(false);
     if (!this.#closed) this.#socket.pause();
   }
 
@@ -297,7 +304,7 @@ export class NodeTcp implements HostTcp {
   }
 
   received(bytes: Uint8Array, len: number): void {
-    this.streams = len >= READ;
+    this.#stream(len >= READ);
     this.#events.onData(bytes, 0, len);
   }
 
@@ -323,6 +330,12 @@ export class NodeTcp implements HostTcp {
     this.#over();
     if (code === null && !this.#unix) keep(this.#socket);
     events.onClose(code);
+  }
+
+  #stream(full: boolean): void {
+    if (full === this.#streams || (full && (large >= MOST_LARGE || this.#closed))) return;
+    this.#streams = full;
+    large += full ? 1 : -1;
   }
 
   #prompt(): void {
@@ -359,6 +372,7 @@ export class NodeTcp implements HostTcp {
   #over(): void {
     this.#closed = true;
     this.#events = NOBODY;
+    this.#stream(false);
     this.#dialled();
     this.#unpin();
   }

@@ -1,4 +1,5 @@
 /** What is Node's own about TCP: assumptions about undocumented behaviour, time-outs, UNIX paths. */
+
 import { fork } from "node:child_process";
 import { chmodSync, existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
 import net from "node:net";
@@ -79,6 +80,29 @@ describe("reading", () => {
     await rig.until(() => areas.length > before);
     expect(areas[before]).toBe(262_144);
     tcp.reset();
+    server.close();
+  });
+
+  it("takes more at a time of sixteen sockets only", async () => {
+    const server = net.createServer((socket) => void socket.on("error", () => {}).write(Buffer.alloc(64 * 1_048_576)));
+    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+    const at = { host: "127.0.0.1", port: (server.address() as net.AddressInfo).port };
+    let reads = 0;
+    let most = 0;
+    const open = Array.from({ length: 40 }, () => {
+      const near = new Log();
+      near.onData = () => {
+        reads++;
+        most = Math.max(most, open.filter((tcp) => tcp.streams).length);
+      };
+      return rig.net.connectTcp(at, near) as NodeTcp;
+    });
+    for (const tcp of open) tcp.resume();
+    await rig.until(() => reads > 2_000);
+    expect(most).toBeGreaterThan(0);
+    expect(most).toBeLessThanOrEqual(16);
+    for (const tcp of open) tcp.reset();
+    expect(open.filter((tcp) => tcp.streams)).toEqual([]);
     server.close();
   });
 

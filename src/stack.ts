@@ -12,7 +12,7 @@ import type { StackConfig } from "./core/config.ts";
 import type { FileSource } from "./core/files.ts";
 import type { FlowGate } from "./core/gate.ts";
 import type { HostDns, HostNet } from "./core/host-net.ts";
-import type { Link, LinkReceiver, Slab } from "./core/link.ts";
+import { COMPLETE, type Link, type LinkReceiver, type Slab } from "./core/link.ts";
 import type { Random } from "./core/random.ts";
 import type { Trace, TraceEvent } from "./core/trace.ts";
 import { withoutRebinding } from "./nat/dns-rebind.ts";
@@ -352,7 +352,7 @@ export class Stack implements LinkReceiver {
     this.#stirred();
   }
 
-  receive(link: Link, slab: Slab, at: number, len: number): void {
+  receive(link: Link, slab: Slab, at: number, len: number, undone: number = COMPLETE): void {
     if (!this.#flusher.inBatch) {
       this.#flusher.beginBatch();
       this.#host.cork();
@@ -364,8 +364,8 @@ export class Stack implements LinkReceiver {
     if (!ethCheck(len)) return this.#trace.drop("eth-short");
     const type = ethType(slab.bytes, at);
     const { ipv4, ipv6 } = this.#config;
-    if (type === ETH_IPV4 && ipv4) this.#ipv4.receive(link, slab, at, len, this.#now);
-    else if (type === ETH_IPV6 && ipv6) this.#ipv6.receive(link, slab, at, len, this.#now);
+    if (type === ETH_IPV4 && ipv4) this.#ipv4.receive(link, slab, at, len, undone, this.#now);
+    else if (type === ETH_IPV6 && ipv6) this.#ipv6.receive(link, slab, at, len, undone, this.#now);
     else if (type === ETH_ARP && ipv4) this.#arp.receive(link, slab.bytes, at, len, this.#now);
     else this.#trace.drop("eth-type");
   }

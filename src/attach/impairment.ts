@@ -8,10 +8,11 @@
  * as on a real line, and counted.
  */
 import type { Clock } from "../core/clock.ts";
-import type { Link, Slab } from "../core/link.ts";
+import { COMPLETE, type Link, type Slab } from "../core/link.ts";
 import type { Random } from "../core/random.ts";
 import type { FrameTap } from "../core/tap.ts";
 import type { Trace } from "../core/trace.ts";
+import { finished } from "./undone.ts";
 
 /** How one kind of traffic suffers. Shares are from 0 to 1. */
 export interface ImpairmentRule {
@@ -61,6 +62,7 @@ const U32 = 0x1_0000_0000;
 
 export class Impairment implements FrameTap {
   readonly active = true;
+  readonly byFrame = true;
   readonly #rules: readonly ImpairmentRule[];
   readonly #env: ImpairmentEnv;
   readonly #lines: Map<Link, Line[]> = new Map();
@@ -83,8 +85,20 @@ export class Impairment implements FrameTap {
     return this.#held.length;
   }
 
-  incoming(link: Link, slab: Slab, at: number, len: number): boolean {
-    return this.#passes(link, true, slab.bytes, at, len);
+  incoming(link: Link, slab: Slab, at: number, len: number, undone: number): boolean {
+    if (undone === COMPLETE) return this.#passes(link, true, slab.bytes, at, len);
+    this.#inPieces(link, slab, at, len, undone);
+    return false;
+  }
+
+  /** What is to be cut suffers frame by frame, as on a wire. */
+  #inPieces(link: Link, slab: Slab, at: number, len: number, undone: number): void {
+    const frames = finished(slab.bytes, at, len, undone);
+    if (frames === null) return this.#env.trace.drop("offload-malformed");
+    for (const frame of frames) {
+      if (this.#passes(link, true, frame, 0, frame.length))
+        this.#env.target.deliver(link, ownSlab(frame), 0, frame.length);
+    }
   }
 
   outgoing(link: Link, bytes: Uint8Array, at: number, len: number): boolean {
@@ -179,9 +193,7 @@ export class Impairment implements FrameTap {
       const { link, frame } = held;
       links.add(link);
       if (held.up) {
-        // Nothing else is ever written into it: it needs no pins.
-        const slab = { bytes: frame, scarce: false, pin() {}, unpin() {} };
-        this.#env.target.deliver(link, slab, 0, frame.length);
+        this.#env.target.deliver(link, ownSlab(frame), 0, frame.length);
         continue;
       }
       const o = link.reserve(frame.length);
@@ -231,6 +243,11 @@ export class Impairment implements FrameTap {
     heap[i] = last;
     return first;
   }
+}
+
+/** A frame in memory of its own: nothing else is ever written there, so it needs no pins. */
+function ownSlab(bytes: Uint8Array): Slab {
+  return { bytes, scarce: false, pin() {}, unpin() {} };
 }
 
 function before(a: Held, b: Held): boolean {

@@ -21,11 +21,12 @@
  */
 import type { Clock } from "../core/clock.ts";
 import { DEFAULT_LIMITS, type Limits } from "../core/limits.ts";
-import type { Link, LinkReceiver, Slab } from "../core/link.ts";
+import { COMPLETE, type Link, type LinkReceiver, type Slab } from "../core/link.ts";
 import type { FrameTap } from "../core/tap.ts";
 import type { DropReason, Trace } from "../core/trace.ts";
 import { ETH_HEADER, macIsBridges, macIsGroup, macNumber } from "../wire/ethernet.ts";
 import type { LanGuard } from "./guard.ts";
+import { passUndone } from "./undone.ts";
 
 const AGE_MILLIS = 300_000;
 /** A MAC that two uplinks hear moves when the first has been silent for so long. */
@@ -127,16 +128,16 @@ export class Switch implements LinkReceiver {
     this.#inner.attached(link);
   }
 
-  receive(link: Link, slab: Slab, at: number, len: number): void {
-    if (this.#tap.active && !this.#tap.incoming(link, slab, at, len)) return;
-    this.deliver(link, slab, at, len);
+  receive(link: Link, slab: Slab, at: number, len: number, undone: number = COMPLETE): void {
+    if (this.#tap.active && !this.#tap.incoming(link, slab, at, len, undone)) return;
+    this.deliver(link, slab, at, len, undone);
   }
 
   /** A frame that the tap has let go. */
-  deliver(link: Link, slab: Slab, at: number, len: number): void {
+  deliver(link: Link, slab: Slab, at: number, len: number, undone: number = COMPLETE): void {
     // What is said to all (ARP, DHCP) is always looked at, so that nobody who comes later can take the first one's MAC.
-    if (this.#ports.length === 1 && !macIsGroup(slab.bytes, at)) this.#inner.receive(link, slab, at, len);
-    else this.#bridge(link, slab, at, len);
+    if (this.#ports.length === 1 && !macIsGroup(slab.bytes, at)) this.#inner.receive(link, slab, at, len, undone);
+    else this.#bridge(link, slab, at, len, undone);
   }
 
   batchEnd(link: Link): void {
@@ -162,7 +163,7 @@ export class Switch implements LinkReceiver {
     this.#inner.detached(link);
   }
 
-  #bridge(link: Link, slab: Slab, at: number, len: number): void {
+  #bridge(link: Link, slab: Slab, at: number, len: number, undone: number): void {
     const { bytes } = slab;
     if (len < ETH_HEADER) return this.#trace.drop("eth-short");
     const from = this.#portOf.get(link)!;
@@ -171,17 +172,17 @@ export class Switch implements LinkReceiver {
     if (macIsGroup(bytes, at)) {
       if (macIsBridges(bytes, at)) return this.#trace.drop("bridge-control");
       // Others first: the stack may move bytes about in the slab once it has the frame.
-      this.#flood(from, bytes, at, len);
-      this.#inner.receive(link, slab, at, len);
+      this.#flood(from, bytes, at, len, undone);
+      this.#inner.receive(link, slab, at, len, undone);
       return;
     }
     const to = macNumber(bytes, at);
-    if (this.#gateway.has(to)) return this.#inner.receive(link, slab, at, len);
+    if (this.#gateway.has(to)) return this.#inner.receive(link, slab, at, len, undone);
     const entry = this.#table.get(to);
-    if (entry === undefined || this.#clock.now() - entry.heard > AGE_MILLIS) this.#flood(from, bytes, at, len);
+    if (entry === undefined || this.#clock.now() - entry.heard > AGE_MILLIS) this.#flood(from, bytes, at, len, undone);
     else if (entry.port !== from && !(entry.port.uplink && from.uplink)) {
       if (this.#apart(from, entry.port)) this.#trace.drop("isolated");
-      else if (this.#mayPass(from, bytes, at, len)) this.#forward(entry.port, bytes, at, len);
+      else if (this.#mayPass(from, bytes, at, len)) this.#forward(entry.port, bytes, at, len, undone);
     }
   }
 
@@ -245,14 +246,14 @@ export class Switch implements LinkReceiver {
     }
   }
 
-  #flood(from: Port, bytes: Uint8Array, at: number, len: number): void {
+  #flood(from: Port, bytes: Uint8Array, at: number, len: number, undone: number): void {
     if (this.#isolate && !this.#ports.some((port) => port !== from && !this.#apart(from, port)))
       return this.#trace.drop("isolated");
     if (!this.#mayPass(from, bytes, at, len)) return;
     if (!this.#mayFlood(from)) return this.#trace.drop("storm");
     for (const port of this.#ports) {
       if (port !== from && !(port.uplink && from.uplink) && !this.#apart(from, port))
-        this.#forward(port, bytes, at, len);
+        this.#forward(port, bytes, at, len, undone);
     }
   }
 
@@ -277,7 +278,11 @@ export class Switch implements LinkReceiver {
     return true;
   }
 
-  #forward(port: Port, bytes: Uint8Array, at: number, len: number): void {
+  #forward(port: Port, bytes: Uint8Array, at: number, len: number, undone: number): void {
+    if (undone !== COMPLETE) {
+      port.touched = true;
+      return passUndone(port.link, bytes, at, len, undone, this.#trace);
+    }
     const o = port.link.reserve(len);
     if (o < 0) return this.#trace.drop("cable-full");
     port.link.tx.set(bytes.subarray(at, at + len), o);

@@ -1,6 +1,7 @@
 /**
  * What stands on a network's cables: captures that look on, and impairment that holds frames up. Frames are seen as the
- * cable carries them: a guest's before impairment has them, those to a guest once it has let them go.
+ * cable carries them, undone where it leaves them undone: a guest's before impairment has them, those to a guest once it
+ * has let them go.
  */
 import type { Link, Slab } from "../core/link.ts";
 import type { FrameTap } from "../core/tap.ts";
@@ -13,6 +14,7 @@ export interface FrameWatcher {
 
 export class CableTap implements FrameTap {
   active = false;
+  byFrame = false;
   readonly #watchers: Set<FrameWatcher> = new Set();
   #impairment: FrameTap | null = null;
 
@@ -32,9 +34,9 @@ export class CableTap implements FrameTap {
     this.#update();
   }
 
-  incoming(link: Link, slab: Slab, at: number, len: number): boolean {
+  incoming(link: Link, slab: Slab, at: number, len: number, undone: number): boolean {
     for (const watcher of this.#watchers) watcher.frame(link, INBOUND, slab.bytes, at, len);
-    return this.#impairment === null || this.#impairment.incoming(link, slab, at, len);
+    return this.#impairment === null || this.#impairment.incoming(link, slab, at, len, undone);
   }
 
   outgoing(link: Link, bytes: Uint8Array, at: number, len: number): boolean {
@@ -48,6 +50,7 @@ export class CableTap implements FrameTap {
   }
 
   #update(): void {
+    this.byFrame = this.#impairment !== null;
     this.active = this.#impairment !== null || this.#watchers.size > 0;
   }
 }

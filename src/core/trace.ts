@@ -65,6 +65,7 @@ export const DROP_REASONS = [
   "ndp-rogue",
   "ndp-spoofed",
   "neighbours-full",
+  "offload-malformed",
   "policy",
   "programs-full",
   "reassembly-full",

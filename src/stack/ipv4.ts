@@ -1,8 +1,9 @@
 /** IPv4 from guests (RFC 791, RFC 1122): who may send, fragments, and which protocol a packet is for. */
-import type { Link, Slab } from "../core/link.ts";
+import { COMPLETE, LEAST_SEGMENT, type Link, type Slab } from "../core/link.ts";
 import { EXPIRED } from "../nat/icmp-errors.ts";
 import type { DhcpServer } from "../proto/dhcp.ts";
 import type { Reassembler } from "../proto/reassembly.ts";
+import { UNVERIFIED } from "../wire/checksum.ts";
 import { ETH_HEADER, macEquals } from "../wire/ethernet.ts";
 import { icmpCheck } from "../wire/icmp.ts";
 import {
@@ -47,8 +48,8 @@ export class Ipv4 {
     this.#reassembler = reassembler;
   }
 
-  /** A frame of `len` bytes at `at`; `whole` unless it was put together from fragments. */
-  receive(link: Link, slab: Slab, at: number, len: number, now: number, whole = true): void {
+  /** A frame of `len` bytes at `at`, from which `undone` is missing; `whole` unless it was put together from fragments. */
+  receive(link: Link, slab: Slab, at: number, len: number, undone: number, now: number, whole = true): void {
     const { trace, policy, egress } = this.#lan;
     const buf = slab.bytes;
     const ip = at + ETH_HEADER;
@@ -58,24 +59,27 @@ export class Ipv4 {
     const proto = ipv4Proto(buf, ip);
     const payload = ip + ipv4HeaderLength(buf, ip);
     const size = ipv4TotalLength(buf, ip) - (payload - ip);
-    if (ipv4IsFragment(buf, ip)) return this.#fragment(link, buf, at, ip, now);
+    if (ipv4IsFragment(buf, ip))
+      return undone === COMPLETE ? this.#fragment(link, buf, at, ip, now) : trace.drop("ip-fragment");
     if (proto === PROTO_UDP && this.#isDhcp(buf, payload, size, dst))
-      return this.#dhcpIn(link, buf, at, payload, size, src, dst, now);
+      return this.#dhcpIn(link, buf, at, payload, size, src, dst, undone, now);
     const guest = this.#arp.learn(link, buf, at + 6, src, now);
     if (guest === null) return trace.drop("ip-source");
     if (!macEquals(buf, at, egress.mac)) return trace.drop("ip-destination");
     const hops = ipv4Ttl(buf, ip);
     const df = whole && ipv4DontFragment(buf, ip);
-    if (whole && payload + size - ip > guest.shown) guest.shown = payload + size - ip;
+    if (whole && undone < LEAST_SEGMENT && payload + size - ip > guest.shown) guest.shown = payload + size - ip;
     if (hops <= 1 && !policy.isOurs(dst)) {
       trace.drop("ip-ttl");
       return this.#lan.errors.about(guest, policy.gateway, EXPIRED, buf, ip, proto, payload, size);
     }
-    if (proto === PROTO_TCP)
-      this.#lan.tcp.receive(guest, slab, ip + DST, payload, size, ipv4Pseudo(src, dst, PROTO_TCP, size), now);
-    else if (proto === PROTO_UDP)
-      receiveUdp(this.#lan, guest, buf, ip, ip + DST, payload, size, ipv4Pseudo(src, dst, 0, 0), hops, df, now);
-    else if (proto === PROTO_ICMP) {
+    if (proto === PROTO_TCP) {
+      const pseudo = undone === COMPLETE ? ipv4Pseudo(src, dst, PROTO_TCP, size) : UNVERIFIED;
+      this.#lan.tcp.receive(guest, slab, ip + DST, payload, size, pseudo, now);
+    } else if (proto === PROTO_UDP) {
+      const pseudo = undone === COMPLETE ? ipv4Pseudo(src, dst, 0, 0) : UNVERIFIED;
+      receiveUdp(this.#lan, guest, buf, ip, ip + DST, payload, size, pseudo, hops, df, now);
+    } else if (proto === PROTO_ICMP) {
       if (!icmpCheck(buf, payload, size)) return trace.drop("icmp-checksum");
       receiveIcmp(this.#lan, guest, buf, ip, ip + DST, payload, size, hops, df, now);
     } else trace.drop("ip-protocol");
@@ -94,7 +98,7 @@ export class Ipv4 {
     const frame = new Uint8Array(ETH_HEADER + packet.length);
     frame.set(buf.subarray(at, at + ETH_HEADER));
     frame.set(packet, ETH_HEADER);
-    this.receive(link, { bytes: frame, scarce: false, pin() {}, unpin() {} }, 0, frame.length, now, false);
+    this.receive(link, { bytes: frame, scarce: false, pin() {}, unpin() {} }, 0, frame.length, COMPLETE, now, false);
   }
 
   #isDhcp(buf: Uint8Array, at: number, len: number, dst: number): boolean {
@@ -114,11 +118,12 @@ export class Ipv4 {
     len: number,
     src: number,
     dst: number,
+    undone: number,
     now: number,
   ): void {
     const { trace, egress, policy } = this.#lan;
-    if (!udpCheck(buf, at, len, ipv4Pseudo(src, dst, PROTO_UDP, udpLength(buf, at))))
-      return trace.drop("udp-malformed");
+    const pseudo = undone === COMPLETE ? ipv4Pseudo(src, dst, PROTO_UDP, udpLength(buf, at)) : UNVERIFIED;
+    if (!udpCheck(buf, at, len, pseudo)) return trace.drop("udp-malformed");
     const out = this.#dhcpOut;
     const body = at + UDP_HEADER;
     // A guest asks for itself: a chaddr that is not its own would take another's lease.

@@ -4,13 +4,13 @@
  * Groups: who listens to ours (all nodes, all routers, DHCPv6's servers) is answered; everything else that a guest says
  * to a group stays on the cables. No error is ever about a packet to a group, except where RFC 4443 section 2.4 e.3 asks.
  */
-import type { Link, Slab } from "../core/link.ts";
+import { COMPLETE, LEAST_SEGMENT, type Link, type Slab } from "../core/link.ts";
 import { BEYOND_SCOPE, EXPIRED, headerProblem } from "../nat/icmp-errors.ts";
 import { DHCP6_MAX_REPLY, type Dhcp6Server } from "../proto/dhcp6.ts";
 import type { Neighbour } from "../proto/neighbours.ts";
 import type { Reassembler } from "../proto/reassembly.ts";
 import { get16, get32 } from "../wire/bytes.ts";
-import { scalarSum } from "../wire/checksum.ts";
+import { scalarSum, UNVERIFIED } from "../wire/checksum.ts";
 import { DHCP6_CLIENT_PORT, DHCP6_SERVER_PORT } from "../wire/dhcp6.ts";
 import { ETH_HEADER, macEquals, macIsGroup, macToString } from "../wire/ethernet.ts";
 import { ICMP6_ECHO, ICMP6_ECHO_REPLY, ICMP6_HEADER, icmp6Check } from "../wire/icmp6.ts";
@@ -62,8 +62,8 @@ export class Ipv6 {
     this.#reassembler = reassembler;
   }
 
-  /** A frame of `len` bytes at `at`; `whole` unless it was put together from fragments. */
-  receive(link: Link, slab: Slab, at: number, len: number, now: number, whole = true): void {
+  /** A frame of `len` bytes at `at`, from which `undone` is missing; `whole` unless it was put together from fragments. */
+  receive(link: Link, slab: Slab, at: number, len: number, undone: number, now: number, whole = true): void {
     const { trace, egress } = this.#lan;
     const buf = slab.bytes;
     const ip = at + ETH_HEADER;
@@ -84,7 +84,8 @@ export class Ipv6 {
     if (group && ipv6IsUnspecified(buf, ipv6Src(buf, ip))) return trace.drop("icmp-type");
     const guest = this.#ndp.learn(link, buf, at + 6, ipv6Src(buf, ip), now);
     if (guest === null) return trace.drop("ip-source");
-    if (found === WALK_FRAGMENT) return this.#fragment(link, buf, at, ip, now);
+    if (found === WALK_FRAGMENT)
+      return undone === COMPLETE ? this.#fragment(link, buf, at, ip, now) : trace.drop("ip-fragment");
     if (found === WALK_PROBLEM) {
       trace.drop("ip-header");
       if (!ipv6ProblemReported(buf, ip, walk)) return;
@@ -103,13 +104,13 @@ export class Ipv6 {
       );
     }
     const length = IPV6_HEADER + ipv6PayloadLength(buf, ip);
-    if (whole && length > guest.shown) guest.shown = length;
-    if (group) this.#group(guest, buf, at, ip, now);
-    else this.#unicast(guest, slab, at, ip, whole, now);
+    if (whole && undone < LEAST_SEGMENT && length > guest.shown) guest.shown = length;
+    if (group) this.#group(guest, buf, at, ip, undone, now);
+    else this.#unicast(guest, slab, at, ip, undone, whole, now);
   }
 
   /** What came `whole` may not be cut on its way: in IPv6 only the source cuts (RFC 8200 section 5). */
-  #unicast(guest: Neighbour, slab: Slab, eth: number, ip: number, whole: boolean, now: number): void {
+  #unicast(guest: Neighbour, slab: Slab, eth: number, ip: number, undone: number, whole: boolean, now: number): void {
     const { trace, policy, errors } = this.#lan;
     const { proto, payloadAt: at, payloadLen: len } = this.#walk;
     const buf = slab.bytes;
@@ -126,10 +127,10 @@ export class Ipv6 {
         return errors.about(guest, this.#lan.policy.selfFor(guest.address), BEYOND_SCOPE, buf, ip, proto, at, len);
       }
     }
-    const addresses = scalarSum(buf, ipv6Src(buf, ip), 32);
+    const addresses = undone === COMPLETE ? scalarSum(buf, ipv6Src(buf, ip), 32) : UNVERIFIED;
     if (proto === PROTO_TCP) this.#lan.tcp.receive(guest, slab, dst, at, len, addresses + PROTO_TCP + len, now);
     else if (proto === PROTO_UDP) {
-      if (this.#isDhcp(buf) && policy.isOurs6(buf, dst)) this.#dhcp(guest, buf, eth, ip, false, now);
+      if (this.#isDhcp(buf) && policy.isOurs6(buf, dst)) this.#dhcp(guest, buf, eth, ip, undone, false, now);
       else receiveUdp(this.#lan, guest, buf, ip, dst, at, len, addresses, hops, whole, now);
     } else if (proto === PROTO_ICMP6) {
       if (!icmp6Check(buf, ip, at, len)) return trace.drop("icmp-checksum");
@@ -138,10 +139,10 @@ export class Ipv6 {
   }
 
   /** To a group: DHCPv6 and echoes to all nodes or routers. */
-  #group(guest: Neighbour, buf: Uint8Array, eth: number, ip: number, now: number): void {
+  #group(guest: Neighbour, buf: Uint8Array, eth: number, ip: number, undone: number, now: number): void {
     const { proto } = this.#walk;
     const dst = ipv6Dst(buf, ip);
-    if (proto === PROTO_UDP && this.#isDhcp(buf)) return this.#dhcp(guest, buf, eth, ip, true, now);
+    if (proto === PROTO_UDP && this.#isDhcp(buf)) return this.#dhcp(guest, buf, eth, ip, undone, true, now);
     const toUs = ipv6Equals(buf, dst, IPV6_ALL_NODES, 0) || ipv6Equals(buf, dst, IPV6_ALL_ROUTERS, 0);
     if (proto === PROTO_ICMP6 && toUs) this.#groupEcho(guest, buf, ip);
     else this.#lan.trace.drop(proto === PROTO_ICMP6 ? "icmp-type" : "policy");
@@ -177,7 +178,7 @@ export class Ipv6 {
     const frame = new Uint8Array(ETH_HEADER + packet.length);
     frame.set(buf.subarray(at, at + ETH_HEADER));
     frame.set(packet, ETH_HEADER);
-    this.receive(link, { bytes: frame, scarce: false, pin() {}, unpin() {} }, 0, frame.length, now, false);
+    this.receive(link, { bytes: frame, scarce: false, pin() {}, unpin() {} }, 0, frame.length, COMPLETE, now, false);
   }
 
   #isDhcp(buf: Uint8Array): boolean {
@@ -186,11 +187,11 @@ export class Ipv6 {
   }
 
   /** To the servers' group, or to one of our addresses (RFC 8415). */
-  #dhcp(guest: Neighbour, buf: Uint8Array, eth: number, ip: number, group: boolean, now: number): void {
+  #dhcp(guest: Neighbour, buf: Uint8Array, eth: number, ip: number, undone: number, group: boolean, now: number): void {
     const { trace, egress, config } = this.#lan;
     const { payloadAt: at, payloadLen: len } = this.#walk;
     const length = udpLength(buf, at);
-    const pseudo = scalarSum(buf, ipv6Src(buf, ip), 32) + PROTO_UDP + length;
+    const pseudo = undone === COMPLETE ? scalarSum(buf, ipv6Src(buf, ip), 32) + PROTO_UDP + length : UNVERIFIED;
     if (get16(buf, at + 6) === 0 || !udpCheck(buf, at, len, pseudo)) return trace.drop("udp-malformed");
     // Another server answers.
     if (!config.dhcp) return;

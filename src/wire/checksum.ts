@@ -6,6 +6,12 @@
 import { baseOf } from "./arena.ts";
 import { SCRATCH, simd } from "./checksum-simd.ts";
 
+/**
+ * In place of a pseudo-header's sum, where the checksum has been left undone and is not to be verified. So far below
+ * zero that it stays there with a protocol and a length added.
+ */
+export const UNVERIFIED: number = -(2 ** 30);
+
 /** From here on SIMD is faster in place, its call included: at 128 bytes 20 against 64 ns (`npm run bench`). */
 const IN_PLACE_LEAST = 64;
 /** The same with a copy to where it can be summed: at 128 bytes 130 against 89 ns, at 1460 126 against 613. */

@@ -1,5 +1,5 @@
 import { get16, get32, put16, put32 } from "./bytes.ts";
-import { finish, sum, valid } from "./checksum.ts";
+import { finish, fold, sum, valid } from "./checksum.ts";
 
 /** TCP (RFC 9293 section 3.1). `at` is the header's first byte throughout. */
 export const TCP_HEADER = 20;
@@ -9,9 +9,9 @@ export const RST = 4;
 export const PSH = 8;
 export const ACK = 16;
 
-/** Whether `len` bytes hold a TCP segment: data offset within them, checksum right. `pseudo` is the pseudo-header's sum. */
+/** Whether `len` bytes hold a TCP segment: data offset within them, checksum right. `pseudo` is the pseudo-header's sum, or `UNVERIFIED`. */
 export function tcpCheck(buf: Uint8Array, at: number, len: number, pseudo: number): boolean {
-  return tcpShape(buf, at, len) && valid(pseudo + sum(buf, at, len));
+  return tcpShape(buf, at, len) && (pseudo < 0 || valid(pseudo + sum(buf, at, len)));
 }
 
 /** Whether the data offset lies within `len` bytes. */
@@ -71,6 +71,11 @@ export function tcpWrite(
   buf[at + 13] = flags;
   put16(buf, at + 14, window);
   put32(buf, at + 16, 0);
+}
+
+/** Leaves the checksum undone: the field holds the pseudo-header's sum. */
+export function tcpLeaveSum(buf: Uint8Array, at: number, pseudo: number): void {
+  put16(buf, at + 16, fold(pseudo));
 }
 
 /** Fills in the checksum over `len` bytes, header and payload, or the header alone when `more` is the payload's sum. */

@@ -1,15 +1,15 @@
 import { get16, put16 } from "./bytes.ts";
-import { finish, sum, valid } from "./checksum.ts";
+import { finish, fold, sum, valid } from "./checksum.ts";
 
 /** UDP (RFC 768). */
 export const UDP_HEADER = 8;
 
-/** Whether `len` bytes of IP payload hold a UDP datagram with a consistent length and checksum (0 = none, IPv4 only). */
+/** Whether `len` bytes of IP payload hold a UDP datagram with a consistent length and checksum (0 = none, IPv4 only). With `UNVERIFIED` for `pseudo` the checksum may be anything. */
 export function udpCheck(buf: Uint8Array, at: number, len: number, pseudo: number): boolean {
   if (len < UDP_HEADER) return false;
   const length = get16(buf, at + 4);
   if (length < UDP_HEADER || length > len) return false;
-  return get16(buf, at + 6) === 0 || valid(pseudo + sum(buf, at, length));
+  return pseudo < 0 || get16(buf, at + 6) === 0 || valid(pseudo + sum(buf, at, length));
 }
 
 export function udpSrc(buf: Uint8Array, at: number): number {
@@ -32,4 +32,19 @@ export function udpWrite(buf: Uint8Array, at: number, src: number, dst: number, 
   put16(buf, at + 4, UDP_HEADER + payload);
   put16(buf, at + 6, 0);
   put16(buf, at + 6, finish(pseudo + sum(buf, at, UDP_HEADER + payload)) || 0xffff);
+}
+
+/** The same with the checksum left undone: its field holds the pseudo-header's sum. */
+export function udpWriteUndone(
+  buf: Uint8Array,
+  at: number,
+  src: number,
+  dst: number,
+  payload: number,
+  pseudo: number,
+): void {
+  put16(buf, at, src);
+  put16(buf, at + 2, dst);
+  put16(buf, at + 4, UDP_HEADER + payload);
+  put16(buf, at + 6, fold(pseudo));
 }

@@ -27,7 +27,7 @@ export function switchCases(): Case[] {
     const lan: LinkReceiver = new Switch({
       ...{ inner: stack, clock, trace: NO_TRACE, tap: NO_TAP },
       gatewayMacs: [gatewayMac(config), GATEWAY_MAC6],
-      guard: new LanGuard(stack.whose),
+      guard: new LanGuard(stack.ownership),
     });
     const links = [new DiscardingLink(), new DiscardingLink()] as const;
     for (const link of links) lan.attached(link);

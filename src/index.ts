@@ -23,7 +23,7 @@ export type { GuestUdp, GuestUdpEvents, GuestUdpSender } from "./embed/guest-udp
 export type { BindGuestUdpOptions, ConnectOptions, ListenGuestOptions } from "./embed/guests.ts";
 export type { NetworkEvents } from "./embed/network-events.ts";
 export type { OpenForward } from "./nat/forwards.ts";
-export type { LimitState } from "./nat/meters.ts";
+export type { LimitState } from "./nat/rules/meters.ts";
 export { createNetwork, Network, type NetworkStats } from "./network.ts";
 export type { Lease } from "./proto/dhcp.ts";
 export type { FlowInfo } from "./stack/flow-info.ts";

@@ -11,7 +11,7 @@ import type { CableEnv } from "./attach/attachment.ts";
 import { LanGuard, NO_ADDRESSES } from "./attach/guard.ts";
 import type { MemoryCable } from "./attach/memory.ts";
 import { SlabPool } from "./attach/slab.ts";
-import { Bystander, Switch } from "./attach/switch.ts";
+import { NullReceiver, Switch } from "./attach/switch.ts";
 import { CableTap, type FrameWatcher } from "./attach/tap.ts";
 import type { Capture, CaptureOptions } from "./control/capture.ts";
 import { ConfigError } from "./control/errors.ts";
@@ -48,7 +48,7 @@ import type { OwnPorts } from "./host/own-ports.ts";
 import { ProxiedNet } from "./host/proxy.ts";
 import { HostRandom } from "./host/random.ts";
 import type { OpenForward } from "./nat/forwards.ts";
-import type { LimitState } from "./nat/meters.ts";
+import type { LimitState } from "./nat/rules/meters.ts";
 import type { Lease } from "./proto/dhcp.ts";
 import type { FlowInfo } from "./stack/flow-info.ts";
 import { GATEWAY_MAC6, gatewayMac, Stack } from "./stack.ts";
@@ -108,7 +108,7 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
   readonly #env: CableEnv;
   readonly #switch: Switch;
   /** Whoever frames that guests do not say to each other end at. */
-  readonly #frames: Stack | Bystander;
+  readonly #frames: Stack | NullReceiver;
   readonly #ownPorts: OwnPorts;
   readonly #tap: CableTap = new CableTap();
   readonly #captures: Captures;
@@ -164,7 +164,7 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
     });
     this.#guests = new Guests(options.stack, this.#stack);
     const { gateway, dhcp, isolate } = options.stack;
-    this.#frames = gateway ? this.#stack : new Bystander();
+    this.#frames = gateway ? this.#stack : new NullReceiver();
     this.#switch = new Switch({
       inner: this.#frames,
       clock,
@@ -172,7 +172,7 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
       limits,
       tap: this.#tap,
       gatewayMacs: gateway ? [gatewayMac(options.stack), GATEWAY_MAC6] : [],
-      guard: new LanGuard(gateway ? this.#stack.whose : NO_ADDRESSES, !dhcp),
+      guard: new LanGuard(gateway ? this.#stack.ownership : NO_ADDRESSES, !dhcp),
       isolate,
       probe: (link, mac) => gateway && this.#stack.probe(link, mac),
     });

@@ -15,18 +15,18 @@ import type { HostDns, HostNet } from "./core/host-net.ts";
 import { COMPLETE, type Link, type LinkReceiver, type Slab } from "./core/link.ts";
 import type { Random } from "./core/random.ts";
 import type { Trace, TraceEvent } from "./core/trace.ts";
-import { withoutRebinding } from "./nat/dns-rebind.ts";
 import { DATAGRAM_MTU, Egress } from "./nat/egress.ts";
 import { Forwards } from "./nat/forwards.ts";
-import { IcmpErrors, INCOMPLETE } from "./nat/icmp-errors.ts";
-import { IcmpNat } from "./nat/icmp-nat.ts";
-import type { LimitState } from "./nat/meters.ts";
-import { Policy } from "./nat/policy.ts";
-import { RuleGate } from "./nat/rule-gate.ts";
-import { NO_RULES, type RuleSet } from "./nat/rules.ts";
+import { IcmpErrors, INCOMPLETE } from "./nat/icmp/icmp-errors.ts";
+import { IcmpNat } from "./nat/icmp/icmp-nat.ts";
+import { withoutRebinding } from "./nat/rules/dns-rebind.ts";
+import type { LimitState } from "./nat/rules/meters.ts";
+import { Policy } from "./nat/rules/policy.ts";
+import { RuleGate } from "./nat/rules/rule-gate.ts";
+import { NO_RULES, type RuleSet } from "./nat/rules/rules.ts";
 import { Services } from "./nat/services.ts";
-import { TcpNat } from "./nat/tcp-nat.ts";
-import { UdpNat } from "./nat/udp-nat.ts";
+import { TcpNat } from "./nat/tcp/tcp-nat.ts";
+import { UdpNat } from "./nat/udp/udp-nat.ts";
 import { DhcpServer, type Lease } from "./proto/dhcp.ts";
 import { Dhcp6Server } from "./proto/dhcp6.ts";
 import { DnsForwarder, dnsTcpService, refusingDns } from "./proto/dns.ts";
@@ -34,16 +34,16 @@ import { Names } from "./proto/names.ts";
 import { type Neighbour, Neighbours } from "./proto/neighbours.ts";
 import { type FirstFragment, Reassembler } from "./proto/reassembly.ts";
 import { TftpServer } from "./proto/tftp.ts";
+import { AddressOwnership } from "./stack/address-ownership.ts";
 import { Arp } from "./stack/arp.ts";
 import { type FlowInfo, flowInfos } from "./stack/flow-info.ts";
 import { Flusher } from "./stack/flusher.ts";
 import { GuestNames } from "./stack/guest-names.ts";
-import { Inside } from "./stack/inside.ts";
 import { Ipv4 } from "./stack/ipv4.ts";
 import { Ipv6 } from "./stack/ipv6.ts";
 import type { Lan } from "./stack/lan.ts";
+import { LocalServices } from "./stack/local-services.ts";
 import { Ndp } from "./stack/ndp.ts";
-import { Whose } from "./stack/whose.ts";
 import { put32 } from "./wire/bytes.ts";
 import { ETH_ARP, ETH_IPV4, ETH_IPV6, ethCheck, ethType, macNumber, macToString } from "./wire/ethernet.ts";
 import { ipv4Src } from "./wire/ipv4.ts";
@@ -94,8 +94,8 @@ export interface Gauges {
 export class Stack implements LinkReceiver {
   readonly forwards: Forwards;
   readonly policy: Policy;
-  readonly inside: Inside;
-  readonly whose: Whose;
+  readonly localServices: LocalServices;
+  readonly ownership: AddressOwnership;
   /** Called when `pollAt()` has become earlier. */
   onPollAt: (() => void) | null = null;
   readonly #config: StackConfig;
@@ -203,10 +203,10 @@ export class Stack implements LinkReceiver {
       drop: (reason) => trace.drop(reason),
       event: (event) => this.#leaseEvent(event),
     });
-    this.whose = new Whose(this.policy, this.#neighbours, this.#dhcp, this.#dhcp6, clock);
+    this.ownership = new AddressOwnership(this.policy, this.#neighbours, this.#dhcp, this.#dhcp6, clock);
     this.#ndp = new Ndp(lan, this.#dhcp6, random);
     this.#ipv6 = new Ipv6(lan, this.#ndp, this.#dhcp6, this.#reassembler);
-    this.inside = new Inside(lan, services, (guest) => this.#resolve(guest));
+    this.localServices = new LocalServices(lan, services, (guest) => this.#resolve(guest));
     const named = (name: string): IpAddress | null => this.#guestNames.address(name);
     this.forwards = new Forwards(config, parts.host, this.#tcp, this.#udp, this.#neighbours, named, trace);
   }
@@ -286,7 +286,7 @@ export class Stack implements LinkReceiver {
     const icmpFlows = this.#icmp.size;
     const timers = this.#tcp.lingering + this.#udp.size + this.#icmp.timers;
     const { used: sendBytes, outOfOrder } = this.#tcp.chunks;
-    const receiveBytes = this.#tcp.received.used;
+    const receiveBytes = this.#tcp.receiveBudget.used;
     return { tcpFlows, udpFlows, icmpFlows, timers, sendBytes, receiveBytes, outOfOrderBytes: outOfOrder.used };
   }
 

@@ -292,7 +292,7 @@ export class Switch implements LinkReceiver {
 }
 
 /** Where no gateway of ours is: frames end here. */
-export class Bystander implements LinkReceiver {
+export class NullReceiver implements LinkReceiver {
   framesIn = 0;
   bytesIn = 0;
 

@@ -9,7 +9,7 @@ import path from "node:path";
 import { z } from "zod";
 import type { Endpoint, IpText } from "../core/address.ts";
 import type { GuestForwardRule, ProxyRule, StackConfig, UplinkConfig } from "../core/config.ts";
-import { NO_RULES, type RuleSet } from "../nat/rules.ts";
+import { NO_RULES, type RuleSet } from "../nat/rules/rules.ts";
 import { IPV6_MIN_MTU, ipv6ToString } from "../wire/ipv6.ts";
 import { fromNumber, parseEndpoint, parseIp, parseIpv4, parseIpv6, prefixMask } from "./addresses.ts";
 import { ConfigError } from "./errors.ts";

@@ -1,6 +1,6 @@
 /** What rules say as `key=value`: how much they allow, and which ways of hiding a name they put up with. */
-import type { Limit } from "../nat/meters.ts";
-import type { Domain, Terms } from "../nat/rules.ts";
+import type { Limit } from "../nat/rules/meters.ts";
+import type { Domain, Terms } from "../nat/rules/rules.ts";
 import { parseNumber } from "./addresses.ts";
 import type { ConfigError } from "./errors.ts";
 import { show } from "./errors.ts";

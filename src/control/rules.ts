@@ -10,7 +10,7 @@
  *     default deny
  */
 import { addressFromText } from "../core/address.ts";
-import type { Domain, FlowProto, GuestLimit, Net, Rule, RuleSet } from "../nat/rules.ts";
+import type { Domain, FlowProto, GuestLimit, Net, Rule, RuleSet } from "../nat/rules/rules.ts";
 import { macNumber } from "../wire/ethernet.ts";
 import { parseIp, parseNumber } from "./addresses.ts";
 import { ConfigError, show } from "./errors.ts";

@@ -55,7 +55,7 @@ export class GuestForwards {
       "argv" in target
         ? (events, guest) => this.#commands.connect(target.argv, events, this.#stack.cableOf(guest.host))
         : (events) => this.#host.connectTcp(target, events);
-    if (this.#stack.inside.serveTcp({ host: server, port }, service) === null)
+    if (this.#stack.localServices.serveTcp({ host: server, port }, service) === null)
       throw new Error(`cannot forward ${server}:${port}: it is in use`);
   }
 }

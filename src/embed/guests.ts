@@ -75,7 +75,7 @@ export class Guests {
     const guest = this.#guest("host", options.host ?? this.#config.firstGuest, options.port);
     signal?.throwIfAborted();
     const socket = new GuestSocket({ remote: guest, local: null, allowHalfOpen });
-    const local = this.#stack.inside.dial(guest, new Client(socket));
+    const local = this.#stack.localServices.dial(guest, new Client(socket));
     if (local === null) {
       const error: NodeJS.ErrnoException = new Error(`connect ENOBUFS ${endpointText(guest)}: too many connections`);
       error.code = "ENOBUFS";
@@ -110,7 +110,7 @@ export class Guests {
       );
     return this.#open(options, (at) => {
       const server = new GuestServer(at, options.allowHalfOpen ?? false);
-      const stop = this.#stack.inside.serveTcp(at, (events, guest) => server.dialled(events, guest));
+      const stop = this.#stack.localServices.serveTcp(at, (events, guest) => server.dialled(events, guest));
       if (stop === null) return null;
       if (onSocket !== undefined) server.on("connection", onSocket);
       server.started(stop);
@@ -122,9 +122,11 @@ export class Guests {
   bindUdp(options: BindGuestUdpOptions): GuestUdp {
     return this.#open(options, (at) => {
       const udp = new GuestUdp(at, (bytes, port, host) =>
-        this.#stack.inside.sendUdp(at, this.#guest("address", host, port), bytes),
+        this.#stack.localServices.sendUdp(at, this.#guest("address", host, port), bytes),
       );
-      const stop = this.#stack.inside.serveUdp(at, (bytes, from, len, guest) => udp.received(bytes, from, len, guest));
+      const stop = this.#stack.localServices.serveUdp(at, (bytes, from, len, guest) =>
+        udp.received(bytes, from, len, guest),
+      );
       if (stop === null) return null;
       udp.started(stop);
       return udp;
@@ -163,7 +165,7 @@ export class Guests {
   /** A guest's address and port. */
   #guest(field: string, host: string, port: number): Endpoint {
     const ip = parseIp(host);
-    if (ip === null || !this.#stack.inside.isGuest(ip))
+    if (ip === null || !this.#stack.localServices.isGuest(ip))
       throw new ConfigError(field, host, "expected a guest's address");
     return { host: ip, port: checkPort(port, 1) };
   }

@@ -16,7 +16,7 @@
  * fit, or its way cannot carry them.
  *
  * All happens within one call of the event loop's, so there is one such table for all networks of the process. Linked
- * lists through arrays, as in `nat/uplink.ts`: nothing is made for a datagram.
+ * lists through arrays, as in `nat/tcp/payload-gatherer.ts`: nothing is made for a datagram.
  */
 import type { Endpoint } from "../core/host-net.ts";
 import type { Libc } from "./libc.ts";

@@ -4,8 +4,8 @@ import type { ForwardRule, StackConfig } from "../core/config.ts";
 import type { HostListener, HostNet, HostUdp, UnixEndpoint } from "../core/host-net.ts";
 import type { Trace } from "../core/trace.ts";
 import type { Neighbour, Neighbours } from "../proto/neighbours.ts";
-import type { TcpNat } from "./tcp-nat.ts";
-import type { UdpNat } from "./udp-nat.ts";
+import type { TcpNat } from "./tcp/tcp-nat.ts";
+import type { UdpNat } from "./udp/udp-nat.ts";
 
 /** A forward that is open. `address` tells the port that was taken when the rule said 0. */
 export interface OpenForward {

@@ -5,7 +5,7 @@
  *
  * A text is taken for HTTP by its first line, so that other protocols in which the client speaks first go their way.
  */
-import { flawed, hostName, type Opening, type ShownName } from "./shown-name.ts";
+import { type FirstBytesReading, flawed, hostName, type ShownName } from "./shown-name.ts";
 
 const CR = 13;
 const LF = 10;
@@ -17,7 +17,7 @@ const REQUEST = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+) ([\x21-\x7e\x80-\xff]+) HTTP\/(\
 const SIMPLE = /^GET [^ ]*$/;
 
 /** "other" when it is no HTTP request. */
-export function readHttpHost(buf: Uint8Array, at: number, len: number): Opening {
+export function readHttpHost(buf: Uint8Array, at: number, len: number): FirstBytesReading {
   const end = at + len;
   let start = at;
   // Empty lines before a request are ignored (section 2.2).

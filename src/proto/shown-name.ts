@@ -14,7 +14,7 @@ export interface ShownName {
 }
 
 /** "more": cannot be told yet. "other": neither TLS nor HTTP. */
-export type Opening = "more" | "other" | ShownName;
+export type FirstBytesReading = "more" | "other" | ShownName;
 
 export function flawed(by: ShownName["by"], flaw: string): ShownName {
   return { by, name: null, port: null, encrypted: false, flaw };

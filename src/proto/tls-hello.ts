@@ -4,7 +4,7 @@
  * than one way is a flaw. Of Encrypted Client Hello, real or for show (GREASE), the extension is all there is to see.
  */
 import { get16 } from "../wire/bytes.ts";
-import { flawed, hostName, type Opening } from "./shown-name.ts";
+import { type FirstBytesReading, flawed, hostName } from "./shown-name.ts";
 
 const HANDSHAKE = 22;
 const CLIENT_HELLO = 1;
@@ -21,7 +21,7 @@ const ECH = 0xfe0d;
 const ESNI = 0xffce;
 
 /** "other" when it is no TLS handshake. */
-export function readTlsHello(buf: Uint8Array, at: number, len: number): Opening {
+export function readTlsHello(buf: Uint8Array, at: number, len: number): FirstBytesReading {
   if (len > 0 && buf[at] !== HANDSHAKE) return "other";
   if (len > 1 && buf[at + 1] !== 3) return "other";
   const pieces: Uint8Array[] = [];
@@ -49,7 +49,7 @@ export function readTlsHello(buf: Uint8Array, at: number, len: number): Opening 
 }
 
 /** A whole hello's body. */
-function readHello(body: Uint8Array): Opening {
+function readHello(body: Uint8Array): FirstBytesReading {
   let at = VERSION_AND_RANDOM;
   // Session ID and compression methods have a length of one byte, cipher suites and extensions of two.
   for (const [size, what] of [
@@ -90,7 +90,7 @@ function readServerName(extension: Uint8Array): string | null {
   return hostName(String.fromCharCode(...extension.subarray(5, Math.min(length, 5 + 255))));
 }
 
-function broken(flaw: string): Opening {
+function broken(flaw: string): FirstBytesReading {
   return flawed("TLS", flaw);
 }
 

@@ -15,8 +15,8 @@ import {
   arpWrite,
 } from "../wire/arp.ts";
 import { ETH_ARP, ETH_HEADER, ethWrite, MAC_BROADCAST, macEquals, macIsGroup, macToString } from "../wire/ethernet.ts";
+import { claimant, isElsewhere } from "./address-ownership.ts";
 import type { Lan } from "./lan.ts";
-import { claimant, isElsewhere } from "./whose.ts";
 
 const NO_MAC = new Uint8Array(6);
 

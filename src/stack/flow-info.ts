@@ -1,8 +1,8 @@
 /** Flows as users see them. */
 import { endpointText } from "../core/address.ts";
-import type { IcmpNat } from "../nat/icmp-nat.ts";
-import type { TcpNat } from "../nat/tcp-nat.ts";
-import type { UdpNat } from "../nat/udp-nat.ts";
+import type { IcmpNat } from "../nat/icmp/icmp-nat.ts";
+import type { TcpNat } from "../nat/tcp/tcp-nat.ts";
+import type { UdpNat } from "../nat/udp/udp-nat.ts";
 import { STATE_NAMES } from "../proto/tcp/tcb.ts";
 
 /** A connection, a mapping or an echo identifier. */
@@ -32,7 +32,7 @@ export function flowInfos(tcp: TcpNat, udp: UdpNat, icmp: IcmpNat): FlowInfo[] {
     flows.push({
       proto: "tcp",
       guest: endpointText({ host: flow.guest.address.text, port: flow.guestPort }),
-      remote: endpointText({ host: flow.remote.text, port: flow.localPort }),
+      remote: endpointText({ host: flow.far.text, port: flow.farPort }),
       host: flow.hosts[0] ?? null,
       state: STATE_NAMES[tcb.state]!,
       direction: flow.inbound ? "in" : "out",

@@ -7,7 +7,7 @@
  */
 import { addressFromText, type IpAddress, ipv4Address } from "../core/address.ts";
 import type { StackConfig } from "../core/config.ts";
-import type { Policy } from "../nat/policy.ts";
+import type { Policy } from "../nat/rules/policy.ts";
 import type { Lease } from "../proto/dhcp.ts";
 import type { LocalAnswer, LocalNames } from "../proto/dns.ts";
 import type { Neighbours } from "../proto/neighbours.ts";

@@ -1,7 +1,7 @@
 /** ICMP from guests, of either family: echo to ourselves and to the world, and errors about what we sent. */
 
-import { guestError } from "../nat/guest-errors.ts";
-import { PROHIBITED } from "../nat/icmp-errors.ts";
+import { guestError } from "../nat/icmp/guest-errors.ts";
+import { PROHIBITED } from "../nat/icmp/icmp-errors.ts";
 import type { Neighbour } from "../proto/neighbours.ts";
 import { get32 } from "../wire/bytes.ts";
 import { ICMP_ECHO, ICMP_ECHO_REPLY, ICMP_HEADER } from "../wire/icmp.ts";

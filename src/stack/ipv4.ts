@@ -1,6 +1,6 @@
 /** IPv4 from guests (RFC 791, RFC 1122): who may send, fragments, and which protocol a packet is for. */
 import { COMPLETE, LEAST_SEGMENT, type Link, type Slab } from "../core/link.ts";
-import { EXPIRED } from "../nat/icmp-errors.ts";
+import { EXPIRED } from "../nat/icmp/icmp-errors.ts";
 import type { DhcpServer } from "../proto/dhcp.ts";
 import type { Reassembler } from "../proto/reassembly.ts";
 import { UNVERIFIED } from "../wire/checksum.ts";
@@ -22,11 +22,11 @@ import {
   PROTO_UDP,
 } from "../wire/ipv4.ts";
 import { UDP_HEADER, udpCheck, udpDst, udpLength } from "../wire/udp.ts";
+import { claimant } from "./address-ownership.ts";
 import type { Arp } from "./arp.ts";
 import { receiveIcmp } from "./icmp.ts";
 import type { Lan } from "./lan.ts";
 import { receiveUdp } from "./udp.ts";
-import { claimant } from "./whose.ts";
 
 const DHCP_SERVER_PORT = 67;
 /** Where a DHCP message names the client's MAC. */

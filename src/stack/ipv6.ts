@@ -5,7 +5,7 @@
  * to a group stays on the cables. No error is ever about a packet to a group, except where RFC 4443 section 2.4 e.3 asks.
  */
 import { COMPLETE, LEAST_SEGMENT, type Link, type Slab } from "../core/link.ts";
-import { BEYOND_SCOPE, EXPIRED, headerProblem } from "../nat/icmp-errors.ts";
+import { BEYOND_SCOPE, EXPIRED, headerProblem } from "../nat/icmp/icmp-errors.ts";
 import { DHCP6_MAX_REPLY, type Dhcp6Server } from "../proto/dhcp6.ts";
 import type { Neighbour } from "../proto/neighbours.ts";
 import type { Reassembler } from "../proto/reassembly.ts";
@@ -41,11 +41,11 @@ import {
 } from "../wire/ipv6-extensions.ts";
 import { ndpIsNdp } from "../wire/ndp.ts";
 import { UDP_HEADER, udpCheck, udpDst, udpLength } from "../wire/udp.ts";
+import { claimant } from "./address-ownership.ts";
 import { receiveIcmp } from "./icmp.ts";
 import type { Lan } from "./lan.ts";
 import type { Ndp } from "./ndp.ts";
 import { receiveUdp } from "./udp.ts";
-import { claimant } from "./whose.ts";
 
 export class Ipv6 {
   readonly #lan: Lan;
@@ -89,12 +89,12 @@ export class Ipv6 {
     if (found === WALK_PROBLEM) {
       trace.drop("ip-header");
       if (!ipv6ProblemReported(buf, ip, walk)) return;
-      const trouble = headerProblem(walk.problemCode);
+      const cause = headerProblem(walk.problemCode);
       const size = IPV6_HEADER + ipv6PayloadLength(buf, ip);
       return this.#lan.errors.about(
         guest,
         this.#lan.policy.selfFor(guest.address),
-        trouble,
+        cause,
         buf,
         ip,
         -1,

@@ -12,8 +12,8 @@ import { ROUTER_ADVERT_MAX, RouterAdvertiser } from "../proto/router-advertiseme
 import { ETH_HEADER, ETH_IPV6, ethWrite, macEquals, macIsGroup, macToString } from "../wire/ethernet.ts";
 import { ipv6Dst, ipv6IsMulticast, ipv6IsUnspecified, ipv6Src, ipv6WriteMulticastMac } from "../wire/ipv6.ts";
 import { NDP_ROUTER_SOLICIT } from "../wire/ndp.ts";
+import { claimant, isElsewhere } from "./address-ownership.ts";
 import type { Lan } from "./lan.ts";
-import { claimant, isElsewhere } from "./whose.ts";
 
 export class Ndp {
   readonly #lan: Lan;

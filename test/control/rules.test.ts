@@ -4,7 +4,7 @@ import { describe, expect, it, test } from "vitest";
 import { ConfigError } from "../../src/control/errors.ts";
 import { MAX_RULES, parseRules, readRuleLines } from "../../src/control/rules.ts";
 import { addressFromText } from "../../src/core/address.ts";
-import { isNameOf, judge, limitOf, type Subject } from "../../src/nat/rules.ts";
+import { isNameOf, judge, limitOf, type Subject } from "../../src/nat/rules/rules.ts";
 
 const WEB: Subject = {
   direction: "out",

@@ -1,7 +1,7 @@
 /** A socket with a guest behaves as net.Socket: every test runs against that as well. */
 import { once } from "node:events";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { type AnySocket, dialledRig, type Far, nodeRig } from "./manners.ts";
+import { type AnySocket, dialledRig, type Far, nodeRig } from "./socket-contract.ts";
 
 describe.each([nodeRig(), dialledRig()])("$name", (rig) => {
   let ends: Awaited<ReturnType<typeof rig.start>>;

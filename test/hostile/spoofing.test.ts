@@ -42,7 +42,7 @@ function lan(options: NetworkOptions = {}) {
     clock,
     trace,
     gatewayMacs: [gatewayMac(config), GATEWAY_MAC6],
-    guard: new LanGuard(stack.whose),
+    guard: new LanGuard(stack.ownership),
     tap: NO_TAP,
     probe: (link, mac) => stack.probe(link, mac),
   });

@@ -3,7 +3,7 @@ import { describe, expect, it } from "vitest";
 import { resolveOptions } from "../../src/control/options.ts";
 import { addressFromText } from "../../src/core/address.ts";
 import type { Link } from "../../src/core/link.ts";
-import { Policy } from "../../src/nat/policy.ts";
+import { Policy } from "../../src/nat/rules/policy.ts";
 import type { Lease } from "../../src/proto/dhcp.ts";
 import { Neighbours } from "../../src/proto/neighbours.ts";
 import { GuestNames } from "../../src/stack/guest-names.ts";

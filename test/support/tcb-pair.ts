@@ -35,8 +35,8 @@ export interface WireOptions {
 
 export class Peer implements TcpPath, TcpUser {
   readonly tx: Uint8Array = new Uint8Array(70_000);
-  readonly localPort = 1;
-  readonly remotePort = 1;
+  readonly farPort = 1;
+  readonly guestPort = 1;
   readonly tcb: Tcb;
   readonly chunks: ChunkPool = new ChunkPool(1 << 26);
   readonly events: string[] = [];

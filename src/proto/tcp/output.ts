@@ -139,7 +139,7 @@ export function segment(t: Tcb, now: number, seq: number, flags: number, len: nu
   const payload = len === 0 ? 0 : t.sendBuffer.copyOut(seqDiff(seq, t.sndUna), len, tx, o);
   const window = syn ? synWindow(t) : t.offerWindow();
   const ack = (flags & ACK) !== 0 ? t.rcvNxt : 0;
-  tcpWrite(tx, at, t.path.localPort, t.path.remotePort, seq, ack, header, flags, window);
+  tcpWrite(tx, at, t.path.farPort, t.path.guestPort, seq, ack, header, flags, window);
   tcpSeal(tx, at, header, t.path.pseudo(header + len), payload);
   t.path.commit(header + len);
   t.lastAckSent = ack;
@@ -175,7 +175,7 @@ export function sendControl(t: Tcb, flags: number, seq: number, ack: number): bo
   const tx = t.path.tx;
   if (stamps) writeTimestamps(tx, at + TCP_HEADER, t.now | 0, t.tsRecent);
   const window = (flags & RST) !== 0 ? 0 : t.offerWindow();
-  tcpWrite(tx, at, t.path.localPort, t.path.remotePort, seq, (flags & ACK) !== 0 ? ack : 0, header, flags, window);
+  tcpWrite(tx, at, t.path.farPort, t.path.guestPort, seq, (flags & ACK) !== 0 ? ack : 0, header, flags, window);
   tcpSeal(tx, at, header, t.path.pseudo(header));
   t.path.commit(header);
   return true;

@@ -58,8 +58,8 @@ export const STATE_NAMES: readonly string[] = [
 /** How segments get to the guest. */
 export interface TcpPath {
   readonly tx: Uint8Array;
-  readonly localPort: number;
-  readonly remotePort: number;
+  readonly farPort: number;
+  readonly guestPort: number;
   /** Room for a segment of `len` bytes, addressed already; its offset in `tx`, or -1 when the cable is full. */
   reserve(len: number): number;
   /** The segment at the last reserve, of `len` bytes, is complete. */

@@ -1,0 +1,38 @@
+/** What the NAT needs of the stack around it. `Stack` makes one for TCP, UDP and ICMP. */
+import type { IpAddress } from "../core/address.ts";
+import type { Clock } from "../core/clock.ts";
+import type { HostNet } from "../core/host-net.ts";
+import type { Link } from "../core/link.ts";
+import type { Random } from "../core/random.ts";
+import type { Trace } from "../core/trace.ts";
+import type { Names } from "../proto/names.ts";
+import type { Neighbour } from "../proto/neighbours.ts";
+import type { Egress } from "./egress.ts";
+import type { IcmpErrors } from "./icmp/icmp-errors.ts";
+import type { Policy } from "./rules/policy.ts";
+import type { RuleGate } from "./rules/rule-gate.ts";
+import type { TcpService } from "./services.ts";
+
+export interface NatContext {
+  readonly host: HostNet;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly trace: Trace;
+  readonly egress: Egress;
+  readonly errors: IcmpErrors;
+  readonly policy: Policy;
+  readonly names: Names;
+  readonly gate: RuleGate;
+  /** Answers a connection within the process instead of a host socket; null when nobody serves that place. */
+  service(to: IpAddress, port: number): TcpService | null;
+  /** A cable has a frame to flush. */
+  touchLink(link: Link): void;
+  /** Hands touched cables to the wire at the end of the host's turn. */
+  flush(): void;
+  /** Hands touched cables to the wire at once. */
+  flushNow(): void;
+  /** A guest whose MAC or cable is unknown has to be found before anything can go to it. */
+  resolve(guest: Neighbour): void;
+  /** A deadline moved to an earlier time. */
+  wake(): void;
+}

@@ -1,0 +1,95 @@
+/**
+ * ICMP errors from guests about packets that we sent them (RFC 792, RFC 4443).
+ *
+ * An error is believed when its quote is of a packet to that guest of a flow that lives; what it then does is the
+ * flow's to decide. All else is dropped: forged, too short, or about something that is over.
+ */
+import type { Neighbour } from "../../proto/neighbours.ts";
+import { get16, get32 } from "../../wire/bytes.ts";
+import {
+  ICMP_HEADER,
+  ICMP_TIME_EXCEEDED,
+  ICMP_UNREACHABLE,
+  UNREACHABLE_PORT,
+  UNREACHABLE_PROTOCOL,
+  UNREACHABLE_TOO_BIG,
+} from "../../wire/icmp.ts";
+import { ICMP6_TIME_EXCEEDED, ICMP6_TOO_BIG, ICMP6_UNREACHABLE, UNREACHABLE6_PORT } from "../../wire/icmp6.ts";
+import { IPV4_HEADER, ipv4FragmentOffset, ipv4HeaderLength, ipv4Proto, PROTO_TCP, PROTO_UDP } from "../../wire/ipv4.ts";
+import { IPV6_HEADER, ipv6NextHeader } from "../../wire/ipv6.ts";
+
+/** Of the upper layer a quote has at least so much: ports, and TCP's sequence number (RFC 792). */
+const QUOTED = 8;
+
+/** What a guest says of a packet: nobody is there, it is too big, or it did not arrive for some other reason. */
+export type GuestError = "refused" | "too-big" | "lost";
+
+/** A flow's table, asked for the packet that was quoted. False when it knows of none. */
+export interface ErrorTaker {
+  /**
+   * About a packet from the address at `farAt` to `guest`; `ports` has the guest's in its upper half. `seq` is TCP's.
+   * `mtu` comes with "too-big".
+   */
+  guestError(
+    guest: Neighbour,
+    buf: Uint8Array,
+    farAt: number,
+    ports: number,
+    seq: number,
+    error: GuestError,
+    mtu: number,
+  ): boolean;
+}
+
+/** An ICMP message of `len` bytes at `at`, its checksum found right. False when it is no error or is about no flow. */
+export function guestError(
+  guest: Neighbour,
+  buf: Uint8Array,
+  at: number,
+  len: number,
+  tcp: ErrorTaker,
+  udp: ErrorTaker,
+): boolean {
+  const v4 = guest.family === 4;
+  const error = v4 ? kind4(buf[at]!, buf[at + 1]!) : kind6(buf[at]!, buf[at + 1]!);
+  if (error === null) return false;
+  const ip = at + ICMP_HEADER;
+  const quoted = len - ICMP_HEADER;
+  const header = v4 ? ipv4Quote(buf, ip, quoted) : ipv6Quote(buf, ip, quoted);
+  if (header < 0) return false;
+  const src = ip + (v4 ? 12 : 8);
+  if (!guest.address.at(buf, src + (v4 ? 4 : 16))) return false;
+  const proto = v4 ? ipv4Proto(buf, ip) : ipv6NextHeader(buf, ip);
+  const taker = proto === PROTO_TCP ? tcp : proto === PROTO_UDP ? udp : null;
+  if (taker === null) return false;
+  const upper = ip + header;
+  const ports = (get16(buf, upper + 2) << 16) | get16(buf, upper);
+  const mtu = error === "too-big" ? (v4 ? get16(buf, at + 6) : get32(buf, at + 4) >>> 0) : 0;
+  return taker.guestError(guest, buf, src, ports, get32(buf, upper + 4), error, mtu);
+}
+
+function kind4(type: number, code: number): GuestError | null {
+  if (type === ICMP_TIME_EXCEEDED) return "lost";
+  if (type !== ICMP_UNREACHABLE) return null;
+  if (code === UNREACHABLE_TOO_BIG) return "too-big";
+  return code === UNREACHABLE_PORT || code === UNREACHABLE_PROTOCOL ? "refused" : "lost";
+}
+
+function kind6(type: number, code: number): GuestError | null {
+  if (type === ICMP6_TOO_BIG) return "too-big";
+  if (type === ICMP6_TIME_EXCEEDED) return "lost";
+  if (type !== ICMP6_UNREACHABLE) return null;
+  return code === UNREACHABLE6_PORT ? "refused" : "lost";
+}
+
+/** Length of the quoted header; -1 when the quote is too short, or of a later fragment. */
+function ipv4Quote(buf: Uint8Array, ip: number, len: number): number {
+  if (len < IPV4_HEADER + QUOTED || buf[ip]! >> 4 !== 4 || ipv4FragmentOffset(buf, ip) !== 0) return -1;
+  const header = ipv4HeaderLength(buf, ip);
+  return header >= IPV4_HEADER && len >= header + QUOTED ? header : -1;
+}
+
+/** Our packets have no extension headers unless they are fragments, whose errors concern no flow. */
+function ipv6Quote(buf: Uint8Array, ip: number, len: number): number {
+  return len >= IPV6_HEADER + QUOTED && buf[ip]! >> 4 === 6 ? IPV6_HEADER : -1;
+}

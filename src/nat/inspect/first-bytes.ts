@@ -1,0 +1,190 @@
+/**
+ * Connections whose first bytes have to show a name before the host is given any of them.
+ *
+ * Theory of operation. The host has been dialled, as for every connection: the address is one that may be dialled. What
+ * stands in the socket's place holds the guest's bytes until they have shown whom they are for (`proto/first-bytes`); then
+ * the socket is put back, and the flow is one like all others. What the host says passes meanwhile: where the server
+ * speaks first nobody waits. Time (from the first byte), bytes, looks and what all connections hold are bounded, and
+ * what exceeds them is refused.
+ */
+import { Deadlines, type Timed } from "../../core/deadlines.ts";
+import type { Endpoint, HostTcp } from "../../core/host-net.ts";
+import type { Slab } from "../../core/link.ts";
+import { readFirstBytes } from "../../proto/first-bytes.ts";
+import type { NatContext } from "../context.ts";
+import type { NameCheck } from "../rules/rule-gate.ts";
+import type { TcpFlow } from "../tcp/tcp-flow.ts";
+
+const WAIT_MS = 10_000;
+/** What TLS and HTTP servers take at the most for a hello or a request's fields. */
+const MOST_BYTES = 16_384;
+const FIRST_ROOM = 2_048;
+/** A guest that sends byte by byte would have all that is held read anew for each. */
+const MOST_LOOKS = 256;
+
+export class FirstBytes {
+  /** Bytes held by all connections. */
+  held = 0;
+  readonly #env: Pick<NatContext, "clock" | "trace" | "wake">;
+  readonly #most: number;
+  readonly #waiting: Deadlines<FirstBytesSocket> = new Deadlines();
+
+  /** All connections may hold `most` bytes. */
+  constructor(env: Pick<NatContext, "clock" | "trace" | "wake">, most: number) {
+    this.#env = env;
+    this.#most = most;
+  }
+
+  /** What takes the place of the flow's host socket until the guest's first bytes have passed `look`. */
+  watch(flow: TcpFlow, nameCheck: NameCheck): HostTcp {
+    return new FirstBytesSocket(this, flow, flow.host!, nameCheck);
+  }
+
+  /** The first bytes are there, and do not say enough. The longest wait ends when all hold too much. */
+  wait(socket: FirstBytesSocket): void {
+    if (this.#waiting.schedule(socket, this.#env.clock.now() + WAIT_MS)) this.#env.wake();
+    while (this.held > this.#most) {
+      const longest = this.#waiting.due(Number.MAX_VALUE);
+      if (longest === null) return;
+      longest.decide("none");
+    }
+  }
+
+  forget(socket: FirstBytesSocket): void {
+    this.#waiting.remove(socket);
+  }
+
+  refused(): void {
+    this.#env.trace.drop("name-refused");
+  }
+
+  pollAt(): number {
+    return this.#waiting.next();
+  }
+
+  poll(now: number): void {
+    for (let each = this.#waiting.due(now); each !== null; each = this.#waiting.due(now)) each.decide("none");
+  }
+}
+
+class FirstBytesSocket implements HostTcp, Timed {
+  heapIndex = -1;
+  heapTime = 0;
+  readonly #all: FirstBytes;
+  readonly #flow: TcpFlow;
+  readonly #socket: HostTcp;
+  readonly #nameCheck: NameCheck;
+  #held: Uint8Array = new Uint8Array(0);
+  #len = 0;
+  #looks = 0;
+  #state: "undecided" | "passed" | "refused" = "undecided";
+
+  constructor(all: FirstBytes, flow: TcpFlow, socket: HostTcp, nameCheck: NameCheck) {
+    this.#all = all;
+    this.#flow = flow;
+    this.#socket = socket;
+    this.#nameCheck = nameCheck;
+  }
+
+  /** What is held is little, and the guest must be able to send the rest. */
+  get backlog(): number {
+    return this.#socket.backlog;
+  }
+
+  get local(): Endpoint | null {
+    return this.#socket.local;
+  }
+
+  write(slab: Slab, at: number, len: number): void {
+    if (this.#state === "passed") this.#socket.write(slab, at, len);
+    if (this.#state !== "undecided") return;
+    // Nearly always the first bytes are all it takes, and are looked at where they stand.
+    const alone = this.#len === 0;
+    if (!alone) this.#hold(slab.bytes, at, len);
+    const shown = alone ? readFirstBytes(slab.bytes, at, len) : readFirstBytes(this.#held, 0, this.#len);
+    if (shown !== "more") {
+      if (this.decide(shown) && alone) this.#socket.write(slab, at, len);
+    } else if (++this.#looks >= MOST_LOOKS || this.#len + (alone ? len : 0) > MOST_BYTES) this.decide("none");
+    else {
+      if (alone) this.#hold(slab.bytes, at, len);
+      this.#all.wait(this);
+    }
+  }
+
+  /** What ends before it has shown a name will show none. */
+  end(): void {
+    if (this.#state === "undecided" && this.#len > 0) this.decide("none");
+    if (this.#state !== "refused") this.#socket.end();
+  }
+
+  pause(): void {
+    this.#socket.pause();
+  }
+
+  resume(): void {
+    this.#socket.resume();
+  }
+
+  reset(code?: string): void {
+    this.#leave("refused");
+    this.#socket.reset(code);
+  }
+
+  /** Whether the connection may go on: what is held goes to the host, else both ends are reset. */
+  decide(shown: Parameters<NameCheck>[0]): boolean {
+    const held = this.#held;
+    const len = this.#len;
+    // The host may be gone meanwhile, and has taken the flow with it.
+    if (this.#flow.hostClosed) this.#leave("refused");
+    else if (this.#nameCheck(shown)) {
+      this.#leave("passed");
+      if (shown !== "other" && shown !== "none") this.#flow.shown = shown.name;
+      if (this.#flow.host === this) this.#flow.host = this.#socket;
+      if (len > 0) this.#socket.write(new HeldBytes(held), 0, len);
+      return true;
+    } else {
+      this.#leave("refused");
+      this.#all.refused();
+      this.#socket.reset();
+      // As a socket would tell: never from inside the call.
+      queueMicrotask(() => {
+        if (!this.#flow.hostClosed) this.#flow.onClose("denied");
+      });
+    }
+    return false;
+  }
+
+  #leave(state: "passed" | "refused"): void {
+    this.#state = state;
+    this.#all.forget(this);
+    this.#all.held -= this.#held.length;
+    this.#held = new Uint8Array(0);
+    this.#len = 0;
+  }
+
+  #hold(bytes: Uint8Array, at: number, len: number): void {
+    const need = this.#len + len;
+    if (need > this.#held.length) {
+      const larger = new Uint8Array(Math.max(FIRST_ROOM, need, 2 * this.#held.length));
+      larger.set(this.#held.subarray(0, this.#len));
+      this.#all.held += larger.length - this.#held.length;
+      this.#held = larger;
+    }
+    this.#held.set(bytes.subarray(at, at + len), this.#len);
+    this.#len = need;
+  }
+}
+
+/** Memory of nobody else's: a socket may keep it as long as it likes. */
+class HeldBytes implements Slab {
+  readonly scarce = false;
+  readonly bytes: Uint8Array;
+
+  constructor(bytes: Uint8Array) {
+    this.bytes = bytes;
+  }
+
+  pin(): void {}
+
+  unpin(): void {}
+}

@@ -1,0 +1,159 @@
+/**
+ * What a guest has used of its limits. A rule's limits are for each guest by itself, so that one that exhausts them
+ * takes nothing from another; and a guest is what is on one cable, since it can call itself by any MAC it likes.
+ */
+import type { Link } from "../../core/link.ts";
+
+/** Caps and rates, null for none. Rates are per second, `up` and `down` in bytes. */
+export interface Limit {
+  /** As its author wrote it. */
+  readonly text: string;
+  readonly up: number | null;
+  readonly down: number | null;
+  /** TCP connections and UDP flows at once, and how many may begin. */
+  readonly conns: number | null;
+  readonly opens: number | null;
+  readonly queries: number | null;
+}
+
+/** What a guest has used. */
+export interface LimitState {
+  /** The guest's cable. */
+  readonly cable: string;
+  /** The rule that sets the limits. */
+  readonly rule: string;
+  /** Connections and UDP flows that are open. */
+  readonly conns: number;
+  /** Connections, UDP flows and DNS queries that were too many, since the cable was plugged in. */
+  readonly refused: number;
+  /** Datagrams that were too much. TCP waits instead. */
+  readonly dropped: number;
+}
+
+/** A rate's bucket holds a tenth of a second of it, and two large segments at the least. */
+const BURST_S = 0.1;
+const LEAST_BURST = 131_072;
+/** TCP stops at an empty bucket; datagrams may go so far below, or a busy connection would leave them nothing. */
+const DATAGRAM_CREDIT = 131_072;
+
+export class Bucket {
+  readonly burst: number;
+  readonly #perMs: number;
+  #level: number;
+  #at: number;
+
+  constructor(perSecond: number, burst: number, now: number) {
+    this.#perMs = perSecond / 1000;
+    this.burst = burst;
+    this.#level = burst;
+    this.#at = now;
+  }
+
+  /** What may be taken; below zero after more has been. */
+  level(now: number): number {
+    this.#level = Math.min(this.burst, this.#level + (now - this.#at) * this.#perMs);
+    this.#at = now;
+    return this.#level;
+  }
+
+  take(amount: number): void {
+    this.#level -= amount;
+  }
+}
+
+export class Meter {
+  readonly limit: Limit;
+  readonly up: Bucket | null;
+  readonly down: Bucket | null;
+  conns = 0;
+  refused = 0;
+  dropped = 0;
+  readonly #opens: Bucket | null;
+  readonly #queries: Bucket | null;
+
+  constructor(limit: Limit, now: number) {
+    this.limit = limit;
+    const bytes = (rate: number | null): Bucket | null =>
+      rate === null ? null : new Bucket(rate, Math.max(LEAST_BURST, rate * BURST_S), now);
+    const events = (rate: number | null): Bucket | null => (rate === null ? null : new Bucket(rate, rate, now));
+    this.up = bytes(limit.up);
+    this.down = bytes(limit.down);
+    this.#opens = events(limit.opens);
+    this.#queries = events(limit.queries);
+  }
+
+  /** Why another connection or UDP flow is too many; null when it is not. */
+  full(now: number): string | null {
+    const { conns, opens } = this.limit;
+    if (conns !== null && this.conns >= conns) return `${conns} at once`;
+    return this.#opens !== null && this.#opens.level(now) < 1 ? `${opens} a second` : null;
+  }
+
+  /** It has begun. */
+  enter(): void {
+    this.conns++;
+    this.#opens?.take(1);
+  }
+
+  leave(): void {
+    this.conns--;
+  }
+
+  /** Why another query is too many; null when it is not, and then it counts. */
+  query(now: number): string | null {
+    if (this.#queries === null) return null;
+    if (this.#queries.level(now) < 1) return `${this.limit.queries} queries a second`;
+    this.#queries.take(1);
+    return null;
+  }
+}
+
+export const NO_METERS: readonly Meter[] = [];
+
+/** Whether a datagram may pass; then it counts. */
+export function datagramPasses(meters: readonly Meter[], way: "up" | "down", len: number, now: number): boolean {
+  for (const meter of meters) {
+    const bucket = meter[way];
+    if (bucket === null || bucket.level(now) > -DATAGRAM_CREDIT) continue;
+    meter.dropped++;
+    return false;
+  }
+  for (const meter of meters) meter[way]?.take(len);
+  return true;
+}
+
+export function leaveAll(meters: readonly Meter[]): void {
+  for (const meter of meters) meter.leave();
+}
+
+/** The meters of all guests, made when they are needed: at most one for each cable and rule. */
+export class Meters {
+  readonly #byLink: Map<Link, Map<string, Meter>> = new Map();
+
+  of(link: Link, limit: Limit, now: number): Meter {
+    let mine = this.#byLink.get(link);
+    if (mine === undefined) this.#byLink.set(link, (mine = new Map()));
+    let meter = mine.get(limit.text);
+    if (meter === undefined) mine.set(limit.text, (meter = new Meter(limit, now)));
+    return meter;
+  }
+
+  /** A cable is gone. */
+  detached(link: Link): void {
+    this.#byLink.delete(link);
+  }
+
+  /** Other rules: what they do not say any more is forgotten. Flows keep to what they began under. */
+  keep(texts: ReadonlySet<string>): void {
+    for (const mine of this.#byLink.values())
+      for (const text of [...mine.keys()]) if (!texts.has(text)) mine.delete(text);
+  }
+
+  list(): LimitState[] {
+    const states: LimitState[] = [];
+    for (const [link, mine] of this.#byLink)
+      for (const [rule, { conns, refused, dropped }] of mine)
+        states.push({ cable: link.name, rule, conns, refused, dropped });
+    return states;
+  }
+}

@@ -1,0 +1,161 @@
+/** Where a guest's packets may go, and what stands behind the addresses we give ourselves. */
+import { addressFromText, type Family, type IpAddress, type IpText, ipv4FromText } from "../../core/address.ts";
+import type { StackConfig } from "../../core/config.ts";
+import { get16, get32 } from "../../wire/bytes.ts";
+import { ipv6IsLinkLocal, ipv6SamePrefix } from "../../wire/ipv6.ts";
+import { guardedPrefix } from "./special-addresses.ts";
+
+const LOOPBACK4 = "127.0.0.1";
+const LOOPBACK6 = "::1";
+/** The router as IPv6 guests know it (RFC 4861 wants a link-local one), libslirp's. */
+const ROUTER: IpAddress = addressFromText("fe80::2");
+
+export class Policy {
+  readonly #config: StackConfig;
+  readonly net: number;
+  readonly mask: number;
+  readonly gateway: IpAddress;
+  readonly dns: IpAddress;
+  readonly net6: IpAddress;
+  readonly gateway6: IpAddress;
+  readonly dns6: IpAddress;
+  readonly router6: IpAddress = ROUTER;
+  /** Further addresses that are ours while something within the process serves there. */
+  #served: readonly IpAddress[] = [];
+
+  constructor(config: StackConfig) {
+    this.#config = config;
+    this.net = ipv4FromText(config.net);
+    this.mask = config.prefix === 0 ? 0 : (-1 << (32 - config.prefix)) | 0;
+    this.gateway = addressFromText(config.host);
+    this.dns = addressFromText(config.dns);
+    this.net6 = addressFromText(config.net6);
+    this.gateway6 = addressFromText(config.host6);
+    this.dns6 = addressFromText(config.dns6);
+  }
+
+  inNet(ip: number): boolean {
+    return (ip & this.mask) === this.net;
+  }
+
+  /** Whether the IPv6 address at `at` has the network's prefix. */
+  inNet6(buf: Uint8Array, at: number): boolean {
+    return ipv6SamePrefix(buf, at, this.net6.bytes, 0, this.#config.prefix6);
+  }
+
+  /** The network's own broadcast address and the limited one. */
+  isBroadcast(ip: number): boolean {
+    return ip === -1 || ip === (this.net | ~this.mask);
+  }
+
+  /** An address that frames may come from: one of the net's that is neither ours nor the net's ends. */
+  isGuest(ip: number): boolean {
+    return this.inNet(ip) && !this.isOurs(ip) && ip !== this.net && !this.isBroadcast(ip);
+  }
+
+  /** The same for IPv6: of the prefix (but not its anycast address, RFC 4291 section 2.6.1), or link-local. */
+  isGuest6(buf: Uint8Array, at: number): boolean {
+    if (!ipv6IsLinkLocal(buf, at) && (!this.inNet6(buf, at) || this.net6.at(buf, at))) return false;
+    return !this.isOurs6(buf, at);
+  }
+
+  /** Addresses that we answer ARP for. */
+  isOurs(ip: number): boolean {
+    if (ip === this.gateway.ip || ip === this.dns.ip) return true;
+    return this.#served.length > 0 && this.#served.some((address) => address.family === 4 && address.ip === ip);
+  }
+
+  /** Addresses that we answer neighbour solicitations for. */
+  isOurs6(buf: Uint8Array, at: number): boolean {
+    if (this.gateway6.at(buf, at) || this.dns6.at(buf, at) || this.router6.at(buf, at)) return true;
+    return this.#served.length > 0 && this.#served.some((address) => address.family === 6 && address.at(buf, at));
+  }
+
+  /** An address of the guests' net becomes ours: it is answered for, and no guest may speak from it. */
+  serve(address: IpAddress): void {
+    if (!this.#served.some((each) => each.is(address))) this.#served = [...this.#served, address];
+  }
+
+  unserve(address: IpAddress): void {
+    this.#served = this.#served.filter((each) => !each.is(address));
+  }
+
+  /** Which of our addresses stands at `at`; null when it is none. */
+  oursAt(family: Family, buf: Uint8Array, at: number): IpAddress | null {
+    const own = family === 4 ? [this.gateway, this.dns] : [this.gateway6, this.dns6, this.router6];
+    return [...own, ...this.#served].find((ours) => ours.family === family && ours.at(buf, at)) ?? null;
+  }
+
+  /** The gateway as a guest of this family knows it. */
+  gatewayFor(family: Family): IpAddress {
+    return family === 4 ? this.gateway : this.gateway6;
+  }
+
+  /** Which of our addresses speaks to a guest's: the gateway's of the same scope. */
+  selfFor({ family, bytes }: IpAddress): IpAddress {
+    return family === 6 && ipv6IsLinkLocal(bytes, 0) ? this.router6 : this.gatewayFor(family);
+  }
+
+  /** Whether this is the virtual DNS server. */
+  isDns(address: IpAddress): boolean {
+    return address.is(address.family === 4 ? this.dns : this.dns6);
+  }
+
+  /** Whether nothing of the guests' leaves this host. */
+  get closed(): boolean {
+    return this.#config.restrict || this.#config.hostOnly;
+  }
+
+  /** The host's side of a destination; null when guests may not go there. */
+  hostSide(dst: IpAddress): IpText | null {
+    const { restrict, hostOnly, hostLoopback } = this.#config;
+    if (restrict || guardedPrefix(dst) > 0) return null;
+    if (dst.family === 4) {
+      if (dst.ip === this.gateway.ip) return hostLoopback ? LOOPBACK4 : null;
+      return hostOnly || this.#refused4(dst.ip) ? null : dst.text;
+    }
+    if (dst.is(this.gateway6) || dst.is(this.router6)) return hostLoopback ? LOOPBACK6 : null;
+    return hostOnly || this.#refused6(dst.bytes) ? null : dst.text;
+  }
+
+  /**
+   * The host's loopback by another name than the gateway's, "this network", link-local with its metadata servers,
+   * multicast, reserved, and the guests' own net.
+   */
+  #refused4(ip: number): boolean {
+    const a = ip >>> 24;
+    return this.inNet(ip) || a === 127 || a === 0 || a >= 224 || ip >>> 16 === 0xa9fe;
+  }
+
+  /**
+   * The same in IPv6: ::/96 (unspecified, loopback, IPv4-compatible), IPv4-mapped and -translated, link-local,
+   * site-local, multicast, the guests' own net; and addresses by which a translator or tunnel would come to an IPv4
+   * address that is refused: NAT64 (RFC 6052, RFC 8215), 6to4 (RFC 3056), Teredo (RFC 4380).
+   */
+  #refused6(b: Uint8Array): boolean {
+    const first = get16(b, 0);
+    // ff00::/8, and fe80::/10 with fec0::/10.
+    if (b[0] === 0xff || first >> 7 === 0xfe80 >> 7 || this.inNet6(b, 0)) return true;
+    if (get32(b, 0) === 0 && get32(b, 4) === 0) {
+      const third = get32(b, 8);
+      if (third === 0 || third === 0xffff || third === -65_536) return true;
+    }
+    if (get32(b, 0) === 0x0064ff9b) {
+      // 64:ff9b::/96 has the address at the end, 64:ff9b:1::/48 there or around the eighth byte.
+      const around = (get16(b, 6) << 16) | get16(b, 9);
+      return this.#refused4(get32(b, 12)) || (get16(b, 4) === 1 && get32(b, 8) !== 0 && this.#refused4(around));
+    }
+    if (first === 0x2002) return this.#refused4(get32(b, 2));
+    if (get32(b, 0) === 0x2001_0000) return this.#refused4(get32(b, 4)) || this.#refused4(~get32(b, 12));
+    return false;
+  }
+
+  /** How a host's address is shown to guests: loopback, another family's and the guests' own as the gateway. */
+  guestSide(host: IpText, family: Family): IpAddress {
+    const address = addressFromText(host.startsWith("::ffff:") ? host.slice(7) : host);
+    const { ip, bytes } = address;
+    if (address.family !== family) return this.gatewayFor(family);
+    const hidden = family === 4 ? ip >>> 24 === 127 || this.inNet(ip) || ip === 0 : this.#refused6(bytes);
+    return hidden ? this.gatewayFor(family) : address;
+  }
+}

@@ -1,0 +1,256 @@
+/**
+ * The rules in front of whoever else is asked about flows (`onFlow`). While there are neither rules nor anybody else it
+ * is not `active`, and flows do not wait. What is refused is reported with the rule that did it.
+ *
+ * A TCP connection that a rule about a domain allows is allowed for what it says it is: it comes with a `look` at its
+ * first bytes, which judges the name that they show as if the guest had begun a connection by that name.
+ */
+import { addressFromText, endpointText, type IpAddress } from "../../core/address.ts";
+import type { Clock } from "../../core/clock.ts";
+import type { FlowGate, GatedFlow, Ruling } from "../../core/gate.ts";
+import type { Link } from "../../core/link.ts";
+import type { Trace } from "../../core/trace.ts";
+import type { Neighbour, Neighbours } from "../../proto/neighbours.ts";
+import type { ShownName } from "../../proto/shown-name.ts";
+import { DNS_ANY, DNS_HTTPS, DNS_SVCB } from "../../wire/dns.ts";
+import { macNumber } from "../../wire/ethernet.ts";
+import { type LimitState, leaveAll, type Meter, Meters, NO_METERS } from "./meters.ts";
+import type { Policy } from "./policy.ts";
+import { type FlowProto, judge, limitOf, NO_RULES, type Rule, type RuleSet, type Subject } from "./rules.ts";
+import { guardedPrefix } from "./special-addresses.ts";
+
+const DENY: Ruling = { action: "deny", how: "reset" };
+const ALLOW: Ruling = { action: "allow" };
+const EMPTY: Ruling = { action: "empty" };
+const BUSY: Ruling = { action: "deny", how: "reset", reason: "conn-limit" };
+/** Silence makes clients ask again, a little later. */
+const BUSY_DNS: Ruling = { action: "deny", how: "drop", reason: "dns-rate" };
+const CLOSED = "mode: nothing leaves this host";
+const BUILT_IN = "built in: no metadata, link-local, loopback, multicast or reserved addresses";
+
+/**
+ * What a connection's first bytes are shown to: "other" is a protocol in which no name shows, "none" too few bytes to
+ * tell in the time and the room there is. True lets it go on; a refusal has been reported.
+ */
+export type NameCheck = (shown: ShownName | "other" | "none") => boolean;
+
+/** What a flow that may begin is held to. */
+export interface Grant {
+  /** Who is to be shown a connection's first bytes; null for nobody. */
+  readonly nameCheck: NameCheck | null;
+  /** Where it counts, already: `leaveAll` is due when it ends, or does not begin after all. */
+  readonly meters: readonly Meter[];
+}
+
+const FREE: Grant = { nameCheck: null, meters: NO_METERS };
+
+export class RuleGate implements FlowGate {
+  readonly #inner: FlowGate | null;
+  readonly #policy: Policy;
+  readonly #neighbours: Neighbours;
+  readonly #trace: Trace;
+  readonly #clock: Clock;
+  readonly #meters: Meters = new Meters();
+  #set: RuleSet;
+  #active: boolean;
+  /** Whether some rule denies a name: what no rule about a name or an address has allowed is looked at for those. */
+  #deniesNames: boolean;
+
+  constructor(
+    inner: FlowGate | null,
+    set: RuleSet,
+    policy: Policy,
+    neighbours: Neighbours,
+    clock: Clock,
+    trace: Trace,
+  ) {
+    this.#inner = inner;
+    this.#set = set;
+    this.#active = inner !== null || set !== NO_RULES;
+    this.#deniesNames = deniesNames(set);
+    this.#policy = policy;
+    this.#neighbours = neighbours;
+    this.#clock = clock;
+    this.#trace = trace;
+  }
+
+  /** Whether flows are judged. Once they are they always will be, since what is judged is kept differently. */
+  get active(): boolean {
+    return this.#active;
+  }
+
+  /** From now on these. Flows that exist are the caller's to look through, with `permits`. */
+  replace(set: RuleSet): void {
+    this.#set = set;
+    this.#active = true;
+    this.#deniesNames = deniesNames(set);
+    const limits = [...set.rules, ...set.limits].flatMap(({ limit }) => limit?.text ?? []);
+    this.#meters.keep(new Set(limits));
+  }
+
+  judge(flow: GatedFlow, done: (ruling: Ruling, grant: Grant) => void): void {
+    const remote = addressFromText(flow.remote.host);
+    const guest = addressFromText(flow.guest.host);
+    const neighbour = this.#neighbours.find(guest);
+    const subject: Subject = {
+      ...{ direction: "out", proto: flow.proto, guest, remote, port: flow.remote.port, names: flow.hosts },
+      mac: neighbour === null ? -1 : macNumber(neighbour.mac, 0),
+    };
+    const later = (ruling: Ruling, grant: Grant = FREE): void => queueMicrotask(() => done(ruling, grant));
+    const { allow, rule, by } = judge(this.#set, subject);
+    if (!allow) {
+      this.#refuse(subject, flow.guest.port, rule);
+      return later(DENY);
+    }
+    const meters = this.#metersOf(subject, neighbour?.link ?? null, by);
+    const busy = this.#tooMany(subject, flow.guest.port, meters);
+    if (busy !== null) return later(busy);
+    const domain = by?.domain ? by : null;
+    if (domain !== null && flow.proto === "dns" && tellsKeys(flow.qtype) && !domain.terms.ech) return later(EMPTY);
+    const guarded = flow.proto !== "dns" && this.#isGuarded(remote);
+    const named = guarded && !!by?.net && by.net.prefix >= guardedPrefix(remote);
+    const passes = flow.proto === "dns" || named || this.#inner !== null || this.#policy.hostSide(remote) !== null;
+    if (!passes) {
+      this.#refuse(subject, flow.guest.port, this.#policy.closed ? CLOSED : BUILT_IN);
+      return later(DENY);
+    }
+    const grant = this.#admit(subject, flow.guest.port, by, meters);
+    if (this.#inner === null) return later(named ? open(ALLOW, flow) : ALLOW, grant);
+    this.#inner.judge(flow, (ruling) => {
+      if (ruling.action === "deny") leaveAll(grant.meters);
+      done(named ? open(ruling, flow) : ruling, ruling.action === "deny" ? FREE : grant);
+    });
+  }
+
+  /** A connection or UDP flow begins, and counts; DNS and ping are counted otherwise, or not. */
+  #admit(subject: Subject, guestPort: number, by: Rule | null, meters: readonly Meter[]): Grant {
+    const counted = subject.proto === "tcp" || subject.proto === "udp" ? meters : NO_METERS;
+    for (const meter of counted) meter.enter();
+    let nameCheck: NameCheck | null = null;
+    if (subject.proto === "tcp") {
+      if (by?.domain) nameCheck = (shown) => this.#look(subject, guestPort, by, shown);
+      else if (this.#deniesNames && !by?.net) nameCheck = (shown) => this.#lookForDenied(subject, guestPort, shown);
+    }
+    return nameCheck === null && counted.length === 0 ? FREE : { nameCheck, meters: counted };
+  }
+
+  /** The meters of a guest's limits in all, for what comes to it: only its bytes count. */
+  metersIn(guest: Neighbour): readonly Meter[] {
+    const nobody = { proto: "tcp", port: 0, remote: guest.address, names: [] } as const;
+    const subject: Subject = { direction: "in", guest: guest.address, mac: macNumber(guest.mac, 0), ...nobody };
+    return this.#metersOf(subject, guest.link, null);
+  }
+
+  limits(): LimitState[] {
+    return this.#meters.list();
+  }
+
+  detached(link: Link): void {
+    this.#meters.detached(link);
+  }
+
+  #metersOf(subject: Subject, link: Link | null, by: Rule | null): readonly Meter[] {
+    const inAll = limitOf(this.#set, subject);
+    const own = by?.limit ?? null;
+    if (link === null || (own === null && inAll === null)) return NO_METERS;
+    const now = this.#clock.now();
+    return [own, inAll].filter((limit) => limit !== null).map((limit) => this.#meters.of(link, limit, now));
+  }
+
+  /** The ruling about what is one too many, which has been reported; null when there is room. */
+  #tooMany(subject: Subject, guestPort: number, meters: readonly Meter[]): Ruling | null {
+    if (subject.proto === "icmp") return null;
+    const now = this.#clock.now();
+    const dns = subject.proto === "dns";
+    for (const meter of meters) {
+      const why = dns ? meter.query(now) : meter.full(now);
+      if (why === null) continue;
+      meter.refused++;
+      this.#refuse(subject, guestPort, meter.limit.text, why);
+      return dns ? BUSY_DNS : BUSY;
+    }
+    return null;
+  }
+
+  /** Judges what a connection that `begun` allowed has shown of itself. */
+  #look(subject: Subject, guestPort: number, begun: Rule, shown: Parameters<NameCheck>[0]): boolean {
+    const refuse = (rule: string, what: string): boolean => {
+      this.#refuse(subject, guestPort, rule, what);
+      return false;
+    };
+    if (shown === "none") return refuse(begun.text, "no name in time");
+    if (shown === "other") return begun.terms.unnamed !== false || refuse(begun.text, "no name");
+    const { by: where, name, flaw, encrypted } = shown;
+    if (flaw !== null) return refuse(begun.text, `${where}: ${flaw}`);
+    let terms = begun.terms;
+    if (name !== null) {
+      const found = judge(this.#set, { ...subject, port: shown.port ?? subject.port, names: [name] });
+      if (!found.allow) return refuse(found.rule, `${where} name ${name}`);
+      if (found.by?.domain) terms = found.by.terms;
+    } else if (terms.unnamed !== true) return refuse(begun.text, `${where} without a name`);
+    return !encrypted || terms.ech || refuse(begun.text, `TLS with an encrypted name, beside ${name ?? "none"}`);
+  }
+
+  /** Of a connection that needs no name: whether it shows one that a rule denies. */
+  #lookForDenied(subject: Subject, guestPort: number, shown: Parameters<NameCheck>[0]): boolean {
+    if (typeof shown === "string" || shown.name === null) return true;
+    const { allow, rule, by } = judge(this.#set, { ...subject, names: [shown.name] });
+    if (allow || !by?.domain) return true;
+    this.#refuse(subject, guestPort, rule, `${shown.by} name ${shown.name}`);
+    return false;
+  }
+
+  /** Whether a flow may begin or go on, `port` being the far end's and, of what comes in, the guest's. */
+  permits(
+    direction: "in" | "out",
+    proto: FlowProto,
+    guest: Neighbour,
+    guestPort: number,
+    remote: IpAddress,
+    remotePort: number,
+    names: readonly string[],
+  ): boolean {
+    const port = direction === "in" ? guestPort : remotePort;
+    const mac = macNumber(guest.mac, 0);
+    const subject: Subject = { direction, proto, guest: guest.address, mac, remote, port, names };
+    const { allow, rule } = judge(this.#set, subject);
+    if (!allow) this.#refuse({ ...subject, port: remotePort }, guestPort, rule);
+    return allow;
+  }
+
+  /** Closed by itself, and open to rules that name it: where there is no way out at all no rule makes one. */
+  #isGuarded(remote: IpAddress): boolean {
+    return !this.#policy.closed && guardedPrefix(remote) > 0;
+  }
+
+  #refuse(
+    { direction, proto, guest, remote, port, names }: Subject,
+    guestPort: number,
+    rule: string,
+    why?: string,
+  ): void {
+    this.#trace.event({
+      ...{ type: "flow-refused", proto, direction, rule, host: names[0] ?? null },
+      ...(why === undefined ? {} : { why }),
+      guest: proto === "icmp" ? guest.text : endpointText({ host: guest.text, port: guestPort }),
+      remote: proto === "icmp" ? remote.text : endpointText({ host: remote.text, port }),
+    });
+  }
+}
+
+function deniesNames({ rules }: RuleSet): boolean {
+  return rules.some(
+    ({ allow, direction, proto, domain }) =>
+      !allow && direction === "out" && domain !== null && (proto === null || proto === "tcp"),
+  );
+}
+
+/** Records that say with which key a name is encrypted, and which other protocols and addresses serve it (RFC 9460). */
+function tellsKeys(qtype: number): boolean {
+  return qtype === DNS_SVCB || qtype === DNS_HTTPS || qtype === DNS_ANY;
+}
+
+/** What was named goes there, past what is closed otherwise. */
+function open(ruling: Ruling, { remote }: GatedFlow): Ruling {
+  return ruling.action === "allow" ? { action: "redirect", to: remote } : ruling;
+}

@@ -1,0 +1,487 @@
+/** All TCP connections of a network: who a segment belongs to, and how connections begin and end. */
+
+import { addressAt, endpointText } from "../../core/address.ts";
+import type { StackConfig } from "../../core/config.ts";
+import { Deadlines } from "../../core/deadlines.ts";
+import type { AcceptedTcp } from "../../core/host-net.ts";
+import type { Link, Slab } from "../../core/link.ts";
+import { type Neighbour, tooBig } from "../../proto/neighbours.ts";
+import { input } from "../../proto/tcp/input.ts";
+import { IsnGenerator } from "../../proto/tcp/isn.ts";
+import { ChunkPool } from "../../proto/tcp/send-buffer.ts";
+import { SYN_SENT, TIME_WAIT } from "../../proto/tcp/tcb.ts";
+import { macNumber } from "../../wire/ethernet.ts";
+import { IPV4_HEADER, PROTO_TCP } from "../../wire/ipv4.ts";
+import { IPV6_HEADER } from "../../wire/ipv6.ts";
+import { seqAdd, seqGt, seqLt } from "../../wire/seq.ts";
+import {
+  ACK,
+  FIN,
+  RST,
+  SYN,
+  TCP_HEADER,
+  tcpAck,
+  tcpCheck,
+  tcpDst,
+  tcpFlags,
+  tcpHeaderLength,
+  tcpSeq,
+  tcpSrc,
+  tcpWindow,
+} from "../../wire/tcp.ts";
+import { tcpOptions, tcpReadOptions } from "../../wire/tcp-options.ts";
+import type { NatContext } from "../context.ts";
+import type { Egress } from "../egress.ts";
+import { FlowMap } from "../flow/flow-map.ts";
+import type { ErrorTaker, GuestError } from "../icmp/guest-errors.ts";
+import { icmpCauseOfCode, NO_HOST } from "../icmp/icmp-errors.ts";
+import { FirstBytes } from "../inspect/first-bytes.ts";
+import { Pacer } from "../inspect/paced-tcp.ts";
+import { leaveAll } from "../rules/meters.ts";
+import { PayloadGatherer } from "./payload-gatherer.ts";
+import { ReceiveBudget } from "./receive-budget.ts";
+import { TcpAdmission } from "./tcp-admission.ts";
+import { TcpFlow } from "./tcp-flow.ts";
+import { askGate } from "./tcp-gate.ts";
+import { TcpResets } from "./tcp-resets.ts";
+import { LARGE, WindowLimits } from "./window-limits.ts";
+
+const synOptions = tcpOptions();
+
+export class TcpNat implements ErrorTaker {
+  readonly egress: Egress;
+  readonly chunks: ChunkPool;
+  readonly gatherer: PayloadGatherer = new PayloadGatherer();
+  readonly resets: TcpResets;
+  readonly deadlines: Deadlines<TcpFlow> = new Deadlines();
+  /** Connections whose first bytes are waited for. */
+  readonly firstBytes: FirstBytes;
+  /** Connections under a rate. */
+  readonly pacer: Pacer;
+  /** Flows that found the cable full. */
+  readonly blocked: Set<TcpFlow> = new Set();
+  /** What hosts have not taken yet. */
+  readonly receiveBudget: ReceiveBudget;
+  /** What each connection may have of the window, and under way. */
+  readonly windowLimits: WindowLimits;
+  readonly #sendLimit: number;
+  readonly #table: FlowMap<TcpFlow>;
+  readonly #isn: IsnGenerator;
+  readonly #env: NatContext;
+  readonly #mtu: number;
+  readonly #rcvScale: number;
+  readonly #admission: TcpAdmission;
+  readonly #waiting: Set<TcpFlow> = new Set();
+  #touched: TcpFlow[] = [];
+  /** Flows that owe their guests an acknowledgement: at the end of this turn, and of the next one. */
+  #due: TcpFlow[] = [];
+  #owing: TcpFlow[] = [];
+
+  constructor(config: StackConfig, env: NatContext) {
+    this.#env = env;
+    this.egress = env.egress;
+    this.chunks = new ChunkPool(config.limits.sendBytes, config.limits.outOfOrderBytes);
+    this.resets = new TcpResets(env);
+    this.firstBytes = new FirstBytes(env, config.limits.nameWaitingBytes);
+    this.pacer = new Pacer(env);
+    this.receiveBudget = new ReceiveBudget(config.limits);
+    this.windowLimits = new WindowLimits(config.limits.receiveBuffer);
+    this.#sendLimit = config.limits.sendBuffer;
+    this.#table = new FlowMap(env.random);
+    this.#admission = new TcpAdmission(config.limits, env.trace);
+    this.#isn = new IsnGenerator(env.random);
+    this.#mtu = config.mtu;
+    let scale = 0;
+    while (config.limits.receiveBuffer > 0xffff * 2 ** scale) scale++;
+    this.#rcvScale = scale;
+  }
+
+  now(): number {
+    return this.#env.clock.now();
+  }
+
+  get size(): number {
+    return this.#table.size;
+  }
+
+  /** Entries, timers and sockets that exist for any connection, also one that only lingers. */
+  get lingering(): number {
+    return this.deadlines.size;
+  }
+
+  flows(): IterableIterator<TcpFlow> {
+    return this.#table[Symbol.iterator]();
+  }
+
+  sendLimit(): number {
+    return Math.min(this.#sendLimit, this.chunks.share());
+  }
+
+  touchLink(link: Link): void {
+    this.#env.touchLink(link);
+  }
+
+  flush(): void {
+    this.#env.flush();
+  }
+
+  /**
+   * A segment of `len` bytes at `at` from `guest` to the address at `dstAt`. Its IP header has been checked, its TCP
+   * header not; `pseudo` is the pseudo-header's sum.
+   */
+  receive(guest: Neighbour, slab: Slab, dstAt: number, at: number, len: number, pseudo: number, now: number): void {
+    const buf = slab.bytes;
+    if (!tcpCheck(buf, at, len, pseudo)) {
+      this.#env.trace.drop(len < TCP_HEADER ? "tcp-malformed" : "tcp-checksum");
+      return;
+    }
+    const ports = (tcpSrc(buf, at) << 16) | tcpDst(buf, at);
+    let flow = this.#table.get(guest, buf, dstAt, ports);
+    const flags = tcpFlags(buf, at);
+    if (flow !== null && flow.tcb.state === TIME_WAIT && (flags & (SYN | ACK | RST)) === SYN) {
+      // RFC 6191: a SYN that is clearly newer starts a new connection in place of the old one.
+      tcpReadOptions(buf, at, synOptions);
+      const newer = flow.tcb.timestamps && synOptions.timestamps ? seqGt(synOptions.tsValue, flow.tcb.tsRecent) : false;
+      if (newer || seqGt(tcpSeq(buf, at), flow.tcb.rcvNxt)) {
+        flow.tcb.finish();
+        flow = null;
+      }
+    }
+    if (flow === null) {
+      if ((flags & (SYN | ACK | RST | FIN)) === SYN) this.#open(guest, buf, dstAt, at, now);
+      else this.#refuse(guest, buf, dstAt, at, len);
+      return;
+    }
+    if (this.receiveBudget.crowded && flow.tooMuch() && len > tcpHeaderLength(buf, at)) {
+      this.#env.trace.drop("receive-full");
+      return;
+    }
+    const dropped = input(flow.tcb, slab, at, len, now);
+    if (dropped !== null) this.#env.trace.drop(dropped);
+    this.#touch(flow);
+  }
+
+  #touch(flow: TcpFlow): void {
+    if (flow.touched) return;
+    flow.touched = true;
+    this.#touched.push(flow);
+  }
+
+  /**
+   * All segments of a read have been handled: payload to the hosts, one acknowledgement per flow. `late`: those that have
+   * nothing else to say may wait for `turnEnd`, and go with what the host says or closes meanwhile. True when any does.
+   */
+  batchEnd(now: number, late: boolean): boolean {
+    const touched = this.#touched;
+    if (touched.length === 0) return false;
+    // What is small first: it need not wait until the kernel has copied what is large.
+    const senders = this.#flushUp(0, LARGE, now) + this.#flushUp(LARGE, Number.POSITIVE_INFINITY, now);
+    this.gatherer.batchEnd();
+    this.windowLimits.shareAmong(senders);
+    for (let i = 0; i < touched.length; i++) {
+      const flow = touched[i]!;
+      flow.touched = false;
+      if (!late || !flow.tcb.owesOnlyAck()) flow.push(now);
+      else if (!flow.owes) {
+        flow.owes = true;
+        this.#owing.push(flow);
+      }
+      this.#schedule(flow);
+    }
+    touched.length = 0;
+    return this.#owing.length > 0;
+  }
+
+  /** A turn of the event loop ends: what was owed before it is sent. True when more is owed. */
+  turnEnd(): boolean {
+    const due = this.#due;
+    if (due.length > 0) {
+      const now = this.now();
+      for (let i = 0; i < due.length; i++) {
+        const flow = due[i]!;
+        flow.owes = false;
+        if (!flow.tcb.ackPending) continue;
+        flow.push(now);
+        this.#schedule(flow);
+      }
+      due.length = 0;
+    }
+    this.#due = this.#owing;
+    this.#owing = due;
+    return this.#due.length > 0;
+  }
+
+  /** Writes to the host what flows with at least `least` and less than `most` bytes have; their number. */
+  #flushUp(least: number, most: number, now: number): number {
+    const touched = this.#touched;
+    let senders = 0;
+    for (let i = 0; i < touched.length; i++) {
+      const flow = touched[i]!;
+      const len = flow.pendingUp;
+      if (len === 0 || len < least || len >= most) continue;
+      senders++;
+      this.windowLimits.sending(flow, len, now);
+      this.gatherer.flush(flow);
+      flow.noteWaiting();
+    }
+    return senders;
+  }
+
+  /** After a host's callback: timers and cables. What is much goes out at once: the cable is full soon enough. */
+  settle(flow: TcpFlow, much = false): void {
+    this.#schedule(flow);
+    if (much) this.#env.flushNow();
+    else this.#env.flush();
+  }
+
+  #schedule(flow: TcpFlow): void {
+    if (flow.tcb.state === TIME_WAIT) this.#admission.finished(flow);
+    if (this.deadlines.schedule(flow, flow.deadline())) this.#env.wake();
+  }
+
+  /** A guest's SYN: dial the host; the SYN-ACK waits for it (`TcpFlow.onConnect`). */
+  #open(guest: Neighbour, buf: Uint8Array, dstAt: number, at: number, now: number): void {
+    const dst = addressAt(guest.family, buf, dstAt);
+    const srcPort = tcpSrc(buf, at);
+    const dstPort = tcpDst(buf, at);
+    const { gate } = this.#env;
+    const service = this.#env.service(dst, dstPort);
+    const host = service === null ? this.#env.policy.hostSide(dst) : null;
+    if ((service === null && host === null && !gate.active) || dstPort === 0 || srcPort === 0) {
+      this.#env.trace.drop("policy");
+      this.#refuse(guest, buf, dstAt, at, tcpHeaderLength(buf, at));
+      return;
+    }
+    if (!this.#admission.make(guest.link)) return;
+    const flow = new TcpFlow(
+      this,
+      guest,
+      srcPort,
+      dst,
+      dstPort,
+      false,
+      this.#env.names.of(macNumber(guest.mac, 0), dst.text, now),
+    );
+    tcpReadOptions(buf, at, synOptions);
+    if (synOptions.mss > 0) guest.shown = Math.max(guest.shown, synOptions.mss + this.#headers(guest));
+    const iss = this.#isn.next(dst, dstPort, guest.address, srcPort, now);
+    flow.tcb.offer(tcpSeq(buf, at), tcpWindow(buf, at), synOptions, iss, this.#ourMss(guest), this.#rcvScale);
+    this.#add(flow);
+    const from = { host: guest.address.text, port: srcPort };
+    if (service !== null) flow.host = service(flow, from);
+    else if (!gate.active) flow.host = this.#env.host.connectTcp({ host: host!, port: dstPort }, flow, flow.hosts);
+    else askGate(gate, flow, from, this.#env);
+  }
+
+  /** A client of a guest's: dial the guest. Null, and the client not taken, when there is no room for another connection. */
+  accept(guest: Neighbour, guestPort: number, client: AcceptedTcp): TcpFlow | null {
+    const now = this.now();
+    const far = this.#env.policy.guestSide(client.remote.host, guest.family);
+    const wanted = client.remote.port;
+    let port = wanted;
+    const taken = (): boolean => this.#table.get(guest, far.bytes, 0, (guestPort << 16) | port) !== null;
+    for (let tries = 0; port === 0 || taken(); tries++) {
+      if (tries === 16) {
+        this.#env.trace.drop("flow-table-full");
+        return null;
+      }
+      port = 1024 + (this.#env.random.u32() % 64_512);
+    }
+    if (!this.#env.gate.permits("in", "tcp", guest, guestPort, far, port, [])) {
+      this.#env.trace.drop("denied");
+      return null;
+    }
+    if (!this.#admission.make(guest.link)) return null;
+    const flow = new TcpFlow(this, guest, guestPort, far, port, true);
+    flow.host = this.pacer.pace(flow, this.#env.gate.metersIn(guest), (events) => client.accept(events));
+    this.#add(flow);
+    const iss = this.#isn.next(far, port, guest.address, guestPort, now);
+    flow.tcb.connect(iss, this.#ourMss(guest), this.#rcvScale, now);
+    this.settle(flow);
+    return flow;
+  }
+
+  /** The MSS we tell this guest (RFC 9293 section 3.7.1): what is left of the MTU. */
+  #ourMss(guest: Neighbour): number {
+    return this.#mtu - this.#headers(guest);
+  }
+
+  /** Bytes of a packet that are no payload. */
+  #headers(guest: Neighbour): number {
+    return (guest.family === 4 ? IPV4_HEADER : IPV6_HEADER) + TCP_HEADER;
+  }
+
+  /**
+   * A guest says why a segment of ours from the address at `farAt` did not arrive. It counts when the segment is one
+   * on its way (RFC 5927 section 4.1). Then a forward's dial that is refused ends, a smaller MTU makes smaller segments
+   * (RFC 1191), and anything else is left to retransmission: an established connection survives it (RFC 5927
+   * section 5.2).
+   */
+  guestError(
+    guest: Neighbour,
+    buf: Uint8Array,
+    farAt: number,
+    ports: number,
+    seq: number,
+    error: GuestError,
+    mtu: number,
+  ): boolean {
+    const flow = this.#table.get(guest, buf, farAt, ports);
+    if (flow === null) return false;
+    const { tcb } = flow;
+    if (seqLt(seq, tcb.sndUna) || !seqLt(seq, tcb.sndMax)) return false;
+    if (error === "too-big") {
+      tooBig(guest, mtu);
+      tcb.shrinkMss(guest.most - this.#headers(guest), this.now());
+      this.settle(flow);
+    } else if (error === "refused" && tcb.state === SYN_SENT) {
+      flow.kill("refused");
+      this.#env.flush();
+    }
+    return true;
+  }
+
+  #add(flow: TcpFlow): void {
+    flow.inTable = true;
+    this.#admission.enter(flow);
+    this.#table.add(flow.guest, flow.far, (flow.guestPort << 16) | flow.farPort, flow);
+    this.#env.trace.event({
+      type: "flow-open",
+      proto: "tcp",
+      ...this.#ends(flow),
+      direction: flow.inbound ? "in" : "out",
+    });
+  }
+
+  #ends(flow: TcpFlow): { guest: string; remote: string; host: string | null } {
+    return {
+      host: flow.hosts[0] ?? null,
+      guest: endpointText({ host: flow.guest.address.text, port: flow.guestPort }),
+      remote: endpointText({ host: flow.far.text, port: flow.farPort }),
+    };
+  }
+
+  established(flow: TcpFlow): void {
+    this.#admission.established(flow);
+  }
+
+  /** The guest's side is over. */
+  remove(flow: TcpFlow, reason: string): void {
+    this.blocked.delete(flow);
+    this.#waiting.delete(flow);
+    this.deadlines.remove(flow);
+    if (flow.deadline() !== Number.POSITIVE_INFINITY) this.#schedule(flow);
+    if (!flow.inTable) return;
+    flow.inTable = false;
+    this.#admission.leave(flow);
+    leaveAll(flow.meters);
+    this.#table.remove(flow.guest, flow.far, (flow.guestPort << 16) | flow.farPort);
+    const { bytesUp, bytesDown } = flow;
+    const { retransmissions } = flow.tcb;
+    const counted = { bytesUp, bytesDown, retransmissions, rtt: flow.tcb.rtt.srtt };
+    this.#env.trace.event({ type: "flow-close", proto: "tcp", ...this.#ends(flow), ...counted, reason });
+  }
+
+  /**
+   * The host could not connect: refused is a RST; unreachable is an ICMP error, which a SYN-SENT guest believes (RFC
+   * 5461), and a RST for those that do not; silence stays silence, as the guest has its own time-out.
+   */
+  connectFailed(flow: TcpFlow, code: string): void {
+    const { tcb } = flow;
+    if (code === "ETIMEDOUT") tcb.drop();
+    else {
+      if (code !== "ECONNREFUSED" && code !== "ECONNRESET") {
+        const { guest, far } = flow;
+        const gateway = this.#env.policy.gatewayFor(guest.family);
+        const cause = icmpCauseOfCode(code) ?? NO_HOST;
+        const ports = (flow.guestPort << 16) | flow.farPort;
+        this.#env.errors.recalled(guest, gateway, cause, far, PROTO_TCP, TCP_HEADER, ports, tcb.irs);
+      }
+      tcb.abort();
+    }
+    this.remove(flow, code);
+  }
+
+  /** A segment without a connection (RFC 9293 section 3.10.7.1). */
+  #refuse(guest: Neighbour, buf: Uint8Array, dstAt: number, at: number, len: number): void {
+    const flags = tcpFlags(buf, at);
+    if ((flags & RST) !== 0) {
+      this.#env.trace.drop("tcp-no-flow");
+      return;
+    }
+    const acked = (flags & ACK) !== 0;
+    const size = len - tcpHeaderLength(buf, at) + ((flags & SYN) !== 0 ? 1 : 0) + ((flags & FIN) !== 0 ? 1 : 0);
+    this.resets.send({
+      guest,
+      far: addressAt(guest.family, buf, dstAt),
+      farPort: tcpDst(buf, at),
+      guestPort: tcpSrc(buf, at),
+      seq: acked ? tcpAck(buf, at) : 0,
+      ack: acked ? null : seqAdd(tcpSeq(buf, at), size),
+    });
+  }
+
+  /** A flow's guest is not known, or its cable is gone. */
+  unresolved(flow: TcpFlow): void {
+    this.#waiting.add(flow);
+    this.#env.resolve(flow.guest);
+  }
+
+  /** A guest has been found. */
+  resolved(guest: Neighbour): void {
+    if (this.#waiting.size === 0) return;
+    const now = this.now();
+    for (const flow of this.#waiting) {
+      if (flow.guest !== guest) continue;
+      this.#waiting.delete(flow);
+      flow.push(now);
+      this.#schedule(flow);
+    }
+  }
+
+  /** A cable has room: whoever found it full goes on, each in its turn. */
+  writable(link: Link, now: number): void {
+    this.resets.writable(link);
+    if (this.blocked.size === 0) return;
+    const flows = [...this.blocked];
+    for (const flow of flows) {
+      if (flow.guest.link !== link) continue;
+      this.blocked.delete(flow);
+      flow.push(now);
+      this.#schedule(flow);
+    }
+  }
+
+  /** The rules have changed: connections that may not go on end. */
+  revisit(): void {
+    const { gate, service } = this.#env;
+    for (const flow of [...this.flows()]) {
+      const { guest, guestPort, far, farPort, inbound, hosts } = flow;
+      if (!inbound && service(far, farPort) !== null) continue;
+      const permits = (names: readonly string[]): boolean =>
+        gate.permits(inbound ? "in" : "out", "tcp", guest, guestPort, far, farPort, names);
+      if (!permits(hosts) || (flow.shown !== null && !permits([flow.shown]))) flow.kill("denied");
+    }
+    this.#env.flush();
+  }
+
+  pollAt(): number {
+    return Math.min(this.deadlines.next(), this.firstBytes.pollAt(), this.pacer.pollAt());
+  }
+
+  poll(now: number): void {
+    this.firstBytes.poll(now);
+    this.pacer.poll(now);
+    for (let flow = this.deadlines.due(now); flow !== null; flow = this.deadlines.due(now)) {
+      if (flow.deadline() <= now) flow.poll(now);
+      this.#schedule(flow);
+    }
+  }
+
+  close(): void {
+    for (const flow of [...this.flows()]) flow.kill("network closed");
+    for (let flow = this.deadlines.due(Number.MAX_VALUE); flow !== null; flow = this.deadlines.due(Number.MAX_VALUE))
+      flow.kill("network closed");
+    this.chunks.close();
+  }
+}

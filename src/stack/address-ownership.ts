@@ -1,0 +1,67 @@
+/**
+ * Whose an address of the guests' net is: ours, or a guest's. A lease says so first, then who was heard with it first, for
+ * as long as that one's cable is there. What nobody has is anybody's.
+ */
+import type { Clock } from "../core/clock.ts";
+import type { Link } from "../core/link.ts";
+import type { Policy } from "../nat/rules/policy.ts";
+import type { DhcpServer } from "../proto/dhcp.ts";
+import type { Dhcp6Server } from "../proto/dhcp6.ts";
+import type { Neighbour, Neighbours } from "../proto/neighbours.ts";
+import { macEquals, macToString } from "../wire/ethernet.ts";
+
+export class AddressOwnership {
+  readonly #policy: Policy;
+  readonly #neighbours: Neighbours;
+  readonly #dhcp: DhcpServer;
+  readonly #dhcp6: Dhcp6Server;
+  readonly #clock: Clock;
+
+  constructor(policy: Policy, neighbours: Neighbours, dhcp: DhcpServer, dhcp6: Dhcp6Server, clock: Clock) {
+    this.#policy = policy;
+    this.#neighbours = neighbours;
+    this.#dhcp = dhcp;
+    this.#dhcp6 = dhcp6;
+    this.#clock = clock;
+  }
+
+  /** An IPv4 address as a signed word. */
+  isOurs(ip: number): boolean {
+    return this.#policy.isOurs(ip);
+  }
+
+  isOurs6(buf: Uint8Array, at: number): boolean {
+    return this.#policy.isOurs6(buf, at);
+  }
+
+  /** Whether an IPv4 address is another guest's than that of the MAC at `macAt` on `link`. */
+  isOthers(link: Link, ip: number, buf: Uint8Array, macAt: number): boolean {
+    const known = this.#neighbours.get(ip);
+    if (known !== null && known.link === link && macEquals(buf, macAt, known.mac)) return false;
+    if (!this.#policy.isGuest(ip)) return false;
+    return (
+      isElsewhere(known, link, buf, macAt) || this.#dhcp.isAnothers(ip, macToString(buf, macAt), this.#clock.now())
+    );
+  }
+
+  /** The same for the IPv6 address at `at`. */
+  isOthers6(link: Link, buf: Uint8Array, at: number, macAt: number): boolean {
+    const known = this.#neighbours.get6(buf, at);
+    if (known !== null && known.link === link && macEquals(buf, macAt, known.mac)) return false;
+    if (!this.#policy.isGuest6(buf, at)) return false;
+    return (
+      isElsewhere(known, link, buf, macAt) ||
+      this.#dhcp6.isAnothers(buf, at, macToString(buf, macAt), this.#clock.now())
+    );
+  }
+}
+
+/** Whose claims to addresses are counted: a cable's. An uplink's are those of many machines. */
+export function claimant(link: Link): Link | null {
+  return link.uplink === true ? null : link;
+}
+
+/** An address is in use behind another cable, by another card: one card's own may have moved. */
+export function isElsewhere(known: Neighbour | null, link: Link, buf: Uint8Array, macAt: number): boolean {
+  return known !== null && known.link !== null && known.link !== link && !macEquals(buf, macAt, known.mac);
+}

@@ -1,0 +1,78 @@
+/** What the process itself does within the guests' network, without the host's sockets: dial guests, and serve them. */
+import { addressFromText, type Endpoint, type IpAddress, type IpText } from "../core/address.ts";
+import type { AcceptedTcp } from "../core/host-net.ts";
+import type { Services, TcpService, UdpService } from "../nat/services.ts";
+import type { Neighbour } from "../proto/neighbours.ts";
+import type { Lan } from "./lan.ts";
+
+const DNS_PORT = 53;
+
+export class LocalServices {
+  readonly #lan: Lan;
+  readonly #services: Services;
+  readonly #resolve: (guest: Neighbour) => void;
+
+  constructor(lan: Lan, services: Services, resolve: (guest: Neighbour) => void) {
+    this.#lan = lan;
+    this.#services = services;
+    this.#resolve = resolve;
+  }
+
+  /** An address that a guest can have. */
+  isGuest(host: IpText): boolean {
+    const { policy } = this.#lan;
+    const address = addressFromText(host);
+    return address.family === 4 ? policy.isGuest(address.ip) : policy.isGuest6(address.bytes, 0);
+  }
+
+  /** Dials a guest for `client`. Our end as the guest knows it; null, and the client not taken, when there is no room. */
+  dial(guest: Endpoint, client: AcceptedTcp): Endpoint | null {
+    const flow = this.#lan.tcp.accept(this.#neighbour(guest.host), guest.port, client);
+    return flow === null ? null : { host: flow.far.text, port: flow.farPort };
+  }
+
+  /** Guests that dial `at` reach `service`, not the host. Returns what ends that; null when the place is taken. */
+  serveTcp(at: Endpoint, service: TcpService): (() => void) | null {
+    const address = addressFromText(at.host);
+    if (this.#isTaken(address, at.port) || !this.#services.addTcp(at, service)) return null;
+    return this.#serve(address, () => this.#services.removeTcp(at));
+  }
+
+  /** As `serveTcp`, for datagrams. */
+  serveUdp(at: Endpoint, service: UdpService): (() => void) | null {
+    const address = addressFromText(at.host);
+    if (this.#isTaken(address, at.port) || !this.#services.addUdp(at, service)) return null;
+    return this.#serve(address, () => this.#services.removeUdp(at));
+  }
+
+  /** A datagram to a guest, from an address that is served. */
+  sendUdp(from: Endpoint, guest: Endpoint, bytes: Uint8Array): void {
+    const to = this.#neighbour(guest.host);
+    if (to.link === null) this.#resolve(to);
+    this.#lan.egress.udp(to, addressFromText(from.host), from.port, guest.port, bytes, 0, bytes.length);
+    this.#lan.flush();
+  }
+
+  #neighbour(host: IpText): Neighbour {
+    return this.#lan.neighbours.expect(addressFromText(host));
+  }
+
+  /** The DNS server's own port, or a guest's address. */
+  #isTaken(address: IpAddress, port: number): boolean {
+    if (this.#lan.policy.isDns(address)) return port === DNS_PORT;
+    if (!this.isGuest(address.text)) return false;
+    const { neighbours } = this.#lan;
+    const guest = address.family === 4 ? neighbours.get(address.ip) : neighbours.get6(address.bytes, 0);
+    return guest !== null && guest.link !== null;
+  }
+
+  /** An address of the guests' net is ours for as long as anything serves there. */
+  #serve(address: IpAddress, remove: () => void): () => void {
+    const { policy } = this.#lan;
+    if (this.isGuest(address.text)) policy.serve(address);
+    return () => {
+      remove();
+      if (!this.#services.hasHost(address.text)) policy.unserve(address);
+    };
+  }
+}

@@ -1,0 +1,317 @@
+/** What a connection's first bytes have to show where a rule about a domain has allowed it. The shared address is FAR_IP. */
+import { describe, expect, it, test } from "vitest";
+import { parseRules } from "../../../src/control/rules.ts";
+import { DEFAULT_LIMITS } from "../../../src/core/limits.ts";
+import { FirstBytes } from "../../../src/nat/inspect/first-bytes.ts";
+import type { TcpFlow } from "../../../src/nat/tcp/tcp-flow.ts";
+import { DNS_A, dnsReply } from "../../../src/wire/dns.ts";
+import { clientHello } from "../../support/client-hello.ts";
+import { query } from "../../support/dns.ts";
+import { FAR_IP, PacketScript, type TcpScript } from "../../support/packet-script.ts";
+
+const RULES = ["allow tcp *.good.test:80,443,3128", "default deny"];
+const HTTP = (host: string): string => `GET / HTTP/1.1\r\nHost: ${host}\r\n\r\n`;
+const TLS = (...names: string[]): Uint8Array => clientHello({ names });
+const ECH = { type: 0xfe0d, data: new Uint8Array(40) };
+
+interface Rig {
+  readonly script: PacketScript;
+  readonly tcp: TcpScript;
+  /** The guest's next bytes, from sequence number `seq` on. */
+  say(bytes: Uint8Array | string, seq?: number): Promise<void>;
+  /** What has reached the host. */
+  heard(): string;
+  refused(): { rule?: string; why?: string }[];
+}
+
+/** A connection to FAR_IP, which `www.good.test` has led this guest to. */
+async function rig(rules: readonly string[] = RULES, dstPort = 443): Promise<Rig> {
+  const script = new PacketScript({ rules });
+  const asked = query("www.good.test", DNS_A);
+  script.send({ ip: { dst: "10.0.2.3" }, udp: { srcPort: 5000, dstPort: 53 }, payload: asked });
+  await settled(script);
+  script.queries[0]!.answer(dnsReply(asked, 0, asked.length, 0, [Uint8Array.from(FAR_IP.split(".").map(Number))], 300));
+  script.takeAll();
+  const tcp = script.tcp({ dstPort });
+  tcp.send({ flags: "SYN", seq: 0, options: { mss: 1460 } });
+  await settled(script);
+  tcp.expect({ flags: "SYN ACK", seq: 0, ack: 1 });
+  tcp.send({ flags: "ACK", seq: 1, ack: 1 });
+  return {
+    ...{ script, tcp },
+    async say(bytes, seq = 1) {
+      tcp.send({ flags: "ACK", seq, ack: 1 }, bytes);
+      await settled(script);
+    },
+    heard: () => script.host.dialled[0]!.text,
+    refused: () => script.events.filter((event) => event.type === "flow-refused"),
+  };
+}
+
+/** The gate answers from microtasks, and so does what resets a connection. */
+async function settled(script: PacketScript): Promise<void> {
+  for (let i = 0; i < 5; i++) await Promise.resolve();
+  script.host.run();
+}
+
+function latin1(bytes: Uint8Array | string): string {
+  return Buffer.from(bytes as string, "latin1").toString("latin1");
+}
+
+function flags({ script }: Rig): (string | undefined)[] {
+  return script.takeAll().map(({ tcp }) => tcp?.flags);
+}
+
+describe("a name that is allowed", () => {
+  test.each<[string, number, Uint8Array | string]>([
+    ["in TLS", 443, TLS("www.good.test")],
+    ["another of the domain", 443, TLS("other.good.test")],
+    ["in records of 50 bytes", 443, clientHello({ names: ["www.good.test"], recordSize: 50 })],
+    ["in HTTP", 80, HTTP("www.good.test")],
+    ["asked of a proxy", 3128, "CONNECT x.good.test:443 HTTP/1.1\r\n\r\n"],
+  ])("%s goes to the host as it is, and so does all that follows", async (_, port, bytes) => {
+    const one = await rig(RULES, port);
+    await one.say(bytes);
+    await one.say("and so on", 1 + bytes.length);
+    expect(latin1(one.heard())).toBe(`${latin1(bytes)}and so on`);
+    expect(one.refused()).toEqual([]);
+  });
+  it("is waited for over segments, of which the host has none before it is there", async () => {
+    const one = await rig(RULES, 80);
+    const text = HTTP("www.good.test");
+    for (let i = 0; i < text.length; i++) {
+      expect(one.heard()).toBe("");
+      await one.say(text[i]!, 1 + i);
+    }
+    expect(one.heard()).toBe(text);
+    one.script.advance(60_000);
+    expect(one.refused()).toEqual([]);
+  });
+  it("and segments out of order", async () => {
+    const one = await rig();
+    const bytes = TLS("www.good.test");
+    await one.say(bytes.subarray(90), 91);
+    await one.say(bytes.subarray(0, 90));
+    expect(latin1(one.heard())).toBe(latin1(bytes));
+  });
+  it("may be followed by a FIN in the same segment", async () => {
+    const one = await rig(RULES, 80);
+    one.tcp.send({ flags: "FIN ACK", seq: 1, ack: 1 }, HTTP("www.good.test"));
+    await settled(one.script);
+    expect(one.heard()).toBe(HTTP("www.good.test"));
+    expect(one.script.host.dialled[0]!.ended).toBe(true);
+  });
+});
+
+describe("a RST, and not one byte to the host, for", () => {
+  test.each<[string, Uint8Array | string, number, string, string]>([
+    ["another name in TLS", TLS("evil.test"), 443, "default deny", "TLS name evil.test"],
+    [
+      "the domain's own name where the rule is for those below",
+      TLS("good.test"),
+      443,
+      "default deny",
+      "TLS name good.test",
+    ],
+    ["another Host", HTTP("evil.test"), 80, "default deny", "HTTP name evil.test"],
+    ["an address as Host", HTTP(FAR_IP), 80, "default deny", `HTTP name ${FAR_IP}`],
+    ["a proxy's way elsewhere", "CONNECT evil.test:443 HTTP/1.1\r\n\r\n", 3128, "default deny", "HTTP name evil.test"],
+    [
+      "a proxy's way to another port",
+      "CONNECT a.good.test:22 HTTP/1.1\r\n\r\n",
+      3128,
+      "default deny",
+      "HTTP name a.good.test",
+    ],
+    [
+      "two Hosts",
+      `GET / HTTP/1.1\r\nHost: a.good.test\r\n${HTTP("evil.test").slice(16)}`,
+      80,
+      RULES[0]!,
+      "HTTP: two Host fields",
+    ],
+    ["no name in TLS", TLS(), 443, RULES[0]!, "TLS without a name"],
+    ["no Host", "GET / HTTP/1.0\r\n\r\n", 80, RULES[0]!, "HTTP without a name"],
+    ["HTTP/2 in the clear", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 80, RULES[0]!, "HTTP without a name"],
+    [
+      "ECH",
+      clientHello({ names: ["www.good.test"], extensions: [ECH] }),
+      443,
+      RULES[0]!,
+      "TLS with an encrypted name, beside www.good.test",
+    ],
+  ])("%s", async (_, bytes, port, rule, shown) => {
+    const one = await rig(RULES, port);
+    await one.say(bytes);
+    expect(flags(one).at(-1)).toBe("RST ACK");
+    expect(one.heard()).toBe("");
+    expect(one.script.host.dialled[0]!.closed).toBe("ECONNRESET");
+    expect(one.refused().map((event) => [event.rule, event.why])).toEqual([[rule, shown]]);
+    expect(one.script.dropped("name-refused")).toBe(1);
+    expect(one.script.events.at(-1)).toMatchObject({ type: "flow-close", reason: "denied" });
+    expect(one.script.stack.gauges()).toMatchObject({ tcpFlows: 0, timers: 0 });
+  });
+  it("another name with a FIN behind it", async () => {
+    const one = await rig(RULES, 80);
+    one.tcp.send({ flags: "FIN ACK", seq: 1, ack: 1 }, HTTP("evil.test"));
+    await settled(one.script);
+    expect(flags(one).at(-1)).toBe("RST ACK");
+    expect(one.heard()).toBe("");
+  });
+  it("what is not whole within ten seconds", async () => {
+    const one = await rig();
+    await one.say(TLS("www.good.test").subarray(0, 100));
+    one.script.advance(9_900);
+    expect(one.refused()).toEqual([]);
+    one.script.advance(200);
+    await settled(one.script);
+    expect(flags(one).at(-1)).toBe("RST ACK");
+    expect(one.refused()).toMatchObject([{ rule: RULES[0], why: "no name in time" }]);
+  });
+  it("what has no end within 16 KiB", async () => {
+    const one = await rig(RULES, 80);
+    const line = `X: ${"y".repeat(1_391)}\r\n`;
+    await one.say("GET / HTTP/1.1\r\n");
+    for (let i = 0; i < 12; i++) await one.say(line, 17 + i * line.length);
+    expect(flags(one)).toContain("RST ACK");
+    expect(one.heard()).toBe("");
+  });
+  it("what comes in more pieces than anybody's", async () => {
+    const one = await rig(RULES, 80);
+    for (let i = 0; i < 256; i++) await one.say(i === 1 ? " " : "G", 1 + i);
+    expect(one.heard()).toBe("");
+    expect(one.refused()).toHaveLength(1);
+  });
+  it("what ends before it has shown a name", async () => {
+    const one = await rig(RULES, 80);
+    one.tcp.send({ flags: "FIN ACK", seq: 1, ack: 1 }, "GET / HTTP/1.1\r\nHost: evil");
+    await settled(one.script);
+    expect(flags(one).at(-1)).toBe("RST ACK");
+    expect(one.heard()).toBe("");
+  });
+});
+
+describe("where no name can show", () => {
+  it("another protocol passes at once", async () => {
+    const one = await rig();
+    await one.say("\0\0\0\x10anything");
+    expect(one.heard()).toBe("\0\0\0\x10anything");
+  });
+  it("a server that speaks first is heard, and what the guest says then is looked at all the same", async () => {
+    const one = await rig();
+    one.script.host.dialled[0]!.send("220 ready\r\n");
+    one.tcp.expect({ flags: "ACK" }, "220 ready\r\n");
+    one.tcp.send({ flags: "ACK", seq: 1, ack: 12 }, TLS("evil.test"));
+    await settled(one.script);
+    expect(flags(one).at(-1)).toBe("RST ACK");
+    const other = await rig();
+    other.script.host.dialled[0]!.send("220 ready\r\n");
+    await other.say("EHLO me\r\n");
+    expect(other.heard()).toBe("EHLO me\r\n");
+  });
+  it("silence is no reason, however long, and a FIN without a byte passes", async () => {
+    const one = await rig();
+    one.script.advance(60_000);
+    one.tcp.send({ flags: "FIN ACK", seq: 1, ack: 1 });
+    await settled(one.script);
+    expect(one.script.host.dialled[0]!.ended).toBe(true);
+    expect(one.refused()).toEqual([]);
+  });
+});
+
+describe("a rule's own word", () => {
+  test.each<[string, Uint8Array | string, boolean]>([
+    ["ech=allow", clientHello({ names: ["www.good.test"], extensions: [ECH] }), true],
+    ["ech=allow", clientHello({ names: ["evil.test"], extensions: [ECH] }), false],
+    ["unnamed=allow", TLS(), true],
+    ["unnamed=allow", TLS("evil.test"), false],
+    ["unnamed=deny", "\0\0\0\x10anything", false],
+    ["unnamed=deny", TLS("www.good.test"), true],
+  ])("%s", async (word, bytes, passes) => {
+    const one = await rig([`allow tcp *.good.test:443 ${word}`, "default deny"]);
+    await one.say(bytes);
+    expect(latin1(one.heard())).toBe(passes ? latin1(bytes) : "");
+    expect(one.refused()).toHaveLength(passes ? 0 : 1);
+  });
+  it("of the rule that is about the name shown", async () => {
+    const rules = ["allow tcp ech.good.test:443 ech=allow", "allow tcp *.good.test:443", "default deny"];
+    const one = await rig(rules);
+    await one.say(clientHello({ names: ["ech.good.test"], extensions: [ECH] }));
+    expect(one.refused()).toEqual([]);
+  });
+  it("a rule against a name counts before one that allows its domain", async () => {
+    const one = await rig(["deny tcp ads.good.test", ...RULES]);
+    await one.say(TLS("ads.good.test"));
+    expect(one.refused()).toMatchObject([{ rule: "deny tcp ads.good.test", why: "TLS name ads.good.test" }]);
+  });
+});
+
+it("what a rule about addresses allows is not looked at", async () => {
+  const one = await rig([`allow tcp ${FAR_IP}`, ...RULES]);
+  await one.say(TLS("evil.test"));
+  expect(latin1(one.heard())).toBe(latin1(TLS("evil.test")));
+});
+
+it("when rules change, a connection is judged by the name that it has shown as well", async () => {
+  const one = await rig();
+  await one.say(TLS("other.good.test"));
+  one.script.stack.setRules(parseRules(["allow tcp *.good.test:443", "default deny"]));
+  expect(flags(one)).not.toContain("RST ACK");
+  one.script.stack.setRules(parseRules(["allow tcp www.good.test:443", "default deny"]));
+  expect(flags(one)).toContain("RST ACK");
+});
+
+describe("where rules only deny names", () => {
+  const DENY = ["deny *.ads.test", "default allow"];
+  test.each<[string, Uint8Array | string, boolean]>([
+    ["a name that is denied", TLS("www.ads.test"), false],
+    ["a Host that is denied", HTTP("www.ads.test"), false],
+    ["another name", TLS("www.good.test"), true],
+    ["no name", TLS(), true],
+    ["two names", TLS("www.ads.test", "b.test"), true],
+    ["an encrypted name", clientHello({ names: ["x.test"], extensions: [ECH] }), true],
+    ["another protocol", "\0\0\0\x10anything", true],
+  ])("%s", async (_, bytes, passes) => {
+    const one = await rig(DENY);
+    await one.say(bytes);
+    expect(latin1(one.heard())).toBe(passes ? latin1(bytes) : "");
+    expect(one.refused().map(({ rule }) => rule)).toEqual(passes ? [] : [DENY[0]]);
+  });
+  it("what has not shown a name in time goes on", async () => {
+    const one = await rig(DENY);
+    await one.say("GET / HTTP/1.1\r\n");
+    one.script.advance(10_100);
+    expect(one.heard()).toBe("GET / HTTP/1.1\r\n");
+    await one.say("more", 17);
+    expect(one.heard()).toBe("GET / HTTP/1.1\r\nmore");
+  });
+  it("what a rule about addresses has allowed is not looked at", async () => {
+    const one = await rig([`allow ${FAR_IP}`, ...DENY]);
+    await one.say(TLS("www.ads.test"));
+    expect(one.refused()).toEqual([]);
+  });
+});
+
+it("all connections together hold 16 MiB at the most: those that have waited longest make room", async () => {
+  const script = new PacketScript();
+  const trace = { drop() {}, event() {} };
+  const firstBytes = new FirstBytes({ clock: script.clock, trace, wake() {} }, DEFAULT_LIMITS.nameWaitingBytes);
+  const closed: number[] = [];
+  const part = Buffer.from(`GET / HTTP/1.1\r\nX: ${"y".repeat(8_000)}`);
+  const slab = { bytes: part, scarce: false, pin() {}, unpin() {} };
+  const begin = (i: number): void => {
+    script.clock.advance(1);
+    const host = { backlog: 0, local: null, write() {}, end() {}, pause() {}, resume() {}, reset() {} };
+    const flow = { host, hostClosed: false, shown: null, onClose: () => closed.push(i) };
+    firstBytes.watch(flow as unknown as TcpFlow, () => false).write(slab, 0, part.length);
+  };
+  const most = Math.floor((16 * 1_048_576) / part.length);
+  for (let i = 0; i < most; i++) begin(i);
+  await Promise.resolve();
+  expect([firstBytes.held, closed]).toEqual([most * part.length, []]);
+  for (let i = 0; i < 3; i++) begin(most + i);
+  await Promise.resolve();
+  expect([firstBytes.held, closed]).toEqual([most * part.length, [0, 1, 2]]);
+  firstBytes.poll(script.clock.now() + 10_000);
+  expect([firstBytes.held, firstBytes.pollAt()]).toEqual([0, Number.POSITIVE_INFINITY]);
+});

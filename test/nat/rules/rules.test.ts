@@ -1,0 +1,117 @@
+import { describe, expect, it, test } from "vitest";
+import { get16 } from "../../../src/wire/bytes.ts";
+import {
+  DNS_A,
+  DNS_AAAA,
+  DNS_ANY,
+  DNS_HTTPS,
+  DNS_NOERROR,
+  DNS_REFUSED,
+  DNS_SVCB,
+  dnsRcode,
+  dnsReply,
+} from "../../../src/wire/dns.ts";
+import { answer, query } from "../../support/dns.ts";
+import { PacketScript } from "../../support/packet-script.ts";
+
+it.each([
+  ["shared", false, 1],
+  ["restricted", true, 0],
+])(
+  "a rule that names a metadata address opens it, but no way out where there is none: %s",
+  async (_, restrict, dials) => {
+    const script = new PacketScript({ restrict, rules: ["allow 169.254.169.254", "default deny"] });
+    script.send({ ip: { dst: "169.254.169.254" }, tcp: { srcPort: 4000, dstPort: 80, flags: "SYN", seq: 1 } });
+    await Promise.resolve();
+    expect(script.host.dialled).toHaveLength(dials);
+    const refused = script.events.filter(({ type }) => type === "flow-refused");
+    expect(refused).toHaveLength(1 - dials);
+  },
+);
+
+/** Asks 10.0.2.3 from `srcPort`; what the host's resolver was asked, and the answer if there is one. */
+async function ask(script: PacketScript, name: string, type: number, srcPort = 5000): Promise<Uint8Array | undefined> {
+  script.send({ ip: { dst: "10.0.2.3" }, udp: { srcPort, dstPort: 53 }, payload: query(name, type) });
+  await Promise.resolve();
+  await Promise.resolve();
+  script.host.run();
+  return script.takeAll().find(({ udp }) => udp?.dstPort === srcPort)?.payload;
+}
+
+describe("RFC 9460: records that tell how to hide a name", () => {
+  test.each([DNS_HTTPS, DNS_SVCB, DNS_ANY])(
+    "type %i of an allowed name does not exist, and nobody is asked",
+    async (type) => {
+      const script = new PacketScript({ rules: ["allow tcp *.good.test:443", "default deny"] });
+      const found = (await ask(script, "www.good.test", type))!;
+      expect([dnsRcode(found, 0), get16(found, 6)]).toEqual([DNS_NOERROR, 0]);
+      expect(script.queries).toEqual([]);
+      await ask(script, "www.good.test", DNS_A);
+      expect(script.queries).toHaveLength(1);
+    },
+  );
+  test.each(["allow tcp *.good.test:443 ech=allow", "allow dns any"])("does with %s", async (rule) => {
+    const script = new PacketScript({ rules: [rule, "default deny"] });
+    await ask(script, "www.good.test", DNS_HTTPS);
+    expect(script.queries).toHaveLength(1);
+  });
+});
+
+describe("other ways to a name server, and QUIC, at an address that an allowed name has led to", () => {
+  const RST = "tcp RST ACK";
+  const PROHIBITED = "icmp 3/13";
+  test.each<[string, string, "tcp" | "udp", number, string | null]>([
+    ["*.good.test", "QUIC", "udp", 443, PROHIBITED],
+    ["*.good.test:443", "QUIC", "udp", 443, PROHIBITED],
+    ["*.good.test quic=allow", "QUIC", "udp", 443, null],
+    ["*.good.test", "DNS over TLS", "tcp", 853, RST],
+    ["*.good.test", "DNS over QUIC", "udp", 853, PROHIBITED],
+    ["*.good.test", "DNS", "udp", 53, PROHIBITED],
+    ["*.good.test", "DNS over TCP", "tcp", 53, RST],
+    ["tcp *.good.test:853", "DNS over TLS", "tcp", 853, null],
+    ["*.good.test", "TLS", "tcp", 443, null],
+    ["*.good.test", "something else over UDP", "udp", 5000, null],
+  ])("with allow %s: %s (%s %i): %s", async (rule, _, proto, dstPort, told) => {
+    const script = new PacketScript({ rules: [`allow ${rule}`, "default deny"] });
+    await ask(script, "www.good.test", DNS_A);
+    // 192.0.2.x is for documentation and as public as any.
+    script.queries[0]!.answer(answer(query("www.good.test", DNS_A)));
+    script.takeAll();
+    const to = { srcPort: 6000, dstPort };
+    script.send({ ip: { dst: "192.0.2.1" }, ...(proto === "tcp" ? { tcp: { ...to, flags: "SYN" } } : { udp: to }) });
+    for (let i = 0; i < 4; i++) await Promise.resolve();
+    script.host.run();
+    const [first] = script.takeAll();
+    if (told === null) expect(first?.tcp?.flags ?? "SYN ACK").toBe("SYN ACK");
+    else expect(first?.tcp ? `tcp ${first.tcp.flags}` : `icmp ${first?.icmp?.type}/${first?.icmp?.code}`).toBe(told);
+    const refused = script.events.filter(({ type }) => type === "flow-refused");
+    expect(refused).toHaveLength(told === null ? 0 : 1);
+    if (told !== null) expect(refused).toMatchObject([{ host: "www.good.test", rule: expect.stringContaining(rule) }]);
+  });
+});
+
+describe("--dns-rebind refuse: a name that leads to a private address", () => {
+  const ADDRESSES: [string, number, number[]][] = [
+    ["10.1.2.3", DNS_A, [10, 1, 2, 3]],
+    ["127.0.0.1", DNS_A, [127, 0, 0, 1]],
+    ["fd00::1", DNS_AAAA, [0xfd, ...new Array(14).fill(0), 1]],
+    ["::ffff:10.1.2.3", DNS_AAAA, [...new Array(10).fill(0), 0xff, 0xff, 10, 1, 2, 3]],
+  ];
+  const lookUp = async (dnsRebind: "allow" | "refuse" | undefined, type: number, rdata: number[]) => {
+    const script = new PacketScript({ dnsRebind });
+    await ask(script, "rebind.test", type);
+    const asked = query("rebind.test", type);
+    script.queries[0]!.answer(dnsReply(asked, 0, asked.length, DNS_NOERROR, [Uint8Array.from(rdata)], 60));
+    return { script, rcode: dnsRcode(script.takeAll()[0]!.payload, 0) };
+  };
+  test.each(ADDRESSES)("%s is REFUSED", async (_, type, rdata) => {
+    const { script, rcode } = await lookUp("refuse", type, rdata);
+    expect(rcode).toBe(DNS_REFUSED);
+    expect(script.dropped("dns-rebind")).toBe(1);
+  });
+  test.each(ADDRESSES)("%s passes unless asked for", async (_, type, rdata) =>
+    expect((await lookUp(undefined, type, rdata)).rcode).toBe(DNS_NOERROR),
+  );
+  it("a public one passes", async () =>
+    expect((await lookUp("refuse", DNS_A, [192, 0, 2, 1])).rcode).toBe(DNS_NOERROR));
+});

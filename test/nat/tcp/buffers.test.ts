@@ -1,0 +1,160 @@
+/** Bytes that all connections' buffers may hold, each cap set by its option. */
+import { expect, test } from "vitest";
+import type { FakeFar } from "../../support/fake-host.ts";
+import { ScriptGuest } from "../../support/guests.ts";
+import { FAR_IP, PacketScript, type TcpScript } from "../../support/packet-script.ts";
+
+const SEGMENT = new Uint8Array(1_400).fill(0x78);
+/** What a fake far end takes without reading. */
+const KERNEL = 65_536;
+
+/** A guest that has connected, and sends whatever the window says. */
+class Sender {
+  readonly far: FakeFar;
+  readonly #guest: ScriptGuest;
+  readonly #port: number;
+  readonly #ack: number;
+  #sent = 0;
+
+  constructor(script: PacketScript, guest: ScriptGuest, port: number) {
+    this.#guest = guest;
+    this.#port = port;
+    guest.takeAll();
+    this.#send("SYN", 0, 0);
+    this.#ack = (guest.takeAll()[0]!.tcp!.seq + 1) >>> 0;
+    this.#send("ACK", 1, this.#ack);
+    this.far = script.host.dialled.at(-1)!;
+  }
+
+  /** Sends so many bytes that are new, and from `from` on all again that were not acknowledged. */
+  push(bytes: number): void {
+    for (let n = 0; n < bytes; n += SEGMENT.length) {
+      this.#send("ACK", 1 + this.#sent, this.#ack, SEGMENT);
+      this.#sent += SEGMENT.length;
+    }
+  }
+
+  /** What has not been acknowledged comes again until all of it is. */
+  repeat(): void {
+    for (let tries = 0; tries < 1_000; tries++) {
+      const acked = this.acked();
+      if (acked === this.#sent) return;
+      this.#send("ACK", 1 + acked, this.#ack, SEGMENT);
+    }
+    expect(this.acked()).toBe(this.#sent);
+  }
+
+  #acked = 0;
+
+  acked(): number {
+    for (const { tcp } of this.#guest.takeAll())
+      if (tcp?.dstPort === this.#port) this.#acked = Math.max(this.#acked, tcp.ack - 1);
+    return this.#acked;
+  }
+
+  #send(flags: string, seq: number, ack: number, payload: Uint8Array = new Uint8Array(0)): void {
+    const options = flags === "SYN" ? { mss: 1_460, windowScale: 7 } : {};
+    const tcp = { flags, srcPort: this.#port, dstPort: 80, seq, ack, options };
+    this.#guest.send({ ip: { dst: FAR_IP }, tcp, payload });
+  }
+}
+
+function two(script: PacketScript): [ScriptGuest, ScriptGuest] {
+  const guests: [ScriptGuest, ScriptGuest] = [new ScriptGuest(script, 16), new ScriptGuest(script, 17)];
+  for (const guest of guests) guest.send({ arp: { senderMac: guest.mac, senderIp: guest.ip, targetIp: "10.0.2.2" } });
+  return guests;
+}
+
+test("bytes from guests that hosts do not take: one guest has as much as one may, all have as much as all may, and it comes again", () => {
+  const limits = { receiveBytes: 400_000, receiveBytesPerGuest: 200_000 };
+  const script = new PacketScript({ limits });
+  const [a, b] = two(script);
+  const stuck = Array.from({ length: 12 }, (_, i) => new Sender(script, a, 2_000 + i));
+  for (const sender of stuck) sender.far.stall();
+  // All in windows that were offered before anything waited.
+  for (const sender of stuck) sender.push(KERNEL - 8_000);
+  for (let i = 0; i < 40; i++) for (const sender of stuck) sender.push(SEGMENT.length);
+  const held = (): number => script.stack.gauges().receiveBytes;
+  expect(script.dropped("receive-full")).toBeGreaterThan(100);
+  expect(held()).toBeGreaterThan(200_000 - SEGMENT.length);
+  expect(held()).toBeLessThanOrEqual(200_000 + 12 * SEGMENT.length);
+  // A host that takes what it is given is spared, the guest's own and another's; and another has a share of its own.
+  const before = script.dropped("receive-full");
+  for (const guest of [a, b]) {
+    const quick = new Sender(script, guest, 4_000);
+    quick.push(100 * SEGMENT.length);
+    expect(quick.far.received.length).toBe(100 * SEGMENT.length);
+  }
+  const slow = new Sender(script, b, 4_001);
+  slow.far.stall();
+  slow.push(KERNEL + 20_000);
+  expect(script.dropped("receive-full")).toBe(before);
+  expect(held()).toBeGreaterThan(200_000);
+  // The hosts read again.
+  for (const { far } of [...stuck, slow]) far.unstall();
+  for (const sender of stuck) sender.repeat();
+  expect(held()).toBe(0);
+  expect(script.dropped("receive-full")).toBe(before);
+});
+
+test("windows narrow as what hosts do not take becomes more, and what a connection held is forgotten with it", () => {
+  const script = new PacketScript({ limits: { receiveBytes: 600_000, receiveBytesPerGuest: 600_000 } });
+  const [a] = two(script);
+  const window = (): number => {
+    const sender = new Sender(script, a, (port += 1));
+    sender.push(SEGMENT.length);
+    const last = a.takeAll().at(-1)!.tcp!.window;
+    sender.far.reset();
+    script.host.run();
+    a.takeAll();
+    return last;
+  };
+  let port = 5_000;
+  const wide = window();
+  const stuck = Array.from({ length: 6 }, (_, i) => new Sender(script, a, 2_000 + i));
+  for (const sender of stuck) {
+    sender.far.stall();
+    for (let i = 0; i < 90; i++) sender.push(SEGMENT.length);
+  }
+  expect(script.stack.gauges().receiveBytes).toBeGreaterThan(300_000);
+  expect(window()).toBeLessThan(wide / 2);
+  for (const { far } of stuck) far.reset();
+  script.host.run();
+  expect(script.stack.gauges().receiveBytes).toBe(0);
+});
+
+test("bytes before their turn: what is too much is not kept, and comes again", () => {
+  const script = new PacketScript({ limits: { outOfOrderBytes: 10 * SEGMENT.length } });
+  const tcp = script.tcp({ srcPort: 2_000 });
+  tcp.establish();
+  const send = (n: number): void => tcp.send({ flags: "ACK", seq: 1 + n * SEGMENT.length, ack: 1 }, SEGMENT);
+  for (let n = 1; n < 30; n++) send(n);
+  expect(script.stack.gauges().outOfOrderBytes).toBe(10 * SEGMENT.length);
+  for (let n = 0; n < 30; n++) send(n);
+  expect(script.stack.gauges().outOfOrderBytes).toBe(0);
+  expect(script.host.dialled[0]!.received.length).toBe(30 * SEGMENT.length);
+});
+
+test("bytes towards guests: a connection may have a quarter of what is left, and 16 kB in any case; all have room again", () => {
+  const budget = 1_000_000;
+  const script = new PacketScript({ limits: { sendBytes: budget } });
+  const flows: TcpScript[] = [];
+  for (let i = 0; i < 40; i++) {
+    const tcp = script.tcp({ srcPort: 2_000 + i });
+    tcp.establish();
+    flows.push(tcp);
+    script.host.dialled.at(-1)!.send(new Uint8Array(budget));
+    script.takeAll();
+  }
+  script.takeAll();
+  // A read of 64 kB may come upon each.
+  expect(script.stack.gauges().sendBytes).toBeLessThan(budget + 40 * 81_920);
+  for (const tcp of flows) tcp.send({ flags: "RST", seq: 1 });
+  expect(script.stack.gauges().sendBytes).toBe(0);
+  script.takeAll();
+  const late = script.tcp({ srcPort: 3_000 });
+  late.establish();
+  script.host.dialled.at(-1)!.send(new Uint8Array(200_000));
+  script.takeAll();
+  expect(script.stack.gauges().sendBytes).toBeGreaterThan(180_000);
+});

@@ -1,7 +1,7 @@
 /** What a segment's ACK field, window and SACK blocks cause (RFC 9293 section 3.10.7.4, fifth check). */
 import type { DropReason } from "../../core/trace.ts";
 import { seqAdd, seqDiff, seqGt, seqLe, seqLt, seqMax } from "../../wire/seq.ts";
-import { RST, tcpAck, tcpWindow } from "../../wire/tcp.ts";
+import { RST, SYN, tcpAck, tcpFlags, tcpWindow } from "../../wire/tcp.ts";
 import type { TcpOptions } from "../../wire/tcp-options.ts";
 import { challenge } from "./challenge.ts";
 import { output, sendControl } from "./output.ts";
@@ -33,7 +33,7 @@ export function acknowledge(
       sendControl(t, RST, ack, 0);
       return "tcp-window";
     }
-    synAcknowledged(t, tcpWindow(buf, at) << t.sndScale, seq, ack, now);
+    synAcknowledged(t, windowOf(t, buf, at), seq, ack, now);
   }
   if (seqGt(ack, t.sndMax)) {
     challenge(t);
@@ -50,7 +50,7 @@ export function acknowledge(
   }
   t.fromPast = 0;
   const wasWindow = t.sndWnd;
-  const newWindow = tcpWindow(buf, at) << t.sndScale;
+  const newWindow = windowOf(t, buf, at);
   // What acknowledges more than any before is newer, whatever its sequence number, and SND.WND counts from there: with
   // the window of before, which counted from less, we would send beyond what the guest has ever allowed.
   if (ack !== t.sndUna || (inWindow && (seqLt(t.sndWl1, seq) || (t.sndWl1 === seq && seqLe(t.sndWl2, ack))))) {
@@ -71,11 +71,17 @@ export function acknowledge(
   if (t.sndWnd === 0) t.retries = 0;
   else if (t.timerKind === PERSIST && wasWindow < t.sndWnd) windowReopened(t);
   // With SACK only what reports something new is a duplicate (RFC 6675 section 2): the rest answers doubled segments.
-  if (t.sndMax !== t.sndUna && (t.sack ? news : size === 0 && newWindow === wasWindow)) {
+  // While the window is shut an equal answer is that to a probe, and nothing but probes may go.
+  if (t.sndMax !== t.sndUna && t.sndWnd > 0 && (t.sack ? news : size === 0 && newWindow === wasWindow)) {
     duplicateAck(t);
     output(t, now);
   }
   return null;
+}
+
+/** The window that a segment offers. A SYN's is never scaled, not even the SYN-ACK's of a simultaneous open (RFC 7323 section 2.2). */
+function windowOf(t: Tcb, buf: Uint8Array, at: number): number {
+  return tcpWindow(buf, at) << ((tcpFlags(buf, at) & SYN) === 0 ? t.sndScale : 0);
 }
 
 function synAcknowledged(t: Tcb, window: number, seq: number, ack: number, now: number): void {

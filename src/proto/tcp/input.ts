@@ -90,8 +90,10 @@ function synSent(t: Tcb, buf: Uint8Array, at: number, flags: number, now: number
   if ((flags & SYN) === 0) return "tcp-window";
   tcpReadOptions(buf, at, options);
   t.irs = tcpSeq(buf, at);
+  // What our SYN has offered counts from the guest's own: data may stand right behind its SYN-ACK.
+  const offered = seqDiff(t.rcvAdv, t.rcvNxt);
   t.rcvNxt = seqAdd(t.irs, 1);
-  t.rcvAdv = t.rcvNxt;
+  t.rcvAdv = seqAdd(t.rcvNxt, offered);
   t.agree(options);
   t.sndWnd = tcpWindow(buf, at);
   t.maxWnd = t.sndWnd;
@@ -179,12 +181,13 @@ function synchronized(t: Tcb, slab: Slab, at: number, len: number, flags: number
     data -= offset;
     size += offset;
   }
-  const room = seqDiff(t.rcvAdv, seq);
+  const room = Math.max(0, seqDiff(t.rcvAdv, seq));
+  t.ackPending = true;
   if (size > room) {
     size = room;
     fin = false;
+    if (room === 0) return "tcp-window";
   }
-  t.ackPending = true;
   if (seq !== t.rcvNxt) {
     // Out of order: a duplicate ACK at once (RFC 5681 section 4.2), with the hole in its SACK option.
     if (size > 0) t.assembler.insert(seq, buf, data, size);

@@ -149,10 +149,9 @@ export function segment(t: Tcb, now: number, seq: number, flags: number, len: nu
 /** A SYN's window is never scaled (RFC 7323 section 2.2). */
 function synWindow(t: Tcb): number {
   const window = Math.min(0xffff, Math.max(0, t.user.room()));
-  if (t.state === SYN_RECEIVED) {
-    const edge = seqAdd(t.rcvNxt, window);
-    if (seqGt(edge, t.rcvAdv)) t.rcvAdv = edge;
-  }
+  // When we dial, RCV.NXT is not known yet and 0 stands for it.
+  const edge = seqAdd(t.rcvNxt, window);
+  if (seqGt(edge, t.rcvAdv)) t.rcvAdv = edge;
   return window;
 }
 

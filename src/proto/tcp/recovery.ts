@@ -68,8 +68,9 @@ export function credit(t: Tcb): number {
   return t.sack ? t.scoreboard.sacked : t.dupAcks * t.mss;
 }
 
-/** Sends holes again as the pipe allows (RFC 6675 section 5). False when the cable was full. */
+/** Sends holes again as the pipe allows (RFC 6675 section 5), except into a shut window. False when the cable was full. */
 export function repair(t: Tcb, now: number): boolean {
+  if (t.sndWnd === 0) return true;
   const end = t.sack ? t.scoreboard.highest(t.sndUna) : seqAdd(t.sndUna, 1);
   if (t.sack && seqLt(t.rexmitMark, end)) t.rexmitNext = t.sndUna;
   let pipe = 0;

@@ -341,7 +341,7 @@ export class Tcb {
    */
   offerWindow(): number {
     const room = this.user.room();
-    const offered = seqDiff(this.rcvAdv, this.rcvNxt);
+    const offered = this.#offered();
     const unit = 1 << this.rcvScale;
     let units = Math.floor(room / unit);
     if (room - offered < this.windowStep()) {
@@ -349,10 +349,19 @@ export class Tcb {
       // a unit at a time to a host that reads nothing, gets its edge back by less than a unit (RFC 7323 section 2.4).
       units = room > -ROUNDING ? Math.ceil(offered / unit) : Math.floor(offered / unit);
     }
-    const field = Math.min(0xffff, units);
+    // Never below zero: the field has no sign, and the guest would read the widest window there is.
+    const field = Math.max(0, Math.min(0xffff, units));
     const edge = seqAdd(this.rcvNxt, field * unit);
     if (room <= -ROUNDING || seqDiff(edge, this.rcvAdv) > 0) this.rcvAdv = edge;
     return field;
+  }
+
+  /**
+   * Bytes that the guest may still send within what it was offered. A FIN needs no window, and what waited behind a hole
+   * may lie beyond an edge that was taken back since: both put RCV.NXT beyond the edge.
+   */
+  #offered(): number {
+    return Math.max(0, seqDiff(this.rcvAdv, this.rcvNxt));
   }
 
   /** A gain of the window that is worth telling. */
@@ -363,7 +372,7 @@ export class Tcb {
   /** The host's socket has drained: tell the guest if it may be waiting (section 3.8.6.2.2). */
   windowOpened(now: number): void {
     if (this.state < ESTABLISHED || this.state >= CLOSE_WAIT || this.finReceived) return;
-    const offered = seqDiff(this.rcvAdv, this.rcvNxt);
+    const offered = this.#offered();
     const gain = this.user.room() - offered;
     if (gain >= this.windowStep() && (gain >= offered || gain >= 2 * this.ourMss)) {
       this.ackPending = true;

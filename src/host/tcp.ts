@@ -196,7 +196,6 @@ export class NodeTcp implements HostTcp {
     let socket: OwnedSocket;
     if (accepted === null) {
       socket = (unix ? undefined : idle.pop()) ?? readingSocket(null);
-      socket.pause();
     } else {
       const handle = fresh ? takeHandle(accepted) : null;
       if (handle !== null) socket = readingSocket(handle);
@@ -217,6 +216,8 @@ export class NodeTcp implements HostTcp {
     if ("path" in to) socket.connect({ path: to.path });
     else if (from === null) socket.connect({ host: to.host, port: to.port, autoSelectFamily: false });
     else socket.connect({ host: to.host, port: to.port, autoSelectFamily: false, localAddress: from });
+    // A socket that is used again counts as destroyed until it connects, and from Node 26 on `pause` does nothing before.
+    socket.pause();
   }
 
   /** The last read was full, the socket has not been paused since, and there are few such. */

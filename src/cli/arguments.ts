@@ -11,52 +11,25 @@ import { type ImpairmentOptions, parseImpairment } from "../control/impairment.t
 import { parseLimits } from "../control/limits.ts";
 import { LOG_LEVELS, type LogLevel, type LogOptions } from "../control/log.ts";
 import { type Netdev, parseNetdev } from "../control/netdev.ts";
-import {
-  MAX_BUSY_POLL,
-  MAX_DGRAM_MTU,
-  MAX_MTU,
-  MIN_MTU,
-  type NetworkOptions,
-  resolveOptions,
-} from "../control/options.ts";
+import { COMMAND, type CommandField } from "../control/options/command.ts";
+import type { Reading } from "../control/options/description.ts";
+import { MAX_DGRAM_MTU, MAX_MTU, MIN_MTU, SMALLEST_MTU } from "../control/options/mtu.ts";
+import type { NetworkOptions } from "../control/options/network-options.ts";
+import { attribute, longFlag, NETWORK, NETWORK_FIELDS, type NetworkField } from "../control/options/table.ts";
+import { resolveOptions } from "../control/options.ts";
 import { parseRules, readRuleLines } from "../control/rules.ts";
-import { IPV6_MIN_MTU } from "../wire/ipv6.ts";
 import { readWorkers } from "./workers/options.ts";
 
-/** What says what a network is like and how much is told, as commander hands it over. */
+/** What was typed that says what a network is like and how much is told, by commander's names. Unchecked. */
 export interface NetworkArguments {
-  readonly net?: string;
-  readonly host?: string;
-  readonly dns?: string;
-  readonly dhcpstart?: string;
-  readonly ipv4?: string;
-  readonly ipv6?: string;
-  readonly ipv6Net?: string;
-  readonly ipv6Host?: string;
-  readonly ipv6Dns?: string;
-  readonly hostname?: string;
-  readonly domainname?: string;
-  readonly dnssearch?: readonly string[];
-  readonly mode?: string;
+  /** A network's own options are read by their descriptions. */
+  readonly [attribute: string]: string | boolean | readonly string[] | undefined;
   readonly uplink?: readonly string[];
   readonly lease?: readonly string[];
-  readonly dhcp?: string;
-  readonly isolate?: boolean;
-  readonly restrict?: string | true;
-  readonly bootfile?: string;
-  readonly tftp?: string;
-  readonly tftpServerName?: string;
-  readonly smb?: string | undefined;
-  readonly smbserver?: string | undefined;
   readonly hostfwd?: readonly string[] | undefined;
   readonly guestfwd?: readonly string[] | undefined;
   readonly publish?: readonly string[] | undefined;
-  readonly mtu?: string;
-  readonly dnsUpstream?: readonly string[];
-  readonly hostLoopback?: string;
-  readonly dnsRebind?: string;
-  readonly outboundAddr?: string;
-  readonly busyPoll?: string;
+  readonly dnssearch?: readonly string[];
   readonly max?: readonly string[];
   /** One list, by whichever of the four it was begun: `allow …`, `deny …`, `limit …`, `default …` in their order. */
   readonly allow?: readonly string[];
@@ -64,7 +37,6 @@ export interface NetworkArguments {
   readonly limit?: readonly string[];
   readonly default?: readonly string[];
   readonly rules?: string;
-  readonly proxy?: readonly string[];
   readonly api?: string;
   readonly socks?: string;
   readonly capture?: string;
@@ -123,38 +95,6 @@ export interface ServeOptions {
   readonly session: SessionOptions;
 }
 
-/** By which name each option of a network is given: as an option of ours, and within --netdev. */
-const NAMES: Readonly<Record<string, { readonly flag: string; readonly netdev?: string }>> = {
-  subnet: { flag: "--net", netdev: "net" },
-  host: { flag: "--host", netdev: "host" },
-  dns: { flag: "--dns", netdev: "dns" },
-  dhcpStart: { flag: "--dhcpstart", netdev: "dhcpstart" },
-  ipv4: { flag: "--ipv4", netdev: "ipv4" },
-  ipv6: { flag: "--ipv6", netdev: "ipv6" },
-  subnet6: { flag: "--ipv6-net", netdev: "ipv6-net" },
-  host6: { flag: "--ipv6-host", netdev: "ipv6-host" },
-  dns6: { flag: "--ipv6-dns", netdev: "ipv6-dns" },
-  mode: { flag: "--mode" },
-  uplink: { flag: "--uplink" },
-  staticLeases: { flag: "--lease" },
-  mtu: { flag: "--mtu" },
-  hostname: { flag: "--hostname", netdev: "hostname" },
-  domainname: { flag: "--domainname", netdev: "domainname" },
-  dnsSearch: { flag: "--dnssearch", netdev: "dnssearch" },
-  bootfile: { flag: "--bootfile", netdev: "bootfile" },
-  tftp: { flag: "--tftp", netdev: "tftp" },
-  tftpServerName: { flag: "--tftp-server-name", netdev: "tftp-server-name" },
-  smb: { flag: "--smb", netdev: "smb" },
-  smbServer: { flag: "--smbserver", netdev: "smbserver" },
-  hostfwd: { flag: "--hostfwd", netdev: "hostfwd" },
-  guestfwd: { flag: "--guestfwd", netdev: "guestfwd" },
-  publish: { flag: "--publish" },
-  dnsUpstream: { flag: "--dns-upstream" },
-  outboundAddr: { flag: "--outbound-addr" },
-  proxy: { flag: "--proxy" },
-  dnsRebind: { flag: "--dns-rebind" },
-};
-
 /** What the guests' cables run over: it sets the MTU when nobody else does. */
 export type CableKind = "stream" | "udp" | "hub";
 /** What a UDP cable, or QEMU's hub behind a stream, can do without asking: the size every Ethernet has. */
@@ -167,7 +107,7 @@ export function readServeArguments(args: ServeArguments): ServeOptions {
   const connect = checkAddresses("--connect", args.connect ?? []);
   const overUdp = [...listen, ...connect].some((address) => address.startsWith("udp:"));
   const network = readNetworkArguments(args, { option: "--netdev", netdev }, overUdp ? "udp" : "stream");
-  const fd = number("--fd", args.fd, 0, 65_535, "expected the number of an inherited, connected socket");
+  const fd = commandNumber("fd", args.fd, "expected the number of an inherited, connected socket");
   return {
     network,
     id: netdev.id ?? "n0",
@@ -190,47 +130,7 @@ export function readNetworkArguments(
   cable: CableKind,
 ): NetworkOptions {
   const inherited = from.netdev.options;
-  const minMtu = args.uplink === undefined ? MIN_MTU : IPV6_MIN_MTU;
-  const maxMtu = cable === "udp" ? MAX_DGRAM_MTU : MAX_MTU;
-  const flags: { -readonly [K in keyof NetworkOptions]: NetworkOptions[K] } = defined({
-    subnet: args.net,
-    host: args.host,
-    dns: args.dns,
-    dhcpStart: args.dhcpstart,
-    ipv4: onOff("--ipv4", args.ipv4),
-    ipv6: onOff("--ipv6", args.ipv6),
-    subnet6: args.ipv6Net,
-    host6: args.ipv6Host,
-    dns6: args.ipv6Dns,
-    hostname: args.hostname,
-    domainname: args.domainname,
-    bootfile: args.bootfile,
-    tftp: args.tftp,
-    tftpServerName: args.tftpServerName,
-    smb: args.smb,
-    smbServer: args.smbserver,
-    publish: args.publish,
-    dnsUpstream: args.dnsUpstream,
-    outboundAddr: args.outboundAddr,
-    mode: args.mode as NetworkOptions["mode"],
-    uplink: args.uplink,
-    staticLeases: staticLeases(args.lease),
-    dhcp: onOff("--dhcp", args.dhcp),
-    isolate: args.isolate,
-    proxy: args.proxy,
-    busyPoll: number(
-      "--busy-poll",
-      args.busyPoll,
-      0,
-      MAX_BUSY_POLL,
-      `expected a whole number of microseconds up to ${MAX_BUSY_POLL}`,
-    ),
-    limits: args.max === undefined ? undefined : parseLimits("--max", args.max),
-    restrict: args.restrict === true ? true : onOff("--restrict", args.restrict),
-    hostLoopback: onOff("--host-loopback", args.hostLoopback),
-    dnsRebind: args.dnsRebind as NetworkOptions["dnsRebind"],
-    mtu: number("--mtu", args.mtu, minMtu, maxMtu, `expected a whole number from ${minMtu} to ${maxMtu}`),
-  });
+  const flags = typedOptions(args, cable);
   // What an uplink takes fits there, too.
   if (cable !== "stream" && args.uplink === undefined) flags.mtu ??= CAUTIOUS_MTU;
   const typed = typedRules(args);
@@ -251,6 +151,35 @@ export function readNetworkArguments(
   return network;
 }
 
+/** A network's options that stand behind flags of their own. */
+function typedOptions(
+  args: NetworkArguments,
+  cable: CableKind,
+): { -readonly [K in keyof NetworkOptions]: NetworkOptions[K] } {
+  const typed: Partial<Record<NetworkField, unknown>> = {};
+  for (const field of NETWORK_FIELDS) {
+    const { flag, reading } = NETWORK[field];
+    const value = flag === null ? undefined : args[attribute(flag)];
+    if (value === undefined) continue;
+    const long = longFlag(flag!);
+    if (reading.as === "on-off" || reading.as === "flag") typed[field] = value === true || onOff(long, value as string);
+    else if (field === "mtu") typed.mtu = mtu(long, value as string, args.uplink !== undefined, cable);
+    else if (reading.as === "number") typed[field] = number(long, value as string, reading);
+    else typed[field] = value;
+  }
+  if (args.lease !== undefined) typed.staticLeases = staticLeases(args.lease);
+  if (args.max !== undefined) typed.limits = parseLimits("--max", args.max);
+  return typed as NetworkOptions;
+}
+
+/** The tunnel of an uplink takes its share of a packet; over UDP a frame is one datagram. */
+function mtu(flag: string, text: string, uplink: boolean, cable: CableKind): number | undefined {
+  return number(flag, text, {
+    min: uplink ? SMALLEST_MTU : MIN_MTU,
+    max: cable === "udp" ? MAX_DGRAM_MTU : MAX_MTU,
+  });
+}
+
 /** What is done beside serving the guests. Throws `ConfigError`. */
 export function readSessionArguments(args: NetworkArguments, level: LogLevel): SessionOptions {
   return {
@@ -259,7 +188,7 @@ export function readSessionArguments(args: NetworkArguments, level: LogLevel): S
     socks: args.socks === undefined ? null : parseApiAddress("--socks", args.socks),
     capture: capture(args),
     impair: (args.impair ?? []).map((text) => parseImpairment("--impair", text)),
-    impairSeed: number("--impair-seed", args.impairSeed, 0, 999_999_999, "expected a whole number up to 999999999"),
+    impairSeed: commandNumber("impairSeed", args.impairSeed),
     log: { level: logLevel(args.logLevel ?? level), json: args.logJson ?? false },
   };
 }
@@ -295,15 +224,13 @@ function ruleFlag(line: string): string {
 }
 
 function capture(args: NetworkArguments): SessionOptions["capture"] {
-  const count = (flag: string, text: string | undefined, max: number): number | undefined =>
-    number(flag, text, 1, max, `expected a whole number from 1 to ${max}`);
-  const megabytes = count("--capture-rotate-size", args.captureRotateSize, 1_000_000);
+  const megabytes = commandNumber("captureRotateSize", args.captureRotateSize);
   const options = {
     filter: args.captureFilter,
-    snapLength: count("--capture-snaplen", args.captureSnaplen, 65_553),
+    snapLength: commandNumber("captureSnaplen", args.captureSnaplen),
     rotateBytes: megabytes === undefined ? undefined : megabytes * 1_000_000,
-    rotateSeconds: count("--capture-rotate-time", args.captureRotateTime, 31_536_000),
-    keepFiles: count("--capture-keep", args.captureKeep, 1_000_000),
+    rotateSeconds: commandNumber("captureRotateTime", args.captureRotateTime),
+    keepFiles: commandNumber("captureKeep", args.captureKeep),
   };
   if (args.captureFilter !== undefined) parseFrameFilter("--capture-filter", args.captureFilter);
   if (args.capture === "") throw new ConfigError("--capture", "", "expected the file to write to");
@@ -321,18 +248,18 @@ function readNetdev(text: string): Netdev {
 /** The same error under the name that the user gave the option by. */
 function asTyped(
   error: ConfigError,
-  { option, netdev }: { readonly option: string; readonly netdev: Netdev },
+  { option: typed, netdev }: { readonly option: string; readonly netdev: Netdev },
   flags: NetworkOptions,
 ): ConfigError {
-  const [field, cap] = error.field.split(".") as [keyof NetworkOptions, string | undefined];
+  const [field, cap] = error.field.split(".") as [NetworkField, string | undefined];
   if (field === "limits") return error.named(`--max ${cap}`);
-  const name = NAMES[field];
-  if (name === undefined) return error;
+  const option = NETWORK[field];
+  if (option === undefined || option.flag === null) return error;
   const fromNetdev = netdev.options[field];
   const typedThere = Array.isArray(fromNetdev)
     ? fromNetdev.includes(error.value)
     : fromNetdev !== undefined && flags[field] === undefined;
-  return error.named(typedThere ? `${option} ${name.netdev}` : name.flag);
+  return error.named(typedThere ? `${typed} ${option.netdev}` : longFlag(option.flag));
 }
 
 function checkAddresses(flag: string, addresses: readonly string[]): readonly string[] {
@@ -359,21 +286,35 @@ function staticLeases(leases: readonly string[] | undefined): NetworkOptions["st
   return byMac;
 }
 
-function onOff(flag: string, text: string | undefined): boolean | undefined {
-  if (text !== undefined && text !== "on" && text !== "off") throw new ConfigError(flag, text, "expected on or off");
-  return text === undefined ? undefined : text === "on";
+function onOff(flag: string, text: string): boolean {
+  if (text !== "on" && text !== "off") throw new ConfigError(flag, text, "expected on or off");
+  return text === "on";
 }
+
+/** The number behind a flag that only commands have. */
+function commandNumber(key: CommandField, text: string | undefined, expectation?: string): number | undefined {
+  const { flag, reading } = COMMAND[key];
+  return number(longFlag(flag), text, reading as NumberReading, expectation);
+}
+
+type NumberReading = Pick<Extract<Reading, { as: "number" }>, "min" | "max" | "unit">;
 
 function number(
   flag: string,
   text: string | undefined,
-  min: number,
-  max: number,
-  expectation: string,
+  reading: NumberReading,
+  expectation?: string,
 ): number | undefined {
   if (text === undefined) return undefined;
+  const { min, max, unit } = reading;
   const value = parseNumber(text, min, max);
-  if (value === null) throw new ConfigError(flag, text, expectation);
+  const kind = `a whole number${unit === undefined ? "" : ` of ${unit}`}`;
+  if (value === null)
+    throw new ConfigError(
+      flag,
+      text,
+      expectation ?? `expected ${kind} ${min === 0 ? "" : `from ${min} `}${min === 0 ? "up to" : "to"} ${max}`,
+    );
   return value;
 }
 
@@ -381,9 +322,4 @@ function logLevel(text: string): LogLevel {
   const level = LOG_LEVELS.find((each) => each === text);
   if (level === undefined) throw new ConfigError("--log-level", text, `expected ${LOG_LEVELS.join(", ")}`);
   return level;
-}
-
-/** Without the fields that were not given, so that a spread leaves them alone. */
-function defined<T extends object>(object: T): { [K in keyof T]?: Exclude<T[K], undefined> } {
-  return Object.fromEntries(Object.entries(object).filter(([, value]) => value !== undefined)) as never;
 }

@@ -1,11 +1,8 @@
 /** What a network is to its guests: who they reach, and whether their gateway, and their addresses, are ours. */
 import type { StackConfig } from "../core/config.ts";
 import { ConfigError } from "./errors.ts";
-import type { NetworkOptions } from "./options.ts";
+import type { NetworkOptions } from "./options/network-options.ts";
 import { UPLINK_EXAMPLE } from "./uplink-rules.ts";
-
-export const MODES = ["shared", "host-only", "isolated", "bridged"] as const;
-export type Mode = (typeof MODES)[number];
 
 /** What has no meaning without a gateway of ours. */
 const GATEWAYS_OWN = [

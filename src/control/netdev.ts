@@ -5,7 +5,8 @@
  * as JSON: `{"type":"user","id":"n0","hostfwd":[{"str":"tcp::2222-:22"}]}`.
  */
 import { ConfigError } from "./errors.ts";
-import type { NetworkOptions } from "./options.ts";
+import type { NetworkOptions } from "./options/network-options.ts";
+import { NETWORK, NETWORK_FIELDS, type NetworkField } from "./options/table.ts";
 import { type OptionPair, splitOptions, takeType } from "./qemu-options.ts";
 
 export interface Netdev {
@@ -14,39 +15,10 @@ export interface Netdev {
   readonly options: NetworkOptions;
 }
 
-/** What QEMU's key means to us. */
-const TEXTS: ReadonlyMap<
-  string,
-  | "subnet6"
-  | "host6"
-  | "dns6"
-  | "subnet"
-  | "host"
-  | "dns"
-  | "dhcpStart"
-  | "hostname"
-  | "domainname"
-  | "bootfile"
-  | "tftp"
-  | "tftpServerName"
-  | "smb"
-  | "smbServer"
-> = new Map([
-  ["net", "subnet"],
-  ["host", "host"],
-  ["dns", "dns"],
-  ["dhcpstart", "dhcpStart"],
-  ["ipv6-net", "subnet6"],
-  ["ipv6-host", "host6"],
-  ["ipv6-dns", "dns6"],
-  ["hostname", "hostname"],
-  ["domainname", "domainname"],
-  ["bootfile", "bootfile"],
-  ["tftp", "tftp"],
-  ["tftp-server-name", "tftpServerName"],
-  ["smb", "smb"],
-  ["smbserver", "smbServer"],
-] as const);
+/** A network's options that QEMU's user has, by QEMU's key. */
+const FIELDS: ReadonlyMap<string, NetworkField> = new Map(
+  NETWORK_FIELDS.flatMap((field) => (NETWORK[field].netdev === undefined ? [] : [[NETWORK[field].netdev, field]])),
+);
 const BOOLEANS: ReadonlyMap<string, boolean> = new Map([
   ["on", true],
   ["yes", true],
@@ -57,10 +29,9 @@ const BOOLEANS: ReadonlyMap<string, boolean> = new Map([
   ["false", false],
   ["n", false],
 ]);
-const KNOWN = [
-  ...["id", "ip", "restrict", "ipv4", "ipv6", "ipv6-prefix", "ipv6-prefixlen", "hostfwd", "guestfwd", "dnssearch"],
-  ...TEXTS.keys(),
-];
+/** Keys that are no option of their own here. */
+const OTHERS = ["id", "ip", "ipv6-prefix", "ipv6-prefixlen"];
+const KNOWN = [...OTHERS, ...FIELDS.keys()];
 
 /** Throws `ConfigError`, whose field is `netdev` or `netdev KEY`. */
 export function parseNetdev(text: string): Netdev {
@@ -76,36 +47,29 @@ export function readUserOptions(pairs: readonly OptionPair[]): Netdev {
   let ip: string | null = null;
   let prefix6: string | null = null;
   let prefixlen6: string | null = null;
-  const options: { -readonly [K in keyof NetworkOptions]: NetworkOptions[K] } = {};
-  const hostfwd: string[] = [];
-  const guestfwd: string[] = [];
-  const dnsSearch: string[] = [];
+  const read: Partial<Record<NetworkField, unknown>> = {};
   for (const { key, value } of pairs) {
-    const field = `netdev ${key}`;
-    const textField = TEXTS.get(key);
-    if (key === "restrict") options.restrict = onOff(field, value);
-    else if (key === "ipv4" || key === "ipv6") options[key] = onOff(field, value);
-    else if (!KNOWN.includes(key)) {
+    const name = `netdev ${key}`;
+    const field = FIELDS.get(key);
+    const reading = field === undefined ? null : NETWORK[field].reading.as;
+    if (!KNOWN.includes(key))
       throw new ConfigError("netdev", key, `there is no such option of -netdev user: expected ${KNOWN.join(", ")}`);
-    } else if (value === null) throw new ConfigError(field, "", `expected ${key}=VALUE`);
-    else if (textField !== undefined) options[textField] = value;
-    else if (key === "hostfwd") hostfwd.push(value);
-    else if (key === "guestfwd") guestfwd.push(value);
-    else if (key === "dnssearch") dnsSearch.push(value);
+    if (reading === "on-off" || reading === "flag") read[field!] = onOff(name, value);
+    else if (value === null) throw new ConfigError(name, "", `expected ${key}=VALUE`);
+    else if (reading === "list") read[field!] = [...((read[field!] as string[] | undefined) ?? []), value];
+    else if (field !== undefined) read[field] = value;
     else if (key === "ip") ip = value;
     else if (key === "ipv6-prefix") prefix6 = value;
     else if (key === "ipv6-prefixlen") prefixlen6 = value;
     else id = checkId(value);
   }
+  const options = read as { -readonly [K in keyof NetworkOptions]: NetworkOptions[K] };
   // The old name of net=, which has no prefix.
   if (ip !== null) options.subnet ??= `${ip}/24`;
   if (prefix6 !== null || prefixlen6 !== null) options.subnet6 ??= `${prefix6 ?? "fec0::"}/${prefixlen6 ?? "64"}`;
   // As QEMU has it, to turn one family on and say nothing of the other turns that off.
   if (options.ipv6 === true) options.ipv4 ??= false;
   if (options.ipv4 === true) options.ipv6 ??= false;
-  if (hostfwd.length > 0) options.hostfwd = hostfwd;
-  if (guestfwd.length > 0) options.guestfwd = guestfwd;
-  if (dnsSearch.length > 0) options.dnsSearch = dnsSearch;
   return { id, options };
 }
 

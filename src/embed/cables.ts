@@ -9,7 +9,7 @@ import { cable, type MemoryCable } from "../attach/memory.ts";
 import { attachAccepted, attachDuplex } from "../attach/stream.ts";
 import { openVxlan, type VxlanUplink } from "../attach/vxlan.ts";
 import { ConfigError } from "../control/errors.ts";
-import { MAX_DGRAM_MTU } from "../control/options.ts";
+import { MAX_DGRAM_MTU } from "../control/options/mtu.ts";
 import { type Abortable, signalOf } from "../control/shape.ts";
 import { uplinkInnerMtu } from "../control/uplink-rules.ts";
 import { endpointText } from "../core/address.ts";

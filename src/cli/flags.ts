@@ -1,0 +1,25 @@
+/** The flags of a command, as their descriptions have them. */
+import { type Command, Option } from "commander";
+import type { Command as CommandName, Description } from "../control/options/description.ts";
+import { optionsOf } from "../control/options/table.ts";
+
+/** Gives `command` all options that the command of this name takes. */
+export function addOptions(command: Command, name: CommandName): Command {
+  // One list for all of them: the first rule that matches counts, whichever flag it stands behind.
+  const rules: string[] = [];
+  for (const option of optionsOf(name)) command.addOption(flag(option, rules));
+  return command;
+}
+
+function flag({ flag, reading, help, initial }: Description, rules: string[]): Option {
+  const words = `${help}${initial === undefined ? "" : ` (${initial})`}`.replaceAll("`", "");
+  if (reading.as === "rule") {
+    return new Option(flag, `${words} (repeatable)`).argParser((value: string) => {
+      rules.push(`${reading.action} ${value}`);
+      return rules;
+    });
+  }
+  if (reading.as !== "list" && reading.as !== "texts") return new Option(flag, words);
+  const list = (value: string, before: readonly string[] = []): readonly string[] => [...before, value];
+  return new Option(flag, `${words} (repeatable)`).argParser(list);
+}

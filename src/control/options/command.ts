@@ -1,0 +1,158 @@
+/** What only the command line has: where guests are, what is done beside serving them, and what is told. */
+import { LOG_LEVELS } from "../log.ts";
+import { type Description, LIST, TEXT } from "./description.ts";
+
+/** The name that commander gives the option's value. */
+export type CommandField =
+  | "listen"
+  | "connect"
+  | "fd"
+  | "netdev"
+  | "user"
+  | "workers"
+  | "allow"
+  | "deny"
+  | "limit"
+  | "default"
+  | "rules"
+  | "api"
+  | "socks"
+  | "capture"
+  | "captureFilter"
+  | "captureSnaplen"
+  | "captureRotateSize"
+  | "captureRotateTime"
+  | "captureKeep"
+  | "impair"
+  | "impairSeed"
+  | "logLevel"
+  | "logJson";
+
+/** In the order of `--help`. */
+export const COMMAND: Readonly<Record<CommandField, Description>> = {
+  listen: {
+    flag: "--listen <address>",
+    reading: LIST,
+    commands: ["serve"],
+    help: "where guests come to: `unix:PATH`, `tcp:HOST:PORT` or `udp:HOST:PORT` (for `-netdev dgram`)",
+    initial: "a UNIX socket in the user's runtime folder",
+  },
+  connect: {
+    flag: "--connect <address>",
+    reading: LIST,
+    commands: ["serve"],
+    help: "dial a QEMU that listens (`server=on`), and again when it comes back",
+  },
+  fd: {
+    flag: "--fd <number>",
+    reading: { as: "number", min: 0, max: 65_535 },
+    commands: ["serve"],
+    help: "an inherited, connected socket",
+  },
+  netdev: {
+    flag: "--netdev <string>",
+    reading: TEXT,
+    commands: ["serve"],
+    help: "QEMU's own option string: `user,id=n0,net=10.0.2.0/24,hostfwd=…`",
+  },
+  user: {
+    flag: "--user <name[:group]>",
+    reading: TEXT,
+    commands: ["serve"],
+    help: "started by root, become this user once forwards, sockets and the API are open",
+    more: "[SECURITY.md](../SECURITY.md#giving-up-root) has the order.",
+  },
+  workers: {
+    flag: "--workers <number>",
+    reading: TEXT,
+    commands: ["serve"],
+    help: "several guests use several processors: so many processes (1 to 64, or `auto`: one for each processor), each with a network of its own",
+  },
+  allow: {
+    flag: "--allow <rule>",
+    reading: { as: "rule", action: "allow" },
+    help: "what guests may begin: `tcp *.debian.org:80,443`; the first rule that matches decides",
+  },
+  deny: { flag: "--deny <rule>", reading: { as: "rule", action: "deny" }, help: "what guests may not begin" },
+  limit: {
+    flag: "--limit <rule>",
+    reading: { as: "rule", action: "limit" },
+    help: "what each guest may use in all: `guest 10.0.2.15 rate=10mbit conns=50`",
+  },
+  default: {
+    flag: "--default <allow|deny>",
+    reading: { as: "rule", action: "default" },
+    help: "what becomes of a flow that no rule matches",
+    initial: "allow",
+  },
+  rules: {
+    flag: "--rules <file>",
+    reading: TEXT,
+    help: "more rules, one a line behind `allow`, `deny`, `limit` or `default`; read again on SIGHUP",
+  },
+  api: {
+    flag: "--api <address>",
+    reading: TEXT,
+    help: "control API on `unix:PATH` or `tcp:127.0.0.1:PORT`, for `tslirp ctl` and the page; never a guest's to reach",
+    initial: "off",
+  },
+  socks: {
+    flag: "--socks <address>",
+    reading: TEXT,
+    help: "SOCKS5 server on `unix:PATH` or `tcp:127.0.0.1:PORT`, by which programs of the host reach guests",
+    initial: "off",
+    more: "Guests are named by their address or DHCP name.",
+  },
+  capture: {
+    flag: "--capture <file>",
+    reading: TEXT,
+    help: "write all that passes to a pcapng file, readable by Wireshark while it grows",
+    more: "Each flow has its comment.",
+  },
+  captureFilter: {
+    flag: "--capture-filter <words>",
+    reading: TEXT,
+    help: "which frames: `tcp port 80 and host 10.0.2.15`",
+    initial: "all",
+  },
+  captureSnaplen: {
+    flag: "--capture-snaplen <bytes>",
+    reading: { as: "number", min: 1, max: 65_553 },
+    help: "bytes kept of each frame",
+    initial: "all",
+  },
+  captureRotateSize: {
+    flag: "--capture-rotate-size <megabytes>",
+    reading: { as: "number", min: 1, max: 1_000_000 },
+    help: "begin a new file after so many megabytes",
+  },
+  captureRotateTime: {
+    flag: "--capture-rotate-time <seconds>",
+    reading: { as: "number", min: 1, max: 31_536_000 },
+    help: "begin a new file after so many seconds",
+  },
+  captureKeep: {
+    flag: "--capture-keep <files>",
+    reading: { as: "number", min: 1, max: 1_000_000 },
+    help: "how many files are kept when they rotate",
+    initial: "all",
+  },
+  impair: {
+    flag: "--impair <rule>",
+    reading: LIST,
+    help: "a bad line: `delay=50ms,jitter=5ms,loss=1%,duplicate=1%,reorder=1%,rate=10mbit,direction=up|down,filter=WORDS`",
+    more: "The first rule that means a frame counts.",
+  },
+  impairSeed: {
+    flag: "--impair-seed <number>",
+    reading: { as: "number", min: 0, max: 999_999_999 },
+    help: "makes impairment repeatable",
+  },
+  logLevel: {
+    flag: "--log-level <level>",
+    reading: TEXT,
+    help: `how much is told on stderr: ${LOG_LEVELS.join(", ")}`,
+    initial: "info; qemu: silent",
+  },
+  logJson: { flag: "--log-json", reading: { as: "flag" }, help: "logs as JSON" },
+};

@@ -1,0 +1,105 @@
+/**
+ * What one option is: the only place that says it. From these descriptions come the library's `NetworkOptions` and its
+ * check, the command line's flags and `--help`, the keys of QEMU's `-netdev user`, and the tables in the documents.
+ *
+ * To add an option of a network: one entry in `addresses`, `services`, `reach` or `process` beside this file, then
+ * `npm run options`, which writes `network-options.ts` and the documents anew; then use it, mostly in `resolveOptions`. An
+ * option that only a command has stands in `command`.
+ */
+import { z } from "zod";
+import { parseEndpoint, parseIp, parseIpv4, parseIpv6 } from "../addresses.ts";
+import type { NetworkOptions } from "./network-options.ts";
+
+/** Where an option may stand beside the library. */
+export type Command = "serve" | "qemu" | "run";
+
+/** How the text behind a flag is read. */
+export type Reading =
+  /** As it stands. */
+  | { readonly as: "text" }
+  /** The flag may come several times; each time adds a text. */
+  | { readonly as: "list" }
+  /** `on` or `off`. */
+  | { readonly as: "on-off" }
+  /** Nothing behind the flag means true. `orOnOff`: `on` or `off` may stand there. */
+  | { readonly as: "flag"; readonly orOnOff?: boolean }
+  | { readonly as: "number"; readonly min: number; readonly max: number; readonly unit?: string }
+  /** One of the lines that `--allow`, `--deny`, `--limit` and `--default` share, since the first rule that matches counts. */
+  | { readonly as: "rule"; readonly action: string }
+  /** Texts that `cli/arguments` makes something else of. */
+  | { readonly as: "texts" };
+
+/** What every option has. */
+export interface Description {
+  /** As commander takes it: `-p, --publish <rule>`. */
+  readonly flag: string;
+  readonly reading: Reading;
+  /** One sentence without a full stop: it stands in `--help`, in the library's docstring and in the documents. */
+  readonly help: string;
+  /** The default in words, for the brackets behind it; left out where absence means nothing is done. */
+  readonly initial?: string;
+  /** What the documents say beyond `help`, in Markdown. */
+  readonly more?: string;
+  /** The commands that have it; all of them when left out. */
+  readonly commands?: readonly Command[];
+}
+
+/** An option of a network. */
+export interface NetworkOption<T> extends Omit<Description, "flag" | "reading"> {
+  /** Null for what only the library has. */
+  readonly flag: string | null;
+  readonly reading: Reading;
+  /** Its key in `-netdev user`. */
+  readonly netdev?: string;
+  /** Its type in the library, as TypeScript writes it. */
+  readonly type: string;
+  /** What the library says beyond `help`. */
+  readonly doc?: string;
+  readonly shape: z.ZodType<T>;
+}
+
+/** A group of options of a network. */
+export type NetworkGroup<K extends keyof NetworkOptions> = {
+  readonly [Key in K]-?: NetworkOption<NonNullable<NetworkOptions[Key]>>;
+};
+
+export const TEXT: Reading = { as: "text" };
+export const LIST: Reading = { as: "list" };
+export const ON_OFF: Reading = { as: "on-off" };
+
+const IPV4 = "expected an IPv4 address like 10.0.2.2";
+const IPV6 = "expected an IPv6 address like fec0::2";
+const IP = "expected an IP address of this host";
+const NAME = "expected a name of 1 to 255 letters, digits, dots, hyphens and underscores";
+const DOMAIN = "expected a domain name of labels of 1 to 63 letters, digits, hyphens and underscores, 253 in all";
+const RESOLVER = "expected IP[:PORT], like 192.0.2.53 or [2001:db8::53]:5353";
+
+/** A text that `accepts` takes; another one, or none, is told `expectation`. */
+export function checked(expectation: string, accepts: (text: string) => boolean): z.ZodType<string> {
+  return z.string(expectation).refine(accepts, expectation);
+}
+
+export const ipv4: z.ZodType<string> = checked(IPV4, (text) => parseIpv4(text) !== null);
+export const ipv6: z.ZodType<string> = checked(IPV6, (text) => parseIpv6(text) !== null);
+export const ip: z.ZodType<string> = checked(IP, (text) => parseIp(text) !== null);
+export const name: z.ZodType<string> = checked(NAME, (text) => /^[A-Za-z0-9._-]{1,255}$/.test(text));
+export const domain: z.ZodType<string> = checked(DOMAIN, (text) =>
+  /^(?=.{1,254}$)(?:[A-Za-z0-9_-]{1,63}\.)*[A-Za-z0-9_-]{1,63}\.?$/.test(text),
+);
+export const resolver: z.ZodType<string> = checked(RESOLVER, (text) => parseEndpoint(text, 53) !== null);
+export const bool: z.ZodType<boolean> = z.boolean("expected true or false");
+
+/** Texts of which each is `each`. */
+export function list(each: z.ZodType<string>, expectation: string): z.ZodType<readonly string[]> {
+  return z.array(each, expectation).readonly();
+}
+
+/** Forwards and the like, whose grammar is checked where they are read. */
+export function grammar(example: string): z.ZodType<readonly string[]> {
+  const expectation = `expected a list of forwards like ["${example}"]`;
+  return list(z.string(expectation), expectation);
+}
+
+export function wholeNumber(min: number, max: number, expectation: string): z.ZodType<number> {
+  return z.int(expectation).min(min, expectation).max(max, expectation);
+}

@@ -1,0 +1,127 @@
+/** Whom guests reach, and by which way. */
+import { z } from "zod";
+import { cap } from "../limits.ts";
+import type { OnFlow } from "../on-flow.ts";
+import { UPLINK_EXAMPLE } from "../uplink-rules.ts";
+import { bool, ip, LIST, list, type NetworkGroup, ON_OFF, TEXT } from "./description.ts";
+import { MODES } from "./modes.ts";
+
+const UPLINK = `expected an uplink like "${UPLINK_EXAMPLE}", { remotes: ["192.0.2.7"], vni: 42 }, or a list of them`;
+const PROXY = 'expected a proxy like "socks5://127.0.0.1:1080", or a list of rules { match, proxy }';
+const RULE_LIST = 'expected a list of rules like ["allow tcp *.debian.org:80", "default deny"]';
+
+const uplink = z.union([
+  z.string(),
+  z.strictObject({
+    remotes: z.array(z.string()).readonly(),
+    vni: z.number(),
+    local: z.string().optional(),
+    mtu: z.number().optional(),
+  }),
+]);
+const proxy = z.union([z.string(), z.strictObject({ match: z.string().optional(), proxy: z.string() })]);
+
+export const REACH: NetworkGroup<
+  | "mode"
+  | "uplink"
+  | "isolate"
+  | "restrict"
+  | "hostLoopback"
+  | "dnsRebind"
+  | "rules"
+  | "onFlow"
+  | "onFlowTimeout"
+  | "proxy"
+  | "outboundAddr"
+> = {
+  mode: {
+    flag: "--mode <mode>",
+    reading: TEXT,
+    type: "Mode",
+    help: "shared: guests reach each other, the host and the world; host-only: each other and the host; isolated: each other; bridged: the segment that the uplink leads to",
+    initial: "shared",
+    doc: 'Clients on the host get in by forwards in all of them. "isolated" is the same as `restrict`. In "bridged" the segment\'s router and DHCP serve the guests, and nothing of ours is on their cables, unless `dhcp` says so.',
+    shape: z.enum(MODES, `expected ${MODES.join(", ")}`),
+  },
+  uplink: {
+    flag: "--uplink <url>",
+    reading: LIST,
+    type: "string | UplinkOptions | readonly (string | UplinkOptions)[]",
+    help: "a segment of other machines that guests share: `vxlan://IP[:PORT][,IP…]?vni=N[&local=IP[:PORT]][&mtu=N]`",
+    doc: 'In all modes but "bridged" our gateway serves those machines, too.',
+    shape: z.union([uplink, z.array(uplink).readonly()], UPLINK),
+  },
+  isolate: {
+    flag: "--isolate",
+    reading: { as: "flag" },
+    type: "boolean",
+    help: "guests do not reach one another, each on its cable",
+    initial: "off",
+    shape: bool,
+  },
+  restrict: {
+    flag: "--restrict [on|off]",
+    reading: { as: "flag", orOnOff: true },
+    netdev: "restrict",
+    type: "boolean",
+    help: "guests reach neither the host nor the world; forwards still work",
+    initial: "off",
+    shape: bool,
+  },
+  hostLoopback: {
+    flag: "--host-loopback <on|off>",
+    reading: ON_OFF,
+    type: "boolean",
+    help: "the gateway's addresses reach the host's 127.0.0.1 and ::1",
+    initial: "on",
+    shape: bool,
+  },
+  dnsRebind: {
+    flag: "--dns-rebind <allow|refuse>",
+    reading: TEXT,
+    type: '"allow" | "refuse"',
+    help: "whether names that the host's resolvers answer may lead guests to private addresses",
+    initial: "allow",
+    more: "Private are 10.0.0.0/8, 127.0.0.0/8, fd00::/8 and the like. A refused name is REFUSED; names of split DNS are among them.",
+    shape: z.enum(["allow", "refuse"], "expected allow or refuse"),
+  },
+  rules: {
+    flag: null,
+    reading: LIST,
+    type: "readonly string[]",
+    help: 'which flows may begin, first match wins: `["allow tcp *.debian.org:80", "default deny"]`',
+    initial: "all may",
+    shape: list(z.string(RULE_LIST), RULE_LIST),
+  },
+  onFlow: {
+    flag: null,
+    reading: TEXT,
+    type: "OnFlow",
+    help: "asked about every new flow: may it, may it not, is it to go elsewhere, is it taken over",
+    shape: z.custom<OnFlow>((value) => typeof value === "function", 'expected a function like (flow) => "allow"'),
+  },
+  onFlowTimeout: {
+    flag: null,
+    reading: TEXT,
+    type: "number",
+    help: "milliseconds that a flow waits for the answer of `onFlow`; without one it is refused",
+    initial: "10000",
+    shape: cap(600_000),
+  },
+  proxy: {
+    flag: "--proxy <rule>",
+    reading: LIST,
+    type: "string | readonly (string | ProxyOptions)[]",
+    help: "by which proxy guests' TCP connections leave: `[MATCH=]socks5://[USER:PASSWORD@]HOST[:PORT]`, `http://…` (CONNECT) or `direct`; the first that fits decides",
+    more: "MATCH is `*.example.com`, an address or a network, with `:PORT` or not. UDP and ping go by none.",
+    shape: z.union([z.string(), z.array(proxy).readonly()], PROXY),
+  },
+  outboundAddr: {
+    flag: "--outbound-addr <ip>",
+    reading: TEXT,
+    type: "string",
+    help: "the source address of outgoing sockets",
+    initial: "the host's choice",
+    shape: ip,
+  },
+};

@@ -1,0 +1,134 @@
+/** What guests are told and served: names, boot files, folders, forwards. */
+import { statSync } from "node:fs";
+import { checked, domain, grammar, ipv4, LIST, list, type NetworkGroup, name, resolver, TEXT } from "./description.ts";
+
+const BOOTFILE = "expected a file name of 1 to 127 bytes";
+const FOLDER = "expected a folder that exists";
+
+const folder = checked(FOLDER, isFolder);
+
+export const SERVICES: NetworkGroup<
+  | "hostname"
+  | "domainname"
+  | "dnsSearch"
+  | "dnsUpstream"
+  | "bootfile"
+  | "tftp"
+  | "tftpServerName"
+  | "smb"
+  | "smbServer"
+  | "hostfwd"
+  | "publish"
+  | "guestfwd"
+> = {
+  hostname: {
+    flag: "--hostname <name>",
+    reading: TEXT,
+    netdev: "hostname",
+    type: "string",
+    help: "the host name that guests are told, DHCP option 12",
+    shape: name,
+  },
+  domainname: {
+    flag: "--domainname <name>",
+    reading: TEXT,
+    netdev: "domainname",
+    type: "string",
+    help: "the domain that guests are told, DHCP option 15",
+    shape: domain,
+  },
+  dnsSearch: {
+    flag: "--dnssearch <domain>",
+    reading: LIST,
+    netdev: "dnssearch",
+    type: "readonly string[]",
+    help: "a domain that guests are told to search, DHCP option 119",
+    shape: list(domain, "expected a list of domain names"),
+  },
+  dnsUpstream: {
+    flag: "--dns-upstream <ip[:port]>",
+    reading: LIST,
+    type: "readonly string[]",
+    help: "a resolver to forward guests' questions to",
+    initial: "the host's own, read again when they change",
+    shape: list(resolver, 'expected a list of resolvers like ["192.0.2.53"]'),
+  },
+  bootfile: {
+    flag: "--bootfile <file>",
+    reading: TEXT,
+    netdev: "bootfile",
+    type: "string",
+    help: "the file that a PXE client is told to boot from, at most 127 bytes",
+    shape: checked(BOOTFILE, isBootfile),
+  },
+  tftp: {
+    flag: "--tftp <folder>",
+    reading: TEXT,
+    netdev: "tftp",
+    type: "string",
+    help: "a folder whose files guests may read by TFTP from the gateway",
+    more: "Nothing outside the folder is read, wherever links lead.",
+    shape: folder,
+  },
+  tftpServerName: {
+    flag: "--tftp-server-name <name>",
+    reading: TEXT,
+    netdev: "tftp-server-name",
+    type: "string",
+    help: "where the boot file is, DHCP option 66",
+    initial: "the gateway",
+    shape: name,
+  },
+  smb: {
+    flag: "--smb <folder>",
+    reading: TEXT,
+    netdev: "smb",
+    type: "string",
+    help: "a folder that guests read and write over SMB as `\\\\10.0.2.4\\qemu`; needs Samba on the host",
+    more: "Each connection has an `smbd` of its own (Debian: `samba`).",
+    shape: folder,
+  },
+  smbServer: {
+    flag: "--smbserver <ip>",
+    reading: TEXT,
+    netdev: "smbserver",
+    type: "string",
+    help: "where in the guests' network that folder is",
+    initial: "10.0.2.4",
+    shape: ipv4,
+  },
+  hostfwd: {
+    flag: "--hostfwd <rule>",
+    reading: LIST,
+    netdev: "hostfwd",
+    type: "readonly string[]",
+    help: "a port of the host's that leads to a guest, in QEMU's grammar: `[tcp|udp]:[hostaddr]:hostport-[guestaddr]:guestport` or `unix:PATH-[guestaddr]:port`",
+    more: "IPv6 stands in brackets: `tcp:[::1]:2222-[fec0::15]:22`.",
+    shape: grammar("tcp::2222-:22"),
+  },
+  publish: {
+    flag: "-p, --publish <rule>",
+    reading: LIST,
+    type: "readonly string[]",
+    help: "the same in Docker's grammar: `[GUEST:][HOST:]PORT[-PORT]:GUESTPORT[-PORT][/udp]`; HOST is 127.0.0.1 unless given",
+    more: "GUEST is a DHCP host name (`web:2222:22`); without it the port leads to the first lease, with IPv4 off to DHCPv6's.",
+    shape: grammar("2222:22"),
+  },
+  guestfwd: {
+    flag: "--guestfwd <rule>",
+    reading: LIST,
+    netdev: "guestfwd",
+    type: "readonly string[]",
+    help: "what guests reach at an address of their network: `[tcp]:server:port-cmd:COMMAND`, `-tcp:HOST:PORT` or `-unix:PATH`",
+    more: "`--restrict` leaves it open, as in QEMU.",
+    shape: grammar("tcp:10.0.2.100:80-cmd:cat"),
+  },
+};
+
+function isBootfile(text: string): boolean {
+  return !text.includes("\0") && Buffer.byteLength(text) >= 1 && Buffer.byteLength(text) <= 127;
+}
+
+function isFolder(text: string): boolean {
+  return !text.includes("\0") && (statSync(text, { throwIfNoEntry: false })?.isDirectory() ?? false);
+}

@@ -1,0 +1,47 @@
+/** All options, in the order in which `--help` and the documents list them. */
+import { z } from "zod";
+import { ADDRESSES } from "./addresses.ts";
+import { COMMAND } from "./command.ts";
+import type { Command, Description, NetworkGroup, NetworkOption } from "./description.ts";
+
+import type { NetworkOptions } from "./network-options.ts";
+import { PROCESS } from "./process.ts";
+import { REACH } from "./reach.ts";
+import { SERVICES } from "./services.ts";
+
+/** A network's options by their names in the library. */
+export const NETWORK: NetworkGroup<keyof NetworkOptions> = { ...ADDRESSES, ...SERVICES, ...REACH, ...PROCESS };
+
+/** The name of a network's option. */
+export type NetworkField = keyof NetworkOptions;
+
+export const NETWORK_FIELDS: readonly NetworkField[] = Object.keys(NETWORK) as NetworkField[];
+
+/** Checks each field by itself; `resolveOptions` checks what they have to do with each other. */
+export const NetworkShape: z.ZodType<NetworkOptions> = z.strictObject(
+  Object.fromEntries(NETWORK_FIELDS.map((field) => [field, NETWORK[field].shape.optional()])),
+  "expected an object of network options",
+) as unknown as z.ZodType<NetworkOptions>;
+
+/** The options that `command` takes, in the order of its help. */
+export function optionsOf(command: Command): readonly Description[] {
+  const all: readonly (Description | NetworkOption<unknown>)[] = [
+    ...Object.values(COMMAND),
+    ...NETWORK_FIELDS.map((field) => NETWORK[field] as NetworkOption<unknown>),
+  ];
+  return all.filter(
+    (option): option is Description => option.flag !== null && (option.commands?.includes(command) ?? true),
+  );
+}
+
+/** `--dns-upstream` of `--dns-upstream <ip[:port]>`, `--publish` of `-p, --publish <rule>`. */
+export function longFlag(flag: string): string {
+  return /--[a-z0-9-]+/.exec(flag)![0];
+}
+
+/** What commander calls the value of a flag: `dnsUpstream`. */
+export function attribute(flag: string): string {
+  return longFlag(flag)
+    .slice(2)
+    .replace(/-([a-z0-9])/g, (_, letter: string) => letter.toUpperCase());
+}

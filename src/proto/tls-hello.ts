@@ -2,11 +2,25 @@
  * The server name in a TLS ClientHello (RFC 8446 section 4.1.2, RFC 6066 section 3). The hello is a handshake message
  * that may be cut into records anywhere (RFC 8446 section 5.1), and those into segments. What servers could read in more
  * than one way is a flaw. Of Encrypted Client Hello, real or for show (GREASE), the extension is all there is to see.
+ *
+ * Servers take more for TLS than clients ever send. Go's crypto/tls passes over an alert record in front of the hello,
+ * and reads records of any version below 16.0; OpenSSL passes over alerts, too, and reads the hello of SSL 2. Whatever
+ * begins like a record of any of the five types is therefore TLS to us, and a flaw unless it is a plain hello.
  */
 import { get16 } from "../wire/bytes.ts";
 import { type FirstBytesReading, flawed, hostName } from "./shown-name.ts";
 
+/** change_cipher_spec, alert, handshake, application_data, heartbeat: the types of records (RFC 8446 appendix B.1, RFC 6520). */
+const FIRST_TYPE = 20;
+const LAST_TYPE = 24;
 const HANDSHAKE = 22;
+/** Major versions that some server reads on; SSL 3 and TLS have 3. */
+const MOST_MAJOR = 15;
+/** A hello in SSL 2's form (RFC 5246 appendix E.2) has a two-byte length with the top bit set, and the message type 1. */
+const SSL2_LENGTH = 0x80;
+const SSL2_CLIENT_HELLO = 1;
+/** Length, type, version, and the lengths of ciphers, session and challenge. */
+const SSL2_HEADER = 11;
 const CLIENT_HELLO = 1;
 const RECORD_HEADER = 5;
 const MESSAGE_HEADER = 4;
@@ -20,10 +34,16 @@ const HOST_NAME = 0;
 const ECH = 0xfe0d;
 const ESNI = 0xffce;
 
-/** "other" when it is no TLS handshake. */
+/** "other" when no server takes it for TLS. */
 export function readTlsHello(buf: Uint8Array, at: number, len: number): FirstBytesReading {
-  if (len > 0 && buf[at] !== HANDSHAKE) return "other";
-  if (len > 1 && buf[at + 1] !== 3) return "other";
+  if (len === 0) return "more";
+  const type = buf[at]!;
+  if (type >= SSL2_LENGTH) return readSsl2(buf, at, len);
+  if (type < FIRST_TYPE || type > LAST_TYPE) return "other";
+  if (len === 1) return "more";
+  if (buf[at + 1]! > MOST_MAJOR) return "other";
+  if (type !== HANDSHAKE) return broken("another record before its hello");
+  if (buf[at + 1] !== 3) return broken("a record of another version");
   const pieces: Uint8Array[] = [];
   let have = 0;
   let want = MESSAGE_HEADER;
@@ -46,6 +66,19 @@ export function readTlsHello(buf: Uint8Array, at: number, len: number): FirstByt
     record = from + size;
   }
   return readHello(joined(pieces).subarray(MESSAGE_HEADER, want));
+}
+
+/**
+ * A hello of SSL 2 has no place for a name, and a server that speaks TLS answers to it all the same. Other protocols may
+ * begin alike: the lengths in it have to add up, as they have to for OpenSSL.
+ */
+function readSsl2(buf: Uint8Array, at: number, len: number): FirstBytesReading {
+  if (len < 3) return "more";
+  if (buf[at + 2] !== SSL2_CLIENT_HELLO) return "other";
+  if (len < SSL2_HEADER) return "more";
+  const size = get16(buf, at) & 0x7fff;
+  const parts = get16(buf, at + 5) + get16(buf, at + 7) + get16(buf, at + 9);
+  return size === SSL2_HEADER - 2 + parts ? broken("a hello in the form of SSL 2") : "other";
 }
 
 /** A whole hello's body. */

@@ -1,0 +1,169 @@
+/**
+ * All the requests of an HTTP/1.x connection, of which each may be for another name: one behind the other, without
+ * waiting for answers or with it (RFC 9112 section 9.3). A request's head goes on when it is whole and has been allowed,
+ * a body as it comes, counted by its length or its chunks (section 6).
+ *
+ * A request that asks for another protocol (CONNECT, Upgrade) may be answered with a no, and then the next one follows.
+ * We do not see the answer. So what comes behind it is looked at like a connection's first bytes: only what no server
+ * takes for HTTP or TLS ends the looking.
+ *
+ * What it costs: each head is copied once and searched once; a body is a comparison and a subtraction for each write.
+ */
+import { latin1 } from "./http-line.ts";
+import { readHttpHead } from "./http-request.ts";
+import { readFirstBytes } from "./first-bytes.ts";
+import { flawed, type ShownName } from "./shown-name.ts";
+
+const CR = 13;
+const LF = 10;
+/** A chunk's size and the end of its line; a hundred thousand chunk extensions are nobody's. */
+const MOST_SIZE_LINE = 14;
+const SIZE_LINE = /^[0-9a-f]{1,12}$/i;
+/** Fields that count only in front of the body (RFC 9110 section 6.5.1). */
+const NO_TRAILER = /^(?:host|content-length|transfer-encoding|upgrade|connection)$/i;
+const FIELD = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+):[\t\x20-\x7e\x80-\xff]*$/;
+
+type State = "head" | "body" | "size" | "chunk" | "chunk-end" | "trailer" | "other-protocol" | "passed";
+
+export class HttpRequests {
+  readonly #look: (shown: ShownName) => boolean;
+  #state: State = "head";
+  /** What comes behind the body. */
+  #behind: "head" | "other-protocol" = "head";
+  /** Of the body, or the chunk. */
+  #left = 0;
+  /** Bytes at the front of what waits that have no end of a head. */
+  #searched = 0;
+
+  /** `look` is shown each request and says whether it may go on. */
+  constructor(look: (shown: ShownName) => boolean) {
+    this.#look = look;
+  }
+
+  /** Whether the rest of the connection is no HTTP, and passes. */
+  get over(): boolean {
+    return this.#state === "passed";
+  }
+
+  /**
+   * How many of these bytes may go to the server. The others are to be given again, in front of those that follow; -1
+   * when the connection has been refused.
+   */
+  feed(buf: Uint8Array, at: number, len: number): number {
+    const end = at + len;
+    let next = at;
+    while (next < end) {
+      const taken = this.#step(buf, next, end);
+      if (taken < 0) return -1;
+      if (taken === 0) break;
+      next += taken;
+      this.#searched = 0;
+    }
+    return next - at;
+  }
+
+  /** Bytes that may go on; 0 when more have to come, -1 when it is refused. */
+  #step(buf: Uint8Array, at: number, end: number): number {
+    switch (this.#state) {
+      case "passed":
+        return end - at;
+      case "body":
+      case "chunk": {
+        const part = Math.min(this.#left, end - at);
+        this.#left -= part;
+        if (this.#left === 0) this.#state = this.#state === "body" ? this.#behind : "chunk-end";
+        return part;
+      }
+      case "chunk-end":
+        if (buf[at] !== CR || (end - at > 1 && buf[at + 1] !== LF)) return this.#broken("a chunk that does not end");
+        if (end - at < 2) return 0;
+        this.#state = "size";
+        return 2;
+      case "size":
+        return this.#size(buf, at, end);
+      case "trailer":
+        return this.#trailer(buf, at, end);
+      case "other-protocol":
+        return this.#otherProtocol(buf, at, end);
+      default:
+        return this.#head(buf, at, end);
+    }
+  }
+
+  #head(buf: Uint8Array, at: number, end: number): number {
+    // Empty lines between requests.
+    if (buf[at] === CR && (end - at < 2 || buf[at + 1] === LF)) return end - at < 2 ? 0 : 2;
+    if (!this.#hasEnd(buf, at, end)) return this.#searched < 0 ? -1 : 0;
+    const head = readHttpHead(buf, at, end - at);
+    if (head === "more") return 0;
+    if (!this.#look(head) || head.flaw !== null) return -1;
+    this.#left = head.length ?? 0;
+    this.#behind = head.leaves ? "other-protocol" : "head";
+    this.#state = head.length === null ? "size" : head.length > 0 ? "body" : this.#behind;
+    return head.size;
+  }
+
+  /** Whether an empty line ends the head. Each byte is looked at once, however many pieces they come in. */
+  #hasEnd(buf: Uint8Array, at: number, end: number): boolean {
+    for (let from = at + this.#searched; ; ) {
+      const lf = buf.indexOf(LF, from);
+      if (lf < 0 || lf >= end) break;
+      if (lf === at || buf[lf - 1] !== CR) {
+        this.#searched = this.#broken("a line that ends without CR");
+        return false;
+      }
+      if (lf - at >= 3 && buf[lf - 2] === LF) return true;
+      from = lf + 1;
+    }
+    this.#searched = end - at;
+    return false;
+  }
+
+  #size(buf: Uint8Array, at: number, end: number): number {
+    const lf = buf.subarray(at, Math.min(end, at + MOST_SIZE_LINE)).indexOf(LF);
+    if (lf < 0) return end - at < MOST_SIZE_LINE ? 0 : this.#broken("a chunk's size that is none");
+    const text = latin1(buf, at, at + lf - 1);
+    if (lf < 2 || buf[at + lf - 1] !== CR || !SIZE_LINE.test(text)) return this.#broken("a chunk's size that is none");
+    this.#left = Number.parseInt(text, 16);
+    this.#state = this.#left === 0 ? "trailer" : "chunk";
+    return lf + 1;
+  }
+
+  /** A line of what follows the last chunk. */
+  #trailer(buf: Uint8Array, at: number, end: number): number {
+    const lf = buf.indexOf(LF, at + this.#searched);
+    if (lf < 0 || lf >= end) {
+      this.#searched = end - at;
+      return 0;
+    }
+    const line = latin1(buf, at, lf);
+    if (line === "\r") this.#state = this.#behind;
+    else {
+      const field = line.endsWith("\r") ? FIELD.exec(line.slice(0, -1)) : null;
+      if (field === null || NO_TRAILER.test(field[1]!)) return this.#broken("a trailer that is none");
+    }
+    return lf + 1 - at;
+  }
+
+  /** Behind a request for another protocol. */
+  #otherProtocol(buf: Uint8Array, at: number, end: number): number {
+    const shown = readFirstBytes(buf, at, end - at);
+    if (shown === "more") return 0;
+    if (shown === "other") {
+      this.#state = "passed";
+      return end - at;
+    }
+    if (shown.by === "TLS") {
+      if (!this.#look(shown) || shown.flaw !== null) return -1;
+      this.#state = "passed";
+      return end - at;
+    }
+    this.#state = "head";
+    return this.#head(buf, at, end);
+  }
+
+  #broken(flaw: string): number {
+    this.#look(flawed("HTTP", flaw));
+    return -1;
+  }
+}

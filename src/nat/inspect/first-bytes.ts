@@ -6,11 +6,17 @@
  * the socket is put back, and the flow is one like all others. What the host says passes meanwhile: where the server
  * speaks first nobody waits. Time (from the first byte), bytes, looks and what all connections hold are bounded, and
  * what exceeds them is refused.
+ *
+ * HTTP in the clear names a server with each request, so such a connection is never let go: each request's head is held
+ * until it is whole and allowed (`proto/http-requests`), and bodies pass as they come, counted. That costs a call and a
+ * few comparisons for each write of the guest's to such a connection; what the host says is not touched.
  */
 import { Deadlines, type Timed } from "../../core/deadlines.ts";
 import type { Endpoint, HostTcp } from "../../core/host-net.ts";
 import type { Slab } from "../../core/link.ts";
 import { readFirstBytes } from "../../proto/first-bytes.ts";
+import { HttpRequests } from "../../proto/http-requests.ts";
+import type { ShownName } from "../../proto/shown-name.ts";
 import type { NatContext } from "../context.ts";
 import type { NameCheck } from "../rules/rule-gate.ts";
 import type { TcpFlow } from "../tcp/tcp-flow.ts";
@@ -77,7 +83,8 @@ class FirstBytesSocket implements HostTcp, Timed {
   #held: Uint8Array = new Uint8Array(0);
   #len = 0;
   #looks = 0;
-  #state: "undecided" | "passed" | "refused" = "undecided";
+  #state: "undecided" | "requests" | "passed" | "refused" = "undecided";
+  #requests: HttpRequests | null = null;
 
   constructor(all: FirstBytes, flow: TcpFlow, socket: HostTcp, nameCheck: NameCheck) {
     this.#all = all;
@@ -97,24 +104,64 @@ class FirstBytesSocket implements HostTcp, Timed {
 
   write(slab: Slab, at: number, len: number): void {
     if (this.#state === "passed") this.#socket.write(slab, at, len);
+    if (this.#state === "requests") this.#readRequests(slab, at, len);
     if (this.#state !== "undecided") return;
     // Nearly always the first bytes are all it takes, and are looked at where they stand.
     const alone = this.#len === 0;
     if (!alone) this.#hold(slab.bytes, at, len);
     const shown = alone ? readFirstBytes(slab.bytes, at, len) : readFirstBytes(this.#held, 0, this.#len);
-    if (shown !== "more") {
-      if (this.decide(shown) && alone) this.#socket.write(slab, at, len);
-    } else if (++this.#looks >= MOST_LOOKS || this.#len + (alone ? len : 0) > MOST_BYTES) this.decide("none");
-    else {
+    if (shown === "more") {
+      if (++this.#looks >= MOST_LOOKS || this.#len + (alone ? len : 0) > MOST_BYTES) return void this.decide("none");
       if (alone) this.#hold(slab.bytes, at, len);
       this.#all.wait(this);
-    }
+    } else if (shown !== "other" && shown.by === "HTTP" && shown.flaw === null) {
+      this.#requests = new HttpRequests((request) => this.#mayAsk(request));
+      this.#state = "requests";
+      if (alone) this.#readRequests(slab, at, len);
+      else this.#readHeld();
+    } else if (this.decide(shown) && alone) this.#socket.write(slab, at, len);
   }
 
   /** What ends before it has shown a name will show none. */
   end(): void {
-    if (this.#state === "undecided" && this.#len > 0) this.decide("none");
+    if (this.#len > 0 && (this.#state === "undecided" || this.#state === "requests")) this.decide("none");
     if (this.#state !== "refused") this.#socket.end();
+  }
+
+  #readRequests(slab: Slab, at: number, len: number): void {
+    if (this.#len > 0) {
+      this.#hold(slab.bytes, at, len);
+      return this.#readHeld();
+    }
+    const passed = this.#requests!.feed(slab.bytes, at, len);
+    if (passed < 0) return this.#refuse();
+    if (passed > 0) this.#socket.write(slab, at, passed);
+    this.#keep(slab.bytes, at + passed, len - passed);
+  }
+
+  #readHeld(): void {
+    const held = this.#held;
+    const len = this.#len;
+    const passed = this.#requests!.feed(held, 0, len);
+    if (passed < 0) return this.#refuse();
+    if (passed === 0) return this.#keep(held, 0, 0);
+    this.#letGo();
+    this.#socket.write(new HeldBytes(held), 0, passed);
+    this.#keep(held, passed, len - passed);
+  }
+
+  /** Holds the beginning of a request for its rest; without one the socket is put back if it is no HTTP any more. */
+  #keep(bytes: Uint8Array, at: number, len: number): void {
+    if (len > 0) this.#hold(bytes, at, len);
+    if (this.#len > MOST_BYTES) return void this.decide("none");
+    if (this.#len > 0) return this.#all.wait(this);
+    if (this.#requests!.over) this.#pass();
+  }
+
+  #mayAsk(request: ShownName): boolean {
+    if (!this.#nameCheck(request)) return false;
+    this.#flow.shown = request.name;
+    return true;
   }
 
   pause(): void {
@@ -137,25 +184,36 @@ class FirstBytesSocket implements HostTcp, Timed {
     // The host may be gone meanwhile, and has taken the flow with it.
     if (this.#flow.hostClosed) this.#leave("refused");
     else if (this.#nameCheck(shown)) {
-      this.#leave("passed");
       if (shown !== "other" && shown !== "none") this.#flow.shown = shown.name;
-      if (this.#flow.host === this) this.#flow.host = this.#socket;
+      this.#pass();
       if (len > 0) this.#socket.write(new HeldBytes(held), 0, len);
       return true;
-    } else {
-      this.#leave("refused");
-      this.#all.refused();
-      this.#socket.reset();
-      // As a socket would tell: never from inside the call.
-      queueMicrotask(() => {
-        if (!this.#flow.hostClosed) this.#flow.onClose("denied");
-      });
-    }
+    } else this.#refuse();
     return false;
+  }
+
+  #pass(): void {
+    this.#leave("passed");
+    if (this.#flow.host === this) this.#flow.host = this.#socket;
+  }
+
+  #refuse(): void {
+    this.#leave("refused");
+    this.#all.refused();
+    this.#socket.reset();
+    // As a socket would tell: never from inside the call.
+    queueMicrotask(() => {
+      if (!this.#flow.hostClosed) this.#flow.onClose("denied");
+    });
   }
 
   #leave(state: "passed" | "refused"): void {
     this.#state = state;
+    this.#letGo();
+  }
+
+  /** What is held is somebody else's now, or nobody's. */
+  #letGo(): void {
     this.#all.forget(this);
     this.#all.held -= this.#held.length;
     this.#held = new Uint8Array(0);

@@ -53,8 +53,8 @@ export class RuleGate implements FlowGate {
   readonly #meters: Meters = new Meters();
   #set: RuleSet;
   #active: boolean;
-  /** Whether some rule denies a name: what no rule about a name or an address has allowed is looked at for those. */
-  #deniesNames: boolean;
+  /** The first rule that denies a name: what no rule about a name or an address has allowed is looked at for those. */
+  #deniesNames: Rule | null;
 
   constructor(
     inner: FlowGate | null,
@@ -129,7 +129,8 @@ export class RuleGate implements FlowGate {
     let nameCheck: NameCheck | null = null;
     if (subject.proto === "tcp") {
       if (by?.domain) nameCheck = (shown) => this.#look(subject, guestPort, by, shown);
-      else if (this.#deniesNames && !by?.net) nameCheck = (shown) => this.#lookForDenied(subject, guestPort, shown);
+      else if (this.#deniesNames !== null && !by?.net)
+        nameCheck = (shown) => this.#lookForDenied(subject, guestPort, shown);
     }
     return nameCheck === null && counted.length === 0 ? FREE : { nameCheck, meters: counted };
   }
@@ -191,13 +192,22 @@ export class RuleGate implements FlowGate {
     return !encrypted || terms.ech || refuse(begun.text, `TLS with an encrypted name, beside ${name ?? "none"}`);
   }
 
-  /** Of a connection that needs no name: whether it shows one that a rule denies. */
+  /**
+   * Of a connection that needs no name: whether it shows one that a rule denies. What hides which name it asks for, by its
+   * form or by taking its time, might ask for such a one.
+   */
   #lookForDenied(subject: Subject, guestPort: number, shown: Parameters<NameCheck>[0]): boolean {
-    if (typeof shown === "string" || shown.name === null) return true;
+    const refuse = (rule: string, what: string): boolean => {
+      this.#refuse(subject, guestPort, rule, what);
+      return false;
+    };
+    const denying = this.#deniesNames?.text;
+    if (shown === "other" || denying === undefined) return true;
+    if (shown === "none") return refuse(denying, "no name in time");
+    if (shown.flaw !== null) return refuse(denying, `${shown.by}: ${shown.flaw}`);
+    if (shown.name === null) return true;
     const { allow, rule, by } = judge(this.#set, { ...subject, names: [shown.name] });
-    if (allow || !by?.domain) return true;
-    this.#refuse(subject, guestPort, rule, `${shown.by} name ${shown.name}`);
-    return false;
+    return allow || !by?.domain || refuse(rule, `${shown.by} name ${shown.name}`);
   }
 
   /** Whether a flow may begin or go on, `port` being the far end's and, of what comes in, the guest's. */
@@ -238,11 +248,10 @@ export class RuleGate implements FlowGate {
   }
 }
 
-function deniesNames({ rules }: RuleSet): boolean {
-  return rules.some(
-    ({ allow, direction, proto, domain }) =>
-      !allow && direction === "out" && domain !== null && (proto === null || proto === "tcp"),
-  );
+function deniesNames({ rules }: RuleSet): Rule | null {
+  const denies = ({ allow, direction, proto, domain }: Rule): boolean =>
+    !allow && direction === "out" && domain !== null && (proto === null || proto === "tcp");
+  return rules.find(denies) ?? null;
 }
 
 /** Records that say with which key a name is encrypted, and which other protocols and addresses serve it (RFC 9460). */

@@ -71,9 +71,10 @@ describe("a name that is allowed", () => {
     ["asked of a proxy", 3128, "CONNECT x.good.test:443 HTTP/1.1\r\n\r\n"],
   ])("%s goes to the host as it is, and so does all that follows", async (_, port, bytes) => {
     const one = await rig(RULES, port);
+    const more = port === 80 ? HTTP("other.good.test") : "\0 and so on";
     await one.say(bytes);
-    await one.say("and so on", 1 + bytes.length);
-    expect(latin1(one.heard())).toBe(`${latin1(bytes)}and so on`);
+    await one.say(more, 1 + bytes.length);
+    expect(latin1(one.heard())).toBe(latin1(bytes) + more);
     expect(one.refused()).toEqual([]);
   });
   it("is waited for over segments, of which the host has none before it is there", async () => {
@@ -100,6 +101,70 @@ describe("a name that is allowed", () => {
     await settled(one.script);
     expect(one.heard()).toBe(HTTP("www.good.test"));
     expect(one.script.host.dialled[0]!.ended).toBe(true);
+  });
+});
+
+describe("HTTP in the clear, for as long as the connection lives", () => {
+  const GOOD = HTTP("www.good.test");
+  it("a later request for another name does not reach the server, and ends the connection", async () => {
+    const one = await rig(RULES, 80);
+    await one.say(GOOD);
+    one.script.host.dialled[0]!.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+    await settled(one.script);
+    await one.say(HTTP("evil.test"), 1 + GOOD.length);
+    expect(one.heard()).toBe(GOOD);
+    expect(one.refused()).toMatchObject([{ rule: "default deny", why: "HTTP name evil.test" }]);
+    expect(one.script.host.dialled[0]!.closed).toBe("ECONNRESET");
+    expect(one.script.stack.gauges()).toMatchObject({ tcpFlows: 0, timers: 0 });
+  });
+  it("requests in one segment are read one by one, and what is cut is held until it is whole", async () => {
+    const one = await rig(RULES, 80);
+    const post = "POST / HTTP/1.1\r\nHost: a.good.test\r\nContent-Length: 10\r\n\r\n";
+    const all = `${post}0123456789${GOOD}${HTTP("b.good.test")}`;
+    const cut = post.length + 10 + GOOD.length + 7;
+    await one.say(all.slice(0, cut));
+    expect(one.heard()).toBe(all.slice(0, cut - 7));
+    await one.say(all.slice(cut), 1 + cut);
+    expect(one.heard()).toBe(all);
+    one.script.advance(60_000);
+    expect(one.refused()).toEqual([]);
+  });
+  it("half a request is held for ten seconds, and holds no more than a whole one may", async () => {
+    const one = await rig(RULES, 80);
+    await one.say(`${GOOD}GET /`);
+    one.script.advance(9_900);
+    expect(one.refused()).toEqual([]);
+    one.script.advance(200);
+    await settled(one.script);
+    expect(one.refused()).toMatchObject([{ why: "no name in time" }]);
+    const other = await rig(RULES, 80);
+    await other.say(`${GOOD}GET / HTTP/1.1\r\n`);
+    const line = `X: ${"y".repeat(1_391)}\r\n`;
+    for (let i = 0; i < 12; i++) await other.say(line, 1 + GOOD.length + 16 + i * line.length);
+    expect(flags(other)).toContain("RST ACK");
+    expect(other.heard()).toBe(GOOD);
+  });
+  it("half a request and a FIN is refused", async () => {
+    const one = await rig(RULES, 80);
+    one.tcp.send({ flags: "FIN ACK", seq: 1, ack: 1 }, `${GOOD}GET / HTTP/1.1\r\nHost: evil.test`);
+    await settled(one.script);
+    expect(one.heard()).toBe(GOOD);
+    expect(one.refused()).toHaveLength(1);
+  });
+  it("another protocol behind an Upgrade is no longer looked at", async () => {
+    const one = await rig(RULES, 80);
+    const upgrade = GOOD.replace("\r\n\r\n", "\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n");
+    await one.say(upgrade);
+    await one.say("\x81\x85abcdefghi", 1 + upgrade.length);
+    await one.say(HTTP("evil.test"), 1 + upgrade.length + 11);
+    expect(latin1(one.heard())).toBe(`${upgrade}\x81\x85abcdefghi${HTTP("evil.test")}`);
+  });
+  it("the rules of the moment count for each request", async () => {
+    const one = await rig(RULES, 80);
+    await one.say(GOOD);
+    one.script.stack.setRules(parseRules(["allow tcp www.good.test:80", "default deny"]));
+    await one.say(HTTP("other.good.test"), 1 + GOOD.length);
+    expect(one.heard()).toBe(GOOD);
   });
 });
 
@@ -132,6 +197,28 @@ describe("a RST, and not one byte to the host, for", () => {
     ],
     ["no name in TLS", TLS(), 443, RULES[0]!, "TLS without a name"],
     ["no Host", "GET / HTTP/1.0\r\n\r\n", 80, RULES[0]!, "HTTP without a name"],
+    [
+      "an alert before the hello",
+      Uint8Array.of(21, 3, 1, 0, 2, 1, 0, ...TLS("evil.test")),
+      443,
+      RULES[0]!,
+      "TLS: another record before its hello",
+    ],
+    [
+      "a hello of an odd version",
+      Uint8Array.of(22, 2, ...TLS("www.good.test").subarray(2)),
+      443,
+      RULES[0]!,
+      "TLS: a record of another version",
+    ],
+    ["a blank before the request", ` ${HTTP("www.good.test")}`, 80, RULES[0]!, "HTTP: a request line of another form"],
+    [
+      "a method of 33 letters",
+      `${"G".repeat(33)}${HTTP("evil.test").slice(3)}`,
+      80,
+      "default deny",
+      "HTTP name evil.test",
+    ],
     ["HTTP/2 in the clear", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 80, RULES[0]!, "HTTP without a name"],
     [
       "ECH",
@@ -268,7 +355,9 @@ describe("where rules only deny names", () => {
     ["a Host that is denied", HTTP("www.ads.test"), false],
     ["another name", TLS("www.good.test"), true],
     ["no name", TLS(), true],
-    ["two names", TLS("www.ads.test", "b.test"), true],
+    ["two names", TLS("www.ads.test", "b.test"), false],
+    ["an alert in front of the hello", Uint8Array.of(21, 3, 1, 0, 2, 1, 0, ...TLS("www.ads.test")), false],
+    ["a blank in front of the request", ` ${HTTP("www.ads.test")}`, false],
     ["an encrypted name", clientHello({ names: ["x.test"], extensions: [ECH] }), true],
     ["another protocol", "\0\0\0\x10anything", true],
   ])("%s", async (_, bytes, passes) => {
@@ -277,13 +366,20 @@ describe("where rules only deny names", () => {
     expect(latin1(one.heard())).toBe(passes ? latin1(bytes) : "");
     expect(one.refused().map(({ rule }) => rule)).toEqual(passes ? [] : [DENY[0]]);
   });
-  it("what has not shown a name in time goes on", async () => {
+  it("what keeps its name back until nobody looks any more is refused", async () => {
     const one = await rig(DENY);
     await one.say("GET / HTTP/1.1\r\n");
     one.script.advance(10_100);
-    expect(one.heard()).toBe("GET / HTTP/1.1\r\n");
-    await one.say("more", 17);
-    expect(one.heard()).toBe("GET / HTTP/1.1\r\nmore");
+    await settled(one.script);
+    expect(one.heard()).toBe("");
+    expect(one.refused()).toMatchObject([{ rule: DENY[0], why: "no name in time" }]);
+  });
+  it("of a later request, too", async () => {
+    const one = await rig(DENY, 80);
+    await one.say(HTTP("www.good.test"));
+    await one.say(HTTP("www.ads.test"), 1 + HTTP("www.good.test").length);
+    expect(one.heard()).toBe(HTTP("www.good.test"));
+    expect(one.refused()).toMatchObject([{ rule: DENY[0], why: "HTTP name www.ads.test" }]);
   });
   it("what a rule about addresses has allowed is not looked at", async () => {
     const one = await rig([`allow ${FAR_IP}`, ...DENY]);

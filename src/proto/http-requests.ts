@@ -9,9 +9,10 @@
  *
  * What it costs: each head is copied once and searched once; a body is a comparison and a subtraction for each write.
  */
+
+import { readFirstBytes } from "./first-bytes.ts";
 import { latin1 } from "./http-line.ts";
 import { readHttpHead } from "./http-request.ts";
-import { readFirstBytes } from "./first-bytes.ts";
 import { flawed, type ShownName } from "./shown-name.ts";
 
 const CR = 13;

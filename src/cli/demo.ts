@@ -13,10 +13,12 @@ import { proveWithEmbeddedGuest } from "./demo/embedded.ts";
 import { bootScript, proveWithIpxe } from "./demo/ipxe.ts";
 import { Proofs } from "./demo/proofs.ts";
 import { World } from "./demo/world.ts";
+import { whenLauncherEnds } from "./launcher.ts";
 import { say } from "./output.ts";
 
 const QEMU = "qemu-system-x86_64";
 const TIMEOUT_MS = 60_000;
+const ENDING = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
 const BOOTFILE = "boot.ipxe";
 /** Where guests find this machine's loopback, by default. */
 const GATEWAY = "10.0.2.2";
@@ -35,7 +37,8 @@ export async function runDemo(
   const stop = new AbortController();
   const timer = setTimeout(() => stop.abort(new Error(`not within ${timeout / 1_000} s`)), timeout);
   const interrupted = (): void => stop.abort(new Error("interrupted"));
-  process.once("SIGINT", interrupted).once("SIGTERM", interrupted);
+  for (const signal of ENDING) process.once(signal, interrupted);
+  const forget = whenLauncherEnds(interrupted);
   const started = performance.now();
   const folder = await mkdtemp(path.join(tmpdir(), "tslirp-demo-"));
   try {
@@ -68,7 +71,8 @@ export async function runDemo(
     }
   } finally {
     clearTimeout(timer);
-    process.off("SIGINT", interrupted).off("SIGTERM", interrupted);
+    for (const signal of ENDING) process.off(signal, interrupted);
+    forget();
     await rm(folder, { recursive: true, force: true });
   }
 }

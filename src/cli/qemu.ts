@@ -32,7 +32,7 @@ export async function qemu(given: NetworkArguments, command: readonly string[]):
   const session = readSessionArguments(given, "silent");
   const log = createLog(session.log);
   const folder = await mkdtemp(path.join(socketsParent(), "tslirp-"));
-  using custody = new Custody(folder);
+  using custody = new Custody(folder, session.rules !== null);
   const running: Session[] = [];
   try {
     const version = await qemuVersion(program, custody.ended);
@@ -46,6 +46,7 @@ export async function qemu(given: NetworkArguments, command: readonly string[]):
       netdevs.set(network, cableArgument(version, network.id, address));
     }
     const rewritten = read.arguments((network) => netdevs.get(network)!);
+    if (netdevs.size === 0) log.warn("nothing to serve: these arguments give QEMU no user network");
     log.info(shellLine([program, ...rewritten]));
     if (custody.ended.aborted) return custody.ended.reason;
     return await custody.run(program, rewritten);

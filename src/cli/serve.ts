@@ -5,6 +5,7 @@ import { createLog, type Logger } from "../control/log.ts";
 import { qemuArgs, shellLine } from "../control/qemu-args.ts";
 import { makeFilesFor, type Owner, ownerName } from "../host/ownership.ts";
 import type { ServeOptions } from "./arguments.ts";
+import { whenLauncherEnds } from "./launcher.ts";
 import { say } from "./output.ts";
 import { becomeUser, findUser } from "./rights.ts";
 import { runtimeFolder } from "./runtime-folder.ts";
@@ -23,7 +24,7 @@ export async function serve(options: ServeOptions): Promise<void> {
   const log = createLog(options.session.log);
   const user = options.user === null ? null : findUser(options.user);
   if (user !== null) makeFilesFor(user);
-  const setting = { log, user, stopped: stopSignal() };
+  const setting = { log, user, stopped: stopSignal(options.session.rules !== null) };
   if (options.workers === null) await serveHere(options, setting);
   else await serveByWorkers(options, options.workers, setting);
 }
@@ -92,15 +93,15 @@ function listenAddresses(options: ServeOptions): readonly string[] {
   return [`unix:${path.join(runtimeFolder(), `${options.id}.sock`)}`];
 }
 
-/** The first SIGINT or SIGTERM. The second one ends the process at once. */
-function stopSignal(): Promise<void> {
+/** The first SIGINT or SIGTERM, and SIGHUP unless rules are read again on it. The second one ends the process at once. */
+function stopSignal(rereads: boolean): Promise<void> {
+  const signals = ["SIGINT", "SIGTERM", ...(rereads ? [] : ["SIGHUP"])];
   return new Promise((resolve) => {
     const stop = () => {
-      process.off("SIGINT", stop);
-      process.off("SIGTERM", stop);
+      for (const signal of signals) process.off(signal, stop);
       resolve();
     };
-    process.on("SIGINT", stop);
-    process.on("SIGTERM", stop);
+    for (const signal of signals) process.on(signal, stop);
+    whenLauncherEnds(stop);
   });
 }

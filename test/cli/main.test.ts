@@ -1,3 +1,5 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
 import fs from "node:fs";
 import net from "node:net";
 import path from "node:path";
@@ -114,6 +116,27 @@ describe("serve", () => {
       guest.destroy();
     },
   );
+
+  it("ends at SIGHUP, too, where there are no rules to read again, and leaves no socket", async () => {
+    const at = path.join(folder, "h.sock");
+    const command = tslirp(["--listen", `unix:${at}`]);
+    await command.printed(/-netdev/);
+    expect((await command.stop("SIGHUP")).status).toBe(0);
+    expect(fs.existsSync(at)).toBe(false);
+  });
+
+  it("ends with the npm that started it, whose shell passes no signal on", async () => {
+    const at = path.join(folder, "n.sock");
+    const npm = spawn("npm", ["start", "--", "--listen", `unix:${at}`], { stdio: ["ignore", "pipe", "ignore"] });
+    // Closed when the last process that has it is gone.
+    const closed = once(npm, "close");
+    await new Promise<void>((resolve) => {
+      npm.stdout.on("data", (text: Buffer) => text.includes("-netdev") && resolve());
+    });
+    npm.kill();
+    await closed;
+    expect(fs.existsSync(at)).toBe(false);
+  });
 
   it("reads its rules again on SIGHUP, and keeps those in force when the file is wrong", async () => {
     const file = path.join(folder, "rules");

@@ -191,6 +191,20 @@ describe("its end", () => {
     expect(left()).toEqual([]);
   });
 
+  it("SIGHUP reads the rules again where there are some, and QEMU lives", async () => {
+    const rules = path.join(folder, "rules");
+    fs.writeFileSync(rules, "default allow\n");
+    const command = tslirpQemu(
+      { trap: "trap 'exit 42' HUP; trap 'exit 7' TERM", does: WAITS },
+      [],
+      [...["--rules", rules, "--log-level", "info"]],
+    );
+    await recorded(command);
+    command.child.kill("SIGHUP");
+    await command.logged(/rules read again/);
+    expect(await command.stop("SIGTERM")).toMatchObject({ status: 7 });
+  });
+
   it("a QEMU that does not end at the first signal is killed by the second", async () => {
     const command = tslirpQemu({ trap: "trap 'touch $STUB_FOLDER/heard' TERM", does: WAITS }, []);
     await recorded(command);

@@ -2,14 +2,17 @@
  * QEMU as our child: it has our terminal, our signals reach it, and its end is ours.
  *
  * A signal that ends us is passed on, and we wait; what a terminal's user types reaches QEMU by itself, too, which does
- * no harm. The second one kills it. Nobody can handle SIGKILL, so a small shell in a session of its own waits for the
+ * no harm. SIGHUP ends us unless rules are read again on it; a terminal that hangs up sends it to QEMU as well, and
+ * QEMU's end is then ours. The second one kills it. Nobody can handle SIGKILL, so a small shell in a session of its own waits for the
  * end of a pipe from us: if nothing was said on it before, it ends QEMU and removes the folder.
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { constants } from "node:os";
+import { whenLauncherEnds } from "../launcher.ts";
 import { startError } from "./version.ts";
 
-const ENDING = ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT"] as const;
+const ENDING = ["SIGINT", "SIGTERM", "SIGQUIT"] as const;
+const HANGUP = ["SIGHUP"] as const;
 const OTHERS = ["SIGUSR1", "SIGUSR2"] as const;
 
 /** Reads a line or the pipe's end. $1 is the folder, and the line before the last is QEMU's process id. */
@@ -34,10 +37,11 @@ export class Custody implements Disposable {
   readonly #ended: AbortController = new AbortController();
   readonly #watch: ChildProcess;
   readonly #handlers: readonly [NodeJS.Signals, () => void][];
+  readonly #forget: () => void;
   #child: ChildProcess | null = null;
 
-  /** `folder` is removed if this process dies without `dispose`. */
-  constructor(folder: string) {
+  /** `folder` is removed if this process dies without `dispose`. `rereads`: somebody reads rules again on SIGHUP. */
+  constructor(folder: string, rereads: boolean) {
     this.#watch = spawn("/bin/sh", ["-c", WATCH, "sh", folder], {
       detached: true,
       stdio: ["pipe", "ignore", "ignore"],
@@ -46,10 +50,11 @@ export class Custody implements Disposable {
     this.#watch.on("error", () => {});
     this.#watch.stdin?.on("error", () => {});
     this.#handlers = [
-      ...ENDING.map((signal) => [signal, () => this.#end(signal)] as const),
+      ...[...ENDING, ...(rereads ? [] : HANGUP)].map((signal) => [signal, () => this.#end(signal)] as const),
       ...OTHERS.map((signal) => [signal, () => void this.#child?.kill(signal)] as const),
     ].map(([signal, handler]) => [signal, handler]);
     for (const [signal, handler] of this.#handlers) process.on(signal, handler);
+    this.#forget = whenLauncherEnds(() => this.#end("SIGTERM"));
   }
 
   /** Aborted by the first signal that is to end us; the reason is the exit status. */
@@ -77,12 +82,13 @@ export class Custody implements Disposable {
   }
 
   [Symbol.dispose](): void {
+    this.#forget();
     for (const [signal, handler] of this.#handlers) process.off(signal, handler);
     this.#watch.stdin?.end("over\n");
     this.#watch.unref();
   }
 
-  #end(signal: (typeof ENDING)[number]): void {
+  #end(signal: NodeJS.Signals): void {
     this.#child?.kill(this.ended.aborted ? "SIGKILL" : signal);
     this.#ended.abort(128 + constants.signals[signal]);
   }

@@ -10,6 +10,9 @@
  *   are split likewise and keep their order, which decides about slots and MAC addresses.
  * - `-net user` sits on hub 0 with every `-net nic`. One card and one back-end are joined directly, which is the same to
  *   the guest and spares it the hub's trouble with large frames; more than that stay on the hub, as hubports.
+ *
+ * With no option about networks at all, QEMU gives a machine its default card (`pc`: e1000, `q35`: e1000e, `isapc`:
+ * ne2k_isa) and a user network; `-net nic,netdev=ID` leaves the card to the machine in the same way.
  */
 import { ConfigError } from "../../control/errors.ts";
 import { jsonPairs, type Netdev, parseNetdev, readUserOptions } from "../../control/netdev.ts";
@@ -17,7 +20,7 @@ import { joinOptions, lastValue, type OptionPair, splitOptions, takeType } from 
 
 /** One user network of the command line, to be served by us. */
 export interface UserNetwork {
-  /** By which option it was asked for; "" when by none. */
+  /** By which option it was asked for; "" when by none, as QEMU's default. */
   readonly option: "-netdev" | "-nic" | "-net" | "";
   readonly id: string;
   readonly netdev: Netdev;
@@ -47,9 +50,9 @@ export function readQemuCommand(program: string, args: readonly string[]): QemuC
   const words = readWords(args);
   const plan = new Plan(words.filter((word) => typeof word !== "string"));
   const parts = words.flatMap((word) => (typeof word === "string" ? [word] : plan.parts(word)));
-  if (plan.networks.length === 0 && !words.some((word) => typeof word !== "string" && word.type === "none")) {
+  if (hasDefaultNetwork(program, words)) {
     const network = plan.add("", { id: null, options: {} }, false);
-    parts.push("-netdev", { cable: network }, "-device", `${virtioCard(program, args)},netdev=${network.id}`);
+    parts.push("-net", `nic,netdev=${network.id}`, "-netdev", { cable: network });
   }
   return {
     networks: plan.networks,
@@ -218,9 +221,11 @@ function readUser({ option }: NetOption, read: () => Netdev): Netdev {
   }
 }
 
-/** The virtio card of this machine, for a QEMU that was given no network. */
-function virtioCard(program: string, args: readonly string[]): string {
-  if (/s390x?$/.test(program)) return "virtio-net-ccw";
-  const machine = args.findLast((_, i) => /^--?(M|machine)$/.test(args[i - 1] ?? "")) ?? "";
-  return /^(type=)?microvm\b/.test(machine) || /m68k$/.test(program) ? "virtio-net-device" : "virtio-net-pci";
+/** Whether QEMU would give this machine its default card and a user network: any option about networks says no. */
+function hasDefaultNetwork(program: string, words: readonly Word[]): boolean {
+  // `-netdev` as the last word lacks its value, which QEMU will say.
+  if (words.some((word) => typeof word !== "string" || /^--?(nodefaults|netdev|nic|net)$/.test(word))) return false;
+  const machine = words.findLast((_, i) => /^--?(M|machine)$/.test(String(words[i - 1])));
+  // Neither has a default card.
+  return !/^(type=)?(microvm|none)\b/.test(String(machine)) && !/-microvm$/.test(program);
 }

@@ -24,6 +24,7 @@ import * as wire from "../wire/dhcp.ts";
 import { macToString } from "../wire/ethernet.ts";
 import { ipv4ToString } from "../wire/ipv4.ts";
 import { type DhcpClient, LeaseTable } from "./dhcp-leases.ts";
+import { guestLabel } from "./host-name.ts";
 
 /** Seconds. Renewal and rebinding times follow RFC 2131 section 4.4.5. */
 const LEASE_TIME = 86_400;
@@ -68,7 +69,7 @@ export interface DhcpReply {
 export interface Lease {
   readonly ip: string;
   readonly mac: string;
-  /** What the guest calls itself, fit for use as a DNS name; null if it did not say. */
+  /** What the guest calls itself: one label of DNS in lower case; null if it did not say, or said a reserved word. */
   readonly hostname: string | null;
   /** The clock's milliseconds; Infinity for BOOTP. */
   readonly expires: number;
@@ -370,7 +371,7 @@ class Message {
     this.id = id !== null && id.length > 0 ? id : null;
     this.client = dhcpClient(buf, at + wire.DHCP_CHADDR, this.id);
     const hostname = option(wire.OPT_HOST_NAME);
-    this.hostname = hostname === null ? null : cleanHostname(hostname);
+    this.hostname = hostname === null ? null : guestLabel(hostname);
     const vendorClass = option(wire.OPT_VENDOR_CLASS);
     this.httpBoot = vendorClass !== null && latin1(vendorClass, 10) === "HTTPClient";
   }
@@ -384,21 +385,6 @@ function dhcpClient(buf: Uint8Array, chaddr: number, id: Uint8Array | null): Dhc
   let hex = "";
   for (const byte of id) hex += byte.toString(16).padStart(2, "0");
   return { mac, id: hex === `01${mac.replaceAll(":", "")}` ? null : hex };
-}
-
-/**
- * A guest's name for itself, made fit for DNS and for a log: lower-case letters, digits and inner hyphens in labels of at
- * most 63, 253 in all (RFC 1123 section 2.1); anything else becomes a hyphen. Null if nothing is left.
- */
-function cleanHostname(bytes: Uint8Array): string | null {
-  const end = bytes.indexOf(0);
-  const labels = latin1(bytes, end < 0 ? 253 : Math.min(end, 253))
-    .toLowerCase()
-    .split(".")
-    .map((label) => label.replace(/[^a-z0-9]/g, "-").slice(0, 63))
-    .map((label) => label.replace(/^-+/, "").replace(/-+$/, ""))
-    .filter((label) => label !== "");
-  return labels.length === 0 ? null : labels.join(".");
 }
 
 function latin1(bytes: Uint8Array, limit: number): string {

@@ -552,7 +552,23 @@ describe("the guest's own name (option 12)", () => {
   test.each([
     ["alpine", "alpine"],
     ["My_PC", "my-pc"],
-    ["web.lab.test.", "web.lab.test"],
+    ["web.lab.test.", "web"],
+    // A name of the world's: only its first label is the guest's to say.
+    ["www.bank.example", "www"],
+    ["deb.debian.org", "deb"],
+    ["metadata.google.internal", null],
+    // What programs look for by themselves is nobody's.
+    ["wpad", null],
+    ["WPAD.corp.example", null],
+    ["localhost", null],
+    ["_gateway", null],
+    ["instance-data", null],
+    ["data-server", null],
+    // Nor what is read as an address before any name is asked for.
+    ["127", null],
+    ["10.0.2.2", null],
+    ["0x7f000001", null],
+    [".example", null],
     ["nul\0behind", "nul"],
     ["<script>\n\x1b[31m", "script----31m"],
     ["-a-.-", "a"],

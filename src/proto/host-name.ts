@@ -1,0 +1,40 @@
+/**
+ * What a guest may call itself: one label of DNS, and no word that programs look for by themselves.
+ *
+ * A guest says its name by DHCP (option 12), and others find it by that name. So a name must never be one of the
+ * world's (`www.bank.example`): of what has several labels only the first counts. Nor may it be a word that browsers,
+ * boot agents and resolvers ask for unasked, and believe whoever answers.
+ */
+
+/** Longest label (RFC 1035 section 2.3.4). */
+const MOST = 63;
+
+/** Words that are nobody's. */
+const RESERVED: ReadonlySet<string> = new Set([
+  // The machine itself, as hosts files and resolvers have it (RFC 6761, systemd's nss-myhostname), and what is ours.
+  ...["localhost", "localdomain", "localhost4", "localhost6", "ip6-localhost", "ip6-loopback", "loopback"],
+  ...["broadcasthost", "gateway", "outbound", "internal", "local"],
+  // Proxies, tunnels and mail settings: WPAD, ISATAP (RFC 5214 section 8.3.2), Teredo, autodiscovery.
+  ...["wpad", "isatap", "teredo", "autodiscover", "autoconfig"],
+  // What cloud-init and the clouds' agents ask for metadata and passwords (EC2, CloudStack, Google and others).
+  ...["metadata", "metadata-server", "computemetadata", "instance-data", "data-server", "imds", "cloud-init"],
+  // The sign that a network wants no DNS over HTTPS (Firefox), and the one that names its encrypted resolver (RFC 9462).
+  ...["use-application-dns", "resolver"],
+]);
+
+/**
+ * A guest's name for itself: the first label, in lower case; what is neither letter, digit nor inner hyphen becomes a
+ * hyphen (RFC 1123 section 2.1). Null if nothing is left, for reserved words, and for what a program would read as an
+ * address ("127", "0x7f000001": inet_aton).
+ */
+export function guestLabel(bytes: Uint8Array): string | null {
+  const nul = bytes.indexOf(0);
+  const label = String.fromCharCode(...bytes.subarray(0, Math.min(nul < 0 ? 255 : nul, 255)))
+    .toLowerCase()
+    .split(".")[0]!
+    .replace(/[^a-z0-9]/g, "-")
+    .slice(0, MOST)
+    .replace(/^-+/, "")
+    .replace(/-+$/, "");
+  return label === "" || RESERVED.has(label) || /^(?:\d+|0x[0-9a-f]*)$/.test(label) ? null : label;
+}

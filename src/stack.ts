@@ -203,7 +203,7 @@ export class Stack implements LinkReceiver {
       drop: (reason) => trace.drop(reason),
       event: (event) => this.#leaseEvent(event),
     });
-    this.ownership = new AddressOwnership(this.policy, this.#neighbours, this.#dhcp, this.#dhcp6, clock);
+    this.ownership = new AddressOwnership(config, this.policy, this.#neighbours, this.#dhcp, this.#dhcp6, clock);
     this.#ndp = new Ndp(lan, this.#dhcp6, random);
     this.#ipv6 = new Ipv6(lan, this.#ndp, this.#dhcp6, this.#reassembler);
     this.localServices = new LocalServices(lan, services, (guest) => this.#resolve(guest));

@@ -6,9 +6,10 @@
  * cables, group addresses to the stack as well. The stack's own frames never pass here: it writes to the cable on which
  * it has learned its neighbour.
  *
- * Guests are hostile: the gateway's MAC is not learned, a MAC stays at the cable where it was heard first until it has
- * aged or the cable is gone, a cable's addresses are counted so that a flood of them pushes out only its own, so many
- * frames to all pass in a second, and `LanGuard` keeps one guest from posing as the network or as another guest.
+ * Guests are hostile: the gateway's MAC is not learned, a MAC stays at the cable where it was heard first until that is
+ * gone, however long it is silent; where the table is full whoever has most addresses in it makes room, so that a flood
+ * pushes out the flooders' own; so many frames to all pass in a second, and `LanGuard` keeps one guest from posing as
+ * the network or as another guest.
  *
  * A cable over UDP does not notice that its guest is gone. When a guest that has been silent there for half a minute is
  * heard on another cable, the old place is asked first (ARP, neighbour solicitation); only if nothing comes from there
@@ -28,6 +29,7 @@ import { ETH_HEADER, macIsBridges, macIsGroup, macNumber } from "../wire/etherne
 import type { LanGuard } from "./guard.ts";
 import { passUndone } from "./undone.ts";
 
+/** What is behind an uplink may have moved within its segment without being heard here. */
 const AGE_MILLIS = 300_000;
 /** A MAC that two uplinks hear moves when the first has been silent for so long. */
 const MOVE_MILLIS = 1_000;
@@ -111,7 +113,7 @@ export class Switch implements LinkReceiver {
   }
 
   attached(link: Link): void {
-    // Alone, a guest is only heard when it speaks to all; its addresses do not age by that.
+    // Alone, a guest is only heard when it speaks to all; it has not been silent for that.
     const now = this.#clock.now();
     if (this.#ports.length === 1) for (const entry of this.#table.values()) entry.heard = now;
     const uplink = link.uplink ?? false;
@@ -179,7 +181,7 @@ export class Switch implements LinkReceiver {
     const to = macNumber(bytes, at);
     if (this.#gateway.has(to)) return this.#inner.receive(link, slab, at, len, undone);
     const entry = this.#table.get(to);
-    if (entry === undefined || this.#clock.now() - entry.heard > AGE_MILLIS) this.#flood(from, bytes, at, len, undone);
+    if (entry === undefined || this.#isAged(entry)) this.#flood(from, bytes, at, len, undone);
     else if (entry.port !== from && !(entry.port.uplink && from.uplink)) {
       if (this.#apart(from, entry.port)) this.#trace.drop("isolated");
       else if (this.#mayPass(from, bytes, at, len)) this.#forward(entry.port, bytes, at, len, undone);
@@ -200,20 +202,56 @@ export class Switch implements LinkReceiver {
       if (refusal !== null) return refusal;
       this.#forget(mac, known.port);
     }
-    const { macs, macsPerGuest, uplinkMacs } = this.#limits;
-    if (from.macs.size >= (from.uplink ? uplinkMacs : macsPerGuest)) {
-      this.#forget(from.macs.values().next().value!, from);
-      this.#trace.drop("macs-full");
-    } else if (!from.uplink && this.#guests >= macs) this.#forgetAged(now);
-    if (!from.uplink && this.#guests >= macs) {
-      // A full table is no reason to refuse a guest: frames to it are flooded.
-      this.#trace.drop("macs-full");
-      return null;
-    }
+    if (!this.#makeRoom(from)) return null;
     this.#table.set(mac, { port: from, heard: now, asked: Number.NEGATIVE_INFINITY });
     from.macs.add(mac);
     if (!from.uplink) this.#guests++;
     return null;
+  }
+
+  /**
+   * For one more of a port's addresses. False when there is none to be had: a full table is no reason to refuse a guest,
+   * frames to it are flooded.
+   */
+  #makeRoom(from: Port): boolean {
+    const { macs, macsPerGuest, uplinkMacs } = this.#limits;
+    let full: Port | null = from;
+    if (from.macs.size < (from.uplink ? uplinkMacs : macsPerGuest)) {
+      if (from.uplink || this.#guests < macs) return true;
+      full = this.#fullest(from);
+    }
+    this.#trace.drop("macs-full");
+    if (full === null) return false;
+    this.#forget(this.#oldest(full), full);
+    return true;
+  }
+
+  /** Which guest has the most addresses, itself included; null when nobody has one that can be spared. */
+  #fullest(from: Port): Port | null {
+    let most: Port | null = from.macs.size > 0 ? from : null;
+    for (const port of this.#ports) {
+      // Nobody's last one goes, nor one of those who would then have fewer than the newcomer.
+      if (!port.uplink && port.macs.size > Math.max(1, from.macs.size + 1, most?.macs.size ?? 0)) most = port;
+    }
+    return most;
+  }
+
+  /** The address of a guest's port that has been silent for longest; an uplink has too many to look through, and its first goes. */
+  #oldest(port: Port): number {
+    let oldest = port.macs.values().next().value!;
+    if (port.uplink) return oldest;
+    let since = Number.POSITIVE_INFINITY;
+    for (const mac of port.macs) {
+      const { heard } = this.#table.get(mac)!;
+      if (heard >= since) continue;
+      since = heard;
+      oldest = mac;
+    }
+    return oldest;
+  }
+
+  #isAged({ port, heard }: Entry): boolean {
+    return port.uplink && this.#clock.now() - heard > AGE_MILLIS;
   }
 
   /** Why what is known at one port may not be another's now. */
@@ -221,29 +259,19 @@ export class Switch implements LinkReceiver {
     const silence = now - known.heard;
     const { uplink, link } = known.port;
     if (uplink && to.uplink) return silence > MOVE_MILLIS ? null : "mac-flapping";
-    // A guest behind a cable that would notice its end is there, however silent: the segment does not get its address.
-    const there = to.uplink && link.endless !== true;
-    if (silence > AGE_MILLIS && !there) return null;
-    return link.endless === true && silence > QUIET_MILLIS && this.#isGone(known, mac, now) ? null : "mac-spoofed";
-  }
-
-  /** Nothing has come from it since it was asked: it may have left a cable that does not notice. */
-  #isGone(known: Entry, mac: number, now: number): boolean {
-    if (known.asked > known.heard) return now - known.asked > ANSWER_MILLIS;
-    if (this.#probe(known.port.link, mac)) known.asked = now;
-    return false;
+    // Behind a cable that notices its end somebody is there, however silent.
+    if (link.endless !== true || silence <= (uplink ? AGE_MILLIS : QUIET_MILLIS)) return "mac-spoofed";
+    // Nothing has come from it since it was asked: it has left a cable that does not notice.
+    if (known.asked > known.heard) return now - known.asked > ANSWER_MILLIS ? null : "mac-spoofed";
+    if (this.#probe(link, mac)) known.asked = now;
+    else if (silence > AGE_MILLIS) return null;
+    return "mac-spoofed";
   }
 
   #forget(mac: number, port: Port): void {
     this.#table.delete(mac);
     port.macs.delete(mac);
     if (!port.uplink) this.#guests--;
-  }
-
-  #forgetAged(now: number): void {
-    for (const [mac, { port, heard }] of this.#table) {
-      if (!port.uplink && now - heard > AGE_MILLIS) return this.#forget(mac, port);
-    }
   }
 
   #flood(from: Port, bytes: Uint8Array, at: number, len: number, undone: number): void {

@@ -3,6 +3,7 @@
  * as long as that one's cable is there. What nobody has is anybody's.
  */
 import type { Clock } from "../core/clock.ts";
+import type { StackConfig } from "../core/config.ts";
 import type { Link } from "../core/link.ts";
 import type { Policy } from "../nat/rules/policy.ts";
 import type { DhcpServer } from "../proto/dhcp.ts";
@@ -11,13 +12,24 @@ import type { Neighbour, Neighbours } from "../proto/neighbours.ts";
 import { macEquals, macToString } from "../wire/ethernet.ts";
 
 export class AddressOwnership {
+  readonly #ipv4: boolean;
+  readonly #ipv6: boolean;
   readonly #policy: Policy;
   readonly #neighbours: Neighbours;
   readonly #dhcp: DhcpServer;
   readonly #dhcp6: Dhcp6Server;
   readonly #clock: Clock;
 
-  constructor(policy: Policy, neighbours: Neighbours, dhcp: DhcpServer, dhcp6: Dhcp6Server, clock: Clock) {
+  constructor(
+    { ipv4, ipv6 }: StackConfig,
+    policy: Policy,
+    neighbours: Neighbours,
+    dhcp: DhcpServer,
+    dhcp6: Dhcp6Server,
+    clock: Clock,
+  ) {
+    this.#ipv4 = ipv4;
+    this.#ipv6 = ipv6;
     this.#policy = policy;
     this.#neighbours = neighbours;
     this.#dhcp = dhcp;
@@ -32,6 +44,29 @@ export class AddressOwnership {
 
   isOurs6(buf: Uint8Array, at: number): boolean {
     return this.#policy.isOurs6(buf, at);
+  }
+
+  /** One that a guest may have: of a family that the network has, and of its net. */
+  isGuest(ip: number): boolean {
+    return this.#ipv4 && this.#policy.isGuest(ip);
+  }
+
+  isGuest6(buf: Uint8Array, at: number): boolean {
+    return this.#ipv6 && this.#policy.isGuest6(buf, at);
+  }
+
+  /**
+   * Whether an IPv4 address is leased to another than the MAC at `macAt` on `link`, and has not been heard of from there
+   * yet. Who asks whether it is free would make its owner believe that it is not (RFC 5227 section 2.1.1).
+   */
+  isPromised(link: Link, ip: number, buf: Uint8Array, macAt: number): boolean {
+    const known = this.#neighbours.get(ip);
+    return (known === null || known.link === null) && this.isOthers(link, ip, buf, macAt);
+  }
+
+  isPromised6(link: Link, buf: Uint8Array, at: number, macAt: number): boolean {
+    const known = this.#neighbours.get6(buf, at);
+    return (known === null || known.link === null) && this.isOthers6(link, buf, at, macAt);
   }
 
   /** Whether an IPv4 address is another guest's than that of the MAC at `macAt` on `link`. */

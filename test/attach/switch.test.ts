@@ -15,8 +15,11 @@ const A = [0x52, 0x54, 0, 0, 0, 1];
 const B = [0x52, 0x54, 0, 0, 0, 2];
 const C = [0x52, 0x54, 0, 0, 0, 3];
 
-/** An Ethernet frame of some local protocol, or of `type` with a payload. */
-function eth(dst: number[], src: number[], payload: readonly number[] = [1, 2, 3], type = 0x88b5): Uint8Array {
+/** A datagram of 10.0.2.15. */
+const DATAGRAM = [0x45, 0, 0, 28, 0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 2, 15, 10, 0, 2, 16, 0, 9, 0, 9, 0, 8, 0, 0];
+
+/** An Ethernet frame with a datagram, or of `type` with a payload. */
+function eth(dst: number[], src: number[], payload: readonly number[] = DATAGRAM, type = 0x0800): Uint8Array {
   return Uint8Array.from([...dst, ...src, type >> 8, type & 255, ...payload]);
 }
 
@@ -43,6 +46,10 @@ function rig(guests: number, isolate = false, limits: Partial<Limits> = {}) {
       isOurs6: (buf, at) => V6_GATEWAY.every((byte, i) => buf[at + i] === byte),
       isOthers: (_link, ip, buf, mac) => ip === ipv4FromText("10.0.2.99") && buf[mac + 5] !== 2,
       isOthers6: (_link, buf, at, mac) => get16(buf, at + 14) === 0x9999 && buf[mac + 5] !== 2,
+      isGuest: (ip) => (ip & ~255) === ipv4FromText("10.0.2.0"),
+      isGuest6: (buf, at) => V6_GATEWAY.subarray(0, 8).every((byte, i) => buf[at + i] === byte),
+      isPromised: (_link, ip) => ip === ipv4FromText("10.0.2.98"),
+      isPromised6: (_link, buf, at) => get16(buf, at + 14) === 0x9898,
     }),
   });
   const cables: MemoryCable[] = [];
@@ -121,20 +128,20 @@ describe("the switch", () => {
     expect(got.flat()).toHaveLength(0);
   });
 
-  it("does not let one guest take another's address, unless that has aged or its cable is gone", () => {
+  it("does not let one guest take another's address while its cable is there, however silent it is", () => {
     const { inner, cables, got, drops, time } = rig(3);
     cables[0]!.send(eth(GATEWAY, A));
-    cables[1]!.send(eth(GATEWAY, A));
-    expect(drops.counts["mac-spoofed"]).toBe(1);
+    for (const silence of [0, 300_001, 86_400_000]) {
+      time.now += silence;
+      cables[1]!.send(eth(GATEWAY, A), eth(ALL, A));
+      cables[2]!.send(eth(A, C));
+    }
+    expect(drops.counts["mac-spoofed"]).toBe(6);
     expect(inner.frames).toHaveLength(1);
-    time.now += 300_001;
+    expect(got.map((frames) => frames.length)).toEqual([3, 0, 0]);
+    cables[0]!.close();
     cables[1]!.send(eth(GATEWAY, A));
-    cables[2]!.send(eth(A, C));
-    expect(got[1]).toHaveLength(1);
-    expect(got[0]).toHaveLength(0);
-    cables[1]!.close();
-    cables[0]!.send(eth(GATEWAY, A));
-    expect(inner.frames).toHaveLength(3);
+    expect(inner.frames).toHaveLength(2);
   });
 
   it("knows the first guest's address when the second comes, however late", () => {
@@ -146,15 +153,14 @@ describe("the switch", () => {
     expect(drops.counts["mac-spoofed"]).toBe(1);
   });
 
-  it("forgets after five minutes of silence", () => {
-    const { cables, got, time } = rig(3);
+  it("sends frames for a silent guest to its cable alone, for days; what is behind an uplink is looked for again", () => {
+    const { cables, got, time, plugUplink } = rig(3);
+    plugUplink();
     cables[1]!.send(eth(GATEWAY, B));
-    time.now += 300_000;
-    cables[0]!.send(eth(B, A));
-    expect(got[2]).toHaveLength(0);
-    time.now += 1;
-    cables[0]!.send(eth(B, A));
-    expect(got[2]).toHaveLength(1);
+    cables[3]!.send(eth(GATEWAY, C));
+    time.now += 86_400_000;
+    cables[0]!.send(eth(B, A), eth(C, A));
+    expect(got.map((frames) => frames.length)).toEqual([0, 2, 1, 1]);
   });
 
   it("bounds its table, and a flood of addresses pushes out the flooder's own only", () => {
@@ -190,12 +196,30 @@ describe("the switch", () => {
     speak(2, 0);
     expect(lan.size).toBe(5);
     expect(drops.counts["macs-full"]).toBe(3);
+    // Whoever had most has made room.
+    cables[1]!.send(eth([2, 9, 9, 0, 0, 2], [2, 9, 9, 1, 0, 0]));
+    expect(got.map((frames) => frames.length)).toEqual([1, 0, 1]);
+    got[2]!.length = 0;
     cables[1]!.send(eth([2, 9, 9, 2, 0, 0], [2, 9, 9, 1, 0, 0]));
     expect(got[2]).toHaveLength(1);
     cables[0]!.close();
     speak(2, 0);
     expect(lan.size).toBe(3);
     expect(drops.counts["macs-full"]).toBe(3);
+  });
+
+  it("keeps a silent guest's one address while two others fill the table together", () => {
+    const { cables, got, lan, time, drops } = rig(4, false, { macs: 8, macsPerGuest: 6 });
+    cables[0]!.send(eth(GATEWAY, A));
+    time.now += 86_400_000;
+    for (let i = 0; i < 50; i++) for (const p of [1, 2]) cables[p]!.send(eth(GATEWAY, [2, 9, 9, p, 0, i]));
+    expect(lan.size).toBe(8);
+    for (const p of [1, 2]) cables[p]!.send(eth(GATEWAY, A));
+    expect(drops.counts["mac-spoofed"]).toBe(2);
+    // And a guest that comes now is known as well.
+    cables[3]!.send(eth(A, B), eth(GATEWAY, B));
+    cables[0]!.send(eth(B, A));
+    expect(got.map((frames) => frames.length)).toEqual([1, 0, 0, 1]);
   });
 
   it("lets as many frames to all pass a second as it may, and counts the others", () => {
@@ -296,15 +320,20 @@ describe("the switch with uplinks", () => {
     expect(got.map((frames) => frames.length)).toEqual([5, 5, 0, 1]);
   });
 
-  it("no guest takes the address of a machine of the segment, until that has been silent for five minutes", () => {
-    const { cables, drops, time } = joined();
+  it("no guest takes the address of a machine of the segment, until that has been silent for five minutes and does not answer", () => {
+    const { cables, drops, time, inner, probed } = joined();
     cables[2]!.send(eth(ALL, FAR));
     time.now += 300_000;
     cables[0]!.send(eth(ALL, FAR));
-    expect(drops.counts["mac-spoofed"]).toBe(1);
+    expect(probed).toHaveLength(0);
     time.now += 1;
     cables[0]!.send(eth(ALL, FAR));
-    expect(drops.counts["mac-spoofed"]).toBe(1);
+    expect(probed).toHaveLength(1);
+    expect(drops.counts["mac-spoofed"]).toBe(2);
+    time.now += 2_001;
+    cables[0]!.send(eth(ALL, FAR));
+    expect(drops.counts["mac-spoofed"]).toBe(2);
+    expect(inner.frames).toHaveLength(2);
   });
 
   it("what bridges say to each other is not passed on (IEEE 802.1Q section 8.6.3)", () => {
@@ -409,7 +438,7 @@ describe("a guest that moves from a cable that does not notice its end", () => {
     }
   });
 
-  it("waits for the address to age where nothing can be asked, and behind a cable that notices", () => {
+  it("waits for the address to age where nothing can be asked; behind a cable that notices its end it is there", () => {
     const { time, passes, answers } = moving();
     answers.probes = false;
     time.now += 299_000;
@@ -418,9 +447,12 @@ describe("a guest that moves from a cable that does not notice its end", () => {
     expect(passes()).toBe(true);
     const noticing = rig(2);
     noticing.cables[0]!.send(eth(GATEWAY, A));
-    noticing.time.now += 299_000;
-    noticing.cables[1]!.send(eth(GATEWAY, A));
+    for (const silence of [299_000, 2_000, 86_400_000]) {
+      noticing.time.now += silence;
+      noticing.cables[1]!.send(eth(GATEWAY, A));
+    }
     expect(noticing.probed).toHaveLength(0);
+    expect(noticing.inner.frames).toHaveLength(1);
   });
 });
 
@@ -453,19 +485,34 @@ describe("a storm", () => {
 
 describe("what one guest may not say to another", () => {
   const V6_OTHER = [...V6_GATEWAY.slice(0, 15), 99];
+  const V6_PEER = [...V6_GATEWAY.slice(0, 15), 98];
   const ANOTHERS = [...V6_GATEWAY.slice(0, 14), 0x99, 0x99];
-  const arp = (ip: number[]) => eth(ALL, A, [0, 1, 8, 0, 6, 4, 0, 2, ...A, ...ip, ...B, 10, 0, 2, 16], 0x0806);
-  const ip4 = (payload: number[], { src = [10, 0, 2, 15], proto = 17, fragment = 0, ihl = 5 } = {}) =>
+  const PROMISED = [...V6_GATEWAY.slice(0, 14), 0x98, 0x98];
+  const WORLD6 = [0x20, 1, 0x48, 0x60, 0x48, 0x60, ...new Array(8).fill(0), 0x88, 0x88];
+  const NOBODY = new Array(16).fill(0);
+  const GUEST = [10, 0, 2, 15];
+  interface ArpSpec {
+    readonly op?: number;
+    readonly mac?: number[];
+    readonly target?: number[];
+    readonly hardware?: number;
+    readonly proto?: number;
+  }
+  const arp = (
+    ip: number[],
+    { op = 2, mac = A, target = [10, 0, 2, 16], hardware = 1, proto = 0x0800 }: ArpSpec = {},
+  ) => eth(ALL, A, [0, hardware, proto >> 8, proto & 255, 6, 4, 0, op, ...mac, ...ip, ...B, ...target], 0x0806);
+  const ip4 = (payload: number[], { src = GUEST, proto = 17, fragment = 0, ihl = 5 } = {}) =>
     eth(
       ALL,
       A,
       [0x40 | ihl, 0, 0, 0, 0, 0, fragment >> 8, fragment & 255, 64, proto, 0, 0, ...src, 255, 255, 255, 255].concat(
-        new Array((ihl - 5) * 4).fill(1),
+        new Array(Math.max(0, ihl - 5) * 4).fill(1),
         payload,
       ),
-      0x0800,
     );
-  const udp = (srcPort: number) => [srcPort >> 8, srcPort & 255, 0, 68, 0, 8, 0, 0];
+  const udp = (srcPort: number, dstPort = 9) => [srcPort >> 8, srcPort & 255, dstPort >> 8, dstPort & 255, 0, 8, 0, 0];
+  const icmp = (type: number, quoted: number[]) => [type, 0, 0, 0, 0, 0, 0, 0, ...new Array(16).fill(0), ...quoted];
   const ip6 = (next: number, payload: number[], src: Iterable<number> = V6_OTHER) =>
     eth(
       ALL,
@@ -474,20 +521,85 @@ describe("what one guest may not say to another", () => {
       0x86dd,
     );
   const icmp6 = (type: number, target: Iterable<number> = V6_OTHER) => [type, 0, 0, 0, 0, 0, 0, 0, ...target];
+  const error6 = (type: number, quoted: Iterable<number>) => [
+    type,
+    0,
+    0,
+    0,
+    0,
+    0,
+    0,
+    0,
+    ...new Array(24).fill(0),
+    ...quoted,
+  ];
+  const mac = (type: number, of: number[]) => [type, 1, ...of];
   const options = (next: number, len8 = 0) => [next, len8, ...new Array(6 + 8 * len8).fill(0)];
   const fragment = (next: number, offset = 0) => [next, 0, offset >> 8, offset & 255, 0, 0, 0, 1];
+  /** In tags, outermost first, each 802.1Q's unless it is said. */
+  const tagged = (frame: Uint8Array, ...tags: [vid: number, type?: number][]) =>
+    eth(
+      [...frame.subarray(0, 6)],
+      [...frame.subarray(6, 12)],
+      [
+        ...tags.flatMap(([vid], i) => [
+          vid >> 8,
+          vid & 255,
+          ...(tags[i + 1] === undefined ? [] : [(tags[i + 1]![1] ?? 0x8100) >> 8, (tags[i + 1]![1] ?? 0x8100) & 255]),
+        ]),
+        ...frame.subarray(12),
+      ],
+      tags[0]![1] ?? 0x8100,
+    );
+  /** As IEEE 802.2 has it, with a type by SNAP (RFC 1042). */
+  const snap = (frame: Uint8Array) =>
+    eth(
+      [...frame.subarray(0, 6)],
+      [...frame.subarray(6, 12)],
+      [0xaa, 0xaa, 3, 0, 0, 0, ...frame.subarray(12)],
+      frame.length - 6,
+    );
 
-  it.each([
+  const bad: readonly (readonly [string, Uint8Array])[] = [
     ["ARP for the gateway's address", arp([10, 0, 2, 2])],
     ["ARP for the DNS server's", arp([10, 0, 2, 3])],
+    ["ARP for the metadata service's", arp([169, 254, 169, 254])],
+    ["ARP for a server in the world", arp([8, 8, 8, 8], { op: 1 })],
+    ["ARP that speaks for another card", arp(GUEST, { mac: B })],
+    ["ARP for the gateway under IEEE 802's hardware type", arp([10, 0, 2, 2], { hardware: 6 })],
+    ["ARP of another hardware type", arp(GUEST, { hardware: 7 })],
+    ["ARP of another protocol", arp(GUEST, { proto: 0x0801 })],
+    ["ARP's answer from nobody", arp([0, 0, 0, 0])],
+    ["reverse ARP under ARP's type", arp(GUEST, { op: 4 })],
+    ["ARP that is cut off", arp([10, 0, 2, 2]).slice(0, 14 + 27)],
+    ["a probe for what another has just been given", arp([0, 0, 0, 0], { op: 1, target: [10, 0, 2, 98] })],
     ["IPv4 from the gateway's address", ip4(udp(5000), { src: [10, 0, 2, 2] })],
-    ["a DHCP server's answer", ip4(udp(67))],
-    ["the same behind IP options", ip4(udp(67), { ihl: 15 })],
+    ["a name server's answer from the world", ip4(udp(53), { src: [8, 8, 8, 8] })],
+    ["a reset from a server in the world", ip4(new Array(20).fill(0), { src: [93, 184, 216, 34], proto: 6 })],
+    ["a later fragment from the world", ip4(udp(53), { src: [8, 8, 8, 8], fragment: 5 })],
+    ["IPv4 from loopback", ip4(udp(9), { src: [127, 0, 0, 1] })],
+    ["IPv4 from a group", ip4(udp(9), { src: [224, 0, 0, 1] })],
+    ["a datagram from nobody", ip4(udp(9), { src: [0, 0, 0, 0] })],
+    ["a DHCP server's answer", ip4(udp(67, 68))],
+    ["a DHCP server's answer from port 1067", ip4(udp(1067, 68))],
+    ["a DHCP server's answer from nobody", ip4(udp(67, 68), { src: [0, 0, 0, 0] })],
+    ["the same behind IP options", ip4(udp(9, 68), { ihl: 15 })],
+    ["the same in a first fragment", ip4(udp(9, 68), { fragment: 0x2000 })],
     ["UDP whose ports are cut off", ip4(udp(67).slice(0, 1))],
+    ["a header that says that it is shorter than it is", ip4(udp(9), { ihl: 4 })],
+    ["a header that says that it is longer than the frame", ip4([], { ihl: 6 }).slice(0, 34)],
+    ["IPv6 under IPv4's type", Uint8Array.from(ip4(udp(9)), (byte, i) => (i === 14 ? 0x65 : byte))],
+    ["an ICMP redirect", ip4(icmp(5, GUEST), { proto: 1 })],
+    ["an ICMP router advertisement", ip4(icmp(9, GUEST), { proto: 1 })],
+    ["an ICMP error about a packet to the world", ip4(icmp(3, [8, 8, 8, 8]), { proto: 1 })],
+    ["one about a packet to another guest", ip4(icmp(11, [10, 0, 2, 99]), { proto: 1 })],
+    ["one whose packet comes in a later fragment", ip4(icmp(3, GUEST).slice(0, 16), { proto: 1, fragment: 0x2000 })],
     ["a router advertisement", ip6(58, icmp6(134))],
     ["a redirect", ip6(58, icmp6(137))],
     ["the same behind extension headers", ip6(0, [...options(60, 2), ...options(58), ...icmp6(134)])],
+    ["the same behind an authentication header", ip6(51, [58, 0, ...new Array(6).fill(0), ...icmp6(134)])],
     ["the same in a first fragment", ip6(44, [...fragment(58), ...icmp6(134)])],
+    ["the same in a fragment within a fragment", ip6(44, [...fragment(44), ...fragment(58), ...icmp6(134)])],
     ["a header chain that is cut off", ip6(44, [...fragment(60)])],
     [
       "a chain without end",
@@ -496,35 +608,117 @@ describe("what one guest may not say to another", () => {
         new Array(40).fill(0).flatMap(() => options(60)),
       ),
     ],
-    ["a DHCPv6 server's answer", ip6(17, udp(547))],
+    ["a routing header with a way to go", ip6(43, [17, 0, 0, 1, 0, 0, 0, 0, ...udp(9)])],
+    ["a DHCPv6 server's answer", ip6(17, udp(547, 546))],
+    ["a DHCPv6 server's answer from port 1547", ip6(17, udp(1547, 546))],
+    [
+      "the same behind extension headers and in a first fragment",
+      ip6(0, [...options(44), ...fragment(17), ...udp(9, 546)]),
+    ],
+    ["IPv6 whose ports are cut off", ip6(17, udp(9).slice(0, 4))],
     ["a neighbour advertisement for the gateway's address", ip6(58, icmp6(136, V6_GATEWAY))],
+    ["a neighbour advertisement that is cut off", ip6(58, icmp6(136, V6_GATEWAY).slice(0, 20))],
+    ["a neighbour advertisement in a fragment", ip6(44, [...fragment(58), ...icmp6(136)])],
+    ["a neighbour advertisement with another card's MAC", ip6(58, [...icmp6(136), ...mac(2, B)])],
+    ["a solicitation with another card's MAC", ip6(58, [...icmp6(135), ...mac(1, B)])],
+    ["a router solicitation with another card's MAC", ip6(58, [133, 0, 0, 0, 0, 0, 0, 0, ...mac(1, B)])],
+    ["a neighbour advertisement from nobody", ip6(58, icmp6(136), NOBODY)],
+    ["duplicate detection of what another has just been given", ip6(58, icmp6(135, PROMISED), NOBODY)],
+    ["a datagram from nobody by IPv6", ip6(17, udp(9), NOBODY)],
     ["IPv6 from the gateway's address", ip6(58, icmp6(128), V6_GATEWAY)],
+    ["IPv6 from the world", ip6(6, new Array(20).fill(0), WORLD6)],
+    ["an ICMPv6 error about a packet to the world", ip6(58, error6(2, WORLD6))],
+    ["an ICMPv6 error that quotes too little", ip6(58, error6(1, V6_OTHER).slice(0, 40))],
+    ["IPv4 under IPv6's type", Uint8Array.from(ip6(17, udp(9)), (byte, i) => (i === 14 ? 0x40 : byte))],
     ["ARP for another guest's address", arp([10, 0, 2, 99])],
     ["IPv4 from another guest's address", ip4([0, 67, 0, 80], { src: [10, 0, 2, 99], proto: 6 })],
     ["a neighbour advertisement for another guest's address", ip6(58, icmp6(136, ANOTHERS))],
     ["IPv6 from another guest's address", ip6(58, icmp6(128), ANOTHERS)],
-  ])("%s", (_, bad) => {
+  ];
+  const good: readonly (readonly [string, Uint8Array])[] = [
+    ["ARP for its own", arp(GUEST)],
+    ["a probe for an address", arp([0, 0, 0, 0], { op: 1, target: [10, 0, 2, 50] })],
+    ["a DHCP client's question", ip4(udp(68, 67), { src: [0, 0, 0, 0] })],
+    ["a DHCP client's renewal", ip4(udp(68, 67))],
+    ["a group's report from nobody", ip4([0x22, ...new Array(7).fill(0)], { src: [0, 0, 0, 0], proto: 2 })],
+    ["a later fragment", ip4(udp(67, 68), { fragment: 100 })],
+    ["TCP", ip4([0, 67, 0, 68], { proto: 6 })],
+    ["a ping", ip4(icmp(8, [8, 8, 8, 8]), { proto: 1 })],
+    ["an ICMP error about a packet to itself", ip4(icmp(3, GUEST), { proto: 1 })],
+    ["a neighbour solicitation", ip6(58, [...icmp6(135, V6_GATEWAY), ...mac(1, A)])],
+    ["duplicate detection", ip6(58, icmp6(135, V6_PEER), NOBODY)],
+    ["a router solicitation from nobody", ip6(58, [133, ...new Array(7).fill(0)], NOBODY)],
+    ["a neighbour advertisement for its own", ip6(58, [...icmp6(136), ...mac(2, A)])],
+    ["a neighbour solicitation for another's address", ip6(58, icmp6(135, ANOTHERS))],
+    ["a multicast listener report", ip6(0, [...options(58), ...icmp6(143)], NOBODY)],
+    ["a DHCPv6 client's question", ip6(17, udp(546, 547))],
+    ["a later IPv6 fragment", ip6(44, [...fragment(58, 80), ...icmp6(134)])],
+    ["an ICMPv6 error about a packet to itself", ip6(58, error6(1, V6_OTHER))],
+    ["another protocol over IPv6", ip6(132, new Array(12).fill(0))],
+  ];
+  const rewraps: readonly (readonly [string, (frame: Uint8Array) => Uint8Array])[] = [
+    ["", (frame) => frame],
+    [" in a priority tag", (frame) => tagged(frame, [0])],
+    [" in a VLAN", (frame) => tagged(frame, [7])],
+    [" in a provider's tag", (frame) => tagged(frame, [0, 0x88a8])],
+    [" in two tags", (frame) => tagged(frame, [0, 0x88a8], [0])],
+    [" in four tags", (frame) => tagged(frame, [0], [0], [0], [0])],
+  ];
+  const wraps = (frames: typeof bad) =>
+    rewraps.flatMap(([how, wrap]) => frames.map(([what, frame]) => [what + how, wrap(frame)] as const));
+
+  it.each(wraps(bad))("%s", (_, frame) => {
     const { cables, got, drops, inner } = rig(2);
-    cables[0]!.send(bad);
+    cables[0]!.send(frame);
     expect(got[1]).toHaveLength(0);
     expect(drops.counts.policy).toBe(1);
     // The stack sees it and judges for itself.
     expect(inner.frames).toHaveLength(1);
   });
 
-  it.each([
-    ["ARP for its own", arp([10, 0, 2, 15])],
-    ["a DHCP client's question", ip4(udp(68))],
-    ["a later fragment", ip4(udp(67), { fragment: 100 })],
-    ["TCP", ip4([0, 67, 0, 80], { proto: 6 })],
-    ["a neighbour solicitation", ip6(58, icmp6(135, V6_GATEWAY))],
-    ["a neighbour advertisement for its own", ip6(58, icmp6(136))],
-    ["a neighbour solicitation for another's address", ip6(58, icmp6(135, ANOTHERS))],
-    ["a multicast listener report", ip6(0, [...options(58), ...icmp6(143)])],
-    ["a later IPv6 fragment", ip6(44, [...fragment(58, 80), ...icmp6(134)])],
-  ])("but %s it may", (_, good) => {
+  it.each(wraps(good))("but %s it may", (_, frame) => {
     const { cables, got } = rig(2);
-    cables[0]!.send(good);
-    expectFrames(got[1]!, [good]);
+    cables[0]!.send(frame);
+    expectFrames(got[1]!, [frame]);
+  });
+
+  it.each<readonly [string, Uint8Array]>([
+    ["IEEE 802.2 with IPv4 by SNAP", snap(ip4(udp(9)))],
+    ["IEEE 802.2 with ARP by SNAP", snap(arp([10, 0, 2, 2]))],
+    ["IEEE 802.2 in a tag", tagged(snap(ip4(udp(9))), [0])],
+    ["five tags", tagged(ip4(udp(9)), [0], [0], [0], [0], [0])],
+    ["a tag and nothing in it", tagged(ip4(udp(9)), [0]).slice(0, 16)],
+    ["IPv4 in an old provider's tag", tagged(ip4(udp(9)), [0, 0x9100])],
+    ...[0x8847, 0x8863, 0x8864, 0x888e, 0x88cc, 0x88e5, 0x8906, 0x88a2, 0x9000, 0x88b5, 0x0842, 0x8035, 0x6558].map(
+      (type) => [`type 0x${type.toString(16)}`, eth(ALL, A, DATAGRAM, type)] as const,
+    ),
+  ])("%s does not pass between guests", (_, frame) => {
+    const { cables, got, drops } = rig(2);
+    cables[0]!.send(frame);
+    expect(got[1]).toHaveLength(0);
+    expect(drops.counts.policy).toBe(1);
+  });
+
+  it("by an uplink other protocols, routers' packets and repeated ARP come, and no lies about guests and the gateway", () => {
+    const { cables, got, plugUplink } = rig(1);
+    plugUplink();
+    const pass = [
+      eth(ALL, A, DATAGRAM, 0x88b5),
+      ip4(udp(53), { src: [8, 8, 8, 8] }),
+      ip4(icmp(3, [8, 8, 8, 8]), { proto: 1 }),
+      arp([192, 0, 2, 9], { mac: C }),
+      ip6(6, new Array(20).fill(0), WORLD6),
+    ];
+    cables[1]!.send(...pass);
+    expectFrames(got[0]!, pass);
+    cables[1]!.send(
+      snap(arp([10, 0, 2, 2])),
+      ...wraps([
+        ["", arp([10, 0, 2, 2])],
+        ["", arp([10, 0, 2, 99])],
+        ["", ip6(58, icmp6(134))],
+      ]).map(([, frame]) => frame),
+    );
+    expect(got[0]).toHaveLength(pass.length);
   });
 });

@@ -9,6 +9,8 @@ const LOOPBACK4 = "127.0.0.1";
 const LOOPBACK6 = "::1";
 /** The router as IPv6 guests know it (RFC 4861 wants a link-local one), libslirp's. */
 const ROUTER: IpAddress = addressFromText("fe80::2");
+/** Where clouds' guests ask for metadata (OpenStack). A guest at it would tell the others who they are. */
+const METADATA6: IpAddress = addressFromText("fe80::a9fe:a9fe");
 
 export class Policy {
   readonly #config: StackConfig;
@@ -53,10 +55,10 @@ export class Policy {
     return this.inNet(ip) && !this.isOurs(ip) && ip !== this.net && !this.isBroadcast(ip);
   }
 
-  /** The same for IPv6: of the prefix (but not its anycast address, RFC 4291 section 2.6.1), or link-local. */
+  /** The same for IPv6: of the prefix (but not its anycast address, RFC 4291 section 2.6.1), or link-local (but no metadata service's). */
   isGuest6(buf: Uint8Array, at: number): boolean {
     if (!ipv6IsLinkLocal(buf, at) && (!this.inNet6(buf, at) || this.net6.at(buf, at))) return false;
-    return !this.isOurs6(buf, at);
+    return !this.isOurs6(buf, at) && !METADATA6.at(buf, at);
   }
 
   /** Addresses that we answer ARP for. */

@@ -55,7 +55,13 @@ async function carried(from: EmbeddedGuest, to: EmbeddedGuest, bytes: Uint8Array
   return [hash.digest("hex"), createHash("sha256").update(bytes).digest("hex")];
 }
 
-/** A frame of a local protocol. */
+/** A guest's datagram. */
+function datagram(dst: number[], src: number[]): Uint8Array {
+  const ip = [0x45, 0, 0, 28, 0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 2, 15, 192, 0, 2, 1];
+  return Uint8Array.from([...dst, ...src, 8, 0, ...ip, 0, 9, 0, 9, 0, 8, 0, 0]);
+}
+
+/** A frame of a local protocol, as a segment may have them. */
 function eth(dst: number[], src: number[], payload = 1, type = 0x88b5): Uint8Array {
   return Uint8Array.from([...dst, ...src, type >> 8, type & 255, payload]);
 }
@@ -141,7 +147,7 @@ describe("a bridged network", () => {
     const bridge = await network({ mode: "bridged", uplink: `vxlan://${far.place}?vni=7&local=${here}` });
     const got: Uint8Array[] = [];
     const cable = bridge.cable((frame) => got.push(frame));
-    cable.send(eth(FAR, ONE));
+    cable.send(datagram(FAR, ONE));
     await far.until(() => far.got.length === 1);
     const offer = (src: number[]) =>
       Uint8Array.from([
@@ -171,7 +177,7 @@ describe("a bridged network", () => {
     expect(bridge.uplinks().map(({ remotes }) => remotes)).toEqual([[first.place], [second.place]]);
     const got: Uint8Array[] = [];
     const cable = bridge.cable((frame) => got.push(frame));
-    cable.send(eth(ALL, ONE));
+    cable.send(datagram(ALL, ONE));
     await Promise.all([first.until(() => first.got.length === 1), second.until(() => second.got.length === 1)]);
     // The segment carries each frame to its other exit.
     await first.send(second.got[0]!);
@@ -186,7 +192,7 @@ describe("a bridged network", () => {
     expect([first.got.length, second.got.length]).toEqual([1, 1]);
     await bridge.uplinks()[1]!.close();
     expect(bridge.uplinks()).toHaveLength(1);
-    cable.send(eth(ALL, ONE));
+    cable.send(datagram(ALL, ONE));
     await first.until(() => first.got.length === 2);
   });
 
@@ -199,7 +205,7 @@ describe("a bridged network", () => {
     const cable = bridge.cable((frame) => {
       if (frame[0] === 255) floods++;
     });
-    cable.send(eth(FAR, ONE));
+    cable.send(datagram(FAR, ONE));
     const started = performance.now();
     // In pieces that the socket's queue holds: what the kernel drops nobody counts.
     for (let i = 0; i < 120; i++) {
@@ -220,7 +226,7 @@ describe("a shared network with an uplink", () => {
     const net = await network({ ipv6: false, uplink: `vxlan://${far.place}?vni=7&local=${here}` });
     const got: Uint8Array[] = [];
     const cable = net.cable((frame) => got.push(frame));
-    cable.send(eth(FAR, ONE));
+    cable.send(datagram(FAR, ONE));
     await far.until(() => far.got.some((frame) => frame[11] === 1));
     const gateway = [0x52, 0x55, 10, 0, 2, 2];
     const claim = [0, 1, 8, 0, 6, 4, 0, 2, ...FAR, 10, 0, 2, 2, ...ONE, 10, 0, 2, 15];

@@ -2,6 +2,7 @@
 
 export type { MemoryCable } from "./attach/memory.ts";
 export type { FrameWatcher } from "./attach/tap.ts";
+export type { FrameSocket } from "./attach/websocket.ts";
 export type { Capture, CaptureOptions, CaptureStats } from "./control/capture.ts";
 export { ConfigError } from "./control/errors.ts";
 export type { ImpairmentOptions } from "./control/impairment.ts";
@@ -10,6 +11,7 @@ export type { NetworkOptions } from "./control/options.ts";
 export type { ProxyOptions } from "./control/proxy-rules.ts";
 export type { Abortable } from "./control/shape.ts";
 export type { UplinkOptions } from "./control/uplink-rules.ts";
+export type { WsAccessOptions } from "./control/ws-access.ts";
 export type { Endpoint } from "./core/address.ts";
 export type { ForwardRule } from "./core/config.ts";
 export type { Limits } from "./core/limits.ts";

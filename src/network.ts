@@ -13,6 +13,7 @@ import type { MemoryCable } from "./attach/memory.ts";
 import { SlabPool } from "./attach/slab.ts";
 import { NullReceiver, Switch } from "./attach/switch.ts";
 import { CableTap, type FrameWatcher } from "./attach/tap.ts";
+import type { FrameSocket } from "./attach/websocket.ts";
 import type { Capture, CaptureOptions } from "./control/capture.ts";
 import { ConfigError } from "./control/errors.ts";
 import { resolveForwards } from "./control/forward-guests.ts";
@@ -218,7 +219,7 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
 
   /**
    * Waits for guests. Resolves, once they can come, with the arguments to append to QEMU's, whose netdev is called
-   * `id`. Rejects with `ConfigError`, or with an `Error` of one line when the host refuses (EADDRINUSE…).
+   * `id`; without any for WebSockets, by which no QEMU comes. Rejects with `ConfigError`, or with an `Error` of one line when the host refuses (EADDRINUSE…).
    */
   async listen(target: ListenTarget, id = "n0"): Promise<string[]> {
     if (typeof id !== "string")
@@ -261,6 +262,16 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
   attachAccepted(socket: net.Socket, options: Abortable = {}): Promise<void> {
     this.#refuseWhenClosed();
     return this.#cables.attachAccepted(socket, options);
+  }
+
+  /**
+   * Serves the guest behind a WebSocket, of the `ws` package or a standard one: a binary message is an Ethernet frame, both
+   * ways. The socket is the network's from now on: it ends with the network, and by aborting `signal`. Who may have it is for
+   * you to say, and that no message is longer than 65,553 bytes (`maxPayload`): a longer one ends the cable.
+   */
+  attachWebSocket(socket: FrameSocket, options: Abortable = {}): Link {
+    this.#refuseWhenClosed();
+    return this.#cables.attachWebSocket(socket, options);
   }
 
   /** A cable within the process: Ethernet frames in by `send`, out by `onFrame`. */

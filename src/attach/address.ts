@@ -1,4 +1,7 @@
-/** Where guests attach, as users write it: `unix:PATH`, `tcp:HOST:PORT`, `udp:HOST:PORT` (IPv6 in brackets). */
+/**
+ * Where guests attach, as users write it: `unix:PATH`, `tcp:HOST:PORT`, `udp:HOST:PORT`, `ws://HOST:PORT[/PATH]` (IPv6 in
+ * brackets).
+ */
 
 import { isIPv6 } from "node:net";
 import { endpointText } from "../core/address.ts";
@@ -12,9 +15,16 @@ export interface DgramAddress {
   readonly host: string;
   readonly port: number;
 }
-export type AttachAddress = StreamAddress | DgramAddress;
+export interface WsAddress {
+  readonly kind: "ws";
+  readonly host: string;
+  readonly port: number;
+  /** Begins with a slash. */
+  readonly path: string;
+}
+export type AttachAddress = StreamAddress | DgramAddress | WsAddress;
 
-const EXAMPLES = "unix:PATH, tcp:HOST:PORT or udp:HOST:PORT";
+const EXAMPLES = "unix:PATH, tcp:HOST:PORT, udp:HOST:PORT or ws://HOST:PORT";
 
 /** Throws an `Error` of one line that says what was given and what would be right. Port 0 takes a free one. */
 export function parseAttachAddress(text: string): AttachAddress {
@@ -22,12 +32,17 @@ export function parseAttachAddress(text: string): AttachAddress {
   const kind = text.slice(0, Math.max(colon, 0));
   const rest = text.slice(colon + 1);
   if (kind === "unix") return { kind, path: unixPath(text, rest) };
-  if (kind === "tcp" || kind === "udp") return { kind, ...hostPort(text, rest, kind) };
+  if (kind === "tcp" || kind === "udp") return { kind, ...hostPort(text, rest, `${kind}:`) };
+  if (kind === "ws" && rest.startsWith("//")) return webSocket(text, rest.slice(2));
+  if (kind === "wss")
+    throw new Error(`${quote(text)} asks for TLS, which a reverse proxy does: expected ws://127.0.0.1:PORT behind it`);
   throw new Error(`${quote(text)} is not an address to attach at: expected ${EXAMPLES}`);
 }
 
 export function attachAddressText(address: AttachAddress): string {
-  return address.kind === "unix" ? `unix:${address.path}` : `${address.kind}:${endpointText(address)}`;
+  if (address.kind === "unix") return `unix:${address.path}`;
+  if (address.kind === "ws") return `ws://${endpointText(address)}${address.path}`;
+  return `${address.kind}:${endpointText(address)}`;
 }
 
 function unixPath(text: string, path: string): string {
@@ -40,8 +55,17 @@ function unixPath(text: string, path: string): string {
   return path;
 }
 
-function hostPort(text: string, rest: string, kind: string): { host: string; port: number } {
-  const expected = `expected ${kind}:HOST:PORT, like ${kind}:127.0.0.1:9000 or ${kind}:[::1]:9000`;
+function webSocket(text: string, rest: string): WsAddress {
+  const slash = rest.indexOf("/");
+  const path = slash < 0 ? "/" : rest.slice(slash);
+  if (!/^[A-Za-z0-9._~!$&'()*+,;=:@%/-]*$/.test(path))
+    throw new Error(`${quote(text)} has no valid path: expected one like /relay, without a query`);
+  return { kind: "ws", ...hostPort(text, slash < 0 ? rest : rest.slice(0, slash), "ws://"), path };
+}
+
+/** `scheme` is what stands before the host. */
+function hostPort(text: string, rest: string, scheme: string): { host: string; port: number } {
+  const expected = `expected ${scheme}HOST:PORT, like ${scheme}127.0.0.1:9000 or ${scheme}[::1]:9000`;
   const match = /^(?:\[([^\]]*)\]|([^:[\]]*)):([^:]*)$/.exec(rest);
   if (match === null) throw new Error(`${quote(text)} is not an address to attach at: ${expected}`);
   const [, bracketed, plain, portText] = match;

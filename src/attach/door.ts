@@ -1,8 +1,30 @@
-/** A listening socket, UNIX or TCP, by which guests' connections come, before anybody makes cables of them. */
+/** Listening sockets by which guests come, before anybody makes cables of them. */
 import net from "node:net";
+import type { Link } from "../core/link.ts";
 import { listening, listenUnix, type UnixFile } from "../host/listen-unix.ts";
-import { attachAddressText, type StreamAddress } from "./address.ts";
+import { type AttachAddress, attachAddressText, type StreamAddress } from "./address.ts";
+import type { CableEnv } from "./attachment.ts";
 
+/** A guest at the door: nothing of what it says has been read. */
+export interface Arrival {
+  /** Makes its cable, on the network of `env`. `onGone` follows `detached`. */
+  plug(name: string, env: CableEnv, onGone: () => void): Link;
+  /** Sends it away. */
+  refuse(): void;
+}
+
+/** Where guests arrive. */
+export interface GuestDoor {
+  /** A port that was 0 is the one taken. */
+  readonly address: AttachAddress;
+  /** Takes the socket away; guests that have come are their taker's. */
+  close(): Promise<void>;
+}
+
+/** Opens a door that hands each guest to `onArrival`. The first may come before it resolves. */
+export type OpenGuestDoor = (onArrival: (arrival: Arrival) => void) => Promise<GuestDoor>;
+
+/** A UNIX or TCP socket that listens. */
 export interface Door {
   /** A port that was 0 is the one taken. */
   readonly address: StreamAddress;

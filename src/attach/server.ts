@@ -1,40 +1,63 @@
-/** Guests that dial in, over UNIX and TCP sockets. */
-import type net from "node:net";
-import { attachAddressText, type StreamAddress } from "./address.ts";
+/** Guests that come to a listening socket of any kind, and their cables on one network. */
+import type { Link } from "../core/link.ts";
+import { type AttachAddress, attachAddressText, type StreamAddress } from "./address.ts";
 import type { Attachment, CableEnv } from "./attachment.ts";
-import { type Door, openDoor } from "./door.ts";
+import { type Arrival, type GuestDoor, type OpenGuestDoor, openDoor } from "./door.ts";
 import { StreamLink } from "./stream.ts";
+
+/** A door of connections, UNIX or TCP. */
+export function streamDoor(address: StreamAddress): OpenGuestDoor {
+  return (onArrival) =>
+    openDoor(address, (socket) =>
+      onArrival({
+        plug: (name, env, onGone) => {
+          const link = new StreamLink(name, env, onGone);
+          link.startAccepted(socket);
+          return link;
+        },
+        refuse: () => socket.destroy(),
+      }),
+    );
+}
 
 /** Resolves when guests can connect. Rejects with an `Error` of one line, whose `code` is the system's where it has one. */
 export async function listenStream(address: StreamAddress, env: CableEnv): Promise<Attachment> {
-  const server = new StreamServer(env);
-  await server.open(address);
+  return serveDoor(streamDoor(address), address, env);
+}
+
+/** Serves the guests of a door, all on one network. `wanted` is its address, for the name of a guest that comes while it opens. */
+export async function serveDoor(open: OpenGuestDoor, wanted: AttachAddress, env: CableEnv): Promise<Attachment> {
+  const server = new GuestServer(wanted, env);
+  await server.open(open);
   return server;
 }
 
-class StreamServer implements Attachment {
+class GuestServer implements Attachment {
   readonly closed: Promise<void>;
   readonly #env: CableEnv;
-  readonly #links: Set<StreamLink> = new Set();
+  readonly #links: Set<Link> = new Set();
+  #address: AttachAddress;
   #onClosed: () => void = () => {};
-  #door: Door | null = null;
+  #door: GuestDoor | null = null;
   #listening = false;
   #accepted = 0;
 
-  constructor(env: CableEnv) {
+  constructor(wanted: AttachAddress, env: CableEnv) {
+    this.#address = wanted;
     this.#env = env;
     this.closed = new Promise((resolve) => {
       this.#onClosed = resolve;
     });
   }
 
-  get address(): StreamAddress {
-    return this.#door!.address;
+  get address(): AttachAddress {
+    return this.#address;
   }
 
-  async open(address: StreamAddress): Promise<void> {
+  async open(open: OpenGuestDoor): Promise<void> {
     this.#listening = true;
-    this.#door = await openDoor(address, (socket, at) => this.#accept(socket, at));
+    this.#door = await open((arrival) => this.#accept(arrival));
+    this.#address = this.#door.address;
   }
 
   async close(): Promise<void> {
@@ -47,21 +70,21 @@ class StreamServer implements Attachment {
     return this.closed;
   }
 
-  #accept(socket: net.Socket, at: StreamAddress): void {
+  #accept(arrival: Arrival): void {
     // Each holds about 1 MiB of buffers.
     const full = this.#links.size >= this.#env.limits.cables;
     if (full) this.#env.trace.drop("cables-full");
-    if (!this.#listening || full) {
-      socket.destroy();
-      return;
-    }
-    const name = `${attachAddressText(at)}#${++this.#accepted}`;
-    const link = new StreamLink(name, this.#env, () => {
-      this.#links.delete(link);
+    if (!this.#listening || full) return arrival.refuse();
+    const name = `${attachAddressText(this.#address)}#${++this.#accepted}`;
+    let link: Link | null = null;
+    let gone = false;
+    link = arrival.plug(name, this.#env, () => {
+      // Who had left before it was served is gone before there is a link.
+      gone = true;
+      if (link !== null) this.#links.delete(link);
       this.#settle();
     });
-    this.#links.add(link);
-    link.startAccepted(socket);
+    if (!gone) this.#links.add(link);
   }
 
   #settle(): void {

@@ -3,6 +3,7 @@
 import { readFileSync } from "node:fs";
 import { parseApiAddress } from "../api/address.ts";
 import { parseAttachAddress, type StreamAddress } from "../attach/address.ts";
+import type { WsAccess } from "../attach/ws-access.ts";
 import { parseNumber } from "../control/addresses.ts";
 import type { CaptureOptions } from "../control/capture.ts";
 import { ConfigError } from "../control/errors.ts";
@@ -18,6 +19,7 @@ import type { NetworkOptions } from "../control/options/network-options.ts";
 import { attribute, longFlag, NETWORK, NETWORK_FIELDS, type NetworkField } from "../control/options/table.ts";
 import { resolveOptions } from "../control/options.ts";
 import { parseRules, readRuleLines } from "../control/rules.ts";
+import { resolveWsAccess } from "../control/ws-access.ts";
 import { readWorkers } from "./workers/options.ts";
 
 /** What was typed that says what a network is like and how much is told, by commander's names. Unchecked. */
@@ -59,6 +61,8 @@ export interface ServeArguments extends NetworkArguments {
   readonly netdev?: string;
   readonly user?: string;
   readonly workers?: string;
+  readonly wsOrigin?: readonly string[];
+  readonly wsToken?: string;
 }
 
 /** A file of rules, and the typed ones before them. */
@@ -90,14 +94,16 @@ export interface ServeOptions {
   readonly fd: number | null;
   /** Who to become, as typed. */
   readonly user: string | null;
+  /** Who may come by WebSocket. */
+  readonly ws: WsAccess;
   /** How many networks share the guests; null for one, in this process. */
   readonly workers: number | null;
   readonly session: SessionOptions;
 }
 
 /** What the guests' cables run over: it sets the MTU when nobody else does. */
-export type CableKind = "stream" | "udp" | "hub";
-/** What a UDP cable, or QEMU's hub behind a stream, can do without asking: the size every Ethernet has. */
+export type CableKind = "stream" | "udp" | "websocket" | "hub";
+/** What a UDP cable, an emulator's card (WebSocket), or QEMU's hub behind a stream, can do without asking: the size every Ethernet has. */
 const CAUTIOUS_MTU = 1500;
 
 /** Checks everything that was typed. Throws `ConfigError`, whose field is the option as the user typed it. */
@@ -105,8 +111,16 @@ export function readServeArguments(args: ServeArguments): ServeOptions {
   const netdev = args.netdev === undefined ? { id: null, options: {} } : readNetdev(args.netdev);
   const listen = checkAddresses("--listen", args.listen ?? []);
   const connect = checkAddresses("--connect", args.connect ?? []);
-  const overUdp = [...listen, ...connect].some((address) => address.startsWith("udp:"));
-  const network = readNetworkArguments(args, { option: "--netdev", netdev }, overUdp ? "udp" : "stream");
+  const over = (scheme: string): boolean => [...listen, ...connect].some((address) => address.startsWith(scheme));
+  const ws = connect.find((address) => address.startsWith("ws:"));
+  if (ws !== undefined)
+    throw new ConfigError(
+      "--connect",
+      ws,
+      "expected unix:PATH, tcp:HOST:PORT or udp:HOST:PORT; guests come by --listen ws://…",
+    );
+  const cable = over("udp:") ? "udp" : over("ws:") ? "websocket" : "stream";
+  const network = readNetworkArguments(args, { option: "--netdev", netdev }, cable);
   const fd = commandNumber("fd", args.fd, "expected the number of an inherited, connected socket");
   return {
     network,
@@ -116,6 +130,7 @@ export function readServeArguments(args: ServeArguments): ServeOptions {
     fd: fd ?? null,
     user: args.user ?? null,
     workers: readWorkers(args, netdev.options),
+    ws: readWsAccess(args, listen),
     session: readSessionArguments(args, "info"),
   };
 }
@@ -271,6 +286,18 @@ function checkAddresses(flag: string, addresses: readonly string[]): readonly st
     }
   }
   return addresses;
+}
+
+function readWsAccess({ wsOrigin, wsToken }: ServeArguments, listen: readonly string[]): WsAccess {
+  const access = resolveWsAccess(
+    { origins: wsOrigin, token: wsToken },
+    { origins: "--ws-origin", token: "--ws-token" },
+  );
+  if (listen.some((address) => address.startsWith("ws:"))) return access;
+  const expected = "expected --listen ws://HOST:PORT beside it";
+  if (wsOrigin !== undefined) throw new ConfigError("--ws-origin", wsOrigin[0], expected);
+  if (wsToken !== undefined) throw new ConfigError("--ws-token", wsToken, expected);
+  return access;
 }
 
 function staticLeases(leases: readonly string[] | undefined): NetworkOptions["staticLeases"] {

@@ -1,8 +1,10 @@
 /** `tslirp serve`: a network for the guests that come, or one for each worker's, until a signal says stop. */
 import path from "node:path";
-import { parseAttachAddress, type StreamAddress } from "../attach/address.ts";
+import { type AttachAddress, attachAddressText, parseAttachAddress, type StreamAddress } from "../attach/address.ts";
+import type { WsAccess } from "../attach/ws-access.ts";
 import { createLog, type Logger } from "../control/log.ts";
 import { qemuArgs, shellLine } from "../control/qemu-args.ts";
+import type { WsAccessOptions } from "../control/ws-access.ts";
 import { makeFilesFor, type Owner, ownerName } from "../host/ownership.ts";
 import type { ServeOptions } from "./arguments.ts";
 import { whenLauncherEnds } from "./launcher.ts";
@@ -33,8 +35,11 @@ async function serveHere(options: ServeOptions, { log, user, stopped }: Setting)
   const session = await startSession(options.network, options.session, log);
   const { network } = session;
   try {
-    const listening: (readonly string[])[] = [];
-    for (const address of listenAddresses(options)) listening.push(await network.listen(address, options.id));
+    const listening: AttachAddress[] = [];
+    for (const address of listenAddresses(options))
+      listening.push(
+        await network.listenAt(address.startsWith("ws:") ? { ws: address, ...withToken(options.ws) } : address),
+      );
     giveUpRoot(user, log);
     session.begin();
     let over: Promise<unknown> = stopped;
@@ -44,7 +49,7 @@ async function serveHere(options: ServeOptions, { log, user, stopped }: Setting)
       if (options.listen.length + options.connect.length === 0) over = Promise.race([stopped, gone]);
     }
     for (const address of options.connect) await network.dial(address);
-    listening.forEach(announce);
+    for (const address of listening) announce(address, options);
     await over;
     log.info("stopping");
   } finally {
@@ -62,14 +67,12 @@ async function serveByWorkers(options: ServeOptions, count: number, { log, user,
   const supervisor = await Supervisor.start(workers, log);
   const rules = session.rules === null ? null : rereadRules(supervisor, session.rules, log);
   try {
-    const listening: (readonly string[])[] = [];
-    for (const text of listenAddresses(options)) {
-      const address = await supervisor.listen(parseAttachAddress(text) as StreamAddress);
-      listening.push(qemuArgs(options.id, address));
-    }
+    const listening: AttachAddress[] = [];
+    for (const text of listenAddresses(options))
+      listening.push(await supervisor.listen(parseAttachAddress(text) as StreamAddress));
     giveUpRoot(user, log);
     log.info(`${count} workers, each with a network of its own`);
-    listening.forEach(announce);
+    for (const address of listening) announce(address, options);
     await stopped;
     log.info("stopping");
   } finally {
@@ -84,8 +87,18 @@ function giveUpRoot(user: Owner | null, log: Logger): void {
   log.info(`root's rights are given up: now ${ownerName()}`);
 }
 
-function announce(args: readonly string[]): void {
-  say(`Waiting for guests. Append to QEMU's arguments:\n  ${shellLine(args)}\n`);
+function announce(address: AttachAddress, { id, ws }: ServeOptions): void {
+  if (address.kind !== "ws")
+    return say(`Waiting for guests. Append to QEMU's arguments:\n  ${shellLine(qemuArgs(id, address))}\n`);
+  const url = `${attachAddressText(address)}${ws.token === null ? "" : "?token=…"}`;
+  const pages = ws.origins.length === 0 ? "none (--ws-origin lets some)" : ws.origins.join(", ");
+  say(
+    `Waiting for guests. Give an emulator this address, v86 as its relay_url; web pages that may come: ${pages}\n  ${url}\n`,
+  );
+}
+
+function withToken({ origins, token }: WsAccess): WsAccessOptions {
+  return { origins, ...(token === null ? {} : { token }) };
 }
 
 function listenAddresses(options: ServeOptions): readonly string[] {

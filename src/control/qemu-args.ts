@@ -1,17 +1,18 @@
 /** What to append to QEMU's arguments so that it attaches to us. */
-import type { AttachAddress } from "../attach/address.ts";
+import type { AttachAddress, DgramAddress, StreamAddress } from "../attach/address.ts";
 import { escapeValue } from "./qemu-options.ts";
 
 /**
- * The two options for a guest with a virtio card on netdev `id`. For `udp:` QEMU takes a port of its own, which we
- * learn from its first datagram.
+ * The two options for a guest with a virtio card on netdev `id`; none for a WebSocket, by which no QEMU comes. For `udp:`
+ * QEMU takes a port of its own, which we learn from its first datagram.
  */
 export function qemuArgs(id: string, address: AttachAddress): string[] {
+  if (address.kind === "ws") return [];
   return ["-netdev", netdevArgument(id, address), "-device", `virtio-net-pci,netdev=${id}`];
 }
 
 /** The value of `-netdev` for a QEMU of 7.2 or later. */
-export function netdevArgument(id: string, address: AttachAddress): string {
+export function netdevArgument(id: string, address: StreamAddress | DgramAddress): string {
   if (address.kind === "unix") {
     return `stream,id=${id},server=off,addr.type=unix,addr.path=${escapeValue(address.path)}`;
   }

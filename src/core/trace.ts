@@ -87,6 +87,7 @@ export const DROP_REASONS = [
   "vxlan-malformed",
   "vxlan-peer",
   "vxlan-vni",
+  "ws-refused",
 ] as const;
 export type DropReason = (typeof DROP_REASONS)[number];
 

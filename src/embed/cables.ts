@@ -1,29 +1,34 @@
 /** The cables of one network: where guests come from, whoever brings them, until the network closes. */
 import type net from "node:net";
 import type { Duplex } from "node:stream";
-import { type AttachAddress, parseAttachAddress } from "../attach/address.ts";
+import { type AttachAddress, attachAddressText, parseAttachAddress } from "../attach/address.ts";
 import { connectTo, listenAt } from "../attach/attach.ts";
 import type { Attachment, CableEnv } from "../attach/attachment.ts";
 import { inheritStream } from "../attach/client.ts";
 import { cable, type MemoryCable } from "../attach/memory.ts";
 import { attachAccepted, attachDuplex } from "../attach/stream.ts";
 import { openVxlan, type VxlanUplink } from "../attach/vxlan.ts";
+import { attachWebSocket, type FrameSocket } from "../attach/websocket.ts";
+import { NO_BROWSERS, type WsAccess } from "../attach/ws-access.ts";
 import { ConfigError } from "../control/errors.ts";
 import { MAX_DGRAM_MTU } from "../control/options/mtu.ts";
 import { type Abortable, signalOf } from "../control/shape.ts";
 import { uplinkInnerMtu } from "../control/uplink-rules.ts";
+import { resolveWsAccess, type WsAccessOptions } from "../control/ws-access.ts";
 import { endpointText } from "../core/address.ts";
 import type { StackConfig, UplinkConfig } from "../core/config.ts";
 import type { Link } from "../core/link.ts";
 import type { OwnPorts } from "../host/own-ports.ts";
 
 /**
- * Where guests attach: `{ path }` and `{ host, port }` are stream sockets, a text is `unix:PATH`, `tcp:…` or
- * `udp:HOST:PORT`. Aborting `signal` ends the waiting and the cables that came by it.
+ * Where guests attach: `{ path }` and `{ host, port }` are stream sockets, `{ ws }` is a WebSocket's address
+ * (`ws://127.0.0.1:8080/`) with who may come there, a text is `unix:PATH`, `tcp:…`, `udp:HOST:PORT` or `ws://HOST:PORT[/PATH]`.
+ * Aborting `signal` ends the waiting and the cables that came by it.
  */
 export type ListenTarget =
   | ({ readonly path: string } & Abortable)
   | ({ readonly host: string; readonly port: number } & Abortable)
+  | ({ readonly ws: string } & WsAccessOptions & Abortable)
   | string;
 
 /** What guests share a segment of other machines by. */
@@ -83,12 +88,17 @@ export class Cables {
 
   /** Resolves with the address, once guests can come. */
   async listen(target: ListenTarget): Promise<AttachAddress> {
-    const attachment = await this.#open(waitsFor(target), () => listenAt(this.#address("listen", target), this.#env));
+    const attachment = await this.#open(waitsFor(target), () =>
+      listenAt(this.#address("listen", target), this.#env, accessOf(target)),
+    );
     return attachment.address!;
   }
 
   async dial(target: ListenTarget): Promise<void> {
-    await this.#open(waitsFor(target), () => connectTo(this.#address("dial", target), this.#env));
+    const address = this.#address("dial", target);
+    if (address.kind === "ws")
+      throw new ConfigError("dial", attachAddressText(address), "expected unix:PATH, tcp:HOST:PORT or udp:HOST:PORT");
+    await this.#open(waitsFor(target), () => connectTo(address, this.#env));
   }
 
   /** Resolves when the guest is gone. Throws if `fd` is no socket. */
@@ -108,6 +118,10 @@ export class Cables {
   /** Resolves when the guest is gone. */
   attachAccepted(socket: net.Socket, options: Abortable): Promise<void> {
     return this.#plugged("accepted", options, (name, gone) => attachAccepted(socket, name, this.#env, gone)).detached;
+  }
+
+  attachWebSocket(socket: FrameSocket, options: Abortable): Link {
+    return this.#plugged("websocket", options, (name, gone) => attachWebSocket(socket, name, this.#env, gone)).link;
   }
 
   inMemory(onFrame?: (frame: Uint8Array) => void): MemoryCable {
@@ -193,6 +207,13 @@ function waitsFor(target: ListenTarget): AbortSignal | undefined {
   return typeof target === "string" ? undefined : signalOf(target);
 }
 
+/** Who may come by WebSocket. Throws `ConfigError`. */
+function accessOf(target: ListenTarget): WsAccess {
+  return typeof target === "string" || !("ws" in target)
+    ? NO_BROWSERS
+    : resolveWsAccess(target, { origins: "listen.origins", token: "listen.token" });
+}
+
 function described(link: VxlanUplink): Uplink {
   return {
     name: link.name,
@@ -215,7 +236,9 @@ function attachAddress(field: string, target: ListenTarget): AttachAddress {
       ? target
       : "path" in target
         ? `unix:${target.path}`
-        : `tcp:${target.host.includes(":") ? `[${target.host}]` : target.host}:${target.port}`;
+        : "ws" in target
+          ? target.ws
+          : `tcp:${target.host.includes(":") ? `[${target.host}]` : target.host}:${target.port}`;
   try {
     return parseAttachAddress(text);
   } catch (error) {

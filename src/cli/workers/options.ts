@@ -31,6 +31,8 @@ export function readWorkers(args: ServeArguments, netdev: NetworkOptions): numbe
   refuse("--fd", args.fd, "guests are shared out as they come, by --listen");
   const udp = args.listen?.find((address) => address.startsWith("udp:"));
   refuse("--listen", udp, "a UDP cable is no connection that could be handed on; expected unix:PATH or tcp:HOST:PORT");
+  const ws = args.listen?.find((address) => address.startsWith("ws:"));
+  refuse("--listen", ws, "WebSockets are not handed on; expected unix:PATH or tcp:HOST:PORT");
   refuse("--uplink", args.uplink, "a segment leads to one network");
   refuse("--socks", args.socks, "a SOCKS server leads to one network");
   const api = args.api?.startsWith("unix:") ? undefined : args.api;

@@ -5,6 +5,8 @@ import { type Description, LIST, TEXT } from "./description.ts";
 /** The name that commander gives the option's value. */
 export type CommandField =
   | "listen"
+  | "wsOrigin"
+  | "wsToken"
   | "connect"
   | "fd"
   | "netdev"
@@ -34,8 +36,23 @@ export const COMMAND: Readonly<Record<CommandField, Description>> = {
     flag: "--listen <address>",
     reading: LIST,
     commands: ["serve"],
-    help: "where guests come to: `unix:PATH`, `tcp:HOST:PORT` or `udp:HOST:PORT` (for `-netdev dgram`)",
+    help: "where guests come to: `unix:PATH`, `tcp:HOST:PORT`, `udp:HOST:PORT` (for `-netdev dgram`) or `ws://HOST:PORT[/PATH]` (for emulators)",
     initial: "a UNIX socket in the user's runtime folder",
+  },
+  wsOrigin: {
+    flag: "--ws-origin <origin>",
+    reading: LIST,
+    commands: ["serve"],
+    help: "web pages that may come by WebSocket: `https://example.org`, `null` (pages that are files) or `*` (all)",
+    initial: "none",
+    more: "A page that a person visits can have the browser try, under any name; see [Emulators](../README.md#emulators-in-web-pages).",
+  },
+  wsToken: {
+    flag: "--ws-token <token>",
+    reading: TEXT,
+    commands: ["serve"],
+    help: "what everybody who comes by WebSocket must show, as `?token=TOKEN` or as `Authorization: Bearer TOKEN`",
+    initial: "nothing",
   },
   connect: {
     flag: "--connect <address>",

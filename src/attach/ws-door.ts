@@ -1,0 +1,124 @@
+/**
+ * A listening socket by which guests come over WebSocket. The protocol is the `ws` package's, loaded when the first such
+ * socket is asked for. Whoever asks by plain HTTP gets a page that says what this is.
+ *
+ * What a client can hold before it is a guest is bounded: a request has ten seconds and Node's 16 kB of headers, and there
+ * are so many connections. A message is one frame in one piece: no compression, no fragments, nothing longer.
+ */
+import http from "node:http";
+import type net from "node:net";
+import type { Duplex } from "node:stream";
+import { MAX_FRAME } from "../core/link.ts";
+import type { Trace } from "../core/trace.ts";
+import { listening } from "../host/listen-unix.ts";
+import { attachAddressText, type WsAddress } from "./address.ts";
+import type { Arrival, GuestDoor, OpenGuestDoor } from "./door.ts";
+import { attachWebSocket, type FrameSocket } from "./websocket.ts";
+import { pathOf, type WsAccess, type WsRefusal, wsRefusal } from "./ws-access.ts";
+
+const REQUEST_MILLIS = 10_000;
+/** Connections beside those of guests: requests that are under way, and those of people who look. */
+const OTHERS = 64;
+/** Pieces that a message may come in from the kernel: one for each byte would cost a hundred times its length. */
+const CHUNKS = 1_024;
+/** RFC 6455 section 7.4.1, as registered with IANA: try again later. */
+const TRY_AGAIN = 1013;
+
+/** A client that is sent away may take so long to agree. */
+const REFUSED_MILLIS = 1_000;
+
+const OPTIONS = {
+  noServer: true,
+  clientTracking: false,
+  perMessageDeflate: false,
+  maxPayload: MAX_FRAME,
+  // A frame comes in one piece.
+  maxFragments: 1,
+  maxBufferedChunks: CHUNKS,
+};
+
+export interface WsDoorOptions {
+  readonly access: WsAccess;
+  /** Guests that there may be. */
+  readonly guests: number;
+  readonly trace: Trace;
+}
+
+/** Opening it rejects with an `Error` of one line, whose `code` is the system's where it has one. */
+export function wsDoor(wanted: WsAddress, options: WsDoorOptions): OpenGuestDoor {
+  return (onArrival) => open(wanted, options, onArrival);
+}
+
+async function open(
+  wanted: WsAddress,
+  { access, guests, trace }: WsDoorOptions,
+  onArrival: (arrival: Arrival) => void,
+): Promise<GuestDoor> {
+  const { WebSocketServer } = await import("ws");
+  const upgrades = new WebSocketServer(OPTIONS);
+  const limits = { headersTimeout: REQUEST_MILLIS, requestTimeout: REQUEST_MILLIS, keepAliveTimeout: REQUEST_MILLIS };
+  const server = http.createServer({ ...limits, connectionsCheckingInterval: 1_000 }, (request, response) => {
+    response.shouldKeepAlive = false;
+    if (pathOf(request.url) !== wanted.path) return say(response, 404, `There is nothing here. Try ${wanted.path}.`);
+    say(response, 200, ABOUT);
+  });
+  server.maxConnections = guests + OTHERS;
+  server.on("drop", () => trace.drop("cables-full"));
+  server.on("upgrade", (request: http.IncomingMessage, socket: Duplex, head: Buffer) => {
+    // Who has gone again says so here.
+    socket.on("error", () => {});
+    const refusal = wsRefusal(request, wanted.path, access);
+    if (refusal !== null) {
+      trace.drop("ws-refused");
+      return refuse(socket, refusal);
+    }
+    upgrades.handleUpgrade(request, socket, head, (ws) => {
+      ws.on("error", () => {});
+      onArrival({
+        plug: (name, env, onGone) => attachWebSocket(ws as unknown as FrameSocket, name, env, onGone),
+        refuse: () => {
+          ws.close(TRY_AGAIN, "no more guests now");
+          setTimeout(() => ws.terminate(), REFUSED_MILLIS).unref();
+        },
+      });
+    });
+  });
+  try {
+    await listening(server, { host: wanted.host, port: wanted.port, exclusive: true });
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    const failure: NodeJS.ErrnoException = new Error(`cannot listen on ${attachAddressText(wanted)}: ${message}`);
+    if (code !== undefined) failure.code = code;
+    throw failure;
+  }
+  // After listening, errors are those of accept (EMFILE): the next guest may have more luck.
+  server.on("error", () => {});
+  return {
+    address: { ...wanted, port: (server.address() as net.AddressInfo).port },
+    close: async () => {
+      server.close();
+      // Those of guests are their cables' to end: the server knows them no more.
+      server.closeAllConnections();
+    },
+  };
+}
+
+const ABOUT =
+  "This is tslirp's network for virtual machines. Guests come here by WebSocket, one Ethernet frame a message: " +
+  "give this address, with ws: (or wss: behind a proxy that speaks TLS), to an emulator like v86 as its relay_url.";
+
+function say(response: http.ServerResponse, status: number, text: string): void {
+  response.writeHead(status, {
+    "content-type": "text/plain; charset=utf-8",
+    "x-content-type-options": "nosniff",
+    "cache-control": "no-store",
+  });
+  response.end(`${text}\n`);
+}
+
+function refuse(socket: Duplex, { status, line }: WsRefusal): void {
+  socket.end(
+    `HTTP/1.1 ${status} ${http.STATUS_CODES[status]}\r\nContent-Type: text/plain\r\nContent-Length: ${line.length + 1}\r\nConnection: close\r\n\r\n${line}\n`,
+  );
+  setTimeout(() => socket.destroy(), REFUSED_MILLIS).unref();
+}

@@ -1,7 +1,7 @@
 /** Frames with something undone on their way to another cable than the network's own (see `core/link`). */
 import { COMPLETE, LEAST_SEGMENT, type Link } from "../core/link.ts";
 import type { Trace } from "../core/trace.ts";
-import { newPieces, type Pieces, pieceLength, planPieces, writePiece } from "../wire/segmentation.ts";
+import { newPieces, type Pieces, pieceLength, piecesReduced, planPieces, writePiece } from "../wire/segmentation.ts";
 
 const pieces: Pieces = newPieces();
 
@@ -12,7 +12,7 @@ const pieces: Pieces = newPieces();
 export function passUndone(link: Link, bytes: Uint8Array, at: number, len: number, undone: number, trace: Trace): void {
   const size = undone < LEAST_SEGMENT ? 0 : undone;
   if (!planPieces(bytes, at, len, size, pieces)) return trace.drop("offload-malformed");
-  if (takes(link, undone, len, pieces)) {
+  if (takes(link, undone, len, pieces) && (size === 0 || !piecesReduced(bytes, at, pieces))) {
     const o = link.reserve(len);
     if (o < 0) return trace.drop("cable-full");
     link.tx.set(bytes.subarray(at, at + len), o);

@@ -5,7 +5,7 @@
  * will have to be cut; `#end` commits it, or cuts it.
  */
 import { type Family, type IpAddress, ipv4Address } from "../core/address.ts";
-import type { Link } from "../core/link.ts";
+import { type Link, SUM_UNDONE } from "../core/link.ts";
 import type { Random } from "../core/random.ts";
 import type { DropReason, Trace } from "../core/trace.ts";
 import type { Neighbour } from "../proto/neighbours.ts";
@@ -16,7 +16,7 @@ import { ICMP_HEADER, icmpWrite } from "../wire/icmp.ts";
 import { IPV4_DF, IPV4_HEADER, ipv4Write, PROTO_ICMP, PROTO_UDP } from "../wire/ipv4.ts";
 import { IPV6_HEADER, ipv6Write, PROTO_ICMP6 } from "../wire/ipv6.ts";
 import { EXT_FRAGMENT, FRAGMENT_HEADER } from "../wire/ipv6-extensions.ts";
-import { UDP_HEADER, udpWrite } from "../wire/udp.ts";
+import { UDP_HEADER, udpWrite, udpWriteUndone } from "../wire/udp.ts";
 
 const TTL = 64;
 /** What is sent to anyone: Ethernet's own size. Only a guest that has shown that it takes more is sent more. */
@@ -114,7 +114,13 @@ export class Egress {
     if (o < 0) return;
     const out = this.#buf;
     copy(buf, at, len, out, o + UDP_HEADER);
-    udpWrite(out, o, srcPort, dstPort, len, src.sum + dst.sum + PROTO_UDP + size);
+    const pseudo = src.sum + dst.sum + PROTO_UDP + size;
+    if (out !== whole && (link.offload ?? null)?.sums === true) {
+      udpWriteUndone(out, o, srcPort, dstPort, len, pseudo);
+      link.commit(headersOf(dst.family) + size, SUM_UNDONE);
+      return;
+    }
+    udpWrite(out, o, srcPort, dstPort, len, pseudo);
     this.#end(link, mac, src, dst, PROTO_UDP, size, mtu);
   }
 

@@ -36,8 +36,9 @@ const VLAN_TAG = 4;
 const MOST_TAGS = 2;
 const TYPE_8021Q = 0x8100;
 const TYPE_8021AD = 0x88a8;
-const TCP_SUM = 16;
-const UDP_SUM = 6;
+/** Where a TCP and a UDP header have their checksum. */
+export const TCP_SUM = 16;
+export const UDP_SUM = 6;
 const TCP_FLAGS = 13;
 const CWR = 128;
 
@@ -104,6 +105,11 @@ export function planPieces(buf: Uint8Array, at: number, len: number, size: numbe
   p.size = size === 0 ? payload : size;
   p.count = payload <= p.size ? 1 : Math.ceil(payload / p.size);
   return true;
+}
+
+/** Whether CWR is set on the frame at `at`: only the first of its pieces may have it, which not every guest knows. */
+export function piecesReduced(buf: Uint8Array, at: number, p: Pieces): boolean {
+  return p.tcp && (buf[at + p.transport + TCP_FLAGS]! & CWR) !== 0;
 }
 
 /** Bytes of the piece of this number, its Ethernet header included. */

@@ -21,6 +21,7 @@ import type { NetworkOptions } from "../../src/control/options.ts";
 import { resolveOptions } from "../../src/control/options.ts";
 import type { FileSource } from "../../src/core/files.ts";
 import type { FlowGate } from "../../src/core/gate.ts";
+import type { Offload } from "../../src/core/link.ts";
 import { DROP_REASONS, type DropReason, type TraceEvent } from "../../src/core/trace.ts";
 import { Stack } from "../../src/stack.ts";
 import { ManualClock } from "./clock.ts";
@@ -36,6 +37,7 @@ import {
   type TcpOptionsSpec,
   type TcpSpec,
 } from "./frames.ts";
+import { offloading, type Undone } from "./offload.ts";
 import { SeededRandom } from "./random.ts";
 
 export const GUEST_MAC = "52:54:00:12:34:56";
@@ -68,18 +70,24 @@ export class PacketScript {
   /** Router advertisements to all nodes, which come when they like: `expect` does not see them. */
   readonly adverts: Frame[] = [];
 
+  /** All that was sent over a cable that offloads, before it was finished. */
+  readonly undone: readonly Undone[];
+
   /** What waits for the end of the turn; null where nothing does. */
   readonly #turns: (() => void)[] | null;
 
   /**
    * A network with these options, MTU 1500 unless they say otherwise; `files` are what TFTP serves. With `turns` the cable
-   * leads to another process: what goes to the guest waits for the ends of turns, which are `turn()`'s. `gate` is asked about flows.
+   * leads to another process: what goes to the guest waits for the ends of turns, which are `turn()`'s. `gate` is asked about
+   * flows. With `offload` the guest's card takes frames that are not finished, and finishes them: the script sees what
+   * comes of it, and `undone` what was sent.
    */
   constructor(
     options: NetworkOptions = {},
     files: FileSource | null = null,
     turns = false,
     gate: FlowGate | null = null,
+    offload: Offload | null = null,
   ) {
     this.#turns = turns ? [] : null;
     const dns = {
@@ -104,6 +112,7 @@ export class PacketScript {
       ...(turns && { endOfTurn: (run: () => void) => void this.#turns!.push(run) }),
     });
     this.cable = cable(this.stack, { onFrame: (frame) => this.#take(frame) });
+    this.undone = offload === null ? [] : offloading(this.cable.link, offload);
     if (turns) Object.assign(this.cable.link, { direct: false });
   }
 

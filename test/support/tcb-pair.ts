@@ -4,7 +4,9 @@ import { input } from "../../src/proto/tcp/input.ts";
 import { output } from "../../src/proto/tcp/output.ts";
 import { ChunkPool } from "../../src/proto/tcp/send-buffer.ts";
 import { Tcb, type TcpPath, type TcpUser } from "../../src/proto/tcp/tcb.ts";
-import { SYN, tcpCheck, tcpFlags, tcpSeq, tcpWindow } from "../../src/wire/tcp.ts";
+import { put16, put32 } from "../../src/wire/bytes.ts";
+import { UNVERIFIED } from "../../src/wire/checksum.ts";
+import { FIN, PSH, SYN, tcpCheck, tcpFlags, tcpHeaderLength, tcpSeal, tcpSeq, tcpWindow } from "../../src/wire/tcp.ts";
 import { tcpOptions, tcpReadOptions } from "../../src/wire/tcp-options.ts";
 
 /** A small seeded generator (mulberry32): numbers in [0, 1). */
@@ -31,6 +33,12 @@ export interface WireOptions {
   iss?: [number, number];
   /** What the receiving user takes per step; it keeps the rest in its socket. */
   drain?: number;
+  /**
+   * Segments of so many bytes leave unfinished: they arrive cut and summed (`cut`), or as they are, whole segments lost and
+   * doubled like others (`whole`).
+   */
+  offload?: number;
+  arrives?: "cut" | "whole";
 }
 
 export class Peer implements TcpPath, TcpUser {
@@ -45,16 +53,25 @@ export class Peer implements TcpPath, TcpUser {
   backlog = 0;
   limit: number;
   send: (segment: Uint8Array) => void = () => {};
+  readonly offloads: number;
+  readonly arrives: "cut" | "whole";
 
-  constructor(limit: number) {
+  constructor(limit: number, offloads = 0, arrives: "cut" | "whole" = "cut") {
     this.limit = limit;
+    this.offloads = offloads;
+    this.arrives = arrives;
     this.tcb = new Tcb(this, this, this.chunks);
   }
   reserve(): number {
     return 0;
   }
-  commit(len: number): void {
-    this.send(this.tx.slice(0, len));
+  offload(): number {
+    return this.offloads;
+  }
+  commit(len: number, undone = 0): void {
+    const segment = this.tx.slice(0, len);
+    if (undone === 0 || this.arrives === "whole") return this.send(segment);
+    for (const piece of cut(segment, undone)) this.send(piece);
   }
   pseudo(len: number): number {
     return len;
@@ -83,6 +100,22 @@ export class Peer implements TcpPath, TcpUser {
   }
 }
 
+/** The segments that an unfinished one makes. */
+function cut(segment: Uint8Array, size: number): Uint8Array[] {
+  const header = tcpHeaderLength(segment, 0);
+  const most = size < 64 ? Math.max(segment.length - header, 1) : size;
+  const pieces: Uint8Array[] = [];
+  for (let at = header; at === header || at < segment.length; at += most) {
+    const piece = new Uint8Array([...segment.subarray(0, header), ...segment.subarray(at, at + most)]);
+    if (at + most < segment.length) piece[13]! &= ~(FIN | PSH);
+    put32(piece, 4, (tcpSeq(segment, 0) + at - header) | 0);
+    put16(piece, 16, 0);
+    tcpSeal(piece, 0, piece.length, piece.length);
+    pieces.push(piece);
+  }
+  return pieces;
+}
+
 export class Pair {
   now = 1000;
   readonly a: Peer;
@@ -103,11 +136,13 @@ export class Pair {
       receive: 1 << 20,
       iss: [100, 900],
       drain: 1 << 30,
+      offload: 0,
+      arrives: "cut",
       ...options,
     };
     this.#random = seeded(this.#o.seed);
-    this.a = new Peer(this.#o.receive);
-    this.b = new Peer(this.#o.receive);
+    this.a = new Peer(this.#o.receive, this.#o.offload, this.#o.arrives);
+    this.b = new Peer(this.#o.receive, this.#o.offload, this.#o.arrives);
     this.a.send = (bytes) => this.#wire(this.b, bytes);
     this.b.send = (bytes) => this.#wire(this.a, bytes);
     this.a.tcb.connect(this.#o.iss[0], this.#o.mss, 5, this.now);
@@ -124,7 +159,8 @@ export class Pair {
 
   #arrive(peer: Peer, bytes: Uint8Array): void {
     const slab = { bytes, scarce: false, pin() {}, unpin() {} };
-    if (!tcpCheck(bytes, 0, bytes.length, bytes.length)) throw new Error("a segment left with a wrong checksum");
+    const pseudo = this.#o.offload > 0 && this.#o.arrives === "whole" ? UNVERIFIED : bytes.length;
+    if (!tcpCheck(bytes, 0, bytes.length, pseudo)) throw new Error("a segment left with a wrong checksum");
     if (peer === this.b && peer.tcb.state === 0 && peer.events.length === 0) {
       if ((tcpFlags(bytes, 0) & SYN) === 0) return;
       const o = tcpOptions();

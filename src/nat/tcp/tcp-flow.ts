@@ -9,7 +9,7 @@
 import type { IpAddress } from "../../core/address.ts";
 import type { Timed } from "../../core/deadlines.ts";
 import type { HostTcp, HostTcpEvents } from "../../core/host-net.ts";
-import type { Link, Slab } from "../../core/link.ts";
+import { COMPLETE, type Link, MAX_FRAME, type Slab, SUM_UNDONE } from "../../core/link.ts";
 import type { Neighbour } from "../../proto/neighbours.ts";
 import { output } from "../../proto/tcp/output.ts";
 import { CLOSED, HELD, Tcb, type TcpPath, type TcpUser, TIME_WAIT } from "../../proto/tcp/tcb.ts";
@@ -136,9 +136,17 @@ export class TcpFlow implements TcpPath, TcpUser, HostTcpEvents, Timed, Gathered
     return at + this.#headers;
   }
 
-  commit(len: number): void {
+  offload(): number {
+    const offload = this.guest.link?.offload ?? null;
+    if (offload === null) return 0;
+    if (this.guest.family === 4 ? offload.tcp4 : offload.tcp6)
+      return Math.min(offload.largest, MAX_FRAME) - this.#headers;
+    return offload.sums ? SUM_UNDONE : 0;
+  }
+
+  commit(len: number, undone: number = COMPLETE): void {
     const link = this.guest.link!;
-    link.commit(this.#headers + len);
+    link.commit(this.#headers + len, undone);
     this.nat.touchLink(link);
   }
 

@@ -1,6 +1,7 @@
 /** What a connection sends: SYN, data within the windows, FIN, acknowledgements. Called whenever something may have changed. */
+import { COMPLETE, LEAST_SEGMENT, SUM_UNDONE } from "../../core/link.ts";
 import { seqAdd, seqDiff, seqGe, seqGt, seqLt, seqMax } from "../../wire/seq.ts";
-import { ACK, FIN, PSH, RST, SYN, TCP_HEADER, tcpSeal, tcpWrite } from "../../wire/tcp.ts";
+import { ACK, FIN, PSH, RST, SYN, TCP_HEADER, tcpLeaveSum, tcpSeal, tcpWrite } from "../../wire/tcp.ts";
 import { writeMss, writeSack, writeSackPermitted, writeTimestamps, writeWindowScale } from "../../wire/tcp-options.ts";
 import { credit, repair } from "./recovery.ts";
 import {
@@ -62,17 +63,20 @@ function sendData(t: Tcb, now: number, probe: boolean): boolean {
   const window = Math.min(t.sndWnd, t.congestion.cwnd + credit(t), t.flightLimit);
   // Never more than half the largest window ever offered in one segment: of a window that is no larger than a segment,
   // a guest would acknowledge the only one late (RFC 9293 section 3.8.6.2.1, Fs).
-  const most = Math.min(t.mss, Math.max(t.maxWnd > SMALL ? t.maxWnd >> 1 : t.maxWnd, 1));
+  const half = Math.max(t.maxWnd > SMALL ? t.maxWnd >> 1 : t.maxWnd, 1);
+  const most = Math.min(t.mss, half);
+  const long = longest(t, half);
   for (;;) {
     // After a time-out SND.NXT goes through old data again: not through what the guest has reported to hold.
     if (!t.scoreboard.empty && seqLt(t.sndNxt, t.sndMax)) t.sndNxt = t.scoreboard.nextHole(t.sndNxt);
     const offset = seqDiff(t.sndNxt, t.sndUna);
     let len = Math.min(buffered - offset, window - offset, most);
+    if (len === most && long > most && t.sndNxt === t.sndMax) len = many(t, buffered - offset, window - offset, long);
     const forced = probe;
     probe = false;
     if (forced && len <= 0 && offset < buffered) len = 1;
     if (!t.scoreboard.empty)
-      len = Math.min(len, seqDiff(t.scoreboard.holeEnd(t.sndNxt, seqAdd(t.sndNxt, most)), t.sndNxt));
+      len = Math.min(len, seqDiff(t.scoreboard.holeEnd(t.sndNxt, seqAdd(t.sndNxt, Math.max(len, most))), t.sndNxt));
     const last = len >= 0 && offset + len === buffered;
     const fin = t.finQueued && last && (!t.finSent || seqGe(t.finSeq, t.sndNxt));
     if (len <= 0 && !(fin && offset === buffered)) return true;
@@ -102,6 +106,26 @@ function sendData(t: Tcb, now: number, probe: boolean): boolean {
     t.sndMax = seqMax(t.sndMax, t.sndNxt);
     if (fin) return true;
   }
+}
+
+/**
+ * The payload of the longest segment that the cable takes to be cut later, in whole segments of the guest's MSS; 0 when
+ * there is none. `half` limits it as it does a single segment.
+ */
+function longest(t: Tcb, half: number): number {
+  const offload = t.path.offload === undefined ? 0 : t.path.offload();
+  if (offload <= SUM_UNDONE || t.mss < LEAST_SEGMENT) return 0;
+  const payload = Math.min(offload - TCP_HEADER - (t.timestamps ? 12 : 0), half);
+  return payload - (payload % t.mss);
+}
+
+/**
+ * New data for one long segment: whole segments of the MSS, so that what is cut later is what would have been sent
+ * singly, or all there is, whose rest is the short segment that it would have been.
+ */
+function many(t: Tcb, waiting: number, allowed: number, long: number): number {
+  const len = Math.min(waiting, allowed, long);
+  return len === waiting ? len : len - (len % t.mss);
 }
 
 /** What has arrived, by a segment of its own. */
@@ -136,12 +160,17 @@ export function segment(t: Tcb, now: number, seq: number, flags: number, len: nu
   }
   if (stamps) o = writeTimestamps(tx, o, now | 0, t.tsRecent);
   if (blocks > 0) o = writeSack(tx, o, edges, blocks);
-  const payload = len === 0 ? 0 : t.sendBuffer.copyOut(seqDiff(seq, t.sndUna), len, tx, o);
+  const undone = t.path.offload === undefined || t.path.offload() === 0 ? COMPLETE : len > t.mss ? t.mss : SUM_UNDONE;
+  let payload = 0;
+  if (len > 0 && undone === COMPLETE) payload = t.sendBuffer.copyOut(seqDiff(seq, t.sndUna), len, tx, o);
+  else if (len > 0) t.sendBuffer.copy(seqDiff(seq, t.sndUna), len, tx, o);
   const window = syn ? synWindow(t) : t.offerWindow();
   const ack = (flags & ACK) !== 0 ? t.rcvNxt : 0;
   tcpWrite(tx, at, t.path.farPort, t.path.guestPort, seq, ack, header, flags, window);
-  tcpSeal(tx, at, header, t.path.pseudo(header + len), payload);
-  t.path.commit(header + len);
+  const pseudo = t.path.pseudo(header + len);
+  if (undone === COMPLETE) tcpSeal(tx, at, header, pseudo, payload);
+  else tcpLeaveSum(tx, at, pseudo);
+  t.path.commit(header + len, undone);
   t.lastAckSent = ack;
   return true;
 }

@@ -93,6 +93,19 @@ export class SendBuffer {
     return total;
   }
 
+  /** The same without a sum. */
+  copy(offset: number, len: number, out: Uint8Array, at: number): void {
+    let from = this.#start + offset;
+    while (len > 0) {
+      const inChunk = from % CHUNK;
+      const n = Math.min(len, CHUNK - inChunk);
+      out.set(this.#chunks[(from / CHUNK) | 0]!.subarray(inChunk, inChunk + n), at);
+      from += n;
+      at += n;
+      len -= n;
+    }
+  }
+
   /** The guest has `len` more bytes. */
   consume(len: number): void {
     this.#start += len;

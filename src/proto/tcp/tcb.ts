@@ -62,8 +62,13 @@ export interface TcpPath {
   readonly guestPort: number;
   /** Room for a segment of `len` bytes, addressed already; its offset in `tx`, or -1 when the cable is full. */
   reserve(len: number): number;
-  /** The segment at the last reserve, of `len` bytes, is complete. */
-  commit(len: number): void;
+  /**
+   * What may be left undone in the next segment: 0 for nothing, 1 for its checksum; more means also that a segment may be
+   * so many bytes long, headers from TCP's on, and is cut later. 0 when left out.
+   */
+  offload?(): number;
+  /** The segment at the last reserve, of `len` bytes, stands there; what is `undone` is as in `core/link` (0 when left out). */
+  commit(len: number, undone?: number): void;
   /** The sum of the pseudo-header for a segment of `len` bytes. */
   pseudo(len: number): number;
   /** The RST that ends the connection found no room. The guest may never ask again: it has to go all the same. */

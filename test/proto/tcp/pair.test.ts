@@ -79,3 +79,37 @@ describe("two endpoints", () => {
     transfer({ mss: 65_480 }, 4 << 20);
   });
 });
+
+describe.each([
+  ["cut on the way", "cut"],
+  ["whole", "whole"],
+] as const)("two endpoints whose long segments arrive %s", (_name, arrives) => {
+  const offload = 65_000;
+
+  test("exchange a megabyte each way without a retransmission, in far fewer segments", () => {
+    const pair = transfer({ offload, arrives }, 1 << 20);
+    expect(pair.a.tcb.retransmissions + pair.b.tcb.retransmissions).toBe(0);
+    if (arrives === "whole") expect(pair.sent).toBeLessThan(400);
+  });
+
+  for (const loss of [0.01, 0.05, 0.2]) {
+    test(`lose nothing on a wire that loses ${loss * 100} %`, () => {
+      for (let seed = 1; seed <= 3; seed++)
+        transfer({ offload, arrives, loss, seed, delay: 0.2, jitter: 0.1 }, 300_000);
+    });
+  }
+
+  test("lose nothing on a wire that reorders and duplicates", () => {
+    for (let seed = 1; seed <= 3; seed++)
+      transfer({ offload, arrives, duplicate: 0.1, jitter: 2, delay: 0.1, seed }, 300_000);
+  });
+
+  test("lose nothing to a slow reader with a small buffer", () => {
+    for (let seed = 1; seed <= 3; seed++)
+      transfer({ offload, arrives, receive: 5000, drain: 700, loss: 0.02, seed }, 100_000);
+  });
+
+  test("pass 2^32 in both sequence spaces", () => {
+    transfer({ offload, arrives, iss: [0xffff_0000 | 0, 0x7fff_0000] }, 1 << 20);
+  });
+});

@@ -1,7 +1,9 @@
 /** A connection of a packet script in either role of the stack: dialled by the guest, or by a forward's client. */
 import type { NetworkOptions } from "../../../src/control/options.ts";
+import type { Offload } from "../../../src/core/link.ts";
 import type { FakeFar } from "../../support/fake-host.ts";
 import type { TcpOptionsSpec } from "../../support/frames.ts";
+import { ALL } from "../../support/offload.ts";
 import { GUEST_IP, PacketScript, type TcpEnds, type TcpScript } from "../../support/packet-script.ts";
 
 export interface Connection {
@@ -16,14 +18,17 @@ export interface Setup {
   readonly window?: number;
   readonly ends?: TcpEnds;
   readonly network?: NetworkOptions;
+  /** The guest's card takes unfinished frames. */
+  readonly offload?: Offload;
 }
 
 export const OPTIONS: TcpOptionsSpec = { mss: 1460, sackPermitted: true };
 export const SEGMENT = 1460;
 
 /** The guest dials out. */
-export function dialled({ options = OPTIONS, window = 65_535, ends = {}, network = {} }: Setup = {}): Connection {
-  const script = new PacketScript(network);
+export function dialled(setup: Setup = {}): Connection {
+  const { options = OPTIONS, window = 65_535, ends = {}, network = {}, offload = null } = setup;
+  const script = new PacketScript(network, null, false, null, offload);
   const tcp = script.tcp(ends);
   tcp.establish(options, window);
   return { script, tcp, far: script.host.dialled[0]! };
@@ -31,7 +36,8 @@ export function dialled({ options = OPTIONS, window = 65_535, ends = {}, network
 
 /** A forward's client dials the guest, whose port 80 has not answered yet. */
 export async function dialling(setup: Setup = {}): Promise<Connection> {
-  const script = new PacketScript({ hostfwd: ["tcp:127.0.0.1:8080-:80"], ...setup.network });
+  const network = { hostfwd: ["tcp:127.0.0.1:8080-:80"], ...setup.network };
+  const script = new PacketScript(network, null, false, null, setup.offload ?? null);
   await script.stack.open();
   script.send({ arp: { senderIp: GUEST_IP, targetIp: "10.0.2.2" } });
   script.takeAll();
@@ -54,4 +60,6 @@ export async function forwarded(setup: Setup = {}): Promise<Connection> {
 export const ROLES: readonly (readonly [string, (setup?: Setup) => Connection | Promise<Connection>])[] = [
   ["passive, a guest that dials out", dialled],
   ["active, a forward", forwarded],
+  ["passive, over a cable that offloads", (setup) => dialled({ offload: ALL, ...setup })],
+  ["active, over a cable that offloads", (setup) => forwarded({ offload: ALL, ...setup })],
 ];

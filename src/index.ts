@@ -26,6 +26,5 @@ export type { BindGuestUdpOptions, ConnectOptions, ListenGuestOptions } from "./
 export type { NetworkEvents } from "./embed/network-events.ts";
 export type { OpenForward } from "./nat/forwards.ts";
 export type { LimitState } from "./nat/rules/meters.ts";
-export { createNetwork, Network, type NetworkStats } from "./network.ts";
-export type { Lease } from "./proto/dhcp.ts";
+export { createNetwork, type Lease, Network, type NetworkStats } from "./network.ts";
 export type { FlowInfo } from "./stack/flow-info.ts";

@@ -50,7 +50,6 @@ import { ProxiedNet } from "./host/proxy.ts";
 import { HostRandom } from "./host/random.ts";
 import type { OpenForward } from "./nat/forwards.ts";
 import type { LimitState } from "./nat/rules/meters.ts";
-import type { Lease } from "./proto/dhcp.ts";
 import type { FlowInfo } from "./stack/flow-info.ts";
 import { GATEWAY_MAC6, gatewayMac, Stack } from "./stack.ts";
 
@@ -75,6 +74,21 @@ export interface NetworkStats {
   readonly outOfOrderBytes: number;
   /** Packets and connections dropped since the start, by reason. */
   readonly drops: Readonly<Record<DropReason, number>>;
+}
+
+/** An address that a guest has by DHCP. */
+export interface Lease {
+  readonly ip: string;
+  readonly mac: string;
+  /** What the guest calls itself, fit for use as a DNS name; null if it did not say. */
+  readonly hostname: string | null;
+  /** When it ends unless the guest renews it; null when it does not (BOOTP). In JSON: ISO 8601. */
+  readonly expires: Date | null;
+}
+
+/** The time in so many milliseconds; null for one that never comes. */
+function wallClock(inMillis: number): Date | null {
+  return Number.isFinite(inMillis) ? new Date(Date.now() + inMillis) : null;
 }
 
 /** Checks the options, opens the forwards. Rejects with `ConfigError`, or with an `Error` of one line when the host refuses a forward. */
@@ -400,7 +414,8 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
   }
 
   leases(): Lease[] {
-    return this.#stack.leases();
+    const now = this.#clock.now();
+    return this.#stack.leases().map(({ expires, ...lease }) => ({ ...lease, expires: wallClock(expires - now) }));
   }
 
   /**

@@ -1,18 +1,21 @@
 /** Server-sent events (WHATWG HTML section 9.2). A reader that falls too far behind is let go, rather than remembered for. */
 import { PassThrough } from "node:stream";
 import type { FastifyReply } from "fastify";
+import type { Endings } from "./endings.ts";
 
 /** What a reader that does not read may have waiting. */
 const MAX_BEHIND = 1_048_576;
 
 export class EventStreams {
   readonly #most: number;
+  readonly #endings: Endings;
   readonly #onRefused: () => void;
   #open = 0;
 
   /** At most so many at a time. */
-  constructor(most: number, onRefused: () => void) {
+  constructor(most: number, endings: Endings, onRefused: () => void) {
     this.#most = most;
+    this.#endings = endings;
     this.#onRefused = onRefused;
   }
 
@@ -31,6 +34,7 @@ export class EventStreams {
       if (out.writableLength > MAX_BEHIND) out.destroy();
       else out.write(`${id === undefined ? "" : `id: ${id}\n`}event: ${event}\ndata: ${JSON.stringify(data)}\n\n`);
     });
+    this.#endings.add(out, reply.raw);
     this.#open++;
     let over = false;
     const close = (): void => {

@@ -3,6 +3,7 @@
  * counts anyway, read when somebody asks; histograms from its events.
  */
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
+import { dnsCodeName } from "../control/dns-words.ts";
 import type { NetworkEvents } from "../embed/network-events.ts";
 import type { Network } from "../network.ts";
 
@@ -29,14 +30,6 @@ function level(registers: Registry[], name: string, help: string, read: () => nu
     },
   });
 }
-
-const RCODES: Readonly<Record<number, string>> = {
-  0: "NOERROR",
-  1: "FORMERR",
-  2: "SERVFAIL",
-  3: "NXDOMAIN",
-  5: "REFUSED",
-};
 
 export class Metrics {
   readonly registry: Registry = new Registry();
@@ -143,7 +136,7 @@ export class Metrics {
       if (flow.retransmissions !== undefined) retransmissions.inc(flow.retransmissions);
       if (flow.rtt !== undefined && flow.rtt >= 0) rtt.observe(flow.rtt / 1000);
     };
-    this.#onDns = ({ rcode, millis }) => latency.observe({ rcode: RCODES[rcode] ?? String(rcode) }, millis / 1000);
+    this.#onDns = ({ rcode, millis }) => latency.observe({ rcode: dnsCodeName(rcode) }, millis / 1000);
     network.on("flowOpen", this.#onOpen).on("flowClose", this.#onClose).on("dns", this.#onDns);
   }
 

@@ -6,6 +6,7 @@ import { ConfigError } from "../control/errors.ts";
 import { endpointText } from "../core/address.ts";
 import { forwardText, guestText, type OpenForward } from "../nat/forwards.ts";
 import type { Network } from "../network.ts";
+import type { Endings } from "./endings.ts";
 import { EventStreams } from "./event-stream.ts";
 import type { Metrics } from "./metrics.ts";
 import { PacketWatcher, packetFilter } from "./packets.ts";
@@ -24,6 +25,7 @@ export interface Surroundings {
   readonly metrics: Metrics;
   readonly version: string;
   readonly startedAt: number;
+  readonly endings: Endings;
 }
 
 /** Names by which clients speak of things that have no name of their own. */
@@ -49,7 +51,7 @@ class Ids<T extends object> {
 export function addRoutes(app: FastifyInstance, env: Surroundings): void {
   statusRoutes(app, env);
   forwardRoutes(app, env.network);
-  captureRoutes(app, env.network);
+  captureRoutes(app, env);
   impairmentRoutes(app, env.network);
   ruleRoutes(app, env.network);
   eventRoutes(app, env);
@@ -146,9 +148,10 @@ function forwardRoutes(app: FastifyInstance, network: Network): void {
   );
 }
 
-function captureRoutes(app: FastifyInstance, network: Network): void {
+function captureRoutes(app: FastifyInstance, { network, endings }: Surroundings): void {
   const ids = new Ids<Capture>("c");
-  const show = (capture: Capture) => ({ id: ids.of(capture), ...capture.stats });
+  const ours = new WeakSet<Capture>();
+  const show = (capture: Capture) => ({ id: ids.of(capture), byApi: ours.has(capture), ...capture.stats });
   app.get("/v1/captures", { schema: { summary: "Captures that run", response: { 200: SCHEMAS.captures } } }, async () =>
     network.captures().map(show),
   );
@@ -164,6 +167,7 @@ function captureRoutes(app: FastifyInstance, network: Network): void {
     async ({ body }, reply) => {
       const { file, ...options } = body;
       const capture = network.capture(file, options);
+      ours.add(capture);
       // A file that cannot be opened is told now, not found out later.
       const error = await capture.opened;
       if (error !== null) return reply.code(400).send({ error: `cannot capture to ${file}: ${error.message}` });
@@ -201,6 +205,8 @@ function captureRoutes(app: FastifyInstance, network: Network): void {
       const out = new PassThrough();
       const options: CaptureOptions = { filter: query.filter, snapLength: query.snapLength };
       const capture = network.capture(out, options);
+      ours.add(capture);
+      endings.add(out, reply.raw);
       reply.raw.on("close", () => {
         void capture.stop();
       });
@@ -260,8 +266,8 @@ function impairmentRoutes(app: FastifyInstance, network: Network): void {
   );
 }
 
-function eventRoutes(app: FastifyInstance, { network, recent }: Surroundings): void {
-  const streams = new EventStreams(network.config.limits.apiStreams, () => network.refusedClient());
+function eventRoutes(app: FastifyInstance, { network, recent, endings }: Surroundings): void {
+  const streams = new EventStreams(network.config.limits.apiStreams, endings, () => network.refusedClient());
   app.get(
     "/v1/events",
     {

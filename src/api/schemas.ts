@@ -20,6 +20,7 @@ const forward = z.object({
 const capture = z.object({
   id: z.string(),
   file: z.string().nullable(),
+  byApi: z.boolean().describe("begun through this API, and not by `--capture` or by the program"),
   packets: z.int(),
   bytes: z.int(),
   dropped: z.int().describe("packets left out because the writer was too slow"),

@@ -15,10 +15,11 @@ import { newToken } from "../host/token.ts";
 import type { Network } from "../network.ts";
 import { refusal } from "./access.ts";
 import { dial } from "./dial.ts";
+import { Endings } from "./endings.ts";
 import { Metrics } from "./metrics.ts";
 import { addPage, isPage } from "./page.ts";
 import { RecentEvents } from "./recent.ts";
-import { addRoutes, failure } from "./routes.ts";
+import { addRoutes, failure, type Surroundings } from "./routes.ts";
 
 const MAX_BODY = 65_536;
 /** A client that sends no whole request for so long is let go. */
@@ -51,7 +52,9 @@ export async function serveApi(network: Network, options: ApiOptions): Promise<A
   const recent = new RecentEvents(network);
   const metrics = new Metrics(network, { process: options.processMetrics ?? true });
   const sockets = new Set<Duplex>();
-  const app = await application(network, recent, metrics, token, options.version, (server) => {
+  const endings = new Endings();
+  const env = { network, recent, metrics, version: options.version, startedAt: Date.now(), endings };
+  const app = await application(env, token, (server) => {
     server.on("connection", (socket) => {
       sockets.add(socket);
       socket.on("close", () => sockets.delete(socket));
@@ -66,6 +69,7 @@ export async function serveApi(network: Network, options: ApiOptions): Promise<A
   let unprotect = (): void => {};
   const close = async (): Promise<void> => {
     await file?.unlink();
+    await endings.end();
     // It was not Fastify that made the server listen: nor does it end that.
     const ended = new Promise<void>((resolve) => app.server.close(() => resolve()));
     for (const socket of sockets) socket.destroy();
@@ -93,13 +97,11 @@ export async function serveApi(network: Network, options: ApiOptions): Promise<A
 }
 
 async function application(
-  network: Network,
-  recent: RecentEvents,
-  metrics: Metrics,
+  env: Surroundings,
   token: string | null,
-  version: string,
   prepare: (server: Server) => void,
 ): Promise<FastifyInstance> {
+  const { network, version } = env;
   const app = fastify({
     bodyLimit: MAX_BODY,
     // Schemas check; they do not make a string out of a number. The library's own checks say the rest.
@@ -137,7 +139,7 @@ async function application(
       .send({ error: `expected ${allowed.join(" or ")} for ${path}` });
   });
   await app.register(swagger, { openapi: { info: { title: "tslirp control API", version } } });
-  addRoutes(app, { network, recent, metrics, version, startedAt: Date.now() });
+  addRoutes(app, env);
   addPage(app);
   app.get("/openapi.json", { schema: { hide: true } }, async () => app.swagger());
   return app;

@@ -1,6 +1,7 @@
 /** What was typed, as the options of a network. */
 
-import { readFileSync } from "node:fs";
+import { readFileSync, statSync } from "node:fs";
+import path from "node:path";
 import { parseApiAddress } from "../api/address.ts";
 import { parseAttachAddress, type StreamAddress } from "../attach/address.ts";
 import type { WsAccess } from "../attach/ws-access.ts";
@@ -248,8 +249,19 @@ function capture(args: NetworkArguments): SessionOptions["capture"] {
     keepFiles: commandNumber("captureKeep", args.captureKeep),
   };
   if (args.captureFilter !== undefined) parseFrameFilter("--capture-filter", args.captureFilter);
-  if (args.capture === "") throw new ConfigError("--capture", "", "expected the file to write to");
+  if (args.capture !== undefined) checkCaptureFile(args.capture);
   return args.capture === undefined ? null : { file: args.capture, options };
+}
+
+function checkCaptureFile(file: string): void {
+  if (file === "") throw new ConfigError("--capture", "", "expected the file to write to");
+  if (isFolder(file)) throw new ConfigError("--capture", file, "expected a file, not a folder");
+  if (!isFolder(path.dirname(file)))
+    throw new ConfigError("--capture", file, "expected a file in a folder that exists");
+}
+
+function isFolder(name: string): boolean {
+  return statSync(name, { throwIfNoEntry: false })?.isDirectory() ?? false;
 }
 
 function readNetdev(text: string): Netdev {

@@ -1,15 +1,16 @@
 /** `tslirp ctl`: speaks to a running tslirp over its control API. Tables for people, `--json` for scripts. */
-import { readFileSync } from "node:fs";
+import { existsSync } from "node:fs";
 import path from "node:path";
 import { pipeline } from "node:stream/promises";
 import { Command } from "commander";
 import { parseApiAddress } from "../api/address.ts";
+import { dnsCodeName, dnsTypeName } from "../control/dns-words.ts";
 import { ConfigError } from "../control/errors.ts";
 import { type ImpairmentOptions, impairmentText, parseImpairment } from "../control/impairment.ts";
 import { ApiClient } from "./ctl/client.ts";
 import { type Cell, table } from "./ctl/table.ts";
 import { say } from "./output.ts";
-import { runtimeFolder, tokenFile } from "./runtime-folder.ts";
+import { leftToken, leftTokens, runtimeFolder } from "./runtime-folder.ts";
 
 interface Given {
   readonly api?: string;
@@ -32,7 +33,7 @@ const FLOWS = [
   "retransmissions",
 ];
 const LIMITS = ["cable", "rule", "conns", "refused", "dropped"];
-const LEASES = ["ip", "mac", "hostname", "state"];
+const LEASES = ["ip", "mac", "hostname", "expires"];
 const FORWARDS = ["id", "proto", "host", "guest"];
 const CAPTURES = ["id", "file", "packets", "bytes", "dropped"];
 
@@ -42,7 +43,7 @@ export function ctlCommand(): Command {
     .description("speak to a running tslirp over its control API (serve --api)")
     .option(
       "--api <address>",
-      "unix:PATH or tcp:127.0.0.1:PORT; default: $TSLIRP_API, or api.sock in the user's runtime folder",
+      "unix:PATH or tcp:127.0.0.1:PORT; default: $TSLIRP_API, or what is found in the user's runtime folder",
     )
     .option("--token <token>", "for TCP; default: $TSLIRP_API_TOKEN, or what serve has left in the runtime folder")
     .option("--json", "the API's own JSON");
@@ -75,7 +76,7 @@ export function ctlCommand(): Command {
     .option("--last <count>", "how many (100)", "100")
     .action(async ({ last }: { last: string }) => {
       const rows = await client().get<Row[]>(`/v1/dns?last=${encodeURIComponent(last)}`);
-      const shown = rows.map((row) => ({ ...row, time: new Date(Number(row.time)).toISOString() }));
+      const shown = rows.map((row) => ({ ...row, ...dnsWords(row) }));
       show(rows, () => rowsText(shown, ["time", "name", "qtype", "rcode", "millis"]));
     });
   publishCommands(ctl, client, show, list);
@@ -111,7 +112,7 @@ export function ctlCommand(): Command {
     .command("events")
     .description("events as they happen, one JSON object a line")
     .action(async () => {
-      const stream = await client().stream("/v1/events");
+      const stream = client().stream("/v1/events");
       let rest = "";
       for await (const chunk of stream) {
         const parts = (rest + String(chunk)).split("\n\n");
@@ -133,6 +134,11 @@ export function ctlCommand(): Command {
   return ctl;
 }
 
+/** A UNIX socket's path as it is from everywhere: tslirp's own folder is another one. */
+function absolute(rule: string): string {
+  return rule.startsWith("unix:") ? `unix:${path.resolve(rule.slice("unix:".length))}` : rule;
+}
+
 type Show = (value: unknown, text: () => string) => void;
 type List = (url: string, columns: readonly string[]) => Promise<void>;
 
@@ -143,7 +149,7 @@ function publishCommands(ctl: Command, client: () => ApiClient, show: Show, list
     .description("2222:22, or QEMU's tcp::2222-:22")
     .action(async (rules: string[]) => {
       const opened: Row[] = [];
-      for (const rule of rules) opened.push(...(await client().post<Row[]>("/v1/forwards", { rule })));
+      for (const rule of rules.map(absolute)) opened.push(...(await client().post<Row[]>("/v1/forwards", { rule })));
       show(opened, () => rowsText(opened, FORWARDS));
     });
   publish
@@ -151,11 +157,14 @@ function publishCommands(ctl: Command, client: () => ApiClient, show: Show, list
     .description("by their ids, or by where they listen (127.0.0.1:2222)")
     .action(async (names: string[]) => {
       const forwards = await client().get<Row[]>("/v1/forwards");
+      const closed: Row[] = [];
       for (const name of names) {
-        const found = forwards.find(({ id, host }) => id === name || host === name);
+        const found = forwards.find(({ id, host }) => id === name || host === name || host === absolute(name));
         if (found === undefined) throw new ConfigError("publish rm", name, "expected a forward that publish ls shows");
         await client().delete(`/v1/forwards/${found.id}`);
+        closed.push(found);
       }
+      show(closed, () => rowsText(closed, FORWARDS));
     });
   publish
     .command("ls", { isDefault: true })
@@ -176,7 +185,7 @@ function captureCommands(ctl: Command, client: () => ApiClient, show: Show, list
         const query = new URLSearchParams();
         if (filter !== undefined) query.set("filter", filter);
         if (snaplen !== undefined) query.set("snapLength", snaplen);
-        await pipeline(await client().stream(`/v1/capture?${query}`), process.stdout);
+        await pipeline(client().stream(`/v1/capture?${query}`), process.stdout);
         return;
       }
       // The file is opened where tslirp runs: a name relative to here would be another one there.
@@ -186,10 +195,11 @@ function captureCommands(ctl: Command, client: () => ApiClient, show: Show, list
     });
   capture
     .command("stop [ids...]")
-    .description("end these, or all")
+    .description("end these, or all that ctl has begun")
     .action(async (ids: string[]) => {
       const all = await client().get<Row[]>("/v1/captures");
-      const wanted = ids.length > 0 ? ids : all.map(({ id }) => String(id));
+      const wanted =
+        ids.length > 0 ? ids : all.filter(({ byApi, file }) => byApi && file !== null).map(({ id }) => String(id));
       const ended: Row[] = [];
       for (const id of wanted) ended.push(await client().delete<Row>(`/v1/captures/${encodeURIComponent(id)}`));
       show(ended, () => rowsText(ended, CAPTURES));
@@ -201,22 +211,35 @@ function captureCommands(ctl: Command, client: () => ApiClient, show: Show, list
 }
 
 function connect(given: Given): ApiClient {
-  const text = given.api ?? process.env.TSLIRP_API ?? `unix:${path.join(runtimeFolder(), "api.sock")}`;
-  const address = parseApiAddress(
-    given.api === undefined && process.env.TSLIRP_API !== undefined ? "TSLIRP_API" : "--api",
-    text,
-  );
+  const [field, text] =
+    given.api !== undefined ? ["--api", given.api] : ["TSLIRP_API", process.env.TSLIRP_API ?? usualApi()];
+  const address = parseApiAddress(field, text);
   if (address.kind === "unix") return new ApiClient(address, null);
-  const token = given.token ?? process.env.TSLIRP_API_TOKEN ?? readToken(address.port);
+  const token = given.token ?? process.env.TSLIRP_API_TOKEN ?? leftToken(address.port)?.token;
+  if (token === undefined)
+    throw new ConfigError("--token", undefined, "expected the token that serve printed, for an API on TCP");
   return new ApiClient(address, token);
 }
 
-function readToken(port: number): string {
-  try {
-    return readFileSync(tokenFile(port), "utf8").trim();
-  } catch {
-    throw new ConfigError("--token", undefined, "expected the token that serve printed, for an API on TCP");
+/** Where an API is that nobody named: the usual socket, else the one on TCP whose tslirp left its token. */
+function usualApi(): string {
+  const socket = path.join(runtimeFolder(), "api.sock");
+  if (existsSync(socket)) return `unix:${socket}`;
+  const left = leftTokens();
+  if (left.length > 1) {
+    const all = left.map(({ address }) => address).join(", ");
+    throw new ConfigError("--api", undefined, `expected one of ${all}: several tslirp run`);
   }
+  return left[0]?.address ?? `unix:${socket}`;
+}
+
+/** A query's row in words. */
+function dnsWords({ time, qtype, rcode }: Row): Row {
+  return {
+    time: new Date(Number(time)).toISOString(),
+    qtype: dnsTypeName(Number(qtype)),
+    rcode: dnsCodeName(Number(rcode)),
+  };
 }
 
 function rowsText(rows: readonly Row[], columns: readonly string[]): string {

@@ -40,7 +40,7 @@ export async function qemu(given: NetworkArguments, command: readonly string[]):
     for (const [i, { network, options }] of networks.entries()) {
       const one = await startSession(options, i === 0 ? session : another(session, network.id), log);
       running.push(one);
-      one.begin();
+      await one.begin();
       const target = hasStream(version) ? `unix:${path.join(folder, `${i}.sock`)}` : "tcp:127.0.0.1:0";
       const address = (await one.network.listenAt(target)) as StreamAddress;
       netdevs.set(network, cableArgument(version, network.id, address));

@@ -36,3 +36,44 @@ export function runtimeFolder(env: NodeJS.ProcessEnv = process.env): string {
 export function tokenFile(port: number): string {
   return path.join(runtimeFolder(), `api-${port}.token`);
 }
+
+/** What `serve` leaves for `ctl`. */
+export interface LeftToken {
+  readonly token: string;
+  /** `tcp:127.0.0.1:PORT`. */
+  readonly address: string;
+}
+
+/** One line each: the token, where the API is, and the process that serves it. */
+export function leaveToken(file: string, token: string, address: string): void {
+  fs.writeFileSync(file, `${token}\n${address}\n${process.pid}\n`, { mode: 0o600 });
+}
+
+/** The token for the API on this port; undefined when none was left. */
+export function leftToken(port: number): LeftToken | undefined {
+  return readToken(tokenFile(port));
+}
+
+/** Those whose process lives. */
+export function leftTokens(): LeftToken[] {
+  const folder = runtimeFolder();
+  const names = fs.readdirSync(folder).filter((name) => /^api-\d+\.token$/.test(name));
+  return names.flatMap((name) => readToken(path.join(folder, name)) ?? []).filter(({ pid }) => lives(pid));
+}
+
+function readToken(file: string): (LeftToken & { readonly pid: number }) | undefined {
+  try {
+    const [token = "", address = "", pid = ""] = fs.readFileSync(file, "utf8").split("\n");
+    return { token, address, pid: Number(pid) };
+  } catch {
+    return undefined;
+  }
+}
+
+function lives(pid: number): boolean {
+  try {
+    return process.kill(pid, 0);
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === "EPERM";
+  }
+}

@@ -41,7 +41,7 @@ async function serveHere(options: ServeOptions, { log, user, stopped }: Setting)
         await network.listenAt(address.startsWith("ws:") ? { ws: address, ...withToken(options.ws) } : address),
       );
     giveUpRoot(user, log);
-    session.begin();
+    await session.begin();
     let over: Promise<unknown> = stopped;
     if (options.fd !== null) {
       // With nothing but an inherited cable there is nothing left to do when it ends.

@@ -7,15 +7,18 @@ import type { NetworkOptions } from "../control/options.ts";
 import { forwardText } from "../nat/forwards.ts";
 import { createNetwork, type Network } from "../network.ts";
 import { type RulesFile, readRules, type SessionOptions } from "./arguments.ts";
-import { tokenFile } from "./runtime-folder.ts";
+import { leaveToken, tokenFile } from "./runtime-folder.ts";
 import { version } from "./version.ts";
 
 const REFUSALS_LOGGED = 20;
 
 export interface Session {
   readonly network: Network;
-  /** Writes what there is to write, captures and the API's token, as the user that the process is now; bad lines begin. */
-  begin(): void;
+  /**
+   * Writes what there is to write, captures and the API's token, as the user that the process is now; bad lines begin.
+   * Rejects with an `Error` of one line when a capture's file cannot be opened.
+   */
+  begin(): Promise<void>;
   /** The API first, then the network. Resolves when all sockets are gone. */
   close(): Promise<void>;
 }
@@ -39,9 +42,13 @@ export async function startSession(options: NetworkOptions, session: SessionOpti
     }
     const api = session.api === null ? null : await openApi(network, session.api);
     if (api !== null) doors.unshift(api);
-    const begin = (): void => {
+    const begin = async (): Promise<void> => {
       if (api !== null) doors.unshift(announce(api, log));
-      if (session.capture !== null) network.capture(session.capture.file, session.capture.options);
+      if (session.capture !== null) {
+        const { file, options } = session.capture;
+        const error = await network.capture(file, options).opened;
+        if (error !== null) throw new Error(`cannot capture to ${file}: ${error.message}`);
+      }
       network.impair(session.impair, session.impairSeed);
     };
     return { network, begin, close };
@@ -87,7 +94,7 @@ function announce({ address, token }: Api, log: Logger): { close(): Promise<void
   }
   const { host, port } = address;
   const file = tokenFile(port);
-  fs.writeFileSync(file, `${token}\n`, { mode: 0o600 });
+  leaveToken(file, token ?? "", `tcp:${host}:${port}`);
   log.info(`API on tcp:${host}:${port}, its token in ${file}; a page at http://${host}:${port}/?token=${token}`);
   return {
     async close() {

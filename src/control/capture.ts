@@ -7,7 +7,7 @@
  * out and counted, and the interface's statistics at the file's end tell how many. A writer that fails (a full disk)
  * ends the capture, not the network. What the NAT tells of a flow stands as a comment at that flow's packet.
  */
-import { createWriteStream } from "node:fs";
+import { createWriteStream, realpathSync } from "node:fs";
 import { unlink } from "node:fs/promises";
 import path from "node:path";
 import { performance } from "node:perf_hooks";
@@ -29,6 +29,7 @@ import {
   writeSection,
   writeStatistics,
 } from "../wire/pcapng.ts";
+import { ConfigError } from "./errors.ts";
 import { FlowComments } from "./flow-comments.ts";
 import { type FrameFilter, parseFrameFilter } from "./frame-filter.ts";
 
@@ -62,6 +63,25 @@ const MAX_COMMENT = 1024;
 const FLUSH_MILLIS = 50;
 /** Cables whose names are told apart; more share the last one. */
 const MAX_INTERFACES = 256;
+
+const ONE_WRITER = "expected a file that no other capture writes";
+/** Files that this process's captures write, by `place`: two writers would leave a file that nobody can read. */
+const WRITTEN: Set<string> = new Set();
+
+/** Where a file really is, whatever links lead there; a file need not be there yet. */
+function place(file: string): string {
+  try {
+    return realpathSync(file);
+  } catch {
+    const { dir, base } = path.parse(path.resolve(file));
+    try {
+      return path.join(realpathSync(dir), base);
+    } catch {
+      // No such folder: opening will say so.
+      return path.join(dir, base);
+    }
+  }
+}
 
 /** An interface of the file being written. */
 interface Interface {
@@ -108,8 +128,8 @@ export class Capture {
   #onClosed: (error: Error | null) => void = () => {};
 
   /**
-   * At most `mostWaiting` bytes wait for the writer, and a chunk. Throws `ConfigError` about a filter. A file that cannot be
-   * opened ends the capture: see `closed`.
+   * At most `mostWaiting` bytes wait for the writer, and a chunk. Throws `ConfigError` about a filter, and when another
+   * capture of this process writes the file. A file that cannot be opened ends the capture: see `closed`.
    */
   constructor(
     target: string | Writable,
@@ -126,6 +146,7 @@ export class Capture {
       this.#onClosed = resolve;
     });
     this.#target = typeof target === "string" ? target : null;
+    if (typeof target === "string" && WRITTEN.has(place(target))) throw new ConfigError("file", target, ONE_WRITER);
     this.#out = typeof target === "string" ? this.#openFile(target) : target;
     if (typeof target !== "string") this.#listen(target);
     const out = this.#out;
@@ -143,7 +164,10 @@ export class Capture {
   frame(link: Link, direction: number, bytes: Uint8Array, at: number, len: number): void {
     if (this.#over || (this.#filter !== null && !this.#filter(bytes, at, len))) return;
     const now = performance.now();
-    if (this.#target !== null && this.#fileIsFull(now)) this.#rotate();
+    if (this.#target !== null && this.#fileIsFull(now)) {
+      this.#rotate();
+      if (this.#over) return;
+    }
     const cable = this.#interface(link.name);
     if (direction === INBOUND) cable.packets++;
     if (this.#outstanding > this.#mostWaiting) {
@@ -195,9 +219,14 @@ export class Capture {
   #openFile(file: string): Writable {
     this.#file = file;
     const number = this.#fileNumber;
+    const key = place(file);
+    WRITTEN.add(key);
     const out = createWriteStream(file, { mode: 0o600 });
     this.#listen(out);
-    const done = new Promise<void>((resolve) => out.once("close", resolve)).then(() => this.#written(number, file));
+    const done = new Promise<void>((resolve) => out.once("close", resolve)).then(() => {
+      WRITTEN.delete(key);
+      return this.#written(number, file);
+    });
     this.#writing.add(done);
     void done.then(() => this.#writing.delete(done));
     return out;
@@ -249,7 +278,9 @@ export class Capture {
     this.#out.end();
     const { dir, name, ext } = path.parse(this.#target!);
     this.#fileNumber++;
-    this.#out = this.#openFile(path.join(dir, `${name}-${String(this.#fileNumber).padStart(4, "0")}${ext}`));
+    const next = path.join(dir, `${name}-${String(this.#fileNumber).padStart(4, "0")}${ext}`);
+    if (WRITTEN.has(place(next))) return this.#fail(new Error(`${next}: ${ONE_WRITER}`));
+    this.#out = this.#openFile(next);
     this.#beginSection();
   }
 

@@ -77,10 +77,11 @@ function guestSide(text: string, hostText: string, portText: string): ForwardRul
 
 /**
  * Docker's grammar: `[HOST:]PORT[-PORT]:GUESTPORT[-PORT][/tcp|/udp]`, to the first lease, one rule for each port. The
- * host address is 127.0.0.1 unless given. Throws `ConfigError`.
+ * host address is 127.0.0.1 unless given, and `localhost` is that. Throws `ConfigError`.
  */
 export function parsePublish(text: string): ForwardRule[] {
   const head = text.slice(0, Math.max(0, text.indexOf(":")));
+  if (head.toLowerCase() === "localhost") return parsePublish(`127.0.0.1${text.slice(head.length)}`);
   const name = GUEST_NAME.test(head) ? head.toLowerCase() : null;
   const match = PUBLISH_FORM.exec(name === null ? text : text.slice(head.length + 1));
   if (match === null) throw new ConfigError("publish", text, PUBLISH);

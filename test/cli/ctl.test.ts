@@ -11,13 +11,17 @@ let env: NodeJS.ProcessEnv;
 beforeAll(async () => {
   folder = temporaryFolder();
   env = { TSLIRP_API: `unix:${folder}/api.sock`, XDG_RUNTIME_DIR: folder };
-  server = new Command(["serve", "--listen", `unix:${folder}/n.sock`, "--api", `unix:${folder}/api.sock`]);
+  server = new Command(
+    ["serve", "--listen", `unix:${folder}/n.sock`, "--api", `unix:${folder}/api.sock`].concat([
+      ...["--capture", path.join(folder, "b.pcapng")],
+    ]),
+  );
   await server.printed(/Append/);
 });
 afterAll(async () => {
   const { status } = await server.stop();
   expect(status).toBe(0);
-  expect(fs.readdirSync(folder)).toEqual(["a.pcapng"]);
+  expect(fs.readdirSync(folder)).toEqual(["a.pcapng", "b.pcapng"]);
   fs.rmSync(folder, { recursive: true });
 });
 
@@ -31,7 +35,10 @@ test("publish add, ls and rm, by id and by address", async () => {
   expect((await ctl("publish", "ls")).stdout).toMatch(
     /^ID +PROTO +HOST +GUEST\nf1 +tcp +127\.0\.0\.1:\d+ +10\.0\.2\.15:22\n$/,
   );
-  expect(await ctl("publish", "rm", forward!.host)).toMatchObject({ status: 0 });
+  expect(await ctl("publish", "rm", forward!.host)).toMatchObject({
+    status: 0,
+    stdout: expect.stringMatching(/^ID +PROTO +HOST +GUEST\nf1 +tcp +127/),
+  });
   expect((await ctl("publish", "ls")).stdout).toBe("none\n");
   expect(await ctl("publish", "rm", "f1")).toMatchObject({
     status: 2,
@@ -39,10 +46,23 @@ test("publish add, ls and rm, by id and by address", async () => {
   });
 });
 
-test("capture start and stop", async () => {
+test("a socket's path is relative to the folder of whoever types it", async () => {
+  const relative = path.relative(process.cwd(), path.join(folder, "ssh.sock"));
+  const { stdout } = await ctl("publish", "add", `unix:${relative}-:22`);
+  expect(stdout).toContain(` unix:${folder}/ssh.sock `);
+  expect((await ctl("publish", "rm", `unix:${relative}`)).status).toBe(0);
+});
+
+test("capture start and stop, which leaves alone what --capture began", async () => {
   expect((await ctl("capture", "start", path.join(folder, "a.pcapng"))).stdout).toContain("a.pcapng");
-  expect((await ctl("capture", "stop")).status).toBe(0);
+  expect((await ctl("capture", "ls")).stdout).toMatch(/b\.pcapng.*a\.pcapng/s);
+  const twice = await ctl("capture", "start", path.join(folder, "b.pcapng"));
+  expect(twice).toMatchObject({ status: 1, stderr: expect.stringContaining("expected a file that no other capture") });
+  const { status, stdout } = await ctl("capture", "stop");
+  expect(status).toBe(0);
+  expect(stdout).not.toContain("b.pcapng");
   expect(fs.readFileSync(path.join(folder, "a.pcapng")).readUInt32BE(0)).toBe(0x0a0d0d0a);
+  expect((await ctl("capture", "ls")).stdout).toContain("b.pcapng");
 });
 
 test("impair: sets rules, shows what is set, clears", async () => {
@@ -71,4 +91,18 @@ test("says in one line that nothing runs there", async () => {
 
 test("an API anywhere but on this machine's loopback is refused", async () => {
   expect(await ctl("--api", "tcp:192.0.2.1:80", "status")).toMatchObject({ status: 2 });
+});
+
+test("an API on TCP is found by the token that serve has left", async () => {
+  const own = temporaryFolder();
+  const where = { XDG_RUNTIME_DIR: own };
+  const other = new Command(["serve", "--api", "tcp:127.0.0.1:0"], where);
+  await other.printed(/Append/);
+  const found = await new Command(["ctl", "status"], where).finished;
+  expect(found).toMatchObject({ status: 0, stderr: "" });
+  // Those whose tslirp is gone do not count.
+  await other.stop("SIGKILL");
+  const gone = await new Command(["ctl", "status"], where).finished;
+  expect(gone).toMatchObject({ status: 1, stderr: expect.stringContaining("is tslirp running with --api?") });
+  fs.rmSync(own, { recursive: true });
 });

@@ -75,6 +75,8 @@ describe("a bad argument", () => {
     [["--listen", "nowhere"], '--listen: got "nowhere"'],
     [["--lisen", "unix:/x"], "unknown option '--lisen'"],
     [["--workers", "2", "-p", "2222:22"], '--publish: got "2222:22"; expected none with --workers'],
+    [["--capture", "/nowhere/x"], '--capture: got "/nowhere/x"; expected a file in a folder that exists'],
+    [["--capture", "/tmp"], '--capture: got "/tmp"; expected a file, not a folder'],
     [["--mtu"], "option '--mtu <bytes>' argument missing"],
     [["nonsense"], "nonsense"],
     [["demo", "--fast"], "unknown option '--fast'"],

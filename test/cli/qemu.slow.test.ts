@@ -155,6 +155,7 @@ describe("its own options", () => {
     [[], ["-nic", "user,net=10.0.2.0/33"], '-nic net: got "10.0.2.0/33"'],
     [[], ["-netdev", "user,id=n0,hostfwd=tcp::22"], '-netdev hostfwd: got "tcp::22"'],
     [[], ["-daemonize"], "foreground"],
+    [["--capture", "/nowhere/x"], [], '--capture: got "/nowhere/x"; expected a file in a folder that exists'],
   ])("%j before %j end it with 2 and one line, and no QEMU", async (ours, args, line) => {
     const { status, stderr } = await tslirpQemu({}, args, ours).finished;
     expect(status).toBe(2);

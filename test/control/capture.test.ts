@@ -1,7 +1,7 @@
 /** Captures as Wireshark reads them. What tshark says needs tshark; the rest reads the bytes. */
 import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { PassThrough, Writable } from "node:stream";
@@ -42,6 +42,26 @@ function collect(): { out: PassThrough; bytes(): Buffer } {
 }
 
 describe("a capture", () => {
+  test("into a file that another one is writing is refused, by whatever path, until that one has ended", async () => {
+    const file = join(dir, "a.pcapng");
+    const first = new Capture(file, { rotateBytes: 1 });
+    await first.opened;
+    symlinkSync(dir, join(dir, "elsewhere"));
+    for (const same of [file, `${dir}/./a.pcapng`, join(dir, "elsewhere", "a.pcapng")]) {
+      expect(() => new Capture(same)).toThrow(
+        expect.objectContaining({ name: "ConfigError", expectation: expect.stringContaining("no other capture") }),
+      );
+    }
+    // A rotated file's name may be taken as well: that ends the one that comes to it, not the one that is there.
+    const second = new Capture(join(dir, "a-0002.pcapng"));
+    first.frame(CABLE, INBOUND, SYN, 0, SYN.length);
+    first.frame(CABLE, INBOUND, SYN, 0, SYN.length);
+    expect((await first.closed)?.message).toContain("no other capture");
+    expect(await second.stop()).toBeNull();
+    const third = new Capture(file);
+    expect(await third.stop()).toBeNull();
+  });
+
   withTshark("is what Wireshark reads: interface, direction, time, length and the flow's comment", async () => {
     const file = join(dir, "a.pcapng");
     const before = Date.now() / 1000;

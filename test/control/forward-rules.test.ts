@@ -136,6 +136,14 @@ describe("publish, Docker's grammar", () => {
     expect(parsePublish(text)).toEqual([{ proto: "tcp", host: { host, port: 2222 }, guest }]);
   });
 
+  it.each(["localhost:2222:22", "LOCALHOST:2222:22/tcp"])(
+    "%s listens on this machine: localhost is no guest",
+    (text) => {
+      const rule = { proto: "tcp", host: { host: "127.0.0.1", port: 2222 }, guest: { host: null, port: 22 } };
+      expect(parsePublish(text)).toEqual([rule]);
+    },
+  );
+
   it("makes one rule for each port of a range", () => {
     fc.assert(
       fc.property(port, port, fc.nat(300), (from, to, extra) => {

@@ -32,11 +32,15 @@ export class ApiClient {
     return this.#json("PUT", path, body);
   }
 
-  /** A response that goes on: a live capture, events. */
-  async stream(path: string): Promise<IncomingMessage> {
+  /** A response that goes on: a live capture, events. Ends when tslirp does; throws when that ends without a word. */
+  async *stream(path: string): AsyncGenerator<Buffer> {
     const response = await this.#request("GET", path, undefined);
     if (response.statusCode !== 200) throw new Error(await errorOf(response));
-    return response;
+    try {
+      yield* response;
+    } catch {
+      throw new Error(`the API at ${this.#where} has gone without a word`);
+    }
   }
 
   /** A stream to a guest's port. */

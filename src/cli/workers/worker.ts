@@ -54,7 +54,7 @@ async function start({ number, network, session: options, user }: WorkerOptions)
   const session = await startSession(network, options, log);
   try {
     if (user !== null && process.getuid!() === 0) becomeUser(user);
-    session.begin();
+    await session.begin();
     return session;
   } catch (error) {
     await session.close();

@@ -16,8 +16,10 @@ import { COMPLETE, type Link, type LinkReceiver, type Slab } from "./core/link.t
 import type { Random } from "./core/random.ts";
 import type { Trace, TraceEvent } from "./core/trace.ts";
 import { DATAGRAM_MTU, Egress } from "./nat/egress.ts";
+import { FlowRegistry } from "./nat/flow/registry.ts";
 import { Forwards } from "./nat/forwards.ts";
-import { IcmpErrors, INCOMPLETE } from "./nat/icmp/icmp-errors.ts";
+import { INCOMPLETE } from "./nat/icmp/icmp-cause.ts";
+import { IcmpErrors } from "./nat/icmp/icmp-errors.ts";
 import { IcmpNat } from "./nat/icmp/icmp-nat.ts";
 import { withoutRebinding } from "./nat/rules/dns-rebind.ts";
 import type { LimitState } from "./nat/rules/meters.ts";
@@ -103,6 +105,7 @@ export class Stack implements LinkReceiver {
   readonly #clock: Clock;
   readonly #trace: Trace;
   readonly #gate: RuleGate;
+  readonly #flows: FlowRegistry;
   readonly #guestNames: GuestNames;
   readonly #neighbours: Neighbours;
   readonly #errors: IcmpErrors;
@@ -185,9 +188,14 @@ export class Stack implements LinkReceiver {
       wake: () => this.onPollAt?.(),
     };
     this.#tftp = parts.files ? tftpServer(config, parts.files, clock, shared) : null;
+    this.#flows = new FlowRegistry({ clock, trace, wake: shared.wake }, config.limits.absentSeconds, (guest) =>
+      this.#tcp.moved(guest),
+    );
+    this.#neighbours.watcher = this.#flows;
     const surroundings = {
       ...parts,
       ...shared,
+      flows: this.#flows,
       service: (to: IpAddress, port: number) => services.tcp({ host: to.text, port }),
       resolve: (guest: Neighbour) => this.#resolve(guest),
       flushNow: () => this.#flusher.now(),
@@ -196,7 +204,15 @@ export class Stack implements LinkReceiver {
     this.#udp = new UdpNat(config, surroundings);
     this.#icmp = new IcmpNat(config.limits, surroundings);
     const found = (guest: Neighbour): void => this.#found(guest);
-    const lan: Lan = { ...shared, tcp: this.#tcp, udp: this.#udp, icmp: this.#icmp, tftp: this.#tftp, found };
+    const lan: Lan = {
+      ...shared,
+      flows: this.#flows,
+      tcp: this.#tcp,
+      udp: this.#udp,
+      icmp: this.#icmp,
+      tftp: this.#tftp,
+      found,
+    };
     this.#arp = new Arp(lan, this.#dhcp);
     this.#ipv4 = new Ipv4(lan, this.#arp, this.#dhcp, this.#reassembler);
     this.#dhcp6 = new Dhcp6Server(config, GATEWAY_MAC6, {
@@ -225,9 +241,8 @@ export class Stack implements LinkReceiver {
 
   close(): void {
     this.forwards.close();
+    this.#flows.close();
     this.#tcp.close();
-    this.#udp.close();
-    this.#icmp.close();
     this.#tftp?.close();
     this.#flusher.now();
   }
@@ -235,9 +250,7 @@ export class Stack implements LinkReceiver {
   /** Other rules from now on. Flows that they allow go on, others end. */
   setRules(rules: RuleSet): void {
     this.#gate.replace(rules);
-    this.#tcp.revisit();
-    this.#udp.revisit();
-    this.#icmp.revisit();
+    this.#flows.revisit(this.#gate);
     this.#flusher.now();
   }
 
@@ -269,14 +282,17 @@ export class Stack implements LinkReceiver {
     if (event.type === "lease" && event.action === "bound") {
       // Whoever was heard with that address before has lost it.
       const known = this.#neighbours.find(addressFromText(event.ip));
-      if (known !== null && macToString(known.mac) !== event.mac) this.#neighbours.unplug(known);
+      if (known !== null && macToString(known.mac) !== event.mac) {
+        this.#flows.replaced(known);
+        this.#neighbours.unplug(known);
+      }
       if (event.hostname !== null) this.#guestNames.claim(event.hostname);
     }
     this.#trace.event(event);
   }
 
   flows(): FlowInfo[] {
-    return flowInfos(this.#tcp, this.#udp, this.#icmp);
+    return flowInfos(this.#flows);
   }
 
   /** What is held now. */
@@ -292,6 +308,7 @@ export class Stack implements LinkReceiver {
 
   pollAt(): number {
     return Math.min(
+      this.#flows.pollAt(),
       this.#tcp.pollAt(),
       this.#udp.pollAt(),
       this.#icmp.pollAt(),
@@ -302,6 +319,7 @@ export class Stack implements LinkReceiver {
   }
 
   poll(now: number): void {
+    this.#flows.poll(now);
     this.#tcp.poll(now);
     this.#udp.poll(now);
     this.#icmp.poll(now);
@@ -413,7 +431,7 @@ export class Stack implements LinkReceiver {
   }
 }
 
-type Shared = Omit<Lan, "tcp" | "udp" | "icmp" | "tftp" | "found">;
+type Shared = Omit<Lan, "flows" | "tcp" | "udp" | "icmp" | "tftp" | "found">;
 
 /** Guests' files come from their gateway. */
 function tftpServer(config: StackConfig, files: FileSource, clock: Clock, lan: Shared): TftpServer<Neighbour> {

@@ -10,6 +10,8 @@ export interface Limits {
   /** Of these, not established yet: the oldest makes room, the same guest's if it has one. */
   readonly halfOpen: number;
   readonly halfOpenPerGuest: number;
+  /** Seconds that the flows of a guest without a cable wait for it to come back. */
+  readonly absentSeconds: number;
   /** UDP ports of guests, and clients of forwards; with rules or `onFlow` each destination. The longest silent makes room. */
   readonly udpFlows: number;
   readonly udpFlowsPerGuest: number;
@@ -89,6 +91,7 @@ const CAPS: { readonly [K in keyof Limits]: readonly [usual: number, most: numbe
   tcpFlowsPerGuest: [12_288, MANY],
   halfOpen: [1_024, COUNT],
   halfOpenPerGuest: [768, COUNT],
+  absentSeconds: [120, COUNT],
   udpFlows: [4_096, COUNT],
   udpFlowsPerGuest: [3_072, COUNT],
   icmpFlows: [512, COUNT],

@@ -8,6 +8,7 @@ import type { Trace } from "../core/trace.ts";
 import type { Names } from "../proto/names.ts";
 import type { Neighbour } from "../proto/neighbours.ts";
 import type { Egress } from "./egress.ts";
+import type { FlowRegistry } from "./flow/registry.ts";
 import type { IcmpErrors } from "./icmp/icmp-errors.ts";
 import type { Policy } from "./rules/policy.ts";
 import type { RuleGate } from "./rules/rule-gate.ts";
@@ -23,6 +24,7 @@ export interface NatContext {
   readonly policy: Policy;
   readonly names: Names;
   readonly gate: RuleGate;
+  readonly flows: FlowRegistry;
   /** Answers a connection within the process instead of a host socket; null when nobody serves that place. */
   service(to: IpAddress, port: number): TcpService | null;
   /** A cable has a frame to flush. */

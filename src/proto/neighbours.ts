@@ -30,6 +30,28 @@ export interface Neighbour {
   epoch: number;
 }
 
+/** Who is told what becomes of guests. Nothing is learned or forgotten from inside these calls. */
+export interface NeighbourWatcher {
+  /** Whether something is kept for the guest: others are forgotten first. */
+  inUse(guest: Neighbour): boolean;
+  /** Its cable is gone, or nobody is known to have its address any more. */
+  left(guest: Neighbour): void;
+  /** It is on another cable than before, or on one again. */
+  came(guest: Neighbour): void;
+  /** Another MAC takes its address: the record still has the MAC and the cable of before. */
+  replaced(guest: Neighbour): void;
+  /** Its record makes room for another. */
+  forgotten(guest: Neighbour): void;
+}
+
+const NOBODY: NeighbourWatcher = {
+  inUse: () => false,
+  left() {},
+  came() {},
+  replaced() {},
+  forgotten() {},
+};
+
 const MAX_PACKET = 65_535;
 
 /** The guest has said that a packet of more than `mtu` bytes did not reach it. What any host takes it takes, too. */
@@ -44,6 +66,8 @@ export class Neighbours {
   readonly #byIp6: FlowTable6<Neighbour>;
   readonly #quota: Quota;
   readonly #onForgotten: () => void;
+  /** Told what becomes of guests. */
+  watcher: NeighbourWatcher = NOBODY;
   #keys = 0;
 
   /**
@@ -91,6 +115,7 @@ export class Neighbours {
   learn(address: IpAddress, buf: Uint8Array, macAt: number, link: Link): Neighbour {
     const n = this.find(address) ?? this.#add(address, link);
     if (!macEquals(buf, macAt, n.mac)) {
+      if (n.epoch > 0) this.watcher.replaced(n);
       n.mac.set(buf.subarray(macAt, macAt + 6));
       n.shown = 0;
       n.most = MAX_PACKET;
@@ -112,7 +137,9 @@ export class Neighbours {
 
   #add(address: IpAddress, link: Link | null): Neighbour {
     if (!this.#quota.allows(link)) {
-      this.#forget(this.#dispensable(link));
+      const old = this.#dispensable(link);
+      this.watcher.forgotten(old);
+      this.#forget(old);
       this.#onForgotten();
     }
     const { family, ip, bytes: b } = address;
@@ -138,20 +165,25 @@ export class Neighbours {
     this.#quota.give(n.link);
     this.#quota.take(link);
     n.link = link;
+    if (link === null) this.watcher.left(n);
+    else this.watcher.came(n);
   }
 
   /**
    * Who makes many addresses makes room for them. Otherwise the oldest that nobody is known to have goes, else the oldest on
-   * the same cable, else the oldest of all.
+   * the same cable, else the oldest of all. Of either kind those go first for which nothing is kept.
    */
   #dispensable(link: Link | null): Neighbour {
-    const own = this.#quota.fullFor(link);
-    let first: Neighbour | null = null;
+    const wanted = this.#quota.fullFor(link) ? link : null;
+    let sameCable: Neighbour | null = null;
+    let used: Neighbour | null = null;
     for (const n of this.#all) {
-      if (n.link === (own ? link : null)) return n;
-      if (n.link === link) first ??= n;
+      if (n.link !== wanted && n.link !== link) continue;
+      if (this.watcher.inUse(n)) used ??= n;
+      else if (n.link === wanted) return n;
+      else sameCable ??= n;
     }
-    return first ?? this.#all.values().next().value!;
+    return sameCable ?? used ?? this.#all.values().next().value!;
   }
 
   #forget(n: Neighbour): void {

@@ -1,9 +1,5 @@
 /** Flows as users see them. */
-import { endpointText } from "../core/address.ts";
-import type { IcmpNat } from "../nat/icmp/icmp-nat.ts";
-import type { TcpNat } from "../nat/tcp/tcp-nat.ts";
-import type { UdpNat } from "../nat/udp/udp-nat.ts";
-import { STATE_NAMES } from "../proto/tcp/tcb.ts";
+import type { FlowRegistry } from "../nat/flow/registry.ts";
 
 /** A connection, a mapping or an echo identifier. */
 export interface FlowInfo {
@@ -24,31 +20,13 @@ export interface FlowInfo {
   readonly retransmissions: number;
 }
 
-export function flowInfos(tcp: TcpNat, udp: UdpNat, icmp: IcmpNat): FlowInfo[] {
-  const none = { state: "", rtt: -1, retransmissions: 0 };
-  const flows: FlowInfo[] = [];
-  for (const flow of tcp.flows()) {
-    const { tcb, bytesUp, bytesDown } = flow;
-    flows.push({
-      proto: "tcp",
-      guest: endpointText({ host: flow.guest.address.text, port: flow.guestPort }),
-      remote: endpointText({ host: flow.far.text, port: flow.farPort }),
-      host: flow.hosts[0] ?? null,
-      state: STATE_NAMES[tcb.state]!,
-      direction: flow.inbound ? "in" : "out",
-      bytesUp,
-      bytesDown,
-      rtt: tcb.rtt.srtt,
-      retransmissions: tcb.retransmissions,
-    });
+/** All flows that users are told of, guest by guest. */
+export function flowInfos(flows: FlowRegistry): FlowInfo[] {
+  const infos: FlowInfo[] = [];
+  for (const flow of flows) {
+    if (!flow.listed) continue;
+    const { proto, ends, farName: host, direction, bytesUp, bytesDown, counts } = flow;
+    infos.push({ proto, ...ends, host, ...counts, direction, bytesUp, bytesDown });
   }
-  for (const mapping of udp.mappings()) {
-    const { direction, bytesUp, bytesDown } = mapping;
-    flows.push({ proto: "udp", ...mapping.ends, host: udp.hostOf(mapping), direction, bytesUp, bytesDown, ...none });
-  }
-  for (const flow of icmp.flows()) {
-    const ends = { guest: flow.guest.address.text, remote: flow.remote, host: icmp.hostOf(flow) };
-    flows.push({ proto: "icmp", ...ends, direction: "out", bytesUp: flow.bytesUp, bytesDown: flow.bytesDown, ...none });
-  }
-  return flows;
+  return infos;
 }

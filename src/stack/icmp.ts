@@ -1,7 +1,7 @@
 /** ICMP from guests, of either family: echo to ourselves and to the world, and errors about what we sent. */
 
 import { guestError } from "../nat/icmp/guest-errors.ts";
-import { PROHIBITED } from "../nat/icmp/icmp-errors.ts";
+import { PROHIBITED } from "../nat/icmp/icmp-cause.ts";
 import type { Neighbour } from "../proto/neighbours.ts";
 import { get32 } from "../wire/bytes.ts";
 import { ICMP_ECHO, ICMP_ECHO_REPLY, ICMP_HEADER } from "../wire/icmp.ts";
@@ -29,7 +29,7 @@ export function receiveIcmp(
   const v4 = guest.family === 4;
   const type = buf[at]!;
   if (type !== (v4 ? ICMP_ECHO : ICMP6_ECHO)) {
-    if (!guestError(guest, buf, at, len, lan.tcp, lan.udp)) lan.trace.drop("icmp-type");
+    if (!guestError(guest, buf, at, len, lan.flows)) lan.trace.drop("icmp-type");
     return;
   }
   const ours = lan.policy.oursAt(guest.family, buf, dstAt);

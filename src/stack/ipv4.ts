@@ -1,6 +1,6 @@
 /** IPv4 from guests (RFC 791, RFC 1122): who may send, fragments, and which protocol a packet is for. */
 import { COMPLETE, LEAST_SEGMENT, type Link, type Slab } from "../core/link.ts";
-import { EXPIRED } from "../nat/icmp/icmp-errors.ts";
+import { EXPIRED } from "../nat/icmp/icmp-cause.ts";
 import type { DhcpServer } from "../proto/dhcp.ts";
 import type { Reassembler } from "../proto/reassembly.ts";
 import { UNVERIFIED } from "../wire/checksum.ts";

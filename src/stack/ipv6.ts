@@ -5,7 +5,7 @@
  * to a group stays on the cables. No error is ever about a packet to a group, except where RFC 4443 section 2.4 e.3 asks.
  */
 import { COMPLETE, LEAST_SEGMENT, type Link, type Slab } from "../core/link.ts";
-import { BEYOND_SCOPE, EXPIRED, headerProblem } from "../nat/icmp/icmp-errors.ts";
+import { BEYOND_SCOPE, EXPIRED, headerProblem } from "../nat/icmp/icmp-cause.ts";
 import { DHCP6_MAX_REPLY, type Dhcp6Server } from "../proto/dhcp6.ts";
 import type { Neighbour } from "../proto/neighbours.ts";
 import type { Reassembler } from "../proto/reassembly.ts";

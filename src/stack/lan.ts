@@ -2,6 +2,7 @@ import type { StackConfig } from "../core/config.ts";
 import type { Link } from "../core/link.ts";
 import type { Trace } from "../core/trace.ts";
 import type { Egress } from "../nat/egress.ts";
+import type { FlowRegistry } from "../nat/flow/registry.ts";
 import type { IcmpErrors } from "../nat/icmp/icmp-errors.ts";
 import type { IcmpNat } from "../nat/icmp/icmp-nat.ts";
 import type { Policy } from "../nat/rules/policy.ts";
@@ -22,6 +23,7 @@ export interface Lan {
   readonly egress: Egress;
   readonly errors: IcmpErrors;
   readonly neighbours: Neighbours;
+  readonly flows: FlowRegistry;
   readonly tcp: TcpNat;
   readonly udp: UdpNat;
   readonly icmp: IcmpNat;

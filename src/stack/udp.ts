@@ -1,7 +1,7 @@
 /** UDP from guests, of either family: to the DNS server, through the NAT, or refused. */
 import { addressAt } from "../core/address.ts";
 import { DATAGRAM_MTU, headersOf } from "../nat/egress.ts";
-import { NO_PORT, PROHIBITED } from "../nat/icmp/icmp-errors.ts";
+import { NO_PORT, PROHIBITED } from "../nat/icmp/icmp-cause.ts";
 import type { Neighbour } from "../proto/neighbours.ts";
 import { get16 } from "../wire/bytes.ts";
 import { ETH_HEADER } from "../wire/ethernet.ts";

@@ -61,7 +61,7 @@ export class PacketScript {
   readonly clock: ManualClock = new ManualClock(1_000);
   readonly host: FakeHost = new FakeHost();
   readonly stack: Stack;
-  readonly cable: MemoryCable;
+  cable: MemoryCable;
   readonly events: TraceEvent[] = [];
   /** DNS queries that reached the host; `answer` answers one. */
   readonly queries: { query: Uint8Array; tcp: boolean; answer: (answer: Uint8Array | null) => void }[] = [];
@@ -111,9 +111,15 @@ export class PacketScript {
       random: new SeededRandom(1),
       ...(turns && { endOfTurn: (run: () => void) => void this.#turns!.push(run) }),
     });
-    this.cable = cable(this.stack, { onFrame: (frame) => this.#take(frame) });
+    this.cable = this.plug();
     this.undone = offload === null ? [] : offloading(this.cable.link, offload);
     if (turns) Object.assign(this.cable.link, { direct: false });
+  }
+
+  /** Another cable, beside those that there are; it is the one that `send` uses from now on. */
+  plug(): MemoryCable {
+    this.cable = cable(this.stack, { onFrame: (frame) => this.#take(frame) });
+    return this.cable;
   }
 
   /** A frame from the guest. Whatever the host owes is called back before and after. */

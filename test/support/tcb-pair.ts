@@ -43,6 +43,7 @@ export interface WireOptions {
 
 export class Peer implements TcpPath, TcpUser {
   readonly tx: Uint8Array = new Uint8Array(70_000);
+  readonly reachable = true;
   readonly farPort = 1;
   readonly guestPort = 1;
   readonly tcb: Tcb;

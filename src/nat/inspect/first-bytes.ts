@@ -19,7 +19,6 @@ import { HttpRequests } from "../../proto/http-requests.ts";
 import type { ShownName } from "../../proto/shown-name.ts";
 import type { NatContext } from "../context.ts";
 import type { NameCheck } from "../rules/rule-gate.ts";
-import type { TcpFlow } from "../tcp/tcp-flow.ts";
 
 const WAIT_MS = 10_000;
 /** What TLS and HTTP servers take at the most for a hello or a request's fields. */
@@ -27,6 +26,15 @@ const MOST_BYTES = 16_384;
 const FIRST_ROOM = 2_048;
 /** A guest that sends byte by byte would have all that is held read anew for each. */
 const MOST_LOOKS = 256;
+
+/** A connection, as far as its first bytes are concerned. */
+export interface InspectedFlow {
+  host: HostTcp | null;
+  readonly hostClosed: boolean;
+  /** The name that its first bytes have shown. */
+  shown: string | null;
+  onClose(code: string | null): void;
+}
 
 export class FirstBytes {
   /** Bytes held by all connections. */
@@ -42,7 +50,7 @@ export class FirstBytes {
   }
 
   /** What takes the place of the flow's host socket until the guest's first bytes have passed `look`. */
-  watch(flow: TcpFlow, nameCheck: NameCheck): HostTcp {
+  watch(flow: InspectedFlow, nameCheck: NameCheck): HostTcp {
     return new FirstBytesSocket(this, flow, flow.host!, nameCheck);
   }
 
@@ -77,7 +85,7 @@ class FirstBytesSocket implements HostTcp, Timed {
   heapIndex = -1;
   heapTime = 0;
   readonly #all: FirstBytes;
-  readonly #flow: TcpFlow;
+  readonly #flow: InspectedFlow;
   readonly #socket: HostTcp;
   readonly #nameCheck: NameCheck;
   #held: Uint8Array = new Uint8Array(0);
@@ -86,7 +94,7 @@ class FirstBytesSocket implements HostTcp, Timed {
   #state: "undecided" | "requests" | "passed" | "refused" = "undecided";
   #requests: HttpRequests | null = null;
 
-  constructor(all: FirstBytes, flow: TcpFlow, socket: HostTcp, nameCheck: NameCheck) {
+  constructor(all: FirstBytes, flow: InspectedFlow, socket: HostTcp, nameCheck: NameCheck) {
     this.#all = all;
     this.#flow = flow;
     this.#socket = socket;

@@ -10,42 +10,85 @@ import type { IpAddress } from "../../core/address.ts";
 import type { Timed } from "../../core/deadlines.ts";
 import type { HostTcp, HostTcpEvents } from "../../core/host-net.ts";
 import { COMPLETE, type Link, MAX_FRAME, type Slab, SUM_UNDONE } from "../../core/link.ts";
-import type { Neighbour } from "../../proto/neighbours.ts";
+import type { DropReason } from "../../core/trace.ts";
+import { type Neighbour, tooBig } from "../../proto/neighbours.ts";
 import { output } from "../../proto/tcp/output.ts";
-import { CLOSED, HELD, Tcb, type TcpPath, type TcpUser, TIME_WAIT } from "../../proto/tcp/tcb.ts";
+import type { ChunkPool } from "../../proto/tcp/send-buffer.ts";
+import {
+  CLOSED,
+  HELD,
+  STATE_NAMES,
+  SYN_SENT,
+  Tcb,
+  type TcpPath,
+  type TcpUser,
+  TIME_WAIT,
+} from "../../proto/tcp/tcb.ts";
+import { ETH_HEADER } from "../../wire/ethernet.ts";
 import { PROTO_TCP } from "../../wire/ipv4.ts";
-import { headersOf, patchHeaders, templateSum } from "../egress.ts";
-import { type Meter, NO_METERS } from "../rules/meters.ts";
-import type { GatheredFlow } from "./payload-gatherer.ts";
-import type { Receiver } from "./receive-budget.ts";
-import type { TcpNat } from "./tcp-nat.ts";
+import { seqLt } from "../../wire/seq.ts";
+import { TCP_HEADER } from "../../wire/tcp.ts";
+import { type Egress, headersOf, patchHeaders, templateSum } from "../egress.ts";
+import type { AdmittedTcp } from "../flow/admission.ts";
+import { type CloseReason, type Closing, closingOf, closingOfDial, closingOfRuling } from "../flow/close-reason.ts";
+import type { Decision, JudgedFlow } from "../flow/decision.ts";
+import { Flow, type FlowCounts, NO_NAMES } from "../flow/flow.ts";
+import type { GuestError } from "../icmp/guest-errors.ts";
+import type { IcmpCause } from "../icmp/icmp-cause.ts";
+import type { NameCheck, RuleGate } from "../rules/rule-gate.ts";
+import type { GatheredFlow, PayloadGatherer } from "./payload-gatherer.ts";
+import type { ReceiveBudget, Receiver } from "./receive-budget.ts";
+import type { TcpResets } from "./tcp-resets.ts";
+import type { MeasuredFlow, WindowLimits } from "./window-limits.ts";
 
 const LINGER_MS = 120_000;
 /** A read of the host's that fills a good part of the cable. */
 const MUCH = 16_384;
-const NO_HOSTS: readonly string[] = [];
 const NO_TEMPLATE = new Uint8Array(0);
 
-export class TcpFlow implements TcpPath, TcpUser, HostTcpEvents, Timed, GatheredFlow, Receiver {
-  readonly nat: TcpNat;
-  readonly guest: Neighbour;
-  /** The guest's when it began: where it counts. */
-  readonly cable: Link | null;
-  readonly guestPort: number;
-  /** The far end as the guest knows it. */
+/** What a connection needs of all connections. */
+export interface TcpFlowOwner {
+  readonly egress: Egress;
+  readonly chunks: ChunkPool;
+  readonly gatherer: PayloadGatherer;
+  readonly receiveBudget: ReceiveBudget;
+  readonly windowLimits: WindowLimits;
+  readonly resets: TcpResets;
+  /** Flows that found the cable full. */
+  readonly blocked: Set<TcpFlow>;
+  now(): number;
+  /** Bytes that a connection may have towards its guest now. */
+  sendLimit(): number;
+  touchLink(link: Link): void;
+  flush(): void;
+  /** After a host's callback: timers and cables. */
+  settle(flow: TcpFlow, much?: boolean): void;
+  forgetTimer(flow: TcpFlow): void;
+  /** The guest is not known, or its cable is gone. */
+  unresolved(flow: TcpFlow): void;
+  established(flow: TcpFlow): void;
+  /** Connects it where it is to go. */
+  dial(flow: TcpFlow, decision: Decision, nameCheck: NameCheck | null): void;
+  /** The guest is told by ICMP, from the gateway, what is wrong with its SYN. */
+  icmpError(flow: TcpFlow, cause: IcmpCause): void;
+  /** Whether something within the process answers there. */
+  isService(far: IpAddress, port: number): boolean;
+  /** The guest's side is over. */
+  remove(flow: TcpFlow, reason: CloseReason): void;
+}
+
+export class TcpFlow
+  extends Flow
+  implements TcpPath, TcpUser, HostTcpEvents, Timed, GatheredFlow, MeasuredFlow, Receiver, AdmittedTcp, JudgedFlow
+{
+  readonly nat: TcpFlowOwner;
   readonly far: IpAddress;
   readonly farPort: number;
-  readonly inbound: boolean;
-  /** Names by which guests know the far end, the latest first. */
-  readonly hosts: readonly string[];
   readonly tcb: Tcb;
   /** The name that its first bytes have shown; null while there is none, or where nobody looks. */
   shown: string | null = null;
-  /** Where it counts until it ends, and what paces it. */
-  meters: readonly Meter[] = NO_METERS;
   host: HostTcp | null = null;
   hostClosed = false;
-  inTable = false;
   touched = false;
   /** Its acknowledgement waits for the end of a turn. */
   owes = false;
@@ -57,10 +100,6 @@ export class TcpFlow implements TcpPath, TcpUser, HostTcpEvents, Timed, Gathered
   lastRun = -1;
   pendingUp = 0;
   waiting = 0;
-  bytesUp = 0;
-  bytesDown = 0;
-  heapIndex = -1;
-  heapTime = 0;
   #lingerAt: number = Number.POSITIVE_INFINITY;
   #paused = false;
   #template: Uint8Array = NO_TEMPLATE;
@@ -71,22 +110,18 @@ export class TcpFlow implements TcpPath, TcpUser, HostTcpEvents, Timed, Gathered
   readonly #pseudo: number;
 
   constructor(
-    nat: TcpNat,
+    nat: TcpFlowOwner,
+    direction: "in" | "out",
     guest: Neighbour,
     guestPort: number,
     far: IpAddress,
     farPort: number,
-    inbound: boolean,
-    hosts: readonly string[] = NO_HOSTS,
+    names: readonly string[] = NO_NAMES,
   ) {
-    this.hosts = hosts;
+    super("tcp", direction, guest, guestPort, names);
     this.nat = nat;
-    this.guest = guest;
-    this.cable = guest.link;
-    this.guestPort = guestPort;
     this.far = far;
     this.farPort = farPort;
-    this.inbound = inbound;
     this.#headers = headersOf(guest.family);
     this.#pseudo = far.sum + guest.address.sum + PROTO_TCP;
     this.tcb = new Tcb(this, this, nat.chunks);
@@ -114,6 +149,10 @@ export class TcpFlow implements TcpPath, TcpUser, HostTcpEvents, Timed, Gathered
 
   get tx(): Uint8Array {
     return this.guest.link!.tx;
+  }
+
+  get reachable(): boolean {
+    return this.guest.link !== null;
   }
 
   reserve(len: number): number {
@@ -186,13 +225,12 @@ export class TcpFlow implements TcpPath, TcpUser, HostTcpEvents, Timed, Gathered
   }
 
   onAborted(reason: "reset" | "timeout"): void {
-    this.#resetHost(reason === "reset" ? "ECONNRESET" : "ETIMEDOUT");
-    this.nat.remove(this, reason);
+    this.close(reason);
   }
 
   onClosed(): void {
     if (!this.hostClosed) this.#lingerAt = this.nat.now() + LINGER_MS;
-    this.nat.remove(this, "closed");
+    this.close("closed");
   }
 
   room(): number {
@@ -248,7 +286,7 @@ export class TcpFlow implements TcpPath, TcpUser, HostTcpEvents, Timed, Gathered
     this.nat.gatherer.forget(this);
     this.nat.receiveBudget.note(this, 0);
     if (this.tcb.state === CLOSED) {
-      this.nat.deadlines.remove(this);
+      this.nat.forgetTimer(this);
       return;
     }
     if (code === null) {
@@ -257,25 +295,74 @@ export class TcpFlow implements TcpPath, TcpUser, HostTcpEvents, Timed, Gathered
       this.nat.settle(this);
       return;
     }
-    if (this.tcb.state === HELD) this.nat.connectFailed(this, code);
-    else if (this.tcb.state !== TIME_WAIT) {
-      this.tcb.abort();
-      this.nat.remove(this, code);
-    }
+    if (this.tcb.state === HELD) this.#close(code, closingOfDial(code));
+    else if (this.tcb.state !== TIME_WAIT) this.close(code);
     this.nat.flush();
   }
 
-  /** Makes room before it is established: the guest may try again, a client of a forward has waited too long. */
-  forget(): void {
-    this.tcb.drop();
-    this.#resetHost("ETIMEDOUT");
-    this.nat.remove(this, "half-open");
+  // What becomes of it (Flow)
+
+  decided(decision: Decision, nameCheck: NameCheck | null): void {
+    if (decision.action === "deny") this.refuse(decision.how, decision.reason);
+    else this.nat.dial(this, decision, nameCheck);
   }
 
-  /** Ends both sides at once: the network closes, or the flow has to make room. */
-  kill(reason: string): void {
-    this.tcb.abort();
-    this.#resetHost("ENETDOWN");
+  /** It does not begin: it has been refused. */
+  refuse(how: "reset" | "icmp" | "drop", reason: DropReason): void {
+    this.nat.egress.drop(reason);
+    this.#close(reason, closingOfRuling(how));
+  }
+
+  /** A connection is judged by its address's names, and by the name that it has shown. */
+  override revisit(gate: RuleGate): CloseReason | null {
+    const { direction, guest, guestPort, far, farPort, shown } = this;
+    if (direction === "out" && this.nat.isService(far, farPort)) return null;
+    const reason = super.revisit(gate);
+    if (reason !== null || shown === null) return reason;
+    return gate.permits(direction, "tcp", guest, guestPort, far, farPort, [shown]) ? null : "denied";
+  }
+
+  /**
+   * It counts when the segment is one on its way (RFC 5927 section 4.1). Then a forward's dial that is refused ends, a
+   * smaller MTU makes smaller segments (RFC 1191), and anything else is left to retransmission: an established connection
+   * survives it (RFC 5927 section 5.2).
+   */
+  guestError(error: GuestError, seq: number, mtu: number): boolean {
+    const { tcb, guest } = this;
+    if (seqLt(seq, tcb.sndUna) || !seqLt(seq, tcb.sndMax)) return false;
+    if (error === "too-big") {
+      tooBig(guest, mtu);
+      tcb.shrinkMss(guest.most - (this.#headers - ETH_HEADER) - TCP_HEADER, this.nat.now());
+      this.nat.settle(this);
+    } else if (error === "refused" && tcb.state === SYN_SENT) {
+      this.close("refused");
+      this.nat.flush();
+    }
+    return true;
+  }
+
+  override get counts(): FlowCounts {
+    const { state, rtt, retransmissions } = this.tcb;
+    return { state: STATE_NAMES[state]!, rtt: rtt.srtt, retransmissions };
+  }
+
+  makeRoom(): void {
+    this.close("half-open");
+  }
+
+  finish(): void {
+    this.tcb.finish();
+  }
+
+  close(reason: CloseReason): void {
+    this.#close(reason, closingOf(reason));
+  }
+
+  #close(reason: CloseReason, { guest, cause, errno }: Closing): void {
+    if (guest === "icmp" || guest === "icmp and rst") this.nat.icmpError(this, cause);
+    if (guest === "rst" || guest === "icmp and rst") this.tcb.abort();
+    else if (guest !== "told") this.tcb.drop();
+    if (errno !== null) this.#resetHost(errno);
     this.nat.remove(this, reason);
   }
 

@@ -1,19 +1,19 @@
 /** All TCP connections of a network: who a segment belongs to, and how connections begin and end. */
 
-import { addressAt, endpointText } from "../../core/address.ts";
+import { addressAt, addressFromText, type IpAddress } from "../../core/address.ts";
 import type { StackConfig } from "../../core/config.ts";
 import { Deadlines } from "../../core/deadlines.ts";
-import type { AcceptedTcp } from "../../core/host-net.ts";
+import type { AcceptedTcp, HostTcp, HostTcpEvents } from "../../core/host-net.ts";
 import type { Link, Slab } from "../../core/link.ts";
-import { type Neighbour, tooBig } from "../../proto/neighbours.ts";
+import type { Neighbour } from "../../proto/neighbours.ts";
 import { input } from "../../proto/tcp/input.ts";
 import { IsnGenerator } from "../../proto/tcp/isn.ts";
 import { ChunkPool } from "../../proto/tcp/send-buffer.ts";
-import { SYN_SENT, TIME_WAIT } from "../../proto/tcp/tcb.ts";
+import { TIME_WAIT } from "../../proto/tcp/tcb.ts";
 import { macNumber } from "../../wire/ethernet.ts";
 import { IPV4_HEADER, PROTO_TCP } from "../../wire/ipv4.ts";
 import { IPV6_HEADER } from "../../wire/ipv6.ts";
-import { seqAdd, seqGt, seqLt } from "../../wire/seq.ts";
+import { seqAdd, seqGt } from "../../wire/seq.ts";
 import {
   ACK,
   FIN,
@@ -32,23 +32,25 @@ import {
 import { tcpOptions, tcpReadOptions } from "../../wire/tcp-options.ts";
 import type { NatContext } from "../context.ts";
 import type { Egress } from "../egress.ts";
+import { TcpAdmission } from "../flow/admission.ts";
+import type { CloseReason } from "../flow/close-reason.ts";
+import { type Decision, decide } from "../flow/decision.ts";
+import { CLOSED_FLOW, NO_NAMES } from "../flow/flow.ts";
 import { FlowMap } from "../flow/flow-map.ts";
-import type { ErrorTaker, GuestError } from "../icmp/guest-errors.ts";
-import { icmpCauseOfCode, NO_HOST } from "../icmp/icmp-errors.ts";
+import type { FlowFinder } from "../flow/registry.ts";
+import type { IcmpCause } from "../icmp/icmp-cause.ts";
 import { FirstBytes } from "../inspect/first-bytes.ts";
 import { Pacer } from "../inspect/paced-tcp.ts";
-import { leaveAll } from "../rules/meters.ts";
+import type { NameCheck } from "../rules/rule-gate.ts";
 import { PayloadGatherer } from "./payload-gatherer.ts";
 import { ReceiveBudget } from "./receive-budget.ts";
-import { TcpAdmission } from "./tcp-admission.ts";
-import { TcpFlow } from "./tcp-flow.ts";
-import { askGate } from "./tcp-gate.ts";
+import { TcpFlow, type TcpFlowOwner } from "./tcp-flow.ts";
 import { TcpResets } from "./tcp-resets.ts";
 import { LARGE, WindowLimits } from "./window-limits.ts";
 
 const synOptions = tcpOptions();
 
-export class TcpNat implements ErrorTaker {
+export class TcpNat implements FlowFinder, TcpFlowOwner {
   readonly egress: Egress;
   readonly chunks: ChunkPool;
   readonly gatherer: PayloadGatherer = new PayloadGatherer();
@@ -89,6 +91,7 @@ export class TcpNat implements ErrorTaker {
     this.#sendLimit = config.limits.sendBuffer;
     this.#table = new FlowMap(env.random);
     this.#admission = new TcpAdmission(config.limits, env.trace);
+    env.flows.serve(PROTO_TCP, this);
     this.#isn = new IsnGenerator(env.random);
     this.#mtu = config.mtu;
     let scale = 0;
@@ -109,8 +112,8 @@ export class TcpNat implements ErrorTaker {
     return this.deadlines.size;
   }
 
-  flows(): IterableIterator<TcpFlow> {
-    return this.#table[Symbol.iterator]();
+  find(guest: Neighbour, buf: Uint8Array, farAt: number, ports: number): TcpFlow | null {
+    return this.#table.get(guest, buf, farAt, ports);
   }
 
   sendLimit(): number {
@@ -253,24 +256,41 @@ export class TcpNat implements ErrorTaker {
       return;
     }
     if (!this.#admission.make(guest.link)) return;
-    const flow = new TcpFlow(
-      this,
-      guest,
-      srcPort,
-      dst,
-      dstPort,
-      false,
-      this.#env.names.of(macNumber(guest.mac, 0), dst.text, now),
-    );
+    const names = this.#env.names.of(macNumber(guest.mac, 0), dst.text, now);
+    const flow = new TcpFlow(this, "out", guest, srcPort, dst, dstPort, names);
     tcpReadOptions(buf, at, synOptions);
     if (synOptions.mss > 0) guest.shown = Math.max(guest.shown, synOptions.mss + this.#headers(guest));
     const iss = this.#isn.next(dst, dstPort, guest.address, srcPort, now);
     flow.tcb.offer(tcpSeq(buf, at), tcpWindow(buf, at), synOptions, iss, this.#ourMss(guest), this.#rcvScale);
     this.#add(flow);
-    const from = { host: guest.address.text, port: srcPort };
-    if (service !== null) flow.host = service(flow, from);
-    else if (!gate.active) flow.host = this.#env.host.connectTcp({ host: host!, port: dstPort }, flow, flow.hosts);
-    else askGate(gate, flow, from, this.#env);
+    if (service !== null) flow.host = service(flow, flow.guestEnd);
+    else if (!gate.active) flow.host = this.#env.host.connectTcp({ host: host!, port: dstPort }, flow, flow.names);
+    else decide(flow, this.#env, "reset");
+  }
+
+  dial(flow: TcpFlow, decision: Decision, nameCheck: NameCheck | null): void {
+    const { host, service } = this.#env;
+    const connect = (by: (events: HostTcpEvents) => HostTcp): void => {
+      flow.host = this.pacer.pace(flow, flow.meters, by);
+    };
+    if (decision.action === "take") connect((events) => decision.taker.stream(events));
+    else if (decision.action === "dial") {
+      const { to, redirected } = decision;
+      const local = redirected ? service(addressFromText(to.host), to.port) : null;
+      const names = redirected ? NO_NAMES : flow.names;
+      connect((events) => (local === null ? host.connectTcp(to, events, names) : local(events, flow.guestEnd)));
+      if (nameCheck !== null) flow.host = this.firstBytes.watch(flow, nameCheck);
+    }
+  }
+
+  isService(far: IpAddress, port: number): boolean {
+    return this.#env.service(far, port) !== null;
+  }
+
+  icmpError({ guest, far, guestPort, farPort, tcb }: TcpFlow, cause: IcmpCause): void {
+    const gateway = this.#env.policy.gatewayFor(guest.family);
+    const ports = (guestPort << 16) | farPort;
+    this.#env.errors.recalled(guest, gateway, cause, far, PROTO_TCP, TCP_HEADER, ports, tcb.irs);
   }
 
   /** A client of a guest's: dial the guest. Null, and the client not taken, when there is no room for another connection. */
@@ -292,7 +312,7 @@ export class TcpNat implements ErrorTaker {
       return null;
     }
     if (!this.#admission.make(guest.link)) return null;
-    const flow = new TcpFlow(this, guest, guestPort, far, port, true);
+    const flow = new TcpFlow(this, "in", guest, guestPort, far, port);
     flow.host = this.pacer.pace(flow, this.#env.gate.metersIn(guest), (events) => client.accept(events));
     this.#add(flow);
     const iss = this.#isn.next(far, port, guest.address, guestPort, now);
@@ -311,95 +331,30 @@ export class TcpNat implements ErrorTaker {
     return (guest.family === 4 ? IPV4_HEADER : IPV6_HEADER) + TCP_HEADER;
   }
 
-  /**
-   * A guest says why a segment of ours from the address at `farAt` did not arrive. It counts when the segment is one
-   * on its way (RFC 5927 section 4.1). Then a forward's dial that is refused ends, a smaller MTU makes smaller segments
-   * (RFC 1191), and anything else is left to retransmission: an established connection survives it (RFC 5927
-   * section 5.2).
-   */
-  guestError(
-    guest: Neighbour,
-    buf: Uint8Array,
-    farAt: number,
-    ports: number,
-    seq: number,
-    error: GuestError,
-    mtu: number,
-  ): boolean {
-    const flow = this.#table.get(guest, buf, farAt, ports);
-    if (flow === null) return false;
-    const { tcb } = flow;
-    if (seqLt(seq, tcb.sndUna) || !seqLt(seq, tcb.sndMax)) return false;
-    if (error === "too-big") {
-      tooBig(guest, mtu);
-      tcb.shrinkMss(guest.most - this.#headers(guest), this.now());
-      this.settle(flow);
-    } else if (error === "refused" && tcb.state === SYN_SENT) {
-      flow.kill("refused");
-      this.#env.flush();
-    }
-    return true;
-  }
-
   #add(flow: TcpFlow): void {
-    flow.inTable = true;
     this.#admission.enter(flow);
     this.#table.add(flow.guest, flow.far, (flow.guestPort << 16) | flow.farPort, flow);
-    this.#env.trace.event({
-      type: "flow-open",
-      proto: "tcp",
-      ...this.#ends(flow),
-      direction: flow.inbound ? "in" : "out",
-    });
-  }
-
-  #ends(flow: TcpFlow): { guest: string; remote: string; host: string | null } {
-    return {
-      host: flow.hosts[0] ?? null,
-      guest: endpointText({ host: flow.guest.address.text, port: flow.guestPort }),
-      remote: endpointText({ host: flow.far.text, port: flow.farPort }),
-    };
+    this.#env.flows.enter(flow);
+    this.#env.flows.opened(flow);
   }
 
   established(flow: TcpFlow): void {
     this.#admission.established(flow);
   }
 
-  /** The guest's side is over. */
-  remove(flow: TcpFlow, reason: string): void {
+  remove(flow: TcpFlow, reason: CloseReason): void {
     this.blocked.delete(flow);
     this.#waiting.delete(flow);
     this.deadlines.remove(flow);
     if (flow.deadline() !== Number.POSITIVE_INFINITY) this.#schedule(flow);
-    if (!flow.inTable) return;
-    flow.inTable = false;
+    if (flow.flowState === CLOSED_FLOW) return;
     this.#admission.leave(flow);
-    leaveAll(flow.meters);
     this.#table.remove(flow.guest, flow.far, (flow.guestPort << 16) | flow.farPort);
-    const { bytesUp, bytesDown } = flow;
-    const { retransmissions } = flow.tcb;
-    const counted = { bytesUp, bytesDown, retransmissions, rtt: flow.tcb.rtt.srtt };
-    this.#env.trace.event({ type: "flow-close", proto: "tcp", ...this.#ends(flow), ...counted, reason });
+    this.#env.flows.leave(flow, reason);
   }
 
-  /**
-   * The host could not connect: refused is a RST; unreachable is an ICMP error, which a SYN-SENT guest believes (RFC
-   * 5461), and a RST for those that do not; silence stays silence, as the guest has its own time-out.
-   */
-  connectFailed(flow: TcpFlow, code: string): void {
-    const { tcb } = flow;
-    if (code === "ETIMEDOUT") tcb.drop();
-    else {
-      if (code !== "ECONNREFUSED" && code !== "ECONNRESET") {
-        const { guest, far } = flow;
-        const gateway = this.#env.policy.gatewayFor(guest.family);
-        const cause = icmpCauseOfCode(code) ?? NO_HOST;
-        const ports = (flow.guestPort << 16) | flow.farPort;
-        this.#env.errors.recalled(guest, gateway, cause, far, PROTO_TCP, TCP_HEADER, ports, tcb.irs);
-      }
-      tcb.abort();
-    }
-    this.remove(flow, code);
+  forgetTimer(flow: TcpFlow): void {
+    this.deadlines.remove(flow);
   }
 
   /** A segment without a connection (RFC 9293 section 3.10.7.1). */
@@ -427,13 +382,24 @@ export class TcpNat implements ErrorTaker {
     this.#env.resolve(flow.guest);
   }
 
-  /** A guest has been found. */
+  /** A guest has been found: what waited for it goes, and so does what an earlier cable of its had no room for. */
   resolved(guest: Neighbour): void {
-    if (this.#waiting.size === 0) return;
+    this.#goOn(this.#waiting, guest);
+  }
+
+  /** A guest is on another cable than before. */
+  moved(guest: Neighbour): void {
+    this.resets.moved(guest);
+    this.#goOn(this.#waiting, guest);
+    this.#goOn(this.blocked, guest);
+  }
+
+  #goOn(flows: Set<TcpFlow>, guest: Neighbour): void {
+    if (flows.size === 0) return;
     const now = this.now();
-    for (const flow of this.#waiting) {
+    for (const flow of [...flows]) {
       if (flow.guest !== guest) continue;
-      this.#waiting.delete(flow);
+      flows.delete(flow);
       flow.push(now);
       this.#schedule(flow);
     }
@@ -452,19 +418,6 @@ export class TcpNat implements ErrorTaker {
     }
   }
 
-  /** The rules have changed: connections that may not go on end. */
-  revisit(): void {
-    const { gate, service } = this.#env;
-    for (const flow of [...this.flows()]) {
-      const { guest, guestPort, far, farPort, inbound, hosts } = flow;
-      if (!inbound && service(far, farPort) !== null) continue;
-      const permits = (names: readonly string[]): boolean =>
-        gate.permits(inbound ? "in" : "out", "tcp", guest, guestPort, far, farPort, names);
-      if (!permits(hosts) || (flow.shown !== null && !permits([flow.shown]))) flow.kill("denied");
-    }
-    this.#env.flush();
-  }
-
   pollAt(): number {
     return Math.min(this.deadlines.next(), this.firstBytes.pollAt(), this.pacer.pollAt());
   }
@@ -478,10 +431,10 @@ export class TcpNat implements ErrorTaker {
     }
   }
 
+  /** Host sockets that linger are closed, too. Connections have been (`FlowRegistry.close`). */
   close(): void {
-    for (const flow of [...this.flows()]) flow.kill("network closed");
     for (let flow = this.deadlines.due(Number.MAX_VALUE); flow !== null; flow = this.deadlines.due(Number.MAX_VALUE))
-      flow.kill("network closed");
+      flow.close("network closed");
     this.chunks.close();
   }
 }

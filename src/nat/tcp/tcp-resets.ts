@@ -50,11 +50,21 @@ export class TcpResets {
 
   /** A cable has room. */
   writable(link: Link): void {
+    this.#pay((guest) => guest.link === link);
+  }
+
+  /** A guest is on another cable than the one that had no room. */
+  moved(guest: Neighbour): void {
+    this.#pay((each) => each === guest);
+  }
+
+  #pay(may: (guest: Neighbour) => boolean): void {
     if (this.#owed.length === 0) return;
     const owed = this.#owed;
     this.#owed = [];
     for (const reset of owed) {
-      if (reset.guest.link !== link || !this.#write(reset, link)) this.owe(reset);
+      const { link } = reset.guest;
+      if (link === null || !may(reset.guest) || !this.#write(reset, link)) this.owe(reset);
     }
   }
 

@@ -1,5 +1,4 @@
 /** What each of a network's TCP connections may have: of the window that senders share, and under way to the guests. */
-import type { TcpFlow } from "./tcp-flow.ts";
 
 /** Window of a connection that sends alone: so many bytes, or packets of its guest's where those are more. */
 const WINDOW = 262_144;
@@ -17,6 +16,15 @@ const BESIDE_SMALL_PACKETS = 6;
 const INTERVAL = 10;
 export const LARGE = 16_384;
 
+/** A connection, as far as its traffic is measured. Kept by `WindowLimits`. */
+export interface MeasuredFlow {
+  /** Bytes that the host and the guest have sent in this interval. */
+  intervalDown: number;
+  intervalUp: number;
+  /** Whether the host has sent much in the interval before. */
+  large: boolean;
+}
+
 export class WindowLimits {
   readonly #receiveMost: number;
   /** How many connections send at a time: of the latest batches the largest number, forgotten by one a batch. */
@@ -26,7 +34,7 @@ export class WindowLimits {
   /** Several of these are on their way up. */
   #manyUp = false;
   /** Connections on which either side has sent something in this interval. */
-  readonly #active: TcpFlow[] = [];
+  readonly #active: MeasuredFlow[] = [];
   #intervalEnds = 0;
 
   /** `receiveMost` is the largest window of a connection, in bytes. */
@@ -64,17 +72,17 @@ export class WindowLimits {
    * answer took 1.3 ms beside a window of 256 KiB and take 0.45 beside one of 64; with 128 KiB on their way down 0.8, with
    * 32 KiB 0.3. A window becomes smaller as it is used up: its right edge stays (RFC 9293 section 3.8.6.2.1).
    */
-  sending(flow: TcpFlow, len: number, now: number): void {
+  sending(flow: MeasuredFlow, len: number, now: number): void {
     this.#note(flow, now);
     flow.intervalUp += len;
   }
 
-  receiving(flow: TcpFlow, len: number, now: number): void {
+  receiving(flow: MeasuredFlow, len: number, now: number): void {
     this.#note(flow, now);
     flow.intervalDown += len;
   }
 
-  #note(flow: TcpFlow, now: number): void {
+  #note(flow: MeasuredFlow, now: number): void {
     if (now >= this.#intervalEnds) {
       this.#share();
       this.#intervalEnds = now + INTERVAL;

@@ -6,159 +6,46 @@
  * A forward's clients come through one host socket; each is shown to the guest by its address, and is remembered so
  * that the guest's answers find it.
  */
-import { addressAt, type IpAddress } from "../../core/address.ts";
+import { addressAt, type Endpoint, type IpAddress } from "../../core/address.ts";
 import type { StackConfig } from "../../core/config.ts";
 import { FlowTable } from "../../core/flow-table.ts";
-import type { Endpoint, HostIcmpError, HostNet, HostUdp, HostUdpEvents } from "../../core/host-net.ts";
-import { type Neighbour, tooBig } from "../../proto/neighbours.ts";
+import type { HostIcmpError, HostUdp } from "../../core/host-net.ts";
+import type { Neighbour } from "../../proto/neighbours.ts";
 import { macNumber } from "../../wire/ethernet.ts";
 import { PROTO_UDP } from "../../wire/ipv4.ts";
 import { UDP_HEADER } from "../../wire/udp.ts";
 import type { NatContext } from "../context.ts";
+import { IdleAdmission } from "../flow/admission.ts";
+import type { CloseReason } from "../flow/close-reason.ts";
+import { decide } from "../flow/decision.ts";
 import { FlowMap } from "../flow/flow-map.ts";
-import { IdleFlows } from "../flow/idle-flows.ts";
-import type { ErrorTaker, GuestError } from "../icmp/guest-errors.ts";
-import { icmpCauseOf, isNoPort } from "../icmp/icmp-errors.ts";
+import type { FlowFinder } from "../flow/registry.ts";
+import { icmpCauseOf, isNoPort } from "../icmp/icmp-cause.ts";
 import type { Policy } from "../rules/policy.ts";
-import { UdpGate } from "./udp-gate.ts";
-import { IDLE_MS, idleAfter, Mapping } from "./udp-mapping.ts";
+import { ForwardClient } from "./forward-client.ts";
+import { JudgedUdpFlow } from "./judged-flow.ts";
+import { PortMapping } from "./port-mapping.ts";
+import { IDLE_MS, type UdpFlow, type UdpFlowOwner } from "./udp-flow.ts";
 
-/** A guest's port and its host socket. */
-class OutboundMapping extends Mapping implements HostUdpEvents {
-  readonly direction = "out";
-  readonly #nat: UdpNat;
-  readonly #table: FlowTable<OutboundMapping>;
-  readonly #socket: HostUdp;
-  /** The last destination and source, so that addresses are not made from text, or text from addresses, per packet. */
-  #to: IpAddress;
-  #toHost: Endpoint = { host: "", port: -1 };
-  /** Bytes in the datagram that went there last. */
-  #lastLen = 0;
-  #from: IpAddress;
-  #fromHost: string | null = null;
-
-  constructor(
-    nat: UdpNat,
-    host: HostNet,
-    guest: Neighbour,
-    guestPort: number,
-    dst: IpAddress,
-    table: FlowTable<OutboundMapping>,
-  ) {
-    super(guest, guestPort);
-    this.#nat = nat;
-    this.#table = table;
-    this.#to = dst;
-    this.#from = guest.address;
-    this.#socket = host.openUdp(guest.family, this);
-  }
-
-  /** Whether the destination whose address stands at `dstAt` is that of the datagram before. */
-  sameTo(buf: Uint8Array, dstAt: number, dstPort: number): boolean {
-    return this.#toHost.port === dstPort && this.#to.at(buf, dstAt);
-  }
-
-  get remote(): Endpoint {
-    return { host: this.#to.text, port: this.#toHost.port };
-  }
-
-  /** The destination of the datagrams that follow. */
-  turnTo(dst: IpAddress, host: Endpoint): void {
-    this.#to = dst;
-    this.#toHost = host;
-  }
-
-  send(buf: Uint8Array, at: number, len: number, ttl: number, df: boolean): void {
-    this.bytesUp += len;
-    this.#lastLen = len;
-    this.#socket.send(buf, at, len, this.#toHost, ttl, df);
-  }
-
-  onDatagram(bytes: Uint8Array, at: number, len: number, from: Endpoint): void {
-    if (from.host !== this.#fromHost) {
-      this.#fromHost = from.host;
-      this.#from = this.#nat.policy.guestSide(from.host, this.guest.family);
-    }
-    this.bytesDown += len;
-    this.#nat.used(this, idleAfter(from.port));
-    this.#nat.toGuest(this.guest, this.#from, from.port, this.guestPort, bytes, at, len);
-  }
-
-  onUdpError(error: HostIcmpError, to: Endpoint): void {
-    const latest = to.port === this.#toHost.port && to.host === this.#toHost.host;
-    const dst = this.#nat.policy.guestSide(to.host, this.guest.family);
-    this.#nat.failed(this, error, dst, to.port, latest ? this.#lastLen : 0);
-  }
-
-  onUdpLost(count: number): void {
-    this.#nat.lost(count);
-  }
-
-  leave(): void {
-    this.#table.remove(this.guest.key, this.guest.family, this.guestPort);
-    this.#socket.close();
-  }
-}
-
-/** A client of a forward. */
-class InboundMapping extends Mapping {
-  readonly direction = "in";
-  readonly client: Endpoint;
-  readonly shown: IpAddress;
-  readonly shownPort: number;
-  readonly #socket: HostUdp;
-  readonly #table: FlowMap<InboundMapping>;
-
-  constructor(
-    guest: Neighbour,
-    guestPort: number,
-    client: Endpoint,
-    shown: IpAddress,
-    shownPort: number,
-    socket: HostUdp,
-    table: FlowMap<InboundMapping>,
-  ) {
-    super(guest, guestPort);
-    this.client = client;
-    this.shown = shown;
-    this.shownPort = shownPort;
-    this.#socket = socket;
-    this.#table = table;
-  }
-
-  get remote(): Endpoint {
-    return { host: this.shown.text, port: this.shownPort };
-  }
-
-  answer(buf: Uint8Array, at: number, len: number, ttl: number, df: boolean): void {
-    this.bytesUp += len;
-    this.#socket.send(buf, at, len, this.client, ttl, df);
-  }
-
-  /** The socket is the forward's, and stays. */
-  leave(): void {
-    this.#table.remove(this.guest, this.shown, (this.guestPort << 16) | this.shownPort);
-  }
-}
-
-export class UdpNat implements ErrorTaker {
-  readonly policy: Policy;
+export class UdpNat implements FlowFinder, UdpFlowOwner {
+  readonly #policy: Policy;
   readonly #env: NatContext;
-  /** All mappings, of whichever table. */
-  readonly #idle: IdleFlows<Mapping>;
+  /** All flows, of whichever table. */
+  readonly #idle: IdleAdmission<UdpFlow>;
   /** By guest, family and port. */
-  readonly #outbound: FlowTable<OutboundMapping>;
-  readonly #inbound: FlowMap<InboundMapping>;
-  /** In place of `#outbound` while somebody is asked about every flow. */
-  readonly #gated: UdpGate;
+  readonly #mappings: FlowTable<PortMapping>;
+  readonly #clients: FlowMap<ForwardClient>;
+  /** In place of `#mappings` while somebody is asked about every flow. */
+  readonly #judged: FlowMap<JudgedUdpFlow>;
 
   constructor(config: StackConfig, env: NatContext) {
     this.#env = env;
-    this.policy = env.policy;
-    this.#idle = new IdleFlows(config.limits.udpFlows, config.limits.udpFlowsPerGuest);
-    this.#outbound = new FlowTable(env.random.u32(), env.random.u32());
-    this.#inbound = new FlowMap(env.random);
-    this.#gated = new UdpGate(env.gate, env, this);
+    this.#policy = env.policy;
+    this.#idle = new IdleAdmission(config.limits.udpFlows, config.limits.udpFlowsPerGuest);
+    this.#mappings = new FlowTable(env.random.u32(), env.random.u32());
+    this.#clients = new FlowMap(env.random);
+    this.#judged = new FlowMap(env.random);
+    env.flows.serve(PROTO_UDP, this);
   }
 
   get size(): number {
@@ -169,10 +56,12 @@ export class UdpNat implements ErrorTaker {
     return this.#idle.next();
   }
 
-  *mappings(): IterableIterator<Mapping> {
-    yield* this.#outbound;
-    yield* this.#inbound;
-    yield* this.#gated.flows();
+  find(guest: Neighbour, buf: Uint8Array, farAt: number, ports: number): UdpFlow | null {
+    return (
+      this.#clients.get(guest, buf, farAt, ports) ??
+      this.#judged.get(guest, buf, farAt, ports) ??
+      this.#mappings.get(guest.key, guest.family, ports >>> 16)
+    );
   }
 
   /**
@@ -190,60 +79,77 @@ export class UdpNat implements ErrorTaker {
     ttl: number,
     df: boolean,
   ): boolean {
-    if (this.#inbound.size > 0) {
-      const client = this.#inbound.get(guest, buf, dstAt, (srcPort << 16) | dstPort);
+    if (this.#clients.size > 0) {
+      const client = this.#clients.get(guest, buf, dstAt, (srcPort << 16) | dstPort);
       if (client !== null) {
         this.used(client, IDLE_MS);
         client.answer(buf, at, len, ttl, df);
         return true;
       }
     }
-    if (this.#env.gate.active) return this.#gated.receive(guest, srcPort, dstAt, dstPort, buf, at, len, ttl, df);
-    let mapping = this.#outbound.get(guest.key, guest.family, srcPort);
+    if (this.#env.gate.active) {
+      const flow = this.#judged.get(guest, buf, dstAt, (srcPort << 16) | dstPort);
+      if (flow === null && (srcPort === 0 || dstPort === 0)) return false;
+      (flow ?? this.#ask(guest, srcPort, addressAt(guest.family, buf, dstAt), dstPort)).fromGuest(
+        buf,
+        at,
+        len,
+        ttl,
+        df,
+      );
+      return true;
+    }
+    let mapping = this.#mappings.get(guest.key, guest.family, srcPort);
     if (mapping === null || !mapping.sameTo(buf, dstAt, dstPort)) {
       if (srcPort === 0 || dstPort === 0) return false;
       const dst = addressAt(guest.family, buf, dstAt);
-      const host = this.policy.hostSide(dst);
+      const host = this.#policy.hostSide(dst);
       if (host === null) return false;
       const fresh = mapping === null;
       mapping ??= this.#open(guest, srcPort, dst);
       mapping.turnTo(dst, { host, port: dstPort });
-      if (fresh) this.opened(mapping);
+      if (fresh) this.#env.flows.opened(mapping);
     }
     this.used(mapping, IDLE_MS);
     mapping.send(buf, at, len, ttl, df);
     return true;
   }
 
-  #open(guest: Neighbour, srcPort: number, dst: IpAddress): OutboundMapping {
-    const mapping = new OutboundMapping(this, this.#env.host, guest, srcPort, dst, this.#outbound);
-    this.enter(mapping);
-    this.#outbound.add(guest.key, guest.family, srcPort, mapping);
+  #open(guest: Neighbour, srcPort: number, dst: IpAddress): PortMapping {
+    const mapping = new PortMapping(this, this.#env.host, guest, srcPort, dst, this.#mappings);
+    this.#enter(mapping);
+    this.#mappings.add(guest.key, guest.family, srcPort, mapping);
     return mapping;
   }
 
-  /** Counts a new mapping, which is in no table yet; the longest silent one makes room if there are too many. */
-  enter(mapping: Mapping): void {
-    const { link } = mapping.guest;
+  #ask(guest: Neighbour, srcPort: number, dst: IpAddress, dstPort: number): JudgedUdpFlow {
+    const names = this.#env.names.of(macNumber(guest.mac, 0), dst.text, this.#env.clock.now());
+    const flow = new JudgedUdpFlow(this, guest, srcPort, dst, dstPort, names, this.#env, this.#judged);
+    this.#enter(flow);
+    this.#judged.add(guest, dst, flow.ports, flow);
+    this.#env.flows.opened(flow);
+    decide(flow, this.#env, "icmp");
+    return flow;
+  }
+
+  /** Counts a new flow, which is in no table yet; the longest silent one makes room if there are too many. */
+  #enter(flow: UdpFlow): void {
+    const { link } = flow.guest;
     const surplus = this.#idle.surplus(link);
     if (surplus !== null) {
-      this.end(surplus, "recycled");
+      surplus.close("recycled");
       this.#env.trace.drop("udp-table-full");
     }
-    if (this.#idle.enter(mapping, link, this.#env.clock.now() + IDLE_MS)) this.#env.wake();
+    if (this.#idle.enter(flow, link, this.#env.clock.now() + IDLE_MS)) this.#env.wake();
+    this.#env.flows.enter(flow);
   }
 
-  /** Tells of a new mapping. */
-  opened(mapping: Mapping): void {
-    const { direction } = mapping;
-    this.#env.trace.event({ type: "flow-open", proto: "udp", ...mapping.ends, host: this.hostOf(mapping), direction });
+  nameOf({ guest, far }: UdpFlow): string | null {
+    return this.#env.names.of(macNumber(guest.mac, 0), far.text, this.#env.clock.now())[0] ?? null;
   }
 
-  /** The name by which guests know a mapping's far end. */
-  hostOf(mapping: Mapping): string | null {
-    if (mapping.direction === "in") return null;
-    const now = this.#env.clock.now();
-    return this.#env.names.of(macNumber(mapping.guest.mac, 0), mapping.remote.host, now)[0] ?? null;
+  guestSide(host: string, flow: UdpFlow): IpAddress {
+    return this.#policy.guestSide(host, flow.guest.family);
   }
 
   /** A datagram from a forward's client on `socket`. */
@@ -256,55 +162,46 @@ export class UdpNat implements ErrorTaker {
     at: number,
     len: number,
   ): void {
-    const shown = this.policy.guestSide(from.host, guest.family);
+    const far = this.#policy.guestSide(from.host, guest.family);
     const key = (guestPort << 16) | from.port;
-    let client = this.#inbound.get(guest, shown.bytes, 0, key);
+    let client = this.#clients.get(guest, far.bytes, 0, key);
     if (client === null || client.client.host !== from.host) {
-      if (!this.#env.gate.permits("in", "udp", guest, guestPort, shown, from.port, [])) {
+      if (!this.#env.gate.permits("in", "udp", guest, guestPort, far, from.port, [])) {
         return this.#env.trace.drop("denied");
       }
-      if (client !== null) this.end(client, "replaced");
-      client = new InboundMapping(guest, guestPort, from, shown, from.port, socket, this.#inbound);
-      this.enter(client);
-      this.#inbound.add(guest, shown, key, client);
-      this.opened(client);
+      if (client !== null) client.close("replaced");
+      client = new ForwardClient(this, guest, guestPort, from, far, socket, this.#clients);
+      this.#enter(client);
+      this.#clients.add(guest, far, key, client);
+      this.#env.flows.opened(client);
     }
     client.bytesDown += len;
     this.used(client, IDLE_MS);
     if (guest.link === null) this.#env.resolve(guest);
-    this.toGuest(guest, shown, from.port, guestPort, buf, at, len);
+    this.toGuest(client, far, from.port, buf, at, len);
   }
 
-  toGuest(
-    guest: Neighbour,
-    src: IpAddress,
-    srcPort: number,
-    dstPort: number,
-    buf: Uint8Array,
-    at: number,
-    len: number,
-  ): void {
-    this.#env.egress.udp(guest, src, srcPort, dstPort, buf, at, len);
+  toGuest(flow: UdpFlow, src: IpAddress, srcPort: number, buf: Uint8Array, at: number, len: number): void {
+    this.#env.egress.udp(flow.guest, src, srcPort, flow.guestPort, buf, at, len);
     this.#env.flush();
   }
 
-  /** Pushes a mapping's end into the future. */
-  used(mapping: Mapping, idle: number): void {
-    if (this.#idle.used(mapping, this.#env.clock.now() + idle)) this.#env.wake();
+  used(flow: UdpFlow, idle: number): void {
+    if (this.#idle.used(flow, this.#env.clock.now() + idle)) this.#env.wake();
   }
 
   /**
    * The host was told why a datagram of `len` bytes to `dst` did not arrive: so is the guest, by whoever said so. A closed port
    * is told from the address that was dialled, whichever of its addresses the far host has used.
    */
-  failed(mapping: Mapping, error: HostIcmpError, dst: IpAddress, dstPort: number, len: number): void {
-    const { guest } = mapping;
+  failed(flow: UdpFlow, error: HostIcmpError, dst: IpAddress, dstPort: number, len: number): void {
+    const { guest } = flow;
     const cause = icmpCauseOf(error, guest.family);
     if (cause === null) return;
-    let from = this.policy.gatewayFor(guest.family);
+    let from = this.#policy.gatewayFor(guest.family);
     if (isNoPort(cause, guest.family)) from = dst;
-    else if (error.from !== null) from = this.policy.guestSide(error.from, guest.family);
-    const ports = (mapping.guestPort << 16) | dstPort;
+    else if (error.from !== null) from = this.#policy.guestSide(error.from, guest.family);
+    const ports = (flow.guestPort << 16) | dstPort;
     const size = UDP_HEADER + len;
     this.#env.errors.recalled(guest, from, cause, dst, PROTO_UDP, size, ports, size << 16, error.mtu);
     this.#env.flush();
@@ -315,51 +212,13 @@ export class UdpNat implements ErrorTaker {
     for (let i = 0; i < count; i++) this.#env.trace.drop("host-full");
   }
 
-  /**
-   * A guest says why a datagram from the address at `farAt` did not arrive. No error ends a mapping that serves
-   * others, too (RFC 4787 section 10); a forward's client whose port is closed is forgotten.
-   */
-  guestError(
-    guest: Neighbour,
-    buf: Uint8Array,
-    farAt: number,
-    ports: number,
-    _seq: number,
-    error: GuestError,
-    mtu: number,
-  ): boolean {
-    const client = this.#inbound.get(guest, buf, farAt, ports);
-    if (client === null && this.#outbound.get(guest.key, guest.family, ports >>> 16) === null) return false;
-    if (error === "too-big") tooBig(guest, mtu);
-    else if (error === "refused" && client !== null) this.end(client, "refused");
-    return true;
-  }
-
-  /** Ends a mapping, once. */
-  end(mapping: Mapping, reason: string): void {
-    this.#idle.leave(mapping);
-    mapping.leave();
-    const { bytesUp, bytesDown, ends } = mapping;
-    const host = this.hostOf(mapping);
-    this.#env.trace.event({ type: "flow-close", proto: "udp", ...ends, host, bytesUp, bytesDown, reason });
-  }
-
-  /** The rules have changed: what may not go on ends, and so does what is kept for a network that asks nobody. */
-  revisit(): void {
-    for (const mapping of [...this.#outbound]) this.end(mapping, "rules");
-    for (const mapping of [...this.#inbound]) {
-      const { guest, guestPort, shown, shownPort } = mapping;
-      if (!this.#env.gate.permits("in", "udp", guest, guestPort, shown, shownPort, [])) this.end(mapping, "denied");
-    }
-    this.#gated.revisit();
+  left(flow: UdpFlow, reason: CloseReason): void {
+    this.#idle.leave(flow);
+    this.#env.flows.leave(flow, reason);
   }
 
   /** Ends what has been silent long enough. */
   poll(now: number): void {
-    for (let m = this.#idle.due(now); m !== null; m = this.#idle.due(now)) this.end(m, "idle");
-  }
-
-  close(): void {
-    for (const mapping of [...this.mappings()]) this.end(mapping, "network closed");
+    for (let flow = this.#idle.due(now); flow !== null; flow = this.#idle.due(now)) flow.close("idle");
   }
 }

@@ -58,6 +58,8 @@ export const STATE_NAMES: readonly string[] = [
 /** How segments get to the guest. */
 export interface TcpPath {
   readonly tx: Uint8Array;
+  /** False while the guest has no cable. Then nothing can be sent, but time goes on. */
+  readonly reachable: boolean;
   readonly farPort: number;
   readonly guestPort: number;
   /** Room for a segment of `len` bytes, addressed already; its offset in `tx`, or -1 when the cable is full. */

@@ -87,7 +87,7 @@ function persist(t: Tcb, now: number): void {
   const sent = output(t, now, true);
   // The byte may be thrown away and sent again: its round trip means nothing (Karn).
   t.timedAt = -1;
-  if (!sent) t.retries--;
+  if (!sent && t.path.reachable) t.retries--;
 }
 
 function timeOut(t: Tcb, now: number): void {
@@ -112,6 +112,7 @@ function timeOut(t: Tcb, now: number): void {
   t.scoreboard.clear();
   t.recover = t.sndMax;
   t.sndNxt = syn ? t.iss : t.sndUna;
-  // A cable that is full has lost nothing: the try does not count, so a stopped machine keeps its connections.
-  if (!output(t, now) && !syn) t.retries--;
+  // A cable that is full has lost nothing: the try does not count, so a stopped machine keeps its connections. One that is
+  // gone loses everything: the try counts.
+  if (!output(t, now) && !syn && t.path.reachable) t.retries--;
 }

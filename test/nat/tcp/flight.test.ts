@@ -10,8 +10,12 @@ import { SeededRandom } from "../../support/random.ts";
 const KIB = 1_024;
 const MSS = 1_460;
 
+function context(): NatContext {
+  return { random: new SeededRandom(1), flows: { serve() {} } } as unknown as NatContext;
+}
+
 function nat(): TcpNat {
-  return new TcpNat(resolveOptions({ mtu: 1500 }).stack, { random: new SeededRandom(1) } as unknown as NatContext);
+  return new TcpNat(resolveOptions({ mtu: 1500 }).stack, context());
 }
 
 function flow(): TcpFlow {
@@ -58,9 +62,7 @@ test("never less than six packets of the guest's, whatever these carry", () => {
 describe("the window that senders share", () => {
   function windows(mss: number, receiveMost?: number): number[] {
     const limits = receiveMost === undefined ? {} : { receiveBuffer: receiveMost };
-    const { windowLimits } = new TcpNat(resolveOptions({ limits }).stack, {
-      random: new SeededRandom(1),
-    } as unknown as NatContext);
+    const { windowLimits } = new TcpNat(resolveOptions({ limits }).stack, context());
     return [1, 8, 100].map((senders) => {
       windowLimits.shareAmong(senders);
       return windowLimits.receiveLimit(mss);

@@ -1,0 +1,142 @@
+/**
+ * A guest's echo identifier and its channel on the host. What has been asked and not been answered is remembered by
+ * sequence number, so that only an answer from the address that was asked passes, once.
+ */
+import { addressFromText, type IpAddress, type IpText } from "../../core/address.ts";
+import type { HostIcmpError, HostPing, HostPingEvents } from "../../core/host-net.ts";
+import type { Neighbour } from "../../proto/neighbours.ts";
+import { get16, get32 } from "../../wire/bytes.ts";
+import { ICMP_ECHO_REPLY, ICMP_HEADER } from "../../wire/icmp.ts";
+import { ICMP6_ECHO_REPLY } from "../../wire/icmp6.ts";
+import { PROTO_ICMP } from "../../wire/ipv4.ts";
+import { PROTO_ICMP6 } from "../../wire/ipv6.ts";
+import type { NatContext } from "../context.ts";
+import type { IdleFlow } from "../flow/admission.ts";
+import type { CloseReason } from "../flow/close-reason.ts";
+import { Flow, NO_NAMES } from "../flow/flow.ts";
+import { icmpCauseOf } from "./icmp-cause.ts";
+
+/** Requests under way of one identifier, by the low bits of their sequence numbers. */
+const SLOTS = 256;
+
+/** What an echo flow needs of all of them. */
+export interface EchoFlowOwner {
+  /** The name by which the guest knows a flow's far end now; null for none. */
+  nameOf(flow: EchoFlow): string | null;
+  /** The flow is over: it leaves its table. */
+  left(flow: EchoFlow, reason: CloseReason): void;
+}
+
+export class EchoFlow extends Flow implements IdleFlow, HostPingEvents {
+  expires = 0;
+  readonly farPort = 0;
+  readonly #env: NatContext;
+  readonly #nat: EchoFlowOwner;
+  readonly #ping: HostPing;
+  /** The latest destination, so that addresses are not made per packet. */
+  #to: IpAddress;
+  #host: IpText = "";
+  // What is under way, by slot: sequence number (-1: nothing), the first word of the message, its length, destination
+  // by the guest's words and by the host's.
+  readonly #seqs: Int32Array = new Int32Array(SLOTS).fill(-1);
+  readonly #words: Int32Array = new Int32Array(SLOTS);
+  readonly #sizes: Int32Array = new Int32Array(SLOTS);
+  readonly #tos: (IpAddress | null)[] = new Array<IpAddress | null>(SLOTS).fill(null);
+  readonly #hosts: IpText[] = new Array<IpText>(SLOTS).fill("");
+
+  constructor(env: NatContext, nat: EchoFlowOwner, guest: Neighbour, id: number, dst: IpAddress) {
+    super("icmp", "out", guest, id, NO_NAMES);
+    this.#env = env;
+    this.#nat = nat;
+    this.#to = dst;
+    this.#ping = env.host.openPing(guest.family, this);
+  }
+
+  /** What it has asked last. */
+  get far(): IpAddress {
+    return this.#to;
+  }
+
+  override get farName(): string | null {
+    return this.#nat.nameOf(this);
+  }
+
+  /** Rules judge each address that it asks (`JudgedEcho`). */
+  override revisit(): null {
+    return null;
+  }
+
+  guestError(): boolean {
+    return false;
+  }
+
+  sameTo(buf: Uint8Array, dstAt: number): boolean {
+    return this.#host !== "" && this.#to.at(buf, dstAt);
+  }
+
+  turnTo(dst: IpAddress, host: IpText): void {
+    this.#to = dst;
+    this.#host = host;
+  }
+
+  send(buf: Uint8Array, at: number, len: number, ttl: number, df: boolean): void {
+    const seq = get16(buf, at + 6);
+    const slot = seq % SLOTS;
+    this.#seqs[slot] = seq;
+    this.#words[slot] = get32(buf, at);
+    this.#sizes[slot] = len;
+    this.#tos[slot] = this.#to;
+    this.#hosts[slot] = this.#host;
+    this.bytesUp += len;
+    this.#ping.send(seq, buf, at + ICMP_HEADER, len - ICMP_HEADER, ttl, df, this.#host);
+  }
+
+  onReply(seq: number, bytes: Uint8Array, at: number, len: number, from: IpText): void {
+    const to = this.#take(seq, from);
+    if (to === null) return;
+    this.bytesDown += len + ICMP_HEADER;
+    const { guest } = this;
+    const type = guest.family === 4 ? ICMP_ECHO_REPLY : ICMP6_ECHO_REPLY;
+    this.#env.egress.icmp(guest, to, type, 0, (this.guestPort << 16) | seq, bytes, at, len);
+    this.#env.flush();
+  }
+
+  onPingLost(): void {
+    this.#env.trace.drop("host-full");
+  }
+
+  onPingError(seq: number, to: IpText, error: HostIcmpError): void {
+    const dst = this.#take(seq, to);
+    if (dst === null) return;
+    const { guest } = this;
+    const { policy, errors } = this.#env;
+    const cause = icmpCauseOf(error, guest.family);
+    if (cause === null) return;
+    const from = error.from === null ? policy.gatewayFor(guest.family) : policy.guestSide(error.from, guest.family);
+    const slot = seq % SLOTS;
+    const proto = guest.family === 4 ? PROTO_ICMP : PROTO_ICMP6;
+    const second = (this.guestPort << 16) | seq;
+    errors.recalled(guest, from, cause, dst, proto, this.#sizes[slot]!, this.#words[slot]!, second, error.mtu);
+    this.#env.flush();
+  }
+
+  close(reason: CloseReason): void {
+    this.#ping.close();
+    this.#nat.left(this, reason);
+  }
+
+  /** Takes request `seq` from those under way and gives its destination; null when nothing of the kind was asked of `far`. */
+  #take(seq: number, far: IpText): IpAddress | null {
+    const slot = seq % SLOTS;
+    const to = this.#tos[slot]!;
+    const host = this.#hosts[slot]!;
+    const asked = this.#seqs[slot] === seq && to !== null;
+    if (!asked || (host !== far && !addressFromText(far).is(addressFromText(host)))) {
+      this.#env.trace.drop("icmp-unasked");
+      return null;
+    }
+    this.#seqs[slot] = -1;
+    this.#tos[slot] = null;
+    return to;
+  }
+}

@@ -1,0 +1,70 @@
+/** What all UDP flows are: a guest's port, counters, and a time at which silence ends them. */
+import type { IpAddress } from "../../core/address.ts";
+import type { HostIcmpError } from "../../core/host-net.ts";
+import { type Neighbour, tooBig } from "../../proto/neighbours.ts";
+import type { IdleFlow } from "../flow/admission.ts";
+import type { CloseReason } from "../flow/close-reason.ts";
+import { Flow } from "../flow/flow.ts";
+import type { GuestError } from "../icmp/guest-errors.ts";
+
+/** RFC 4787 section 4.3 wants two minutes at least. */
+export const IDLE_MS = 180_000;
+export const IDLE_AFTER_DNS_MS = 10_000;
+const DNS_PORT = 53;
+
+/** How long a mapping lives on after a datagram from this port. */
+export function idleAfter(port: number): number {
+  return port === DNS_PORT ? IDLE_AFTER_DNS_MS : IDLE_MS;
+}
+
+/** What a UDP flow needs of all of them. */
+export interface UdpFlowOwner {
+  /** The name by which the guest knows a flow's far end now; null for none. */
+  nameOf(flow: UdpFlow): string | null;
+  /** What the host knows as `host`, as the guest knows it. */
+  guestSide(host: string, flow: UdpFlow): IpAddress;
+  /** Pushes a flow's end into the future, by so many milliseconds from now. */
+  used(flow: UdpFlow, idle: number): void;
+  /** A datagram to the flow's guest. */
+  toGuest(flow: UdpFlow, src: IpAddress, srcPort: number, buf: Uint8Array, at: number, len: number): void;
+  /** The host was told why a datagram of `len` bytes to `dst` did not arrive. */
+  failed(flow: UdpFlow, error: HostIcmpError, dst: IpAddress, dstPort: number, len: number): void;
+  /** The host had no room for so many datagrams. */
+  lost(count: number): void;
+  /** The flow is over, and has left its table. */
+  left(flow: UdpFlow, reason: CloseReason): void;
+}
+
+export abstract class UdpFlow extends Flow implements IdleFlow {
+  expires = 0;
+  readonly nat: UdpFlowOwner;
+
+  constructor(
+    nat: UdpFlowOwner,
+    direction: "in" | "out",
+    guest: Neighbour,
+    guestPort: number,
+    names: readonly string[],
+  ) {
+    super("udp", direction, guest, guestPort, names);
+    this.nat = nat;
+  }
+
+  override get farName(): string | null {
+    return this.nat.nameOf(this);
+  }
+
+  /** No error ends a flow that may serve others, too (RFC 4787 section 10). */
+  guestError(error: GuestError, _seq: number, mtu: number): boolean {
+    if (error === "too-big") tooBig(this.guest, mtu);
+    return true;
+  }
+
+  close(reason: CloseReason): void {
+    this.leave();
+    this.nat.left(this, reason);
+  }
+
+  /** Leaves its table and gives up its socket. */
+  protected abstract leave(): void;
+}

@@ -12,7 +12,12 @@ export function parseApiAddress(field: string, text: string): StreamAddress {
   } catch (error) {
     throw new ConfigError(field, text, `${EXPECTED} (${(error as Error).message})`);
   }
-  if (address.kind === "udp" || address.kind === "ws" || (address.kind === "tcp" && !isLoopback(address.host))) {
+  if (
+    address.kind === "udp" ||
+    address.kind === "ws" ||
+    address.kind === "vhost-user" ||
+    (address.kind === "tcp" && !isLoopback(address.host))
+  ) {
     throw new ConfigError(field, text, EXPECTED);
   }
   return address;

@@ -1,6 +1,6 @@
 /**
  * Where guests attach, as users write it: `unix:PATH`, `tcp:HOST:PORT`, `udp:HOST:PORT`, `ws://HOST:PORT[/PATH]` (IPv6 in
- * brackets).
+ * brackets), `vhost-user:PATH`.
  */
 
 import { isIPv6 } from "node:net";
@@ -22,16 +22,21 @@ export interface WsAddress {
   /** Begins with a slash. */
   readonly path: string;
 }
-export type AttachAddress = StreamAddress | DgramAddress | WsAddress;
+/** A UNIX socket of a vhost-user back-end. */
+export interface VhostUserAddress {
+  readonly kind: "vhost-user";
+  readonly path: string;
+}
+export type AttachAddress = StreamAddress | DgramAddress | WsAddress | VhostUserAddress;
 
-const EXAMPLES = "unix:PATH, tcp:HOST:PORT, udp:HOST:PORT or ws://HOST:PORT";
+const EXAMPLES = "unix:PATH, tcp:HOST:PORT, udp:HOST:PORT, ws://HOST:PORT or vhost-user:PATH";
 
 /** Throws an `Error` of one line that says what was given and what would be right. Port 0 takes a free one. */
 export function parseAttachAddress(text: string): AttachAddress {
   const colon = text.indexOf(":");
   const kind = text.slice(0, Math.max(colon, 0));
   const rest = text.slice(colon + 1);
-  if (kind === "unix") return { kind, path: unixPath(text, rest) };
+  if (kind === "unix" || kind === "vhost-user") return { kind, path: unixPath(text, rest, kind) };
   if (kind === "tcp" || kind === "udp") return { kind, ...hostPort(text, rest, `${kind}:`) };
   if (kind === "ws" && rest.startsWith("//")) return webSocket(text, rest.slice(2));
   if (kind === "wss")
@@ -40,13 +45,14 @@ export function parseAttachAddress(text: string): AttachAddress {
 }
 
 export function attachAddressText(address: AttachAddress): string {
-  if (address.kind === "unix") return `unix:${address.path}`;
+  if (address.kind === "unix" || address.kind === "vhost-user") return `${address.kind}:${address.path}`;
   if (address.kind === "ws") return `ws://${endpointText(address)}${address.path}`;
   return `${address.kind}:${endpointText(address)}`;
 }
 
-function unixPath(text: string, path: string): string {
-  if (path === "") throw new Error(`${quote(text)} has no path: expected unix:PATH, like unix:/run/user/1000/vm.sock`);
+function unixPath(text: string, path: string, kind: string): string {
+  if (path === "")
+    throw new Error(`${quote(text)} has no path: expected ${kind}:PATH, like ${kind}:/run/user/1000/vm.sock`);
   if (path.includes("\0")) throw new Error(`${quote(text)} has a NUL in its path`);
   const bytes = Buffer.byteLength(path);
   if (bytes > UNIX_PATH_MAX) {

@@ -4,6 +4,7 @@ import type { Attachment, CableEnv } from "./attachment.ts";
 import { connectStream } from "./client.ts";
 import { listenDgram } from "./dgram.ts";
 import { listenStream, serveDoor } from "./server.ts";
+import { listenVhostUser } from "./vhost-user/server.ts";
 import { NO_BROWSERS, type WsAccess } from "./ws-access.ts";
 import { wsDoor } from "./ws-door.ts";
 
@@ -14,6 +15,7 @@ export async function listenAt(
   access: WsAccess = NO_BROWSERS,
 ): Promise<Attachment> {
   if (address.kind === "udp") return listenDgram(address, env);
+  if (address.kind === "vhost-user") return listenVhostUser(address, env);
   if (address.kind !== "ws") return listenStream(address, env);
   return serveDoor(wsDoor(address, { access, guests: env.limits.cables, trace: env.trace }), address, env);
 }

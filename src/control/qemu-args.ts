@@ -8,7 +8,34 @@ import { escapeValue } from "./qemu-options.ts";
  */
 export function qemuArgs(id: string, address: AttachAddress): string[] {
   if (address.kind === "ws") return [];
+  if (address.kind === "vhost-user") {
+    return [
+      ...sharedMemoryArguments(id, "512M"),
+      ...vhostUserArguments(id, address.path),
+      ...["-device", `virtio-net-pci,netdev=${id}`],
+    ];
+  }
   return ["-netdev", netdevArgument(id, address), "-device", `virtio-net-pci,netdev=${id}`];
+}
+
+/**
+ * The guest's memory, `size` of it, such that another process can map it. QEMU wants the same size behind `-m`.
+ */
+export function sharedMemoryArguments(id: string, size: string): string[] {
+  const memory = `${id}-memory`;
+  return [
+    ...["-m", size, "-object", `memory-backend-memfd,id=${memory},size=${size},share=on`],
+    ...["-machine", `memory-backend=${memory}`],
+  ];
+}
+
+/** The back-end's socket and netdev `id` over it. */
+export function vhostUserArguments(id: string, path: string): string[] {
+  const chardev = `${id}-cable`;
+  return [
+    ...["-chardev", `socket,id=${chardev},path=${escapeValue(path)}`],
+    ...["-netdev", `vhost-user,id=${id},chardev=${chardev}`],
+  ];
 }
 
 /** The value of `-netdev` for a QEMU of 7.2 or later. */

@@ -83,6 +83,8 @@ export const DROP_REASONS = [
   "udp-rate",
   "udp-table-full",
   "uplink-mtu",
+  "virtio-header",
+  "virtio-ring",
   "vlan-tagged",
   "vxlan-malformed",
   "vxlan-peer",

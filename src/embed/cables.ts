@@ -22,10 +22,12 @@ import type { OwnPorts } from "../host/own-ports.ts";
 
 /**
  * Where guests attach: `{ path }` and `{ host, port }` are stream sockets, `{ ws }` is a WebSocket's address
- * (`ws://127.0.0.1:8080/`) with who may come there, a text is `unix:PATH`, `tcp:…`, `udp:HOST:PORT` or `ws://HOST:PORT[/PATH]`.
- * Aborting `signal` ends the waiting and the cables that came by it.
+ * (`ws://127.0.0.1:8080/`) with who may come there, `{ vhostUser }` is the path of a vhost-user back-end's socket, a text is
+ * `unix:PATH`, `tcp:…`, `udp:HOST:PORT`, `ws://HOST:PORT[/PATH]` or `vhost-user:PATH`. Aborting `signal` ends the waiting and
+ * the cables that came by it.
  */
 export type ListenTarget =
+  | ({ readonly vhostUser: string } & Abortable)
   | ({ readonly path: string } & Abortable)
   | ({ readonly host: string; readonly port: number } & Abortable)
   | ({ readonly ws: string } & WsAccessOptions & Abortable)
@@ -96,7 +98,7 @@ export class Cables {
 
   async dial(target: ListenTarget): Promise<void> {
     const address = this.#address("dial", target);
-    if (address.kind === "ws")
+    if (address.kind === "ws" || address.kind === "vhost-user")
       throw new ConfigError("dial", attachAddressText(address), "expected unix:PATH, tcp:HOST:PORT or udp:HOST:PORT");
     await this.#open(waitsFor(target), () => connectTo(address, this.#env));
   }
@@ -177,7 +179,7 @@ export class Cables {
   #track(attachment: Attachment): void {
     this.#attachments.add(attachment);
     const { address } = attachment;
-    const unprotect = address === null || address.kind === "unix" ? null : this.#ownPorts.protect(address.port);
+    const unprotect = address === null || !("port" in address) ? null : this.#ownPorts.protect(address.port);
     void attachment.closed.then(() => {
       this.#attachments.delete(attachment);
       unprotect?.();
@@ -234,11 +236,13 @@ function attachAddress(field: string, target: ListenTarget): AttachAddress {
   const text =
     typeof target === "string"
       ? target
-      : "path" in target
-        ? `unix:${target.path}`
-        : "ws" in target
-          ? target.ws
-          : `tcp:${target.host.includes(":") ? `[${target.host}]` : target.host}:${target.port}`;
+      : "vhostUser" in target
+        ? `vhost-user:${target.vhostUser}`
+        : "path" in target
+          ? `unix:${target.path}`
+          : "ws" in target
+            ? target.ws
+            : `tcp:${target.host.includes(":") ? `[${target.host}]` : target.host}:${target.port}`;
   try {
     return parseAttachAddress(text);
   } catch (error) {

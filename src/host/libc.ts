@@ -275,13 +275,18 @@ export function isFull(code: string): boolean {
   return code === "EAGAIN" || code === "ENOBUFS";
 }
 
+/** Whether C structures lie here as `Libc` and its like write them. */
+export function hasKnownLayouts(): boolean {
+  return process.platform === "linux" && endianness() === "LE" && LAYOUTS.includes(process.arch);
+}
+
 let loaded: Libc | null | undefined;
 
 /** The library; null where it cannot be had. Looked for at the first call. */
 export function libc(): Libc | null {
   if (loaded === undefined) {
     loaded = null;
-    if (process.platform === "linux" && endianness() === "LE" && LAYOUTS.includes(process.arch)) {
+    if (hasKnownLayouts()) {
       try {
         loaded = new Libc();
       } catch {

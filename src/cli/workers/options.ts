@@ -33,6 +33,8 @@ export function readWorkers(args: ServeArguments, netdev: NetworkOptions): numbe
   refuse("--listen", udp, "a UDP cable is no connection that could be handed on; expected unix:PATH or tcp:HOST:PORT");
   const ws = args.listen?.find((address) => address.startsWith("ws:"));
   refuse("--listen", ws, "WebSockets are not handed on; expected unix:PATH or tcp:HOST:PORT");
+  const shared = args.listen?.find((address) => address.startsWith("vhost-user:"));
+  refuse("--listen", shared, "a guest's memory is one process's to map; expected unix:PATH or tcp:HOST:PORT");
   refuse("--uplink", args.uplink, "a segment leads to one network");
   refuse("--socks", args.socks, "a SOCKS server leads to one network");
   const api = args.api?.startsWith("unix:") ? undefined : args.api;

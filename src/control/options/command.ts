@@ -36,7 +36,7 @@ export const COMMAND: Readonly<Record<CommandField, Description>> = {
     flag: "--listen <address>",
     reading: LIST,
     commands: ["serve"],
-    help: "where guests come to: `unix:PATH`, `tcp:HOST:PORT`, `udp:HOST:PORT` (for `-netdev dgram`) or `ws://HOST:PORT[/PATH]` (for emulators)",
+    help: "where guests come to: `unix:PATH`, `tcp:HOST:PORT`, `udp:HOST:PORT` (for `-netdev dgram`), `ws://HOST:PORT[/PATH]` (for emulators) or `vhost-user:PATH` (shared memory: Linux, with `koffi`)",
     initial: "a UNIX socket in the user's runtime folder",
   },
   wsOrigin: {

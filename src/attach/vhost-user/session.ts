@@ -1,0 +1,342 @@
+/**
+ * One front end's connection: what it says of the guest's memory and rings, and the cable that comes of it.
+ *
+ * A ring runs from the moment it has a size, addresses in shared memory and a word about its kicks, and is enabled; it
+ * stops at GET_VRING_BASE. All that is done with a ring is done within a turn, by copying: so between two turns nothing of the
+ * guest's memory is in anybody's hands, a stop can be answered at once, and memory that the front end takes back can be let go
+ * of as soon as the rings have been found again in what is left.
+ *
+ * A message that cannot be right ends the connection, with one line that says why; with REPLY_ACK, where the front end has asked,
+ * it is answered first.
+ */
+import fs from "node:fs";
+import type net from "node:net";
+import { EventFds, isEventFd, type Readable } from "../../host/readable.ts";
+import type { SharedLibc } from "../../host/shared-libc.ts";
+import type { CableEnv } from "../attachment.ts";
+import { Channel } from "./channel.ts";
+import {
+  type Features,
+  hasProtocolFeatures,
+  hasReplyAck,
+  OFFERED,
+  OFFERED_PROTOCOL,
+  readFeatures,
+} from "./features.ts";
+import { VhostUserLink } from "./link.ts";
+import { GuestMemory, MOST_REGIONS } from "./memory.ts";
+import * as m from "./messages.ts";
+import { MOST_ENTRIES, Vring } from "./vring.ts";
+
+/** Of a network card with one pair: the guest receives by the first, and sends by the second. */
+const RECEIVE = 0;
+const SEND = 1;
+const RINGS = 2;
+/** How often a ring is looked at whose guest does not kick. */
+const UNKICKED_MILLIS = 1;
+
+interface RingState {
+  readonly number: number;
+  size: number;
+  addresses: m.VringAddresses | null;
+  /** A kick's descriptor, or none and a word that there will be none, has come since it was stopped. */
+  kickTold: boolean;
+  kick: Readable | null;
+  /** For a guest that does not kick. */
+  timer: NodeJS.Timeout | null;
+  call: number | null;
+  error: number | null;
+  enabled: boolean;
+  ring: Vring | null;
+  /** Where it stood when it stopped. */
+  base: number;
+}
+
+/** What is wrong with a message, in a line. */
+class Refusal extends Error {}
+
+export class VhostUserSession {
+  readonly #env: CableEnv;
+  readonly #libc: SharedLibc;
+  readonly #onGone: () => void;
+  readonly #memory: GuestMemory;
+  readonly #link: VhostUserLink;
+  readonly #channel: Channel | null;
+  readonly #eventFds: EventFds;
+  readonly #rings: readonly RingState[] = Array.from({ length: RINGS }, (_, number) => ({
+    ...{ number, size: 0, addresses: null, kickTold: false, kick: null, timer: null },
+    ...{ call: null, error: null, enabled: false, ring: null, base: 0 },
+  }));
+  #protocol = 0n;
+  #features: Features = readFeatures(0n);
+  #gone = false;
+
+  /** Takes over an accepted socket, of which nothing has been read. `onGone` follows when it is over. */
+  constructor(socket: net.Socket, name: string, env: CableEnv, libc: SharedLibc, onGone: () => void) {
+    this.#env = env;
+    this.#libc = libc;
+    this.#onGone = onGone;
+    this.#memory = new GuestMemory(libc);
+    this.#link = new VhostUserLink(name, env, libc, () => this.close());
+    this.#eventFds = new EventFds(socket);
+    this.#channel = Channel.over(socket, libc, {
+      message: (request, flags, payload, descriptors) => this.#message(request, flags, payload, descriptors),
+      ended: (why) => this.#ended(why),
+    });
+    if (this.#channel !== null) return;
+    socket.destroy();
+    queueMicrotask(() => this.#ended("this Node does not tell a socket's descriptor"));
+  }
+
+  close(): void {
+    this.#ended(null);
+  }
+
+  #ended(why: string | null): void {
+    if (this.#gone) return;
+    this.#gone = true;
+    if (why !== null) this.#notice(why);
+    this.#channel?.close();
+    this.#link.end();
+    for (const state of this.#rings) {
+      state.ring = null;
+      this.#forgetKick(state);
+      closeDescriptor(state.call);
+      closeDescriptor(state.error);
+    }
+    this.#memory.close();
+    this.#onGone();
+  }
+
+  #notice(text: string): void {
+    this.#env.trace.event({ type: "notice", text: `${this.#link.name}: ${text}` });
+  }
+
+  #message(request: number, flags: number, payload: Buffer, descriptors: number[]): void {
+    let why: string | null = null;
+    try {
+      if (!m.isRequest(flags)) throw new Refusal(`message ${request} is of another version`);
+      if (this.#answered(request, payload)) return;
+      this.#act(request, payload, descriptors);
+    } catch (error) {
+      why = (error as Error).message;
+    }
+    if (m.needsReply(flags) && hasReplyAck(this.#protocol)) this.#replyNumber(request, why === null ? 0n : 1n);
+    if (why !== null) this.#ended(why);
+  }
+
+  /** Questions. */
+  #answered(request: number, payload: Buffer): boolean {
+    switch (request) {
+      case m.GET_FEATURES:
+        this.#replyNumber(request, OFFERED);
+        return true;
+      case m.GET_PROTOCOL_FEATURES:
+        this.#replyNumber(request, OFFERED_PROTOCOL);
+        return true;
+      case m.GET_QUEUE_NUM:
+        this.#replyNumber(request, 1n);
+        return true;
+      case m.GET_MAX_MEM_SLOTS:
+        this.#replyNumber(request, BigInt(MOST_REGIONS));
+        return true;
+      case m.GET_VRING_BASE: {
+        const state = this.#ringOf(right(request, m.readVringState(payload)).ring);
+        this.#stop(state);
+        this.#channel!.reply(request, 8, (reply) => {
+          reply.writeUInt32LE(state.number, 0);
+          reply.writeUInt32LE(state.base, 4);
+        });
+        return true;
+      }
+    }
+    return false;
+  }
+
+  #act(request: number, payload: Buffer, descriptors: number[]): void {
+    switch (request) {
+      case m.SET_OWNER:
+        return;
+      case m.RESET_OWNER:
+        for (const state of this.#rings) this.#stop(state);
+        return;
+      case m.SET_FEATURES:
+        return this.#setFeatures(right(request, m.readNumber(payload)));
+      case m.SET_PROTOCOL_FEATURES:
+        this.#protocol = right(request, m.readNumber(payload)) & OFFERED_PROTOCOL;
+        return;
+      case m.SET_MEM_TABLE:
+        return this.#setMemory(right(request, m.readMemTable(payload)), descriptors);
+      case m.ADD_MEM_REG: {
+        const region = right(request, m.readMemRegion(payload));
+        if (descriptors.length !== 1) throw new Refusal("a region of memory came without its descriptor");
+        this.#memory.add(region, descriptors[0]!);
+        return this.#startAll();
+      }
+      case m.REM_MEM_REG: {
+        const { retire } = this.#memory.remove(right(request, m.readMemRegion(payload)));
+        return this.#moved(retire);
+      }
+      case m.SET_VRING_NUM: {
+        const { ring, value } = right(request, m.readVringState(payload));
+        if (value === 0 || value > MOST_ENTRIES || (value & (value - 1)) !== 0)
+          throw new Refusal(`a ring cannot have ${value} entries`);
+        this.#ringOf(ring).size = value;
+        return;
+      }
+      case m.SET_VRING_ADDR: {
+        const addresses = right(request, m.readVringAddresses(payload));
+        const state = this.#ringOf(addresses.ring);
+        state.addresses = addresses;
+        return state.ring === null ? this.#start(state) : this.#moved(() => {});
+      }
+      case m.SET_VRING_BASE: {
+        // What has been used stands in the ring itself, also after an end without a stop.
+        const { ring, value } = right(request, m.readVringState(payload));
+        this.#ringOf(ring).base = value & 0xffff;
+        return;
+      }
+      case m.SET_VRING_KICK:
+      case m.SET_VRING_CALL:
+      case m.SET_VRING_ERR:
+        return this.#setDescriptor(request, right(request, m.readVringDescriptor(payload)), descriptors);
+      case m.SET_VRING_ENABLE: {
+        const { ring, value } = right(request, m.readVringState(payload));
+        const state = this.#ringOf(ring);
+        state.enabled = value !== 0;
+        return state.enabled ? this.#start(state) : this.#pause(state);
+      }
+      default:
+        throw new Refusal(`message ${request} is none that was agreed upon`);
+    }
+  }
+
+  #setFeatures(agreed: bigint): void {
+    if ((agreed & ~OFFERED) !== 0n)
+      throw new Refusal(`features 0x${(agreed & ~OFFERED).toString(16)} were not offered`);
+    this.#features = readFeatures(agreed);
+    // Without the protocol's features there is no message that enables a ring.
+    if (!hasProtocolFeatures(agreed)) for (const state of this.#rings) state.enabled = true;
+    for (const state of this.#rings) {
+      if (state.ring === null) continue;
+      this.#pause(state);
+      this.#start(state);
+    }
+  }
+
+  #setMemory(specs: readonly m.RegionSpec[], descriptors: readonly number[]): void {
+    if (specs.length !== descriptors.length) {
+      throw new Refusal(
+        descriptors.length < specs.length
+          ? "the guest's memory is not shared: QEMU needs -object memory-backend-memfd,…,share=on and -machine memory-backend=…"
+          : "more descriptors than regions of memory",
+      );
+    }
+    const { retire } = this.#memory.replace(specs, descriptors);
+    this.#moved(retire);
+  }
+
+  /** Memory is elsewhere: rings that run are found again, and then what was there before is let go of. */
+  #moved(retire: () => void): void {
+    for (const state of this.#rings) this.#pause(state);
+    this.#startAll();
+    retire();
+  }
+
+  #startAll(): void {
+    for (const state of this.#rings) this.#start(state);
+  }
+
+  #setDescriptor(
+    request: number,
+    { ring, descriptor }: { readonly ring: number; readonly descriptor: boolean },
+    descriptors: number[],
+  ): void {
+    const state = this.#ringOf(ring);
+    const fd = descriptor ? descriptors[0] : null;
+    if (fd === undefined || descriptors.length > 1) throw new Refusal(`message ${request} came without its descriptor`);
+    if (fd !== null && !isEventFd(fd))
+      throw new Refusal(`message ${request} came with a descriptor that is no eventfd`);
+    descriptors.length = 0;
+    if (fd !== null) this.#libc.neverWait(fd);
+    if (request === m.SET_VRING_KICK) {
+      this.#forgetKick(state);
+      state.kickTold = true;
+      const look = (): void => (state.number === SEND ? this.#link.kicked() : this.#link.given());
+      if (fd !== null) state.kick = this.#eventFds.watch(fd, look);
+      else state.timer = setInterval(look, UNKICKED_MILLIS);
+      this.#start(state);
+      return;
+    }
+    if (request === m.SET_VRING_CALL) {
+      closeDescriptor(state.call);
+      state.call = fd;
+    } else {
+      closeDescriptor(state.error);
+      state.error = fd;
+    }
+    // A running ring has other descriptors from now on.
+    if (state.ring !== null) this.#hand(state);
+  }
+
+  /** Lets a ring run that has all it needs. */
+  #start(state: RingState): void {
+    const { addresses, size } = state;
+    if (state.ring !== null || !state.enabled || !state.kickTold || addresses === null || size === 0) return;
+    if (this.#memory.regions === 0) return;
+    const ring = Vring.at(this.#memory, addresses, size, this.#features.eventIdx);
+    // A front end takes memory away and adds other in two messages; a ring may be in neither for that long.
+    if (ring === null) return;
+    state.ring = ring;
+    this.#hand(state);
+  }
+
+  #hand(state: RingState): void {
+    const { ring, call, error } = state;
+    const running = ring === null ? null : { ring, call, error };
+    if (state.number === RECEIVE) this.#link.receiveBy(running, this.#memory, this.#features);
+    else this.#link.sendBy(running, this.#memory, this.#features);
+  }
+
+  /** It is not touched any more, until something starts it again. */
+  #pause(state: RingState): void {
+    if (state.ring === null) return;
+    state.base = state.ring.base;
+    state.ring = null;
+    this.#hand(state);
+  }
+
+  /** Stopped by the front end: it needs a kick's descriptor to run again. */
+  #stop(state: RingState): void {
+    this.#pause(state);
+    this.#forgetKick(state);
+  }
+
+  #forgetKick(state: RingState): void {
+    state.kickTold = false;
+    state.kick?.close();
+    state.kick = null;
+    if (state.timer !== null) clearInterval(state.timer);
+    state.timer = null;
+  }
+
+  #ringOf(number: number): RingState {
+    const state = this.#rings[number];
+    if (state === undefined) throw new Refusal(`there is no ring ${number}`);
+    return state;
+  }
+
+  #replyNumber(request: number, value: bigint): void {
+    this.#channel!.reply(request, 8, (reply) => reply.writeBigUInt64LE(value, 0));
+  }
+}
+
+/** What was read of a payload, which must be there. */
+function right<T>(request: number, read: T | null): T {
+  if (read === null) throw new Refusal(`message ${request} is too short`);
+  return read;
+}
+
+function closeDescriptor(fd: number | null): void {
+  if (fd !== null) fs.closeSync(fd);
+}

@@ -1,0 +1,160 @@
+/**
+ * The ring that the guest receives by. It gives buffers; a frame is scattered over as many as it takes (mergeable buffers), or
+ * has to fit one chain.
+ *
+ * `room` looks ahead: it walks the chains that the guest has made available until they hold a frame, and keeps where they
+ * lead, checked, in memory of ours. `write` then follows what was kept. A frame stands in our own array first, where it has been
+ * built and is still in the processor's cache.
+ */
+import { ChainWalk, END, LIE } from "./chain.ts";
+import type { Features } from "./features.ts";
+import { copy, type GuestMemory } from "./memory.ts";
+import type { Vring } from "./vring.ts";
+
+/** What `write` says. */
+export const WRITTEN = 0;
+/** No buffer of the guest's is so large. */
+export const DOES_NOT_FIT = 1;
+
+/** Where `num_buffers` stands in the header. */
+const NUM_BUFFERS = 10;
+
+export class ToGuest {
+  readonly #memory: GuestMemory;
+  readonly #ring: Vring;
+  readonly #features: Features;
+  readonly #walk: ChainWalk;
+  /** Chains that have been looked at: first descriptor, bytes, and how many parts. Circular, as are their parts. */
+  readonly #heads: Int32Array;
+  readonly #bytes: Float64Array;
+  readonly #parts: Int32Array;
+  #first = 0;
+  #seen = 0;
+  /** Bytes in all of them. */
+  #room = 0;
+  readonly #partPiece: Int32Array;
+  readonly #partAt: Int32Array;
+  readonly #partLen: Int32Array;
+  readonly #partMask: number;
+  #firstPart = 0;
+  #seenParts = 0;
+
+  constructor(memory: GuestMemory, ring: Vring, features: Features) {
+    this.#memory = memory;
+    this.#ring = ring;
+    this.#features = features;
+    this.#walk = new ChainWalk(memory, ring, features.indirect);
+    const { size } = ring;
+    this.#heads = new Int32Array(size);
+    this.#bytes = new Float64Array(size);
+    this.#parts = new Int32Array(size);
+    const parts = 4 * Math.max(size, 64);
+    this.#partPiece = new Int32Array(parts);
+    this.#partAt = new Int32Array(parts);
+    this.#partLen = new Int32Array(parts);
+    this.#partMask = parts - 1;
+  }
+
+  /** Whether the guest has given room for a frame of `len` bytes and its header; if not it is asked to tell when it gives more. */
+  has(len: number): boolean {
+    const needed = len + this.#features.header;
+    if (this.#enough(needed) || this.#look(needed)) return true;
+    return !this.#ring.broken && !this.#ring.arm(this.#seen) && this.#look(needed);
+  }
+
+  /**
+   * Writes the `len` bytes at `at`, header and frame, for which there is room. The header's `num_buffers` is filled in.
+   * The caller publishes.
+   */
+  write(bytes: Uint8Array, at: number, len: number): number {
+    const ring = this.#ring;
+    const mask = ring.size - 1;
+    let chains = 1;
+    for (let held = this.#bytes[this.#first]!; held < len; chains++) {
+      if (!this.#features.mergeable || chains === this.#seen) return DOES_NOT_FIT;
+      held += this.#bytes[(this.#first + chains) & mask]!;
+    }
+    if (this.#features.header > NUM_BUFFERS) {
+      bytes[at + NUM_BUFFERS] = chains;
+      bytes[at + NUM_BUFFERS + 1] = chains >> 8;
+    }
+    for (let i = 0; i < chains; i++) {
+      const first = this.#first;
+      const part = Math.min(len, this.#bytes[first]!);
+      this.#scatter(bytes, at, part, this.#parts[first]!);
+      ring.use(this.#heads[first]!, part);
+      at += part;
+      len -= part;
+      this.#room -= this.#bytes[first]!;
+      this.#first = (first + 1) & mask;
+      this.#seen--;
+    }
+    return WRITTEN;
+  }
+
+  #enough(needed: number): boolean {
+    return this.#features.mergeable ? this.#room >= needed : this.#seen > 0;
+  }
+
+  /** Looks at more chains until there is enough. */
+  #look(needed: number): boolean {
+    const ring = this.#ring;
+    for (const waiting = ring.waiting(); this.#seen < waiting; ) {
+      const head = ring.head(this.#seen);
+      if (head < 0) return false;
+      if (!this.#collect(head)) {
+        ring.broken = true;
+        return false;
+      }
+      if (this.#enough(needed)) return true;
+    }
+    return false;
+  }
+
+  /** Walks a chain and keeps where it leads. False when it lies. */
+  #collect(head: number): boolean {
+    const walk = this.#walk;
+    const memory = this.#memory;
+    const from = this.#seenParts;
+    let bytes = 0;
+    walk.begin(head);
+    for (let more = walk.next(); more !== END; more = walk.next()) {
+      if (more === LIE || !walk.writable) return false;
+      let address = walk.address;
+      for (let left = walk.length; left > 0; ) {
+        const index = memory.find(address);
+        if (index < 0 || this.#seenParts > this.#partMask) return false;
+        const piece = memory.pieces[index]!;
+        const part = Math.min(left, piece.end - address);
+        const at = (this.#firstPart + this.#seenParts++) & this.#partMask;
+        this.#partPiece[at] = index;
+        this.#partAt[at] = address - piece.guest;
+        this.#partLen[at] = part;
+        bytes += part;
+        address += part;
+        left -= part;
+      }
+    }
+    // A buffer without room for the header is none.
+    if (bytes < this.#features.header) return false;
+    const at = (this.#first + this.#seen++) & (this.#ring.size - 1);
+    this.#heads[at] = head;
+    this.#bytes[at] = bytes;
+    this.#parts[at] = this.#seenParts - from;
+    this.#room += bytes;
+    return true;
+  }
+
+  /** Puts `len` bytes into the next `parts` parts, which are used up. */
+  #scatter(bytes: Uint8Array, at: number, len: number, parts: number): void {
+    for (let i = 0; i < parts; i++) {
+      const index = this.#firstPart;
+      const part = Math.min(len, this.#partLen[index]!);
+      if (part > 0) copy(bytes, at, this.#memory.pieces[this.#partPiece[index]!]!.bytes, this.#partAt[index]!, part);
+      at += part;
+      len -= part;
+      this.#firstPart = (index + 1) & this.#partMask;
+    }
+    this.#seenParts -= parts;
+  }
+}

@@ -23,6 +23,7 @@ import { type NetworkOptions, type ResolvedOptions, resolveOptions } from "./con
 import { qemuArgs } from "./control/qemu-args.ts";
 import { parseRules } from "./control/rules.ts";
 import { type Abortable, signalOf } from "./control/shape.ts";
+import { parseTapTarget } from "./control/tap-target.ts";
 import { resolveUplink, type UplinkOptions } from "./control/uplink-rules.ts";
 import type { Clock } from "./core/clock.ts";
 import type { ForwardRule, StackConfig } from "./core/config.ts";
@@ -48,6 +49,7 @@ import { NodeHostNet } from "./host/net.ts";
 import type { OwnPorts } from "./host/own-ports.ts";
 import { ProxiedNet } from "./host/proxy.ts";
 import { HostRandom } from "./host/random.ts";
+import { openTap } from "./host/tap-namespace.ts";
 import type { OpenForward } from "./nat/forwards.ts";
 import type { LimitState } from "./nat/rules/meters.ts";
 import type { FlowInfo } from "./stack/flow-info.ts";
@@ -254,12 +256,31 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
   }
 
   /**
-   * Serves the guest behind an inherited, connected socket. Resolves when that guest is gone; aborting `signal` ends it.
-   * Throws if `fd` is no socket.
+   * Serves the guest behind an inherited, connected socket, or a TAP. Resolves when that guest is gone; aborting `signal`
+   * ends it. Throws if `fd` is neither.
    */
   attachFd(fd: number, options: Abortable = {}): Promise<void> {
     this.#refuseWhenClosed();
     return this.#cables.inherit(fd, options);
+  }
+
+  /**
+   * Serves the network namespace behind a TAP that has been opened (`/dev/net/tun`, TUNSETIFF with IFF_TAP; with IFF_VNET_HDR
+   * frames pass unfinished, which is faster). The descriptor is the network's from now on. Resolves when the device is gone;
+   * aborting `signal` ends it. Throws an `Error` of one line if `fd` is no TAP, or where there is no koffi (Linux only).
+   */
+  attachTap(fd: number, options: Abortable = {}): Promise<void> {
+    this.#refuseWhenClosed();
+    return this.#cables.attachTap(fd, options).detached;
+  }
+
+  /** Makes a TAP and serves what is behind it: `NAME`, or `NAME@PID`, `NAME@PATH` in another network namespace. */
+  async makeTap(target: string, options: Abortable = {}): Promise<{ readonly closed: Promise<void> }> {
+    this.#refuseWhenClosed();
+    const { name, where } = parseTapTarget("tap", target);
+    const device = await openTap(name, where);
+    this.#refuseWhenClosed();
+    return { closed: this.#cables.attachTap(device, options).detached };
   }
 
   /** Serves the guest behind a stream of length-prefixed frames. Aborting `signal` ends it, and so does the network's end. */

@@ -20,6 +20,7 @@ import type { NetworkOptions } from "../control/options/network-options.ts";
 import { attribute, longFlag, NETWORK, NETWORK_FIELDS, type NetworkField } from "../control/options/table.ts";
 import { resolveOptions } from "../control/options.ts";
 import { parseRules, readRuleLines } from "../control/rules.ts";
+import { parseTapTarget } from "../control/tap-target.ts";
 import { resolveWsAccess } from "../control/ws-access.ts";
 import { readWorkers } from "./workers/options.ts";
 
@@ -59,6 +60,7 @@ export interface ServeArguments extends NetworkArguments {
   readonly listen?: readonly string[];
   readonly connect?: readonly string[];
   readonly fd?: string;
+  readonly tap?: readonly string[];
   readonly netdev?: string;
   readonly user?: string;
   readonly workers?: string;
@@ -93,6 +95,7 @@ export interface ServeOptions {
   readonly listen: readonly string[];
   readonly connect: readonly string[];
   readonly fd: number | null;
+  readonly tap: readonly string[];
   /** Who to become, as typed. */
   readonly user: string | null;
   /** Who may come by WebSocket. */
@@ -122,6 +125,8 @@ export function readServeArguments(args: ServeArguments): ServeOptions {
     );
   const cable = over("udp:") ? "udp" : over("ws:") ? "websocket" : "stream";
   const network = readNetworkArguments(args, { option: "--netdev", netdev }, cable);
+  const tap = args.tap ?? [];
+  for (const text of tap) parseTapTarget("--tap", text);
   const fd = commandNumber("fd", args.fd, "expected the number of an inherited, connected socket");
   return {
     network,
@@ -129,6 +134,7 @@ export function readServeArguments(args: ServeArguments): ServeOptions {
     listen,
     connect,
     fd: fd ?? null,
+    tap,
     user: args.user ?? null,
     workers: readWorkers(args, netdev.options),
     ws: readWsAccess(args, listen),

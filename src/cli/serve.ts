@@ -49,6 +49,13 @@ async function serveHere(options: ServeOptions, { log, user, stopped }: Setting)
       if (options.listen.length + options.connect.length === 0) over = Promise.race([stopped, gone]);
     }
     for (const address of options.connect) await network.dial(address);
+    const taps = [];
+    for (const target of options.tap) {
+      taps.push((await network.makeTap(target)).closed);
+      log.info(`TAP ${target}`);
+    }
+    if (taps.length > 0 && options.listen.length + options.connect.length === 0 && options.fd === null)
+      over = Promise.race([stopped, Promise.all(taps)]);
     for (const address of listening) announce(address, options);
     await over;
     log.info("stopping");
@@ -102,7 +109,8 @@ function withToken({ origins, token }: WsAccess): WsAccessOptions {
 }
 
 function listenAddresses(options: ServeOptions): readonly string[] {
-  if (options.listen.length + options.connect.length > 0 || options.fd !== null) return options.listen;
+  if (options.listen.length + options.connect.length > 0 || options.fd !== null || options.tap.length > 0)
+    return options.listen;
   return [`unix:${path.join(runtimeFolder(), `${options.id}.sock`)}`];
 }
 

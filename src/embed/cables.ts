@@ -7,6 +7,7 @@ import type { Attachment, CableEnv } from "../attach/attachment.ts";
 import { inheritStream } from "../attach/client.ts";
 import { cable, type MemoryCable } from "../attach/memory.ts";
 import { attachAccepted, attachDuplex } from "../attach/stream.ts";
+import { TapCable } from "../attach/tap-cable.ts";
 import { openVxlan, type VxlanUplink } from "../attach/vxlan.ts";
 import { attachWebSocket, type FrameSocket } from "../attach/websocket.ts";
 import { NO_BROWSERS, type WsAccess } from "../attach/ws-access.ts";
@@ -19,6 +20,7 @@ import { endpointText } from "../core/address.ts";
 import type { StackConfig, UplinkConfig } from "../core/config.ts";
 import type { Link } from "../core/link.ts";
 import type { OwnPorts } from "../host/own-ports.ts";
+import { needTaps, type TapDevice, taps } from "../host/tap-device.ts";
 
 /**
  * Where guests attach: `{ path }` and `{ host, port }` are stream sockets, `{ ws }` is a WebSocket's address
@@ -107,6 +109,8 @@ export class Cables {
   inherit(fd: number, options: Abortable): Promise<void> {
     const signal = signalOf(options);
     signal?.throwIfAborted();
+    const device = taps()?.recognize(fd) ?? null;
+    if (device !== null) return this.#tap(device, options).detached;
     const attachment = inheritStream(fd, this.#env);
     this.#track(attachment);
     endBy(signal, attachment);
@@ -124,6 +128,15 @@ export class Cables {
 
   attachWebSocket(socket: FrameSocket, options: Abortable): Link {
     return this.#plugged("websocket", options, (name, gone) => attachWebSocket(socket, name, this.#env, gone)).link;
+  }
+
+  /** Throws an `Error` of one line where `tap` is no TAP's descriptor, or there is no way to use it. */
+  attachTap(tap: number | TapDevice, options: Abortable): { readonly link: Link; readonly detached: Promise<void> } {
+    return this.#tap(typeof tap === "number" ? needTaps().adopt(tap) : tap, options);
+  }
+
+  #tap(device: TapDevice, options: Abortable): { readonly link: Link; readonly detached: Promise<void> } {
+    return this.#plugged(`tap:${device.name}`, options, (name, gone) => new TapCable(device, name, this.#env, gone));
   }
 
   inMemory(onFrame?: (frame: Uint8Array) => void): MemoryCable {

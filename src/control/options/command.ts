@@ -9,6 +9,7 @@ export type CommandField =
   | "wsToken"
   | "connect"
   | "fd"
+  | "tap"
   | "netdev"
   | "user"
   | "workers"
@@ -64,7 +65,14 @@ export const COMMAND: Readonly<Record<CommandField, Description>> = {
     flag: "--fd <number>",
     reading: { as: "number", min: 0, max: 65_535 },
     commands: ["serve"],
-    help: "an inherited, connected socket",
+    help: "an inherited, connected socket, or a TAP that has been opened",
+  },
+  tap: {
+    flag: "--tap <name>",
+    reading: LIST,
+    commands: ["serve"],
+    help: "a TAP that is made here (`NAME`), or in the network namespace of a process (`NAME@PID`) or at a path (`NAME@/run/netns/x`)",
+    more: "Linux with koffi. The device is made, not configured: addresses come by DHCP, or by hand.",
   },
   netdev: {
     flag: "--netdev <string>",

@@ -1,0 +1,215 @@
+/**
+ * A TAP as the kernel gives it to a program (tun(4), linux/if_tun.h): made, adopted, or taken from a process that has
+ * opened `/dev/net/tun` in a network namespace of its own. Through koffi, on Linux; see `libc.ts` for where that is.
+ *
+ * Each read and write is one frame, behind `struct virtio_net_hdr` where the device has IFF_VNET_HDR. A namespace is
+ * settled when `/dev/net/tun` is opened, not when the device is made. So a shell in the namespace opens it, and we take the
+ * descriptor (pidfd_getfd(2)) and make the device: no code of ours has to run inside.
+ */
+import fs from "node:fs";
+import { createRequire } from "node:module";
+import { getSystemErrorName } from "node:util";
+import { VIRTIO_NET_HEADER } from "../wire/virtio-net.ts";
+import { hasKnownLayouts } from "./libc.ts";
+
+const TUNSETIFF = 0x400454ca;
+const TUNSETOFFLOAD = 0x400454d0;
+const TUNGETIFF = 0x800454d2;
+const TUNSETVNETHDRSZ = 0x400454d8;
+const IFF_TAP = 2;
+const IFF_NO_PI = 0x1000;
+const IFF_VNET_HDR = 0x4000;
+const PACKET_INFO = 4;
+/** TUN_F_CSUM, TSO4, TSO6, TSO_ECN: what may reach us unfinished. */
+const OFFLOADS = 1 | 2 | 4 | 8;
+/** The same numbers on all Linux architectures that have been made since 2019. */
+const SYS_PIDFD_OPEN = 434;
+const SYS_PIDFD_GETFD = 438;
+const IFNAMSIZ = 16;
+/** Of a device that is down; of one that is gone. Node has no name for EBADFD. */
+const EIO = 5;
+const EBADF = 9;
+const ENODEV = 19;
+const EBADFD = 77;
+
+/** `read` and `write`: nothing there, or no room, just now. */
+export const TAP_AGAIN = -1;
+/** The device is down: it takes nothing, and may come up again. */
+export const TAP_DOWN = -2;
+/** The device is gone. */
+export const TAP_GONE = -3;
+
+type CFunction = (...args: unknown[]) => number;
+
+export class Taps {
+  readonly #ioctl: CFunction;
+  readonly #ioctlValue: CFunction;
+  readonly #read: CFunction;
+  readonly #write: CFunction;
+  readonly #syscall: CFunction;
+  readonly #errno: () => number;
+  readonly #address: (bytes: Uint8Array) => bigint | number;
+
+  /** Throws where koffi is not installed or cannot be loaded. */
+  constructor() {
+    const koffi = createRequire(import.meta.url)("koffi");
+    const lib = koffi.load(null);
+    this.#ioctl = lib.func("int ioctl(int, unsigned long, void *)");
+    this.#ioctlValue = lib.func("int ioctl(int, unsigned long, long)");
+    this.#read = lib.func("int64_t read(int, uintptr_t, size_t)");
+    this.#write = lib.func("int64_t write(int, uintptr_t, size_t)");
+    this.#syscall = lib.func("long syscall(long, long, long, long)");
+    this.#errno = koffi.errno;
+    this.#address = koffi.address;
+  }
+
+  /** Where memory outside V8's heap is. */
+  addressOf(bytes: Uint8Array): number {
+    return Number(this.#address(bytes));
+  }
+
+  /** Makes a device of this name, or opens one that is persistent, in our own network namespace. Throws an `Error` of one line. */
+  make(name: string): TapDevice {
+    const fd = openTun();
+    try {
+      return this.made(fd, name);
+    } catch (error) {
+      fs.closeSync(fd);
+      throw error;
+    }
+  }
+
+  /** The same in the namespace where the process `pid` has opened `/dev/net/tun` as its descriptor `theirs`. */
+  take(pid: number, theirs: number, name: string): TapDevice {
+    const process = this.#syscall(SYS_PIDFD_OPEN, pid, 0, 0);
+    if (process < 0) throw this.#failure(`cannot reach process ${pid}`);
+    const fd = this.#syscall(SYS_PIDFD_GETFD, process, theirs, 0);
+    const failure = fd < 0 ? this.#failure("cannot take a descriptor from the namespace (pidfd_getfd)") : null;
+    fs.closeSync(process);
+    if (failure !== null) throw failure;
+    try {
+      return this.made(fd, name);
+    } catch (error) {
+      fs.closeSync(fd);
+      throw error;
+    }
+  }
+
+  /** Makes a device of an open `/dev/net/tun`. */
+  made(fd: number, name: string): TapDevice {
+    const request = Buffer.alloc(40);
+    request.write(name.slice(0, IFNAMSIZ - 1), 0, "latin1");
+    request.writeUInt16LE(IFF_TAP | IFF_NO_PI | IFF_VNET_HDR, IFNAMSIZ);
+    if (this.#ioctl(fd, TUNSETIFF, request) < 0) {
+      const code = this.#code();
+      const why =
+        code === "EBUSY" ? "that name is taken" : code === "EPERM" ? "no right to make network devices there" : code;
+      throw new Error(`cannot make TAP ${name}: ${why}`);
+    }
+    return this.adopt(fd);
+  }
+
+  /** A device that somebody else has opened. Throws an `Error` of one line where the descriptor is none. */
+  adopt(fd: number): TapDevice {
+    const device = this.recognize(fd);
+    if (device === null) throw new Error(`descriptor ${fd} is no TAP`);
+    return device;
+  }
+
+  /** The same; null where the descriptor is none. */
+  recognize(fd: number): TapDevice | null {
+    const request = Buffer.alloc(40);
+    const flags = this.#ioctl(fd, TUNGETIFF, request) < 0 ? 0 : request.readUInt16LE(IFNAMSIZ);
+    if ((flags & IFF_TAP) === 0) return null;
+    const unfinished = (flags & IFF_VNET_HDR) !== 0;
+    if (unfinished) {
+      const size = Buffer.alloc(4);
+      size.writeInt32LE(VIRTIO_NET_HEADER);
+      this.#ioctl(fd, TUNSETVNETHDRSZ, size);
+      this.offload(fd, OFFLOADS);
+    }
+    const name = request.toString("latin1", 0, request.indexOf(0));
+    return new TapDevice(this, fd, name, (flags & IFF_NO_PI) === 0 ? PACKET_INFO : 0, unfinished);
+  }
+
+  /** Which unfinished frames may be read from a device (TUN_F_…). */
+  offload(fd: number, kinds: number): void {
+    this.#ioctlValue(fd, TUNSETOFFLOAD, kinds);
+  }
+
+  /** Bytes read to an address, or a negative number from above. Never waits where the descriptor does not. */
+  read(fd: number, address: number, len: number): number {
+    const n = this.#read(fd, address, len);
+    return n < 0 ? this.#trouble() : n;
+  }
+
+  write(fd: number, address: number, len: number): number {
+    const n = this.#write(fd, address, len);
+    return n < 0 ? this.#trouble() : n;
+  }
+
+  #trouble(): number {
+    const code = this.#errno();
+    if (code === EIO) return TAP_DOWN;
+    return code === EBADFD || code === ENODEV || code === EBADF ? TAP_GONE : TAP_AGAIN;
+  }
+
+  #code(): string {
+    return getSystemErrorName(-this.#errno());
+  }
+
+  #failure(what: string): Error {
+    return new Error(`${what}: ${this.#code()}`);
+  }
+}
+
+export class TapDevice {
+  readonly taps: Taps;
+  readonly fd: number;
+  readonly name: string;
+  /** Bytes in front of the virtio header, which mean nothing to us. */
+  readonly info: number;
+  /** Frames have a `struct virtio_net_hdr`. */
+  readonly unfinished: boolean;
+
+  constructor(taps: Taps, fd: number, name: string, info: number, unfinished: boolean) {
+    this.taps = taps;
+    this.fd = fd;
+    this.name = name;
+    this.info = info;
+    this.unfinished = unfinished;
+  }
+}
+
+export function openTun(): number {
+  try {
+    return fs.openSync("/dev/net/tun", "r+");
+  } catch (error) {
+    throw new Error(`/dev/net/tun cannot be opened: ${(error as NodeJS.ErrnoException).code}`);
+  }
+}
+
+let loaded: Taps | null | undefined;
+
+/** Null where there is no way to the C library. */
+export function taps(): Taps | null {
+  if (loaded === undefined) {
+    loaded = null;
+    if (hasKnownLayouts()) {
+      try {
+        loaded = new Taps();
+      } catch {
+        // Not installed, or not for this system.
+      }
+    }
+  }
+  return loaded;
+}
+
+/** The same. Throws an `Error` of one line. */
+export function needTaps(): Taps {
+  const found = taps();
+  if (found === null)
+    throw new Error("a TAP needs Linux and the optional npm package koffi, which is not installed here");
+  return found;
+}

@@ -15,6 +15,7 @@ import { NullReceiver, Switch } from "./attach/switch.ts";
 import { CableTap, type FrameWatcher } from "./attach/tap.ts";
 import type { FrameSocket } from "./attach/websocket.ts";
 import type { Capture, CaptureOptions } from "./control/capture.ts";
+import { parseDnsHost, parseDnsZone } from "./control/dns-rules.ts";
 import { ConfigError } from "./control/errors.ts";
 import { resolveForwards } from "./control/forward-guests.ts";
 import type { ImpairmentOptions } from "./control/impairment.ts";
@@ -131,6 +132,8 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
   readonly #captures: Captures;
   readonly #badLine: BadLine;
   #rules: readonly string[];
+  #dnsHosts: readonly string[];
+  #dnsZones: readonly string[];
   readonly #cables: Cables;
   readonly #timer: PollTimer;
   #closing: Promise<void> | null = null;
@@ -142,6 +145,8 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
     this.config = options.stack;
     this.#captures = new Captures(this.#tap, options.stack.limits, (text) => this.#report({ type: "notice", text }));
     this.#rules = options.ruleLines;
+    this.#dnsHosts = options.dnsHostLines;
+    this.#dnsZones = options.dnsZoneLines;
     const trace: Trace = {
       drop: (reason) => this.#drops.add(reason),
       event: (event) => this.#report(event),
@@ -452,6 +457,34 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
   /** The rules in force. */
   rules(): readonly string[] {
     return this.#rules;
+  }
+
+  /**
+   * What the DNS server answers by itself from now on: `["db.example.com=10.1.2.3"]`. Throws `ConfigError`, and then nothing
+   * has changed.
+   */
+  setDnsHosts(hosts: readonly string[]): void {
+    this.#refuseWhenClosed();
+    this.#stack.setDnsHosts(hosts.map(parseDnsHost));
+    this.#dnsHosts = [...hosts];
+  }
+
+  dnsHosts(): readonly string[] {
+    return this.#dnsHosts;
+  }
+
+  /**
+   * Which zones have resolvers of their own from now on: `["corp.example.com=10.1.0.53"]`. Throws `ConfigError`, and then
+   * nothing has changed.
+   */
+  setDnsZones(zones: readonly string[]): void {
+    this.#refuseWhenClosed();
+    this.#stack.setDnsZones(zones.map(parseDnsZone));
+    this.#dnsZones = [...zones];
+  }
+
+  dnsZones(): readonly string[] {
+    return this.#dnsZones;
   }
 
   /** What each guest has used of the limits that rules set (`conns=50`, `limit rate=10mbit`), once it has begun something under them. */

@@ -8,7 +8,7 @@
  */
 import { addressFromText, type IpAddress, type IpText, ipv4FromText } from "./core/address.ts";
 import type { Clock } from "./core/clock.ts";
-import type { StackConfig } from "./core/config.ts";
+import type { DnsHost, DnsZone, StackConfig } from "./core/config.ts";
 import type { FileSource } from "./core/files.ts";
 import type { FlowGate } from "./core/gate.ts";
 import type { HostDns, HostNet } from "./core/host-net.ts";
@@ -32,6 +32,7 @@ import { UdpNat } from "./nat/udp/udp-nat.ts";
 import { DhcpServer, type Lease } from "./proto/dhcp.ts";
 import { Dhcp6Server } from "./proto/dhcp6.ts";
 import { DnsForwarder, dnsTcpService, refusingDns } from "./proto/dns.ts";
+import { DnsHosts, DnsZones } from "./proto/dns-static.ts";
 import { Names } from "./proto/names.ts";
 import { type Neighbour, Neighbours } from "./proto/neighbours.ts";
 import { type FirstFragment, Reassembler } from "./proto/reassembly.ts";
@@ -107,6 +108,8 @@ export class Stack implements LinkReceiver {
   readonly #gate: RuleGate;
   readonly #flows: FlowRegistry;
   readonly #guestNames: GuestNames;
+  #dnsHosts: DnsHosts;
+  #dnsZones: DnsZones;
   readonly #neighbours: Neighbours;
   readonly #errors: IcmpErrors;
   readonly #tcp: TcpNat;
@@ -133,6 +136,8 @@ export class Stack implements LinkReceiver {
   constructor(config: StackConfig, parts: StackParts) {
     const { clock, random, trace } = parts;
     this.#config = config;
+    this.#dnsHosts = new DnsHosts(config);
+    this.#dnsZones = new DnsZones(config.dnsZones);
     this.#host = parts.host;
     this.#clock = clock;
     this.#trace = trace;
@@ -158,6 +163,9 @@ export class Stack implements LinkReceiver {
     const resolvers = this.policy.closed ? refusingDns(parts.dns) : filtered;
     const dns = new DnsForwarder(resolvers, config.limits, clock, trace, {
       ...{ local: this.#guestNames, names, gate, server4, server6 },
+      hosts: () => this.#dnsHosts,
+      // A resolver is a way out, too: where there is none, there is none for zones.
+      serversOf: (name) => (this.policy.closed ? undefined : this.#dnsZones.serversOf(name)),
       guestOf: (host) => macNumber(this.#neighbours.find(addressFromText(host))?.mac ?? NO_MAC, 0),
       cableOf: (host) => this.cableOf(host),
     });
@@ -252,6 +260,16 @@ export class Stack implements LinkReceiver {
     this.#gate.replace(rules);
     this.#flows.revisit(this.#gate);
     this.#flusher.now();
+  }
+
+  /** Other names of the user's from now on. */
+  setDnsHosts(dnsHosts: readonly DnsHost[]): void {
+    this.#dnsHosts = new DnsHosts({ ...this.#config, dnsHosts });
+  }
+
+  /** Other zones from now on. */
+  setDnsZones(dnsZones: readonly DnsZone[]): void {
+    this.#dnsZones = new DnsZones(dnsZones);
   }
 
   get #advertises(): boolean {

@@ -6,6 +6,7 @@ import { ConfigError } from "../control/errors.ts";
 import { endpointText } from "../core/address.ts";
 import { forwardText, guestText, type OpenForward } from "../nat/forwards.ts";
 import type { Network } from "../network.ts";
+import { dnsRoutes } from "./dns-routes.ts";
 import type { Endings } from "./endings.ts";
 import { EventStreams } from "./event-stream.ts";
 import type { Metrics } from "./metrics.ts";
@@ -54,6 +55,7 @@ export function addRoutes(app: FastifyInstance, env: Surroundings): void {
   captureRoutes(app, env);
   impairmentRoutes(app, env.network);
   ruleRoutes(app, env.network);
+  dnsRoutes(app, env.network);
   eventRoutes(app, env);
 }
 

@@ -71,6 +71,14 @@ const rules = z.strictObject({
     .describe("`allow tcp *.debian.org:80,443`, `default deny`; none allows everything"),
 });
 
+/** Lines of one kind, whose grammar the library checks. */
+const dnsHosts = z.strictObject({
+  hosts: z.array(z.string().max(1024)).max(4096).describe("`db.example.com=10.1.2.3`; none forgets all"),
+});
+const dnsZones = z.strictObject({
+  zones: z.array(z.string().max(1024)).max(4096).describe("`corp.example.com=10.1.0.53`; none forgets all"),
+});
+
 const failure = z.object({ error: z.string().describe("one line: what, where, what would be right") });
 /** Whatever an object of the library's shows; its fields are the library's, documented there. */
 const open = z.looseObject({});
@@ -85,6 +93,8 @@ type SchemaName =
   | "impairmentRequest"
   | "publishRequest"
   | "rules"
+  | "dnsHosts"
+  | "dnsZones"
   | "failure"
   | "open"
   | "list";
@@ -99,6 +109,8 @@ export const SCHEMAS: Readonly<Record<SchemaName, object>> = {
   impairmentRequest: schema(impairmentRequest),
   publishRequest: schema(publishRequest),
   rules: schema(rules),
+  dnsHosts: schema(dnsHosts),
+  dnsZones: schema(dnsZones),
   failure: schema(failure),
   open: schema(open),
   list: schema(z.array(open)),

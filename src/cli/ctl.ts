@@ -104,6 +104,24 @@ export function ctlCommand(): Command {
         : await client().get<{ rules: string[] }>("/v1/rules");
       show(now, () => now.rules.map((rule) => `${rule}\n`).join("") || "none\n");
     });
+  for (const kind of ["hosts", "zones"] as const) {
+    ctl
+      .command(`dns-${kind} [lines...]`)
+      .description(
+        kind === "hosts"
+          ? "names that the DNS server answers by itself; with lines, those instead: db.example.com=10.1.2.3"
+          : "zones that have resolvers of their own; with lines, those instead: corp.example.com=10.1.0.53",
+      )
+      .option("--clear", "none")
+      .action(async (lines: string[], { clear }: { clear?: boolean }) => {
+        const url = `/v1/dns/${kind}`;
+        const change = lines.length > 0 || clear === true;
+        const now = change
+          ? await client().put<Record<string, string[]>>(url, { [kind]: lines })
+          : await client().get<Record<string, string[]>>(url);
+        show(now, () => now[kind]!.map((line) => `${line}\n`).join("") || "none\n");
+      });
+  }
   ctl
     .command("limits")
     .description("what guests have used of the limits that rules set")

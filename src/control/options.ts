@@ -10,6 +10,7 @@ import type { GuestForwardRule, ProxyRule, StackConfig, UplinkConfig } from "../
 import { NO_RULES, type RuleSet } from "../nat/rules/rules.ts";
 import { ipv6ToString } from "../wire/ipv6.ts";
 import { fromNumber, parseEndpoint, parseIp, prefixMask } from "./addresses.ts";
+import { parseDnsHost, parseDnsZone } from "./dns-rules.ts";
 import { ConfigError } from "./errors.ts";
 import { checkForward, type Families } from "./forward-guests.ts";
 import { parseHostfwd, parsePublish } from "./forward-rules.ts";
@@ -45,6 +46,9 @@ export interface ResolvedOptions {
   readonly rules: RuleSet;
   /** As the user wrote them. */
   readonly ruleLines: readonly string[];
+  /** As they were given. */
+  readonly dnsHostLines: readonly string[];
+  readonly dnsZoneLines: readonly string[];
   /** Empty for none. */
   readonly proxies: readonly ProxyRule[];
   /** Null asks nobody. */
@@ -100,6 +104,8 @@ export function resolveOptions(input: NetworkOptions = {}): ResolvedOptions {
       isolate: options.isolate ?? false,
       hostLoopback: options.hostLoopback ?? true,
       dnsRebind: options.dnsRebind !== "refuse",
+      dnsHosts: (options.dnsHosts ?? []).map(parseDnsHost),
+      dnsZones: (options.dnsZones ?? []).map(parseDnsZone),
       reserved: [...new Set([...guestForwards, ...(smb === null ? [] : [smb])].map(({ server }) => server))],
       forwards,
       limits,
@@ -111,6 +117,8 @@ export function resolveOptions(input: NetworkOptions = {}): ResolvedOptions {
     uplinks,
     rules: options.rules === undefined ? NO_RULES : parseRules(options.rules),
     ruleLines: options.rules ?? [],
+    dnsHostLines: options.dnsHosts ?? [],
+    dnsZoneLines: options.dnsZones ?? [],
     proxies: (typeof options.proxy === "string" ? [options.proxy] : (options.proxy ?? [])).map((each) =>
       typeof each === "string" ? parseProxy(each) : resolveProxy(each),
     ),

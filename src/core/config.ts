@@ -6,6 +6,20 @@ import type { Endpoint, IpText } from "./address.ts";
 import type { UnixEndpoint } from "./host-net.ts";
 import type { Limits } from "./limits.ts";
 
+/** A name and one of its addresses; `gateway` is the gateway's of each family. */
+export interface DnsHost {
+  /** In lower case, without the last dot. */
+  readonly name: string;
+  readonly address: IpText | "gateway";
+}
+
+/** A zone and one of its resolvers; several of a zone are asked in their order. */
+export interface DnsZone {
+  /** In lower case, without the last dot. */
+  readonly zone: string;
+  readonly server: Endpoint;
+}
+
 export interface StackConfig {
   /** "10.0.2.0" and its prefix length. */
   readonly net: IpText;
@@ -52,6 +66,10 @@ export interface StackConfig {
   readonly hostLoopback: boolean;
   /** Names of others may lead guests to private addresses. */
   readonly dnsRebind: boolean;
+  /** What the DNS server answers by itself. */
+  readonly dnsHosts: readonly DnsHost[];
+  /** Which names it asks of resolvers of their own. */
+  readonly dnsZones: readonly DnsZone[];
   /** Further addresses of the net that are ours and so are not leased: those of guest forwards. */
   readonly reserved: readonly IpText[];
   /** Opened before the sockets appear. */

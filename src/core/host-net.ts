@@ -138,10 +138,15 @@ export interface HostPing {
 export interface HostDns {
   /**
    * `query` is a whole DNS message (copied). `onAnswer` follows once, with a whole message whose ID is the query's,
-   * or with null when no resolver answered in time. `tcp` asks over TCP (no truncation). `server` is to be asked in place
-   * of the host's own.
+   * or with null when no resolver answered in time. `tcp` asks over TCP (no truncation). `servers`, of which there is one
+   * at least, are to be asked in place of the host's own, in their order.
    */
-  query(query: Uint8Array, tcp: boolean, onAnswer: (answer: Uint8Array | null) => void, server?: Endpoint): void;
+  query(
+    query: Uint8Array,
+    tcp: boolean,
+    onAnswer: (answer: Uint8Array | null) => void,
+    servers?: readonly Endpoint[],
+  ): void;
   close(): void;
 }
 

@@ -48,7 +48,7 @@ export interface DnsCounters {
 
 const SWEEP_MS = 1000;
 const SILENT_LAST_MS = 30_000;
-const MAX_OTHERS = 16;
+const MAX_OTHERS = 64;
 
 interface Server {
   readonly key: string;
@@ -116,7 +116,12 @@ export class NodeDns implements HostDns {
     return this.#upstreams ?? this.#resolvConf.servers(performance.now());
   }
 
-  query(query: Uint8Array, tcp: boolean, onAnswer: (answer: Uint8Array | null) => void, server?: Endpoint): void {
+  query(
+    query: Uint8Array,
+    tcp: boolean,
+    onAnswer: (answer: Uint8Array | null) => void,
+    servers?: readonly Endpoint[],
+  ): void {
     if (this.#closed) return;
     if (this.#queries.size >= this.#maxInFlight || (tcp && this.#tcpInFlight >= this.#maxTcp)) {
       process.nextTick(() => {
@@ -131,7 +136,13 @@ export class NodeDns implements HostDns {
       message: Uint8Array.from(query),
       tcp,
       onAnswer,
-      servers: server === undefined ? this.#order(now) : [this.#other(server)],
+      servers:
+        servers === undefined
+          ? this.#order(now)
+          : livelyFirst(
+              servers.map((each) => this.#other(each)),
+              now,
+            ),
       attempts: [],
       failed: new Set(),
       end: now + this.#totalMs,
@@ -169,9 +180,7 @@ export class NodeDns implements HostDns {
   #order(now: number): readonly Server[] {
     const endpoints = this.#upstreams ?? this.#resolvConf.servers(now);
     if (endpoints !== this.#endpoints) this.#change(endpoints);
-    const servers = this.#servers;
-    if (servers.every((s) => s.lastUntil <= now)) return servers;
-    return [...servers.filter((s) => s.lastUntil <= now), ...servers.filter((s) => s.lastUntil > now)];
+    return livelyFirst(this.#servers, now);
   }
 
   #change(endpoints: readonly Endpoint[]): void {
@@ -291,6 +300,12 @@ export class NodeDns implements HostDns {
     this.#timerAt = at;
     this.#timer = setTimeout(() => this.#tick(), Math.max(1, Math.ceil(at - now)));
   }
+}
+
+/** Servers from which nothing came lately are asked last. */
+function livelyFirst(servers: readonly Server[], now: number): readonly Server[] {
+  if (servers.every((s) => s.lastUntil <= now)) return servers;
+  return [...servers.filter((s) => s.lastUntil <= now), ...servers.filter((s) => s.lastUntil > now)];
 }
 
 /** Answers by which a server says no more than that it cannot tell. */

@@ -64,8 +64,12 @@ export interface LocalNames {
 
 /** Who else has to do with queries and answers. */
 export interface DnsWatch {
-  /** Answers for the network's own names, before anybody is asked; null for none. */
+  /** Answers for guests' names, before anybody is asked and whatever rules say; null for none. */
   readonly local: LocalNames | null;
+  /** Answers for the names that the user has given, before guests' and as rules allow; null for none. */
+  hosts(): LocalNames | null;
+  /** Whom to ask about a name; undefined for the host's resolvers. */
+  serversOf(name: string): readonly Endpoint[] | undefined;
   /** Learns from answers. */
   readonly names: Names | null;
   /** Is asked about queries while it is active. */
@@ -81,6 +85,8 @@ export interface DnsWatch {
 const NOWHERE: Endpoint = { host: "0.0.0.0", port: 0 };
 const UNWATCHED: DnsWatch = {
   local: null,
+  hosts: () => null,
+  serversOf: () => undefined,
   names: null,
   gate: null,
   guestOf: () => 0,
@@ -161,12 +167,13 @@ export class DnsForwarder {
     const { local, names, gate, guestOf, server4, server6 } = this.#watch;
     const name = dnsQname(query, 0);
     const qtype = dnsQtype(query, 0);
-    const own = local?.answer(name, qtype) ?? null;
+    const given = this.#watch.hosts()?.answer(name, qtype) ?? null;
+    const own = given === null ? (local?.answer(name, qtype) ?? null) : null;
     const since = this.#clock.now();
-    const asked: Asked = { query, name, qtype, own: own !== null, guest, cable, tcp, respond, since };
+    const asked: Asked = { query, name, qtype, given, own: own !== null, guest, cable, tcp, respond, since };
     this.#inFlight.take(cable);
     if (tcp) this.#tcpInFlight.take(cable);
-    if (own?.known) return this.#answer(asked, dnsReply(query, 0, query.length, DNS_NOERROR, own.rdata, LOCAL_TTL_S));
+    if (own?.known) return this.#answer(asked, localReply(query, own));
     if (!gate?.active) return this.#forward(asked);
     const remote = guest.host.includes(":") ? server6 : server4;
     const lower = name.toLowerCase();
@@ -176,7 +183,7 @@ export class DnsForwarder {
 
   #ruled(asked: Asked, ruling: Ruling): void {
     if (ruling.action === "allow") this.#forward(asked);
-    else if (ruling.action === "redirect") this.#forward(asked, ruling.to);
+    else if (ruling.action === "redirect") this.#host.query(asked.query, asked.tcp, this.#answerTo(asked), [ruling.to]);
     else if (ruling.action === "take") this.#handOver(asked, ruling.taker);
     else if (ruling.action === "empty") this.#answer(asked, dnsReply(asked.query, 0, asked.query.length, DNS_NOERROR));
     else {
@@ -187,11 +194,16 @@ export class DnsForwarder {
     }
   }
 
-  #forward(asked: Asked, server?: Endpoint): void {
-    const { query } = asked;
-    // Names of the network's own that do not exist are nobody else's to know about, unless somebody is asked on purpose.
-    if (server === undefined && asked.own) return this.#answer(asked, dnsReply(query, 0, query.length, DNS_NXDOMAIN));
-    this.#host.query(query, asked.tcp, (found) => this.#answer(asked, found), server);
+  #forward(asked: Asked): void {
+    const { query, name, given, own, tcp } = asked;
+    if (given !== null) return this.#answer(asked, localReply(query, given));
+    // Addresses of the network's own without a name are nobody else's to know about.
+    if (own) return this.#answer(asked, dnsReply(query, 0, query.length, DNS_NXDOMAIN));
+    this.#host.query(query, tcp, this.#answerTo(asked), this.#watch.serversOf(name));
+  }
+
+  #answerTo(asked: Asked): (found: Uint8Array | null) => void {
+    return (found) => this.#answer(asked, found);
   }
 
   /** The first message that the taker sends is the answer. */
@@ -241,6 +253,8 @@ interface Asked {
   readonly query: Uint8Array;
   readonly name: string;
   readonly qtype: number;
+  /** What the user has given for the name. */
+  readonly given: LocalAnswer | null;
   /** The network's own names are where it would be, and it is not there. */
   readonly own: boolean;
   readonly guest: Endpoint;
@@ -257,12 +271,16 @@ interface Asked {
  */
 export function refusingDns(host: HostDns): HostDns {
   return {
-    query(query, tcp, onAnswer, server) {
-      if (server === undefined) onAnswer(dnsReply(query, 0, query.length, DNS_REFUSED));
-      else host.query(query, tcp, onAnswer, server);
+    query(query, tcp, onAnswer, servers) {
+      if (servers === undefined) onAnswer(dnsReply(query, 0, query.length, DNS_REFUSED));
+      else host.query(query, tcp, onAnswer, servers);
     },
     close() {},
   };
+}
+
+function localReply(query: Uint8Array, { rdata }: LocalAnswer): Uint8Array {
+  return dnsReply(query, 0, query.length, DNS_NOERROR, rdata, LOCAL_TTL_S);
 }
 
 /** The rcode for what a forwarder of single questions cannot do; NOERROR when it can. */

@@ -5,12 +5,13 @@
  * Guests are hostile, and forwards lead to names: a name stays with the card that had it first, for as long as that
  * has a lease and keeps the name. What comes later under the same name is not found by it.
  */
-import { addressFromText, type IpAddress, ipv4Address } from "../core/address.ts";
+import { addressFromText, type IpAddress } from "../core/address.ts";
 import type { StackConfig } from "../core/config.ts";
 import type { Policy } from "../nat/rules/policy.ts";
 import type { Lease } from "../proto/dhcp.ts";
 import type { LocalAnswer, LocalNames } from "../proto/dns.ts";
 import type { Neighbours } from "../proto/neighbours.ts";
+import { addressOfReverseName } from "../proto/reverse-name.ts";
 import { DNS_A, DNS_AAAA, DNS_PTR, dnsEncodeName } from "../wire/dns.ts";
 import { ipv6IsLinkLocal } from "../wire/ipv6.ts";
 
@@ -52,13 +53,11 @@ export class GuestNames implements LocalNames {
 
   answer(asked: string, qtype: number): LocalAnswer | null {
     const name = asked.toLowerCase();
-    const address = reversed(name);
+    const address = addressOfReverseName(name);
     if (address !== null) return this.#isLocal(address) ? this.#reverse(address, qtype) : null;
-    const plain = this.#plain(name);
-    const lease = this.#find(plain);
-    if (lease !== null) return { known: true, rdata: this.#records(lease, qtype) };
-    // Deeper names of that domain may be the host's own: clouds have their metadata there.
-    return plain !== name && name.endsWith(INTERNAL) && !plain.includes(".") ? NOBODY : null;
+    const lease = this.#find(this.#plain(name));
+    // Names that no guest has may be the host's own, below .internal as well: companies and clouds use it.
+    return lease === null ? null : { known: true, rdata: this.#records(lease, qtype) };
   }
 
   #plain(name: string): string {
@@ -98,17 +97,4 @@ export class GuestNames implements LocalNames {
     const rdata = dnsEncodeName(name + INTERNAL);
     return { known: true, rdata: qtype === DNS_PTR && rdata !== null ? [rdata] : [] };
   }
-}
-
-/** The address that a name of in-addr.arpa (RFC 1035 section 3.5) or ip6.arpa (RFC 3596 section 2.5) stands for. */
-function reversed(name: string): IpAddress | null {
-  const v4 = /^([0-9]{1,3})\.([0-9]{1,3})\.([0-9]{1,3})\.([0-9]{1,3})\.in-addr\.arpa$/.exec(name);
-  if (v4 !== null) {
-    const parts = v4.slice(1).map(Number);
-    if (parts.some((part) => part > 255)) return null;
-    return ipv4Address(parts.reduceRight((ip, part) => (ip << 8) | part, 0));
-  }
-  if (!/^(?:[0-9a-f]\.){32}ip6\.arpa$/.test(name)) return null;
-  const nibbles = name.slice(0, 63).split(".").reverse().join("");
-  return addressFromText(nibbles.match(/.{4}/g)!.join(":"));
 }

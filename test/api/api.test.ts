@@ -95,6 +95,17 @@ function follow(url: string, pattern: RegExp): { begun: Promise<void>; matched: 
 }
 
 describe("the API", () => {
+  test("reads and changes what the DNS server knows by itself and whom it asks", async () => {
+    expect((await ask("PUT", "/v1/dns/hosts", { hosts: ["db.test=10.1.2.3"] })).json).toEqual({
+      hosts: ["db.test=10.1.2.3"],
+    });
+    expect((await ask("PUT", "/v1/dns/zones", { zones: ["corp.test=10.1.0.53"] })).status).toBe(200);
+    expect((await ask("GET", "/v1/dns/zones")).json).toEqual({ zones: ["corp.test=10.1.0.53"] });
+    const wrong = await ask("PUT", "/v1/dns/hosts", { hosts: ["db.test"] });
+    expect(wrong).toMatchObject({ status: 400, json: { error: expect.stringContaining("NAME=IP") } });
+    expect(network.dnsHosts()).toEqual(["db.test=10.1.2.3"]);
+  });
+
   test("gives leases' ends as the time of day, ISO 8601", async () => {
     guest = await embeddedGuest(network);
     const [lease] = (await ask("GET", "/v1/leases")).json as { expires: string }[];
@@ -313,7 +324,17 @@ describe("the API", () => {
     expect(openapi).toMatch(/^3\./);
     expect(info).toMatchObject({ version: "1.2.3" });
     expect(Object.keys(paths).sort()).toEqual(
-      ["/metrics", "/v1/capture", "/v1/captures", "/v1/captures/{id}", "/v1/dns", "/v1/events", "/v1/flows"].concat([
+      [
+        "/metrics",
+        "/v1/capture",
+        "/v1/captures",
+        "/v1/captures/{id}",
+        "/v1/dns",
+        "/v1/dns/hosts",
+        "/v1/dns/zones",
+        "/v1/events",
+        "/v1/flows",
+      ].concat([
         "/v1/forwards",
         "/v1/forwards/{id}",
         "/v1/impairment",

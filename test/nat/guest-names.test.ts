@@ -58,11 +58,12 @@ describe("a guest that calls itself web", () => {
 });
 
 describe("what nobody is called", () => {
-  it.each(["db.internal", "16.2.0.10.in-addr.arpa"])("%s does not exist", (name) => {
+  it.each(["16.2.0.10.in-addr.arpa"])("%s does not exist", (name) => {
     expect(lan(["10.0.2.15", WEB, "web"]).ask(name, DNS_A)).toBe("no such name");
   });
   it.each([
     "internal",
+    "db.internal",
     "metadata.google.internal",
     "db",
     "db.lan.test",

@@ -44,6 +44,8 @@ export const CONFIG: StackConfig = {
   reserved: [],
   hostLoopback: true,
   dnsRebind: true,
+  dnsHosts: [],
+  dnsZones: [],
   gateway: true,
   dhcp: true,
   forwards: [],

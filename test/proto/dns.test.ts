@@ -195,6 +195,8 @@ test("queries over TCP have a cap of their own, of all and of each guest", () =>
     {
       ...{ local: null, names: null, gate: null, guestOf: () => 0, server4: nowhere, server6: nowhere },
       cableOf: (from) => cables[from]!,
+      hosts: () => null,
+      serversOf: () => undefined,
     },
   );
   const q = query("a.test", DNS_A);

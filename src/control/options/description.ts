@@ -95,8 +95,8 @@ export function list(each: z.ZodType<string>, expectation: string): z.ZodType<re
 }
 
 /** Forwards and the like, whose grammar is checked where they are read. */
-export function grammar(example: string): z.ZodType<readonly string[]> {
-  const expectation = `expected a list of forwards like ["${example}"]`;
+export function grammar(example: string, what = "forwards"): z.ZodType<readonly string[]> {
+  const expectation = `expected a list of ${what} like ["${example}"]`;
   return list(z.string(expectation), expectation);
 }
 

@@ -44,6 +44,10 @@ export interface NetworkOptions {
   readonly dnsSearch?: readonly string[] | undefined;
   /** A resolver to forward guests' questions to (the host's own, read again when they change). */
   readonly dnsUpstream?: readonly string[] | undefined;
+  /** What our DNS server answers for a name, and for the address, before anybody is asked; IP may be `gateway`. */
+  readonly dnsHosts?: readonly string[] | undefined;
+  /** The resolver that is asked for names in a zone (split DNS); several lines of one zone are tried in turn. */
+  readonly dnsZones?: readonly string[] | undefined;
   /** The file that a PXE client is told to boot from, at most 127 bytes. */
   readonly bootfile?: string | undefined;
   /** A folder whose files guests may read by TFTP from the gateway. */

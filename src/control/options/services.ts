@@ -12,6 +12,8 @@ export const SERVICES: NetworkGroup<
   | "domainname"
   | "dnsSearch"
   | "dnsUpstream"
+  | "dnsHosts"
+  | "dnsZones"
   | "bootfile"
   | "tftp"
   | "tftpServerName"
@@ -52,6 +54,22 @@ export const SERVICES: NetworkGroup<
     help: "a resolver to forward guests' questions to",
     initial: "the host's own, read again when they change",
     shape: list(resolver, 'expected a list of resolvers like ["192.0.2.53"]'),
+  },
+  dnsHosts: {
+    flag: "--dns-host <name=ip>",
+    reading: LIST,
+    type: "readonly string[]",
+    help: "what our DNS server answers for a name, and for the address, before anybody is asked; IP may be `gateway`",
+    more: "Several lines of one name add up. Rules about names hold for these, too.",
+    shape: grammar("db.example.com=10.1.2.3", "names"),
+  },
+  dnsZones: {
+    flag: "--dns-zone <zone=ip[:port]>",
+    reading: LIST,
+    type: "readonly string[]",
+    help: "the resolver that is asked for names in a zone (split DNS); several lines of one zone are tried in turn",
+    more: "The longest zone that fits counts; reverse zones (`10.in-addr.arpa=…`) work as well. `--dns-rebind refuse` does not look at its answers.",
+    shape: grammar("corp.example.com=10.1.0.53", "zones"),
   },
   bootfile: {
     flag: "--bootfile <file>",

@@ -1,7 +1,8 @@
 /**
  * Answers of the host's resolvers that lead a guest to private addresses: by such a name a page of the Internet's speaks
  * to the guest's own network, or to the host's, as if it belonged there (DNS rebinding). Where that is refused the whole
- * answer is, as dnsmasq does with `stop-dns-rebind`. A server that is asked on purpose may answer what it likes.
+ * answer is, as dnsmasq does with `stop-dns-rebind`. Servers that are asked on purpose, a
+ * zone's or by `onFlow`, may answer what they like.
  */
 import { addressAt } from "../../core/address.ts";
 import type { HostDns } from "../../core/host-net.ts";
@@ -11,8 +12,8 @@ import { isPrivate } from "./special-addresses.ts";
 
 export function withoutRebinding(host: HostDns, trace: Trace): HostDns {
   return {
-    query(query, tcp, onAnswer, server) {
-      if (server !== undefined) return host.query(query, tcp, onAnswer, server);
+    query(query, tcp, onAnswer, servers) {
+      if (servers !== undefined) return host.query(query, tcp, onAnswer, servers);
       host.query(query, tcp, (answer) => {
         if (answer === null || !leadsInside(answer)) return onAnswer(answer);
         trace.drop("dns-rebind");

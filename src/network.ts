@@ -8,10 +8,9 @@ import type net from "node:net";
 import type { Duplex, Writable } from "node:stream";
 import type { AttachAddress } from "./attach/address.ts";
 import type { CableEnv } from "./attach/attachment.ts";
-import { LanGuard, NO_ADDRESSES } from "./attach/guard.ts";
 import type { MemoryCable } from "./attach/memory.ts";
 import { SlabPool } from "./attach/slab.ts";
-import { NullReceiver, Switch } from "./attach/switch.ts";
+import type { NullReceiver, Switch } from "./attach/switch.ts";
 import { CableTap, type FrameWatcher } from "./attach/tap.ts";
 import type { FrameSocket } from "./attach/websocket.ts";
 import type { Capture, CaptureOptions } from "./control/capture.ts";
@@ -20,6 +19,7 @@ import { ConfigError } from "./control/errors.ts";
 import { resolveForwards } from "./control/forward-guests.ts";
 import type { ImpairmentOptions } from "./control/impairment.ts";
 import type { Flow } from "./control/on-flow.ts";
+import type { ResolvedRecord } from "./control/options/recording.ts";
 import { type NetworkOptions, type ResolvedOptions, resolveOptions } from "./control/options.ts";
 import { qemuArgs } from "./control/qemu-args.ts";
 import { parseRules } from "./control/rules.ts";
@@ -29,6 +29,7 @@ import { resolveUplink, type UplinkOptions } from "./control/uplink-rules.ts";
 import type { Clock } from "./core/clock.ts";
 import type { ForwardRule, StackConfig } from "./core/config.ts";
 import type { Link } from "./core/link.ts";
+import { NO_TAP } from "./core/tap.ts";
 import type { DropReason, Trace, TraceEvent } from "./core/trace.ts";
 import { BadLine } from "./embed/bad-line.ts";
 import { Cables, closedError, type ListenTarget, type Uplink } from "./embed/cables.ts";
@@ -40,6 +41,7 @@ import type { GuestServer } from "./embed/guest-server.ts";
 import type { GuestSocket } from "./embed/guest-socket.ts";
 import type { GuestUdp } from "./embed/guest-udp.ts";
 import { type BindGuestUdpOptions, type ConnectOptions, Guests, type ListenGuestOptions } from "./embed/guests.ts";
+import { composeLan } from "./embed/lan.ts";
 import { EVENT_NAMES, type NetworkEvents } from "./embed/network-events.ts";
 import { PollTimer } from "./embed/poll-timer.ts";
 import { BusyPoll } from "./host/busy-poll.ts";
@@ -53,8 +55,10 @@ import { HostRandom } from "./host/random.ts";
 import { openTap } from "./host/tap-namespace.ts";
 import type { OpenForward } from "./nat/forwards.ts";
 import type { LimitState } from "./nat/rules/meters.ts";
+import type { EntryName } from "./record/format.ts";
+import type { Recording } from "./record/recording.ts";
 import type { FlowInfo } from "./stack/flow-info.ts";
-import { GATEWAY_MAC6, gatewayMac, Stack } from "./stack.ts";
+import type { Stack, StackParts } from "./stack.ts";
 
 export interface NetworkStats {
   /** From guests to the network. */
@@ -97,7 +101,9 @@ function wallClock(inMillis: number): Date | null {
 /** Checks the options, opens the forwards. Rejects with `ConfigError`, or with an `Error` of one line when the host refuses a forward. */
 export async function createNetwork(options: NetworkOptions = {}): Promise<Network> {
   const { signal } = options;
-  const network = new Network(resolveOptions(options));
+  const resolved = resolveOptions(options);
+  const recording = resolved.record === null ? null : await beginRecording(resolved.record, resolved);
+  const network = new Network(resolved, recording);
   try {
     signal?.throwIfAborted();
     await network.open();
@@ -107,6 +113,12 @@ export async function createNetwork(options: NetworkOptions = {}): Promise<Netwo
     throw error;
   }
   return network;
+}
+
+/** Loaded only when asked for: it is much code. */
+async function beginRecording(record: ResolvedRecord, options: ResolvedOptions): Promise<Recording> {
+  const { Recording } = await import("./record/recording.ts");
+  return Recording.begin(record, options);
 }
 
 /** Made by `createNetwork`. */
@@ -136,12 +148,14 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
   #dnsZones: readonly string[];
   readonly #cables: Cables;
   readonly #timer: PollTimer;
+  readonly #recording: Recording | null;
   #closing: Promise<void> | null = null;
   /** Aborted when the network closes. */
   readonly #ended: AbortController = new AbortController();
 
-  constructor(options: ResolvedOptions) {
+  constructor(options: ResolvedOptions, recording: Recording | null = null) {
     super();
+    this.#recording = recording;
     this.config = options.stack;
     this.#captures = new Captures(this.#tap, options.stack.limits, (text) => this.#report({ type: "notice", text }));
     this.#rules = options.ruleLines;
@@ -162,44 +176,40 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
     const files = options.tftp === null ? null : new NodeFiles(options.tftp);
     this.#gate = this.#flowHook(options);
     const poll = new BusyPoll(options.busyPoll, () => this.#stack.bytesIn + this.#env.sent.bytes);
-    this.#stack = new Stack(options.stack, {
-      ...{
-        host: proxies.length === 0 ? host : new ProxiedNet(host, proxies, notice),
-        dns: this.#dns,
-        files,
-        clock,
-        random,
-        trace,
-        gate: this.#gate,
-        rules: options.rules,
-      },
+    const parts: StackParts = {
+      host: proxies.length === 0 ? host : new ProxiedNet(host, proxies, notice),
+      dns: this.#dns,
+      files,
+      clock,
+      random,
+      trace,
+      gate: this.#gate,
+      rules: options.rules,
       endOfTurn: (run) => void setImmediate(run),
       stirred: () => poll.stir(),
-    });
-    this.#timer = new PollTimer(this.#stack, clock);
+    };
+    // Impairment is outside of what is recorded: what it lets through comes in.
+    const lan =
+      recording === null
+        ? composeLan(options.stack, parts, this.#tap)
+        : composeLan(options.stack, recording.parts(parts), NO_TAP);
+    this.#stack = lan.stack;
+    this.#frames = lan.frames;
+    this.#switch = lan.switch;
+    const receiver = recording?.receiver(lan.switch, this.#tap) ?? lan.switch;
+    if (recording !== null) recording.onEnd = notice;
+    const local = recording?.local(this.#stack.localServices) ?? this.#stack.localServices;
+    this.#timer = new PollTimer(recording?.polled(this.#stack) ?? this.#stack, clock);
     this.#options = options;
     const { limits } = options.stack;
-    this.#guestForwards = new GuestForwards(this.#stack, host, {
+    this.#guestForwards = new GuestForwards(local, (guest) => this.#stack.cableOf(guest), host, {
       limits,
       onOutput: (program, pid, line) => trace.event({ type: "program-output", program, pid, line }),
       onRefused: () => trace.drop("programs-full"),
     });
-    this.#guests = new Guests(options.stack, this.#stack);
-    const { gateway, dhcp, isolate } = options.stack;
-    this.#frames = gateway ? this.#stack : new NullReceiver();
-    this.#switch = new Switch({
-      inner: this.#frames,
-      clock,
-      trace,
-      limits,
-      tap: this.#tap,
-      gatewayMacs: gateway ? [gatewayMac(options.stack), GATEWAY_MAC6] : [],
-      guard: new LanGuard(gateway ? this.#stack.ownership : NO_ADDRESSES, !dhcp),
-      isolate,
-      probe: (link, mac) => gateway && this.#stack.probe(link, mac),
-    });
+    this.#guests = new Guests(options.stack, local, this.#stack.policy);
     this.#env = {
-      receiver: this.#switch,
+      receiver,
       pool: new SlabPool(),
       trace,
       clock,
@@ -207,7 +217,7 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
       limits,
       sent: { frames: 0, bytes: 0 },
     };
-    this.#badLine = new BadLine(this.#tap, { target: this.#switch, clock, trace });
+    this.#badLine = new BadLine(this.#tap, { target: receiver, clock, trace });
     const { signal } = options;
     if (signal !== null) whenAborted(signal, () => void this.close(), this.#ended.signal);
     this.#cables = new Cables(this.#env, options.stack, host.ownPorts);
@@ -217,6 +227,7 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
   async open(): Promise<void> {
     this.#guestForwards.open(this.#options.guestForwards, this.#options.smb);
     try {
+      this.#told("open");
       await this.#stack.open();
     } catch (error) {
       throw forwardError(error);
@@ -411,7 +422,10 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
     const rules = typeof rule === "string" ? resolveForwards(rule, this.config) : [rule];
     const open: OpenForward[] = [];
     try {
-      for (const each of rules) open.push(await this.#stack.forwards.add(each));
+      for (const each of rules) {
+        this.#told("addForward", each);
+        open.push(await this.#stack.forwards.add(each));
+      }
     } catch (error) {
       for (const forward of open) this.unpublish(forward);
       throw forwardError(error);
@@ -427,6 +441,7 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
 
   /** Closes a forward; its connections go on. False when it was not open. */
   unpublish(forward: OpenForward): boolean {
+    this.#told("removeForward", forward.rule);
     return this.#stack.forwards.remove(forward);
   }
 
@@ -436,12 +451,13 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
 
   /** The address of the guest that calls itself so by DHCP, `NAME` or `NAME.internal`; null for nobody. */
   guestNamed(name: string): string | null {
-    return this.#stack.guestNamed(name);
+    return this.#aside(() => this.#stack.guestNamed(name));
   }
 
   leases(): Lease[] {
     const now = this.#clock.now();
-    return this.#stack.leases().map(({ expires, ...lease }) => ({ ...lease, expires: wallClock(expires - now) }));
+    const leases = this.#aside(() => this.#stack.leases());
+    return leases.map(({ expires, ...lease }) => ({ ...lease, expires: wallClock(expires - now) }));
   }
 
   /**
@@ -450,7 +466,9 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
    */
   setRules(rules: readonly string[]): void {
     this.#refuseWhenClosed();
-    this.#stack.setRules(parseRules(rules));
+    const parsed = parseRules(rules);
+    this.#told("rules", rules);
+    this.#stack.setRules(parsed);
     this.#rules = [...rules];
   }
 
@@ -489,11 +507,11 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
 
   /** What each guest has used of the limits that rules set (`conns=50`, `limit rate=10mbit`), once it has begun something under them. */
   limits(): LimitState[] {
-    return this.#stack.limits();
+    return this.#aside(() => this.#stack.limits());
   }
 
   flows(): FlowInfo[] {
-    return this.#stack.flows();
+    return this.#aside(() => this.#stack.flows());
   }
 
   stats(): NetworkStats {
@@ -517,6 +535,7 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
     this.#gate?.close();
     this.#guests.close();
     // Connections first: their resets still reach the guests.
+    this.#told("close");
     this.#stack.close();
     await Promise.all([this.#cables.close(), this.#guestForwards.close()]);
     this.#badLine.close();
@@ -524,6 +543,17 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
     this.#dns.close();
     this.#timer.close();
     this.#drops.flush();
+    await this.#recording?.close();
+  }
+
+  /** Something comes in that is no frame and nothing of the host's. */
+  #told(name: EntryName, ...values: readonly unknown[]): void {
+    this.#recording?.recorder.told(name, ...values);
+  }
+
+  /** A look that is not recorded. */
+  #aside<T>(look: () => T): T {
+    return this.#recording === null ? look() : this.#recording.recorder.aside(look);
   }
 
   #refuseWhenClosed(): void {

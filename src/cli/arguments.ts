@@ -49,6 +49,8 @@ export interface NetworkArguments {
   readonly captureRotateSize?: string;
   readonly captureRotateTime?: string;
   readonly captureKeep?: string;
+  readonly record?: string | undefined;
+  readonly recordPayload?: string;
   readonly impair?: readonly string[];
   readonly impairSeed?: string;
   readonly logLevel?: string;
@@ -189,6 +191,8 @@ function typedOptions(
     else if (reading.as === "number") typed[field] = number(long, value as string, reading);
     else typed[field] = value;
   }
+  if (typeof typed.record === "string" && args.recordPayload !== undefined)
+    typed.record = { file: typed.record, payload: onOff("--record-payload", args.recordPayload) };
   if (args.lease !== undefined) typed.staticLeases = staticLeases(args.lease);
   if (args.max !== undefined) typed.limits = parseLimits("--max", args.max);
   return typed as NetworkOptions;

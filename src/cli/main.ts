@@ -2,12 +2,13 @@
 /** The command line. Exit status: 0 stopped as asked, 1 something failed at run time, 2 bad arguments (one line says which). */
 import { Command, CommanderError } from "commander";
 import { ConfigError } from "../control/errors.ts";
+import { version } from "../control/version.ts";
 import { type NetworkArguments, readServeArguments, type ServeArguments } from "./arguments.ts";
 import { ctlCommand } from "./ctl.ts";
 import { addOptions } from "./flags.ts";
 import { say } from "./output.ts";
+import type { ReplayArguments } from "./replay.ts";
 import { serve } from "./serve.ts";
-import { version } from "./version.ts";
 
 const BAD_ARGUMENTS = 2;
 
@@ -42,13 +43,23 @@ async function main(args: readonly string[]): Promise<number> {
       const { demo } = await import("./demo.ts");
       status = await demo();
     });
+  const replayCommand = new Command("replay")
+    .description("run a recording (--record) again, and say where the network does something else")
+    .argument("<file>", "the recording")
+    .option("--until <entry|time>", "stop before this entry (1200) or at this time (2.5s)")
+    .option("--pcap <file>", "write the frames that pass, for Wireshark")
+    .option("--inspect", "print flows and leases where the replay stopped")
+    .action(async (file: string, given: ReplayArguments) => {
+      const { replayCommand: replay } = await import("./replay.ts");
+      status = await replay(file, given);
+    });
   const workerCommand = new Command("worker").action(async () => {
     const { work } = await import("./workers/worker.ts");
     status = await work();
   });
   program.enablePositionalOptions();
   program.addCommand(serveCommand, { isDefault: true }).addCommand(qemuCommand);
-  program.addCommand(demoCommand).addCommand(ctlCommand());
+  program.addCommand(demoCommand).addCommand(replayCommand).addCommand(ctlCommand());
   program.addCommand(workerCommand, { hidden: true });
   throwErrors(program);
   program.addHelpText("after", () => `\nOptions of serve:\n${optionsHelp(serveCommand)}`);

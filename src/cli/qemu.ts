@@ -26,7 +26,8 @@ export async function qemu(given: NetworkArguments, command: readonly string[]):
   const read = readQemuCommand(program, args);
   const networks = read.networks.map((network, i) => {
     // A port of the host can lead to one network only.
-    const ours = i === 0 ? given : { ...given, hostfwd: undefined, publish: undefined };
+    const record = given.record === undefined ? undefined : besides(given.record, network.id);
+    const ours = i === 0 ? given : { ...given, hostfwd: undefined, publish: undefined, record };
     return { network, options: readNetworkArguments(ours, network, network.hub ? "hub" : "stream") };
   });
   const session = readSessionArguments(given, "silent");
@@ -56,12 +57,21 @@ export async function qemu(given: NetworkArguments, command: readonly string[]):
   }
 }
 
-/** The same for one more network: neither API nor SOCKS, and a capture of its own, `net-ID.pcapng` beside `net.pcapng`. */
+/** The same for one more network: neither API nor SOCKS, and a capture of its own. */
 function another(session: SessionOptions, id: string): SessionOptions {
   if (session.capture === null) return { ...session, api: null, socks: null };
-  const { dir, name, ext } = path.parse(session.capture.file);
-  const file = path.join(dir, `${name}-${id}${ext}`);
-  return { ...session, api: null, socks: null, capture: { ...session.capture, file } };
+  return {
+    ...session,
+    api: null,
+    socks: null,
+    capture: { ...session.capture, file: besides(session.capture.file, id) },
+  };
+}
+
+/** `net-ID.pcapng` beside `net.pcapng`. */
+function besides(file: string, id: string): string {
+  const { dir, name, ext } = path.parse(file);
+  return path.join(dir, `${name}-${id}${ext}`);
 }
 
 /** A folder for temporary files whose path leaves room for a socket's name. */

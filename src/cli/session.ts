@@ -4,11 +4,11 @@ import type { Api } from "../api/server.ts";
 import { attachAddressText, type StreamAddress } from "../attach/address.ts";
 import type { Logger } from "../control/log.ts";
 import type { NetworkOptions } from "../control/options.ts";
+import { version } from "../control/version.ts";
 import { forwardText } from "../nat/forwards.ts";
 import { createNetwork, type Network } from "../network.ts";
 import { type RulesFile, readRules, type SessionOptions } from "./arguments.ts";
 import { leaveToken, tokenFile } from "./runtime-folder.ts";
-import { version } from "./version.ts";
 
 const REFUSALS_LOGGED = 20;
 

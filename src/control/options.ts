@@ -20,6 +20,7 @@ import { resolveMode } from "./mode.ts";
 import type { OnFlow } from "./on-flow.ts";
 import { MAX_MTU, MIN_MTU } from "./options/mtu.ts";
 import type { NetworkOptions } from "./options/network-options.ts";
+import type { ResolvedRecord } from "./options/recording.ts";
 import { NetworkShape } from "./options/table.ts";
 import { parseProxy, resolveProxy } from "./proxy-rules.ts";
 import { parseRules } from "./rules.ts";
@@ -57,6 +58,8 @@ export interface ResolvedOptions {
   readonly onFlowTimeout: number;
   /** Microseconds. */
   readonly busyPoll: number;
+  /** Null records nothing. */
+  readonly record: ResolvedRecord | null;
   /** Null for a network that is closed by hand. */
   readonly signal: AbortSignal | null;
 }
@@ -126,6 +129,7 @@ export function resolveOptions(input: NetworkOptions = {}): ResolvedOptions {
     onFlowTimeout: options.onFlowTimeout ?? ON_FLOW_MS,
     // One processor has others to serve meanwhile: those that are waited for.
     busyPoll: options.busyPoll ?? (availableParallelism() > 1 ? 100 : 0),
+    record: resolveRecord(options.record),
     signal: options.signal ?? null,
     dnsUpstream: (options.dnsUpstream ?? []).map((text) => parseEndpoint(text, 53)!),
   };
@@ -137,6 +141,12 @@ function resolveFamilies({ ipv4 = true, ipv6 = true, subnet6, host6, dns6 }: Net
     if (value !== undefined && !ipv6) throw new ConfigError(field, value, "expected IPv6 to be on");
   }
   return { ipv4, ipv6 };
+}
+
+function resolveRecord(record: NetworkOptions["record"]): ResolvedOptions["record"] {
+  if (record === undefined) return null;
+  const { file, payload = true } = typeof record === "string" ? { file: record } : record;
+  return { file: path.resolve(file), payload };
 }
 
 /** What fits the uplinks, too. */

@@ -6,25 +6,34 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import type { SmbOptions } from "../control/guestfwd-rules.ts";
+import type { IpText } from "../core/address.ts";
 import type { GuestForwardRule } from "../core/config.ts";
 import type { HostNet } from "../core/host-net.ts";
 import { Commands, type CommandsOptions } from "../host/commands.ts";
 import { findSmbd, sambaCommand } from "../host/samba.ts";
 import type { TcpService } from "../nat/services.ts";
-import type { Stack } from "../stack.ts";
+import type { Local } from "../stack/local-services.ts";
 
 /** NetBIOS sessions and SMB itself. */
 const SMB_PORTS: readonly number[] = [139, 445];
 
 export class GuestForwards {
-  readonly #stack: Stack;
+  readonly #local: Local;
+  readonly #cableOf: (host: IpText) => object | null;
   readonly #host: HostNet;
   readonly #commands: Commands;
   /** Where Samba's files are. */
   #folder: string | null = null;
 
-  constructor(stack: Stack, host: HostNet, options: Omit<CommandsOptions, "host">) {
-    this.#stack = stack;
+  /** `cableOf` tells the cable of the guest that has an address. */
+  constructor(
+    local: Local,
+    cableOf: (host: IpText) => object | null,
+    host: HostNet,
+    options: Omit<CommandsOptions, "host">,
+  ) {
+    this.#local = local;
+    this.#cableOf = cableOf;
     this.#host = host;
     this.#commands = new Commands({ host, ...options });
   }
@@ -53,9 +62,9 @@ export class GuestForwards {
   #serve({ server, port, target }: GuestForwardRule): void {
     const service: TcpService =
       "argv" in target
-        ? (events, guest) => this.#commands.connect(target.argv, events, this.#stack.cableOf(guest.host))
+        ? (events, guest) => this.#commands.connect(target.argv, events, this.#cableOf(guest.host))
         : (events) => this.#host.connectTcp(target, events);
-    if (this.#stack.localServices.serveTcp({ host: server, port }, service) === null)
+    if (this.#local.serveTcp({ host: server, port }, service) === null)
       throw new Error(`cannot forward ${server}:${port}: it is in use`);
   }
 }

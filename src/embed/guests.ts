@@ -9,7 +9,8 @@ import { type Abortable, checkShape, signalOf } from "../control/shape.ts";
 import { type Endpoint, endpointText, ipv4FromText } from "../core/address.ts";
 import type { StackConfig } from "../core/config.ts";
 import type { AcceptedTcp, HostTcp, HostTcpEvents } from "../core/host-net.ts";
-import type { Stack } from "../stack.ts";
+import type { Policy } from "../nat/rules/policy.ts";
+import type { Local } from "../stack/local-services.ts";
 import { GuestServer } from "./guest-server.ts";
 import { GuestSocket } from "./guest-socket.ts";
 import { GuestUdp } from "./guest-udp.ts";
@@ -60,12 +61,14 @@ interface Closable {
 
 export class Guests {
   readonly #config: StackConfig;
-  readonly #stack: Stack;
+  readonly #local: Local;
+  readonly #policy: Policy;
   readonly #listening: Set<Closable> = new Set();
 
-  constructor(config: StackConfig, stack: Stack) {
+  constructor(config: StackConfig, local: Local, policy: Policy) {
     this.#config = config;
-    this.#stack = stack;
+    this.#local = local;
+    this.#policy = policy;
   }
 
   /** A socket that is connecting, as `net.createConnection` gives one. Throws `ConfigError`. */
@@ -75,7 +78,7 @@ export class Guests {
     const guest = this.#guest("host", options.host ?? this.#config.firstGuest, options.port);
     signal?.throwIfAborted();
     const socket = new GuestSocket({ remote: guest, local: null, allowHalfOpen });
-    const local = this.#stack.localServices.dial(guest, new Client(socket));
+    const local = this.#local.dial(guest, new Client(socket));
     if (local === null) {
       const error: NodeJS.ErrnoException = new Error(`connect ENOBUFS ${endpointText(guest)}: too many connections`);
       error.code = "ENOBUFS";
@@ -110,7 +113,7 @@ export class Guests {
       );
     return this.#open(options, (at) => {
       const server = new GuestServer(at, options.allowHalfOpen ?? false);
-      const stop = this.#stack.localServices.serveTcp(at, (events, guest) => server.dialled(events, guest));
+      const stop = this.#local.serveTcp(at, (events, guest) => server.dialled(events, guest));
       if (stop === null) return null;
       if (onSocket !== undefined) server.on("connection", onSocket);
       server.started(stop);
@@ -122,11 +125,9 @@ export class Guests {
   bindUdp(options: BindGuestUdpOptions): GuestUdp {
     return this.#open(options, (at) => {
       const udp = new GuestUdp(at, (bytes, port, host) =>
-        this.#stack.localServices.sendUdp(at, this.#guest("address", host, port), bytes),
+        this.#local.sendUdp(at, this.#guest("address", host, port), bytes),
       );
-      const stop = this.#stack.localServices.serveUdp(at, (bytes, from, len, guest) =>
-        udp.received(bytes, from, len, guest),
-      );
+      const stop = this.#local.serveUdp(at, (bytes, from, len, guest) => udp.received(bytes, from, len, guest));
       if (stop === null) return null;
       udp.started(stop);
       return udp;
@@ -165,8 +166,7 @@ export class Guests {
   /** A guest's address and port. */
   #guest(field: string, host: string, port: number): Endpoint {
     const ip = parseIp(host);
-    if (ip === null || !this.#stack.localServices.isGuest(ip))
-      throw new ConfigError(field, host, "expected a guest's address");
+    if (ip === null || !this.#local.isGuest(ip)) throw new ConfigError(field, host, "expected a guest's address");
     return { host: ip, port: checkPort(port, 1) };
   }
 
@@ -176,7 +176,7 @@ export class Guests {
     const text = parseIp(host);
     if (text === null) throw new ConfigError("host", host, "expected an IP address like 10.0.2.100");
     const ip = text.includes(":") ? null : ipv4FromText(text);
-    const { policy } = this.#stack;
+    const policy = this.#policy;
     if (ip !== null && policy.inNet(ip)) {
       const lease = (ip - ipv4FromText(dhcpStart)) >>> 0 < dhcpCount || [...staticLeases.values()].includes(text);
       if (lease || policy.isBroadcast(ip) || ip === policy.net)

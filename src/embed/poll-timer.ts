@@ -1,17 +1,24 @@
 /** The one real timer that drives a stack: set when its next deadline becomes earlier, else it looks anew when it fires. */
 import type { Clock } from "../core/clock.ts";
-import type { Stack } from "../stack.ts";
 
 /** The longest delay of Node's timers. */
 const MAX_DELAY = 2 ** 31 - 1;
 
+/** What is driven. */
+export interface Polled {
+  /** Called when `pollAt()` has become earlier. */
+  onPollAt: (() => void) | null;
+  pollAt(): number;
+  poll(now: number): void;
+}
+
 export class PollTimer {
-  readonly #stack: Stack;
+  readonly #stack: Polled;
   readonly #clock: Clock;
   #timer: NodeJS.Timeout | null = null;
   #at: number = Number.POSITIVE_INFINITY;
 
-  constructor(stack: Stack, clock: Clock) {
+  constructor(stack: Polled, clock: Clock) {
     this.#stack = stack;
     this.#clock = clock;
     stack.onPollAt = () => this.#arm();

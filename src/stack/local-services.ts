@@ -76,3 +76,6 @@ export class LocalServices {
     };
   }
 }
+
+/** What may stand in its place: what records it, too. */
+export type Local = Pick<LocalServices, "isGuest" | "dial" | "serveTcp" | "serveUdp" | "sendUdp">;

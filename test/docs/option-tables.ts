@@ -1,6 +1,7 @@
 /** What the option descriptions become: the library's interface, and tables of Markdown. */
 import type { Command, Description } from "../../src/control/options/description.ts";
 import { longFlag, NETWORK, NETWORK_FIELDS, type NetworkField, optionsOf } from "../../src/control/options/table.ts";
+import { ENTRIES, NAMES } from "../../src/record/format.ts";
 
 const COLUMNS = 120;
 const IMPORTS = `import type { LimitsOptions } from "../limits.ts";
@@ -8,6 +9,7 @@ import type { OnFlow } from "../on-flow.ts";
 import type { ProxyOptions } from "../proxy-rules.ts";
 import type { UplinkOptions } from "../uplink-rules.ts";
 import type { Mode } from "./modes.ts";
+import type { RecordOptions } from "./recording.ts";
 `;
 
 /** The text of `src/control/options/network-options.ts`. */
@@ -44,6 +46,15 @@ export function libraryTable(): string {
     (field) => `| \`${field}\` | ${meaning(NETWORK[field])} |`,
   );
   return ["| option | meaning (default) |", "| --- | --- |", ...rows].join("\n");
+}
+
+/** The recording format's entries. */
+export function entryTable(): string {
+  const rows = NAMES.map((name, tag) => {
+    const fields = Object.entries(ENTRIES[name].fields).map(([field, kind]) => `${field} (${kind})`);
+    return `| ${tag} | \`${name}\` | ${ENTRIES[name].direction} | ${fields.join(", ")} |`;
+  });
+  return ["| tag | entry | | fields |", "| --- | --- | --- | --- |", ...rows].join("\n");
 }
 
 function flagCell({ flag, reading, commands }: Description): string {

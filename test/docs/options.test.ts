@@ -6,7 +6,7 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { expect, it } from "vitest";
 import { COMMAND } from "../../src/control/options/command.ts";
 import { attribute, longFlag, NETWORK, NETWORK_FIELDS, optionsOf } from "../../src/control/options/table.ts";
-import { libraryTable, networkOptionsSource, optionTable } from "./option-tables.ts";
+import { entryTable, libraryTable, networkOptionsSource, optionTable } from "./option-tables.ts";
 
 const UPDATE = process.env.UPDATE_OPTIONS === "1";
 
@@ -31,6 +31,10 @@ it("the library's NetworkOptions is what the descriptions say", async () => {
 it("the documents' tables of options are what the descriptions say", () => {
   holds("docs/options.md", "options", optionTable(["serve", "qemu", "run"]));
   holds("docs/options.md", "library", libraryTable());
+});
+
+it("the recording format's page lists every kind of entry", () => {
+  holds("docs/recording.md", "entries", entryTable());
 });
 
 it("each flag of a command stands once, and its value is kept by the name in the table", () => {

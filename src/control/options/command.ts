@@ -1,6 +1,6 @@
 /** What only the command line has: where guests are, what is done beside serving them, and what is told. */
 import { LOG_LEVELS } from "../log.ts";
-import { type Description, LIST, TEXT } from "./description.ts";
+import { type Description, LIST, ON_OFF, TEXT } from "./description.ts";
 
 /** The name that commander gives the option's value. */
 export type CommandField =
@@ -26,6 +26,7 @@ export type CommandField =
   | "captureRotateSize"
   | "captureRotateTime"
   | "captureKeep"
+  | "recordPayload"
   | "impair"
   | "impairSeed"
   | "logLevel"
@@ -161,6 +162,12 @@ export const COMMAND: Readonly<Record<CommandField, Description>> = {
     reading: { as: "number", min: 1, max: 1_000_000 },
     help: "how many files are kept when they rotate",
     initial: "all",
+  },
+  recordPayload: {
+    flag: "--record-payload <on|off>",
+    reading: ON_OFF,
+    help: "whether payload is in the recording, or lengths stand for it",
+    initial: "on",
   },
   impair: {
     flag: "--impair <rule>",

@@ -4,6 +4,7 @@ import type { OnFlow } from "../on-flow.ts";
 import type { ProxyOptions } from "../proxy-rules.ts";
 import type { UplinkOptions } from "../uplink-rules.ts";
 import type { Mode } from "./modes.ts";
+import type { RecordOptions } from "./recording.ts";
 
 /** What users may say about a network. Everything has a default. */
 export interface NetworkOptions {
@@ -114,4 +115,6 @@ export interface NetworkOptions {
   readonly limits?: LimitsOptions | undefined;
   /** Closes the network. */
   readonly signal?: AbortSignal | undefined;
+  /** Record all that enters the network at its seams, and what leaves it, in a new file for `tslirp replay`. */
+  readonly record?: string | RecordOptions | undefined;
 }

@@ -7,10 +7,17 @@ import type { Command, Description, NetworkGroup, NetworkOption } from "./descri
 import type { NetworkOptions } from "./network-options.ts";
 import { PROCESS } from "./process.ts";
 import { REACH } from "./reach.ts";
+import { RECORDING } from "./recording.ts";
 import { SERVICES } from "./services.ts";
 
 /** A network's options by their names in the library. */
-export const NETWORK: NetworkGroup<keyof NetworkOptions> = { ...ADDRESSES, ...SERVICES, ...REACH, ...PROCESS };
+export const NETWORK: NetworkGroup<keyof NetworkOptions> = {
+  ...ADDRESSES,
+  ...SERVICES,
+  ...REACH,
+  ...PROCESS,
+  ...RECORDING,
+};
 
 /** The name of a network's option. */
 export type NetworkField = keyof NetworkOptions;

@@ -1,0 +1,129 @@
+/** `tslirp replay`: a recording run again, compared with what the network did then. */
+import { closeSync, openSync, writeSync } from "node:fs";
+import { ConfigError } from "../control/errors.ts";
+import { version } from "../control/version.ts";
+import { RecordingReader } from "../record/file.ts";
+import type { Header } from "../record/format.ts";
+import type { FileReplay } from "../record/run.ts";
+import { replayRecording } from "../record/run.ts";
+import {
+  INBOUND,
+  interfaceLength,
+  OUTBOUND,
+  packetLength,
+  sectionLength,
+  writeInterface,
+  writePacket,
+  writeSection,
+} from "../wire/pcapng.ts";
+import { table } from "./ctl/table.ts";
+import { say } from "./output.ts";
+
+export interface ReplayArguments {
+  readonly until?: string;
+  readonly pcap?: string;
+  readonly inspect?: boolean;
+}
+
+/** Resolves with the exit status: 0 when the network did all that it had done, 1 when not. Rejects as `RecordingReader` throws. */
+export async function replayCommand(file: string, given: ReplayArguments): Promise<number> {
+  const until = readUntil(given.until);
+  const reader = new RecordingReader(file);
+  const frames = given.pcap === undefined ? null : new FrameFile(given.pcap, reader.header);
+  try {
+    const result = await replayRecording(reader, { ...until, onFrame: frames?.frame });
+    say(report(reader.header, result));
+    if (given.inspect === true) say(state(result));
+    return result.difference === null && result.crash === null ? 0 : 1;
+  } finally {
+    frames?.close();
+  }
+}
+
+/** `1200` is an entry, `2.5s` a time. */
+function readUntil(text: string | undefined): { untilEntry?: number; untilSeconds?: number } {
+  if (text === undefined) return {};
+  const [, amount, unit] = /^(\d+(?:\.\d+)?)(s?)$/.exec(text) ?? [];
+  const number = Number(amount);
+  if (amount === undefined || (unit === "" && !Number.isInteger(number)))
+    throw new ConfigError("--until", text, "expected the number of an entry, like 1200, or a time, like 2.5s");
+  return unit === "s" ? { untilSeconds: number } : { untilEntry: number };
+}
+
+function report(header: Header, { entries, seconds, difference, crash, broken }: FileReplay): string {
+  const lines = [
+    `Recorded ${header.date} by tslirp ${header.package} on Node ${header.node}${header.payload ? "" : ", without payload"}.`,
+    `Replayed by tslirp ${version()} on Node ${process.versions.node}: ${entries} entries, ${seconds.toFixed(3)} s.`,
+  ];
+  if (broken !== null) lines.push(`The file is broken behind that: ${broken}.`);
+  if (!header.payload)
+    lines.push("Payload was left out: what looks inside it (names in TLS and HTTP) may differ for that alone.");
+  if (crash !== null) lines.push(`The network threw: ${crash.stack ?? crash.message}`);
+  else if (difference !== null) lines.push(`The first difference: ${difference.message}`);
+  else lines.push("No difference.");
+  return `${lines.join("\n")}\n`;
+}
+
+/** Flows and leases where the replay stopped. */
+function state({ lan }: FileReplay): string {
+  const flows = lan.stack.flows().map((flow) => ({ ...flow }) as Readonly<Record<string, string | number>>);
+  const leases = lan.stack.leases().map(({ ip, mac, hostname }) => ({ ip, mac, hostname: hostname ?? "" }));
+  const gauges = Object.entries(lan.stack.gauges()).map(([name, value]) => ({ name, value }));
+  const part = (title: string, rows: readonly Readonly<Record<string, unknown>>[]): string =>
+    rows.length === 0
+      ? `\n${title}: none\n`
+      : `\n${title}\n${table(
+          Object.keys(rows[0]!),
+          rows.map((row) => Object.values(row).map((value) => textOf(value))),
+        )}\n`;
+  return part("Flows", flows) + part("Leases", leases) + part("Held", gauges);
+}
+
+function textOf(value: unknown): string {
+  return typeof value === "object" && value !== null ? JSON.stringify(value) : String(value ?? "");
+}
+
+/** All frames as pcapng, each cable an interface, at the times at which they passed. */
+class FrameFile {
+  readonly #fd: number;
+  readonly #begin: number;
+  readonly #interfaces: Map<string, number> = new Map();
+
+  /** Throws an `Error` of one line when the file cannot be written. */
+  constructor(file: string, header: Header) {
+    try {
+      this.#fd = openSync(file, "w");
+    } catch (error) {
+      throw new Error(`cannot write ${file}: ${(error as NodeJS.ErrnoException).code}`);
+    }
+    this.#begin = Date.parse(header.date) * 1000;
+    const application = Buffer.from(`tslirp ${version()} replay`);
+    this.#write(sectionLength(application), (buf) => writeSection(buf, 0, application));
+  }
+
+  readonly frame = (cable: string, toGuest: boolean, frame: Uint8Array, seconds: number): void => {
+    let number = this.#interfaces.get(cable);
+    if (number === undefined) {
+      number = this.#interfaces.size;
+      this.#interfaces.set(cable, number);
+      const name = Buffer.from(cable);
+      this.#write(interfaceLength(name), (buf) => writeInterface(buf, 0, name, 0));
+    }
+    const micros = this.#begin + Math.round(seconds * 1e6);
+    const { length } = frame;
+    const direction = toGuest ? OUTBOUND : INBOUND;
+    this.#write(packetLength(length), (buf) =>
+      writePacket(buf, 0, number, micros, frame, 0, length, length, direction),
+    );
+  };
+
+  close(): void {
+    closeSync(this.#fd);
+  }
+
+  #write(length: number, fill: (buf: Uint8Array) => void): void {
+    const block = new Uint8Array(length);
+    fill(block);
+    writeSync(this.#fd, block);
+  }
+}

@@ -1,0 +1,33 @@
+/** What is recorded of a network, for `tslirp replay`. */
+import { z } from "zod";
+import { type NetworkGroup, TEXT } from "./description.ts";
+
+/** Where a recording goes, and what is in it. */
+export interface RecordOptions {
+  /** The file; there may be none of that name. */
+  readonly file: string;
+  /** Payload is in it (true); otherwise lengths stand for it, except for what our own services read: DNS, DHCP, TFTP. */
+  readonly payload?: boolean | undefined;
+}
+
+/** The same with its defaults. */
+export interface ResolvedRecord {
+  readonly file: string;
+  readonly payload: boolean;
+}
+
+const RECORD = 'expected a new file\'s name, or { file: "run.tslirp", payload: false }';
+
+export const RECORDING: NetworkGroup<"record"> = {
+  record: {
+    flag: "--record <file>",
+    reading: TEXT,
+    type: "string | RecordOptions",
+    help: "record all that enters the network at its seams, and what leaves it, in a new file for `tslirp replay`",
+    more: "[docs/recording.md](recording.md) tells what is in it.",
+    shape: z.union(
+      [z.string().min(1), z.strictObject({ file: z.string().min(1), payload: z.boolean().optional() })],
+      RECORD,
+    ),
+  },
+};

@@ -1,0 +1,32 @@
+/** One network behind its seams: the stack, and the switch that the guests' cables meet in front of it. */
+import { LanGuard, NO_ADDRESSES } from "../attach/guard.ts";
+import { NullReceiver, Switch } from "../attach/switch.ts";
+import type { StackConfig } from "../core/config.ts";
+import type { FrameTap } from "../core/tap.ts";
+import { GATEWAY_MAC6, gatewayMac, Stack, type StackParts } from "../stack.ts";
+
+export interface Lan {
+  readonly stack: Stack;
+  readonly switch: Switch;
+  /** Whoever frames that guests do not say to each other end at. */
+  readonly frames: Stack | NullReceiver;
+}
+
+/** Deterministic: it does the same again when its seams say the same. `tap` stands on the cables. */
+export function composeLan(config: StackConfig, parts: StackParts, tap: FrameTap): Lan {
+  const stack = new Stack(config, parts);
+  const { gateway, dhcp, isolate, limits } = config;
+  const frames = gateway ? stack : new NullReceiver();
+  const lan = new Switch({
+    inner: frames,
+    clock: parts.clock,
+    trace: parts.trace,
+    limits,
+    tap,
+    gatewayMacs: gateway ? [gatewayMac(config), GATEWAY_MAC6] : [],
+    guard: new LanGuard(gateway ? stack.ownership : NO_ADDRESSES, !dhcp),
+    isolate,
+    probe: (link, mac) => gateway && stack.probe(link, mac),
+  });
+  return { stack, switch: lan, frames };
+}

@@ -1,0 +1,126 @@
+/** The recorder between the cables and the switch. */
+import { COMPLETE, type Link, type LinkReceiver, type Offload, type Slab } from "../core/link.ts";
+import type { FrameTap } from "../core/tap.ts";
+import { headersLength, isSealed, keptLength } from "./frames.ts";
+import { Asked, type Recorder } from "./recorder.ts";
+
+/** Headers of a sent frame that are compared byte by byte: Ethernet, IPv6, TCP with all its options. */
+export const HEAD = 114;
+
+/** A receiver that also takes what impairment has held up. */
+export interface Delivery extends LinkReceiver {
+  deliver(link: Link, slab: Slab, at: number, len: number, undone?: number): void;
+}
+
+export class RecordedReceiver implements Delivery {
+  readonly #recorder: Recorder;
+  readonly #inner: LinkReceiver;
+  readonly #tap: FrameTap;
+  readonly #links: Map<Link, RecordedLink> = new Map();
+
+  /** `tap` is asked here, so the switch behind must not. */
+  constructor(recorder: Recorder, inner: LinkReceiver, tap: FrameTap) {
+    this.#recorder = recorder;
+    this.#inner = inner;
+    this.#tap = tap;
+  }
+
+  attached(link: Link): void {
+    const recorded = new RecordedLink(this.#recorder, link);
+    this.#links.set(link, recorded);
+    const { uplink, endless, direct } = link;
+    this.#recorder.told("attached", recorded.id, link.name, { uplink, endless, direct });
+    this.#inner.attached(recorded);
+  }
+
+  receive(link: Link, slab: Slab, at: number, len: number, undone: number = COMPLETE): void {
+    if (this.#tap.active && !this.#tap.incoming(link, slab, at, len, undone)) return;
+    this.deliver(link, slab, at, len, undone);
+  }
+
+  deliver(link: Link, slab: Slab, at: number, len: number, undone: number = COMPLETE): void {
+    const recorded = this.#links.get(link)!;
+    const { bytes } = slab;
+    const kept = this.#recorder.payload ? len : keptLength(bytes, at, len);
+    const sealed = kept < len && undone === COMPLETE && isSealed(bytes, at, len);
+    this.#recorder.told("frame", recorded.id, undone, len - kept, sealed ? 1 : 0, bytes.subarray(at, at + kept));
+    this.#inner.receive(recorded, slab, at, len, undone);
+  }
+
+  batchEnd(link: Link): void {
+    const recorded = this.#links.get(link)!;
+    this.#recorder.told("batchEnd", recorded.id);
+    this.#inner.batchEnd(recorded);
+  }
+
+  writable(link: Link): void {
+    const recorded = this.#links.get(link)!;
+    this.#recorder.told("writable", recorded.id);
+    this.#inner.writable(recorded);
+  }
+
+  detached(link: Link): void {
+    const recorded = this.#links.get(link)!;
+    this.#links.delete(link);
+    this.#tap.detached(link);
+    this.#recorder.told("detached", recorded.id);
+    this.#inner.detached(recorded);
+  }
+}
+
+/** A cable as the network sees it. */
+class RecordedLink implements Link {
+  readonly id: number;
+  readonly name: string;
+  readonly uplink: boolean;
+  readonly endless: boolean;
+  readonly direct: boolean;
+  readonly #recorder: Recorder;
+  readonly #inner: Link;
+  readonly #offload: Asked<Offload | null>;
+  #reservations = 0;
+  #at = 0;
+
+  constructor(recorder: Recorder, inner: Link) {
+    this.#recorder = recorder;
+    this.#inner = inner;
+    this.id = recorder.id();
+    this.name = inner.name;
+    this.uplink = inner.uplink ?? false;
+    this.endless = inner.endless ?? false;
+    this.direct = inner.direct ?? false;
+    this.#offload = new Asked<Offload | null>(recorder, "offload", this.id, null);
+  }
+
+  get tx(): Uint8Array {
+    return this.#inner.tx;
+  }
+
+  get offload(): Offload | null {
+    return this.#offload.answer(this.#inner.offload ?? null);
+  }
+
+  reserve(len: number): number {
+    this.#reservations++;
+    this.#at = this.#inner.reserve(len);
+    if (this.#at < 0) this.#recorder.write("full", this.id, this.#reservations);
+    return this.#at;
+  }
+
+  commit(len: number, undone: number = COMPLETE): void {
+    const { tx } = this.#inner;
+    const kept = this.#recorder.payload ? len : headersLength(tx, this.#at, len);
+    const head = tx.subarray(this.#at, this.#at + Math.min(kept, HEAD));
+    this.#recorder.write("sent", this.id, len, undone, head, this.#recorder.crc(tx, this.#at, len));
+    this.#inner.commit(len, undone);
+  }
+
+  flush(): void {
+    this.#inner.flush();
+  }
+
+  close(): void {
+    this.#recorder.write("unplugged", this.id);
+    this.#inner.close();
+  }
+}

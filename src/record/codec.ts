@@ -1,0 +1,125 @@
+/** Entries as bytes: written into blocks that grow as they must, read from blocks that may lie. */
+import { ENTRIES, type Entry, type EntryName, fromJson, type Kind, NAMES, toJson, type Value } from "./format.ts";
+
+const TAGS: ReadonlyMap<EntryName, number> = new Map(NAMES.map((name, tag) => [name, tag]));
+const KINDS: readonly (readonly Kind[])[] = NAMES.map((name) => Object.values(ENTRIES[name].fields));
+const encoder = new TextEncoder();
+const decoder = new TextDecoder("utf-8", { fatal: true });
+
+/** Collects entries. */
+export class BlockWriter {
+  #bytes: Uint8Array;
+  #used = 0;
+
+  constructor(size = 65_536) {
+    this.#bytes = new Uint8Array(size);
+  }
+
+  get used(): number {
+    return this.#used;
+  }
+
+  /** What has been collected, as the callee's own; then begins anew. */
+  take(): Uint8Array {
+    const block = this.#bytes.slice(0, this.#used);
+    this.#used = 0;
+    return block;
+  }
+
+  entry(name: EntryName, values: readonly Value[]): void {
+    const tag = TAGS.get(name)!;
+    const kinds = KINDS[tag]!;
+    this.#room(1);
+    this.#bytes[this.#used++] = tag;
+    for (let i = 0; i < kinds.length; i++) this.#field(kinds[i]!, values[i]);
+  }
+
+  #field(kind: Kind, value: Value): void {
+    switch (kind) {
+      case "number":
+        return this.#number(value as number);
+      case "signed":
+        return this.#number((value as number) < 0 ? -(value as number) * 2 - 1 : (value as number) * 2);
+      case "word":
+        this.#room(4);
+        for (let i = 0; i < 4; i++) this.#bytes[this.#used++] = (value as number) >>> (8 * i);
+        return;
+      case "text":
+        return this.#sized(encoder.encode(value as string));
+      case "json":
+        return this.#sized(encoder.encode(toJson(value)));
+      case "bytes":
+        return this.#sized(value as Uint8Array);
+    }
+  }
+
+  #number(value: number): void {
+    this.#room(8);
+    while (value >= 128) {
+      this.#bytes[this.#used++] = (value % 128) | 128;
+      value = Math.floor(value / 128);
+    }
+    this.#bytes[this.#used++] = value;
+  }
+
+  #sized(bytes: Uint8Array): void {
+    this.#number(bytes.length);
+    this.#room(bytes.length);
+    this.#bytes.set(bytes, this.#used);
+    this.#used += bytes.length;
+  }
+
+  #room(count: number): void {
+    if (this.#used + count <= this.#bytes.length) return;
+    const larger = new Uint8Array(Math.max(2 * this.#bytes.length, this.#used + count));
+    larger.set(this.#bytes.subarray(0, this.#used));
+    this.#bytes = larger;
+  }
+}
+
+/** The entries of one block. Throws an `Error` of one line about bytes that are none. */
+export function* readEntries(block: Uint8Array): Generator<Entry> {
+  let at = 0;
+  const number = (): number => {
+    let value = 0;
+    for (let shift = 1; ; shift *= 128) {
+      const byte = block[at++];
+      if (byte === undefined || shift > Number.MAX_SAFE_INTEGER) throw new Error("a number ends too late");
+      value += (byte & 127) * shift;
+      if (byte < 128) return value;
+    }
+  };
+  const sized = (): Uint8Array => {
+    const length = number();
+    if (at + length > block.length) throw new Error("bytes end beyond their block");
+    at += length;
+    return block.subarray(at - length, at);
+  };
+  const field = (kind: Kind): Value => {
+    switch (kind) {
+      case "number":
+        return number();
+      case "signed": {
+        const value = number();
+        return value % 2 === 1 ? -(value + 1) / 2 : value / 2;
+      }
+      case "word": {
+        if (at + 4 > block.length) throw new Error("a word ends beyond its block");
+        at += 4;
+        return (block[at - 4]! | (block[at - 3]! << 8) | (block[at - 2]! << 16) | (block[at - 1]! << 24)) >>> 0;
+      }
+      case "text":
+        return decoder.decode(sized());
+      case "json":
+        return fromJson(decoder.decode(sized()));
+      case "bytes":
+        return sized();
+    }
+  };
+  while (at < block.length) {
+    const name = NAMES[block[at]!];
+    if (name === undefined) throw new Error(`no entry has the tag ${block[at]}`);
+    at++;
+    yield { name, values: KINDS[NAMES.indexOf(name)]!.map(field) };
+  }
+}

@@ -1,0 +1,189 @@
+/**
+ * A recording's file. It is only ever appended to, a block at a time, so what stands in it stays good whatever happens to
+ * the process. A disk that is slower than the network ends the recording, never the network: no more than
+ * `MOST_WAITING` bytes wait to be written.
+ */
+import { createWriteStream, readFileSync, type WriteStream } from "node:fs";
+import { BlockWriter, readEntries } from "./codec.ts";
+import { crc32 } from "./crc.ts";
+import { type Entry, type EntryName, fromJson, type Header, MAGIC, toJson, type Value, VERSION } from "./format.ts";
+
+const BLOCK = 262_144;
+/** In bytes. */
+const MOST_WAITING: number = 64 * 1_048_576;
+/** The longest that an entry waits for its block, in milliseconds. */
+const FLUSH_MILLIS = 200;
+/** A block holds an entry at least, and the largest is a host's read of a megabyte or a file's. */
+const LARGEST_BLOCK: number = 64 * 1_048_576;
+const FRAMING = 8;
+
+export class RecordingFile {
+  readonly #stream: WriteStream;
+  readonly #block: BlockWriter = new BlockWriter();
+  readonly #ended: (why: string | null) => void;
+  #timer: NodeJS.Timeout | null = null;
+  #waiting = 0;
+  #over = false;
+  /** Written so far. */
+  bytes = 0;
+
+  /**
+   * Begins a file; there may be none of that name. `ended` is told once that nothing more is written, and why where nobody
+   * has asked for that. Rejects with an `Error` of one line.
+   */
+  static async create(file: string, header: Header, ended: (why: string | null) => void): Promise<RecordingFile> {
+    const stream = createWriteStream(file, { flags: "wx", mode: 0o600 });
+    await new Promise<void>((resolve, reject) => {
+      stream.once("open", () => resolve());
+      stream.once("error", (error: NodeJS.ErrnoException) =>
+        reject(
+          new Error(
+            error.code === "EEXIST"
+              ? `cannot record to ${file}: the file exists; expected a new one`
+              : `cannot record to ${file}: ${error.code ?? error.message}`,
+          ),
+        ),
+      );
+    });
+    return new RecordingFile(stream, header, ended);
+  }
+
+  private constructor(stream: WriteStream, header: Header, ended: (why: string | null) => void) {
+    this.#stream = stream;
+    this.#ended = ended;
+    stream.on("error", (error) => this.#end(`the recording has ended: ${error.message}`));
+    this.#put(new TextEncoder().encode(MAGIC), false);
+    this.#put(new TextEncoder().encode(toJson(header)), true);
+  }
+
+  entry(name: EntryName, values: readonly Value[]): void {
+    if (this.#over) return;
+    this.#block.entry(name, values);
+    if (this.#block.used >= BLOCK) this.#flush();
+    else this.#timer ??= setTimeout(() => this.#flush(), FLUSH_MILLIS).unref();
+  }
+
+  /** Writes what there is. Resolves when the file has it all. */
+  async close(): Promise<void> {
+    if (!this.#over) {
+      this.#flush();
+      this.#end(null);
+    }
+    if (this.#stream.closed) return;
+    await new Promise<void>((resolve) => this.#stream.once("close", () => resolve()));
+  }
+
+  #flush(): void {
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#timer = null;
+    if (this.#over || this.#block.used === 0) return;
+    this.#put(this.#block.take(), true);
+    if (this.#waiting > MOST_WAITING) this.#end("the recording has ended: the disk is slower than the network");
+  }
+
+  #put(bytes: Uint8Array, framed: boolean): void {
+    const framing = framed ? frame(bytes) : new Uint8Array(0);
+    const size = framing.length + bytes.length;
+    this.#waiting += size;
+    this.bytes += size;
+    if (framed) this.#stream.write(framing);
+    this.#stream.write(bytes, () => {
+      this.#waiting -= size;
+    });
+  }
+
+  #end(why: string | null): void {
+    if (this.#over) return;
+    this.#over = true;
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#timer = null;
+    this.#stream.end();
+    this.#ended(why);
+  }
+}
+
+function frame(block: Uint8Array): Uint8Array {
+  const framing = new Uint8Array(FRAMING);
+  const view = new DataView(framing.buffer);
+  view.setUint32(0, block.length, true);
+  view.setUint32(4, crc32(block), true);
+  return framing;
+}
+
+/** A recording that is read. Its file is in memory as a whole. */
+export class RecordingReader implements Iterable<Entry> {
+  readonly file: string;
+  readonly header: Header;
+  /** What is wrong with the file behind its last good block, in words, once the entries have been read; null for nothing. */
+  broken: string | null;
+  readonly #blocks: readonly Uint8Array[];
+
+  /** Throws an `Error` of one line about what is no recording, or one of a newer version. */
+  constructor(file: string) {
+    this.file = file;
+    let bytes: Buffer;
+    try {
+      bytes = readFileSync(file);
+    } catch (error) {
+      throw new Error(`cannot read ${file}: ${(error as NodeJS.ErrnoException).code ?? String(error)}`);
+    }
+    if (bytes.subarray(0, MAGIC.length).toString("latin1") !== MAGIC)
+      throw new Error(`${file} is no recording of tslirp's`);
+    const { blocks, broken } = readBlocks(bytes.subarray(MAGIC.length));
+    const first = blocks.shift();
+    if (first === undefined) throw new Error(`${file} ends before its header: ${broken ?? "it is empty"}`);
+    this.header = readHeader(file, first);
+    this.#blocks = blocks;
+    this.broken = broken;
+  }
+
+  *[Symbol.iterator](): Generator<Entry> {
+    for (const [i, block] of this.#blocks.entries()) {
+      const entries = readEntries(block);
+      for (;;) {
+        let next: IteratorResult<Entry>;
+        try {
+          next = entries.next();
+        } catch (error) {
+          this.broken = `block ${i + 1} has an entry of another format: ${(error as Error).message}`;
+          return;
+        }
+        if (next.done) break;
+        yield next.value;
+      }
+    }
+  }
+}
+
+function readHeader(file: string, block: Uint8Array): Header {
+  let header: Header;
+  try {
+    header = fromJson(Buffer.from(block).toString("utf8")) as Header;
+  } catch {
+    throw new Error(`${file} has a header that is no JSON`);
+  }
+  if (typeof header !== "object" || header === null || typeof header.version !== "number")
+    throw new Error(`${file} has a header without a version`);
+  if (header.version > VERSION)
+    throw new Error(
+      `${file} has version ${header.version}, written by tslirp ${header.package}; this one reads up to ${VERSION}`,
+    );
+  return header;
+}
+
+function readBlocks(bytes: Uint8Array): { blocks: Uint8Array[]; broken: string | null } {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+  const blocks: Uint8Array[] = [];
+  for (let at = 0; at < bytes.length; ) {
+    const broken = (why: string) => ({ blocks, broken: `block ${blocks.length} ${why}` });
+    if (at + FRAMING > bytes.length) return broken("is cut off");
+    const length = view.getUint32(at, true);
+    if (length > LARGEST_BLOCK) return broken("has a length that no block has");
+    if (at + FRAMING + length > bytes.length) return broken("is cut off");
+    const block = bytes.subarray(at + FRAMING, at + FRAMING + length);
+    if (crc32(block) !== view.getUint32(at + 4, true)) return broken("has other bytes than were written");
+    blocks.push(block);
+    at += FRAMING + length;
+  }
+  return { blocks, broken: null };
+}

@@ -1,0 +1,281 @@
+/**
+ * A recording: everything that enters a network at its seams (frames, host events, time, chance, its user's wishes) and,
+ * for comparison, what left it, in the order in which it happened. `docs/recording.md` is the format's page.
+ *
+ * A file is a magic number, then blocks of `length, CRC-32, bytes`. The first block is a header in JSON, each other one
+ * holds whole entries. An entry is a tag byte and the fields that `ENTRIES` lists for it. A file that ends within a block,
+ * as after `kill -9`, is good up to the block before.
+ */
+
+export const MAGIC = "tslirp recording\n";
+/** A reader refuses what is newer than itself. */
+export const VERSION = 1;
+
+/** How a field is written. */
+export type Kind =
+  /** A whole number from 0, 7 bits a byte, the lowest first. */
+  | "number"
+  /** The same with its sign in the lowest bit. */
+  | "signed"
+  /** Four bytes, little-endian. */
+  | "word"
+  /** A length and UTF-8. */
+  | "text"
+  /** A length and bytes. */
+  | "bytes"
+  /** A text that is JSON. */
+  | "json";
+
+/** Who speaks: the world to the network, the network to the world, or the world within a call of the network's. */
+export type Direction = "in" | "out" | "reply";
+
+export interface EntryShape {
+  readonly direction: Direction;
+  readonly fields: Readonly<Record<string, Kind>>;
+}
+
+/** All kinds of entries. Their tags are their places in this list: new ones go to its end. */
+export const NAMES = [
+  "clock",
+  "random",
+  "microtasks",
+  "within",
+  "attached",
+  "frame",
+  "batchEnd",
+  "writable",
+  "detached",
+  "offload",
+  "full",
+  "sent",
+  "unplugged",
+  "connect",
+  "listen",
+  "listening",
+  "listenFailed",
+  "unlisten",
+  "client",
+  "accept",
+  "connected",
+  "data",
+  "end",
+  "drain",
+  "closed",
+  "backlog",
+  "held",
+  "local",
+  "write",
+  "fin",
+  "pause",
+  "resume",
+  "reset",
+  "openUdp",
+  "bindUdp",
+  "bound",
+  "bindFailed",
+  "send",
+  "closeUdp",
+  "datagram",
+  "udpError",
+  "udpLost",
+  "cork",
+  "uncork",
+  "openPing",
+  "ping",
+  "closePing",
+  "pong",
+  "pingError",
+  "pingLost",
+  "query",
+  "answer",
+  "openFile",
+  "opened",
+  "readFile",
+  "fileData",
+  "closeFile",
+  "ask",
+  "verdict",
+  "taken",
+  "takenSend",
+  "takenEnd",
+  "takenReceive",
+  "takenClose",
+  "poll",
+  "turnEnd",
+  "open",
+  "close",
+  "rules",
+  "addForward",
+  "removeForward",
+  "dial",
+  "serveTcp",
+  "serveUdp",
+  "unserve",
+  "served",
+  "servedDatagram",
+  "sendUdp",
+  "drop",
+] as const;
+
+export type EntryName = (typeof NAMES)[number];
+
+const shape = (direction: Direction, fields: Readonly<Record<string, Kind>> = {}): EntryShape => ({
+  direction,
+  fields,
+});
+const id: Kind = "number";
+
+export const ENTRIES: Readonly<Record<EntryName, EntryShape>> = {
+  /** A reading of the clock, in microseconds since the one before. */
+  clock: shape("reply", { micros: "signed" }),
+  random: shape("reply", { value: "word" }),
+  /** What the stack had put off until after this call has run (microtasks). */
+  microtasks: shape("in"),
+  /** What follows comes in during the call that was made last. */
+  within: shape("reply"),
+
+  // Cables
+  attached: shape("in", { link: id, name: "text", traits: "json" }),
+  /** The first bytes of a frame; `blank` more were left out. `sealed`: the transport checksum was right. */
+  frame: shape("in", { link: id, undone: "number", blank: "number", sealed: "number", bytes: "bytes" }),
+  batchEnd: shape("in", { link: id }),
+  writable: shape("in", { link: id }),
+  detached: shape("in", { link: id }),
+  /** What a cable offers when it is asked for the `nth` time, where that has changed. */
+  offload: shape("reply", { link: id, nth: "number", value: "json" }),
+  /** The cable was full at its `nth` reservation. */
+  full: shape("reply", { link: id, nth: "number" }),
+  /** A frame to a guest: its headers, and the CRC-32 of the whole (0 where payload is left out). */
+  sent: shape("out", { link: id, length: "number", undone: "number", head: "bytes", crc: "word" }),
+  unplugged: shape("out", { link: id }),
+
+  // TCP sockets of the host, and ends within the process
+  connect: shape("out", { socket: id, to: "json", names: "json" }),
+  listen: shape("out", { listener: id, at: "json" }),
+  listening: shape("in", { listener: id, address: "json" }),
+  listenFailed: shape("in", { listener: id, error: "json" }),
+  unlisten: shape("out", { listener: id }),
+  client: shape("in", { listener: id, remote: "json" }),
+  accept: shape("out", { socket: id }),
+  connected: shape("in", { socket: id }),
+  /** `length` bytes, which are left out where there are none. */
+  data: shape("in", { socket: id, length: "number", bytes: "bytes" }),
+  end: shape("in", { socket: id }),
+  drain: shape("in", { socket: id }),
+  closed: shape("in", { socket: id, code: "json" }),
+  /** What a socket says of itself when it is asked for the `nth` time, where that has changed. */
+  backlog: shape("reply", { socket: id, nth: "number", value: "number" }),
+  held: shape("reply", { socket: id, nth: "number", value: "number" }),
+  local: shape("reply", { socket: id, nth: "number", value: "json" }),
+  write: shape("out", { socket: id, length: "number", crc: "word" }),
+  fin: shape("out", { socket: id }),
+  pause: shape("out", { socket: id }),
+  resume: shape("out", { socket: id }),
+  reset: shape("out", { socket: id, code: "json" }),
+
+  // UDP
+  openUdp: shape("out", { socket: id, family: "number" }),
+  bindUdp: shape("out", { socket: id, at: "json" }),
+  bound: shape("in", { socket: id, address: "json" }),
+  bindFailed: shape("in", { socket: id, error: "json" }),
+  send: shape("out", { socket: id, length: "number", crc: "word", to: "json", ttl: "number", df: "number" }),
+  closeUdp: shape("out", { socket: id }),
+  datagram: shape("in", { socket: id, from: "json", length: "number", bytes: "bytes" }),
+  udpError: shape("in", { socket: id, error: "json", to: "json" }),
+  udpLost: shape("reply", { socket: id, count: "number" }),
+  cork: shape("out"),
+  uncork: shape("out"),
+
+  // Ping
+  openPing: shape("out", { socket: id, family: "number" }),
+  ping: shape("out", {
+    socket: id,
+    seq: "number",
+    length: "number",
+    crc: "word",
+    ttl: "number",
+    df: "number",
+    to: "json",
+  }),
+  closePing: shape("out", { socket: id }),
+  pong: shape("in", { socket: id, seq: "number", from: "json", bytes: "bytes" }),
+  pingError: shape("in", { socket: id, seq: "number", to: "json", error: "json" }),
+  pingLost: shape("reply", { socket: id }),
+
+  // Names, files, verdicts
+  query: shape("out", { query: id, tcp: "number", server: "json", bytes: "bytes" }),
+  answer: shape("in", { query: id, answered: "number", bytes: "bytes" }),
+  openFile: shape("out", { file: id, name: "text" }),
+  opened: shape("in", { file: id, size: "json" }),
+  readFile: shape("out", { file: id, read: id, at: "number", length: "number" }),
+  fileData: shape("in", { read: id, length: "signed", bytes: "bytes" }),
+  closeFile: shape("out", { file: id }),
+  ask: shape("out", { flow: id, about: "json" }),
+  verdict: shape("in", { flow: id, ruling: "json" }),
+  /** A flow that is taken over begins, as a stream or as datagrams. */
+  taken: shape("out", { socket: id, flow: id }),
+  takenSend: shape("in", { socket: id, bytes: "bytes" }),
+  takenEnd: shape("in", { socket: id }),
+  takenReceive: shape("out", { socket: id, length: "number", crc: "word" }),
+  takenClose: shape("out", { socket: id }),
+
+  // Time passes, the user wishes
+  poll: shape("in", { micros: "signed" }),
+  turnEnd: shape("in"),
+  open: shape("in"),
+  close: shape("in"),
+  rules: shape("in", { lines: "json" }),
+  addForward: shape("in", { rule: "json" }),
+  removeForward: shape("in", { rule: "json" }),
+  dial: shape("in", { socket: id, guest: "json", remote: "json" }),
+  serveTcp: shape("in", { service: id, at: "json" }),
+  serveUdp: shape("in", { service: id, at: "json" }),
+  unserve: shape("in", { service: id }),
+  served: shape("out", { service: id, socket: id, guest: "json" }),
+  servedDatagram: shape("out", { service: id, length: "number", crc: "word", guest: "json" }),
+  sendUdp: shape("in", { from: "json", guest: "json", bytes: "bytes" }),
+
+  /** A packet or connection was dropped, and why. */
+  drop: shape("out", { reason: "text" }),
+};
+
+/** A field's value: a number, a text, bytes, or anything that JSON can say. */
+export type Value = unknown;
+
+/** An entry as it is read. */
+export interface Entry {
+  readonly name: EntryName;
+  readonly values: readonly Value[];
+}
+
+/** What a recording says of itself, in its first block. */
+export interface Header {
+  readonly version: number;
+  /** Of tslirp. */
+  readonly package: string;
+  readonly node: string;
+  /** When it began, ISO 8601. */
+  readonly date: string;
+  /** Whether payload is in it; otherwise lengths and `seed` stand for it. */
+  readonly payload: boolean;
+  readonly seed: number;
+  /** The network's `StackConfig`, maps as lists of pairs. */
+  readonly config: unknown;
+  readonly rules: readonly string[];
+  /** There was a TFTP folder; a gate was asked. */
+  readonly files: boolean;
+  readonly gate: boolean;
+}
+
+/** JSON that keeps Maps, as `{ "map": [[key, value], …] }`. */
+export function toJson(value: unknown): string {
+  return JSON.stringify(value, (_, each) => (each instanceof Map ? { map: [...each] } : each)) ?? "null";
+}
+
+export function fromJson(text: string): unknown {
+  return JSON.parse(text, (_, each) =>
+    typeof each === "object" && each !== null && Array.isArray(each.map) && Object.keys(each).length === 1
+      ? new Map(each.map)
+      : each,
+  );
+}

@@ -1,0 +1,332 @@
+/** The host's sockets, resolvers and files with a recorder in front of them. */
+import type { FileRefusal, FileSource, OpenFile } from "../core/files.ts";
+import type {
+  AcceptedTcp,
+  Endpoint,
+  HostDns,
+  HostIcmpError,
+  HostListener,
+  HostNet,
+  HostPing,
+  HostPingEvents,
+  HostTcp,
+  HostTcpEvents,
+  HostUdp,
+  HostUdpEvents,
+  IpText,
+  UnixEndpoint,
+} from "../core/host-net.ts";
+import type { Slab } from "../core/link.ts";
+import type { EntryName } from "./format.ts";
+import { Asked, type Recorder } from "./recorder.ts";
+
+/** An error as a recording has it. */
+export interface RecordedError {
+  readonly message: string;
+  readonly code: string | undefined;
+}
+
+export class RecordedNet implements HostNet {
+  readonly #recorder: Recorder;
+  readonly #inner: HostNet;
+
+  constructor(recorder: Recorder, inner: HostNet) {
+    this.#recorder = recorder;
+    this.#inner = inner;
+  }
+
+  connectTcp(to: Endpoint | UnixEndpoint, events: HostTcpEvents, names?: readonly string[]): HostTcp {
+    const id = this.#recorder.id();
+    this.#recorder.write("connect", id, to, names ?? null);
+    return new RecordedTcp(
+      this.#recorder,
+      id,
+      this.#inner.connectTcp(to, tcpEvents(this.#recorder, id, events), names),
+    );
+  }
+
+  listenTcp(at: Endpoint | UnixEndpoint, onAccept: (socket: AcceptedTcp) => void): Promise<HostListener> {
+    const recorder = this.#recorder;
+    const id = recorder.id();
+    recorder.write("listen", id, at);
+    const listening = this.#inner.listenTcp(at, (socket) => {
+      recorder.told("client", id, socket.remote);
+      onAccept(recordedClient(recorder, socket));
+    });
+    return settled(recorder, listening, id, "listening", "listenFailed", (listener) => ({
+      address: listener.address,
+      close: () => {
+        recorder.write("unlisten", id);
+        listener.close();
+      },
+    }));
+  }
+
+  openUdp(family: 4 | 6, events: HostUdpEvents): HostUdp {
+    const id = this.#recorder.id();
+    this.#recorder.write("openUdp", id, family);
+    return new RecordedUdp(this.#recorder, id, this.#inner.openUdp(family, udpEvents(this.#recorder, id, events)));
+  }
+
+  bindUdp(at: Endpoint, events: HostUdpEvents): Promise<HostUdp & HostListener> {
+    const recorder = this.#recorder;
+    const id = recorder.id();
+    recorder.write("bindUdp", id, at);
+    const binding = this.#inner.bindUdp(at, udpEvents(recorder, id, events));
+    return settled(recorder, binding, id, "bound", "bindFailed", (socket) =>
+      Object.assign(new RecordedUdp(recorder, id, socket), { address: socket.address }),
+    );
+  }
+
+  cork(): void {
+    this.#recorder.write("cork");
+    this.#inner.cork();
+  }
+
+  uncork(): void {
+    this.#recorder.write("uncork");
+    this.#inner.uncork();
+  }
+
+  openPing(family: 4 | 6, events: HostPingEvents): HostPing {
+    const recorder = this.#recorder;
+    const id = recorder.id();
+    recorder.write("openPing", id, family);
+    const inner = this.#inner.openPing(family, {
+      onReply: (seq, bytes, at, len, from) => {
+        recorder.told("pong", id, seq, from, bytes.subarray(at, at + len));
+        events.onReply(seq, bytes, at, len, from);
+      },
+      onPingError: (seq: number, to: IpText, error: HostIcmpError) => {
+        recorder.told("pingError", id, seq, to, error);
+        events.onPingError(seq, to, error);
+      },
+      onPingLost: () => {
+        recorder.write("pingLost", id);
+        events.onPingLost?.();
+      },
+    });
+    return {
+      send: (seq, bytes, at, len, ttl, df, to) => {
+        recorder.write("ping", id, seq, len, recorder.crc(bytes, at, len), ttl, df ? 1 : 0, to);
+        inner.send(seq, bytes, at, len, ttl, df, to);
+      },
+      close: () => {
+        recorder.write("closePing", id);
+        inner.close();
+      },
+    };
+  }
+}
+
+/** A promise of the host's, whose end is written down before the network learns of it. */
+async function settled<T, R>(
+  recorder: Recorder,
+  promise: Promise<T>,
+  id: number,
+  done: EntryName,
+  failed: EntryName,
+  made: (value: T & { readonly address: unknown }) => R,
+): Promise<R> {
+  try {
+    const value = (await promise) as T & { readonly address: unknown };
+    recorder.told(done, id, value.address);
+    return made(value);
+  } catch (error) {
+    const { message, code } = error as NodeJS.ErrnoException;
+    recorder.told(failed, id, { message, code } satisfies RecordedError);
+    throw error;
+  }
+}
+
+/** A client, of the host's or of the process's own. */
+export function recordedClient(recorder: Recorder, socket: AcceptedTcp): AcceptedTcp {
+  return {
+    remote: socket.remote,
+    accept: (events) => {
+      const id = recorder.id();
+      recorder.write("accept", id);
+      return new RecordedTcp(recorder, id, socket.accept(tcpEvents(recorder, id, events)));
+    },
+  };
+}
+
+export function tcpEvents(recorder: Recorder, id: number, events: HostTcpEvents): HostTcpEvents {
+  return {
+    onConnect: () => {
+      recorder.told("connected", id);
+      events.onConnect();
+    },
+    onData: (bytes, at, len) => {
+      recorder.told("data", id, len, recorder.kept(bytes, at, len));
+      events.onData(bytes, at, len);
+    },
+    onEnd: () => {
+      recorder.told("end", id);
+      events.onEnd();
+    },
+    onDrain: () => {
+      recorder.told("drain", id);
+      events.onDrain();
+    },
+    onClose: (code) => {
+      recorder.told("closed", id, code);
+      events.onClose(code);
+    },
+  };
+}
+
+export class RecordedTcp implements HostTcp {
+  readonly #recorder: Recorder;
+  readonly #id: number;
+  readonly #inner: HostTcp;
+  readonly #backlog: Asked<number>;
+  readonly #held: Asked<number>;
+  readonly #local: Asked<Endpoint | null>;
+
+  constructor(recorder: Recorder, id: number, inner: HostTcp) {
+    this.#recorder = recorder;
+    this.#id = id;
+    this.#inner = inner;
+    this.#backlog = new Asked(recorder, "backlog", id, 0);
+    this.#held = new Asked(recorder, "held", id, 0);
+    this.#local = new Asked<Endpoint | null>(recorder, "local", id, null);
+  }
+
+  get backlog(): number {
+    return this.#backlog.answer(this.#inner.backlog);
+  }
+
+  get held(): number {
+    return this.#held.answer(this.#inner.held ?? this.#inner.backlog);
+  }
+
+  get local(): Endpoint | null {
+    return this.#local.answer(this.#inner.local);
+  }
+
+  write(slab: Slab, at: number, len: number): void {
+    this.#recorder.write("write", this.#id, len, this.#recorder.crc(slab.bytes, at, len));
+    this.#inner.write(slab, at, len);
+  }
+
+  writeMany(slab: Slab, at: Int32Array, len: Int32Array, count: number): void {
+    let crc = 0;
+    let total = 0;
+    for (let i = 0; i < count; i++) {
+      crc = this.#recorder.crc(slab.bytes, at[i]!, len[i]!, crc);
+      total += len[i]!;
+    }
+    this.#recorder.write("write", this.#id, total, crc);
+    if (this.#inner.writeMany !== undefined) this.#inner.writeMany(slab, at, len, count);
+    else for (let i = 0; i < count; i++) this.#inner.write(slab, at[i]!, len[i]!);
+  }
+
+  end(): void {
+    this.#recorder.write("fin", this.#id);
+    this.#inner.end();
+  }
+
+  pause(): void {
+    this.#recorder.write("pause", this.#id);
+    this.#inner.pause();
+  }
+
+  resume(): void {
+    this.#recorder.write("resume", this.#id);
+    this.#inner.resume();
+  }
+
+  reset(code?: string): void {
+    this.#recorder.write("reset", this.#id, code ?? null);
+    this.#inner.reset(code);
+  }
+}
+
+function udpEvents(recorder: Recorder, id: number, events: HostUdpEvents): HostUdpEvents {
+  return {
+    onDatagram: (bytes, at, len, from) => {
+      recorder.told("datagram", id, from, len, recorder.kept(bytes, at, len));
+      events.onDatagram(bytes, at, len, from);
+    },
+    onUdpError: (error, to) => {
+      recorder.told("udpError", id, error, to);
+      events.onUdpError(error, to);
+    },
+    onUdpLost: (count) => {
+      recorder.write("udpLost", id, count);
+      events.onUdpLost?.(count);
+    },
+  };
+}
+
+class RecordedUdp implements HostUdp {
+  readonly #recorder: Recorder;
+  readonly #id: number;
+  readonly #inner: HostUdp;
+
+  constructor(recorder: Recorder, id: number, inner: HostUdp) {
+    this.#recorder = recorder;
+    this.#id = id;
+    this.#inner = inner;
+  }
+
+  send(bytes: Uint8Array, at: number, len: number, to: Endpoint, ttl: number, df: boolean): void {
+    this.#recorder.write("send", this.#id, len, this.#recorder.crc(bytes, at, len), to, ttl, df ? 1 : 0);
+    this.#inner.send(bytes, at, len, to, ttl, df);
+  }
+
+  close(): void {
+    this.#recorder.write("closeUdp", this.#id);
+    this.#inner.close();
+  }
+}
+
+/** Resolvers. Questions and answers are always written down whole: the network reads them. */
+export function recordedDns(recorder: Recorder, inner: HostDns): HostDns {
+  return {
+    query: (query, tcp, onAnswer, server) => {
+      const id = recorder.id();
+      recorder.write("query", id, tcp ? 1 : 0, server ?? null, query);
+      const told = (answer: Uint8Array | null): void => {
+        recorder.told("answer", id, answer === null ? 0 : 1, answer ?? new Uint8Array(0));
+        onAnswer(answer);
+      };
+      if (server === undefined) inner.query(query, tcp, told);
+      else inner.query(query, tcp, told, server);
+    },
+    close: () => inner.close(),
+  };
+}
+
+/** What TFTP serves. */
+export function recordedFiles(recorder: Recorder, inner: FileSource): FileSource {
+  return {
+    open: (name, onOpen) => {
+      const id = recorder.id();
+      recorder.write("openFile", id, name);
+      inner.open(name, (result: OpenFile | FileRefusal) => {
+        recorder.told("opened", id, typeof result === "string" ? result : result.size);
+        onOpen(typeof result === "string" ? result : recordedFile(recorder, id, result));
+      });
+    },
+  };
+}
+
+function recordedFile(recorder: Recorder, id: number, inner: OpenFile): OpenFile {
+  return {
+    size: inner.size,
+    read: (at, into, onRead) => {
+      const read = recorder.id();
+      recorder.write("readFile", id, read, at, into.length);
+      inner.read(at, into, (count) => {
+        recorder.told("fileData", read, count, recorder.kept(into, 0, Math.max(0, count)));
+        onRead(count);
+      });
+    },
+    close: () => {
+      recorder.write("closeFile", id);
+      inner.close();
+    },
+  };
+}

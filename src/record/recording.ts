@@ -1,0 +1,99 @@
+/** A network's recording: its file, and the network's seams with the recorder in front of them. */
+import type { ResolvedRecord } from "../control/options/recording.ts";
+import type { ResolvedOptions } from "../control/options.ts";
+import { version } from "../control/version.ts";
+import type { LinkReceiver } from "../core/link.ts";
+import type { FrameTap } from "../core/tap.ts";
+import type { Polled } from "../embed/poll-timer.ts";
+import type { Local } from "../stack/local-services.ts";
+import type { StackParts } from "../stack.ts";
+import { type Delivery, RecordedReceiver } from "./cables.ts";
+import { RecordingFile } from "./file.ts";
+import { type Header, VERSION } from "./format.ts";
+import { RecordedNet, recordedDns, recordedFiles } from "./host.ts";
+import { RecordedLocal, recordedGate } from "./local.ts";
+import { Recorder } from "./recorder.ts";
+
+export class Recording {
+  readonly file: string;
+  readonly recorder: Recorder;
+  /** Told when the recording has ended by itself, and why. */
+  onEnd: ((why: string) => void) | null = null;
+  readonly #out: RecordingFile;
+
+  /** Begins the file. Rejects with an `Error` of one line when it cannot be made. */
+  static async begin({ file, payload }: ResolvedRecord, options: ResolvedOptions): Promise<Recording> {
+    const header: Header = {
+      version: VERSION,
+      package: version(),
+      node: process.versions.node,
+      date: new Date().toISOString(),
+      payload,
+      seed: (Math.random() * 2 ** 32) | 0,
+      config: options.stack,
+      rules: options.ruleLines,
+      files: options.tftp !== null,
+      gate: options.onFlow !== null,
+    };
+    let recording: Recording | null = null;
+    const out = await RecordingFile.create(file, header, (why) => {
+      recording?.recorder.stop();
+      if (why !== null) recording?.onEnd?.(why);
+    });
+    recording = new Recording(file, out, payload);
+    return recording;
+  }
+
+  private constructor(file: string, out: RecordingFile, payload: boolean) {
+    this.file = file;
+    this.#out = out;
+    this.recorder = new Recorder(out, payload);
+  }
+
+  /** Nothing is recorded from now on. Resolves when the file is complete. */
+  close(): Promise<void> {
+    this.recorder.stop();
+    return this.#out.close();
+  }
+
+  /** Bytes written so far. */
+  get bytes(): number {
+    return this.#out.bytes;
+  }
+
+  parts(parts: StackParts): StackParts {
+    const { recorder } = this;
+    return {
+      ...parts,
+      host: new RecordedNet(recorder, parts.host),
+      dns: recordedDns(recorder, parts.dns),
+      files: parts.files ? recordedFiles(recorder, parts.files) : null,
+      gate: parts.gate ? recordedGate(recorder, parts.gate) : null,
+      clock: recorder.clock(parts.clock),
+      random: recorder.random(parts.random),
+      trace: recorder.trace(parts.trace),
+      ...(parts.endOfTurn === undefined ? {} : { endOfTurn: recorder.endOfTurn(parts.endOfTurn) }),
+    };
+  }
+
+  receiver(inner: LinkReceiver, tap: FrameTap): Delivery {
+    return new RecordedReceiver(this.recorder, inner, tap);
+  }
+
+  local(inner: Local): Local {
+    return new RecordedLocal(this.recorder, inner);
+  }
+
+  polled(inner: Polled): Polled {
+    return {
+      set onPollAt(told: (() => void) | null) {
+        inner.onPollAt = told;
+      },
+      get onPollAt() {
+        return inner.onPollAt;
+      },
+      pollAt: () => inner.pollAt(),
+      poll: (now) => inner.poll(this.recorder.polled(now)),
+    };
+  }
+}

@@ -1,0 +1,274 @@
+/** The host as a recording has it: what the network asks of it is compared, what it said is said again. */
+
+import type { Endpoint } from "../core/address.ts";
+import type { FileRefusal, FileSource, OpenFile } from "../core/files.ts";
+import type { FlowGate, Ruling } from "../core/gate.ts";
+import type {
+  AcceptedTcp,
+  HostDns,
+  HostListener,
+  HostNet,
+  HostPing,
+  HostPingEvents,
+  HostTcp,
+  HostTcpEvents,
+  HostUdp,
+  HostUdpEvents,
+} from "../core/host-net.ts";
+import type { Slab } from "../core/link.ts";
+import { crc32 } from "./crc.ts";
+import type { EntryName, Value } from "./format.ts";
+import type { RecordedError } from "./host.ts";
+import type { RecordedRuling } from "./local.ts";
+import { Answers, type Script } from "./script.ts";
+
+interface Waiting {
+  readonly resolve: (address: Endpoint) => void;
+  readonly reject: (error: Error) => void;
+}
+
+/** Who is told what comes in, by the recording's identifiers. */
+export class ReplayHost implements HostNet {
+  readonly #script: Script;
+  readonly tcp: Map<number, HostTcpEvents> = new Map();
+  readonly udp: Map<number, HostUdpEvents> = new Map();
+  readonly pings: Map<number, HostPingEvents> = new Map();
+  readonly listeners: Map<number, (socket: AcceptedTcp) => void> = new Map();
+  readonly waiting: Map<number, Waiting> = new Map();
+  readonly answers: Map<number, (answer: Uint8Array | null) => void> = new Map();
+  readonly files: Map<number, (result: OpenFile | FileRefusal) => void> = new Map();
+  readonly reads: Map<number, { readonly into: Uint8Array; readonly done: (count: number) => void }> = new Map();
+  readonly rulings: Map<number, (ruling: Ruling) => void> = new Map();
+  readonly takers: Map<number, { readonly send: (bytes: Uint8Array) => void; readonly ended: () => void }> = new Map();
+  /** Says what comes in during a call, if anything does. */
+  readonly #within: () => void;
+
+  constructor(script: Script, within: () => void) {
+    this.#script = script;
+    this.#within = within;
+  }
+
+  connectTcp(to: unknown, events: HostTcpEvents, names?: readonly string[]): HostTcp {
+    const id = this.#script.expectNew("connect", to, names ?? null);
+    return this.socket(id, events);
+  }
+
+  listenTcp(at: unknown, onAccept: (socket: AcceptedTcp) => void): Promise<HostListener> {
+    const id = this.#script.expectNew("listen", at);
+    this.listeners.set(id, onAccept);
+    return this.#settled(id, (address) => ({
+      address,
+      close: () => {
+        this.#script.expect("unlisten", id);
+        this.listeners.delete(id);
+      },
+    }));
+  }
+
+  openUdp(family: 4 | 6, events: HostUdpEvents): HostUdp {
+    const id = this.#script.expectNew("openUdp", family);
+    return this.#datagrams(id, events);
+  }
+
+  bindUdp(at: unknown, events: HostUdpEvents): Promise<HostUdp & HostListener> {
+    const id = this.#script.expectNew("bindUdp", at);
+    const socket = this.#datagrams(id, events);
+    return this.#settled(id, (address) => ({ ...socket, address }));
+  }
+
+  cork(): void {
+    this.#script.expect("cork");
+  }
+
+  uncork(): void {
+    this.#script.expect("uncork");
+    this.#lost();
+  }
+
+  openPing(family: 4 | 6, events: HostPingEvents): HostPing {
+    const id = this.#script.expectNew("openPing", family);
+    this.pings.set(id, events);
+    return {
+      send: (seq, bytes, at, len, ttl, df, to) => {
+        this.#script.expect("ping", id, seq, len, sumOf(bytes, at, len), ttl, df ? 1 : 0, to);
+        this.#lost();
+      },
+      close: () => {
+        this.#script.expect("closePing", id);
+        this.pings.delete(id);
+      },
+    };
+  }
+
+  /** A client as the network is shown it. */
+  client(remote: Endpoint): AcceptedTcp {
+    return { remote, accept: (events) => this.socket(this.#script.expectNew("accept"), events) };
+  }
+
+  socket(id: number, events: HostTcpEvents): HostTcp {
+    this.tcp.set(id, events);
+    return new ReplayTcp(this.#script, id, () => this.tcp.delete(id));
+  }
+
+  readonly dns: HostDns = {
+    query: (query, tcp, onAnswer, server) => {
+      const id = this.#script.expectNew("query", tcp ? 1 : 0, server ?? null, query);
+      this.answers.set(id, onAnswer);
+    },
+    close: () => {},
+  };
+
+  readonly source: FileSource = {
+    open: (name, onOpen) => void this.files.set(this.#script.expectNew("openFile", name), onOpen),
+  };
+
+  /** A file that has been opened. */
+  file(id: number, size: number): OpenFile {
+    return {
+      size,
+      read: (at, into, done) => {
+        const entry = this.#script.peek();
+        const read = entry?.name === "readFile" ? (entry.values[1] as number) : 0;
+        this.#script.expect("readFile", id, read, at, into.length);
+        this.reads.set(read, { into, done });
+      },
+      close: () => this.#script.expect("closeFile", id),
+    };
+  }
+
+  readonly gate: FlowGate = {
+    active: true,
+    judge: (flow, done) => void this.rulings.set(this.#script.expectNew("ask", flow), done),
+  };
+
+  ruling(flow: number, ruling: RecordedRuling): Ruling {
+    if (ruling.action !== "take") return ruling;
+    return {
+      action: "take",
+      taker: {
+        stream: (events) => {
+          const id = this.#script.expectNew("taken", flow);
+          this.#within();
+          return this.socket(id, events);
+        },
+        datagrams: (send, ended) => {
+          const id = this.#script.expectNew("taken", flow);
+          this.takers.set(id, { send, ended });
+          return {
+            receive: (bytes, at, len) => {
+              this.#script.expect("takenReceive", id, len, sumOf(bytes, at, len));
+              this.#within();
+            },
+            close: () => {
+              this.#script.expect("takenClose", id);
+              this.#within();
+            },
+          };
+        },
+      },
+    };
+  }
+
+  #datagrams(id: number, events: HostUdpEvents): HostUdp {
+    this.udp.set(id, events);
+    return {
+      send: (bytes, at, len, to, ttl, df) => {
+        this.#script.expect("send", id, len, sumOf(bytes, at, len), to, ttl, df ? 1 : 0);
+        this.#lost();
+      },
+      close: () => {
+        this.#script.expect("closeUdp", id);
+        this.udp.delete(id);
+      },
+    };
+  }
+
+  /** Losses are told within the call that they come from. */
+  #lost(): void {
+    for (let entry = this.#script.peek(); entry !== null; entry = this.#script.peek()) {
+      if (entry.name === "udpLost") {
+        const [id, count] = this.#script.take().values as [number, number];
+        this.udp.get(id)?.onUdpLost?.(count);
+      } else if (entry.name === "pingLost") this.pings.get(this.#script.take().values[0] as number)?.onPingLost?.();
+      else return;
+    }
+  }
+
+  #settled<T>(id: number, made: (address: Endpoint) => T): Promise<T> {
+    return new Promise<Endpoint>((resolve, reject) => this.waiting.set(id, { resolve, reject })).then(made);
+  }
+}
+
+class ReplayTcp implements HostTcp {
+  readonly #script: Script;
+  readonly #id: number;
+  readonly #gone: () => void;
+  readonly #backlog: Answers<number>;
+  readonly #held: Answers<number>;
+  readonly #local: Answers<Endpoint | null>;
+
+  constructor(script: Script, id: number, gone: () => void) {
+    this.#script = script;
+    this.#id = id;
+    this.#gone = gone;
+    this.#backlog = new Answers(script, "backlog", id, 0);
+    this.#held = new Answers(script, "held", id, 0);
+    this.#local = new Answers<Endpoint | null>(script, "local", id, null);
+  }
+
+  get backlog(): number {
+    return this.#backlog.answer();
+  }
+
+  get held(): number {
+    return this.#held.answer();
+  }
+
+  get local(): Endpoint | null {
+    return this.#local.answer();
+  }
+
+  write(slab: Slab, at: number, len: number): void {
+    this.#script.expect("write", this.#id, len, sumOf(slab.bytes, at, len));
+  }
+
+  writeMany(slab: Slab, at: Int32Array, len: Int32Array, count: number): void {
+    let crc = 0;
+    let total = 0;
+    for (let i = 0; i < count; i++) {
+      crc = sumOf(slab.bytes, at[i]!, len[i]!, crc);
+      total += len[i]!;
+    }
+    this.#script.expect("write", this.#id, total, crc);
+  }
+
+  end(): void {
+    this.#say("fin");
+  }
+
+  pause(): void {
+    this.#say("pause");
+  }
+
+  resume(): void {
+    this.#say("resume");
+  }
+
+  reset(code?: string): void {
+    this.#say("reset", code ?? null);
+    this.#gone();
+  }
+
+  #say(name: EntryName, ...values: readonly Value[]): void {
+    this.#script.expect(name, this.#id, ...values);
+  }
+}
+
+export function sumOf(bytes: Uint8Array, at: number, len: number, before = 0): number {
+  return crc32(bytes.subarray(at, at + len), before);
+}
+
+/** A host's refusal, as the recording has it. */
+export function asError({ message, code }: RecordedError): Error {
+  return Object.assign(new Error(message), code === undefined ? {} : { code });
+}

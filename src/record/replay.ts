@@ -1,0 +1,330 @@
+/**
+ * Runs a network on a recording and compares all that it does with what it did.
+ *
+ * Theory of operation. The script is one list of what came in and what went out. The replay tells the network what comes
+ * in; whatever the network does (a frame, a call to the host, a look at the clock) must be what the list has next, and is
+ * answered from there. The first thing that is not ends the replay with a `Difference`. Nothing here opens a socket, a file
+ * or a clock.
+ */
+
+import { parseRules } from "../control/rules.ts";
+import type { Endpoint } from "../core/address.ts";
+import type { ForwardRule, StackConfig } from "../core/config.ts";
+import type { HostIcmpError } from "../core/host-net.ts";
+import { COMPLETE, type Link, MAX_FRAME, type Offload, type Slab } from "../core/link.ts";
+import { NO_TAP } from "../core/tap.ts";
+import { composeLan, type Lan } from "../embed/lan.ts";
+import { NO_RULES } from "../nat/rules/rules.ts";
+import { HEAD } from "./cables.ts";
+import { ENTRIES, type Entry, type Header, toJson } from "./format.ts";
+import { headersLength, seal, standIn } from "./frames.ts";
+import type { RecordedError } from "./host.ts";
+import type { RecordedRuling } from "./local.ts";
+import { asError, ReplayHost, sumOf } from "./replay-host.ts";
+import { Answers, type Difference, Script } from "./script.ts";
+
+export interface ReplayOptions {
+  /** Stop before this entry, or at this time in seconds since the recording began. */
+  readonly untilEntry?: number | undefined;
+  readonly untilSeconds?: number | undefined;
+  /** Sees each frame, from a guest and to one, at its time in seconds. */
+  readonly onFrame?: ((cable: string, toGuest: boolean, frame: Uint8Array, seconds: number) => void) | undefined;
+}
+
+/** How a replay ended. */
+export interface ReplayResult {
+  /** Entries that were gone through, and the time there, in seconds since the recording began. */
+  readonly entries: number;
+  readonly seconds: number;
+  /** Null when the network did all that it had done. */
+  readonly difference: Difference | null;
+  /** What the network threw; null for nothing. */
+  readonly crash: Error | null;
+  /** The network as it stands there. */
+  readonly lan: Lan;
+}
+
+/** What takes part in one replay. */
+export async function replay(
+  header: Header,
+  entries: Iterable<Entry>,
+  config: StackConfig,
+  options: ReplayOptions = {},
+): Promise<ReplayResult> {
+  return new Replay(header, entries, config, options).run();
+}
+
+class Replay {
+  readonly #header: Header;
+  readonly #options: ReplayOptions;
+  readonly #script: Script;
+  readonly #host: ReplayHost;
+  readonly #lan: Lan;
+  readonly #links: Map<number, ReplayLink> = new Map();
+  readonly #services: Map<number, (() => void) | null> = new Map();
+  #turnEnds: (() => void)[] = [];
+
+  constructor(header: Header, entries: Iterable<Entry>, config: StackConfig, options: ReplayOptions) {
+    this.#header = header;
+    this.#options = options;
+    const script = new Script(entries, header.payload);
+    this.#script = script;
+    this.#host = new ReplayHost(script, () => this.#within());
+    this.#lan = composeLan(
+      config,
+      {
+        host: this.#host,
+        dns: this.#host.dns,
+        files: header.files ? this.#host.source : null,
+        gate: header.gate ? this.#host.gate : null,
+        rules: header.rules.length === 0 ? NO_RULES : parseRules(header.rules),
+        clock: { now: () => script.clock() / 1000 },
+        random: { u32: () => script.random() },
+        trace: { drop: (reason) => script.expect("drop", reason), event() {} },
+        endOfTurn: (run) => void this.#turnEnds.push(run),
+      },
+      NO_TAP,
+    );
+  }
+
+  async run(): Promise<ReplayResult> {
+    const { untilEntry = Number.POSITIVE_INFINITY, untilSeconds = Number.POSITIVE_INFINITY } = this.#options;
+    const script = this.#script;
+    let crash: Error | null = null;
+    try {
+      while (!script.over && script.at < untilEntry && script.seconds < untilSeconds) {
+        // Only what was put off until now could be what the network does by itself.
+        if (ENTRIES[script.peek()!.name].direction !== "in") await settle();
+        const next = script.peek();
+        if (script.over || next === null) break;
+        if (ENTRIES[next.name].direction === "in") await this.#tell(script.take());
+        else script.fail(null);
+      }
+    } catch (error) {
+      crash = error instanceof Error ? error : new Error(String(error));
+    }
+    script.stop();
+    return { entries: script.at, seconds: script.seconds, difference: script.difference, crash, lan: this.#lan };
+  }
+
+  /** What comes in during a call. */
+  #within(): void {
+    while (!this.#script.over && this.#script.peek()!.name === "within") {
+      this.#script.take();
+      if (this.#script.peek() !== null) void this.#tell(this.#script.take());
+    }
+  }
+
+  #tell({ name, values }: Entry): void | Promise<void> {
+    const host = this.#host;
+    const [id, ...rest] = values as [number, ...unknown[]];
+    const link = (): ReplayLink => this.#links.get(id)!;
+    switch (name) {
+      case "microtasks":
+        return settle();
+      case "attached": {
+        const made = new ReplayLink(this.#script, id, rest[0] as string, rest[1] as LinkTraits, this.#options);
+        this.#links.set(id, made);
+        return this.#lan.switch.attached(made);
+      }
+      case "frame": {
+        const frame = this.#frame(rest as [number, number, number, Uint8Array]);
+        this.#options.onFrame?.(link().name, false, frame, this.#script.seconds);
+        return this.#lan.switch.receive(link(), slabOf(frame), 0, frame.length, rest[0] as number);
+      }
+      case "batchEnd":
+        return this.#lan.switch.batchEnd(link());
+      case "writable":
+        return this.#lan.switch.writable(link());
+      case "detached":
+        this.#lan.switch.detached(link());
+        return void this.#links.delete(id);
+      case "listening":
+      case "bound":
+        return host.waiting.get(id)!.resolve(rest[0] as Endpoint);
+      case "listenFailed":
+      case "bindFailed":
+        return host.waiting.get(id)!.reject(asError(rest[0] as RecordedError));
+      case "client":
+        return host.listeners.get(id)!(host.client(rest[0] as Endpoint));
+      case "connected":
+        return host.tcp.get(id)!.onConnect();
+      case "data": {
+        const bytes = this.#payload(rest[0] as number, rest[1] as Uint8Array);
+        return host.tcp.get(id)!.onData(bytes, 0, bytes.length);
+      }
+      case "end":
+        return host.tcp.get(id)!.onEnd();
+      case "drain":
+        return host.tcp.get(id)!.onDrain();
+      case "closed": {
+        const events = host.tcp.get(id)!;
+        host.tcp.delete(id);
+        return events.onClose(rest[0] as string | null);
+      }
+      case "datagram": {
+        const bytes = this.#payload(rest[1] as number, rest[2] as Uint8Array);
+        return host.udp.get(id)!.onDatagram(bytes, 0, bytes.length, rest[0] as Endpoint);
+      }
+      case "udpError":
+        return host.udp.get(id)!.onUdpError(rest[0] as HostIcmpError, rest[1] as Endpoint);
+      case "pong":
+        return host.pings
+          .get(id)!
+          .onReply(rest[0] as number, rest[2] as Uint8Array, 0, (rest[2] as Uint8Array).length, rest[1] as string);
+      case "pingError":
+        return host.pings.get(id)!.onPingError(rest[0] as number, rest[1] as string, rest[2] as HostIcmpError);
+      case "answer":
+        return host.answers.get(id)!(rest[0] === 1 ? (rest[1] as Uint8Array).slice() : null);
+      case "opened":
+        return host.files.get(id)!(
+          typeof rest[0] === "number" ? host.file(id, rest[0]) : (rest[0] as "missing" | "refused"),
+        );
+      case "fileData": {
+        const { into, done } = host.reads.get(id)!;
+        const count = rest[0] as number;
+        if (count > 0) into.set(this.#payload(count, rest[1] as Uint8Array));
+        return done(count);
+      }
+      case "verdict":
+        return host.rulings.get(id)!(host.ruling(id, rest[0] as RecordedRuling));
+      case "takenSend":
+        return host.takers.get(id)!.send(rest[0] as Uint8Array);
+      case "takenEnd":
+        return host.takers.get(id)!.ended();
+      case "poll":
+        return this.#lan.stack.poll(id / 1000);
+      case "turnEnd": {
+        const [run, ...others] = this.#turnEnds;
+        this.#turnEnds = others;
+        return run?.();
+      }
+      case "open":
+        void this.#lan.stack.open().catch(() => {});
+        return;
+      case "close":
+        return this.#lan.stack.close();
+      case "rules":
+        return this.#lan.stack.setRules(parseRules(values[0] as string[]));
+      case "addForward":
+        void this.#lan.stack.forwards.add(values[0] as ForwardRule).catch(() => {});
+        return;
+      case "removeForward": {
+        const meant = toJson(values[0]);
+        const open = this.#lan.stack.forwards.list().find(({ rule }) => toJson(rule) === meant);
+        if (open !== undefined) this.#lan.stack.forwards.remove(open);
+        return;
+      }
+      case "dial":
+        return void this.#lan.stack.localServices.dial(rest[0] as Endpoint, host.client(rest[1] as Endpoint));
+      case "serveTcp": {
+        const end = this.#lan.stack.localServices.serveTcp(rest[0] as Endpoint, (events, guest) => {
+          const entry = this.#script.peek();
+          const socket = entry?.name === "served" ? (entry.values[1] as number) : 0;
+          this.#script.expect("served", id, socket, guest);
+          this.#within();
+          return host.socket(socket, events);
+        });
+        return void this.#services.set(id, end);
+      }
+      case "serveUdp": {
+        const end = this.#lan.stack.localServices.serveUdp(rest[0] as Endpoint, (bytes, at, len, guest) => {
+          this.#script.expect("servedDatagram", id, len, sumOf(bytes, at, len), guest);
+          this.#within();
+        });
+        return void this.#services.set(id, end);
+      }
+      case "unserve":
+        return this.#services.get(id)?.();
+      case "sendUdp":
+        return this.#lan.stack.localServices.sendUdp(
+          values[0] as Endpoint,
+          values[1] as Endpoint,
+          values[2] as Uint8Array,
+        );
+      default:
+        throw new Error(`${name} does not come in`);
+    }
+  }
+
+  /** A frame as it came, or with bytes that stand for what was left out. */
+  #frame([, blank, sealed, bytes]: [number, number, number, Uint8Array]): Uint8Array {
+    if (blank === 0) return bytes.slice();
+    const frame = new Uint8Array(bytes.length + blank);
+    frame.set(bytes);
+    frame.set(standIn(this.#header.seed, this.#script.at, blank), bytes.length);
+    if (sealed === 1) seal(frame, 0, frame.length);
+    return frame;
+  }
+
+  #payload(length: number, bytes: Uint8Array): Uint8Array {
+    return bytes.length === length ? bytes.slice() : standIn(this.#header.seed, this.#script.at, length);
+  }
+}
+
+interface LinkTraits {
+  readonly uplink: boolean;
+  readonly endless: boolean;
+  readonly direct: boolean;
+}
+
+class ReplayLink implements Link {
+  readonly name: string;
+  readonly uplink: boolean;
+  readonly endless: boolean;
+  readonly direct: boolean;
+  readonly tx: Uint8Array = new Uint8Array(MAX_FRAME);
+  readonly #script: Script;
+  readonly #id: number;
+  readonly #offload: Answers<Offload | null>;
+  readonly #options: ReplayOptions;
+  #reservations = 0;
+
+  constructor(script: Script, id: number, name: string, traits: LinkTraits, options: ReplayOptions) {
+    this.#script = script;
+    this.#id = id;
+    this.name = name;
+    this.uplink = traits.uplink ?? false;
+    this.endless = traits.endless ?? false;
+    this.direct = traits.direct ?? false;
+    this.#offload = new Answers<Offload | null>(script, "offload", id, null);
+    this.#options = options;
+  }
+
+  get offload(): Offload | null {
+    return this.#offload.answer();
+  }
+
+  reserve(): number {
+    this.#reservations++;
+    if (this.#script.over) return -1;
+    const next = this.#script.peek();
+    if (next?.name !== "full" || next.values[0] !== this.#id || next.values[1] !== this.#reservations) return 0;
+    this.#script.take();
+    return -1;
+  }
+
+  commit(len: number, undone: number = COMPLETE): void {
+    const next = this.#script.peek();
+    // The recording says how much of a frame it has: all headers, or as many bytes as are kept.
+    const recorded = next?.name === "sent" ? (next.values[3] as Uint8Array).length : HEAD;
+    const head = this.tx.subarray(0, Math.min(recorded === 0 ? headersLength(this.tx, 0, len) : recorded, len));
+    this.#script.expect("sent", this.#id, len, undone, head, sumOf(this.tx, 0, len));
+    this.#options.onFrame?.(this.name, true, this.tx.slice(0, len), this.#script.seconds);
+  }
+
+  flush(): void {}
+
+  close(): void {
+    this.#script.expect("unplugged", this.#id);
+  }
+}
+
+function slabOf(bytes: Uint8Array): Slab {
+  return { bytes, scarce: false, pin() {}, unpin() {} };
+}
+
+/** Lets microtasks, and those that they make, run. */
+function settle(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}

@@ -1,0 +1,23 @@
+/** A recording's file, replayed. */
+import { resolveOptions } from "../control/options.ts";
+import type { StackConfig } from "../core/config.ts";
+import { RecordingReader } from "./file.ts";
+import { type ReplayOptions, type ReplayResult, replay } from "./replay.ts";
+
+export interface FileReplay extends ReplayResult {
+  /** What is wrong with the file behind its last good block; null for nothing. */
+  readonly broken: string | null;
+}
+
+/** Replays a recording. Rejects with an `Error` of one line about what is no recording, or one of a newer version. */
+export async function replayFile(file: string, options: ReplayOptions = {}): Promise<FileReplay> {
+  return replayRecording(new RecordingReader(file), options);
+}
+
+/** The same for a recording that has been opened. */
+export async function replayRecording(reader: RecordingReader, options: ReplayOptions): Promise<FileReplay> {
+  // A setting that the recording does not know has its default.
+  const config = { ...resolveOptions().stack, ...(reader.header.config as StackConfig) };
+  const result = await replay(reader.header, reader, config, options);
+  return { ...result, broken: reader.broken };
+}

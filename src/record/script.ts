@@ -1,0 +1,184 @@
+/** A recording as a script: what comes next, and whether what the network does is what is written there. */
+import { ENTRIES, type Entry, type EntryName, toJson, type Value } from "./format.ts";
+import { checksumField } from "./frames.ts";
+
+/** A field that is not known yet, or need not be. */
+const NEW = "?";
+
+/** Where a replay parts from its recording. */
+export class Difference {
+  /** In words, one line. */
+  readonly message: string;
+  /** The place in the recording: entries before it. */
+  readonly at: number;
+  /** Seconds since the recording began. */
+  readonly seconds: number;
+  readonly recorded: Entry | null;
+  readonly replayed: Entry | null;
+
+  constructor(at: number, seconds: number, recorded: Entry | null, replayed: Entry | null) {
+    const said = (entry: Entry | null): string => (entry === null ? "nothing" : entryText(entry));
+    this.message = `entry ${at}, ${seconds.toFixed(6)} s: recorded ${said(recorded)}; replayed ${said(replayed)}`;
+    this.at = at;
+    this.seconds = seconds;
+    this.recorded = recorded;
+    this.replayed = replayed;
+  }
+}
+
+export class Script {
+  readonly #entries: Iterator<Entry>;
+  readonly #payload: boolean;
+  #next: Entry | null = null;
+  #done = false;
+  #stopped = false;
+  #micros = 0;
+  /** Entries that have been gone through. */
+  at = 0;
+  /** The first thing that the network did otherwise; null for nothing. */
+  difference: Difference | null = null;
+
+  constructor(entries: Iterable<Entry>, payload: boolean) {
+    this.#entries = entries[Symbol.iterator]();
+    this.#payload = payload;
+  }
+
+  /** Nothing is compared any more: the recording has ended, or the network has done something else. */
+  get over(): boolean {
+    return this.#stopped || this.difference !== null || this.peek() === null;
+  }
+
+  /** Compares nothing from now on, so that the network can be looked at. */
+  stop(): void {
+    this.#stopped = true;
+  }
+
+  /** Seconds since the recording began, by its clock. */
+  get seconds(): number {
+    return this.#micros / 1e6;
+  }
+
+  peek(): Entry | null {
+    if (this.#next === null && !this.#done) {
+      const read = this.#entries.next();
+      if (read.done === true) this.#done = true;
+      else this.#next = read.value;
+    }
+    return this.#next;
+  }
+
+  take(): Entry {
+    const entry = this.peek()!;
+    this.#next = null;
+    this.at++;
+    return entry;
+  }
+
+  /**
+   * Something that the network does must be what comes next. Nothing is thrown where it is not, since the network may be in
+   * the middle of anything: the script is over, and answers whatever ends the call.
+   */
+  expect(name: EntryName, ...values: readonly Value[]): void {
+    this.#expect(name, values, 0);
+  }
+
+  /** The same for what the recording has an identifier for, which is its first field. */
+  expectNew(name: EntryName, ...values: readonly Value[]): number {
+    return (this.#expect(name, [NEW, ...values], 1)?.values[0] as number | undefined) ?? -1;
+  }
+
+  #expect(name: EntryName, values: readonly Value[], from: number): Entry | null {
+    if (this.over) return null;
+    const entry = this.peek();
+    if (entry === null) return null;
+    const fields = Object.keys(ENTRIES[name].fields);
+    const same =
+      entry.name === name &&
+      fields.every((field, i) => i < from || this.#same(name, field, entry.values[i], values[i]));
+    if (same) return this.take();
+    this.fail({ name, values });
+    return null;
+  }
+
+  /** The network has done `replayed`, or nothing, in place of what comes next. */
+  fail(replayed: Entry | null): void {
+    if (this.over) return;
+    this.difference = new Difference(this.at, this.seconds, this.peek(), replayed);
+  }
+
+  /** The clock's next reading, in microseconds since the first. */
+  clock(): number {
+    if (this.#comes("clock")) this.#micros += this.take().values[0] as number;
+    return this.#micros;
+  }
+
+  random(): number {
+    return this.#comes("random") ? (this.take().values[0] as number) : 0;
+  }
+
+  #comes(name: EntryName): boolean {
+    if (this.over || this.peek() === null) return false;
+    if (this.peek()!.name === name) return true;
+    this.fail({ name, values: [NEW] });
+    return false;
+  }
+
+  #same(name: EntryName, field: string, a: Value, b: Value): boolean {
+    const kind = ENTRIES[name].fields[field]!;
+    if (field === "crc" && !this.#payload) return true;
+    if (kind === "json") return toJson(a) === toJson(b);
+    if (kind !== "bytes") return a === b;
+    const [x, y] = [a as Uint8Array, b as Uint8Array];
+    if (x.length !== y.length) return false;
+    const sum = name === "sent" && !this.#payload ? checksumField(x) : -1;
+    return x.every((byte, i) => byte === y[i] || (sum >= 0 && (i === sum || i === sum + 1)));
+  }
+}
+
+/** What a socket, or a cable, says when it is asked: what it said last, or what the script has for this question. */
+export class Answers<T> {
+  readonly #script: Script;
+  readonly #name: EntryName;
+  readonly #of: number;
+  #count = 0;
+  #value: T;
+
+  constructor(script: Script, name: EntryName, of: number, first: T) {
+    this.#script = script;
+    this.#name = name;
+    this.#of = of;
+    this.#value = first;
+  }
+
+  answer(): T {
+    this.#count++;
+    const entry = this.#script.peek();
+    if (
+      this.#script.difference === null &&
+      entry?.name === this.#name &&
+      entry.values[0] === this.#of &&
+      entry.values[1] === this.#count
+    )
+      this.#value = this.#script.take().values[2] as T;
+    return this.#value;
+  }
+}
+
+const SHOWN_BYTES = 64;
+
+/** An entry in words, one line. */
+export function entryText({ name, values }: Entry): string {
+  const fields = Object.entries(ENTRIES[name].fields).map(
+    ([field, kind], i) => `${field}=${valueText(kind, values[i])}`,
+  );
+  return fields.length === 0 ? name : `${name} ${fields.join(" ")}`;
+}
+
+function valueText(kind: string, value: Value): string {
+  if (value === NEW) return NEW;
+  if (value instanceof Uint8Array) {
+    const hex = Array.from(value.subarray(0, SHOWN_BYTES), (byte) => byte.toString(16).padStart(2, "0")).join("");
+    return value.length > SHOWN_BYTES ? `${hex}…(${value.length} bytes)` : hex || "-";
+  }
+  return kind === "json" ? toJson(value) : String(value);
+}

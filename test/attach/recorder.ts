@@ -14,7 +14,7 @@ export class Recorder implements LinkReceiver {
   /** Bytes of all frames. */
   bytes = 0;
   keep = true;
-  onReceive: ((link: Link, slab: Slab, at: number, len: number) => void) | null = null;
+  onReceive: ((link: Link, slab: Slab, at: number, len: number, undone?: number) => void) | null = null;
   onBatchEnd: ((link: Link) => void) | null = null;
   onWritable: ((link: Link) => void) | null = null;
   #waiting: { when: () => boolean; then: () => void }[] = [];
@@ -24,13 +24,13 @@ export class Recorder implements LinkReceiver {
     this.#wake();
   }
 
-  receive(link: Link, slab: Slab, at: number, len: number): void {
+  receive(link: Link, slab: Slab, at: number, len: number, undone?: number): void {
     this.bytes += len;
     if (this.keep) {
       this.frames.push(slab.bytes.slice(at, at + len));
       this.from.push(link);
     }
-    this.onReceive?.(link, slab, at, len);
+    this.onReceive?.(link, slab, at, len, undone);
   }
 
   batchEnd(link: Link): void {

@@ -23,7 +23,10 @@ function bits(...numbers: readonly number[]): bigint {
 }
 
 /** What we offer. In-band notifications (14 of the protocol) never: QEMU acknowledges that bit and does not do it. */
-export const OFFERED: bigint = bits(F_MRG_RXBUF, F_INDIRECT_DESC, F_EVENT_IDX, F_PROTOCOL_FEATURES, F_VERSION_1);
+export const OFFERED: bigint = bits(
+  ...[F_CSUM, F_GUEST_CSUM, F_GUEST_TSO4, F_GUEST_TSO6, F_HOST_TSO4, F_HOST_TSO6],
+  ...[F_MRG_RXBUF, F_INDIRECT_DESC, F_EVENT_IDX, F_PROTOCOL_FEATURES, F_VERSION_1],
+);
 /**
  * Without the feature of a shared log (1) QEMU refuses to migrate or to save the machine's state, as it must: that would
  * miss the pages that we write.

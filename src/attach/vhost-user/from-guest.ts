@@ -10,7 +10,7 @@ import type { ReadSlab } from "../slab.ts";
 import { ChainWalk, END, LIE } from "./chain.ts";
 import type { Features } from "./features.ts";
 import { copy, type GuestMemory } from "./memory.ts";
-import { undoneOf } from "./net-header.ts";
+import { FALSE_HEADER, undoneOf } from "./net-header.ts";
 import type { Vring } from "./vring.ts";
 
 /** What `#gather` says instead of a length. */
@@ -89,8 +89,8 @@ export class FromGuest {
     else if (len <= header) trace.drop("eth-short");
     else {
       const undone = undoneOf(this.#features, slab.bytes, at, at + header, len - header);
-      if (undone >= 0) {
-        receiver.receive(this.#link, slab, at + header, len - header);
+      if (undone !== FALSE_HEADER) {
+        receiver.receive(this.#link, slab, at + header, len - header, undone);
         return true;
       }
       trace.drop("virtio-header");

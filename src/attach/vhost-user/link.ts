@@ -7,7 +7,7 @@
  *
  * The cable is there from the moment a ring runs until the front end is gone: while the guest reboots or is stopped it is full.
  */
-import { type Link, MAX_FRAME } from "../../core/link.ts";
+import { COMPLETE, type Link, MAX_FRAME, type Offload } from "../../core/link.ts";
 import type { SharedLibc } from "../../host/shared-libc.ts";
 import { giveBack, region } from "../../wire/arena.ts";
 import type { CableEnv } from "../attachment.ts";
@@ -22,6 +22,11 @@ import type { Vring } from "./vring.ts";
 const FRAME = 16;
 /** So many turns without a frame are looked at before the guest is asked to kick again. */
 const IDLE_TURNS = 2;
+
+/** The least bytes of a driver's buffer (virtio 1.2, 5.1.6.3.1). */
+const LEAST_BUFFER = 1526;
+/** What a driver's buffers hold, beside the header, that takes segments longer than the MTU and does not merge buffers. */
+const LARGE_BUFFER = 65_550;
 
 /** A ring, and whom to wake about it. */
 export interface RunningRing {
@@ -44,6 +49,7 @@ export class VhostUserLink implements Link {
   #sending: RunningRing | null = null;
   #fromGuest: FromGuest | null = null;
   #header = 0;
+  #offload: Offload | null = null;
   #attached = false;
   /** The room that a `reserve` did not find; 0 for none. */
   #wanted = 0;
@@ -66,6 +72,7 @@ export class VhostUserLink implements Link {
     this.#toGuest = running === null ? null : new ToGuest(memory, running.ring, features);
     this.#header = features.header;
     if (running === null) return;
+    this.#offload = offloadOf(features, running.ring.size);
     running.ring.disarm();
     this.#attach();
     this.given();
@@ -102,6 +109,10 @@ export class VhostUserLink implements Link {
     this.#env.receiver.writable(this);
   }
 
+  get offload(): Offload | null {
+    return this.#env.tap.byFrame ? null : this.#offload;
+  }
+
   reserve(len: number): number {
     if (this.#toGuest?.has(len) === true) return FRAME;
     this.#wanted = len;
@@ -109,13 +120,13 @@ export class VhostUserLink implements Link {
     return -1;
   }
 
-  commit(len: number): void {
+  commit(len: number, undone: number = COMPLETE): void {
     const { tap, sent, trace } = this.#env;
     if (tap.active && !tap.outgoing(this, this.tx, FRAME, len)) return;
     // The tap may have brought an end to it.
     if (this.#toGuest === null) return;
     const from = FRAME - this.#header;
-    writeHeader(this.tx, from, this.#header);
+    writeHeader(this.tx, from, this.#header, len, undone);
     if (this.#toGuest.write(this.tx, from, this.#header + len) === DOES_NOT_FIT) return trace.drop("frame-too-long");
     sent.frames++;
     sent.bytes += len;
@@ -189,4 +200,11 @@ export class VhostUserLink implements Link {
     }
     return true;
   }
+}
+
+/** What a driver takes undone. All its buffers together hold the longest frame, or one of them does. */
+function offloadOf({ guestCsum, guestTso4, guestTso6, mergeable, header }: Features, entries: number): Offload | null {
+  if (!guestCsum) return null;
+  const largest = mergeable ? Math.min(MAX_FRAME, entries * LEAST_BUFFER - header) : LARGE_BUFFER;
+  return { sums: true, tcp4: guestTso4, tcp6: guestTso6, largest };
 }

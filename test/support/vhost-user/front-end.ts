@@ -6,7 +6,18 @@
  */
 import fs from "node:fs";
 import * as m from "../../../src/attach/vhost-user/messages.ts";
-import { closeFd, connectUnix, eventfd, mapShared, memfd, receive, sendWith, signal, signals } from "./native.ts";
+import {
+  closeFd,
+  connectUnix,
+  endSending,
+  eventfd,
+  mapShared,
+  memfd,
+  receive,
+  sendWith,
+  signal,
+  signals,
+} from "./native.ts";
 
 /** Where the guest has its memory. */
 export const GUEST = 0x4000_0000;
@@ -192,6 +203,12 @@ export class FrontEnd {
 
   tellState(request: number, ring: number, value: number, flags = 1): void {
     this.tellNumber(request, (BigInt(value) << 32n) | BigInt(ring), [], flags);
+  }
+
+  /** Half a message's header, and the connection's end behind it. */
+  half(): void {
+    sendWith(this.fd, new Uint8Array(6), []);
+    endSending(this.fd);
   }
 
   /** Asks, and gives the number that comes back. */

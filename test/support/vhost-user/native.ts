@@ -14,6 +14,7 @@ const recv: CFunction = lib.func("int64_t recv(int, void *, size_t, int)");
 const mmap: CFunction = lib.func("uintptr_t mmap(uintptr_t, size_t, int, int, int, int64_t)");
 const munmap: CFunction = lib.func("int munmap(uintptr_t, size_t)");
 const close: CFunction = lib.func("int close(int)");
+const shutdown: CFunction = lib.func("int shutdown(int, int)");
 const read: CFunction = lib.func("int64_t read(int, void *, size_t)");
 const write: CFunction = lib.func("int64_t write(int, const void *, size_t)");
 
@@ -31,6 +32,8 @@ function must(what: string, n: number): number {
 /** A file in memory, as QEMU's memfd back-end makes one. */
 export const memfd = (): number => must("memfd_create", memfdCreate("guest", 1));
 export const eventfd = (): number => must("eventfd", eventfdMake(0, EFD_NONBLOCK_CLOEXEC));
+/** The other end of a socket reads its end. */
+export const endSending = (fd: number): void => void shutdown(fd, 1);
 export const closeFd = (fd: number): void => void close(fd);
 
 /** How often an eventfd has been signalled since it was last asked. */

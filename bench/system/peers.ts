@@ -1,4 +1,5 @@
 /** The networks that are compared: how each is started, and how it comes to the guest. */
+import { spawnSync } from "node:child_process";
 import { accessSync, constants } from "node:fs";
 import { delimiter, join } from "node:path";
 import { hub } from "../../test/support/e2e/backend.ts";
@@ -18,8 +19,8 @@ export interface Peer {
   /** Programs it needs; without one of them it is skipped. */
   readonly needs: readonly string[];
   readonly mtus: readonly number[];
-  /** `socket`: serves a stream socket with QEMU's framing. `tap`: makes the guest's TAP itself. `wire`: see `WIRE`. */
-  readonly kind: "socket" | "tap" | "wire";
+  /** `socket`: serves a stream socket with QEMU's framing. `vhost`: a vhost-user back end. `tap`: makes the guest's TAP itself. `wire`: see `WIRE`. */
+  readonly kind: "socket" | "vhost" | "tap" | "wire";
   command(place: Place): readonly string[];
 }
 
@@ -35,18 +36,40 @@ const BOTH = [1500, 65_520];
 export const BUILD: string = join(REPOSITORY, "dist");
 const PASST = ["-a", GUEST, "-n", "24", "-g", GATEWAY, "-M", "52:55:0a:00:02:02", "--dns-forward", RESOLVER];
 
-/** One built in `build`, with further options of `serve`. */
-export function tslirp(name: string, build: string, options: readonly string[]): Peer {
+/** One built in `build`, with further options of `serve`, whose guests come by a stream socket or by vhost-user. */
+export function tslirp(
+  name: string,
+  build: string,
+  options: readonly string[],
+  kind: "socket" | "vhost" = "socket",
+): Peer {
   const program = [process.execPath, join(build, "cli/main.js"), "serve", ...options];
+  const scheme = kind === "vhost" ? "vhost-user" : "unix";
   const command: Peer["command"] = ({ socket, mtu }) => [
     ...program,
-    ...["--listen", `unix:${socket}`, "--mtu", String(mtu)],
+    ...["--listen", `${scheme}:${socket}`, "--mtu", String(mtu)],
   ];
-  return { name, needs: [], mtus: BOTH, kind: "socket", command };
+  return { name, needs: [], mtus: BOTH, kind, command };
 }
+
+/** passt, on that socket. */
+function passt(program: string, { socket, mtu }: Place, more: readonly string[] = []): string[] {
+  const runs = ["-f", "-q", "--runas", "0", "-i", OUTSIDE, "-s", socket, "-m", String(mtu)];
+  return [program, ...runs, ...PASST, ...more];
+}
+
+/** A passt that knows vhost-user (of 2025 and later): the one of the environment's PASST, or the PATH's; null for none. */
+function vhostPasst(): string | null {
+  const program = process.env.PASST ?? which("passt");
+  if (program === null) return null;
+  const { stdout, stderr } = spawnSync(program, ["--help"], { encoding: "utf8" });
+  return `${stdout}${stderr}`.includes("--vhost-user") ? program : null;
+}
+const VHOST_PASST: string | null = vhostPasst();
 
 export const PEERS: readonly Peer[] = [
   tslirp("tslirp", BUILD, []),
+  tslirp("tslirp-vhost", BUILD, [], "vhost"),
   {
     // QEMU with nothing but its user network. Its MTU is 1500; slirp4netns has the same library at 65520.
     name: "libslirp",
@@ -63,20 +86,14 @@ export const PEERS: readonly Peer[] = [
     needs: ["passt"],
     mtus: BOTH,
     kind: "socket",
-    command: ({ socket, mtu }) => [
-      "passt",
-      "-f",
-      "-q",
-      "--runas",
-      "0",
-      "-i",
-      OUTSIDE,
-      "-s",
-      socket,
-      "-m",
-      String(mtu),
-      ...PASST,
-    ],
+    command: (place) => passt("passt", place),
+  },
+  {
+    name: "passt-vhost",
+    needs: VHOST_PASST === null ? ["passt --vhost-user"] : [],
+    mtus: BOTH,
+    kind: "vhost",
+    command: (place) => passt(VHOST_PASST!, place, ["--vhost-user"]),
   },
   {
     name: "slirp4netns",

@@ -86,7 +86,7 @@ export class SystemRig {
     } else {
       const guestPath = `/run/netns/${this.#guests[0]!.name}`;
       this.#backend = this.#spawn(host, this.#peer.command({ socket, mtu, guestPath }));
-      if (this.#peer.kind === "socket") await this.#until("its socket", () => existsSync(socket));
+      if (this.#peer.kind !== "tap") await this.#until("its socket", () => existsSync(socket));
     }
     this.#spawn(host, [this.#tools.services]);
     for (const nth of this.#guests.keys()) await this.#plug(nth, socket, cable);
@@ -106,7 +106,8 @@ export class SystemRig {
         `server=off,addr.type=unix,addr.path=${socket}`,
       );
       const bridge = this.#bridge(socket, "connect", cable);
-      this.#spawn(guest, cable.join === "hub" ? ["qemu-system-x86_64", ...qemu] : bridge);
+      const joined = this.#peer.kind === "vhost" ? [this.#tools.vhostGuest, TAP, socket] : bridge;
+      this.#spawn(guest, cable.join === "hub" ? ["qemu-system-x86_64", ...qemu] : joined);
     }
     await this.#until("the TAP", async () => (await guest.run("ip", ["link", "show", TAP])).code === 0);
     await guest.sh(

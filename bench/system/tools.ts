@@ -9,6 +9,8 @@ export interface Tools {
   readonly bridge: string;
   readonly services: string;
   readonly load: string;
+  /** A guest's driver and the vhost-user front end before it. */
+  readonly vhostGuest: string;
 }
 
 const SOURCES = fileURLToPath(new URL("./c", import.meta.url));
@@ -17,8 +19,8 @@ const FOLDER = fileURLToPath(new URL("../bin", import.meta.url));
 
 /** Null where there is no C compiler. */
 export function compileTools(): Tools | null {
-  const [bridge, services, load] = ["bridge", "services", "load"].map(compileTool);
-  return bridge && services && load ? { bridge, services, load } : null;
+  const [bridge, services, load, vhostGuest] = ["bridge", "services", "load", "vhost-guest"].map(compileTool);
+  return bridge && services && load && vhostGuest ? { bridge, services, load, vhostGuest } : null;
 }
 
 /** The program's path, compiled if it is missing or older than its source. Null where there is no C compiler. */

@@ -1,9 +1,8 @@
 /** Logs, always to stderr: lines for people, or JSON for machines. */
 import pino, { type DestinationStream, type Logger } from "pino";
+import type { LogLevel } from "./log-levels.ts";
 
 export type { Logger };
-export const LOG_LEVELS = ["silent", "error", "warn", "info", "debug", "trace"] as const;
-export type LogLevel = (typeof LOG_LEVELS)[number];
 
 export interface LogOptions {
   readonly level: LogLevel;

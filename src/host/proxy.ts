@@ -8,8 +8,8 @@
  */
 import { once } from "node:events";
 import http from "node:http";
+import { createRequire } from "node:module";
 import net from "node:net";
-import { SocksClient } from "socks";
 import { type Endpoint, endpointText } from "../core/address.ts";
 import type { ProxyRule, ProxyServer } from "../core/config.ts";
 import type {
@@ -30,6 +30,25 @@ import { NodeTcp } from "./tcp.ts";
 
 const CONNECT_TIMEOUT_MS = 75_000;
 
+type Socks = typeof import("socks");
+let socks: Promise<Socks> | null = null;
+
+/**
+ * The client of SOCKS, loaded when there is such a proxy: before guests come, who may use up the descriptors that reading
+ * takes. In an ESM bundle it cannot run (it is CommonJS that requires Node's modules); there the installed package is
+ * taken. Rejects where there is none.
+ */
+function loadSocks(): Promise<Socks> {
+  socks ??= import("socks").catch(() => {
+    try {
+      return createRequire(import.meta.url)("socks") as Socks;
+    } catch {
+      throw new Error("the npm package socks is not installed beside this bundle");
+    }
+  });
+  return socks;
+}
+
 export class ProxiedNet implements HostNet {
   readonly #direct: HostNet & { readonly ownPorts: OwnPorts };
   readonly #rules: readonly ProxyRule[];
@@ -45,6 +64,8 @@ export class ProxiedNet implements HostNet {
     this.#direct = direct;
     this.#rules = rules;
     this.#notice = notice;
+    // Who dials by it is told why it cannot be loaded.
+    if (rules.some(({ server }) => server?.kind === "socks5")) loadSocks().catch(() => {});
   }
 
   connectTcp(to: Endpoint | UnixEndpoint, events: HostTcpEvents, names: readonly string[] = []): HostTcp {
@@ -117,6 +138,7 @@ class Refusal extends Error {
 
 async function socks5(server: ProxyServer, target: Endpoint, signal: AbortSignal): Promise<net.Socket> {
   const { host, port, user, password } = server;
+  const { SocksClient } = await loadSocks();
   const existing = net.connect({ host, port, signal });
   existing.setTimeout(CONNECT_TIMEOUT_MS, () => existing.destroy(new Error("it does not answer")));
   await once(existing, "connect");

@@ -1,5 +1,6 @@
 import { expect, it } from "vitest";
-import { createLog, type LogLevel } from "../../src/control/log.ts";
+import { createLog } from "../../src/control/log.ts";
+import type { LogLevel } from "../../src/control/log-levels.ts";
 
 function logged(json: boolean, level: LogLevel = "info"): { log: ReturnType<typeof createLog>; lines: string[] } {
   const lines: string[] = [];

@@ -1,5 +1,5 @@
 /** What only the command line has: where guests are, what is done beside serving them, and what is told. */
-import { LOG_LEVELS } from "../log.ts";
+import { LOG_LEVELS } from "../log-levels.ts";
 import { type Description, LIST, ON_OFF, TEXT } from "./description.ts";
 
 /** The name that commander gives the option's value. */

@@ -8,6 +8,7 @@ import { ctlCommand } from "./ctl.ts";
 import { addOptions } from "./flags.ts";
 import { say } from "./output.ts";
 import type { ReplayArguments } from "./replay.ts";
+import type { RunArguments } from "./run.ts";
 import { serve } from "./serve.ts";
 
 const BAD_ARGUMENTS = 2;
@@ -25,7 +26,7 @@ async function main(args: readonly string[]): Promise<number> {
     .action(async (given: ServeArguments) => {
       const [word] = serveCommand.args;
       if (word !== undefined)
-        throw new ConfigError("serve", word, "expected options only, or the command serve, qemu or demo");
+        throw new ConfigError("serve", word, "expected options only, or the command serve, qemu, run or demo");
       await serve(readServeArguments(given));
     });
   const qemuCommand = addOptions(new Command("qemu"), "qemu")
@@ -36,6 +37,15 @@ async function main(args: readonly string[]): Promise<number> {
     .action(async (command: readonly string[], given: NetworkArguments) => {
       const { qemu } = await import("./qemu.ts");
       status = await qemu(given, command);
+    });
+  const runCommand = addOptions(new Command("run"), "run")
+    .description("run a command in namespaces of its own, whose only way out is this network; without root")
+    .usage("[options] -- COMMAND [arguments]")
+    .argument("[command...]", "what to run")
+    .passThroughOptions()
+    .action(async (command: readonly string[], given: RunArguments) => {
+      const { run } = await import("./run.ts");
+      status = await run(given, command);
     });
   const demoCommand = new Command("demo")
     .description("show it working in seconds, and what was proven")
@@ -58,7 +68,7 @@ async function main(args: readonly string[]): Promise<number> {
     status = await work();
   });
   program.enablePositionalOptions();
-  program.addCommand(serveCommand, { isDefault: true }).addCommand(qemuCommand);
+  program.addCommand(serveCommand, { isDefault: true }).addCommand(qemuCommand).addCommand(runCommand);
   program.addCommand(demoCommand).addCommand(replayCommand).addCommand(ctlCommand());
   program.addCommand(workerCommand, { hidden: true });
   throwErrors(program);

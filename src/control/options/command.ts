@@ -10,6 +10,7 @@ export type CommandField =
   | "connect"
   | "fd"
   | "tap"
+  | "keep"
   | "netdev"
   | "user"
   | "workers"
@@ -67,6 +68,13 @@ export const COMMAND: Readonly<Record<CommandField, Description>> = {
     reading: { as: "number", min: 0, max: 65_535 },
     commands: ["serve"],
     help: "an inherited, connected socket, or a TAP that has been opened",
+  },
+  keep: {
+    flag: "--keep",
+    reading: { as: "flag" },
+    commands: ["run"],
+    help: "what the command leaves behind runs on, and the end is when all of it has ended",
+    initial: "it ends with the command",
   },
   tap: {
     flag: "--tap <name>",

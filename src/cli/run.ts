@@ -1,0 +1,165 @@
+/** `tslirp run`: a command in namespaces of its own, whose only way out is a network of ours. */
+import fs from "node:fs";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import os from "node:os";
+import path from "node:path";
+import { ConfigError } from "../control/errors.ts";
+import { createLog } from "../control/log.ts";
+import type { StackConfig } from "../core/config.ts";
+import { needTaps } from "../host/tap-device.ts";
+import { ipv6FromText, ipv6ToString } from "../wire/ipv6.ts";
+import { type NetworkArguments, readNetworkArguments, readSessionArguments } from "./arguments.ts";
+import { whenLauncherEnds } from "./launcher.ts";
+import { CommandNamespace, TAP_NAME } from "./run/namespace.ts";
+import { OpenPorts } from "./run/open-ports.ts";
+import { startSession } from "./session.ts";
+
+const NOT_EXECUTABLE = 126;
+const NOT_FOUND = 127;
+const ENDING = ["SIGTERM", "SIGHUP"] as const;
+/** The terminal's own, which reach the command by themselves where there is one. */
+const TYPED = ["SIGINT", "SIGQUIT"] as const;
+const OTHERS = ["SIGUSR1", "SIGUSR2"] as const;
+/** The end of DHCPv6's first address, whose IPv4 counterpart the configuration has. */
+const FIRST = 0x15;
+
+export interface RunArguments extends NetworkArguments {
+  /** commander's booleans come through `NetworkArguments`, too. */
+  readonly keep?: boolean;
+}
+
+/**
+ * Runs `command` in its own namespaces, `given` being the network's options. Resolves with its exit status (127 when there is
+ * no such program, 126 when it cannot be executed). Rejects with `ConfigError`, or with an `Error` of one line; nothing is
+ * left in any case.
+ */
+export async function run(given: RunArguments, command: readonly string[]): Promise<number> {
+  const [program] = command;
+  if (program === undefined) throw new ConfigError("run", "", "expected -- and a command, like -- npm install");
+  const refused = lookFor(program);
+  if (refused !== 0) {
+    process.stderr.write(`tslirp: run ${program}: ${refused === NOT_FOUND ? "not found" : "not executable"}\n`);
+    return refused;
+  }
+  for (const tool of ["unshare", "setpriv", "ip", "mount"])
+    if (lookFor(tool) !== 0) throw new Error(`run needs ${tool} (util-linux, iproute2), which is not on the PATH`);
+  needTaps();
+  const automatic = given.publish?.includes("auto") ?? false;
+  const publish = given.publish?.filter((rule) => rule !== "auto");
+  const options = readNetworkArguments(
+    { ...given, publish },
+    { option: "run", netdev: { id: null, options: {} } },
+    "stream",
+  );
+  const settings = readSessionArguments(given, "silent");
+  const log = createLog(settings.log);
+  const session = await startSession(options, settings, log);
+  const folder = await mkdtemp(path.join(os.tmpdir(), "tslirp-run-"));
+  let namespace: CommandNamespace | null = null;
+  let ports: OpenPorts | null = null;
+  const signals = new Signals(settings.rules !== null, (signal) => namespace?.signal(signal));
+  try {
+    await writeFile(path.join(folder, "ip"), ipCommands(session.network.config));
+    await writeFile(path.join(folder, "resolv.conf"), resolvConf(session.network.config));
+    await writeFile(path.join(folder, "hosts"), hosts());
+    session.begin();
+    namespace = new CommandNamespace({ folder, keep: given.keep === true }, command);
+    await namespace.start((device) => void session.network.attachTap(device.fd));
+    if (automatic) ports = new OpenPorts(session.network, namespace.pid, log);
+    return await namespace.ended;
+  } finally {
+    signals[Symbol.dispose]();
+    ports?.[Symbol.dispose]();
+    await namespace?.kill();
+    await session.close();
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+/** Passes on what is for the command. The second one that is to end us ends everything within at once. */
+class Signals implements Disposable {
+  readonly #handlers: readonly [NodeJS.Signals, () => void][];
+  readonly #forget: () => void;
+
+  constructor(rereads: boolean, pass: (signal: NodeJS.Signals) => void) {
+    const terminal = process.stdin.isTTY || process.stdout.isTTY || process.stderr.isTTY;
+    let asked = false;
+    const end = (signal: NodeJS.Signals) => (): void => {
+      pass(asked ? "SIGKILL" : signal);
+      asked = true;
+    };
+    const on = (signal: NodeJS.Signals) => (): void => pass(signal);
+    this.#handlers = [
+      ...ENDING.filter((signal) => signal !== "SIGHUP" || !rereads).map((signal) => [signal, end(signal)] as const),
+      ...TYPED.map((signal) => [signal, terminal ? () => {} : on(signal)] as const),
+      ...OTHERS.map((signal) => [signal, on(signal)] as const),
+    ].map(([signal, handler]) => [signal, handler]);
+    for (const [signal, handler] of this.#handlers) process.on(signal, handler);
+    this.#forget = whenLauncherEnds(end("SIGTERM"));
+  }
+
+  [Symbol.dispose](): void {
+    this.#forget();
+    for (const [signal, handler] of this.#handlers) process.off(signal, handler);
+  }
+}
+
+/** 0 when it is there and may be executed, else the exit status that says why not. */
+function lookFor(program: string): number {
+  const places = program.includes("/")
+    ? [program]
+    : (process.env.PATH ?? "/usr/bin:/bin").split(":").map((folder) => path.join(folder || ".", program));
+  let found = NOT_FOUND;
+  for (const place of program.includes("/") ? places : [...places, `/usr/sbin/${program}`, `/sbin/${program}`]) {
+    try {
+      if (!fs.statSync(place).isFile()) {
+        if (program.includes("/")) found = NOT_EXECUTABLE;
+        continue;
+      }
+    } catch {
+      // Not there, or in a folder that this user may not look into.
+      continue;
+    }
+    try {
+      fs.accessSync(place, fs.constants.X_OK);
+      return 0;
+    } catch {
+      // It may stand elsewhere, too.
+      found = NOT_EXECUTABLE;
+    }
+  }
+  return found;
+}
+
+/** For `ip -batch`: all before the command begins, so that it need not wait for DHCP or an advertisement. */
+function ipCommands(config: StackConfig): string {
+  const lines = ["link set lo up", `link set dev ${TAP_NAME} mtu ${config.mtu} up`];
+  const out = !config.restrict;
+  if (config.ipv4) {
+    lines.push(`addr add ${config.dhcpStart}/${config.prefix} dev ${TAP_NAME}`);
+    if (out) lines.push(`route add default via ${config.host}`);
+  }
+  if (config.ipv6) {
+    const address = ipv6FromText(config.net6);
+    address[15] = FIRST;
+    lines.push(`addr add ${ipv6ToString(address)}/${config.prefix6} dev ${TAP_NAME} nodad`);
+    if (out) lines.push(`route add default via ${config.host6}`);
+  }
+  return `${lines.join("\n")}\n`;
+}
+
+function resolvConf(config: StackConfig): string {
+  const search = [config.domainname, ...config.dnssearch].filter((name) => name !== null);
+  const servers = [config.ipv4 ? config.dns : null, config.ipv6 ? config.dns6 : null].filter((ip) => ip !== null);
+  return [
+    ...(search.length > 0 ? [`search ${search.join(" ")}`] : []),
+    ...servers.map((server) => `nameserver ${server}`),
+    "",
+  ].join("\n");
+}
+
+/** Only what every host has: the host's own entries may lead to its loopback, or past the rules about names. */
+function hosts(): string {
+  const name = os.hostname();
+  return `127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n127.0.1.1 ${name}\n`;
+}

@@ -1,0 +1,175 @@
+/**
+ * New user, network, mount and process namespaces around a command, as a child of ours (util-linux' `unshare`).
+ *
+ * The command keeps its user: who it is outside, it is inside, so its files are its own. The script before it (`script`)
+ * has the rights that the new namespaces need as ambient capabilities, until it starts the command without them. Root's
+ * command stays root within, with what a container's root has.
+ */
+import { type ChildProcess, spawn } from "node:child_process";
+import fs from "node:fs";
+import { constants } from "node:os";
+import path from "node:path";
+import type { Readable, Writable } from "node:stream";
+import { needTaps, type TapDevice } from "../../host/tap-device.ts";
+import { SCRIPT } from "./script.ts";
+
+export const TAP_NAME = "tap0";
+const TUN = 7;
+/** What root's command may still be given: a container's usual set, none of which reaches beyond its namespaces. */
+const ROOTS =
+  "-all,+chown,+dac_override,+fowner,+fsetid,+kill,+setgid,+setuid,+setpcap,+net_bind_service,+net_raw,+sys_chroot,+mknod,+audit_write,+setfcap";
+/** `ping` has this as a file's capability, and is not started where it cannot have it. */
+const USERS = "-all,+net_raw";
+
+export interface NamespaceSettings {
+  /** Holds `ip`, `resolv.conf` and `hosts`; it is removed at the command's end. */
+  readonly folder: string;
+  readonly keep: boolean;
+}
+
+export class CommandNamespace {
+  readonly #child: ChildProcess;
+  /** Process 1 within, as we know it; 0 before it has said so. */
+  pid = 0;
+  /** Resolves with the exit status. */
+  readonly ended: Promise<number>;
+  #errors = "";
+  #over = false;
+
+  constructor(settings: NamespaceSettings, command: readonly string[]) {
+    fs.writeFileSync(path.join(settings.folder, "start"), SCRIPT);
+    const root = process.getuid!() === 0;
+    const group = process.getgid!();
+    this.#child = spawn(
+      "unshare",
+      [
+        ...["--user", "--keep-caps", "--net", "--mount", "--pid", "--fork", "--kill-child", "--"],
+        ...["/bin/sh", path.join(settings.folder, "start"), settings.folder],
+        ...[root ? "0 2147483647" : `${group} ${group}`, root ? ROOTS : USERS, settings.keep ? "keep" : "end"],
+        ...command,
+      ],
+      { stdio: ["inherit", "inherit", "pipe", "pipe", "pipe", 2] },
+    );
+    this.#child.stderr!.setEncoding("utf8").on("data", (text: string) => {
+      this.#errors += text;
+    });
+    (this.#child.stdio[3] as Writable).on("error", () => {});
+    this.ended = new Promise((resolve, reject) => {
+      this.#child.once("error", () => {
+        this.#over = true;
+        reject(new Error("run needs unshare (util-linux), which is not here"));
+      });
+      this.#child.once("exit", (code, signal) => {
+        this.#over = true;
+        resolve(code ?? 128 + constants.signals[signal!]);
+      });
+    });
+    this.ended.catch(() => {});
+  }
+
+  /** Sets the namespaces up around a TAP, which `attach` is given, and starts the command. Rejects with an `Error` of one line. */
+  async start(attach: (device: TapDevice) => void): Promise<void> {
+    const lines = this.#lines();
+    const [word, pid] = ((await lines.next()).value ?? "").split(" ");
+    if (word !== "up") throw await this.#failure(word === "" ? "" : [word, pid].join(" "));
+    this.pid = Number(pid);
+    this.#map();
+    attach(needTaps().take(this.pid, TUN, TAP_NAME));
+    (this.#child.stdio[3] as Writable).write("go\n");
+    const said = (await lines.next()).value ?? "";
+    if (said !== "on") throw await this.#failure(said);
+  }
+
+  /** Passes a signal on to the command. */
+  signal(signal: NodeJS.Signals): void {
+    if (this.#over) return;
+    const pid = signal === "SIGKILL" ? null : this.#command();
+    try {
+      if (pid === null) this.#child.kill(signal);
+      else process.kill(pid, signal);
+    } catch {
+      // It has just ended.
+    }
+  }
+
+  /** Nothing is left within. Resolves when that is so. */
+  async kill(): Promise<void> {
+    this.#child.kill("SIGKILL");
+    await this.ended.catch(() => {});
+  }
+
+  /** The latest child of process 1: those that set up have ended, and who waits for our end came before. */
+  #command(): number | null {
+    try {
+      const children = fs.readFileSync(`/proc/${this.pid}/task/${this.pid}/children`, "utf8").trim().split(" ");
+      return children.length < 2 ? null : Number(children.at(-1));
+    } catch {
+      return null;
+    }
+  }
+
+  /** Everybody is within who they are outside; who is not root, nobody else. */
+  #map(): void {
+    const uid = process.getuid!();
+    const gid = process.getgid!();
+    const write = (file: string, text: string): void => fs.writeFileSync(`/proc/${this.#child.pid}/${file}`, text);
+    try {
+      if (uid !== 0) write("setgroups", "deny");
+      write("uid_map", uid === 0 ? sameAs("/proc/self/uid_map") : `${uid} ${uid} 1`);
+      write("gid_map", uid === 0 ? sameAs("/proc/self/gid_map") : `${gid} ${gid} 1`);
+    } catch (error) {
+      throw new Error(`this user may not have namespaces of its own: ${(error as Error).message}`);
+    }
+  }
+
+  /** What the script says, line by line, until its end. */
+  async *#lines(): AsyncGenerator<string, undefined> {
+    let text = "";
+    for await (const part of (this.#child.stdio[4] as Readable).setEncoding("utf8")) {
+      text += part as string;
+      for (let end = text.indexOf("\n"); end >= 0; end = text.indexOf("\n")) {
+        yield text.slice(0, end);
+        text = text.slice(end + 1);
+      }
+    }
+    return undefined;
+  }
+
+  async #failure(said: string): Promise<Error> {
+    await this.ended;
+    const own = this.#errors.trim().split("\n")[0] ?? "";
+    const denied = /Operation not permitted|No space left|Permission denied/.test(`${said}${own}`);
+    const why = said.startsWith("failed ") ? said.slice(7) : own || "its namespaces ended";
+    return new Error(`cannot run a command in namespaces of its own: ${why}${denied ? userNamespaces() : ""}`);
+  }
+}
+
+/** A map from each of our own ids to itself. */
+function sameAs(file: string): string {
+  return fs
+    .readFileSync(file, "utf8")
+    .trim()
+    .split("\n")
+    .map((line) => {
+      const [inside, , count] = line.trim().split(/\s+/);
+      return `${inside} ${inside} ${count}\n`;
+    })
+    .join("");
+}
+
+/** Which setting of the kernel's is in the way, if one that we know of is. */
+function userNamespaces(): string {
+  for (const [key, bad] of [
+    ["kernel/unprivileged_userns_clone", "0"],
+    ["kernel/apparmor_restrict_unprivileged_userns", "1"],
+    ["user/max_user_namespaces", "0"],
+  ] as const) {
+    try {
+      if (fs.readFileSync(path.join("/proc/sys", key), "utf8").trim() === bad)
+        return ` (sysctl ${key.replace("/", ".")} is ${bad})`;
+    } catch {
+      // Not on this kernel.
+    }
+  }
+  return "";
+}

@@ -1,0 +1,84 @@
+/**
+ * `-p auto`: what a command listens on is open at the host's 127.0.0.1 under the same number for as long as it does, read
+ * from its `/proc/PID/net` now and then. Only TCP, and only what listens on all of its addresses or on the network's: its own
+ * loopback is no address of the network's.
+ */
+import fs from "node:fs";
+import type { Logger } from "../../control/log.ts";
+import type { Network } from "../../network.ts";
+
+const LOOK_MILLIS = 250;
+const LISTENING = "0A";
+/** The most forwards that are open by this. */
+const MOST = 256;
+
+export class OpenPorts implements Disposable {
+  readonly #network: Network;
+  readonly #log: Logger;
+  readonly #pid: number;
+  readonly #timer: NodeJS.Timeout;
+  /** What closes each; null for a port that could not be opened, while it is listened on. */
+  readonly #open: Map<number, AbortController | null> = new Map();
+  #looking = false;
+
+  constructor(network: Network, pid: number, log: Logger) {
+    this.#network = network;
+    this.#pid = pid;
+    this.#log = log;
+    this.#timer = setInterval(() => void this.#look(), LOOK_MILLIS);
+    this.#timer.unref();
+  }
+
+  [Symbol.dispose](): void {
+    clearInterval(this.#timer);
+  }
+
+  async #look(): Promise<void> {
+    if (this.#looking) return;
+    this.#looking = true;
+    const listening = this.#listening();
+    for (const [port, open] of this.#open) {
+      if (listening.has(port)) continue;
+      open?.abort();
+      this.#open.delete(port);
+      if (open !== null) this.#log.info(`port ${port} closed`);
+    }
+    for (const port of listening) {
+      if (this.#open.has(port) || this.#open.size >= MOST) continue;
+      const closing = new AbortController();
+      try {
+        await this.#network.publish(`127.0.0.1:${port}:${port}`, { signal: closing.signal });
+        this.#open.set(port, closing);
+        this.#log.info(`port ${port} open at 127.0.0.1`);
+      } catch (error) {
+        this.#open.set(port, null);
+        this.#log.warn(`port ${port} cannot be opened: ${(error as Error).message}`);
+      }
+    }
+    this.#looking = false;
+  }
+
+  #listening(): Set<number> {
+    const ports = new Set<number>();
+    for (const file of ["tcp", "tcp6"]) {
+      let text = "";
+      try {
+        text = fs.readFileSync(`/proc/${this.#pid}/net/${file}`, "latin1");
+      } catch {
+        // It has ended, or the kernel has no IPv6.
+      }
+      for (const line of text.split("\n").slice(1)) {
+        const [, local = "", , state] = line.trim().split(/\s+/);
+        const [address = "", port = ""] = local.split(":");
+        if (state === LISTENING && !isLoopback(address)) ports.add(Number.parseInt(port, 16));
+      }
+    }
+    return ports;
+  }
+}
+
+/** As the kernel prints addresses: words in the processor's order, which is little-endian here. */
+function isLoopback(address: string): boolean {
+  if (address.length === 8) return address.endsWith("7F");
+  return address === "00000000000000000000000001000000" || /^0{16}FFFF0000.{6}7F$/.test(address);
+}

@@ -1,0 +1,214 @@
+/** `tslirp run`: real commands in namespaces of their own, started by root and by an ordinary user. */
+import { execFileSync, spawn } from "node:child_process";
+import { createHash } from "node:crypto";
+import { once } from "node:events";
+import fs from "node:fs";
+import http from "node:http";
+import net, { type AddressInfo } from "node:net";
+import path from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { taps } from "../../src/host/tap-device.ts";
+import { Command, type Finished } from "../cli/command.ts";
+
+const NOBODY = 65_534;
+const able =
+  taps() !== null && fs.existsSync("/dev/net/tun") && works("unshare", "--user", "--keep-caps", "--net", "true");
+const root = process.getuid?.() === 0;
+const drop = ["--reuid", String(NOBODY), "--regid", String(NOBODY), "--clear-groups", "--"];
+const both = able && root && works("setpriv", ...drop, process.execPath, "--import", "tsx", "-e", "0");
+
+function works(program: string, ...args: string[]): boolean {
+  try {
+    execFileSync(program, args, { stdio: "ignore" });
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Folders for temporary files of their own, which show what is left behind. */
+const folder = fs.mkdtempSync("/tmp/run-test-");
+fs.chmodSync(folder, 0o777);
+const left = (): string[] => fs.readdirSync(folder).filter((name) => name.startsWith("tslirp-run-"));
+
+function start(args: readonly string[]): Command {
+  return new Command(["run", ...args], { TMPDIR: folder });
+}
+
+function run(args: readonly string[], script: string): Promise<Finished> {
+  return start([...args, "--", "sh", "-c", script]).finished;
+}
+
+/** The same by another user. */
+function runAs(user: "root" | "nobody", args: readonly string[], script: string): Promise<Finished> {
+  if (user === "root") return run(args, script);
+  const main = ["--import", "tsx", "src/cli/main.ts", "run", ...args, "--", "sh", "-c", script];
+  const words = ["setpriv", ...drop, process.execPath, ...main].map((word) => `'${word.replaceAll("'", "'\\''")}'`);
+  // Through Node, which is what `Command` starts.
+  const program = [
+    "-e",
+    `process.exit(require("child_process").spawnSync("sh", ["-c", process.argv[1]], { stdio: "inherit" }).status)`,
+  ];
+  return new Command([`exec ${words.join(" ")}`], { TMPDIR: folder, HOME: folder }, false, program).finished;
+}
+
+const body = Buffer.alloc(5_000_000, "0123456789abcdef");
+const sha = (bytes: Buffer): string => createHash("sha256").update(bytes).digest("hex");
+const server = http.createServer(async (request, response) => {
+  if (request.url === "/body") return void response.end(body);
+  const hash = createHash("sha256");
+  for await (const part of request) hash.update(part as Buffer);
+  response.end(request.method === "PUT" ? hash.digest("hex") : "hello");
+});
+let port = 0;
+beforeAll(async () => {
+  server.listen(0, "::");
+  await once(server, "listening");
+  ({ port } = server.address() as AddressInfo);
+});
+afterAll(() => {
+  server.close();
+  server.closeAllConnections();
+  fs.rmSync(folder, { recursive: true, force: true });
+});
+
+describe.runIf(both).each(["root", "nobody"] as const)("a command of %s's", (user) => {
+  test("is who it was, has both families set up before it starts, a resolver, ping, and bytes that arrive whole", async () => {
+    const uid = user === "root" ? 0 : NOBODY;
+    const script = `
+      id -u; ip -br -4 addr show tap0 | grep -o '10[.0-9/]*'; grep -c nameserver /etc/resolv.conf
+      ping -c 1 -W 5 10.0.2.2 >/dev/null && ping -6 -c 1 -W 5 fec0::2 >/dev/null && echo pings
+      for host in 10.0.2.2 '[fec0::2]'; do
+        curl -sS --max-time 30 http://$host:${port}/body | sha256sum | cut -c 1-64
+        head -c 5000000 /dev/zero | curl -sS --max-time 30 -T - http://$host:${port}/; echo
+      done
+      ip link set tap0 down 2>/dev/null || echo fixed
+      exit 9`;
+    const { status, stdout, stderr } = await runAs(user, ["--hostname", "box"], script);
+    const zeros = sha(Buffer.alloc(5_000_000));
+    expect(stdout.trim().split("\n"), stderr).toEqual([
+      ...[String(uid), "10.0.2.15/24", "2", "pings", sha(body), zeros, sha(body), zeros, "fixed"],
+    ]);
+    expect([status, stderr]).toEqual([9, ""]);
+    expect(left()).toEqual([]);
+  });
+});
+
+describe.runIf(able)("tslirp run", () => {
+  test("tells what keeps a command from starting as a shell does", async () => {
+    const absent = await start(["--", "no-such-command"]).finished;
+    expect([absent.status, absent.stderr]).toEqual([127, "tslirp: run no-such-command: not found\n"]);
+    const file = await start(["--", "/etc/passwd"]).finished;
+    expect([file.status, file.stderr]).toEqual([126, "tslirp: run /etc/passwd: not executable\n"]);
+    const none = await start([]).finished;
+    expect([none.status, none.stderr]).toEqual([
+      2,
+      'tslirp: run: got ""; expected -- and a command, like -- npm install\n',
+    ]);
+  });
+
+  test("applies rules, and ends what the command leaves behind", async () => {
+    const other = http.createServer((_request, response) => response.end("other"));
+    other.listen(0, "127.0.0.1");
+    await once(other, "listening");
+    const refused = (other.address() as AddressInfo).port;
+    const mark = `sleep ${100_000 + process.pid}`;
+    const { status, stdout } = await run(
+      ["--allow", `tcp 10.0.2.2:${port}`, "--default", "deny"],
+      `curl -sS http://10.0.2.2:${port}/; curl -s --max-time 5 http://10.0.2.2:${refused}/ || echo refused
+       setsid ${mark} & kill -TERM $$`,
+    );
+    expect([status, stdout]).toEqual([128 + 15, "hellorefused\n"]);
+    expect(execFileSync("ps", ["axo", "args"], { encoding: "utf8" }).split("\n")).not.toContain(mark);
+    other.close();
+  });
+
+  test("with --keep waits for it", async () => {
+    const { status, stdout } = await run(["--keep"], "{ sleep 1; echo late; } & exit 4");
+    expect([status, stdout]).toEqual([4, "late\n"]);
+  });
+
+  test("opens 500 connections at once", async () => {
+    const { stdout } = await run(
+      [],
+      `ulimit -n 4096; curl -sS --parallel --parallel-immediate --parallel-max 300 "http://10.0.2.2:${port}/[1-500]" 2>/dev/null | wc -c`,
+    );
+    expect(stdout.trim()).toBe(String(500 * "hello".length));
+  });
+
+  test("leads from the host to what the command listens on: by -p, and by -p auto for as long as it listens", async () => {
+    const serve = (at: number): string =>
+      `timeout 2 socat TCP-LISTEN:${at},fork,reuseaddr SYSTEM:'echo inside' 2>/dev/null`;
+    const [first, second] = [await freePort(), await freePort()];
+    const command = start([
+      ...["-p", `${first}:80`, "-p", "auto", "--log-level", "info"],
+      ...[
+        "--",
+        "sh",
+        "-c",
+        `${serve(8080)} & socat TCP-LISTEN:80,fork,reuseaddr SYSTEM:'echo eighty' & ${serve(second)}; wait %1; sleep 2; kill $(jobs -p)`,
+      ],
+    ]);
+    await command.logged(new RegExp(`port ${second} open`));
+    expect(await said(first)).toBe("eighty\n");
+    expect(await said(second)).toBe("inside\n");
+    await command.logged(new RegExp(`port ${second} closed`));
+    await expect(said(second)).rejects.toThrow("ECONNREFUSED");
+    await command.finished;
+  });
+
+  test("gives the command its terminal", async () => {
+    const main = `${process.execPath} --import tsx src/cli/main.ts run -- sh -c 'test -t 0 && test -t 2 && stty size && exit 6'`;
+    const child = spawn("script", ["-qec", `stty rows 33 cols 77; ${main}`, "/dev/null"], {
+      cwd: path.resolve(import.meta.dirname, "../.."),
+      stdio: ["pipe", "pipe", "inherit"],
+    });
+    let shown = "";
+    child.stdout.on("data", (text: Buffer) => {
+      shown += text.toString();
+    });
+    const [status] = (await once(child, "close")) as [number];
+    expect([shown.trim(), status]).toEqual(["33 77", 6]);
+  });
+
+  test("passes signals on, and nothing is left when either side is killed", async () => {
+    const trapping = start(["--", "sh", "-c", "trap 'echo told; exit 5' TERM; echo up; while :; do sleep 0.1; done"]);
+    await trapping.printed(/up/);
+    trapping.child.kill("SIGTERM");
+    expect(await trapping.finished).toMatchObject({ status: 5, stdout: "up\ntold\n" });
+
+    const mark = `sleep ${200_000 + process.pid}`;
+    for (const victim of ["us", "the namespace"] as const) {
+      const command = start(["--", "sh", "-c", `${mark} & echo up; wait`]);
+      await command.printed(/up/);
+      if (victim === "us") command.child.kill("SIGKILL");
+      else process.kill(childOf(command.child.pid!), "SIGKILL");
+      await command.finished;
+      await expect
+        .poll(() => execFileSync("ps", ["axo", "args"], { encoding: "utf8" }).includes(mark), { timeout: 5_000 })
+        .toBe(false);
+      await expect.poll(left, { timeout: 5_000 }).toEqual([]);
+    }
+  });
+});
+
+/** `unshare`, which is the only child. */
+function childOf(pid: number): number {
+  return Number(fs.readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").trim().split(" ").at(-1));
+}
+
+async function freePort(): Promise<number> {
+  const holder = net.createServer().listen(0, "127.0.0.1");
+  await once(holder, "listening");
+  const { port: free } = holder.address() as AddressInfo;
+  holder.close();
+  await once(holder, "close");
+  return free;
+}
+
+async function said(at: number): Promise<string> {
+  const socket = net.connect(at, "127.0.0.1");
+  let text = "";
+  for await (const part of socket.setEncoding("utf8")) text += part as string;
+  return text;
+}

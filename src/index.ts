@@ -25,6 +25,13 @@ export type { GuestSocket } from "./embed/guest-socket.ts";
 export type { GuestUdp, GuestUdpEvents, GuestUdpSender } from "./embed/guest-udp.ts";
 export type { BindGuestUdpOptions, ConnectOptions, ListenGuestOptions } from "./embed/guests.ts";
 export type { NetworkEvents } from "./embed/network-events.ts";
+export {
+  type GuestNetwork,
+  GuestNetworks,
+  type GuestNetworksEvents,
+  type GuestNetworksOptions,
+  type GuestTotals,
+} from "./guest-networks.ts";
 export type { OpenForward } from "./nat/forwards.ts";
 export type { LimitState } from "./nat/rules/meters.ts";
 export { createNetwork, type Lease, Network, type NetworkStats } from "./network.ts";

@@ -8,6 +8,7 @@ import type net from "node:net";
 import type { Duplex, Writable } from "node:stream";
 import type { AttachAddress } from "./attach/address.ts";
 import type { CableEnv } from "./attach/attachment.ts";
+import type { Arrival } from "./attach/door.ts";
 import type { MemoryCable } from "./attach/memory.ts";
 import { SlabPool } from "./attach/slab.ts";
 import type { NullReceiver, Switch } from "./attach/switch.ts";
@@ -323,6 +324,12 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
   attachWebSocket(socket: FrameSocket, options: Abortable = {}): Link {
     this.#refuseWhenClosed();
     return this.#cables.attachWebSocket(socket, options);
+  }
+
+  /** Serves a guest that has come to a door of somebody else's (`GuestNetworks`). @internal */
+  attachArrival(arrival: Arrival, name: string): { readonly link: Link; readonly detached: Promise<void> } {
+    this.#refuseWhenClosed();
+    return this.#cables.arrival(arrival, name);
   }
 
   /** A cable within the process: Ethernet frames in by `send`, out by `onFrame`. */

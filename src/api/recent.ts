@@ -16,14 +16,17 @@ export interface RecentEvent {
 
 export class RecentEvents {
   readonly #network: Network;
-  /** The event `id` stands at `id` modulo `KEPT`. */
+  readonly #most: number;
+  /** The event `id` stands at `id` modulo `#most`. */
   readonly #kept: RecentEvent[] = [];
   readonly #watchers: Set<(event: RecentEvent) => void> = new Set();
   readonly #listeners: [EventName, (data: object) => void][] = [];
   #next = 1;
 
-  constructor(network: Network) {
+  /** Keeps the latest `kept` events. */
+  constructor(network: Network, kept: number = KEPT) {
     this.#network = network;
+    this.#most = kept;
     for (const name of NAMES) {
       const listener = (data: object): void => this.#add(name, data);
       this.#listeners.push([name, listener]);
@@ -33,7 +36,7 @@ export class RecentEvents {
 
   /** The latest events of a kind, the oldest first. */
   latest(type: EventName, count: number): RecentEvent[] {
-    const from = this.#next % KEPT;
+    const from = this.#next % this.#most;
     const all = this.#kept.slice(from).concat(this.#kept.slice(0, from));
     return all.filter((event) => event.type === type).slice(-count);
   }
@@ -51,7 +54,7 @@ export class RecentEvents {
 
   #add(type: EventName, data: object): void {
     const event = { id: this.#next++, type, time: Date.now(), data };
-    this.#kept[event.id % KEPT] = event;
+    this.#kept[event.id % this.#most] = event;
     for (const watcher of this.#watchers) watcher(event);
   }
 }

@@ -65,6 +65,34 @@ export async function serveApi(network: Network, options: ApiOptions): Promise<A
       else socket.end("HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
     });
   });
+  return listen(app, sockets, {
+    ...{ address, token, endings },
+    protect: (port) => network.protectPort(port),
+    close: async () => {
+      await app.close();
+      recent.close();
+      metrics.close();
+    },
+  });
+}
+
+/** Where an application's server is to listen, and what is done about it. */
+interface Listening {
+  readonly address: StreamAddress;
+  readonly token: string | null;
+  /** Streams that are open. */
+  readonly endings: Endings;
+  /** Closes the port to guests; returns what opens it again. */
+  protect(port: number): () => void;
+  close(): Promise<void>;
+}
+
+/** Rejects with an `Error` of one line when the host refuses; all is closed then. `sockets` are those that are open. */
+export async function listen(
+  app: FastifyInstance,
+  sockets: ReadonlySet<Duplex>,
+  { address, token, endings, protect, close: closeRest }: Listening,
+): Promise<Api> {
   let file: UnixFile | null = null;
   let unprotect = (): void => {};
   const close = async (): Promise<void> => {
@@ -74,9 +102,7 @@ export async function serveApi(network: Network, options: ApiOptions): Promise<A
     const ended = new Promise<void>((resolve) => app.server.close(() => resolve()));
     for (const socket of sockets) socket.destroy();
     await ended;
-    await app.close();
-    recent.close();
-    metrics.close();
+    await closeRest();
     unprotect();
   };
   try {
@@ -87,7 +113,7 @@ export async function serveApi(network: Network, options: ApiOptions): Promise<A
     }
     await listening(app.server, { host: address.host, port: address.port, exclusive: true });
     const { port } = app.server.address() as net.AddressInfo;
-    unprotect = network.protectPort(port);
+    unprotect = protect(port);
     return { address: { ...address, port }, token, close };
   } catch (error) {
     await close();
@@ -96,20 +122,36 @@ export async function serveApi(network: Network, options: ApiOptions): Promise<A
   }
 }
 
-async function application(
+/** The application that tells of one network. `prepare` is given its server. */
+export async function application(
   env: Surroundings,
   token: string | null,
   prepare: (server: Server) => void,
 ): Promise<FastifyInstance> {
   const { network, version } = env;
+  const app = bareApp(token, network.config.limits.apiClients, () => network.refusedClient(), prepare);
+  await app.register(swagger, { openapi: { info: { title: "tslirp control API", version } } });
+  addRoutes(app, env);
+  addPage(app);
+  app.get("/openapi.json", { schema: { hide: true } }, async () => app.swagger());
+  return app;
+}
+
+/** What any application of the API has: who may, errors as one line. */
+export function bareApp(
+  token: string | null,
+  clients: number,
+  refused: () => void,
+  prepare: (server: Server) => void,
+): FastifyInstance {
   const app = fastify({
     bodyLimit: MAX_BODY,
     // Schemas check; they do not make a string out of a number. The library's own checks say the rest.
     ajv: { customOptions: { coerceTypes: "array", removeAdditional: false } },
     serverFactory: (handler) => {
       const server = createServer({ requestTimeout: REQUEST_TIMEOUT_MILLIS }, handler);
-      server.maxConnections = network.config.limits.apiClients;
-      server.on("drop", () => network.refusedClient());
+      server.maxConnections = clients;
+      server.on("drop", refused);
       prepare(server);
       return server;
     },
@@ -138,9 +180,5 @@ async function application(
       .header("allow", allowed.join(", "))
       .send({ error: `expected ${allowed.join(" or ")} for ${path}` });
   });
-  await app.register(swagger, { openapi: { info: { title: "tslirp control API", version } } });
-  addRoutes(app, env);
-  addPage(app);
-  app.get("/openapi.json", { schema: { hide: true } }, async () => app.swagger());
   return app;
 }

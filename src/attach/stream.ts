@@ -79,6 +79,10 @@ export class StreamLink implements Link {
     this.#queue.flush();
   }
 
+  rest(): void {
+    this.#queue.rest();
+  }
+
   /** The socket is connected. `reads` says that it has been given this cable's `onread`. */
   start(socket: Duplex, reads: boolean): void {
     this.#socket = socket;

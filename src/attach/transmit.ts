@@ -37,6 +37,8 @@ interface TxSlab {
   used: number;
 }
 
+const NOTHING = new Uint8Array(0);
+
 function txSlab(bytes: Uint8Array = region(TX_SLAB)): TxSlab {
   return { bytes, buffer: Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length), used: 0 };
 }
@@ -46,7 +48,8 @@ export class TransmitQueue {
   readonly #sink: ByteSink;
   readonly #onWritable: () => void;
   readonly #done: () => void;
-  #filling: TxSlab = txSlab();
+  /** Without memory until something is sent. */
+  #filling: TxSlab = txSlab(NOTHING);
   #other: TxSlab | null = null;
   #state: number = IDLE;
   /** A flush came while a write was under way. */
@@ -71,7 +74,7 @@ export class TransmitQueue {
   }
 
   reserve(len: number): number {
-    if (this.#closed || (this.#filling.used + PREFIX + len > TX_SLAB && !this.#turn(QUEUED))) {
+    if (this.#closed || (this.#filling.used + PREFIX + len > this.#filling.bytes.length && !this.#more())) {
       this.#full = true;
       return -1;
     }
@@ -110,12 +113,24 @@ export class TransmitQueue {
     if (this.#flushed) this.#write(this.#filling);
   }
 
+  /** Gives the slabs back while nothing is on its way; what is sent next takes others. */
+  rest(): void {
+    if (this.#state === IDLE && this.#filling.used === 0) this.release();
+  }
+
   /** Gives the slabs of a closed queue back: the sink has let go of all that was written, and so has whoever it wrote to. */
   release(): void {
     giveBack(this.#filling.bytes);
     if (this.#other !== null) giveBack(this.#other.bytes);
-    this.#filling = txSlab(new Uint8Array(0));
+    this.#filling = txSlab(NOTHING);
     this.#other = null;
+  }
+
+  /** Room for another frame: the first slab, or the other one. */
+  #more(): boolean {
+    if (this.#filling.bytes.length > 0) return this.#turn(QUEUED);
+    this.#filling = txSlab();
+    return true;
   }
 
   /** The filling slab becomes the other one, if that is free. */

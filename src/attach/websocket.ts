@@ -130,6 +130,10 @@ class WebSocketLink implements Link {
     this.#queue.flush();
   }
 
+  rest(): void {
+    this.#queue.rest();
+  }
+
   close(): void {
     this.#close(GOING_AWAY);
   }

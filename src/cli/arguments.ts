@@ -23,6 +23,8 @@ import { resolveOptions } from "../control/options.ts";
 import { parseRules, readRuleLines } from "../control/rules.ts";
 import { parseTapTarget } from "../control/tap-target.ts";
 import { resolveWsAccess } from "../control/ws-access.ts";
+import type { GuestNetworksOptions } from "../guest-networks.ts";
+import { readPerGuest } from "./per-guest.ts";
 import { readWorkers } from "./workers/options.ts";
 
 /** What was typed that says what a network is like and how much is told, by commander's names. Unchecked. */
@@ -67,6 +69,8 @@ export interface ServeArguments extends NetworkArguments {
   readonly netdev?: string;
   readonly user?: string;
   readonly workers?: string;
+  readonly perGuest?: boolean;
+  readonly guestIdle?: string;
   readonly wsOrigin?: readonly string[];
   readonly wsToken?: string;
 }
@@ -103,6 +107,8 @@ export interface ServeOptions {
   readonly user: string | null;
   /** Who may come by WebSocket. */
   readonly ws: WsAccess;
+  /** A network for each guest; null for one network. */
+  readonly perGuest: GuestNetworksOptions | null;
   /** How many networks share the guests; null for one, in this process. */
   readonly workers: number | null;
   readonly session: SessionOptions;
@@ -141,6 +147,7 @@ export function readServeArguments(args: ServeArguments): ServeOptions {
     user: args.user ?? null,
     workers: readWorkers(args, netdev.options),
     ws: readWsAccess(args, listen),
+    perGuest: readPerGuest(args, netdev.options),
     session: readSessionArguments(args, "info"),
   };
 }
@@ -342,7 +349,7 @@ function onOff(flag: string, text: string): boolean {
 }
 
 /** The number behind a flag that only commands have. */
-function commandNumber(key: CommandField, text: string | undefined, expectation?: string): number | undefined {
+export function commandNumber(key: CommandField, text: string | undefined, expectation?: string): number | undefined {
   const { flag, reading } = COMMAND[key];
   return number(longFlag(flag), text, reading as NumberReading, expectation);
 }

@@ -5,7 +5,9 @@ import type { WsAccess } from "../attach/ws-access.ts";
 import { createLog, type Logger } from "../control/log.ts";
 import { qemuArgs, shellLine } from "../control/qemu-args.ts";
 import type { WsAccessOptions } from "../control/ws-access.ts";
+import type { GuestNetworksOptions } from "../guest-networks.ts";
 import { makeFilesFor, type Owner, ownerName } from "../host/ownership.ts";
+import type { Network } from "../network.ts";
 import type { ServeOptions } from "./arguments.ts";
 import { whenLauncherEnds } from "./launcher.ts";
 import { say } from "./output.ts";
@@ -27,7 +29,8 @@ export async function serve(options: ServeOptions): Promise<void> {
   const user = options.user === null ? null : findUser(options.user);
   if (user !== null) makeFilesFor(user);
   const setting = { log, user, stopped: stopSignal(options.session.rules !== null) };
-  if (options.workers === null) await serveHere(options, setting);
+  if (options.perGuest !== null) await serveEach(options, options.perGuest, setting);
+  else if (options.workers === null) await serveHere(options, setting);
   else await serveByWorkers(options, options.workers, setting);
 }
 
@@ -35,11 +38,7 @@ async function serveHere(options: ServeOptions, { log, user, stopped }: Setting)
   const session = await startSession(options.network, options.session, log);
   const { network } = session;
   try {
-    const listening: AttachAddress[] = [];
-    for (const address of listenAddresses(options))
-      listening.push(
-        await network.listenAt(address.startsWith("ws:") ? { ws: address, ...withToken(options.ws) } : address),
-      );
+    const listening = await listenFor(network, options);
     giveUpRoot(user, log);
     await session.begin();
     let over: Promise<unknown> = stopped;
@@ -62,6 +61,35 @@ async function serveHere(options: ServeOptions, { log, user, stopped }: Setting)
   } finally {
     await session.close();
   }
+}
+
+async function serveEach(
+  options: ServeOptions,
+  each: GuestNetworksOptions,
+  { log, user, stopped }: Setting,
+): Promise<void> {
+  const { startGuests } = await import("./per-guest.ts");
+  const session = await startGuests(options.network, each, options.session, log);
+  try {
+    const listening = await listenFor(session, options);
+    giveUpRoot(user, log);
+    session.begin();
+    for (const address of listening) announce(address, options);
+    await stopped;
+    log.info("stopping");
+  } finally {
+    await session.close();
+  }
+}
+
+/** Opens all sockets that guests come by. */
+async function listenFor(server: Pick<Network, "listenAt">, options: ServeOptions): Promise<AttachAddress[]> {
+  const listening: AttachAddress[] = [];
+  for (const address of listenAddresses(options))
+    listening.push(
+      await server.listenAt(address.startsWith("ws:") ? { ws: address, ...withToken(options.ws) } : address),
+    );
+  return listening;
 }
 
 async function serveByWorkers(options: ServeOptions, count: number, { log, user, stopped }: Setting): Promise<void> {

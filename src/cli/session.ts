@@ -87,7 +87,7 @@ async function openApi(network: Network, address: StreamAddress): Promise<Api> {
 }
 
 /** Tells where the API is, and leaves its token for `ctl`; what is given back takes that away. */
-function announce({ address, token }: Api, log: Logger): { close(): Promise<void> } {
+export function announce({ address, token }: Api, log: Logger): { close(): Promise<void> } {
   if (address.kind === "unix") {
     log.info(`API on unix:${address.path}`);
     return { async close() {} };
@@ -116,7 +116,7 @@ export function atMostEachSecond(times: number): () => boolean {
 }
 
 /** Tells the log what happens on a network. */
-function report(network: Network, log: Logger): void {
+export function report(network: Network, log: Logger): void {
   for (const { rule, address } of network.forwards()) {
     log.info(`forward ${forwardText({ ...rule, host: address }, network.config.firstGuest)}`);
   }

@@ -38,6 +38,8 @@ export interface Link {
   commit(len: number, undone?: number): void;
   /** Hands all committed frames to the wire. */
   flush(): void;
+  /** Lets go of memory that it does not need while nothing passes. */
+  rest?(): void;
   /** Ends this cable; `detached` follows. */
   close(): void;
 }

@@ -5,6 +5,7 @@ import { type AttachAddress, attachAddressText, parseAttachAddress } from "../at
 import { connectTo, listenAt } from "../attach/attach.ts";
 import type { Attachment, CableEnv } from "../attach/attachment.ts";
 import { inheritStream } from "../attach/client.ts";
+import type { Arrival } from "../attach/door.ts";
 import { cable, type MemoryCable } from "../attach/memory.ts";
 import { attachAccepted, attachDuplex } from "../attach/stream.ts";
 import { TapCable } from "../attach/tap-cable.ts";
@@ -158,6 +159,11 @@ export class Cables {
     await Promise.all([...this.#links.values(), ...[...this.#attachments].map((a) => a.close())]);
   }
 
+  /** A guest that has come to somebody's door, by a cable called `name`. `detached` resolves when it is gone. */
+  arrival(arrival: Arrival, name: string): { readonly link: Link; readonly detached: Promise<void> } {
+    return this.#keep((gone) => arrival.plug(name, this.#env, gone));
+  }
+
   #plugged(
     kind: string,
     options: Abortable,
@@ -165,14 +171,19 @@ export class Cables {
   ): { readonly link: Link; readonly detached: Promise<void> } {
     const signal = signalOf(options);
     signal?.throwIfAborted();
+    const { link, detached } = this.#keep((gone) => plug(`${kind}#${++this.#made}`, gone));
+    endBy(signal, { closed: detached, close: () => link.close() });
+    return { link, detached };
+  }
+
+  #keep(plug: (gone: () => void) => Link): { readonly link: Link; readonly detached: Promise<void> } {
     let gone = (): void => {};
     const detached = new Promise<void>((resolve) => {
       gone = resolve;
     });
-    const link = plug(`${kind}#${++this.#made}`, gone);
+    const link = plug(gone);
     this.#links.set(link, detached);
     void detached.then(() => this.#links.delete(link));
-    endBy(signal, { closed: detached, close: () => link.close() });
     return { link, detached };
   }
 
@@ -223,7 +234,7 @@ function waitsFor(target: ListenTarget): AbortSignal | undefined {
 }
 
 /** Who may come by WebSocket. Throws `ConfigError`. */
-function accessOf(target: ListenTarget): WsAccess {
+export function accessOf(target: ListenTarget): WsAccess {
   return typeof target === "string" || !("ws" in target)
     ? NO_BROWSERS
     : resolveWsAccess(target, { origins: "listen.origins", token: "listen.token" });
@@ -245,7 +256,8 @@ export function closedError(): Error {
   return new Error("the network is closed");
 }
 
-function attachAddress(field: string, target: ListenTarget): AttachAddress {
+/** Throws `ConfigError` about `field`. */
+export function attachAddress(field: string, target: ListenTarget): AttachAddress {
   const text =
     typeof target === "string"
       ? target

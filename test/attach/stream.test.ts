@@ -123,8 +123,8 @@ describe.each(["unix", "tcp"] as const)("a server on %s", (kind) => {
     const guest = dial(server.address);
     await receiver.until(() => receiver.links.length === 1);
     const link = receiver.links[0]!;
-    const { tx } = link;
     transmit(link, frame(60));
+    const { tx } = link;
     link.flush();
     expect(baseOf(tx)).toBeGreaterThan(0);
     guest.destroy();

@@ -49,7 +49,8 @@ describe("transmit queue", () => {
 
   it("commits fewer bytes than were reserved", () => {
     const { queue, guest, take } = rig();
-    queue.tx.set(frame(60), queue.reserve(1000));
+    const at = queue.reserve(1000);
+    queue.tx.set(frame(60), at);
     queue.commit(60);
     queue.flush();
     take();

@@ -60,3 +60,14 @@ it("the library gives no QEMU arguments for it, closes its port to guests, and e
   await net.close();
   expect(await plug.closed).toBe(1001);
 });
+
+it("--per-guest gives each its own 10.0.2.15, and says who comes and leaves", async () => {
+  command = new Command(["--per-guest", "--listen", "ws://127.0.0.1:0"], { XDG_RUNTIME_DIR: folder });
+  const [, url] = await command.printed(/^ {2}(ws:\/\/127\.0\.0\.1:\d+\/)$/m);
+  guest = await embeddedGuest(await webSocketPlug(url!), 1);
+  const second = await embeddedGuest(await webSocketPlug(url!), 2);
+  expect(second.guest.ip).toBe(guest.guest.ip);
+  second.stop();
+  await command.logged(/g2.*guest has left|guest has left.*g2/s);
+  expect((await command.stop()).status).toBe(0);
+});

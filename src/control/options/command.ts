@@ -14,6 +14,8 @@ export type CommandField =
   | "netdev"
   | "user"
   | "workers"
+  | "perGuest"
+  | "guestIdle"
   | "allow"
   | "deny"
   | "limit"
@@ -101,6 +103,21 @@ export const COMMAND: Readonly<Record<CommandField, Description>> = {
     reading: TEXT,
     commands: ["serve"],
     help: "several guests use several processors: so many processes (1 to 64, or `auto`: one for each processor), each with a network of its own",
+  },
+  perGuest: {
+    flag: "--per-guest",
+    reading: { as: "flag" },
+    commands: ["serve"],
+    help: "each guest that comes gets a network of its own, in this process",
+    initial: "off: one network for all",
+    more: "See [A network for each guest](../README.md#a-network-for-each-guest).",
+  },
+  guestIdle: {
+    flag: "--guest-idle <seconds>",
+    reading: { as: "number", min: 0, max: 1_000_000, unit: "seconds" },
+    commands: ["serve"],
+    help: "with `--per-guest`: let a guest go that has been silent for so long; 0 for never",
+    initial: "0; over UDP 300",
   },
   allow: {
     flag: "--allow <rule>",

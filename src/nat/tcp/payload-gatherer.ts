@@ -61,7 +61,8 @@ class Stage implements Slab {
 
 export class PayloadGatherer {
   pinnedStages = 0;
-  #stage: Stage = new Stage(this);
+  /** Made when it is first needed: a guest at rest costs less. */
+  #stage: Stage | null = null;
   #staged = 0;
   /** The runs of this batch, in parallel arrays. */
   readonly #slabs: Slab[] = [];
@@ -111,7 +112,7 @@ export class PayloadGatherer {
         continue;
       }
       if (this.#staged + len > STAGE) this.#send(host);
-      if (this.#staged === 0 && this.#stage.pinned) this.#stage = new Stage(this);
+      if (this.#stage === null || (this.#staged === 0 && this.#stage.pinned)) this.#stage = new Stage(this);
       const at = this.#at[run]!;
       this.#stage.bytes.set(this.#slabs[run]!.bytes.subarray(at, at + len), this.#staged);
       this.#staged += len;
@@ -137,7 +138,7 @@ export class PayloadGatherer {
 
   #send(host: HostTcp): void {
     if (this.#staged === 0) return;
-    host.write(this.#stage, 0, this.#staged);
+    host.write(this.#stage!, 0, this.#staged);
     this.#staged = 0;
   }
 

@@ -1,0 +1,297 @@
+/**
+ * A network of its own for each guest that comes to a listening socket, all in this process: a public relay.
+ *
+ * Guests of two networks see as little of each other as those of two `-netdev user`: each may be 10.0.2.15, each has its
+ * own tables, rules' meters and limits. A network is made when its guest comes and closed when the guest has left, and
+ * nothing of it stays but the sums of what it counted. What leads to one network (host ports, uplinks) is refused.
+ *
+ * Whoever connects costs a network, so there are so many guests and no more; who has said nothing for a minute is let go,
+ * and so is, over UDP, who has been silent for five, since UDP tells of nobody's end. The usual limits are meant for one
+ * network; here each may have a part of them, unless the user says otherwise.
+ */
+import { EventEmitter } from "node:events";
+import { type AttachAddress, attachAddressText } from "./attach/address.ts";
+import { dgramDoor } from "./attach/dgram-door.ts";
+import type { Arrival, GuestDoor, OpenGuestDoor } from "./attach/door.ts";
+import { streamDoor } from "./attach/server.ts";
+import { wsDoor } from "./attach/ws-door.ts";
+import { ConfigError } from "./control/errors.ts";
+import { MAX_DGRAM_MTU } from "./control/options/mtu.ts";
+import type { NetworkOptions } from "./control/options/network-options.ts";
+import { type ResolvedOptions, resolveOptions } from "./control/options.ts";
+import type { Limits } from "./core/limits.ts";
+import type { Link } from "./core/link.ts";
+import { DROP_REASONS, type DropReason } from "./core/trace.ts";
+import { accessOf, attachAddress, type ListenTarget } from "./embed/cables.ts";
+import { Network } from "./network.ts";
+
+export interface GuestNetworksOptions {
+  /** Networks, and so guests, that there may be (1024). */
+  readonly guests?: number | undefined;
+  /** Seconds without a frame after which a guest is let go; 0 for never (0; 300 over UDP). */
+  readonly idle?: number | undefined;
+}
+
+/** A guest and its network. */
+export interface GuestNetwork {
+  /** `g1`, `g2`… in the order of their coming. */
+  readonly id: string;
+  /** The cable's name: `ws://127.0.0.1:8080/#3`. */
+  readonly cable: string;
+  /** Milliseconds since 1970. */
+  readonly since: number;
+  readonly network: Network;
+}
+
+/** What has been counted, of guests that have left as well. */
+export interface GuestTotals {
+  /** Guests that have come, and those that were sent away. */
+  guests: number;
+  refused: number;
+  bytesIn: number;
+  bytesOut: number;
+  readonly drops: Record<DropReason, number>;
+}
+
+export interface GuestNetworksEvents {
+  /** Its network stands; nothing of what the guest says has been read. */
+  come: [guest: GuestNetwork];
+  left: [guest: GuestNetwork];
+  /** A network could not be opened. */
+  failed: [error: Error];
+}
+
+export const MOST_GUESTS = 65_536;
+const GUESTS = 1_024;
+const SILENT_SECONDS = 60;
+const UDP_IDLE_SECONDS = 300;
+const MEBIBYTE = 1_048_576;
+
+/** What each network may hold, where it is not said: a part of the usual. */
+export const EACH_MAY: Readonly<Partial<Limits>> = {
+  tcpFlows: 1_024,
+  halfOpen: 128,
+  udpFlows: 512,
+  icmpFlows: 64,
+  heldFlows: 128,
+  nameWaitingBytes: MEBIBYTE,
+  dnsInFlight: 64,
+  dnsTcpInFlight: 8,
+  dnsConnections: 16,
+  names: 4_096,
+  tftpSessions: 16,
+  reassemblies: 64,
+  reassemblyBytes: MEBIBYTE,
+  neighbours: 64,
+  programs: 4,
+  captures: 4,
+  captureBytes: 4 * MEBIBYTE,
+  sendBytes: 8 * MEBIBYTE,
+  receiveBytes: 8 * MEBIBYTE,
+  outOfOrderBytes: 8 * MEBIBYTE,
+};
+
+interface Guest extends GuestNetwork {
+  readonly link: Link;
+  /** Milliseconds. */
+  readonly idle: number;
+  frames: number;
+  heard: number;
+}
+
+export class GuestNetworks extends EventEmitter<GuestNetworksEvents> implements AsyncDisposable {
+  readonly #options: NetworkOptions;
+  #resolved: ResolvedOptions;
+  #rules: readonly string[];
+  readonly #most: number;
+  readonly #idle: number;
+  readonly #doors: Set<GuestDoor> = new Set();
+  readonly #guests: Map<string, Guest> = new Map();
+  /** Networks that are being closed, too. */
+  readonly #closing: Set<Promise<void>> = new Set();
+  readonly #ports: number[] = [];
+  /** Of guests that have left. */
+  readonly #left: GuestTotals = {
+    ...{ guests: 0, refused: 0, bytesIn: 0, bytesOut: 0 },
+    drops: Object.fromEntries(DROP_REASONS.map((reason) => [reason, 0])) as Record<DropReason, number>,
+  };
+  #sweep: NodeJS.Timeout | null = null;
+  #made = 0;
+  #over = false;
+
+  /** Throws `ConfigError`, also about options that lead to one network. */
+  constructor(options: NetworkOptions = {}, { guests = GUESTS, idle = 0 }: GuestNetworksOptions = {}) {
+    super();
+    refuseShared(options);
+    if (!Number.isInteger(guests) || guests < 1 || guests > MOST_GUESTS)
+      throw new ConfigError("guests", guests, `expected a whole number from 1 to ${MOST_GUESTS}`);
+    if (!Number.isInteger(idle) || idle < 0 || idle > 1_000_000)
+      throw new ConfigError("idle", idle, "expected a whole number of seconds, 0 for never");
+    this.#options = { ...options, limits: { ...EACH_MAY, ...options.limits } };
+    this.#resolved = resolveOptions(this.#options);
+    this.#rules = options.rules ?? [];
+    this.#most = guests;
+    this.#idle = idle * 1000;
+  }
+
+  /** Waits for guests. Resolves with the address, once they can come. Rejects as `Network.listenAt` does. */
+  async listenAt(target: ListenTarget): Promise<AttachAddress> {
+    if (this.#over) throw new Error("the networks are closed");
+    const address = attachAddress("listen", target);
+    const door = await this.#opener(address, target)((arrival) => this.#arrived(arrival, door?.address ?? address));
+    if (this.#over) {
+      await door.close();
+      throw new Error("the networks are closed");
+    }
+    this.#doors.add(door);
+    if ("port" in door.address) this.protectPort(door.address.port);
+    return door.address;
+  }
+
+  /** Those that are there, in the order of their coming. */
+  list(): GuestNetwork[] {
+    return [...this.#guests.values()];
+  }
+
+  get(id: string): GuestNetwork | null {
+    return this.#guests.get(id) ?? null;
+  }
+
+  /** What has been counted since the start. */
+  totals(): GuestTotals {
+    const totals = { ...this.#left, drops: { ...this.#left.drops } };
+    for (const { network } of this.#guests.values()) add(totals, network);
+    return totals;
+  }
+
+  /** Other rules from now on, for those who come as well. Throws `ConfigError`, and then nothing has changed. */
+  setRules(rules: readonly string[]): void {
+    this.#resolved = resolveOptions({ ...this.#options, rules });
+    this.#rules = rules;
+    for (const { network } of this.#guests.values()) network.setRules(rules);
+  }
+
+  /** The rules in force. */
+  rules(): readonly string[] {
+    return this.#rules;
+  }
+
+  /** Closes a port of this machine to all guests, those who come as well. */
+  protectPort(port: number): void {
+    this.#ports.push(port);
+    for (const { network } of this.#guests.values()) network.protectPort(port);
+  }
+
+  /** Resolves when all sockets are gone. */
+  async close(): Promise<void> {
+    this.#over = true;
+    if (this.#sweep !== null) clearInterval(this.#sweep);
+    // Connections first: their resets still reach the guests, of a UDP socket, too.
+    await Promise.all([...this.#guests.values()].map(({ network }) => network.close()));
+    await Promise.all([...this.#doors].map((door) => door.close()));
+    await Promise.all(this.#closing);
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  #opener(address: AttachAddress, target: ListenTarget): OpenGuestDoor {
+    const trace = { drop: (reason: DropReason) => void this.#left.drops[reason]++, event() {} };
+    if (address.kind === "ws") return wsDoor(address, { access: accessOf(target), guests: this.#most, trace });
+    if (address.kind === "vhost-user")
+      throw new ConfigError(
+        "listen",
+        attachAddressText(address),
+        "expected unix:PATH, tcp:HOST:PORT, udp:HOST:PORT or ws://HOST:PORT where each guest has a network of its own",
+      );
+    if (address.kind !== "udp") return streamDoor(address);
+    if (this.#resolved.stack.mtu > MAX_DGRAM_MTU)
+      throw new ConfigError("mtu", this.#resolved.stack.mtu, `expected at most ${MAX_DGRAM_MTU} for a cable over UDP`);
+    return dgramDoor(address, trace);
+  }
+
+  #arrived(arrival: Arrival, at: AttachAddress): void {
+    if (this.#over || this.#guests.size >= this.#most) {
+      this.#left.refused++;
+      this.#left.drops["cables-full"]++;
+      return arrival.refuse();
+    }
+    const id = `g${++this.#made}`;
+    const cable = `${attachAddressText(at)}#${this.#made}`;
+    const network = new Network(this.#resolved);
+    for (const port of this.#ports) network.protectPort(port);
+    const idle = this.#idle === 0 && at.kind === "udp" ? UDP_IDLE_SECONDS * 1000 : this.#idle;
+    const { link, detached } = network.attachArrival(arrival, cable);
+    const now = performance.now();
+    const guest: Guest = {
+      id,
+      cable,
+      since: Date.now(),
+      network,
+      link,
+      idle,
+      frames: 0,
+      heard: now,
+    };
+    this.#guests.set(id, guest);
+    this.#left.guests++;
+    this.#sweep ??= setInterval(() => this.#letSilentGo(), 5_000).unref();
+    this.emit("come", guest);
+    // Without host ports there is nothing that others could see before it is open.
+    network.open().catch((error: Error) => {
+      this.emit("failed", error);
+      link.close();
+    });
+    const gone = detached.then(() => this.#goneIs(guest));
+    this.#closing.add(gone);
+    void gone.then(() => this.#closing.delete(gone));
+  }
+
+  async #goneIs(guest: Guest): Promise<void> {
+    this.#guests.delete(guest.id);
+    if (this.#guests.size === 0 && this.#sweep !== null) {
+      clearInterval(this.#sweep);
+      this.#sweep = null;
+    }
+    await guest.network.close();
+    add(this.#left, guest.network);
+    this.emit("left", guest);
+    guest.network.removeAllListeners();
+  }
+
+  #letSilentGo(): void {
+    const now = performance.now();
+    for (const guest of this.#guests.values()) {
+      const { framesIn } = guest.network.stats();
+      if (framesIn !== guest.frames) {
+        guest.frames = framesIn;
+        guest.heard = now;
+        continue;
+      }
+      guest.link.rest?.();
+      const silence = now - guest.heard;
+      if (guest.frames === 0 ? silence > SILENT_SECONDS * 1000 : guest.idle > 0 && silence > guest.idle)
+        guest.link.close();
+    }
+  }
+}
+
+function add(totals: GuestTotals, network: Network): void {
+  const { bytesIn, bytesOut, drops } = network.stats();
+  totals.bytesIn += bytesIn;
+  totals.bytesOut += bytesOut;
+  for (const reason of DROP_REASONS) totals.drops[reason] += drops[reason];
+}
+
+/** A host port, or a segment, leads to one network. */
+function refuseShared({ publish = [], hostfwd = [], uplink, record }: NetworkOptions): void {
+  const refuse = (field: string, value: unknown): void => {
+    if (value !== undefined)
+      throw new ConfigError(field, value, "expected none where each guest has a network of its own");
+  };
+  refuse("publish", publish[0]);
+  refuse("hostfwd", hostfwd[0]);
+  refuse("record", record);
+  refuse("uplink", Array.isArray(uplink) ? uplink[0] : uplink);
+}

@@ -368,6 +368,7 @@ export class Stack implements LinkReceiver {
   detached(link: Link): void {
     this.#links.delete(link);
     this.#gate.detached(link);
+    this.#tcp.resets.detached(link);
     const now = this.#clock.now();
     for (const guest of this.#neighbours.detached(link)) {
       if (guest.family === 4) this.#dhcp.vacate(macToString(guest.mac), now);

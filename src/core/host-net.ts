@@ -51,6 +51,11 @@ export interface AcceptedTcp {
 /** The callbacks of one TCP connection. Usually the flow object itself, so that there is no closure per flow. */
 export interface HostTcpEvents {
   onConnect(): void;
+  /**
+   * How many bytes the next `onData` is to bring at the most; asked before each read. `more` says that the read before was
+   * full, so that there is more. Left out: as many as come.
+   */
+  readMost?(more: boolean): number;
   /** Bytes from the host, valid during the call only. Not called while paused. */
   onData(bytes: Uint8Array, at: number, len: number): void;
   /** The far end has sent FIN. Writing goes on until `end()`. */
@@ -62,7 +67,7 @@ export interface HostTcpEvents {
 }
 
 export interface HostTcp {
-  /** Bytes accepted by `write` that the kernel has not taken yet. */
+  /** Bytes accepted by `write` that the kernel has not taken yet, and what many small writes cost beside them. */
   readonly backlog: number;
   /** How many these really are, where `backlog` says more to narrow the window. */
   readonly held?: number;

@@ -69,7 +69,7 @@ export interface Limits {
   readonly apiClients: number;
   readonly apiStreams: number;
   readonly socksClients: number;
-  /** Bytes towards one connection's guest, and towards all: of what is left each may hold a quarter, and 16 kB in any case. */
+  /** Bytes towards one connection's guest, and towards all: each may hold a quarter of what is left, and 2 kB in any case. */
   readonly sendBuffer: number;
   readonly sendBytes: number;
   /** Bytes from one connection's guest that its host has not taken, and those of all connections. */

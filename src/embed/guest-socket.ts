@@ -168,6 +168,13 @@ export class GuestSocket extends Duplex {
     this.#plug?.read();
   }
 
+  /** `_read` is called before bytes are taken out, and not again until more have come: only here is it seen that they are. */
+  override read(size?: number): unknown {
+    const taken: unknown = super.read(size);
+    if (taken !== null) this.#plug?.read();
+    return taken;
+  }
+
   override _write(chunk: Uint8Array, _encoding: BufferEncoding, written: Written): void {
     this.#take([chunk], written);
   }

@@ -9,12 +9,15 @@
  *
  * The flow's calls only leave notes; a microtask acts on them. So a user's code never runs inside a call of the
  * stack's, and may in its turn call into it at once. The bytes of a slab are copied, since a user keeps what it is
- * given. What waits here and what the user has not read count as `backlog`, which closes the guest's window.
+ * given. What waits here and what the user has not read count as `backlog`, which closes the guest's window; so does what
+ * the pieces cost that it lies in, or a guest that sends a byte at a time would make us hold two hundred times as much.
+ * Whenever the user has read something the flow is told, so that the window opens again.
  *
  * A user who leaves before the guest has ended leaves an orphan, as a kernel's `close` does: the guest is sent FIN,
  * and RST if it goes on sending; an orphan whose guest says nothing is over after `ORPHAN_MS`.
  */
 import type { Endpoint } from "../core/address.ts";
+import { BUFFER_COST } from "../core/cost.ts";
 import type { HostTcp, HostTcpEvents } from "../core/host-net.ts";
 import type { Slab } from "../core/link.ts";
 
@@ -52,8 +55,10 @@ export class Plug implements HostTcp {
   #opened = false;
   #toldOpen = false;
   #wantsRoom = false;
-  /** Bytes have come since the flow was last told of room. */
-  #fed = false;
+  /** Pieces handed over since the user had last read everything. */
+  #pieces = 0;
+  /** What the backlog was when the flow was last told that it has fallen. */
+  #told = 0;
   #finSent = false;
   #ended = false;
   #toldEnd = false;
@@ -71,7 +76,10 @@ export class Plug implements HostTcp {
   // What the flow calls (HostTcp)
 
   get backlog(): number {
-    return this.#queued + this.#user.unread;
+    const { unread } = this.#user;
+    // A piece has a byte at the least.
+    const pieces = this.#queue.length + Math.min(this.#pieces, unread);
+    return this.#queued + unread + pieces * BUFFER_COST;
   }
 
   write(slab: Slab, at: number, len: number): void {
@@ -116,7 +124,7 @@ export class Plug implements HostTcp {
   send(bytes: Uint8Array, from: number): number {
     let at = from;
     while (!this.#paused && at < bytes.length) {
-      const len = Math.min(PIECE, bytes.length - at);
+      const len = Math.min(PIECE, bytes.length - at, this.#events.readMost?.(true) ?? PIECE);
       this.#events.onData(bytes, at, len);
       at += len;
     }
@@ -124,10 +132,12 @@ export class Plug implements HostTcp {
     return at - from;
   }
 
-  /** The user has read: the guest's window may open. */
+  /** The user has read, or would like to: the guest's window may open. */
   read(): void {
-    if (!this.#fed) return;
-    this.#fed = false;
+    if (this.#user.unread === 0) this.#pieces = 0;
+    const { backlog } = this;
+    if (backlog >= this.#told) return;
+    this.#told = backlog;
     this.#events.onDrain();
   }
 
@@ -189,7 +199,9 @@ export class Plug implements HostTcp {
     for (const bytes of queue) {
       if (this.#left) return;
       this.#queued -= bytes.length;
-      this.#fed = true;
+      this.#pieces++;
+      // Whoever reads at once never lets it be seen in the backlog.
+      this.#told = this.backlog + bytes.length;
       this.#user.onBytes(bytes);
     }
     if (this.#ended && !this.#toldEnd && !this.#left) {

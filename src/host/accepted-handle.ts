@@ -11,8 +11,8 @@ interface Handle {
 }
 
 /**
- * Takes the connection away from `accepted`. Null when this Node does not let us; `accepted` is then as it was. Needs a
- * server with `pauseOnConnect`, so that nothing has been read yet.
+ * Takes the connection away from `accepted`. Null when this Node does not let us; `accepted` is then as it was. What
+ * has been read on it is the caller's to take out before.
  */
 export function takeHandle(accepted: net.Socket): object | null {
   const holder = accepted as unknown as { _handle?: Handle | null };

@@ -158,6 +158,10 @@ class Connection implements HostTcp, HostTcpEvents {
     this.#match();
   }
 
+  readMost(more: boolean): number {
+    return this.#events.readMost?.(more) ?? Number.POSITIVE_INFINITY;
+  }
+
   onData(bytes: Uint8Array, at: number, len: number): void {
     this.#events.onData(bytes, at, len);
   }

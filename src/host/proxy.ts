@@ -150,9 +150,25 @@ async function socks5(server: ProxyServer, target: Endpoint, signal: AbortSignal
     timeout: CONNECT_TIMEOUT_MS,
   });
   return new Promise((resolve, reject) => {
-    client.once("established", ({ socket }) => resolve(socket));
+    client.once("established", ({ socket }) => resolve(withHead(socket)));
     client.once("error", (error) => reject(socksRefusal(error)));
     client.connect(existing);
+  });
+}
+
+/** What came right behind the reply the library tells as 'data', an immediate after it has said that the way is open. */
+function withHead(socket: net.Socket): Promise<net.Socket> {
+  const head: Buffer[] = [];
+  const onData = (chunk: Buffer): void => void head.push(chunk);
+  socket.pause();
+  socket.on("data", onData);
+  return new Promise((resolve) => {
+    setImmediate(() => {
+      socket.off("data", onData);
+      socket.pause();
+      if (head.length > 0) socket.unshift(Buffer.concat(head));
+      resolve(socket);
+    });
   });
 }
 
@@ -206,7 +222,7 @@ class ProxiedTcp implements HostTcp {
     dial(signal).then(
       (socket) => {
         if (signal.aborted) return void socket.destroy();
-        this.#tcp = new NodeTcp(events, socket, false, false);
+        this.#tcp = new NodeTcp(events, socket, false);
         events.onConnect();
       },
       (error: NodeJS.ErrnoException) => {

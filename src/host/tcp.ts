@@ -6,7 +6,8 @@
  * socket's connection is moved to a socket of ours that reads so (`accepted-handle`). A socket is read `READ` at a time,
  * and `LARGE_READ` after a read that was full and did not make the flow pause it: each read of a stream at full speed
  * wakes its sender and lets it fill the kernel's buffer again, which costs more than the bytes. What is read beyond what
- * a flow has room for is so much at the most; so only a few are read that way at a time.
+ * a flow has room for is so much at the most; so only a few are read that way at a time. A flow may want less (`readMost`):
+ * then the buffer is a beginning of the shared one.
  *
  * Writing. `write` hands Node a view of the caller's slab. Node tries the kernel at once: `writableLength` is 0
  * afterwards when it took all, which is nearly always. Otherwise the slab is pinned until that write's callback. Then
@@ -26,6 +27,7 @@
  * Nagle's algorithm is switched off by the first write that it could hold up, not for those who write once and little.
  */
 import net from "node:net";
+import { BUFFER_COST } from "../core/cost.ts";
 import type { Endpoint, HostTcp, HostTcpEvents, UnixEndpoint } from "../core/host-net.ts";
 import type { Slab } from "../core/link.ts";
 import { takeHandle } from "./accepted-handle.ts";
@@ -38,6 +40,9 @@ const PRIVATE: boolean = process.platform === "win32";
 /** What is never read into takes no room. */
 const LARGE: Uint8Array = new Uint8Array(PRIVATE ? 0 : LARGE_READ);
 const SHARED: Uint8Array = LARGE.subarray(0, READ);
+/** Beginnings of the shared buffer, of 512 bytes and each twice as long as the one before. */
+const LEAST_READ = 512;
+const VIEWS: readonly Uint8Array[] = Array.from({ length: 12 }, (_, i) => LARGE.subarray(0, LEAST_READ << i));
 /** Sockets of a process that are read by `LARGE_READ` at a time. */
 const MOST_LARGE = 16;
 let large = 0;
@@ -94,7 +99,7 @@ function readingSocket(handle: object | null): OwnedSocket {
     allowHalfOpen: true,
     onread: {
       // Asked when there is a connection, and after each read.
-      buffer: PRIVATE ? new Uint8Array(OWN_READ) : () => (socket?.owner?.streams ? LARGE : SHARED),
+      buffer: PRIVATE ? new Uint8Array(OWN_READ) : () => socket?.owner?.readBuffer() ?? SHARED,
       callback: (n, bytes) => {
         socket!.owner?.received(bytes, n);
         return true;
@@ -180,6 +185,11 @@ export class NodeTcp implements HostTcp {
   #told = 0;
   #pinned: Slab | null = null;
   #streams = false;
+  #paused = true;
+  /** What was read before the connection became ours, not handed on yet. */
+  #head: Buffer | null = null;
+  /** The last read was full. */
+  #full = false;
   readonly #onWritten: (error?: Error | null) => void = (error) => {
     this.#done++;
     // An error closes the socket and is told by that.
@@ -187,20 +197,23 @@ export class NodeTcp implements HostTcp {
   };
 
   /**
-   * `accepted` is a connection, null makes one to `dial`. `fresh` says that nothing has been read on it: its handle may
-   * be moved to a socket of ours.
+   * `accepted` is a connection, null makes one to `dial`. It is moved to a socket of ours, where Node lets us; what has been
+   * read on it already comes first.
    */
-  constructor(events: HostTcpEvents, accepted: net.Socket | null, unix: boolean, fresh = true) {
+  constructor(events: HostTcpEvents, accepted: net.Socket | null, unix: boolean) {
     this.#events = events;
     this.#unix = unix;
     let socket: OwnedSocket;
     if (accepted === null) {
       socket = (unix ? undefined : idle.pop()) ?? readingSocket(null);
     } else {
-      const handle = fresh ? takeHandle(accepted) : null;
+      accepted.pause();
+      if (accepted.readableLength > 0) this.#head = accepted.read() as Buffer;
+      const handle = takeHandle(accepted);
       if (handle !== null) socket = readingSocket(handle);
       else {
         socket = listen(accepted as OwnedSocket);
+        socket.allowHalfOpen = true;
         socket.on("data", onChunk);
       }
     }
@@ -225,8 +238,21 @@ export class NodeTcp implements HostTcp {
     return this.#streams;
   }
 
+  /** What the next read goes to: as much as the flow wants, and is good for the socket. */
+  readBuffer(): Uint8Array {
+    const most = this.#streams ? LARGE_READ : READ;
+    const wanted = this.#events.readMost?.(this.#full) ?? most;
+    if (wanted >= most) return this.#streams ? LARGE : SHARED;
+    let i = 0;
+    while (LEAST_READ << (i + 1) <= wanted) i++;
+    return VIEWS[i]!;
+  }
+
+  /** Each write that waits costs an object and a buffer, however little is in it. */
   get backlog(): number {
-    return this.#closed ? 0 : this.#socket.writableLength;
+    if (this.#closed) return 0;
+    const bytes = this.#socket.writableLength;
+    return this.#waiting ? bytes + BUFFER_COST * (this.#asked - this.#done) : bytes;
   }
 
   get local(): Endpoint | null {
@@ -281,11 +307,24 @@ export class NodeTcp implements HostTcp {
 
   pause(): void {
     this.#stream(false);
+    this.#paused = true;
+    this.#full = false;
     if (!this.#closed) this.#socket.pause();
   }
 
   resume(): void {
-    if (!this.#closed) this.#socket.resume();
+    if (this.#closed) return;
+    this.#paused = false;
+    if (this.#head === null) this.#socket.resume();
+    else process.nextTick(() => this.#beginWithHead());
+  }
+
+  #beginWithHead(): void {
+    const head = this.#head;
+    if (head === null || this.#paused || this.#closed) return;
+    this.#head = null;
+    this.#events.onData(head, 0, head.length);
+    if (!this.#paused && !this.#closed) this.#socket.resume();
   }
 
   reset(): void {
@@ -305,6 +344,7 @@ export class NodeTcp implements HostTcp {
   }
 
   received(bytes: Uint8Array, len: number): void {
+    this.#full = len >= bytes.length;
     this.#stream(len >= READ);
     this.#events.onData(bytes, 0, len);
   }
@@ -372,6 +412,7 @@ export class NodeTcp implements HostTcp {
   /** No callback follows. The bytes of a write that is still under way are not read any more once the socket closes. */
   #over(): void {
     this.#closed = true;
+    this.#head = null;
     this.#events = NOBODY;
     this.#stream(false);
     this.#dialled();

@@ -20,6 +20,8 @@ import type { DnsForwarder } from "./dns.ts";
 
 const MAX_PIPELINED = 16;
 const LENGTH_PREFIX = 2;
+/** With so many bytes of answers that the guest does not take, nothing more is asked for it. */
+const MOST_HELD = 65_536;
 /** Answers go to the flow in pieces, so that its `pause()` takes effect within a large one. */
 const PIECE = 16_384;
 const FIRST_INPUT = 512;
@@ -58,6 +60,8 @@ class Connection implements HostTcp {
   /** Framed answers; of the first, `#sent` bytes are with the flow. */
   readonly #output: Uint8Array[] = [];
   #sent = 0;
+  /** Bytes in `#output`. */
+  #held = 0;
   #asked = 0;
   #announced = false;
   #paused = true;
@@ -150,7 +154,7 @@ class Connection implements HostTcp {
   #ask(): void {
     this.#stalled = false;
     while (!this.#closed && !this.#failed && this.#to - this.#from >= LENGTH_PREFIX) {
-      if (this.#asked + this.#output.length >= MAX_PIPELINED) {
+      if (this.#asked + this.#output.length >= MAX_PIPELINED || this.#held > MOST_HELD) {
         this.#stalled = true;
         return;
       }
@@ -172,6 +176,7 @@ class Connection implements HostTcp {
     put16(framed, 0, answer.length);
     framed.set(answer, LENGTH_PREFIX);
     this.#output.push(framed);
+    this.#held += framed.length;
     this.#schedule();
   }
 
@@ -182,10 +187,11 @@ class Connection implements HostTcp {
       const first = this.#output[0];
       if (first === undefined) break;
       const at = this.#sent;
-      const len = Math.min(PIECE, first.length - at);
+      const len = Math.min(PIECE, first.length - at, this.#events.readMost?.(true) ?? PIECE);
       this.#sent += len;
       if (this.#sent === first.length) {
         this.#output.shift();
+        this.#held -= first.length;
         this.#sent = 0;
         some = true;
       }

@@ -25,6 +25,8 @@ interface Proxy {
 
 let web: http.Server;
 let webPort: number;
+/** Where proxies lead to. */
+let targetPort: number;
 let dns: UdpServer;
 const open: { close(): void }[] = [];
 
@@ -32,7 +34,7 @@ beforeEach(async () => {
   web = http.createServer((request, response) => response.end(`page for ${request.headers.host}`));
   web.listen(0, "127.0.0.1");
   await once(web, "listening");
-  webPort = (web.address() as net.AddressInfo).port;
+  webPort = targetPort = (web.address() as net.AddressInfo).port;
   dns = await UdpServer.open((query) => [dnsReply(query, 0, query.length, 0, [Uint8Array.of(198, 51, 100, 7)], 60)]);
 });
 afterEach(async () => {
@@ -50,7 +52,7 @@ async function httpProxy(): Promise<Proxy> {
   server.on("connect", (request, client, head) => {
     asked.push(`${request.url} ${request.headers["proxy-authorization"] ?? ""}`.trim());
     if (proxy.refuse) return client.end("HTTP/1.1 502 Bad Gateway\r\n\r\n");
-    const upstream = net.connect(webPort, "127.0.0.1", () => {
+    const upstream = net.connect({ port: targetPort, host: "127.0.0.1", allowHalfOpen: true }, () => {
       client.write("HTTP/1.1 200 OK\r\n\r\n");
       upstream.write(head);
       upstream.pipe(client).pipe(upstream);
@@ -67,7 +69,7 @@ async function httpProxy(): Promise<Proxy> {
 async function socksProxy(greeting = ""): Promise<Proxy> {
   const asked: string[] = [];
   const proxy = { asked, refuse: false, url: "", close: () => void server.close() };
-  const server = net.createServer(async (client) => {
+  const server = net.createServer({ allowHalfOpen: true }, async (client) => {
     client.on("error", () => {});
     await once(client, "data");
     client.write(Buffer.from([5, 0]));
@@ -78,7 +80,7 @@ async function socksProxy(greeting = ""): Promise<Proxy> {
     asked.push(`${host}:${request.readUInt16BE(end)}`);
     const reply = Buffer.from([5, proxy.refuse ? 5 : 0, 0, 1, 0, 0, 0, 0, 0, 0]);
     if (proxy.refuse) return client.end(reply);
-    const upstream = net.connect(webPort, "127.0.0.1", () => {
+    const upstream = net.connect({ port: targetPort, host: "127.0.0.1", allowHalfOpen: true }, () => {
       // What the far end says first may come with the reply.
       client.write(Buffer.concat([reply, Buffer.from(greeting)]));
       upstream.pipe(client).pipe(upstream);
@@ -104,6 +106,35 @@ describe.each([
     const { body } = await httpGet(lan.guest, "http://www.test:8080/");
     expect(Buffer.from(body).toString()).toBe("page for www.test:8080");
     expect(proxy.asked).toEqual([`www.test:8080${credentials}`]);
+  });
+
+  it("goes on carrying what the guest sends when the far end has ended", async () => {
+    const proxy = await start();
+    let uploaded = "";
+    const far = net.createServer({ allowHalfOpen: true }, (socket) => {
+      socket.end("say on");
+      socket.on("data", (chunk) => {
+        uploaded += chunk;
+      });
+      socket.on("end", () => done());
+    });
+    let done = (): void => {};
+    const ended = new Promise<void>((resolve) => {
+      done = resolve;
+    });
+    far.listen(0, "127.0.0.1");
+    await once(far, "listening");
+    open.push({ close: () => void far.close() });
+    targetPort = (far.address() as net.AddressInfo).port;
+    await using lan = await startLan({ proxy: proxy.url });
+    const socket = lan.guest.connect(ipv4FromText(FAR), 80, {
+      onEnd: () => {
+        socket.write(new TextEncoder().encode("after the end"));
+        socket.end();
+      },
+    });
+    await ended;
+    expect(uploaded).toBe("after the end");
   });
 
   it("is given the address where the guest has no name for it", async () => {

@@ -155,6 +155,30 @@ test("a guest that reads nothing gets nothing more asked, and then everything on
   expect(client.ids).toEqual(queries.map((q) => dnsId(q, 0)));
 });
 
+test("asks nothing more while the guest takes no answers that are large, and then everything", async () => {
+  const { host, client } = await connected();
+  client.tcp.pause();
+  const queries = Array.from({ length: 6 }, (_, id) => query("large.test", DNS_A, id));
+  const large = (i: number): Uint8Array => {
+    const bytes = new Uint8Array(65_535);
+    bytes.set(answer(queries[i]!));
+    return bytes;
+  };
+  client.write(framed(queries[0]!));
+  await settled();
+  host.asked[0]!.onAnswer(large(0));
+  await settled();
+  for (const each of queries.slice(1)) client.write(framed(each));
+  await settled();
+  expect(host.asked).toHaveLength(1);
+  client.tcp.resume();
+  await settled();
+  expect(host.asked).toHaveLength(6);
+  for (let i = 1; i < 6; i++) host.asked[i]!.onAnswer(large(i));
+  await settled();
+  expect(client.ids).toEqual(queries.map((q) => dnsId(q, 0)));
+});
+
 test("the largest answer goes in pieces between which pause takes effect", async () => {
   const { host, client } = await connected();
   const q = query("huge.test", DNS_A, 4);

@@ -99,6 +99,18 @@ export class FakeFar {
     this.#near.drain();
   }
 
+  /** Is gone in order, whether or not the near end has ended: what an end within this process may do. */
+  leave(): void {
+    this.closed = null;
+    this.#near.leave();
+  }
+
+  /** Reads so many bytes, and no more after them. */
+  trickle(len: number): void {
+    this.#held -= len;
+    this.#near.drain();
+  }
+
   /** Whether it takes `len` bytes more. */
   takes(len: number): boolean {
     return !this.#stalled || this.#held + len <= KERNEL;
@@ -126,6 +138,8 @@ class FakeTcp implements HostTcp {
   backlog = 0;
   connected = false;
   #paused = true;
+  /** The last read left something. */
+  #full = false;
   #endWanted = false;
   #endSent = false;
   #endSeen = false;
@@ -195,6 +209,10 @@ class FakeTcp implements HostTcp {
     this.#host.defer(() => this.#pump());
   }
 
+  leave(): void {
+    this.#host.defer(() => this.close(null));
+  }
+
   /** The far end reads again. */
   drain(): void {
     let fell = false;
@@ -238,7 +256,8 @@ class FakeTcp implements HostTcp {
         this.#bothEnded();
         this.#events.onEnd();
       } else {
-        const len = Math.min(next.length, READ);
+        const len = Math.min(next.length, READ, this.#events.readMost?.(this.#full) ?? READ);
+        this.#full = len < next.length;
         if (len === next.length) this.#inbox.shift();
         else this.#inbox[0] = next.subarray(len);
         readBuffer.set(next.subarray(0, len));

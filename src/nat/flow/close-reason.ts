@@ -11,6 +11,7 @@ export type OwnReason =
   | "closed"
   | "reset"
   | "timeout"
+  | "undeliverable"
   | "half-open"
   | "guest-gone"
   | "replaced"
@@ -40,6 +41,8 @@ const OWN: Readonly<Record<OwnReason, Closing>> = {
   reset: closing("told", "ECONNRESET"),
   /** The guest does not answer: `proto/tcp` has sent RST. */
   timeout: closing("told", "ETIMEDOUT"),
+  /** The host's end has ended in order, and the guest still sends. */
+  undeliverable: closing("rst", null),
   /** It made room before it was established: the guest may try again, a client of a forward has waited too long. */
   "half-open": closing("silence", "ETIMEDOUT"),
   /** The guest's cable is gone, and the guest has not come back in time. */

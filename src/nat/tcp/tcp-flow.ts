@@ -2,8 +2,8 @@
  * One TCP connection through the NAT: a guest's endpoint (`proto/tcp`) on one side, a host socket on the other.
  *
  * Either side may end in order (FIN ↔ end) or break (RST ↔ reset), and each is told to the other as what it was. The
- * flow leaves the table when the guest's side is closed; a host socket that still has bytes to deliver lingers, for
- * `LINGER_MS` at the most.
+ * flow leaves the table when the guest's side is closed; a host socket that still has bytes to deliver lingers, until its
+ * far end has taken nothing for `LINGER_MS`.
  */
 
 import type { IpAddress } from "../../core/address.ts";
@@ -44,6 +44,8 @@ import type { MeasuredFlow, WindowLimits } from "./window-limits.ts";
 const LINGER_MS = 120_000;
 /** A read of the host's that fills a good part of the cable. */
 const MUCH = 16_384;
+/** A host's socket is never read by less. */
+const LEAST_READ = 512;
 const NO_TEMPLATE = new Uint8Array(0);
 
 /** What a connection needs of all connections. */
@@ -73,6 +75,11 @@ export interface TcpFlowOwner {
   icmpError(flow: TcpFlow, cause: IcmpCause): void;
   /** Whether something within the process answers there. */
   isService(far: IpAddress, port: number): boolean;
+  /** How many there are. */
+  readonly size: number;
+  /** The guest's side is over, the host's not yet; and that it is. */
+  delivers(flow: TcpFlow): void;
+  delivered(flow: TcpFlow): void;
   /** The guest's side is over. */
   remove(flow: TcpFlow, reason: CloseReason): void;
 }
@@ -132,12 +139,15 @@ export class TcpFlow
   }
 
   poll(now: number): void {
-    if (this.#lingerAt <= now) {
-      this.#lingerAt = Number.POSITIVE_INFINITY;
-      this.#resetHost("ETIMEDOUT");
-      return;
-    }
-    this.tcb.poll(now);
+    if (this.#lingerAt <= now) this.giveUpHost();
+    else this.tcb.poll(now);
+  }
+
+  /** Its guest has done, and its host takes too long. */
+  giveUpHost(): void {
+    this.#lingerAt = Number.POSITIVE_INFINITY;
+    this.#resetHost("ETIMEDOUT");
+    this.nat.forgetTimer(this);
   }
 
   /** The window that it may be offered now. */
@@ -203,6 +213,10 @@ export class TcpFlow
   deliver(slab: Slab, at: number, len: number): void {
     this.bytesUp += len;
     if (!this.hostClosed) this.nat.gatherer.append(this, slab, at, len);
+    else if (this.tcb.state !== CLOSED) {
+      // RFC 1122 section 4.2.2.13: whoever sends what nobody can be given is told so, instead of an acknowledgement.
+      this.close("undeliverable");
+    }
   }
 
   onFin(): void {
@@ -229,7 +243,10 @@ export class TcpFlow
   }
 
   onClosed(): void {
-    if (!this.hostClosed) this.#lingerAt = this.nat.now() + LINGER_MS;
+    if (!this.hostClosed) {
+      this.#lingerAt = this.nat.now() + LINGER_MS;
+      this.nat.delivers(this);
+    }
     this.close("closed");
   }
 
@@ -256,6 +273,13 @@ export class TcpFlow
     this.nat.settle(this);
   }
 
+  /** While memory is scarce no more than it may hold; a first read no more than all could bring at once. */
+  readMost(more: boolean): number {
+    const { chunks } = this.nat;
+    const left = chunks.scarce ? this.nat.sendLimit() - this.tcb.sendBuffer.length : Number.POSITIVE_INFINITY;
+    return Math.max(Math.floor(more ? left : Math.min(left, chunks.firstRead(this.nat.size))), LEAST_READ);
+  }
+
   onData(bytes: Uint8Array, at: number, len: number): void {
     const now = this.nat.now();
     this.bytesDown += len;
@@ -276,6 +300,11 @@ export class TcpFlow
 
   onDrain(): void {
     this.noteWaiting();
+    if (this.tcb.state === CLOSED) {
+      // It only lingers, and gets on.
+      this.#lingerAt = this.nat.now() + LINGER_MS;
+      return;
+    }
     this.tcb.windowOpened(this.nat.now());
     this.nat.settle(this);
   }
@@ -286,6 +315,7 @@ export class TcpFlow
     this.nat.gatherer.forget(this);
     this.nat.receiveBudget.note(this, 0);
     if (this.tcb.state === CLOSED) {
+      this.nat.delivered(this);
       this.nat.forgetTimer(this);
       return;
     }
@@ -379,6 +409,7 @@ export class TcpFlow
   #resetHost(code: string): void {
     if (this.hostClosed || this.host === null) return;
     this.hostClosed = true;
+    this.nat.delivered(this);
     this.nat.gatherer.forget(this);
     this.nat.receiveBudget.note(this, 0);
     this.host.reset(code);

@@ -48,6 +48,8 @@ import { TcpFlow, type TcpFlowOwner } from "./tcp-flow.ts";
 import { TcpResets } from "./tcp-resets.ts";
 import { LARGE, WindowLimits } from "./window-limits.ts";
 
+/** Connections that count for nobody any more, since their guests have done with them. */
+const MOST_DELIVERING = 1_024;
 const synOptions = tcpOptions();
 
 export class TcpNat implements FlowFinder, TcpFlowOwner {
@@ -74,6 +76,8 @@ export class TcpNat implements FlowFinder, TcpFlowOwner {
   readonly #rcvScale: number;
   readonly #admission: TcpAdmission;
   readonly #waiting: Set<TcpFlow> = new Set();
+  /** Connections whose guests have done, and whose hosts have bytes to take, the oldest first. */
+  readonly #delivering: Set<TcpFlow> = new Set();
   #touched: TcpFlow[] = [];
   /** Flows that owe their guests an acknowledgement: at the end of this turn, and of the next one. */
   #due: TcpFlow[] = [];
@@ -342,6 +346,19 @@ export class TcpNat implements FlowFinder, TcpFlowOwner {
     this.#admission.established(flow);
   }
 
+  /** The guest's side is over, the host's not yet. When too many are so, the oldest has had its time. */
+  delivers(flow: TcpFlow): void {
+    this.#delivering.add(flow);
+    if (this.#delivering.size <= MOST_DELIVERING) return;
+    const [oldest] = this.#delivering;
+    oldest!.giveUpHost();
+    this.#env.trace.drop("flow-table-full");
+  }
+
+  delivered(flow: TcpFlow): void {
+    this.#delivering.delete(flow);
+  }
+
   remove(flow: TcpFlow, reason: CloseReason): void {
     this.blocked.delete(flow);
     this.#waiting.delete(flow);
@@ -405,16 +422,18 @@ export class TcpNat implements FlowFinder, TcpFlowOwner {
     }
   }
 
-  /** A cable has room: whoever found it full goes on, each in its turn. */
+  /**
+   * A cable has room: whoever found it full goes on, the longest waiting first. Who fills it again goes behind those that
+   * have not had their turn yet, and they keep their places: of two that could each fill the cable both are served.
+   */
   writable(link: Link, now: number): void {
     this.resets.writable(link);
-    if (this.blocked.size === 0) return;
-    const flows = [...this.blocked];
-    for (const flow of flows) {
+    for (const flow of this.blocked) {
       if (flow.guest.link !== link) continue;
       this.blocked.delete(flow);
       flow.push(now);
       this.#schedule(flow);
+      if (this.blocked.has(flow)) return;
     }
   }
 

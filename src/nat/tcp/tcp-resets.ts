@@ -13,7 +13,7 @@ import { ACK, RST, TCP_HEADER, tcpSeal, tcpWrite } from "../../wire/tcp.ts";
 import type { NatContext } from "../context.ts";
 import { headersOf, patchHeaders, templateSum } from "../egress.ts";
 
-/** As many as a burst of ends may be; what is beyond is lost and counted. */
+/** As many as a burst of ends on one cable may be; what is beyond is lost and counted. */
 const MAX_OWED = 4_096;
 
 interface Reset {
@@ -29,7 +29,10 @@ interface Reset {
 
 export class TcpResets {
   readonly #env: Pick<NatContext, "trace" | "egress" | "touchLink">;
-  #owed: Reset[] = [];
+  /** By cable: what one guest is owed takes no other guest's place. */
+  readonly #owed: Map<Link, Reset[]> = new Map();
+  /** What was owed on cables that are gone. */
+  #homeless: Reset[] = [];
 
   constructor(env: Pick<NatContext, "trace" | "egress" | "touchLink">) {
     this.#env = env;
@@ -43,29 +46,45 @@ export class TcpResets {
 
   /** When the cable, which has just been found full, has room. */
   owe(reset: Reset): void {
-    if (reset.guest.link === null) this.#env.trace.drop("guest-unreachable");
-    else if (this.#owed.length >= MAX_OWED) this.#env.trace.drop("cable-full");
-    else this.#owed.push(reset);
+    const { link } = reset.guest;
+    if (link === null) return this.#env.trace.drop("guest-unreachable");
+    const owed = this.#owed.get(link);
+    if (owed === undefined) this.#owed.set(link, [reset]);
+    else if (owed.length >= MAX_OWED) this.#env.trace.drop("cable-full");
+    else owed.push(reset);
   }
 
   /** A cable has room. */
   writable(link: Link): void {
-    this.#pay((guest) => guest.link === link);
+    const owed = this.#owed.get(link);
+    if (owed === undefined) return;
+    this.#owed.delete(link);
+    for (const reset of owed) if (reset.guest.link !== link || !this.#write(reset, link)) this.owe(reset);
   }
 
   /** A guest is on another cable than the one that had no room. */
   moved(guest: Neighbour): void {
-    this.#pay((each) => each === guest);
+    if (this.#owed.size === 0 && this.#homeless.length === 0) return;
+    const owed = this.#homeless.filter((reset) => reset.guest === guest);
+    this.#homeless = this.#homeless.filter((reset) => reset.guest !== guest);
+    for (const [link, resets] of this.#owed) {
+      if (link === guest.link || !resets.some((reset) => reset.guest === guest)) continue;
+      owed.push(...resets.filter((reset) => reset.guest === guest));
+      this.#owed.set(
+        link,
+        resets.filter((reset) => reset.guest !== guest),
+      );
+    }
+    for (const reset of owed) if (guest.link === null || !this.#write(reset, guest.link)) this.owe(reset);
   }
 
-  #pay(may: (guest: Neighbour) => boolean): void {
-    if (this.#owed.length === 0) return;
-    const owed = this.#owed;
-    this.#owed = [];
-    for (const reset of owed) {
-      const { link } = reset.guest;
-      if (link === null || !may(reset.guest) || !this.#write(reset, link)) this.owe(reset);
+  /** A cable is gone: what was owed on it waits for its guests to come back. */
+  detached(link: Link): void {
+    for (const reset of this.#owed.get(link) ?? []) {
+      if (this.#homeless.length < MAX_OWED) this.#homeless.push(reset);
+      else this.#env.trace.drop("guest-unreachable");
     }
+    this.#owed.delete(link);
   }
 
   #write({ guest, far, farPort, guestPort, seq, ack }: Reset, link: Link): boolean {

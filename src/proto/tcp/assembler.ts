@@ -1,8 +1,9 @@
 /**
  * Segments that arrived before their turn, in sequence order and without overlap. On the usual lossless cable nothing
- * ever comes here. Bounded in count (SegmentSmack, CVE-2018-5390) and, over all connections together, in bytes: what
- * does not fit is dropped, and the guest sends it again.
+ * ever comes here. Bounded in count (SegmentSmack, CVE-2018-5390) and, over all connections together, in bytes of memory,
+ * what a piece costs beside its payload included: what does not fit is dropped, and the guest sends it again.
  */
+import { BUFFER_COST } from "../../core/cost.ts";
 import { seqAdd, seqDiff, seqGe, seqGt, seqLe, seqLt } from "../../wire/seq.ts";
 
 const MAX_SEGMENTS = 256;
@@ -12,7 +13,7 @@ interface Piece {
   bytes: Uint8Array;
 }
 
-/** Bytes that the assemblers of a network may hold together; each one is limited by its window. */
+/** Bytes of memory that the assemblers of a network may hold together; each one is limited by its window. */
 export class HeldBytes {
   used = 0;
   readonly limit: number;
@@ -52,10 +53,10 @@ export class Assembler {
       }
       const to = next !== undefined && seqLt(next.seq, end) ? next.seq : end;
       const n = seqDiff(to, from);
-      if (this.#pieces.length >= MAX_SEGMENTS || this.#held.used + n > this.#held.limit) return;
+      if (this.#pieces.length >= MAX_SEGMENTS || this.#held.used + costOf(n) > this.#held.limit) return;
       const offset = at + seqDiff(from, seq);
       this.#pieces.splice(i, 0, { seq: from, bytes: buf.slice(offset, offset + n) });
-      this.#held.used += n;
+      this.#held.used += costOf(n);
       from = to;
       i++;
     }
@@ -67,7 +68,7 @@ export class Assembler {
       const first = this.#pieces[0];
       if (first === undefined || seqGt(first.seq, next)) return null;
       this.#pieces.shift();
-      this.#held.used -= first.bytes.length;
+      this.#held.used -= costOf(first.bytes.length);
       const skip = seqDiff(next, first.seq);
       if (skip < first.bytes.length) return skip === 0 ? first.bytes : first.bytes.subarray(skip);
     }
@@ -99,9 +100,13 @@ export class Assembler {
   }
 
   clear(): void {
-    for (const piece of this.#pieces) this.#held.used -= piece.bytes.length;
+    for (const piece of this.#pieces) this.#held.used -= costOf(piece.bytes.length);
     this.#pieces.length = 0;
   }
+}
+
+function costOf(len: number): number {
+  return len + BUFFER_COST;
 }
 
 function endOf(piece: Piece): number {

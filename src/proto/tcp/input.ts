@@ -202,8 +202,11 @@ function synchronized(t: Tcb, slab: Slab, at: number, len: number, flags: number
     t.rcvNxt = seqAdd(t.rcvNxt, size);
     t.user.deliver(slab, data, size);
   }
-  if (!t.assembler.empty) {
-    drainAssembler(t);
+  const filled = !t.assembler.empty;
+  if (filled) drainAssembler(t);
+  // Nobody may be left who could take it: then the user has ended the connection.
+  if ((t.state as number) === CLOSED) return null;
+  if (filled) {
     // The hole is filled: say so at once.
     sendAck(t, now);
   }

@@ -1,19 +1,37 @@
 /**
  * Bytes on their way to the guest, kept until it acknowledges them. A queue of equal chunks from a pool that all
  * connections of a network share, so that an idle connection holds none and a burst's memory serves the next one.
+ *
+ * What a connection may hold. `share` is a quarter of what is left (dynamic thresholds, as in switches that share their
+ * memory): the first takes much, many take little, and whoever comes last still has something. Two things would make more
+ * of it than the budget: a chunk that holds one byte, and reads that bring more than was left. So when the pool gets
+ * scarce, buffers begin with small chunks, and a host's socket is read by no more than `readMost` at a time. What is read
+ * first on a connection, before anybody knows how much there is, has a part of the budget to itself, divided among as
+ * many connections as there are.
+ *
+ * Of the budget B, shares leave a quarter: B/4 is for those first reads, and for the least that each may have in any case.
  */
 import { giveBack, region } from "../../wire/arena.ts";
 import { copySum, swapped } from "../../wire/checksum.ts";
 import { HeldBytes } from "./assembler.ts";
 
-export const CHUNK = 16_384;
+const LARGE_SHIFT = 14;
+const SMALL_SHIFT = 11;
+export const CHUNK: number = 1 << LARGE_SHIFT;
+/** Chunks while the pool is scarce; what each connection may hold in any case. */
+export const SMALL_CHUNK: number = 1 << SMALL_SHIFT;
+/** More than this is not kept in small chunks. */
+const MOST_SMALL = 8_192;
+/** The least of a first read. */
+const LEAST_READ = 512;
 
 export class ChunkPool {
   readonly #free: Uint8Array[] = [];
+  readonly #freeSmall: Uint8Array[] = [];
   #keep: number;
   /** Bytes in chunks that are lent out. */
   used = 0;
-  /** Above this, connections take less each (see `share`). */
+  /** Bytes that all connections may hold. */
   readonly budget: number;
   /** What came from guests before its turn. */
   readonly outOfOrder: HeldBytes;
@@ -24,35 +42,48 @@ export class ChunkPool {
     this.#keep = keep;
   }
 
-  /**
-   * How many bytes one connection may hold now: a quarter of what is left, so that the first takes much, many take
-   * little, and one chunk is always granted (dynamic thresholds as in shared-memory switches).
-   */
+  /** How many bytes one connection may hold now. */
   share(): number {
-    return Math.max(CHUNK, (this.budget - this.used) / 4);
+    return Math.max(SMALL_CHUNK, (0.75 * this.budget - this.used) / 4);
   }
 
-  take(): Uint8Array {
-    this.used += CHUNK;
-    return this.#free.pop() ?? region(CHUNK);
+  /** Whether memory is to be saved. */
+  get scarce(): boolean {
+    return this.used > this.budget / 4;
+  }
+
+  /** How many bytes the first read of one of `connections` may bring. */
+  firstRead(connections: number): number {
+    return Math.max(LEAST_READ, this.budget / (32 * Math.max(connections, 1)));
+  }
+
+  take(shift: number): Uint8Array {
+    const large = shift === LARGE_SHIFT;
+    const chunk = large ? (this.#free.pop() ?? region(CHUNK)) : (this.#freeSmall.pop() ?? new Uint8Array(SMALL_CHUNK));
+    this.used += chunk.length;
+    return chunk;
   }
 
   give(chunk: Uint8Array): void {
-    this.used -= CHUNK;
-    if (this.#free.length < this.#keep) this.#free.push(chunk);
+    this.used -= chunk.length;
+    const free = chunk.length === CHUNK ? this.#free : this.#freeSmall;
+    if (free.length < this.#keep) free.push(chunk);
     else giveBack(chunk);
   }
 
   /** Keeps nothing any more. */
   close(): void {
     this.#keep = 0;
+    this.#freeSmall.length = 0;
     for (const chunk of this.#free.splice(0)) giveBack(chunk);
   }
 }
 
 export class SendBuffer {
   readonly #pool: ChunkPool;
-  readonly #chunks: Uint8Array[] = [];
+  #chunks: Uint8Array[] = [];
+  /** The binary logarithm of a chunk's size: all of a buffer are equal. */
+  #shift: number = LARGE_SHIFT;
   /** Where the first byte stands in the first chunk. */
   #start = 0;
   length = 0;
@@ -62,12 +93,20 @@ export class SendBuffer {
   }
 
   append(bytes: Uint8Array, at: number, len: number): void {
+    const pool = this.#pool;
+    if (this.#chunks.length === 0) this.#shift = pool.scarce ? SMALL_SHIFT : LARGE_SHIFT;
+    else if (this.#shift === SMALL_SHIFT && this.length + len > MOST_SMALL && pool.share() > 2 * CHUNK) this.#enlarge();
+    this.#put(bytes, at, len);
+  }
+
+  #put(bytes: Uint8Array, at: number, len: number): void {
+    const size = 1 << this.#shift;
     let end = this.#start + this.length;
     this.length += len;
     while (len > 0) {
-      const offset = end % CHUNK;
-      if (end === this.#chunks.length * CHUNK) this.#chunks.push(this.#pool.take());
-      const n = Math.min(len, CHUNK - offset);
+      const offset = end & (size - 1);
+      if (end === this.#chunks.length << this.#shift) this.#chunks.push(this.#pool.take(this.#shift));
+      const n = Math.min(len, size - offset);
       this.#chunks[this.#chunks.length - 1]!.set(bytes.subarray(at, at + n), offset);
       at += n;
       len -= n;
@@ -75,15 +114,34 @@ export class SendBuffer {
     }
   }
 
+  /** Copies what it holds, which is little, into large chunks. */
+  #enlarge(): void {
+    const small = this.#chunks;
+    const end = this.#start + this.length;
+    let from = this.#start;
+    this.#chunks = [];
+    this.#shift = LARGE_SHIFT;
+    this.#start = 0;
+    this.length = 0;
+    while (from < end) {
+      const offset = from & (SMALL_CHUNK - 1);
+      const n = Math.min(end - from, SMALL_CHUNK - offset);
+      this.#put(small[from >> SMALL_SHIFT]!, offset, n);
+      from += n;
+    }
+    for (const chunk of small) this.#pool.give(chunk);
+  }
+
   /** Copies `len` bytes from `offset` on into `out`; their checksum's sum. The caller has checked that they are there. */
   copyOut(offset: number, len: number, out: Uint8Array, at: number): number {
+    const size = 1 << this.#shift;
     let from = this.#start + offset;
     let total = 0;
     let odd = false;
     while (len > 0) {
-      const inChunk = from % CHUNK;
-      const n = Math.min(len, CHUNK - inChunk);
-      const piece = copySum(this.#chunks[(from / CHUNK) | 0]!, inChunk, n, out, at);
+      const inChunk = from & (size - 1);
+      const n = Math.min(len, size - inChunk);
+      const piece = copySum(this.#chunks[from >> this.#shift]!, inChunk, n, out, at);
       total += odd ? swapped(piece) : piece;
       if ((n & 1) !== 0) odd = !odd;
       from += n;
@@ -110,11 +168,11 @@ export class SendBuffer {
   consume(len: number): void {
     this.#start += len;
     this.length -= len;
-    const whole = this.length === 0 ? this.#chunks.length : (this.#start / CHUNK) | 0;
+    const whole = this.length === 0 ? this.#chunks.length : this.#start >> this.#shift;
     if (whole === 0) return;
     for (let i = 0; i < whole; i++) this.#pool.give(this.#chunks[i]!);
     this.#chunks.splice(0, whole);
-    this.#start = this.length === 0 ? 0 : this.#start - whole * CHUNK;
+    this.#start = this.length === 0 ? 0 : this.#start - (whole << this.#shift);
   }
 
   clear(): void {

@@ -6,8 +6,8 @@ import { ipv4FromText } from "../../src/core/address.ts";
 import type { GuestSocket } from "../../src/index.ts";
 import { type Lan, startLan } from "./lan.ts";
 
-const UPLOAD = 700_000;
-const UPLOADS = 16;
+const UPLOAD = 600_000;
+const UPLOADS = 4;
 
 /** Guests' uploads to a server whose sockets are paused; resolves when none of them can send any more. */
 async function stalledUploads(lan: Lan, piece: number): Promise<GuestSocket[]> {

@@ -51,6 +51,7 @@ import { NodeDns } from "./host/dns.ts";
 import { NodeFiles } from "./host/files.ts";
 import { NodeHostNet } from "./host/net.ts";
 import type { OwnPorts } from "./host/own-ports.ts";
+import { portHint } from "./host/port-hint.ts";
 import { ProxiedNet } from "./host/proxy.ts";
 import { HostRandom } from "./host/random.ts";
 import { openTap } from "./host/tap-namespace.ts";
@@ -101,8 +102,8 @@ function wallClock(inMillis: number): Date | null {
 
 /** Checks the options, opens the forwards. Rejects with `ConfigError`, or with an `Error` of one line when the host refuses a forward. */
 export async function createNetwork(options: NetworkOptions = {}): Promise<Network> {
-  const { signal } = options;
   const resolved = resolveOptions(options);
+  const { signal } = options;
   const recording = resolved.record === null ? null : await beginRecording(resolved.record, resolved);
   const network = new Network(resolved, recording);
   try {
@@ -121,6 +122,8 @@ async function beginRecording(record: ResolvedRecord, options: ResolvedOptions):
   const { Recording } = await import("./record/recording.ts");
   return Recording.begin(record, options);
 }
+
+const FORWARDS_A_TURN = 16;
 
 /** Made by `createNetwork`. */
 export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposable {
@@ -303,6 +306,8 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
   /** Serves the guest behind a stream of length-prefixed frames. Aborting `signal` ends it, and so does the network's end. */
   attach(duplex: Duplex, options: Abortable = {}): Link {
     this.#refuseWhenClosed();
+    if (typeof duplex?.write !== "function" || typeof duplex.on !== "function")
+      throw new ConfigError("attach", duplex, "expected a Duplex of length-prefixed frames");
     return this.#cables.attach(duplex, options);
   }
 
@@ -344,6 +349,8 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
    */
   capture(target: string | Writable, options: CaptureOptions = {}): Capture {
     this.#refuseWhenClosed();
+    if (typeof target !== "string" && typeof target?.write !== "function")
+      throw new ConfigError("capture", target, "expected a file's path or a stream to write to");
     return this.#captures.begin(target, options);
   }
 
@@ -380,6 +387,7 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
    */
   impair(rules: readonly ImpairmentOptions[], seed?: number): void {
     this.#refuseWhenClosed();
+    if (!Array.isArray(rules)) throw new ConfigError("impair", rules, "expected a list of rules like [{ delay: 50 }]");
     this.#badLine.impair(rules, seed);
   }
 
@@ -426,12 +434,16 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
     this.#refuseWithoutGateway();
     const signal = signalOf(options);
     signal?.throwIfAborted();
+    if (typeof rule !== "string" && typeof rule?.guest !== "object")
+      throw new ConfigError("publish", rule, "expected a rule like 2222:22");
     const rules = typeof rule === "string" ? resolveForwards(rule, this.config) : [rule];
     const open: OpenForward[] = [];
     try {
       for (const each of rules) {
         this.#told("addForward", each);
         open.push(await this.#stack.forwards.add(each));
+        // Listening is done before anything else has its turn: a range of thousands would hold up all packets.
+        if (open.length % FORWARDS_A_TURN === 0) await nextTurn();
       }
     } catch (error) {
       for (const forward of open) this.unpublish(forward);
@@ -473,7 +485,7 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
    */
   setRules(rules: readonly string[]): void {
     this.#refuseWhenClosed();
-    const parsed = parseRules(rules);
+    const parsed = parseRules(textList("rules", rules));
     this.#told("rules", rules);
     this.#stack.setRules(parsed);
     this.#rules = [...rules];
@@ -490,7 +502,9 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
    */
   setDnsHosts(hosts: readonly string[]): void {
     this.#refuseWhenClosed();
-    this.#stack.setDnsHosts(hosts.map(parseDnsHost));
+    const parsed = textList("dnsHosts", hosts).map(parseDnsHost);
+    this.#told("dnsHosts", hosts);
+    this.#stack.setDnsHosts(parsed);
     this.#dnsHosts = [...hosts];
   }
 
@@ -504,7 +518,9 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
    */
   setDnsZones(zones: readonly string[]): void {
     this.#refuseWhenClosed();
-    this.#stack.setDnsZones(zones.map(parseDnsZone));
+    const parsed = textList("dnsZones", zones).map(parseDnsZone);
+    this.#told("dnsZones", zones);
+    this.#stack.setDnsZones(parsed);
     this.#dnsZones = [...zones];
   }
 
@@ -595,6 +611,17 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
   }
 }
 
+/** The list, whose members are texts. Throws `ConfigError` about the field. */
+function textList(field: string, list: readonly string[]): readonly string[] {
+  if (Array.isArray(list) && list.every((each) => typeof each === "string")) return list;
+  throw new ConfigError(field, list, "expected a list of texts");
+}
+
+/** When all that waits now has had its turn. */
+function nextTurn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}
+
 /** Does something when `signal` is aborted, unless `over` is before. */
 function whenAborted(signal: AbortSignal, act: () => void, over: AbortSignal): void {
   signal.addEventListener("abort", act, { once: true, signal: over });
@@ -603,7 +630,7 @@ function whenAborted(signal: AbortSignal, act: () => void, over: AbortSignal): v
 /** One line for a forward that the host refuses; `code` is the system's. */
 function forwardError(cause: unknown): Error {
   const { code, message } = cause as NodeJS.ErrnoException;
-  const error: NodeJS.ErrnoException = new Error(`cannot open a forward: ${message}`, { cause });
+  const error: NodeJS.ErrnoException = new Error(`cannot open a forward: ${message}${portHint(cause)}`, { cause });
   if (code !== undefined) error.code = code;
   return error;
 }

@@ -11,6 +11,7 @@ import { type RulesFile, readRules, type SessionOptions } from "./arguments.ts";
 import { leaveToken, tokenFile } from "./runtime-folder.ts";
 
 const REFUSALS_LOGGED = 20;
+const FORWARDS_LOGGED = 20;
 
 export interface Session {
   readonly network: Network;
@@ -117,9 +118,11 @@ export function atMostEachSecond(times: number): () => boolean {
 
 /** Tells the log what happens on a network. */
 export function report(network: Network, log: Logger): void {
-  for (const { rule, address } of network.forwards()) {
+  const forwards = network.forwards();
+  for (const { rule, address } of forwards.slice(0, FORWARDS_LOGGED)) {
     log.info(`forward ${forwardText({ ...rule, host: address }, network.config.firstGuest)}`);
   }
+  if (forwards.length > FORWARDS_LOGGED) log.info(`and ${forwards.length - FORWARDS_LOGGED} forwards more`);
   network.on("lease", ({ action, ...lease }) => log.info(lease, `lease ${action}`));
   network.on("flowOpen", (flow) => log.debug(flow, "flow open"));
   network.on("flowClose", (flow) => log.debug(flow, "flow close"));

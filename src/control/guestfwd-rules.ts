@@ -67,7 +67,9 @@ export function resolveGuestForwards(
     try {
       server = usable("guestfwd", rule.server);
     } catch (error) {
-      throw error instanceof ConfigError ? new ConfigError("guestfwd", text, error.expectation) : error;
+      if (!(error instanceof ConfigError)) throw error;
+      const nobodys = "an address of the guests' net that nobody has";
+      throw new ConfigError("guestfwd", text, error.expectation.replace("a guest's address", nobodys));
     }
     const at = `${server}:${rule.port}`;
     if (taken.has(at)) throw new ConfigError("guestfwd", text, `expected another place than ${at}, which is taken`);
@@ -107,6 +109,7 @@ export function parseGuestfwd(text: string, defaultServer: IpText): GuestForward
 
 function command(text: string, line: string): GuestForwardRule["target"] {
   const argv = shellWords(line);
+  if (line.trim() === "") throw new ConfigError("guestfwd", text, "expected a command behind -cmd:, like cmd:cat");
   if (argv === null || argv[0] === "" || line.includes("\0"))
     throw new ConfigError("guestfwd", text, "expected a command whose quotes are closed");
   return { argv };

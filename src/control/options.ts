@@ -136,7 +136,7 @@ export function resolveOptions(input: NetworkOptions = {}): ResolvedOptions {
 }
 
 function resolveFamilies({ ipv4 = true, ipv6 = true, subnet6, host6, dns6 }: NetworkOptions): Families {
-  if (!ipv4 && !ipv6) throw new ConfigError("ipv6", ipv6, "expected IPv4 or IPv6 to be on");
+  if (!ipv4 && !ipv6) throw new ConfigError("ipv6", ipv6, "expected one of ipv4 and ipv6 to be on, not both off");
   for (const [field, value] of Object.entries({ subnet6, host6, dns6 })) {
     if (value !== undefined && !ipv6) throw new ConfigError(field, value, "expected IPv6 to be on");
   }

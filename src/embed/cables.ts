@@ -93,6 +93,7 @@ export class Cables {
 
   /** Resolves with the address, once guests can come. */
   async listen(target: ListenTarget): Promise<AttachAddress> {
+    checkTarget("listen", target);
     const attachment = await this.#open(waitsFor(target), () =>
       listenAt(this.#address("listen", target), this.#env, accessOf(target)),
     );
@@ -100,6 +101,7 @@ export class Cables {
   }
 
   async dial(target: ListenTarget): Promise<void> {
+    checkTarget("dial", target);
     const address = this.#address("dial", target);
     if (address.kind === "ws" || address.kind === "vhost-user")
       throw new ConfigError("dial", attachAddressText(address), "expected unix:PATH, tcp:HOST:PORT or udp:HOST:PORT");
@@ -254,6 +256,18 @@ function described(link: VxlanUplink): Uplink {
 
 export function closedError(): Error {
   return new Error("the network is closed");
+}
+
+const TARGET = "expected { path }, { host, port }, { ws }, { vhostUser } or a text like unix:PATH";
+
+/** Throws `ConfigError` about what is none: programs in JavaScript are not checked before. */
+function checkTarget(field: string, target: ListenTarget): void {
+  const given: unknown = target;
+  if (typeof given === "string") return;
+  const { path, host, port, ws, vhostUser } = (given ?? {}) as Record<string, unknown>;
+  const texts = [path, ws, vhostUser].filter((each) => each !== undefined);
+  const place = texts.length === 0 && typeof host === "string" && typeof port === "number";
+  if (!place && !(texts.length === 1 && typeof texts[0] === "string")) throw new ConfigError(field, given, TARGET);
 }
 
 /** Throws `ConfigError` about `field`. */

@@ -7,6 +7,7 @@
  * or a clock.
  */
 
+import { parseDnsHost, parseDnsZone } from "../control/dns-rules.ts";
 import { parseRules } from "../control/rules.ts";
 import type { Endpoint } from "../core/address.ts";
 import type { ForwardRule, StackConfig } from "../core/config.ts";
@@ -206,6 +207,10 @@ class Replay {
         return this.#lan.stack.close();
       case "rules":
         return this.#lan.stack.setRules(parseRules(values[0] as string[]));
+      case "dnsHosts":
+        return this.#lan.stack.setDnsHosts((values[0] as string[]).map(parseDnsHost));
+      case "dnsZones":
+        return this.#lan.stack.setDnsZones((values[0] as string[]).map(parseDnsZone));
       case "addForward":
         void this.#lan.stack.forwards.add(values[0] as ForwardRule).catch(() => {});
         return;

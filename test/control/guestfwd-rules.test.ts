@@ -35,7 +35,7 @@ describe("guestfwd", () => {
     ["tcp:ten:80-cmd:cat", 'not "ten"'],
     ["tcp:10.0.2.100:0-cmd:cat", "from 1 to 65535"],
     ["tcp:10.0.2.100:http-cmd:cat", 'not "http"'],
-    ["tcp:10.0.2.100:80-cmd:", "quotes are closed"],
+    ["tcp:10.0.2.100:80-cmd:", "a command behind -cmd:"],
     ["tcp:10.0.2.100:80-cmd:'x", "quotes are closed"],
     ["tcp:10.0.2.100:80-cmd:'' x", "quotes are closed"],
     ["tcp:10.0.2.100:80-tcp:127.0.0.1", "tcp:HOST:PORT"],

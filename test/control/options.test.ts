@@ -59,6 +59,7 @@ describe("defaults", () => {
       tftp: null,
       outboundAddr: null,
       dnsUpstream: [],
+      record: null,
       dnsHostLines: [],
       dnsZoneLines: [],
       uplinks: [],

@@ -1,0 +1,76 @@
+/** What the library says to a program that calls it wrongly: which argument, what was given, what would be right. */
+import { createServer } from "node:net";
+import { afterAll, beforeAll, expect, it } from "vitest";
+import { createNetwork, type Network } from "../../src/index.ts";
+
+let network: Network;
+beforeAll(async () => {
+  network = await createNetwork();
+});
+afterAll(() => network.close());
+
+/** As from JavaScript, where nobody checks. */
+const any = (value?: unknown): never => value as never;
+
+it.each<[string, () => unknown, string]>([
+  ["createNetwork(null)", () => createNetwork(any(null)), "options: got null; expected an object of network options"],
+  ["createNetwork of a text", () => createNetwork(any("x")), "options: got"],
+  [
+    "no family",
+    () => createNetwork({ ipv4: false, ipv6: false }),
+    "expected one of ipv4 and ipv6 to be on, not both off",
+  ],
+  [
+    "an empty command",
+    () => createNetwork({ guestfwd: ["tcp:10.0.2.100:80-cmd:"] }),
+    "expected a command behind -cmd:",
+  ],
+  [
+    "guestfwd at the gateway",
+    () => createNetwork({ guestfwd: ["tcp:10.0.2.2:80-cmd:cat"] }),
+    "expected an address of the guests' net that nobody has, not the gateway's",
+  ],
+  ["listen()", () => network.listen(any()), "listen: got nothing; expected { path }, { host, port }"],
+  ["listen({})", () => network.listen(any({})), "expected { path }, { host, port }"],
+  ["listen({ port })", () => network.listen(any({ port: 1 })), "expected { path }, { host, port }"],
+  ["listen({ path: 3 })", () => network.listen(any({ path: 3 })), "expected { path }, { host, port }"],
+  ["publish()", () => network.publish(any()), "publish: got nothing; expected a rule like 2222:22"],
+  ["capture()", async () => network.capture(any()), "capture: got nothing; expected a file's path or a stream"],
+  ["setRules()", async () => network.setRules(any()), "rules: got nothing; expected a list of texts"],
+  ["setRules of a text", async () => network.setRules(any("default deny")), "rules: got"],
+  ["setDnsHosts of a text", async () => network.setDnsHosts(any("a=1.2.3.4")), "dnsHosts: got"],
+  ["setDnsZones()", async () => network.setDnsZones(any()), "dnsZones: got nothing"],
+  ["attach()", async () => network.attach(any()), "attach: got nothing; expected a Duplex"],
+  ["impair()", async () => network.impair(any()), "impair: got nothing; expected a list of rules"],
+])("%s: one line", async (_what, call, line) => {
+  const error = await Promise.resolve()
+    .then(call)
+    .then(
+      () => null,
+      (thrown: Error) => thrown,
+    );
+  expect(error).toMatchObject({ name: "ConfigError", message: expect.stringContaining(line) });
+});
+
+it("a range of ports lets packets by while it opens and closes again", async () => {
+  const ports: number[] = [];
+  for (let i = 0; i < 2; i++) {
+    const server = createServer().listen(0, "127.0.0.1");
+    await new Promise((resolve) => server.once("listening", resolve));
+    ports.push((server.address() as { port: number }).port);
+    await new Promise((resolve) => server.close(resolve));
+  }
+  const [first] = ports as [number, number];
+  const last = Math.min(first + 1_999, 65_535);
+  let turns = 0;
+  let over = false;
+  const count = (): void => {
+    turns++;
+    if (!over) setImmediate(count);
+  };
+  setImmediate(count);
+  // Somebody else may have one of them: all or none.
+  await network.publish(`${first}-${last}:${first}-${last}`).catch(() => []);
+  over = true;
+  expect(turns).toBeGreaterThan(10);
+});

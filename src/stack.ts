@@ -159,7 +159,9 @@ export class Stack implements LinkReceiver {
     const names = new Names(config.limits, () => trace.drop("names-full"));
     const server4 = { host: this.policy.dns.text, port: DNS_PORT };
     const server6 = { host: this.policy.dns6.text, port: DNS_PORT };
-    const filtered = config.dnsRebind ? parts.dns : withoutRebinding(parts.dns, trace);
+    const filtered = config.dnsRebind
+      ? parts.dns
+      : withoutRebinding(parts.dns, trace, (to) => this.policy.isInside(to));
     const resolvers = this.policy.closed ? refusingDns(parts.dns) : filtered;
     const dns = new DnsForwarder(resolvers, config.limits, clock, trace, {
       ...{ local: this.#guestNames, names, gate, server4, server6 },

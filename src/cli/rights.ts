@@ -9,6 +9,7 @@ import os from "node:os";
 import { ConfigError } from "../control/errors.ts";
 import { libc } from "../host/libc.ts";
 import type { Owner } from "../host/ownership.ts";
+import { sharedRegistry } from "../host/port-registry.ts";
 
 /** Which Node's types leave out. */
 type InitGroups = NodeJS.Process & { initgroups(user: string, extra: number): void };
@@ -50,6 +51,7 @@ export function becomeUser(user: Owner): void {
   const known = knownUser();
   process.env.HOME = known?.homedir ?? "/";
   if (name !== null) process.env.USER = process.env.LOGNAME = name;
+  sharedRegistry().publish();
 }
 
 function looked(text: string, what: string, become: () => void, id: () => number): number {

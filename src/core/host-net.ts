@@ -11,9 +11,15 @@ import type { Slab } from "./link.ts";
 export interface HostNet {
   /**
    * Dials. `events.onConnect` or `events.onClose(code)` follows. `names` are those by which guests know the address, the
-   * latest first, for who dials by name: a proxy.
+   * latest first: by them a proxy may be chosen. `dialName` is the one that a rule has allowed, in place of the address: a
+   * proxy may be given that one, and no other name, since it may lead there to another address than here.
    */
-  connectTcp(to: Endpoint | UnixEndpoint, events: HostTcpEvents, names?: readonly string[]): HostTcp;
+  connectTcp(
+    to: Endpoint | UnixEndpoint,
+    events: HostTcpEvents,
+    names?: readonly string[],
+    dialName?: string | null,
+  ): HostTcp;
   /** Accepts: resolves when listening, rejects with a Node error (EADDRINUSE, EACCES). Port 0 takes a free one. */
   listenTcp(at: Endpoint | UnixEndpoint, onAccept: (socket: AcceptedTcp) => void): Promise<HostListener>;
   /** One UDP mapping: a socket of its own on an unpredictable port that may speak with anyone. */

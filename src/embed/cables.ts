@@ -79,7 +79,7 @@ export class Cables {
       throw new ConfigError("mtu", this.#config.mtu, `expected at most ${most}, which fits the uplink`);
     const link = await this.#open(undefined, () => openVxlan(config, this.#env));
     this.#uplinks.add(link);
-    const open = config.remotes.map(({ host, port }) => this.#ownPorts.protectEnd(host, port));
+    const open = config.remotes.map(({ port }) => this.#ownPorts.protectEnd(port));
     void link.closed.then(() => {
       this.#uplinks.delete(link);
       for (const end of open) end();

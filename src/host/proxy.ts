@@ -1,10 +1,11 @@
 /**
  * Outgoing TCP through proxies (`HostNet` in front of another): SOCKS5 (RFC 1928) or HTTP's CONNECT (RFC 9110 section
- * 9.3.6), by rules. A destination is given to the proxy by the name that the guest had resolved, where there is one, so
- * that names which only the proxy knows work. Everything else, UDP, ping and what is on this machine, goes as it would.
+ * 9.3.6), by rules. Everything but TCP, UDP and ping above all, and what is on this machine goes as it would.
  *
- * A proxy may stand on this machine, where our own listeners are. A guest whose name server tells us one address and the
- * proxy another would reach them by a name: to a port that is one of ours the proxy is given the address.
+ * The proxy is given the address, which is what has been judged: a guest whose own name server tells us a public address
+ * and the proxy a private one would get past everything that is closed to it. Only a name that a rule about names has
+ * allowed is given in the address's place, so that the proxy may know better where that is. A proxy may stand on this
+ * machine, where our own listeners are: to a port that is one of ours it is given the address all the same.
  */
 import { once } from "node:events";
 import http from "node:http";
@@ -68,14 +69,18 @@ export class ProxiedNet implements HostNet {
     if (rules.some(({ server }) => server?.kind === "socks5")) loadSocks().catch(() => {});
   }
 
-  connectTcp(to: Endpoint | UnixEndpoint, events: HostTcpEvents, names: readonly string[] = []): HostTcp {
+  connectTcp(
+    to: Endpoint | UnixEndpoint,
+    events: HostTcpEvents,
+    names: readonly string[] = [],
+    dialName: string | null = null,
+  ): HostTcp {
     const { ownPorts } = this.#direct;
     // `direct` refuses what is one of ours.
-    if ("path" in to || isHere(to.host) || ownPorts.has(to.host, to.port))
-      return this.#direct.connectTcp(to, events, names);
+    if ("path" in to || isHere(to.host) || ownPorts.has(to.host, to.port)) return this.#direct.connectTcp(to, events);
     const server = this.#serverFor(to, names);
-    if (server === null) return this.#direct.connectTcp(to, events, names);
-    const name = ownPorts.holds(to.port) ? undefined : names[0];
+    if (server === null) return this.#direct.connectTcp(to, events);
+    const name = ownPorts.holds(to.port) ? null : dialName;
     const target = { host: name ?? to.host, port: to.port };
     return new ProxiedTcp(events, (signal) => this.#dial(server, target, signal));
   }

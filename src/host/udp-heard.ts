@@ -35,7 +35,7 @@ export class HeardUdp extends HeardSocket implements HostUdp, Sender {
 
   send(bytes: Uint8Array, at: number, len: number, to: Endpoint, ttl: number, df: boolean): void {
     if (this.closed || to.port === 0) return;
-    if (this.#ownPorts.has(to.host, to.port)) return this.#fail(hostSays("ECONNREFUSED"), to);
+    if (this.#ownPorts.hasUdp(to.host, to.port)) return this.#fail(hostSays("ECONNREFUSED"), to);
     if (len > MAX_DATAGRAM) return this.#fail(hostSays("EMSGSIZE"), to);
     if (!this.hasOptions(ttl, df)) {
       if (this.firstMessage >= 0) this.#outbox.flush();

@@ -200,7 +200,7 @@ export class NodeUdp implements HostUdp {
   send(bytes: Uint8Array, at: number, len: number, to: Endpoint, ttl: number): void {
     // There is no port 0 to send to; Node would throw.
     if (this.#receiver.closed || to.port === 0) return;
-    if (this.#env.ownPorts.has(to.host, to.port)) {
+    if (this.#env.ownPorts.hasUdp(to.host, to.port)) {
       process.nextTick(() => this.#receiver.failed("ECONNREFUSED", to));
       return;
     }

@@ -1,10 +1,16 @@
 /** Ports of this process that are nobody's to reach from a guest, though the host's loopback is. */
+import { spawn } from "node:child_process";
 import { createSocket } from "node:dgram";
 import { once } from "node:events";
+import fs from "node:fs";
 import net from "node:net";
-import { describe, expect, test } from "vitest";
+import os, { networkInterfaces } from "node:os";
+import path from "node:path";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { libc } from "../../src/host/libc.ts";
 import { NodeHostNet } from "../../src/host/net.ts";
+import { OwnPorts } from "../../src/host/own-ports.ts";
+import { PortRegistry } from "../../src/host/port-registry.ts";
 import { SeededRandom } from "../support/random.ts";
 
 /** How a connect ends: "connected" or its code. */
@@ -74,14 +80,70 @@ test.each(["127.0.0.1", "127.1.2.3", "::1", "0.0.0.0", "::ffff:127.0.0.1"])(
   },
 );
 
-test("an uplink's end protected twice is let go when both have let go, each once", () => {
+test("the port of an uplink's other end takes no datagrams at any address, until all have let it go", () => {
   const { ownPorts } = new NodeHostNet({ random: new SeededRandom() });
-  const [first, second] = [ownPorts.protectEnd("192.0.2.1", 4789), ownPorts.protectEnd("192.0.2.1", 4789)];
+  const [first, second] = [ownPorts.protectEnd(4789), ownPorts.protectEnd(4789)];
   first();
   first();
-  expect(ownPorts.has("192.0.2.1", 4789)).toBe(true);
+  for (const address of ["192.0.2.1", "198.51.100.9", "2001:db8::1"]) {
+    expect(ownPorts.hasUdp(address, 4789)).toBe(true);
+    expect(ownPorts.has(address, 4789)).toBe(false);
+  }
   second();
-  expect(ownPorts.has("192.0.2.1", 4789)).toBe(false);
+  expect(ownPorts.hasUdp("192.0.2.1", 4789)).toBe(false);
+});
+
+test("a port is closed at an address with one of this machine's in it", () => {
+  const { ownPorts } = new NodeHostNet({ random: new SeededRandom() });
+  ownPorts.protect(8_080);
+  const own = Object.values(networkInterfaces()).flatMap((list) => list ?? []);
+  for (const { address, family } of own) {
+    expect(ownPorts.has(address, 8_080)).toBe(true);
+    if (family === "IPv4") expect(ownPorts.has(`64:ff9b::${address}`, 8_080)).toBe(true);
+  }
+  expect(ownPorts.has("64:ff9b::198.51.100.7", 8_080)).toBe(false);
+});
+
+describe("several processes of one user", () => {
+  const registry = (pid: number): OwnPorts => new OwnPorts(new PortRegistry(folder, pid));
+  let folder: string;
+  beforeEach(() => {
+    folder = path.join(fs.mkdtempSync(path.join(os.tmpdir(), "ports-")), "ports");
+    fs.mkdirSync(folder, { mode: 0o700 });
+  });
+  afterEach(() => fs.rmSync(path.dirname(folder), { recursive: true }));
+
+  test("know each other's ports, as long as they are held", () => {
+    const other = registry(process.ppid);
+    const first = other.protect(1_080);
+    const second = other.protect(1_081);
+    expect(registry(1).has("127.0.0.1", 1_080)).toBe(true);
+    expect(registry(1).has("127.0.0.1", 1_082)).toBe(false);
+    expect(registry(1).has("192.0.2.1", 1_080)).toBe(false);
+    first();
+    expect(registry(1).has("127.0.0.1", 1_080)).toBe(false);
+    expect(registry(1).has("127.0.0.1", 1_081)).toBe(true);
+    second();
+    expect(fs.readdirSync(folder)).toEqual([]);
+  });
+  test("a file whose process is gone counts no more, and goes", async () => {
+    const child = spawn(process.execPath, ["-e", ""]);
+    await once(child, "close");
+    fs.writeFileSync(path.join(folder, `${child.pid}.ports`), "1080");
+    expect(registry(1).has("127.0.0.1", 1_080)).toBe(false);
+    expect(fs.readdirSync(folder)).toEqual([]);
+  });
+  test("what others may have put there is not believed", () => {
+    const other = registry(process.ppid);
+    const release = other.protect(1_080);
+    fs.chmodSync(folder, 0o777);
+    expect(registry(1).has("127.0.0.1", 1_080)).toBe(false);
+    fs.chmodSync(folder, 0o700);
+    release();
+    fs.mkdirSync(path.join(folder, `${process.ppid}.ports`));
+    fs.writeFileSync(path.join(folder, "x.ports"), "1080");
+    expect(registry(1).has("127.0.0.1", 1_080)).toBe(false);
+  });
 });
 
 test("a port protected twice is let go when both have let go", async () => {

@@ -3,7 +3,7 @@ import { once } from "node:events";
 import http from "node:http";
 import net from "node:net";
 import { networkInterfaces } from "node:os";
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { resolveName } from "../../src/cli/guest/dns.ts";
 import { httpGet } from "../../src/cli/guest/http.ts";
 import { parseProxy, resolveProxy } from "../../src/control/proxy-rules.ts";
@@ -50,6 +50,7 @@ async function httpProxy(): Promise<Proxy> {
   const asked: string[] = [];
   const proxy = { asked, refuse: false, url: "", close: () => server.close() };
   server.on("connect", (request, client, head) => {
+    client.on("error", () => {});
     asked.push(`${request.url} ${request.headers["proxy-authorization"] ?? ""}`.trim());
     if (proxy.refuse) return client.end("HTTP/1.1 502 Bad Gateway\r\n\r\n");
     const upstream = net.connect({ port: targetPort, host: "127.0.0.1", allowHalfOpen: true }, () => {
@@ -86,6 +87,7 @@ async function socksProxy(greeting = ""): Promise<Proxy> {
       upstream.pipe(client).pipe(upstream);
     });
     upstream.on("error", () => {});
+    client.on("error", () => {});
   });
   server.listen(0, "127.0.0.1");
   await once(server, "listening");
@@ -100,9 +102,10 @@ describe.each([
   ["SOCKS5", socksProxy, ""],
   ["HTTP CONNECT", httpProxy, " Basic dXNlcjpzZWNyZXQ="],
 ])("%s", (_kind, start, credentials) => {
-  it("carries a connection, by the name that the guest had resolved", async () => {
+  it("carries a connection, by the name that a rule about names has allowed", async () => {
     const proxy = await start();
-    await using lan = await startLan({ proxy: proxy.url, dnsUpstream: upstreams() });
+    const rules = ["allow tcp www.test:8080", "default deny"];
+    await using lan = await startLan({ proxy: proxy.url, dnsUpstream: upstreams(), rules });
     const { body } = await httpGet(lan.guest, "http://www.test:8080/");
     expect(Buffer.from(body).toString()).toBe("page for www.test:8080");
     expect(proxy.asked).toEqual([`www.test:8080${credentials}`]);
@@ -135,6 +138,27 @@ describe.each([
     });
     await ended;
     expect(uploaded).toBe("after the end");
+  });
+
+  it.each([
+    ["no rules", undefined],
+    ["a rule about addresses", [`allow tcp ${FAR}`, "allow dns any", "default deny"]],
+    ["the default", ["deny tcp other.test", "default allow"]],
+  ])("is given the address that was judged, not a name of the guest's, by %s", async (_, rules) => {
+    const proxy = await start();
+    await using lan = await startLan({ proxy: proxy.url, dnsUpstream: upstreams(), rules });
+    expect((await httpGet(lan.guest, "http://www.test:8080/")).status).toBe(200);
+    expect(proxy.asked).toEqual([`${FAR}:8080${credentials}`]);
+  });
+
+  it("is not given a name that no rule allows, though the guest was led there by it last", async () => {
+    const proxy = await start();
+    const rules = ["allow tcp www.test:8080", "allow dns evil.test", "default deny"];
+    await using lan = await startLan({ proxy: proxy.url, dnsUpstream: upstreams(), rules });
+    await resolveName(lan.guest, "www.test");
+    await resolveName(lan.guest, "evil.test");
+    lan.guest.connect(ipv4FromText(FAR), 8080, {});
+    await vi.waitFor(() => expect(proxy.asked).toEqual([`www.test:8080${credentials}`]));
   });
 
   it("is given the address where the guest has no name for it", async () => {
@@ -179,7 +203,8 @@ it("by rules, and what is on this machine goes by none", async () => {
 
 it("is given the address, not the name, for a port that is one of our own listeners'", async () => {
   const proxy = await socksProxy();
-  await using lan = await startLan({ proxy: proxy.url, dnsUpstream: upstreams() });
+  const rules = ["allow tcp www.test:8080", "default deny"];
+  await using lan = await startLan({ proxy: proxy.url, dnsUpstream: upstreams(), rules });
   lan.net.protectPort(8080);
   expect((await httpGet(lan.guest, "http://www.test:8080/")).status).toBe(200);
   expect(proxy.asked).toEqual([`${FAR}:8080`]);

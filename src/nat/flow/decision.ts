@@ -20,8 +20,13 @@ export type Decision =
   | { readonly action: "deny"; readonly how: Refusal; readonly reason: DropReason }
   /** Within the process it ends at `taker`. */
   | { readonly action: "take"; readonly taker: Taker }
-  /** The host dials `to`; `redirected` when that is another place than the guest's. */
-  | { readonly action: "dial"; readonly to: Endpoint; readonly redirected: boolean };
+  /** The host dials `to`; `redirected` when that is another place than the guest's. A rule about names has allowed `dialName`. */
+  | {
+      readonly action: "dial";
+      readonly to: Endpoint;
+      readonly redirected: boolean;
+      readonly dialName: string | null;
+    };
 
 /** A flow that can be decided about. */
 export interface JudgedFlow extends Flow {
@@ -33,24 +38,24 @@ export interface JudgedFlow extends Flow {
 export function decide(flow: JudgedFlow, env: NatContext, closed: Refusal): void {
   flow.flowState = PENDING;
   const { proto, guestEnd: guest, farEnd: remote, names: hosts } = flow;
-  env.gate.judge({ proto, guest, remote, hosts, qtype: 0 }, (ruling, { nameCheck, meters }) => {
+  env.gate.judge({ proto, guest, remote, hosts, qtype: 0 }, (ruling, { nameCheck, meters, dialName }) => {
     // The guest may have given up meanwhile, or the network closed.
     if (flow.flowState !== PENDING) return leaveAll(meters);
     flow.meters = meters;
-    const decision = decisionOf(ruling, flow, env, closed);
+    const decision = decisionOf(ruling, flow, env, closed, dialName);
     flow.flowState = decision.action === "deny" ? DENIED : OPEN;
     flow.decided(decision, nameCheck);
     env.flush();
   });
 }
 
-function decisionOf(ruling: Ruling, flow: Flow, env: NatContext, closed: Refusal): Decision {
+function decisionOf(ruling: Ruling, flow: Flow, env: NatContext, closed: Refusal, dialName: string | null): Decision {
   if (ruling.action === "take") return ruling;
   if (ruling.action === "deny") return { action: "deny", how: ruling.how, reason: ruling.reason ?? "denied" };
-  if (ruling.action === "redirect") return { action: "dial", to: ruling.to, redirected: true };
+  if (ruling.action === "redirect") return { action: "dial", to: ruling.to, redirected: true, dialName: null };
   const host = env.policy.hostSide(flow.far);
   if (host === null) return { action: "deny", how: closed, reason: "policy" };
-  return { action: "dial", to: { host, port: flow.farPort }, redirected: false };
+  return { action: "dial", to: { host, port: flow.farPort }, redirected: false, dialName };
 }
 
 /** The first datagrams of a flow that waits, as they came but for their addresses. */

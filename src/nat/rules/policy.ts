@@ -1,8 +1,9 @@
 /** Where a guest's packets may go, and what stands behind the addresses we give ourselves. */
 import { addressFromText, type Family, type IpAddress, type IpText, ipv4FromText } from "../../core/address.ts";
 import type { StackConfig } from "../../core/config.ts";
-import { get16, get32 } from "../../wire/bytes.ts";
+import { get16 } from "../../wire/bytes.ts";
 import { ipv6IsLinkLocal, ipv6SamePrefix } from "../../wire/ipv6.ts";
+import { embedded4 } from "../../wire/ipv6-embedded.ts";
 import { guardedPrefix } from "./special-addresses.ts";
 
 const LOOPBACK4 = "127.0.0.1";
@@ -131,25 +132,29 @@ export class Policy {
 
   /**
    * The same in IPv6: ::/96 (unspecified, loopback, IPv4-compatible), IPv4-mapped and -translated, link-local,
-   * site-local, multicast, the guests' own net; and addresses by which a translator or tunnel would come to an IPv4
-   * address that is refused: NAT64 (RFC 6052, RFC 8215), 6to4 (RFC 3056), Teredo (RFC 4380).
+   * site-local, multicast, the guests' own net; and addresses with an IPv4 address in them that is refused.
    */
   #refused6(b: Uint8Array): boolean {
-    const first = get16(b, 0);
     // ff00::/8, and fe80::/10 with fec0::/10.
-    if (b[0] === 0xff || first >> 7 === 0xfe80 >> 7 || this.inNet6(b, 0)) return true;
-    if (get32(b, 0) === 0 && get32(b, 4) === 0) {
-      const third = get32(b, 8);
-      if (third === 0 || third === 0xffff || third === -65_536) return true;
-    }
-    if (get32(b, 0) === 0x0064ff9b) {
-      // 64:ff9b::/96 has the address at the end, 64:ff9b:1::/48 there or around the eighth byte.
-      const around = (get16(b, 6) << 16) | get16(b, 9);
-      return this.#refused4(get32(b, 12)) || (get16(b, 4) === 1 && get32(b, 8) !== 0 && this.#refused4(around));
-    }
-    if (first === 0x2002) return this.#refused4(get32(b, 2));
-    if (get32(b, 0) === 0x2001_0000) return this.#refused4(get32(b, 4)) || this.#refused4(~get32(b, 12));
-    return false;
+    if (b[0] === 0xff || get16(b, 0) >> 7 === 0xfe80 >> 7 || this.inNet6(b, 0)) return true;
+    const embedded = embedded4(b);
+    if (embedded.length === 0) return false;
+    // What begins with zeros is ::/96 or the like, whatever is in it.
+    return (get16(b, 0) === 0 && get16(b, 2) === 0) || embedded.some((ip) => this.#refused4(ip));
+  }
+
+  /**
+   * Whether an address is of the guests' own network, our own among them, or leads there: a name of the Internet that is
+   * said to be there is meant to deceive, also where that network's addresses are public ones.
+   */
+  isInside({ family, ip, bytes }: IpAddress): boolean {
+    if (family === 4) return this.inNet(ip);
+    return this.inNet6(bytes, 0) || embedded4(bytes).some((each) => this.inNet(each));
+  }
+
+  /** The one address by which rules know this one: the gateway has two in IPv6. */
+  asRuled(address: IpAddress): IpAddress {
+    return address.is(this.router6) ? this.gateway6 : address;
   }
 
   /** How a host's address is shown to guests: loopback, another family's and the guests' own as the gateway. */

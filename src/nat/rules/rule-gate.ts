@@ -16,7 +16,7 @@ import { DNS_ANY, DNS_HTTPS, DNS_SVCB } from "../../wire/dns.ts";
 import { macNumber } from "../../wire/ethernet.ts";
 import { type LimitState, leaveAll, type Meter, Meters, NO_METERS } from "./meters.ts";
 import type { Policy } from "./policy.ts";
-import { type FlowProto, judge, limitOf, NO_RULES, type Rule, type RuleSet, type Subject } from "./rules.ts";
+import { type FlowProto, isNameOf, judge, limitOf, NO_RULES, type Rule, type RuleSet, type Subject } from "./rules.ts";
 import { guardedPrefix } from "./special-addresses.ts";
 
 const DENY: Ruling = { action: "deny", how: "reset" };
@@ -40,9 +40,11 @@ export interface Grant {
   readonly nameCheck: NameCheck | null;
   /** Where it counts, already: `leaveAll` is due when it ends, or does not begin after all. */
   readonly meters: readonly Meter[];
+  /** The name of the far end that a rule about names allowed; null when it was the address that was. */
+  readonly dialName: string | null;
 }
 
-const FREE: Grant = { nameCheck: null, meters: NO_METERS };
+const FREE: Grant = { nameCheck: null, meters: NO_METERS, dialName: null };
 
 export class RuleGate implements FlowGate {
   readonly #inner: FlowGate | null;
@@ -65,10 +67,10 @@ export class RuleGate implements FlowGate {
     trace: Trace,
   ) {
     this.#inner = inner;
-    this.#set = set;
-    this.#active = inner !== null || set !== NO_RULES;
-    this.#deniesNames = deniesNames(set);
     this.#policy = policy;
+    this.#set = this.#asRuled(set);
+    this.#active = inner !== null || set !== NO_RULES;
+    this.#deniesNames = deniesNames(this.#set);
     this.#neighbours = neighbours;
     this.#clock = clock;
     this.#trace = trace;
@@ -81,20 +83,21 @@ export class RuleGate implements FlowGate {
 
   /** From now on these. Flows that exist are the caller's to look through, with `permits`. */
   replace(set: RuleSet): void {
-    this.#set = set;
+    this.#set = this.#asRuled(set);
     this.#active = true;
-    this.#deniesNames = deniesNames(set);
+    this.#deniesNames = deniesNames(this.#set);
     const limits = [...set.rules, ...set.limits].flatMap(({ limit }) => limit?.text ?? []);
     this.#meters.keep(new Set(limits));
   }
 
   judge(flow: GatedFlow, done: (ruling: Ruling, grant: Grant) => void): void {
-    const remote = addressFromText(flow.remote.host);
+    const remote = this.#policy.asRuled(addressFromText(flow.remote.host));
     const guest = addressFromText(flow.guest.host);
     const neighbour = this.#neighbours.find(guest);
     const subject: Subject = {
       ...{ direction: "out", proto: flow.proto, guest, remote, port: flow.remote.port, names: flow.hosts },
       mac: neighbour === null ? -1 : macNumber(neighbour.mac, 0),
+      inside: this.#policy.isInside(remote),
     };
     const later = (ruling: Ruling, grant: Grant = FREE): void => queueMicrotask(() => done(ruling, grant));
     const { allow, rule, by } = judge(this.#set, subject);
@@ -132,7 +135,10 @@ export class RuleGate implements FlowGate {
       else if (this.#deniesNames !== null && !by?.net)
         nameCheck = (shown) => this.#lookForDenied(subject, guestPort, shown);
     }
-    return nameCheck === null && counted.length === 0 ? FREE : { nameCheck, meters: counted };
+    if (nameCheck === null && counted.length === 0) return FREE;
+    const domain = by?.domain ?? null;
+    const dialName = domain === null ? null : (subject.names.find((name) => isNameOf(domain, name)) ?? null);
+    return { nameCheck, meters: counted, dialName };
   }
 
   /** The meters of a guest's limits in all, for what comes to it: only its bytes count. */
@@ -222,10 +228,21 @@ export class RuleGate implements FlowGate {
   ): boolean {
     const port = direction === "in" ? guestPort : remotePort;
     const mac = macNumber(guest.mac, 0);
-    const subject: Subject = { direction, proto, guest: guest.address, mac, remote, port, names };
+    const far = direction === "in" ? remote : this.#policy.asRuled(remote);
+    const inside = this.#policy.isInside(far);
+    const subject: Subject = { direction, proto, guest: guest.address, mac, remote: far, port, names, inside };
     const { allow, rule } = judge(this.#set, subject);
     if (!allow) this.#refuse({ ...subject, port: remotePort }, guestPort, rule);
     return allow;
+  }
+
+  /** The rules, with the gateway under one of its names: whoever writes about the router means it, too. */
+  #asRuled(set: RuleSet): RuleSet {
+    if (set === NO_RULES) return set;
+    const rules = set.rules.map((rule) =>
+      rule.net === null ? rule : { ...rule, net: { ...rule.net, address: this.#policy.asRuled(rule.net.address) } },
+    );
+    return { ...set, rules };
   }
 
   /** Closed by itself, and open to rules that name it: where there is no way out at all no rule makes one. */

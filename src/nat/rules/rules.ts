@@ -18,6 +18,7 @@
 import type { IpAddress } from "../../core/address.ts";
 import { get32 } from "../../wire/bytes.ts";
 import { ipv6SamePrefix } from "../../wire/ipv6.ts";
+import { embedded4, isNat64 } from "../../wire/ipv6-embedded.ts";
 import type { Limit } from "./meters.ts";
 import { inNet4, isPrivate } from "./special-addresses.ts";
 
@@ -99,6 +100,8 @@ export interface Subject {
   readonly port: number;
   /** Of a query the name asked for and those that led to it, of others the names that led this guest to `remote`. */
   readonly names: readonly string[];
+  /** Whether `remote` is of the guests' own network. */
+  readonly inside?: boolean;
 }
 
 export interface Judgement {
@@ -123,13 +126,17 @@ export function judge(set: RuleSet, subject: Subject): Judgement {
 }
 
 /** What a rule that allows a domain does not mean all the same; null for nothing. */
-function exceptionOf({ ports, terms }: Rule, domain: Domain, { proto, port, remote, names }: Subject): string | null {
+function exceptionOf(
+  { ports, terms }: Rule,
+  domain: Domain,
+  { proto, port, remote, names, inside }: Subject,
+): string | null {
   if (proto === "dns") {
     const { labels } = terms;
     if (labels === null || names.some((name) => isNameOf(domain, name) && depth(domain, name) <= labels)) return null;
     return "a name of so many labels";
   }
-  if (isPrivate(remote)) return "a private address";
+  if (inside === true || isPrivate(remote)) return "a private address";
   if (proto === "icmp") return null;
   if (ports.length === 0 && (port === DNS_PORT || port === DNS_TLS_PORT)) return "another name server's port";
   return proto === "udp" && port === HTTPS_PORT && !terms.quic ? "QUIC" : null;
@@ -157,10 +164,10 @@ function matchesQuery({ allow, proto, net, domain, ports }: Rule, { names }: Sub
   return domain === null || matchesDomain(domain, names);
 }
 
-function matches({ proto, net, domain, ports }: Rule, subject: Subject): boolean {
+function matches({ allow, proto, net, domain, ports }: Rule, subject: Subject): boolean {
   if (proto !== null && proto !== subject.proto) return false;
   if (ports.length > 0 && (subject.proto === "icmp" || !hasPort(ports, subject.port))) return false;
-  if (net !== null) return inNet(net, subject.remote);
+  if (net !== null) return inNet(net, subject.remote) || isWithin(net, subject.remote, allow);
   return domain === null || matchesDomain(domain, subject.names);
 }
 
@@ -174,6 +181,15 @@ function inNet({ address, prefix }: Net, { family, ip, bytes }: IpAddress): bool
   return family === 4
     ? inNet4(ip, get32(address.bytes, 0), prefix)
     : ipv6SamePrefix(bytes, 0, address.bytes, 0, prefix);
+}
+
+/**
+ * Whether an IPv6 address leads into an IPv4 network. A rule that denies is about each address that it may lead to, one
+ * that allows only about the one that it certainly does.
+ */
+function isWithin({ address, prefix }: Net, { family, bytes }: IpAddress, allow: boolean): boolean {
+  if (address.family !== 4 || family !== 6 || (allow && !isNat64(bytes))) return false;
+  return embedded4(bytes).some((ip) => inNet4(ip, get32(address.bytes, 0), prefix));
 }
 
 function matchesDomain(domain: Domain, names: readonly string[]): boolean {

@@ -1,16 +1,24 @@
-/** Addresses that are nobody's on the Internet, and those where clouds keep what a guest must not have. */
+/**
+ * Addresses that are nobody's on the Internet, and those where clouds keep what a guest must not have. An IPv6 address
+ * with an IPv4 address in it is what that one is: a translator or tunnel on the way would come to it.
+ */
 import { addressFromText, type IpAddress } from "../../core/address.ts";
-import { get16, get32 } from "../../wire/bytes.ts";
-import { ipv6Equals } from "../../wire/ipv6.ts";
+import { get32 } from "../../wire/bytes.ts";
+import { ipv6SamePrefix } from "../../wire/ipv6.ts";
+import { embedded4, isNat64 } from "../../wire/ipv6-embedded.ts";
 
-/** Link-local ones (169.254.169.254 above all) aside: Alibaba's, Azure's, Oracle's; Amazon's and Google's in IPv6. */
-const METADATA: readonly IpAddress[] = [
-  "100.100.100.200",
-  "168.63.129.16",
-  "192.0.0.192",
-  "fd00:ec2::254",
-  "fd20:ce::254",
-].map(addressFromText);
+/** Link-local ones (169.254.169.254 above all) aside: Alibaba's, Azure's, Oracle's. */
+const METADATA4: readonly number[] = ["100.100.100.200", "168.63.129.16", "192.0.0.192"].map(
+  (text) => addressFromText(text).ip,
+);
+
+/** Amazon's (instances' metadata, containers' credentials, DNS, NTP), Google's, Oracle's, Scaleway's. */
+const METADATA6: readonly (readonly [net: Uint8Array, prefix: number])[] = [
+  ["fd00:ec2::", 32],
+  ["fd20:ce::", 32],
+  ["fd00:c1::", 32],
+  ["fd00:42::", 32],
+].map(([net, prefix]) => [addressFromText(net as string).bytes, prefix as number] as const);
 
 /** Networks as IPv4's address registry (RFC 6890) has them, those that are not reachable from everywhere. */
 const PRIVATE4: readonly (readonly [net: number, prefix: number])[] = [
@@ -32,25 +40,24 @@ export function inNet4(ip: number, net: number, prefix: number): boolean {
 
 /** How long a prefix has to be that means this address on purpose; 0 for an address without secrets. */
 export function guardedPrefix({ family, ip, bytes }: IpAddress): number {
-  if (family === 4 && inNet4(ip, -1_442_971_648, 16)) return 16;
-  for (const each of METADATA) {
-    if (each.family === family && (family === 4 ? each.ip === ip : ipv6Equals(each.bytes, 0, bytes, 0)))
-      return family === 4 ? 32 : 128;
-  }
-  return 0;
+  if (family === 4) return guardedPrefix4(ip);
+  for (const [net, prefix] of METADATA6) if (ipv6SamePrefix(bytes, 0, net, 0, prefix)) return prefix;
+  return embedded4(bytes).some((each) => guardedPrefix4(each) > 0) ? 128 : 0;
+}
+
+function guardedPrefix4(ip: number): number {
+  if (inNet4(ip, -1_442_971_648, 16)) return 16;
+  return METADATA4.includes(ip) ? 32 : 0;
 }
 
 /**
  * Whether an address is of somebody's own network: what a name of the Internet must not lead to (DNS rebinding). In
- * IPv6 that is all but global unicast (RFC 4291 section 2.4); what carries an IPv4 address (NAT64 by RFC 6052, 6to4 by
- * RFC 3056) is what that is.
+ * IPv6 that is all but global unicast (RFC 4291 section 2.4) and NAT64's prefix, and whatever has such an IPv4 address in it.
  */
 export function isPrivate({ family, ip, bytes: b }: IpAddress): boolean {
   if (family === 4) return isPrivate4(ip);
-  if (get32(b, 0) === 0x0064ff9b && get32(b, 4) === 0 && get32(b, 8) === 0) return isPrivate4(get32(b, 12));
-  if (get16(b, 0) === 0x2002) return isPrivate4(get32(b, 2));
-  if (get32(b, 0) === 0x2001_0000) return true;
-  return b[0]! >> 5 !== 1;
+  if (b[0]! >> 5 !== 1 && !isNat64(b)) return true;
+  return get32(b, 0) === 0x2001_0000 || embedded4(b).some(isPrivate4);
 }
 
 function isPrivate4(ip: number): boolean {

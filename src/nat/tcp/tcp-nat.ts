@@ -279,10 +279,12 @@ export class TcpNat implements FlowFinder, TcpFlowOwner {
     };
     if (decision.action === "take") connect((events) => decision.taker.stream(events));
     else if (decision.action === "dial") {
-      const { to, redirected } = decision;
+      const { to, redirected, dialName } = decision;
       const local = redirected ? service(addressFromText(to.host), to.port) : null;
       const names = redirected ? NO_NAMES : flow.names;
-      connect((events) => (local === null ? host.connectTcp(to, events, names) : local(events, flow.guestEnd)));
+      connect((events) =>
+        local === null ? host.connectTcp(to, events, names, dialName) : local(events, flow.guestEnd),
+      );
       if (nameCheck !== null) flow.host = this.firstBytes.watch(flow, nameCheck);
     }
   }

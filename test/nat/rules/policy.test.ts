@@ -7,10 +7,15 @@ const policy = (options = {}) => new Policy(resolveOptions(options).stack);
 const side = (text: string, p = policy()) => p.hostSide(addressFromText(text));
 
 describe("where guests may go", () => {
-  test.each(["198.51.100.1", "192.168.1.1", "2001:db8::1", "fd00::1", "64:ff9b::c633:6401", "2002:c633:6401::1"])(
-    "%s is let through",
-    (text) => expect(side(text)).toBe(text),
-  );
+  test.each([
+    "198.51.100.1",
+    "192.168.1.1",
+    "2001:db8::1",
+    "fd00::1",
+    "64:ff9b::c633:6401",
+    "2002:c633:6401::1",
+    "2001:db8::5efe:c633:6401",
+  ])("%s is let through", (text) => expect(side(text)).toBe(text));
   test("the gateway's addresses are the host's loopback", () => {
     expect(side("10.0.2.2")).toBe("127.0.0.1");
     expect(side("fec0::2")).toBe("::1");
@@ -45,6 +50,27 @@ describe("where guests may go", () => {
     ["2002:7f00:1::1", "loopback through 6to4"],
     ["2001:0:7f00:1::1", "a Teredo server on loopback"],
     ["2001:0:c633:6401::80ff:fffe", "a Teredo client on loopback"],
+    ["64:ff9b::a83f:8110", "Azure's metadata through NAT64"],
+    ["64:ff9b::6464:64c8", "Alibaba's metadata through NAT64"],
+    ["64:ff9b:1::c000:c0", "Oracle's metadata through a local NAT64"],
+    ["64:ff9b:1:a8:3f:8110::", "Azure's with a prefix of 56 bits"],
+    ["64:ff9b:1:0:a8:3f81:1000:0", "Azure's with a prefix of 64 bits"],
+    ["64:ff9b:1:a83f:81:1000::", "Azure's with a prefix of 48 bits"],
+    ["2002:a83f:8110::1", "Azure's metadata through 6to4"],
+    ["2002:a00:24d::1", "the guests' own net through 6to4"],
+    ["2001:0:a83f:8110::1", "a Teredo server on Azure's metadata"],
+    ["2001:db8::5efe:7f00:1", "loopback through ISATAP"],
+    ["2001:db8::200:5efe:a9fe:a9fe", "metadata through ISATAP"],
+    ["::168.63.129.16", "IPv4-compatible metadata"],
+    ["fd00:ec2::254", "Amazon's metadata"],
+    ["fd00:ec2::23", "Amazon's credentials of containers"],
+    ["fd00:ec2::253", "Amazon's DNS"],
+    ["fd20:ce::254", "Google's metadata"],
+    ["fd00:c1::a9fe:a9fe", "Oracle's metadata"],
+    ["fd00:42::42", "Scaleway's metadata"],
+    ["100.100.100.200", "Alibaba's metadata"],
+    ["168.63.129.16", "Azure's metadata"],
+    ["192.0.0.192", "Oracle's metadata"],
     ["fe80::1", "link-local"],
     ["febf::1", "link-local"],
     ["fec0:0:0:1::1", "site-local"],

@@ -1,4 +1,7 @@
 import { describe, expect, it, test } from "vitest";
+import { parseRules } from "../../../src/control/rules.ts";
+import { addressFromText } from "../../../src/core/address.ts";
+import { judge, type Subject } from "../../../src/nat/rules/rules.ts";
 import { get16 } from "../../../src/wire/bytes.ts";
 import {
   DNS_A,
@@ -114,4 +117,65 @@ describe("--dns-rebind refuse: a name that leads to a private address", () => {
   );
   it("a public one passes", async () =>
     expect((await lookUp("refuse", DNS_A, [192, 0, 2, 1])).rcode).toBe(DNS_NOERROR));
+  it.each([
+    ["203.0.113.0/24", [203, 0, 113, 2]],
+    ["203.0.113.0/24", [203, 0, 113, 77]],
+  ])("the guests' own network is private, also where its addresses are public ones: %s %j", async (net, rdata) => {
+    const script = new PacketScript({ dnsRebind: "refuse", subnet: net });
+    script.send({
+      eth: { dst: "52:55:cb:00:71:02" },
+      ip: { src: "203.0.113.15", dst: "203.0.113.3" },
+      udp: { srcPort: 5000, dstPort: 53 },
+      payload: query("x.test", DNS_A),
+    });
+    await Promise.resolve();
+    await Promise.resolve();
+    script.host.run();
+    const asked = query("x.test", DNS_A);
+    script.queries[0]!.answer(dnsReply(asked, 0, asked.length, DNS_NOERROR, [Uint8Array.from(rdata)], 60));
+    expect(script.dropped("dns-rebind")).toBe(1);
+  });
+});
+
+describe("every address is judged by what it leads to", () => {
+  const subject = (text: string, inside = false): Subject => ({
+    ...{ direction: "out", proto: "tcp", guest: addressFromText("10.0.2.15"), mac: 1 },
+    ...{ remote: addressFromText(text), port: 443, names: ["www.good.test"], inside },
+  });
+  const allows = (rules: string[], text: string, inside = false): boolean =>
+    judge(parseRules(rules), subject(text, inside)).allow;
+  test.each([
+    "192.0.2.7",
+    "64:ff9b::192.0.2.7",
+    "64:ff9b:1::192.0.2.7",
+    "2002:c000:207::1",
+    "2001:0:c000:207::1",
+    "2001:db8::5efe:c000:207",
+  ])("a rule against a network is about %s", (text) =>
+    expect(allows(["deny 192.0.2.0/24", "default allow"], text)).toBe(false),
+  );
+  test.each([
+    ["64:ff9b::192.0.2.7", true],
+    ["64:ff9b:1::192.0.2.7", false],
+    ["2002:c000:207::1", false],
+    ["2001:db8::5efe:c000:207", false],
+  ])("a rule that allows an address is about those alone that are certain to lead there: %s %j", (text, allowed) =>
+    expect(allows(["allow 192.0.2.7", "default deny"], text)).toBe(allowed),
+  );
+  test.each(["64:ff9b::10.1.2.3", "2002:a01:203::1", "2001:db8::5efe:a01:203", "fd00::1", "64:ff9b:1::1.2.3.4"])(
+    "%s is private to a rule about a name",
+    (text) => expect(allows(["allow tcp *.good.test:443", "default deny"], text)).toBe(false),
+  );
+  it("a name that leads into the guests' own network is, whatever addresses that has", () =>
+    expect(allows(["allow tcp *.good.test:443", "default deny"], "203.0.113.2", true)).toBe(false));
+  test.each([
+    ["fe80::2", "fec0::2"],
+    ["fec0::2", "fe80::2"],
+  ])("the gateway is one, by whichever address: a rule against %s holds for %s", async (named, dialled) => {
+    const script = new PacketScript({ rules: [`deny ${named}`, "default allow"] });
+    script.send({ ip6: { dst: dialled }, tcp: { srcPort: 4000, dstPort: 80, flags: "SYN", seq: 1 } });
+    await Promise.resolve();
+    expect(script.host.dialled).toEqual([]);
+    expect(script.events.find(({ type }) => type === "flow-refused")).toMatchObject({ rule: `deny ${named}` });
+  });
 });

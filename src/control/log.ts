@@ -11,11 +11,92 @@ export interface LogOptions {
   readonly destination?: DestinationStream;
 }
 
-/** Writes are synchronous, so that the last words of a failing process are not lost. */
+/** Lines of a kind in a second; of those for whoever looks closely (debug, trace), which may be many. */
+const OF_A_KIND = 20;
+const OF_A_KIND_CLOSELY = 200;
+/** Lines of all kinds in a second, and kinds that are told apart. */
+const IN_ALL = 500;
+const KINDS = 100;
+/** What waits for a reader of standard error; more is left out. */
+const MOST_WAITING = 1_048_576;
+
+/**
+ * Writes never wait: a reader that is slow, or stuck, may not hold up the network. The last words of a process that fails
+ * are written as it exits. Guests cause most lines, so each kind has its limit, and what is left out is counted.
+ */
 export function createLog(options: LogOptions): Logger {
-  const out = options.destination ?? pino.destination({ dest: 2, sync: true });
-  const settings = { level: options.level, base: null };
-  return options.json ? pino(settings, out) : pino(settings, { write: (line) => out.write(readable(line)) });
+  const limit = new LineLimit((count) => log.warn({ count }, "lines left out"));
+  const out = options.destination ?? slowly(limit);
+  const write = options.json ? (line: string) => out.write(ascii(line)) : (line: string) => out.write(readable(line));
+  const log: Logger = pino(
+    {
+      level: options.level,
+      base: null,
+      hooks: {
+        logMethod(args, method, level) {
+          const words = args.find((each) => typeof each === "string");
+          if (limit.passes(words ?? "", level)) method.apply(this, args);
+        },
+      },
+    },
+    { write },
+  );
+  return log;
+}
+
+/** Standard error, behind a bounded queue. */
+function slowly(limit: LineLimit): DestinationStream {
+  const out = pino.destination({ dest: 2, sync: false, minLength: 0, maxLength: MOST_WAITING });
+  out.on("drop", () => limit.leftOut());
+  return out;
+}
+
+/** Counts lines by their kind, which is their first word: "lease bound" and "lease released" are one. */
+class LineLimit {
+  readonly #tell: (count: number) => void;
+  readonly #kinds: Map<string, number> = new Map();
+  #second = 0;
+  #all = 0;
+  #leftOut = 0;
+  #timer: NodeJS.Timeout | null = null;
+
+  /** `tell` is told, a second later, how many lines were left out. */
+  constructor(tell: (count: number) => void) {
+    this.#tell = tell;
+  }
+
+  passes(words: string, level: number): boolean {
+    const second = Math.floor(performance.now() / 1000);
+    if (second !== this.#second) {
+      this.#second = second;
+      this.#all = 0;
+      this.#kinds.clear();
+    }
+    const first = words.split(" ", 1)[0]!;
+    // One for each forward, said once, at the start.
+    if (first === "forward") return true;
+    const kind = this.#kinds.has(first) || this.#kinds.size < KINDS ? first : "";
+    const count = (this.#kinds.get(kind) ?? 0) + 1;
+    this.#kinds.set(kind, count);
+    const passes = count <= (level < 30 ? OF_A_KIND_CLOSELY : OF_A_KIND) && ++this.#all <= IN_ALL;
+    if (!passes) this.leftOut();
+    return passes;
+  }
+
+  leftOut(): void {
+    this.#leftOut++;
+    this.#timer ??= setTimeout(() => {
+      const count = this.#leftOut;
+      this.#timer = null;
+      this.#leftOut = 0;
+      this.#tell(count);
+    }, 1000).unref();
+  }
+}
+
+/** A JSON line in ASCII: some characters end a line or turn its direction where it is shown (U+2028, U+009B, U+202E). */
+function ascii(line: string): string {
+  return line.replace(/[^ -~\n]/g, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`);
 }
 
 /** One JSON line of pino's as `12:34:56.789 info  lease bound ip=10.0.2.15 mac=52:54:…`. */

@@ -59,7 +59,7 @@ export class RuleTerms {
   /** Throws a `ConfigError`. */
   take(word: string): void {
     const [key = "", value = "", more] = word.split("=");
-    const read = TERMS[key] ?? AMOUNTS[key];
+    const read = [TERMS, AMOUNTS].find((known) => Object.hasOwn(known, key))?.[key];
     if (read === undefined || more !== undefined)
       throw this.#wrong(`expected ech=allow, quic=allow, unnamed=allow|deny, labels=N, ${LIMITS}, not ${show(word)}`);
     const found = read(value);
@@ -71,8 +71,9 @@ export class RuleTerms {
   /** Of a rule that allows or denies a domain or, null, something else. */
   terms(allow: boolean, domain: Domain | null): Terms {
     for (const key of this.#given.keys()) {
-      if (key in AMOUNTS ? allow : allow && domain !== null) continue;
-      throw this.#wrong(`expected ${key} in a rule that allows${key in AMOUNTS ? "" : " a name"}`);
+      const amount = Object.hasOwn(AMOUNTS, key);
+      if (amount ? allow : allow && domain !== null) continue;
+      throw this.#wrong(`expected ${key} in a rule that allows${amount ? "" : " a name"}`);
     }
     if (this.#given.has("labels") && !domain?.below) throw this.#wrong("expected labels in a rule about *.NAME");
     return {
@@ -94,7 +95,7 @@ export class RuleTerms {
 
   /** The limits of a rule that says nothing else. */
   only(text: string): Limit {
-    for (const key of this.#given.keys()) if (!(key in AMOUNTS)) throw this.#wrong(`expected ${LIMITS}`);
+    for (const key of this.#given.keys()) if (!Object.hasOwn(AMOUNTS, key)) throw this.#wrong(`expected ${LIMITS}`);
     const limit = this.limit(text, null);
     if (limit === null) throw this.#wrong(`expected ${LIMITS}`);
     return limit;

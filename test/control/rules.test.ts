@@ -82,6 +82,14 @@ describe("a rule means what it says", () => {
   });
 });
 
+test.each(["constructor=x", "toString=1", "__proto__=allow", "hasOwnProperty=1", "valueOf=deny"])(
+  "what every object has is no word of a rule: %s",
+  (word) => {
+    expect(() => parseRules([`allow tcp *.example.org:443 ${word}`, "default deny"])).toThrow(/expected ech=allow/);
+    expect(() => parseRules([`limit any ${word}`])).toThrow(/expected ech=allow/);
+  },
+);
+
 describe("domains", () => {
   test.each([
     ["example.org", "example.org", true],

@@ -7,17 +7,22 @@
  * send, reports a refusal at once (ICMP), and hides the ports from probing. A forger has to hit the port, the ID and
  * the question within the round trip.
  *
+ * The name's letters are sent in cases drawn at random, which most servers send back as they were (draft-vixie-dnsext-dns0x20):
+ * each letter makes a forger's guess twice as hard. A server that is found to change them is asked plainly from then on.
+ *
  * An unused pool has no sockets: `sweep` ends them.
  */
 import { randomInt } from "node:crypto";
 import { createSocket, type RemoteInfo, type Socket } from "node:dgram";
 import type { Endpoint } from "../core/address.ts";
-import { DNS_HEADER, dnsId, dnsSetId } from "../wire/dns.ts";
+import { DNS_HEADER, dnsId, dnsQuestionEnd, dnsSetId } from "../wire/dns.ts";
 import { matchAnswer } from "./dns-match.ts";
 
 const SLOTS = 64;
 const MAX_USES = 512;
 const MAX_AGE_MS = 5000;
+/** So many answers in other letters than sent, one after the other, and a server that kept them does so no more. */
+const MOST_CHANGED = 3;
 
 /** An answer whose ID and question match, or null when the server cannot be reached. Not called after `cancel`. */
 export type OnResult = (answer: Uint8Array | null) => void;
@@ -30,6 +35,7 @@ export interface Attempt {
 export class UdpPool {
   readonly #to: Endpoint;
   readonly #onIgnored: () => void;
+  readonly #letters: Letters = new Letters();
   readonly #slots: (PoolSocket | null)[] = new Array<PoolSocket | null>(SLOTS).fill(null);
   #open = 0;
   #drained = false;
@@ -48,7 +54,7 @@ export class UdpPool {
   /** After `drain` this still works, on a socket for this query alone. */
   ask(query: Uint8Array, now: number, onResult: OnResult): Attempt {
     if (this.#drained) {
-      const once = new PoolSocket(this.#to, now, this.#onIgnored);
+      const once = new PoolSocket(this.#to, now, this.#letters, this.#onIgnored);
       const attempt = once.ask(query, onResult);
       once.retire();
       return attempt;
@@ -57,7 +63,7 @@ export class UdpPool {
     let socket = this.#slots[slot]!;
     if (socket === null || !socket.usable(now)) {
       this.#retire(slot);
-      socket = new PoolSocket(this.#to, now, this.#onIgnored);
+      socket = new PoolSocket(this.#to, now, this.#letters, this.#onIgnored);
       this.#slots[slot] = socket;
       this.#open++;
     }
@@ -86,16 +92,42 @@ export class UdpPool {
   }
 }
 
+/** Whether a server sends a name's letters back as they were. */
+class Letters {
+  #keeps: boolean | null = null;
+  #changed = 0;
+
+  get varied(): boolean {
+    return this.#keeps !== false;
+  }
+
+  /** An answer has the letters that were sent. */
+  kept(): void {
+    this.#keeps ??= true;
+    this.#changed = 0;
+  }
+
+  /** An answer has others: whether the server is to be asked plainly. Else it was a forger, for all we know. */
+  changed(): boolean {
+    if (this.#keeps === null || ++this.#changed >= MOST_CHANGED) this.#keeps = false;
+    return this.#keeps === false;
+  }
+}
+
 interface Waiting {
   readonly id: number;
   readonly query: Uint8Array;
-  readonly onResult: OnResult;
+  /** What was sent, under `id`; null before. */
+  sent: Uint8Array | null;
+  /** "changed": the server has sent the name back in other letters, and is to be asked again. */
+  readonly onResult: (answer: Uint8Array | null | "changed") => void;
 }
 
 class PoolSocket {
   readonly #socket: Socket;
   readonly #port: number;
   readonly #born: number;
+  readonly #letters: Letters;
   readonly #onIgnored: () => void;
   readonly #waiting: Map<number, Waiting> = new Map();
   readonly #onSent: (error: Error | null) => void;
@@ -105,7 +137,8 @@ class PoolSocket {
   #retired = false;
   #closed = false;
 
-  constructor(to: Endpoint, now: number, onIgnored: () => void) {
+  constructor(to: Endpoint, now: number, letters: Letters, onIgnored: () => void) {
+    this.#letters = letters;
     this.#port = to.port;
     this.#born = now;
     this.#onIgnored = onIgnored;
@@ -131,16 +164,24 @@ class PoolSocket {
 
   ask(query: Uint8Array, onResult: OnResult): Attempt {
     this.#uses++;
-    let id = randomInt(0x10000);
-    while (this.#waiting.has(id)) id = randomInt(0x10000);
-    const waiting: Waiting = { id, query, onResult };
-    this.#waiting.set(id, waiting);
-    if (this.#server !== null) this.#send(waiting);
+    let waiting = this.#begin(query, (answer) => {
+      if (answer !== "changed") return onResult(answer);
+      waiting = this.#begin(query, onResult as Waiting["onResult"]);
+    });
     return {
       cancel: () => {
-        if (this.#waiting.get(id) === waiting) this.#finished(waiting);
+        if (this.#waiting.get(waiting.id) === waiting) this.#finished(waiting);
       },
     };
+  }
+
+  #begin(query: Uint8Array, onResult: Waiting["onResult"]): Waiting {
+    let id = randomInt(0x10000);
+    while (this.#waiting.has(id)) id = randomInt(0x10000);
+    const waiting: Waiting = { id, query, sent: null, onResult };
+    this.#waiting.set(id, waiting);
+    if (this.#server !== null) this.#send(waiting);
+    return waiting;
   }
 
   retire(): void {
@@ -157,6 +198,8 @@ class PoolSocket {
   #send(waiting: Waiting): void {
     const message = Uint8Array.from(waiting.query);
     dnsSetId(message, 0, waiting.id);
+    if (this.#letters.varied) varyCase(message);
+    waiting.sent = message;
     this.#socket.send(message, this.#onSent);
   }
 
@@ -164,14 +207,17 @@ class PoolSocket {
     const waiting = bytes.length < DNS_HEADER ? undefined : this.#waiting.get(dnsId(bytes, 0));
     // The kernel lets nobody else through, but for what came between bind and connect.
     const known = from.port === this.#port && from.address === this.#server;
-    const answer =
-      waiting === undefined || !known
-        ? null
-        : matchAnswer(waiting.query, waiting.id, new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length));
-    if (waiting === undefined || answer === null) {
-      this.#onIgnored();
-      return;
+    if (waiting === undefined || !known || waiting.sent === null) return this.#onIgnored();
+    const message = new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length);
+    const same = hasQuestion(message, waiting.sent);
+    const answer = matchAnswer(waiting.query, waiting.id, message);
+    if (answer === null) return this.#onIgnored();
+    if (!same && bytes.length > DNS_HEADER && this.#letters.varied) {
+      if (!this.#letters.changed()) return this.#onIgnored();
+      waiting.onResult("changed");
+      return this.#finished(waiting);
     }
+    if (same) this.#letters.kept();
     this.#finished(waiting);
     waiting.onResult(answer);
   }
@@ -195,4 +241,29 @@ class PoolSocket {
     this.#closed = true;
     this.#socket.close();
   }
+}
+
+/** Draws the case of each letter of the question's name. */
+function varyCase(message: Uint8Array): void {
+  let bits = 0;
+  let left = 0;
+  for (let at = DNS_HEADER; message[at]! > 0; at += message[at]! + 1) {
+    for (let i = at + 1; i <= at + message[at]!; i++) {
+      const letter = message[i]! | 0x20;
+      if (letter < 97 || letter > 122) continue;
+      if (left-- === 0) {
+        bits = randomInt(0x100000000);
+        left = 31;
+      }
+      message[i] = letter ^ ((bits & 1) << 5);
+      bits >>>= 1;
+    }
+  }
+}
+
+/** Whether an answer has the question in the very letters that were sent. */
+function hasQuestion(answer: Uint8Array, sent: Uint8Array): boolean {
+  const end = dnsQuestionEnd(sent, 0);
+  for (let i = DNS_HEADER; i < end; i++) if (answer[i] !== sent[i]) return false;
+  return true;
 }

@@ -8,13 +8,18 @@
  * the failing answers the last is passed on if there is no better one. A server from which nothing at all comes is asked after the
  * others for half a minute.
  *
+ * Queries that are alike are asked once, and all who asked have the answer: many of one name under way would make a
+ * forger's guess as many times as good (RFC 5452 section 5). Such a one may also differ in its flags or options alone, so
+ * no more than a few of one name and type are under way.
+ *
  * Time: all queries stand in one `Deadlines` heap over one timer. The timer also sweeps the sockets' pools, and does
  * not run when there are neither queries nor sockets.
  */
 import { type Endpoint, endpointText } from "../core/address.ts";
 import { Deadlines, type Timed } from "../core/deadlines.ts";
 import type { HostDns } from "../core/host-net.ts";
-import { DNS_NOTIMP, DNS_REFUSED, DNS_SERVFAIL, dnsRcode } from "../wire/dns.ts";
+import { DNS_HEADER, DNS_NOTIMP, DNS_REFUSED, DNS_SERVFAIL, dnsId, dnsQuestionEnd, dnsRcode } from "../wire/dns.ts";
+import { matchAnswer } from "./dns-match.ts";
 import { type NameService, SystemResolver } from "./dns-system.ts";
 import { askTcp } from "./dns-tcp.ts";
 import { type Attempt, UdpPool } from "./dns-udp.ts";
@@ -49,6 +54,14 @@ export interface DnsCounters {
 const SWEEP_MS = 1000;
 const SILENT_LAST_MS = 30_000;
 const MAX_OTHERS = 64;
+/** Queries of one name and type under way that differ otherwise. */
+const MAX_ALIKE = 8;
+
+/** Somebody who waits for a query's answer. */
+interface Asker {
+  readonly message: Uint8Array;
+  readonly onAnswer: (answer: Uint8Array | null) => void;
+}
 
 interface Server {
   readonly key: string;
@@ -62,7 +75,10 @@ interface Server {
 interface Query extends Timed {
   readonly message: Uint8Array;
   readonly tcp: boolean;
-  readonly onAnswer: (answer: Uint8Array | null) => void;
+  /** All that is asked and how, and the question alone. */
+  readonly key: string;
+  readonly question: string;
+  readonly askers: Asker[];
   readonly servers: readonly Server[];
   readonly attempts: Attempt[];
   readonly failed: Set<Server>;
@@ -88,6 +104,9 @@ export class NodeDns implements HostDns {
   readonly #againMs: number;
   readonly #totalMs: number;
   readonly #queries: Deadlines<Query> = new Deadlines();
+  /** Those under way by what they ask and how, and how many by the question. */
+  readonly #byKey: Map<string, Query> = new Map();
+  readonly #alike: Map<string, number> = new Map();
   #tcpInFlight = 0;
   #endpoints: readonly Endpoint[] = [];
   #servers: Server[] = [];
@@ -123,7 +142,17 @@ export class NodeDns implements HostDns {
     servers?: readonly Endpoint[],
   ): void {
     if (this.#closed) return;
-    if (this.#queries.size >= this.#maxInFlight || (tcp && this.#tcpInFlight >= this.#maxTcp)) {
+    const message = Uint8Array.from(query);
+    const question = lowerQuestion(message);
+    const rest = textOf(message, dnsQuestionEnd(message, 0), message.length);
+    const flags = textOf(message, 2, DNS_HEADER);
+    const whom = (servers ?? []).map(endpointText).join();
+    const key = `${tcp ? "tcp" : "udp"} ${whom} ${flags}${question}${rest}`;
+    const same = this.#byKey.get(key);
+    if (same !== undefined) return void same.askers.push({ message, onAnswer });
+    const alike = this.#alike.get(question) ?? 0;
+    const full = this.#queries.size >= this.#maxInFlight || (tcp && this.#tcpInFlight >= this.#maxTcp);
+    if (full || alike >= MAX_ALIKE) {
       process.nextTick(() => {
         if (!this.#closed) onAnswer(null);
       });
@@ -133,9 +162,11 @@ export class NodeDns implements HostDns {
     const q: Query = {
       heapIndex: -1,
       heapTime: 0,
-      message: Uint8Array.from(query),
+      message,
       tcp,
-      onAnswer,
+      key,
+      question,
+      askers: [{ message, onAnswer }],
       servers:
         servers === undefined
           ? this.#order(now)
@@ -154,6 +185,8 @@ export class NodeDns implements HostDns {
       done: false,
     };
     if (tcp) this.#tcpInFlight++;
+    this.#byKey.set(key, q);
+    this.#alike.set(question, alike + 1);
     if (q.servers.length === 0) {
       this.#system.ask(q.message, (answer) => this.#finish(q, answer));
       this.#queries.schedule(q, q.due);
@@ -258,11 +291,19 @@ export class NodeDns implements HostDns {
     if (q.done) return;
     this.#queries.remove(q);
     this.#end(q);
-    q.onAnswer(answer);
+    for (const { message, onAnswer } of q.askers) {
+      // Each has its own identifier, and its own letters in the question.
+      if (answer === null || message === q.message) onAnswer(answer);
+      else onAnswer(matchAnswer(message, dnsId(answer, 0), answer.slice()));
+    }
   }
 
   #end(q: Query): void {
     q.done = true;
+    this.#byKey.delete(q.key);
+    const alike = this.#alike.get(q.question)! - 1;
+    if (alike === 0) this.#alike.delete(q.question);
+    else this.#alike.set(q.question, alike);
     if (q.tcp) this.#tcpInFlight--;
     for (const attempt of q.attempts) attempt.cancel();
   }
@@ -311,4 +352,13 @@ function livelyFirst(servers: readonly Server[], now: number): readonly Server[]
 /** Answers by which a server says no more than that it cannot tell. */
 function isFailure(rcode: number): boolean {
   return rcode === DNS_SERVFAIL || rcode === DNS_NOTIMP || rcode === DNS_REFUSED;
+}
+
+/** A query's question with its name in lower case. The lengths of labels are below 64, and no letters. */
+function lowerQuestion(message: Uint8Array): string {
+  return textOf(message, DNS_HEADER, dnsQuestionEnd(message, 0)).toLowerCase();
+}
+
+function textOf(bytes: Uint8Array, from: number, end: number): string {
+  return Buffer.from(bytes.buffer, bytes.byteOffset + from, end - from).toString("latin1");
 }

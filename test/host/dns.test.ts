@@ -65,6 +65,12 @@ async function until(condition: () => boolean): Promise<void> {
   while (!condition()) await new Promise((done) => setImmediate(done));
 }
 
+/** An answer with the name's letters all in the other case. */
+function changed(a: Uint8Array): Uint8Array {
+  for (let i = 12; i < dnsQuestionEnd(a, 0) - 4; i++) if ((a[i]! | 0x20) >= 97 && (a[i]! | 0x20) <= 122) a[i]! ^= 0x20;
+  return a;
+}
+
 const good: Behaviour = (q) => [answer(q)];
 const silent: Behaviour = () => [];
 
@@ -94,7 +100,7 @@ describe("one server", () => {
     async () => {
       const s = await server(good);
       const dns = resolver([s.endpoint]);
-      await Promise.all(Array.from({ length: 200 }, () => ask(dns, query("same.test", DNS_A, 7))));
+      await Promise.all(Array.from({ length: 200 }, (_, i) => ask(dns, query(`n${i}.test`, DNS_A, 7))));
       const ids = new Set(s.seen.map((x) => dnsId(x.query, 0)));
       const ports = [...new Set(s.seen.map((x) => x.from.port))];
       expect(ids.size).toBeGreaterThan(190);
@@ -104,6 +110,61 @@ describe("one server", () => {
       expect(steps.size).toBeGreaterThan(30);
     },
   );
+
+  test("what hundreds ask at once is asked once, and each has the answer under its own ID and letters", async () => {
+    const s = await server(good);
+    const dns = resolver([s.endpoint]);
+    const queries = Array.from({ length: 384 }, (_, i) => query(i % 2 === 0 ? "Same.test" : "same.TEST", DNS_A, i));
+    const answers = await Promise.all(queries.map((q) => ask(dns, q)));
+    expect(s.seen).toHaveLength(1);
+    expect(answers).toEqual(queries.map((q) => answer(q)));
+    await ask(dns, query("same.test", DNS_A));
+    expect(s.seen).toHaveLength(2);
+  });
+
+  test("queries that differ in type, flags or options are not the same, and few of one question are under way", async () => {
+    const s = await server(silent);
+    const dns = resolver([s.endpoint]);
+    void ask(dns, query("same.test", DNS_A));
+    void ask(dns, query("same.test", DNS_AAAA));
+    void ask(dns, query("same.test", DNS_A, 1, 1232));
+    await until(() => s.seen.length === 3);
+    const more = Array.from({ length: 100 }, (_, i) => ask(dns, query("same.test", DNS_A, 2, 600 + i)));
+    expect((await Promise.all(more.slice(6))).every((each) => each === null)).toBe(true);
+    await until(() => s.seen.length === 9);
+  });
+
+  test("0x20: the name goes out in letters drawn at random, and an answer in others is none", async () => {
+    const s = await server(good);
+    const dns = resolver([s.endpoint]);
+    const name = "a-long-name-of-many-letters.example.test";
+    for (let i = 0; i < 8; i++) expect(dnsQname((await ask(dns, query(name, DNS_A)))!, 0)).toBe(name);
+    const sent = s.seen.map((each) => dnsQname(each.query, 0));
+    expect(new Set(sent).size).toBe(8);
+    for (const each of sent) expect(each.toLowerCase()).toBe(name);
+    s.behaviour = (q) => [changed(answer(q)), answer(q)];
+    expect(await ask(dns, query(name, DNS_A))).not.toBeNull();
+    expect(dns.counters.ignored).toBe(1);
+  });
+
+  test("0x20: a server that does not keep them is asked plainly, again and from then on", async () => {
+    const s = await server((q) => [changed(answer(q))]);
+    const dns = resolver([s.endpoint]);
+    expect(await ask(dns, query("www.example.test", DNS_A))).toEqual(answer(query("www.example.test", DNS_A)));
+    expect(s.seen.map((each) => dnsQname(each.query, 0)).at(-1)).toBe("www.example.test");
+    expect(s.seen).toHaveLength(2);
+    await ask(dns, query("other.example.test", DNS_A));
+    expect(dnsQname(s.seen[2]!.query, 0)).toBe("other.example.test");
+    expect(s.seen).toHaveLength(3);
+  });
+
+  test("0x20: one that kept them and does so no more is believed after three times", async () => {
+    const s = await server(good);
+    const dns = resolver([s.endpoint]);
+    await ask(dns, query("www.example.test", DNS_A));
+    s.behaviour = (q) => [changed(answer(q)), changed(answer(q)), changed(answer(q))];
+    expect(await ask(dns, query("www.example.test", DNS_A))).not.toBeNull();
+  });
 
   test("NXDOMAIN is passed on", async () => {
     const s = await server((q) => [answer(q, DNS_NXDOMAIN, 0)]);
@@ -343,13 +404,12 @@ describe("bounds and the end", () => {
     const s = await server(silent);
     const t = await tcpServer(() => {});
     const dns = resolver([s.endpoint, t.endpoint], { maxInFlight: 3, maxTcp: 1 });
-    const q = query("full.test", DNS_A);
     const seen: (Uint8Array | null)[] = [];
-    dns.query(q, true, (a) => seen.push(a));
-    dns.query(q, true, (a) => seen.push(a));
+    dns.query(query("a.test", DNS_A), true, (a) => seen.push(a));
+    dns.query(query("b.test", DNS_A), true, (a) => seen.push(a));
     expect(seen).toEqual([]);
-    for (let i = 0; i < 2; i++) dns.query(q, false, () => expect.unreachable());
-    expect(await ask(dns, q)).toBeNull();
+    for (const name of ["c.test", "d.test"]) dns.query(query(name, DNS_A), false, () => expect.unreachable());
+    expect(await ask(dns, query("e.test", DNS_A))).toBeNull();
     expect(seen).toEqual([null]);
     dns.close();
   });
@@ -369,7 +429,7 @@ describe("bounds and the end", () => {
     const dns = new NodeDns({ upstreams: [s.endpoint] });
     const tcp = new NodeDns({ upstreams: [t.endpoint] });
     const fail = (): void => expect.unreachable();
-    for (let i = 0; i < 50; i++) dns.query(query("open.test", DNS_A), false, fail);
+    for (let i = 0; i < 50; i++) dns.query(query(`open${i}.test`, DNS_A), false, fail);
     tcp.query(query("open.test", DNS_A), true, fail);
     await until(() => s.seen.length === 50 && t.seen.length === 1);
     expect(vi.getTimerCount()).toBe(2);

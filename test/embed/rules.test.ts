@@ -43,7 +43,7 @@ beforeAll(async () => {
   await once(web, "listening");
   webPort = (web.address() as net.AddressInfo).port;
   dns = await UdpServer.open((query) => {
-    const address = ADDRESSES[dnsQname(query, 0)];
+    const address = ADDRESSES[dnsQname(query, 0).toLowerCase()];
     return [dnsReply(query, 0, query.length, 0, address === undefined ? [] : [Uint8Array.from(address)], 300)];
   });
 });

@@ -13,7 +13,7 @@ import { whenLauncherEnds } from "./launcher.ts";
 import { say } from "./output.ts";
 import { becomeUser, findUser } from "./rights.ts";
 import { runtimeFolder } from "./runtime-folder.ts";
-import { rereadRules, startSession } from "./session.ts";
+import { rereadRules, startSession, warnOfOpenDoor } from "./session.ts";
 
 /** Who serves, and until when. */
 interface Setting {
@@ -39,6 +39,7 @@ async function serveHere(options: ServeOptions, { log, user, stopped }: Setting)
   const { network } = session;
   try {
     const listening = await listenFor(network, options);
+    for (const address of listening) warnOfOpenDoor(log, "cable", address);
     giveUpRoot(user, log);
     await session.begin();
     let over: Promise<unknown> = stopped;
@@ -72,6 +73,7 @@ async function serveEach(
   const session = await startGuests(options.network, each, options.session, log);
   try {
     const listening = await listenFor(session, options);
+    for (const address of listening) warnOfOpenDoor(log, "cable", address);
     giveUpRoot(user, log);
     session.begin();
     for (const address of listening) announce(address, options);

@@ -1,7 +1,7 @@
 /** A network as the command line runs it: with its API, and with what is to be told, captured and made worse. */
 import fs from "node:fs";
 import type { Api } from "../api/server.ts";
-import { attachAddressText, type StreamAddress } from "../attach/address.ts";
+import { type AttachAddress, attachAddressText, type StreamAddress } from "../attach/address.ts";
 import type { Logger } from "../control/log.ts";
 import type { NetworkOptions } from "../control/options.ts";
 import { version } from "../control/version.ts";
@@ -40,6 +40,7 @@ export async function startSession(options: NetworkOptions, session: SessionOpti
       const socks = await serveSocks(network, session.socks);
       doors.push(socks);
       log.info(`SOCKS5 on ${attachAddressText(socks.address)}`);
+      warnOfOpenDoor(log, "SOCKS server", socks.address);
     }
     const api = session.api === null ? null : await openApi(network, session.api);
     if (api !== null) doors.unshift(api);
@@ -102,6 +103,19 @@ export function announce({ address, token }: Api, log: Logger): { close(): Promi
       fs.rmSync(file, { force: true });
     },
   };
+}
+
+/** What listens on TCP without asking who comes is open to every user and program of this machine, or of more. */
+export function warnOfOpenDoor(log: Logger, what: string, address: AttachAddress): void {
+  if (address.kind !== "tcp" && address.kind !== "udp") return;
+  const whom = isLoopback(address.host) ? "every user and program of this machine" : "whoever reaches this machine";
+  log.warn(
+    `${attachAddressText(address)} is open to ${whom}: the ${what} asks nobody who they are; unix:PATH is this user's alone`,
+  );
+}
+
+function isLoopback(host: string): boolean {
+  return host === "localhost" || host === "::1" || host.startsWith("127.");
 }
 
 /** True so many times a second: a guest that goes on asking does not fill the log. */

@@ -2,7 +2,7 @@
  * Guest forwards: addresses of the guests' net behind which stands something of the host's, chosen by whoever runs the
  * network and so reached whatever policy says. SMB is two of them, whose command is Samba's server.
  */
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import type { SmbOptions } from "../control/guestfwd-rules.ts";
@@ -10,6 +10,7 @@ import type { IpText } from "../core/address.ts";
 import type { GuestForwardRule } from "../core/config.ts";
 import type { HostNet } from "../core/host-net.ts";
 import { Commands, type CommandsOptions } from "../host/commands.ts";
+import { removePrivate } from "../host/ownership.ts";
 import { findSmbd, sambaCommand } from "../host/samba.ts";
 import type { TcpService } from "../nat/services.ts";
 import type { Local } from "../stack/local-services.ts";
@@ -55,7 +56,7 @@ export class GuestForwards {
   /** Ends the processes and removes their files. */
   async close(): Promise<void> {
     await this.#commands.close();
-    if (this.#folder !== null) rmSync(this.#folder, { recursive: true, force: true });
+    if (this.#folder !== null) removePrivate(this.#folder);
     this.#folder = null;
   }
 

@@ -38,8 +38,14 @@ export async function listenUnix(server: net.Server, at: string): Promise<UnixFi
     server.close();
     throw error;
   } finally {
-    if (folder !== null) await fs.rm(folder, { recursive: true, force: true });
+    // Not what is in it, but for the socket that did not come to its place: root would follow what others put there.
+    if (folder !== null) await removeEmpty(folder);
   }
+}
+
+async function removeEmpty(folder: string): Promise<void> {
+  await fs.unlink(path.join(folder, "s")).catch(() => {});
+  await fs.rmdir(folder).catch(() => {});
 }
 
 /** `server.listen` as a promise. */

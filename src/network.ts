@@ -17,6 +17,7 @@ import type { FrameSocket } from "./attach/websocket.ts";
 import type { Capture, CaptureOptions } from "./control/capture.ts";
 import { parseDnsHost, parseDnsZone } from "./control/dns-rules.ts";
 import { ConfigError } from "./control/errors.ts";
+import { parseFlow } from "./control/explain.ts";
 import { resolveForwards } from "./control/forward-guests.ts";
 import type { ImpairmentOptions } from "./control/impairment.ts";
 import type { Flow } from "./control/on-flow.ts";
@@ -57,6 +58,7 @@ import { HostRandom } from "./host/random.ts";
 import { openTap } from "./host/tap-namespace.ts";
 import type { OpenForward } from "./nat/forwards.ts";
 import type { LimitState } from "./nat/rules/meters.ts";
+import type { Explanation } from "./nat/rules/rule-gate.ts";
 import type { EntryName } from "./record/format.ts";
 import type { Recording } from "./record/recording.ts";
 import type { FlowInfo } from "./stack/flow-info.ts";
@@ -98,6 +100,12 @@ export interface Lease {
 /** The time in so many milliseconds; null for one that never comes. */
 function wallClock(inMillis: number): Date | null {
   return Number.isFinite(inMillis) ? new Date(Date.now() + inMillis) : null;
+}
+
+/** What rules say about a flow; `dns` about the query for its name, null where there is none. */
+export interface FlowExplanation extends Explanation {
+  readonly flow: string;
+  readonly dns: Explanation | null;
 }
 
 /** Checks the options, opens the forwards. Rejects with `ConfigError`, or with an `Error` of one line when the host refuses a forward. */
@@ -526,6 +534,23 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
 
   dnsZones(): readonly string[] {
     return this.#dnsZones;
+  }
+
+  /**
+   * What the rules would say about a flow, without one: `tcp api.example.org:443`, `icmp 192.0.2.1`, `dns example.org`, with
+   * `guest IP|MAC` behind it where that matters. A name is taken to lead to a public address. `onFlow` is not asked. Throws
+   * `ConfigError`.
+   */
+  explain(flow: string): FlowExplanation {
+    const { firstGuest } = this.config;
+    const subject = parseFlow(flow, firstGuest, this.#stack.policy.dns);
+    const [name] = subject.names;
+    const query =
+      subject.proto === "dns" || name === undefined
+        ? null
+        : parseFlow(`dns ${name}`, firstGuest, this.#stack.policy.dns);
+    const dns = query === null ? null : this.#stack.explain({ ...query, guest: subject.guest, mac: subject.mac });
+    return { flow, ...this.#stack.explain(subject), dns };
   }
 
   /** What each guest has used of the limits that rules set (`conns=50`, `limit rate=10mbit`), once it has begun something under them. */

@@ -24,8 +24,8 @@ import { IcmpNat } from "./nat/icmp/icmp-nat.ts";
 import { withoutRebinding } from "./nat/rules/dns-rebind.ts";
 import type { LimitState } from "./nat/rules/meters.ts";
 import { Policy } from "./nat/rules/policy.ts";
-import { RuleGate } from "./nat/rules/rule-gate.ts";
-import { NO_RULES, type RuleSet } from "./nat/rules/rules.ts";
+import { type Explanation, RuleGate } from "./nat/rules/rule-gate.ts";
+import { NO_RULES, type RuleSet, type Subject } from "./nat/rules/rules.ts";
 import { Services } from "./nat/services.ts";
 import { TcpNat } from "./nat/tcp/tcp-nat.ts";
 import { UdpNat } from "./nat/udp/udp-nat.ts";
@@ -272,6 +272,11 @@ export class Stack implements LinkReceiver {
   /** Other zones from now on. */
   setDnsZones(dnsZones: readonly DnsZone[]): void {
     this.#dnsZones = new DnsZones(dnsZones);
+  }
+
+  /** What the rules say about a flow that is not there. */
+  explain(subject: Subject): Explanation {
+    return this.#gate.explain(subject);
   }
 
   get #advertises(): boolean {

@@ -7,6 +7,9 @@ import { dnsCodeName } from "../control/dns-words.ts";
 import type { NetworkEvents } from "../embed/network-events.ts";
 import type { Network } from "../network.ts";
 
+/** Rules that have a count of their own: what names a series is bounded. */
+const MOST_RULES = 100;
+
 /** A counter whose value is kept elsewhere. */
 function total(registers: Registry[], name: string, help: string, read: () => number): void {
   new Counter({
@@ -37,6 +40,7 @@ export class Metrics {
   readonly #onOpen: (flow: NetworkEvents["flowOpen"][0]) => void;
   readonly #onClose: (flow: NetworkEvents["flowClose"][0]) => void;
   readonly #onDns: (query: NetworkEvents["dns"][0]) => void;
+  readonly #onRefused: (refusal: NetworkEvents["flowRefused"][0]) => void;
 
   /** `process`: also Node's own (event-loop lag, memory, CPU), which are the process's, not this network's. */
   constructor(network: Network, options: { readonly process: boolean }) {
@@ -128,6 +132,19 @@ export class Metrics {
       buckets: [5e-4, 1e-3, 2.5e-3, 5e-3, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10],
       registers,
     });
+    const refused = new Counter({
+      name: "tslirp_refused_total",
+      help: "Flows refused by each rule, or by the default; rules beyond the first hundred count together.",
+      labelNames: ["rule"],
+      registers,
+    });
+    const rules = new Set<string>();
+    this.#onRefused = ({ rule }) => {
+      // Why a rule was not about it after all is said behind it, in brackets.
+      const text = rule.replace(/^(default deny) \(.*$/, "$1");
+      if (rules.size < MOST_RULES) rules.add(text);
+      refused.inc({ rule: rules.has(text) ? text : "others" });
+    };
     this.#onOpen = ({ proto, direction }) => opened.inc({ proto, direction });
     this.#onClose = (flow) => {
       closed.inc({ proto: flow.proto });
@@ -138,10 +155,12 @@ export class Metrics {
     };
     this.#onDns = ({ rcode, millis }) => latency.observe({ rcode: dnsCodeName(rcode) }, millis / 1000);
     network.on("flowOpen", this.#onOpen).on("flowClose", this.#onClose).on("dns", this.#onDns);
+    network.on("flowRefused", this.#onRefused);
   }
 
   close(): void {
     this.#network.off("flowOpen", this.#onOpen).off("flowClose", this.#onClose).off("dns", this.#onDns);
+    this.#network.off("flowRefused", this.#onRefused);
     this.registry.clear();
   }
 }

@@ -1,7 +1,12 @@
 /** What happened lately, for those who look later, and live for those who watch: a ring of the latest events. */
+import type { NetworkEvents } from "../embed/network-events.ts";
 import type { Network } from "../network.ts";
 
 const KEPT = 1_000;
+/** Refusals are few and asked for later: what else happens does not push them out. */
+const REFUSALS = 500;
+/** One that comes again within so long is one more of the same, since a query is asked in several ways; later it counts anew. */
+const AGAIN_MS = 10_000;
 const NAMES = ["lease", "flowOpen", "flowClose", "flowRefused", "dns", "drop"] as const;
 export type EventName = (typeof NAMES)[number];
 
@@ -14,6 +19,14 @@ export interface RecentEvent {
   readonly data: object;
 }
 
+export interface Refusal {
+  /** Milliseconds since 1970, of the latest. */
+  time: number;
+  /** How often, one soon after the other. */
+  count: number;
+  readonly data: NetworkEvents["flowRefused"][0];
+}
+
 export class RecentEvents {
   readonly #network: Network;
   readonly #most: number;
@@ -22,6 +35,7 @@ export class RecentEvents {
   readonly #watchers: Set<(event: RecentEvent) => void> = new Set();
   readonly #listeners: [EventName, (data: object) => void][] = [];
   #next = 1;
+  readonly #refusals: Map<string, Refusal> = new Map();
 
   /** Keeps the latest `kept` events. */
   constructor(network: Network, kept: number = KEPT) {
@@ -41,6 +55,11 @@ export class RecentEvents {
     return all.filter((event) => event.type === type).slice(-count);
   }
 
+  /** The latest refusals, the oldest first. */
+  refusals(count: number): Refusal[] {
+    return [...this.#refusals.values()].slice(-count);
+  }
+
   /** Calls `watcher` for each event from now on; returns what ends that. */
   watch(watcher: (event: RecentEvent) => void): () => void {
     this.#watchers.add(watcher);
@@ -55,6 +74,23 @@ export class RecentEvents {
   #add(type: EventName, data: object): void {
     const event = { id: this.#next++, type, time: Date.now(), data };
     this.#kept[event.id % this.#most] = event;
+    if (type === "flowRefused") this.#refused(data as NetworkEvents["flowRefused"][0], event.time);
     for (const watcher of this.#watchers) watcher(event);
+  }
+
+  #refused(data: NetworkEvents["flowRefused"][0], time: number): void {
+    const { proto, guest, host, rule, why, direction } = data;
+    // A guest asks again from another port.
+    const from = guest.replace(/:\d+$/, "");
+    const where = proto === "dns" ? "" : data.remote;
+    const key = JSON.stringify([proto, direction, from, host, where, rule, why]);
+    const before = this.#refusals.get(key);
+    const count = before !== undefined && time - before.time < AGAIN_MS ? before.count + 1 : 1;
+    this.#refusals.delete(key);
+    this.#refusals.set(key, { time, count, data });
+    for (const oldest of this.#refusals.keys()) {
+      if (this.#refusals.size <= Math.min(REFUSALS, this.#most)) break;
+      this.#refusals.delete(oldest);
+    }
   }
 }

@@ -95,6 +95,31 @@ function statusRoutes(app: FastifyInstance, { network, recent, metrics, version,
     },
     async ({ query }) => recent.latest("dns", query.last ?? 100).map(({ time, data }) => ({ time, ...data })),
   );
+  app.get<{ Querystring: { last?: number } }>(
+    "/v1/refusals",
+    {
+      schema: {
+        summary: "What rules have refused, the oldest first: how often, by which rule, and which rule would allow it",
+        querystring: {
+          type: "object",
+          properties: { last: { type: "integer", minimum: 1, maximum: 500, default: 100 } },
+        },
+        response: { 200: SCHEMAS.list },
+      },
+    },
+    async ({ query }) => recent.refusals(query.last ?? 100).map(({ time, count, data }) => ({ time, count, ...data })),
+  );
+  app.get<{ Querystring: { flow: string } }>(
+    "/v1/why",
+    {
+      schema: {
+        summary: "What the rules would say about a flow, and which of them: tcp api.example.org:443",
+        querystring: { type: "object", required: ["flow"], properties: { flow: { type: "string", maxLength: 400 } } },
+        response: { 200: SCHEMAS.open, 400: SCHEMAS.failure },
+      },
+    },
+    async ({ query }) => network.explain(query.flow),
+  );
   app.get(
     "/metrics",
     { schema: { summary: "Prometheus metrics", produces: ["text/plain"] } },

@@ -7,6 +7,7 @@ import { parseApiAddress } from "../api/address.ts";
 import { dnsCodeName, dnsTypeName } from "../control/dns-words.ts";
 import { ConfigError } from "../control/errors.ts";
 import { type ImpairmentOptions, impairmentText, parseImpairment } from "../control/impairment.ts";
+import { asciiJson } from "../control/log.ts";
 import { ApiClient } from "./ctl/client.ts";
 import { type Cell, table } from "./ctl/table.ts";
 import { say } from "./output.ts";
@@ -32,6 +33,7 @@ const FLOWS = [
   "rtt",
   "retransmissions",
 ];
+const REFUSALS = ["time", "count", "proto", "guest", "host", "remote", "rule", "why", "remedy"];
 const LIMITS = ["cable", "rule", "conns", "refused", "dropped"];
 const LEASES = ["ip", "mac", "hostname", "expires"];
 const FORWARDS = ["id", "proto", "host", "guest"];
@@ -123,25 +125,35 @@ export function ctlCommand(): Command {
       });
   }
   ctl
+    .command("refusals")
+    .description("what rules have refused, by which, and the rule that would allow it")
+    .option("--last <count>", "how many (100)", "100")
+    .option("--follow", "go on as they happen, one JSON object a line")
+    .action(async ({ last, follow }: { last: string; follow?: boolean }) => {
+      if (follow === true) return followEvents(client(), "flowRefused");
+      const rows = await client().get<Row[]>(`/v1/refusals?last=${encodeURIComponent(last)}`);
+      const shown = rows.map((row) => ({ ...row, time: new Date(Number(row.time)).toISOString() }));
+      show(rows, () => rowsText(shown, REFUSALS));
+    });
+  ctl
+    .command("why <flow...>")
+    .description("what the rules would say about a flow: why tcp api.example.org:443; why icmp 192.0.2.1")
+    .action(async (words: string[]) => {
+      const said = await client().get<Said & { flow: string; dns: Said | null }>(
+        `/v1/why?flow=${encodeURIComponent(words.join(" "))}`,
+      );
+      show(said, () =>
+        [said.dns === null ? "" : `the name: ${saidText(said.dns)}`, `${said.flow}: ${saidText(said)}`].join(""),
+      );
+    });
+  ctl
     .command("limits")
     .description("what guests have used of the limits that rules set")
     .action(() => list("/v1/limits", LIMITS));
   ctl
     .command("events")
     .description("events as they happen, one JSON object a line")
-    .action(async () => {
-      const stream = client().stream("/v1/events");
-      let rest = "";
-      for await (const chunk of stream) {
-        const parts = (rest + String(chunk)).split("\n\n");
-        rest = parts.pop()!;
-        for (const part of parts) {
-          const data = /^data: (.*)$/m.exec(part)?.[1];
-          const type = /^event: (.*)$/m.exec(part)?.[1];
-          if (data !== undefined) say(`${JSON.stringify({ type, ...JSON.parse(data) })}\n`);
-        }
-      }
-    });
+    .action(() => followEvents(client()));
   ctl
     .command("dial <host:port>")
     .description("stdin and stdout to a guest's port: ssh -o ProxyCommand='tslirp ctl dial %h:%p'")
@@ -150,6 +162,32 @@ export function ctlCommand(): Command {
       await Promise.all([pipeline(process.stdin, socket), pipeline(socket, process.stdout)]);
     });
   return ctl;
+}
+
+interface Said {
+  readonly allow: boolean;
+  readonly rule: string;
+  readonly remedy: string | null;
+}
+
+function saidText({ allow, rule, remedy }: Said): string {
+  const would = remedy === null ? "" : `; ${remedy} would allow it`;
+  return `${allow ? "allowed" : "refused"} by ${rule}${would}\n`;
+}
+
+/** Events as JSON lines, as long as they come; all of them, or those of one type. JSON in ASCII: guests choose some words. */
+async function followEvents(client: ApiClient, only?: string): Promise<void> {
+  let rest = "";
+  for await (const chunk of client.stream("/v1/events")) {
+    const parts = (rest + String(chunk)).split("\n\n");
+    rest = parts.pop()!;
+    for (const part of parts) {
+      const data = /^data: (.*)$/m.exec(part)?.[1];
+      const type = /^event: (.*)$/m.exec(part)?.[1];
+      if (data === undefined || (only !== undefined && type !== only)) continue;
+      say(`${asciiJson(JSON.stringify({ type, ...JSON.parse(data) }))}\n`);
+    }
+  }
 }
 
 /** A UNIX socket's path as it is from everywhere: tslirp's own folder is another one. */

@@ -4,8 +4,11 @@ import type { Api } from "../api/server.ts";
 import { type AttachAddress, attachAddressText, type StreamAddress } from "../attach/address.ts";
 import type { Logger } from "../control/log.ts";
 import type { NetworkOptions } from "../control/options.ts";
+import { parseRules } from "../control/rules.ts";
 import { version } from "../control/version.ts";
+import type { NetworkEvents } from "../embed/network-events.ts";
 import { forwardText } from "../nat/forwards.ts";
+import { opensAllNames } from "../nat/rules/rules.ts";
 import { createNetwork, type Network } from "../network.ts";
 import { type RulesFile, readRules, type SessionOptions } from "./arguments.ts";
 import { leaveToken, tokenFile } from "./runtime-folder.ts";
@@ -130,6 +133,15 @@ export function atMostEachSecond(times: number): () => boolean {
   };
 }
 
+/** The first refusal of a run, in one line on standard error. */
+function sayRefused({ proto, guest, host, remote, rule, why, remedy }: NetworkEvents["flowRefused"][0]): void {
+  const to = proto === "dns" ? `the name ${host}` : `${proto} to ${host === null ? remote : `${host} (${remote})`}`;
+  const because = why === undefined ? rule : `${rule}: ${why}`;
+  const help = remedy === null ? "" : `; --${remedy.replace(" ", " '")}' would allow it`;
+  const line = `tslirp: refused ${guest} ${to} by ${because}${help}. More: --log-level info, or --api and tslirp ctl refusals`;
+  process.stderr.write(`${line.replace(/[^ -~]/g, "?")}\n`);
+}
+
 /** Tells the log what happens on a network. */
 export function report(network: Network, log: Logger): void {
   const forwards = network.forwards();
@@ -144,6 +156,11 @@ export function report(network: Network, log: Logger): void {
   network.on("flowRefused", (flow) => {
     if (few()) log.info(flow, `refused by ${flow.rule}`);
   });
+  // Whoever sees no log would look for the fault elsewhere.
+  if (!log.isLevelEnabled("info")) network.once("flowRefused", (flow) => sayRefused(flow));
+  const open = opensAllNames(parseRules(network.rules()));
+  if (open !== null && open !== "default allow")
+    log.warn(`every name may be asked for by ${open}, and a name carries data out: name the domains instead`);
   network.on("tftp", (transfer) => log.info(transfer, transfer.error === null ? "tftp sent" : "tftp not sent"));
   network.on("notice", ({ text }) => log.warn(text));
   network.on("programOutput", ({ line, ...from }) => log.warn(from, line));

@@ -27,7 +27,9 @@ const MOST_WAITING = 1_048_576;
 export function createLog(options: LogOptions): Logger {
   const limit = new LineLimit((count) => log.warn({ count }, "lines left out"));
   const out = options.destination ?? slowly(limit);
-  const write = options.json ? (line: string) => out.write(ascii(line)) : (line: string) => out.write(readable(line));
+  const write = options.json
+    ? (line: string) => out.write(asciiJson(line))
+    : (line: string) => out.write(readable(line));
   const log: Logger = pino(
     {
       level: options.level,
@@ -95,7 +97,7 @@ class LineLimit {
 }
 
 /** A JSON line in ASCII: some characters end a line or turn its direction where it is shown (U+2028, U+009B, U+202E). */
-function ascii(line: string): string {
+export function asciiJson(line: string): string {
   return line.replace(/[^ -~\n]/g, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`);
 }
 

@@ -35,6 +35,7 @@ const TERMS: Readonly<Record<string, Read>> = {
   ech: allowOrDeny,
   quic: allowOrDeny,
   unnamed: allowOrDeny,
+  private: allowOrDeny,
   labels: count(MOST_LABELS),
 };
 const AMOUNTS: Readonly<Record<string, Read>> = {
@@ -61,7 +62,9 @@ export class RuleTerms {
     const [key = "", value = "", more] = word.split("=");
     const read = [TERMS, AMOUNTS].find((known) => Object.hasOwn(known, key))?.[key];
     if (read === undefined || more !== undefined)
-      throw this.#wrong(`expected ech=allow, quic=allow, unnamed=allow|deny, labels=N, ${LIMITS}, not ${show(word)}`);
+      throw this.#wrong(
+        `expected ech=allow, quic=allow, unnamed=allow|deny, private=allow, labels=N, ${LIMITS}, not ${show(word)}`,
+      );
     const found = read(value);
     if (typeof found === "string") throw this.#wrong(`expected ${key}=${found}, not ${show(word)}`);
     if (this.#given.has(key)) throw this.#wrong(`expected ${key} once only`);
@@ -80,6 +83,7 @@ export class RuleTerms {
       ech: this.#given.get("ech") === true,
       quic: this.#given.get("quic") === true,
       unnamed: (this.#given.get("unnamed") as boolean | undefined) ?? null,
+      private: this.#given.get("private") === true,
       labels: this.#number("labels") ?? (isBelow(domain) ? LABELS : null),
     };
   }

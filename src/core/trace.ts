@@ -131,6 +131,8 @@ export type TraceEvent =
       rule: string;
       /** Beside the rule: what the connection's first bytes have shown ("TLS name evil.test"), or which limit it was ("50 at once"). */
       why?: string;
+      /** The narrowest rule that would have allowed it, before any that denies it; null where none would. */
+      remedy: string | null;
     }
   | {
       type: "tftp";

@@ -47,8 +47,9 @@ export class PortRegistry {
     };
   }
 
-  /** Whether another process of this user holds the port. */
+  /** Whether the port is held here, by any network of this process, or by another process of this user. */
   has(port: number): boolean {
+    if (this.#own.has(port)) return true;
     const now = performance.now();
     if (this.#folder !== null && now - this.#readAt > FRESH_MILLIS) {
       this.#readAt = now;

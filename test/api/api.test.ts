@@ -299,6 +299,66 @@ describe("the API", () => {
     server.close();
   });
 
+  test("refusals are kept with the rule that refused and the one that would allow, counted, and in metrics", async () => {
+    guest = await embeddedGuest(network);
+    await ask("PUT", "/v1/rules", { rules: ["allow tcp *.good.test:443", "default deny"] });
+    for (let i = 0; i < 3; i++) expect(await guest.dial(ipv4FromText("198.51.100.7"), 443)).toBe("refused");
+    expect(await guest.dial(ipv4FromText("198.51.100.7"), 80)).toBe("refused");
+    const refusal = { proto: "tcp", direction: "out", host: null, rule: "default deny", time: expect.any(Number) };
+    expect((await ask("GET", "/v1/refusals")).json).toMatchObject([
+      { ...refusal, remote: "198.51.100.7:443", count: 3, remedy: "allow tcp 198.51.100.7:443" },
+      { ...refusal, remote: "198.51.100.7:80", count: 1, remedy: "allow tcp 198.51.100.7:80" },
+    ]);
+    expect((await ask("GET", "/v1/refusals?last=1")).json).toHaveLength(1);
+    expect((await ask("GET", "/metrics")).text).toMatch(/^tslirp_refused_total\{rule="default deny"\} 4$/m);
+  });
+
+  test("refusals are bounded, whatever guests try", async () => {
+    guest = await embeddedGuest(network);
+    await ask("PUT", "/v1/rules", { rules: ["default deny"] });
+    for (let i = 0; i < 600; i++)
+      network.emit("flowRefused", {
+        ...{ proto: "dns", guest: "10.0.2.15:1", remote: "10.0.2.3:53", direction: "out", remedy: null },
+        ...{ host: `n${i}.test`, rule: `deny n${i}.test` },
+      });
+    const kept = (await ask("GET", "/v1/refusals?last=500")).json as { host: string }[];
+    expect([kept.length, kept.at(-1)!.host]).toEqual([500, "n599.test"]);
+    expect((await ask("GET", "/metrics")).text.match(/^tslirp_refused_total/gm)!.length).toBe(101);
+  });
+
+  test("why says what rules would do, which decides, and what would allow it, without traffic", async () => {
+    const why = async (flow: string): Promise<Answer> => ask("GET", `/v1/why?flow=${encodeURIComponent(flow)}`);
+    await ask("PUT", "/v1/rules", { rules: ["allow tcp *.good.test:443", "deny icmp any", "default deny"] });
+    expect((await why("tcp www.good.test:443")).json).toMatchObject({
+      ...{ allow: true, rule: "allow tcp *.good.test:443", remedy: null },
+      dns: { allow: true, rule: "allow tcp *.good.test:443" },
+    });
+    expect((await why("tcp www.good.test:80")).json).toMatchObject({
+      ...{ allow: false, rule: "default deny", remedy: "allow tcp www.good.test:80" },
+      dns: { allow: true },
+    });
+    expect((await why("udp www.good.test:443")).json).toMatchObject({
+      remedy: "allow udp www.good.test:443 quic=allow",
+    });
+    expect((await why("tcp evil.test:443")).json).toMatchObject({
+      allow: false,
+      dns: { remedy: "allow dns evil.test" },
+    });
+    expect((await why("icmp 192.0.2.1 guest 10.0.2.15")).json).toMatchObject({ rule: "deny icmp any", dns: null });
+    expect((await why("dns WWW.good.test.")).json).toMatchObject({ allow: true, dns: null });
+    for (const wrong of [
+      "",
+      "tcp",
+      "tcp x.test",
+      "tcp x.test:0",
+      "sctp x.test:1",
+      "dns 1.2.3.4",
+      "tcp a b",
+      "icmp x guest",
+    ])
+      expect((await why(wrong)).status, wrong).toBe(400);
+  });
+
   test("metrics are Prometheus' and count what happens", async () => {
     guest = await embeddedGuest(network);
     await guest.dial(guest.guest.gateway, 1);
@@ -341,8 +401,10 @@ describe("the API", () => {
         "/v1/leases",
         "/v1/limits",
         "/v1/packets",
+        "/v1/refusals",
         "/v1/rules",
         "/v1/status",
+        "/v1/why",
       ]),
     );
   });

@@ -76,6 +76,17 @@ test("impair: sets rules, shows what is set, clears", async () => {
   expect(await out()).toBe("none\n");
 });
 
+test("why: says which rule decides, in words", async () => {
+  await ctl("rules", "allow tcp *.good.test:443", "default deny");
+  expect((await ctl("why", "tcp", "www.good.test:80")).stdout).toBe(
+    "the name: allowed by allow tcp *.good.test:443\n" +
+      "tcp www.good.test:80: refused by default deny; allow tcp www.good.test:80 would allow it\n",
+  );
+  expect((await ctl("refusals")).stdout).toBe("none\n");
+  expect((await ctl("why", "nonsense")).stderr).toMatch(/expected tcp\|udp NAME/);
+  await ctl("rules", "--clear");
+});
+
 test("status for people and for scripts", async () => {
   expect((await ctl("status")).stdout).toMatch(/^net +10\.0\.2\.0\/24$/m);
   expect(JSON.parse((await ctl("--json", "status")).stdout)).toMatchObject({ host: "10.0.2.2" });

@@ -4,7 +4,8 @@ import { describe, expect, it, test } from "vitest";
 import { ConfigError } from "../../src/control/errors.ts";
 import { MAX_RULES, parseRules, readRuleLines } from "../../src/control/rules.ts";
 import { addressFromText } from "../../src/core/address.ts";
-import { isNameOf, judge, limitOf, type Subject } from "../../src/nat/rules/rules.ts";
+import { remedyOf } from "../../src/nat/rules/remedy.ts";
+import { isNameOf, judge, limitOf, opensAllNames, type Subject } from "../../src/nat/rules/rules.ts";
 
 const WEB: Subject = {
   direction: "out",
@@ -90,6 +91,58 @@ test.each(["constructor=x", "toString=1", "__proto__=allow", "hasOwnProperty=1",
   },
 );
 
+describe("a query for a name is a way out", () => {
+  test.each([
+    ["allow icmp any", false],
+    ["allow tcp any:22", false],
+    ["allow udp any", false],
+    ["allow any:443", false],
+    ["allow tcp any", false],
+    ["allow icmp 0.0.0.0/0", false],
+    ["allow any", true],
+    ["allow dns any", true],
+    ["allow tcp *:443", true],
+    ["allow tcp *.example.org:443", true],
+  ])("%s opens x.example.org: %j", (rule, opens) => expect(verdict(asked("x.example.org"), rule)[0]).toBe(opens));
+  test.each<[string[], string | null]>([
+    [["allow icmp any", "allow tcp *.example.org:443", "default deny"], null],
+    [["allow dns any", "default deny"], "allow dns any"],
+    [["allow tcp *:443", "default deny"], "allow tcp *:443"],
+    [["allow any guest 10.0.2.15", "default deny"], null],
+    [["deny dns any", "allow any", "default deny"], null],
+    [["deny tcp x.test", "default allow"], "default allow"],
+  ])("which rule opens all is known: %j", (lines, rule) => expect(opensAllNames(parseRules(lines))).toBe(rule));
+});
+
+describe("a name on a private address", () => {
+  const mirror: Subject = { ...WEB, remote: addressFromText("10.9.8.7"), names: ["mirror.example"] };
+  it("is allowed by a rule that says so, and by none else", () => {
+    expect(verdict(mirror, "allow tcp mirror.example:443")).toEqual([
+      false,
+      'default deny (a private address is none of "allow tcp mirror.example:443")',
+    ]);
+    expect(verdict(mirror, "allow tcp mirror.example:443 private=allow")[0]).toBe(true);
+  });
+  it("but not on one of the guests' own network", () =>
+    expect(verdict({ ...mirror, inside: true }, "allow tcp mirror.example:443 private=allow")[0]).toBe(false));
+});
+
+describe("the narrowest rule that would have allowed what was refused", () => {
+  test.each<[Partial<Subject>, string]>([
+    [{ names: ["x.test"], remote: addressFromText("93.184.216.34") }, "allow tcp x.test:443"],
+    [{ names: ["x.test"], remote: addressFromText("10.9.8.7") }, "allow tcp x.test:443 private=allow"],
+    [{ remote: addressFromText("2001:db8::7") }, "allow tcp [2001:db8::7]:443"],
+    [{ proto: "icmp", port: 0 }, "allow icmp 198.51.100.7"],
+    [{ proto: "dns", names: ["x.test"] }, "allow dns x.test"],
+    [{ direction: "in", port: 22 }, "allow in tcp 198.51.100.7 port 22"],
+    [{ names: ["x.test"], inside: true }, "allow tcp 198.51.100.7:443"],
+  ])("of %j", (part, rule) => {
+    const subject = { ...WEB, ...part };
+    expect(remedyOf(subject, subject.names[0] ?? null)).toBe(rule);
+    expect(judge(parseRules([rule, "default deny"]), subject).allow).toBe(true);
+  });
+});
+
 describe("domains", () => {
   test.each([
     ["example.org", "example.org", true],
@@ -128,7 +181,7 @@ describe("domains", () => {
   );
   it("a name may be asked for if some flow to it could be allowed", () => {
     expect(verdict(asked("www.test"), "allow tcp *.test:443")[0]).toBe(true);
-    expect(verdict(asked("www.test"), "allow any:443")[0]).toBe(true);
+    expect(verdict(asked("www.test"), "allow any:443")[0]).toBe(false);
     expect(verdict(asked("www.test"), "allow dns any")[0]).toBe(true);
     expect(verdict(asked("www.test"), "allow 198.51.100.0/24")[0]).toBe(false);
   });

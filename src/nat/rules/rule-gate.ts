@@ -16,6 +16,7 @@ import { DNS_ANY, DNS_HTTPS, DNS_SVCB } from "../../wire/dns.ts";
 import { macNumber } from "../../wire/ethernet.ts";
 import { type LimitState, leaveAll, type Meter, Meters, NO_METERS } from "./meters.ts";
 import type { Policy } from "./policy.ts";
+import { remedyOf, type Want } from "./remedy.ts";
 import { type FlowProto, isNameOf, judge, limitOf, NO_RULES, type Rule, type RuleSet, type Subject } from "./rules.ts";
 import { guardedPrefix } from "./special-addresses.ts";
 
@@ -25,6 +26,7 @@ const EMPTY: Ruling = { action: "empty" };
 const BUSY: Ruling = { action: "deny", how: "reset", reason: "conn-limit" };
 /** Silence makes clients ask again, a little later. */
 const BUSY_DNS: Ruling = { action: "deny", how: "drop", reason: "dns-rate" };
+const HTTPS_PORT = 443;
 const CLOSED = "mode: nothing leaves this host";
 const BUILT_IN = "built in: no metadata, link-local, loopback, multicast or reserved addresses";
 
@@ -42,6 +44,13 @@ export interface Grant {
   readonly meters: readonly Meter[];
   /** The name of the far end that a rule about names allowed; null when it was the address that was. */
   readonly dialName: string | null;
+}
+
+/** What rules say, which of them, and which one would have let it pass; null where none would, or it does. */
+export interface Explanation {
+  readonly allow: boolean;
+  readonly rule: string;
+  readonly remedy: string | null;
 }
 
 const FREE: Grant = { nameCheck: null, meters: NO_METERS, dialName: null };
@@ -114,7 +123,8 @@ export class RuleGate implements FlowGate {
     const named = guarded && !!by?.net && by.net.prefix >= guardedPrefix(remote);
     const passes = flow.proto === "dns" || named || this.#inner !== null || this.#policy.hostSide(remote) !== null;
     if (!passes) {
-      this.#refuse(subject, flow.guest.port, this.#policy.closed ? CLOSED : BUILT_IN);
+      const remedy = guarded && !this.#policy.closed ? remedyOf(subject, null) : null;
+      this.#refuse(subject, flow.guest.port, this.#policy.closed ? CLOSED : BUILT_IN, undefined, remedy);
       return later(DENY);
     }
     const grant = this.#admit(subject, flow.guest.port, by, meters);
@@ -173,7 +183,7 @@ export class RuleGate implements FlowGate {
       const why = dns ? meter.query(now) : meter.full(now);
       if (why === null) continue;
       meter.refused++;
-      this.#refuse(subject, guestPort, meter.limit.text, why);
+      this.#refuse(subject, guestPort, meter.limit.text, why, null);
       return dns ? BUSY_DNS : BUSY;
     }
     return null;
@@ -181,21 +191,25 @@ export class RuleGate implements FlowGate {
 
   /** Judges what a connection that `begun` allowed has shown of itself. */
   #look(subject: Subject, guestPort: number, begun: Rule, shown: Parameters<NameCheck>[0]): boolean {
-    const refuse = (rule: string, what: string): boolean => {
-      this.#refuse(subject, guestPort, rule, what);
+    const refuse = (rule: string, what: string, remedy: string | null): boolean => {
+      this.#refuse(subject, guestPort, rule, what, remedy);
       return false;
     };
-    if (shown === "none") return refuse(begun.text, "no name in time");
-    if (shown === "other") return begun.terms.unnamed !== false || refuse(begun.text, "no name");
+    const known = subject.names.find((each) => begun.domain !== null && isNameOf(begun.domain, each)) ?? null;
+    const unnamed = remedyOf(subject, known, "unnamed");
+    if (shown === "none") return refuse(begun.text, "no name in time", null);
+    if (shown === "other") return begun.terms.unnamed !== false || refuse(begun.text, "no name", unnamed);
     const { by: where, name, flaw, encrypted } = shown;
-    if (flaw !== null) return refuse(begun.text, `${where}: ${flaw}`);
+    if (flaw !== null) return refuse(begun.text, `${where}: ${flaw}`, null);
     let terms = begun.terms;
     if (name !== null) {
-      const found = judge(this.#set, { ...subject, port: shown.port ?? subject.port, names: [name] });
-      if (!found.allow) return refuse(found.rule, `${where} name ${name}`);
+      const asked = { ...subject, port: shown.port ?? subject.port, names: [name] };
+      const found = judge(this.#set, asked);
+      if (!found.allow) return refuse(found.rule, `${where} name ${name}`, remedyOf(asked, name));
       if (found.by?.domain) terms = found.by.terms;
-    } else if (terms.unnamed !== true) return refuse(begun.text, `${where} without a name`);
-    return !encrypted || terms.ech || refuse(begun.text, `TLS with an encrypted name, beside ${name ?? "none"}`);
+    } else if (terms.unnamed !== true) return refuse(begun.text, `${where} without a name`, unnamed);
+    const ech = `TLS with an encrypted name, beside ${name ?? "none"}`;
+    return !encrypted || terms.ech || refuse(begun.text, ech, remedyOf(subject, name ?? known, "ech"));
   }
 
   /**
@@ -204,7 +218,7 @@ export class RuleGate implements FlowGate {
    */
   #lookForDenied(subject: Subject, guestPort: number, shown: Parameters<NameCheck>[0]): boolean {
     const refuse = (rule: string, what: string): boolean => {
-      this.#refuse(subject, guestPort, rule, what);
+      this.#refuse(subject, guestPort, rule, what, null);
       return false;
     };
     const denying = this.#deniesNames?.text;
@@ -236,6 +250,15 @@ export class RuleGate implements FlowGate {
     return allow;
   }
 
+  /** What rules say about a flow that is not there. `onFlow` may say otherwise. */
+  explain(subject: Subject): Explanation {
+    const remote = this.#policy.asRuled(subject.remote);
+    const whole = { ...subject, remote, inside: this.#policy.isInside(remote) };
+    const { allow, rule } = judge(this.#set, whole);
+    const name = subject.names[0] ?? null;
+    return { allow, rule, remedy: allow ? null : remedyOf(whole, name, wantOf(whole)) };
+  }
+
   /** The rules, with the gateway under one of its names: whoever writes about the router means it, too. */
   #asRuled(set: RuleSet): RuleSet {
     if (set === NO_RULES) return set;
@@ -250,19 +273,22 @@ export class RuleGate implements FlowGate {
     return !this.#policy.closed && guardedPrefix(remote) > 0;
   }
 
-  #refuse(
-    { direction, proto, guest, remote, port, names }: Subject,
-    guestPort: number,
-    rule: string,
-    why?: string,
-  ): void {
+  #refuse(subject: Subject, guestPort: number, rule: string, why?: string, remedy?: string | null): void {
+    const { direction, proto, guest, remote, port, names } = subject;
+    const name = names[0] ?? null;
     this.#trace.event({
-      ...{ type: "flow-refused", proto, direction, rule, host: names[0] ?? null },
+      ...{ type: "flow-refused", proto, direction, rule, host: name },
       ...(why === undefined ? {} : { why }),
       guest: proto === "icmp" ? guest.text : endpointText({ host: guest.text, port: guestPort }),
       remote: proto === "icmp" ? remote.text : endpointText({ host: remote.text, port }),
+      remedy: remedy === undefined ? remedyOf(subject, name, wantOf(subject)) : remedy,
     });
   }
+}
+
+/** QUIC is what UDP to port 443 is taken for, where a name has led there. */
+function wantOf({ proto, port, names }: Subject): Want {
+  return proto === "udp" && port === HTTPS_PORT && names.length > 0 ? "quic" : null;
 }
 
 function deniesNames({ rules }: RuleSet): Rule | null {

@@ -12,8 +12,9 @@
  * judged again, as a connection by that name (`rule-gate`).
  *
  * A query for a name is judged, too, or it would be a way out. A rule about a domain decides about its names, one about
- * no destination about all of them, one about addresses about none. A rule that only forbids certain ports or protocols
- * says nothing about names; one that allows them lets the name be resolved, since it may be of use.
+ * addresses about none, one about no destination about all of them, unless it is about certain ports or another protocol:
+ * `allow icmp any` opens no names. A rule that forbids certain ports or protocols of a domain says nothing about its names;
+ * one that allows them lets the name be resolved, since it may be of use.
  */
 import type { IpAddress } from "../../core/address.ts";
 import { get32 } from "../../wire/bytes.ts";
@@ -73,6 +74,8 @@ export interface Terms {
   readonly quic: boolean;
   /** Connections that show no name; null lets those pass whose protocol has no place for one. */
   readonly unnamed: boolean | null;
+  /** Addresses of private networks, where a name leads there: a company's mirror. */
+  readonly private: boolean;
   /** How many labels names may have in front of a wildcard's domain; null for any number. */
   readonly labels: number | null;
 }
@@ -125,6 +128,19 @@ export function judge(set: RuleSet, subject: Subject): Judgement {
   return { allow: false, rule: `default deny${excepted}`, by: null };
 }
 
+/**
+ * The rule that lets every query for a name through, and so data out in names; "default allow" for the default, null where
+ * none does.
+ */
+export function opensAllNames({ rules, allow }: RuleSet): string | null {
+  for (const rule of rules) {
+    if (rule.direction !== "out" || rule.guest !== null || rule.mac !== null) continue;
+    const all = rule.domain === null ? matchesQuery(rule, ANY_NAME) : rule.domain.below && rule.domain.name === "";
+    if (all) return rule.allow ? rule.text : null;
+  }
+  return allow ? "default allow" : null;
+}
+
 /** What a rule that allows a domain does not mean all the same; null for nothing. */
 function exceptionOf(
   { ports, terms }: Rule,
@@ -136,7 +152,7 @@ function exceptionOf(
     if (labels === null || names.some((name) => isNameOf(domain, name) && depth(domain, name) <= labels)) return null;
     return "a name of so many labels";
   }
-  if (inside === true || isPrivate(remote)) return "a private address";
+  if (inside === true || (isPrivate(remote) && !terms.private)) return "a private address";
   if (proto === "icmp") return null;
   if (ports.length === 0 && (port === DNS_PORT || port === DNS_TLS_PORT)) return "another name server's port";
   return proto === "udp" && port === HTTPS_PORT && !terms.quic ? "QUIC" : null;
@@ -158,9 +174,11 @@ function meansGuest({ guest, mac }: Pick<Rule, "guest" | "mac">, subject: Subjec
   return guest === null || inNet(guest, subject.guest);
 }
 
-function matchesQuery({ allow, proto, net, domain, ports }: Rule, { names }: Subject): boolean {
+const ANY_NAME: Pick<Subject, "names"> = { names: [] };
+
+function matchesQuery({ allow, proto, net, domain, ports }: Rule, { names }: Pick<Subject, "names">): boolean {
   if (net !== null) return false;
-  if (!allow && proto !== "dns" && (proto !== null || ports.length > 0)) return false;
+  if (domain === null || !allow) if (proto !== "dns" && (proto !== null || ports.length > 0)) return false;
   return domain === null || matchesDomain(domain, names);
 }
 

@@ -23,8 +23,13 @@ export interface GatedFlow {
 export type Ruling =
   /** What would have become of it without a gate. */
   | { readonly action: "allow" }
-  /** RST, ICMP "administratively prohibited" or silence. A DNS query is answered REFUSED, or not at all. Counted as `reason` ("denied"). */
-  | { readonly action: "deny"; readonly how: "reset" | "icmp" | "drop"; readonly reason?: DropReason }
+  /** RST, ICMP "administratively prohibited" or silence. A DNS query is answered REFUSED, with `why` as its Extended DNS Error, or not at all. Counted as `reason` ("denied"). */
+  | {
+      readonly action: "deny";
+      readonly how: "reset" | "icmp" | "drop";
+      readonly reason?: DropReason;
+      readonly why?: string;
+    }
   /** As if the guest had dialled `to`, an address of the host's world. A DNS query goes to the resolver there. */
   | { readonly action: "redirect"; readonly to: Endpoint }
   /** A DNS query is answered: the name has no such records (RFC 2308 section 2.2). Never said of others. */

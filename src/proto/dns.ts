@@ -25,6 +25,7 @@ import {
   DNS_SERVFAIL,
   DNS_UDP_SIZE,
   dnsCheck,
+  dnsExplained,
   dnsIsResponse,
   dnsOpcode,
   dnsQname,
@@ -33,6 +34,7 @@ import {
   dnsReply,
   dnsTruncate,
   dnsUdpSize,
+  EDE_BLOCKED,
 } from "../wire/dns.ts";
 import type { Names } from "./names.ts";
 
@@ -190,7 +192,10 @@ export class DnsForwarder {
       this.#trace.drop(ruling.reason ?? "denied");
       // Over UDP silence is silence; over TCP a query that is never answered would hold up those behind it.
       if (ruling.how === "drop" && !asked.tcp) this.#over(asked);
-      else this.#answer(asked, dnsReply(asked.query, 0, asked.query.length, DNS_REFUSED));
+      else {
+        const refused = dnsReply(asked.query, 0, asked.query.length, DNS_REFUSED);
+        this.#answer(asked, ruling.why === undefined ? refused : dnsExplained(refused, EDE_BLOCKED, ruling.why));
+      }
     }
   }
 

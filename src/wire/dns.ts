@@ -44,6 +44,11 @@ const RCODE = 0x000f;
 const MAX_NAME = 255;
 /** An OPT record without options, and the size we say we take: what fits an unfragmented IPv6 packet. */
 const OPT_LENGTH = 11;
+/** Extended DNS Errors: the option, and "Blocked" (RFC 8914 sections 2 and 4.16). */
+const OPTION_EDE = 15;
+export const EDE_BLOCKED = 15;
+/** With the longest name an answer stays within the 512 bytes that every client takes. */
+const MOST_EXTRA_TEXT = 200;
 const OUR_UDP_SIZE = 1232;
 /** The question's name, where every record of our own answers points. */
 const POINTER_TO_QUESTION = 0xc000 | DNS_HEADER;
@@ -309,5 +314,25 @@ export function dnsReply(
     put16(out, i + 1, DNS_OPT);
     put16(out, i + 3, OUR_UDP_SIZE);
   }
+  return out;
+}
+
+/**
+ * One of `dnsReply`'s answers with an Extended DNS Error (RFC 8914), as `dig` and resolvers' logs show it, where the query
+ * had an OPT record; else as it is. `text` is cut to 200 characters, and what is not printable ASCII is a question mark.
+ */
+export function dnsExplained(reply: Uint8Array, infoCode: number, text: string): Uint8Array {
+  const opt = optAt(reply, 0, reply.length);
+  if (opt < 0) return reply;
+  const said = text.slice(0, MOST_EXTRA_TEXT).replace(/[^ -~]/g, "?");
+  const out = new Uint8Array(reply.length + 6 + said.length);
+  out.set(reply);
+  const end = reply.length;
+  // The OPT record is the last one, and without options so far.
+  put16(out, end - 2, 6 + said.length);
+  put16(out, end, OPTION_EDE);
+  put16(out, end + 2, 2 + said.length);
+  put16(out, end + 4, infoCode);
+  for (let i = 0; i < said.length; i++) out[end + 6 + i] = said.charCodeAt(i);
   return out;
 }

@@ -112,7 +112,7 @@ export class RuleGate implements FlowGate {
     const { allow, rule, by } = judge(this.#set, subject);
     if (!allow) {
       this.#refuse(subject, flow.guest.port, rule);
-      return later(DENY);
+      return later(flow.proto === "dns" ? { action: "deny", how: "reset", why: `refused by ${rule}` } : DENY);
     }
     const meters = this.#metersOf(subject, neighbour?.link ?? null, by);
     const busy = this.#tooMany(subject, flow.guest.port, meters);

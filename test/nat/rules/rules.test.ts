@@ -60,6 +60,36 @@ describe("RFC 9460: records that tell how to hide a name", () => {
   });
 });
 
+describe("RFC 8914: a query that a rule refuses is told why", () => {
+  const refusal = async (asked: Uint8Array, rule = "default deny"): Promise<Uint8Array> => {
+    const rules = rule.startsWith("default") ? [rule] : [rule, "default allow"];
+    const script = new PacketScript({ rules });
+    script.send({ ip: { dst: "10.0.2.3" }, udp: { srcPort: 5000, dstPort: 53 }, payload: asked });
+    await Promise.resolve();
+    await Promise.resolve();
+    script.host.run();
+    return script.takeAll().find(({ udp }) => udp?.dstPort === 5000)!.payload;
+  };
+  it("as Extended DNS Error 15, Blocked, with the rule", async () => {
+    const found = await refusal(query("evil.test", DNS_A, 7, 1232), "deny *.test");
+    expect(dnsRcode(found, 0)).toBe(DNS_REFUSED);
+    const text = "refused by deny *.test";
+    expect(Buffer.from(found.subarray(-text.length)).toString()).toBe(text);
+    // The option's code, length and info-code, and the record's length before it.
+    const at = found.length - text.length - 6;
+    expect([-2, 0, 2, 4].map((i) => get16(found, at + i))).toEqual([text.length + 6, 15, text.length + 2, 15]);
+  });
+  it("without EDNS by REFUSED alone", async () => {
+    const asked = query("evil.test", DNS_A);
+    expect(await refusal(asked)).toEqual(dnsReply(asked, 0, asked.length, DNS_REFUSED));
+  });
+  it("within 512 bytes, whatever the name and the rule", async () => {
+    const long = `${"a".repeat(63)}.${"b".repeat(63)}.${"c".repeat(63)}.${"d".repeat(50)}.test`;
+    const rule = `deny ${long}`;
+    expect((await refusal(query(long, DNS_A, 7, 512), rule)).length).toBeLessThanOrEqual(512);
+  });
+});
+
 describe("other ways to a name server, and QUIC, at an address that an allowed name has led to", () => {
   const RST = "tcp RST ACK";
   const PROHIBITED = "icmp 3/13";

@@ -68,9 +68,20 @@ export function seal(buf: Uint8Array, at: number, len: number): void {
   put16(buf, field, 0xffff);
   const total = transportSum(buf, at, len);
   if (total < 0) return;
-  // 0xffff was in the field while the sum was taken; in ones' complement that is zero.
-  const sealed = finish(total - 0xffff);
+  // The field's own 0xffff does not count: in ones' complement it is zero.
+  const sealed = finish(total);
   put16(buf, field, facts.proto === PROTO_UDP && sealed === 0 ? 0xffff : sealed);
+}
+
+/**
+ * A first fragment's checksum is over what the others hold, which was left out of them, too: over IPv4 UDP may say that there
+ * is none. Over IPv6 it may not (RFC 8200 section 8.1), and the replay finds the datagram malformed.
+ */
+export function unseal(buf: Uint8Array, at: number, len: number): void {
+  readFacts(facts, buf, at, len);
+  const fragment = facts.ethType === ETH_IPV4 && (get16(buf, at + ETH_HEADER + 6) & 0x2000) !== 0;
+  if (fragment && facts.proto === PROTO_UDP && facts.srcPort >= 0 && facts.payload + UDP_HEADER <= at + len)
+    put16(buf, facts.payload + 6, 0);
 }
 
 /** Where the transport checksum stands in `head`, the first bytes of a frame, so that it can be passed over; -1 for nowhere. */

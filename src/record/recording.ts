@@ -1,4 +1,6 @@
 /** A network's recording: its file, and the network's seams with the recorder in front of them. */
+import { statSync } from "node:fs";
+import path from "node:path";
 import type { ResolvedRecord } from "../control/options/recording.ts";
 import type { ResolvedOptions } from "../control/options.ts";
 import { version } from "../control/version.ts";
@@ -21,13 +23,16 @@ export class Recording {
   onEnd: ((why: string) => void) | null = null;
   readonly #out: RecordingFile;
 
-  /** Begins the file. Rejects with an `Error` of one line when it cannot be made. */
-  static async begin({ file, payload }: ResolvedRecord, options: ResolvedOptions): Promise<Recording> {
+  /** Begins the file, in a folder one with the date for a name. Rejects with an `Error` of one line when it cannot be made. */
+  static async begin({ file: target, payload }: ResolvedRecord, options: ResolvedOptions): Promise<Recording> {
+    const date = new Date().toISOString();
+    const isFolder = statSync(target, { throwIfNoEntry: false })?.isDirectory() ?? false;
+    const file = isFolder ? path.join(target, `${date.replaceAll(":", "-")}-${process.pid}.tslirp`) : target;
     const header: Header = {
       version: VERSION,
       package: version(),
       node: process.versions.node,
-      date: new Date().toISOString(),
+      date,
       payload,
       seed: (Math.random() * 2 ** 32) | 0,
       config: options.stack,

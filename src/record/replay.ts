@@ -18,7 +18,7 @@ import { composeLan, type Lan } from "../embed/lan.ts";
 import { NO_RULES } from "../nat/rules/rules.ts";
 import { HEAD } from "./cables.ts";
 import { ENTRIES, type Entry, type Header, toJson } from "./format.ts";
-import { headersLength, seal, standIn } from "./frames.ts";
+import { headersLength, seal, standIn, unseal } from "./frames.ts";
 import type { RecordedError } from "./host.ts";
 import type { RecordedRuling } from "./local.ts";
 import { asError, ReplayHost, sumOf } from "./replay-host.ts";
@@ -259,6 +259,7 @@ class Replay {
     frame.set(bytes);
     frame.set(standIn(this.#header.seed, this.#script.at, blank), bytes.length);
     if (sealed === 1) seal(frame, 0, frame.length);
+    else unseal(frame, 0, frame.length);
     return frame;
   }
 

@@ -1,18 +1,10 @@
 /** A recording replays to the byte, and says where a network does something else. */
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { createServer, type Server } from "node:http";
-import type { AddressInfo } from "node:net";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import type { Server } from "node:http";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { dhcp } from "../../src/cli/guest/dhcp.ts";
-import { Guest } from "../../src/cli/guest/guest.ts";
-import { httpGet } from "../../src/cli/guest/http.ts";
-import { tftpGet } from "../../src/cli/guest/tftp.ts";
-import { runOnTimers } from "../../src/cli/guest/timers.ts";
-import { HostClock } from "../../src/host/clock.ts";
-import { HostRandom } from "../../src/host/random.ts";
 import { createNetwork, type NetworkOptions } from "../../src/index.ts";
 import { BlockWriter, readEntries } from "../../src/record/codec.ts";
 import { crc32, scalarCrc32 } from "../../src/record/crc.ts";
@@ -20,18 +12,15 @@ import { RecordingReader } from "../../src/record/file.ts";
 import { type Entry, MAGIC } from "../../src/record/format.ts";
 import { type ReplayResult, replay } from "../../src/record/replay.ts";
 import { replayFile } from "../../src/record/run.ts";
+import { recordGuest, serveGuest } from "./guest-run.ts";
 
-const MAC = new Uint8Array([0x52, 0x54, 0, 0x12, 0x34, 0x56]);
 let folder: string;
 let server: Server;
 let runs = 0;
-const body = Buffer.alloc(300_000, "what the guest fetches; ");
 
 beforeEach(async () => {
   folder = mkdtempSync(path.join(tmpdir(), "tslirp-record-"));
-  writeFileSync(path.join(folder, "file"), body.subarray(0, 50_000));
-  server = createServer((_, response) => response.end(body));
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  server = await serveGuest(folder);
 });
 
 afterEach(() => {
@@ -39,41 +28,10 @@ afterEach(() => {
   rmSync(folder, { recursive: true });
 });
 
-/** A guest boots, reads a file, fetches a page, is dialled, and goes. The recording's name. */
+/** A recording of a guest's run in this test's folder. */
 async function record(payload: boolean, options: NetworkOptions = {}): Promise<string> {
   const file = path.join(folder, `run-${runs++}.tslirp`);
-  const net = await createNetwork({
-    ...options,
-    tftp: folder,
-    hostfwd: ["tcp:127.0.0.1:0-:7"],
-    record: { file, payload },
-  });
-  const cable = net.cable();
-  const guest = new Guest({ cable, mac: MAC, clock: new HostClock(), random: new HostRandom() });
-  const stop = runOnTimers(guest);
-  try {
-    await dhcp(guest);
-    await guest.ping(guest.gateway);
-    expect((await tftpGet(guest, guest.gateway, "file")).length).toBe(50_000);
-    const { body: fetched } = await httpGet(guest, `http://10.0.2.2:${(server.address() as AddressInfo).port}/`);
-    expect(Buffer.from(fetched).equals(body)).toBe(true);
-    net.leases();
-    net.flows();
-    const udp = await net.bindGuestUdp({ host: "10.0.2.100", port: 5000 });
-    udp.send("to a guest", 9, "10.0.2.15");
-    // Served within the process: by an address, and by a verdict that takes the connection over.
-    await net.listenGuest({ host: "10.0.2.100", port: 80 }, (socket) => {
-      socket.once("data", () => socket.end("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"));
-    });
-    expect((await httpGet(guest, "http://10.0.2.100/")).body.length).toBe(2);
-    net.setRules(["deny tcp 10.9.9.9", "default allow"]);
-    await net.publish("tcp:127.0.0.1:0-:8");
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  } finally {
-    stop();
-    cable.close();
-    await net.close();
-  }
+  await recordGuest(file, payload, folder, server, options);
   return file;
 }
 
@@ -191,6 +149,14 @@ describe("a file that", () => {
       await expect(replayFile(file)).rejects.toThrow(complaint);
     }
     await expect(replayFile(path.join(folder, "none"))).rejects.toThrow(/^cannot read .*ENOENT$/);
+  });
+
+  it("is a folder has a recording in it, named by the date", async () => {
+    const net = await createNetwork({ record: folder });
+    await net.close();
+    const [name, ...others] = readdirSync(folder).filter((each) => each.endsWith(".tslirp"));
+    expect(others).toEqual([]);
+    expect((await replayFile(path.join(folder, name!))).difference).toBeNull();
   });
 
   it("exists is not written over", async () => {

@@ -115,6 +115,9 @@ export interface NetworkOptions {
   readonly limits?: LimitsOptions | undefined;
   /** Closes the network. */
   readonly signal?: AbortSignal | undefined;
-  /** Record all that enters the network at its seams, and what leaves it, in a new file for `tslirp replay`. */
+  /**
+   * Record all that enters the network at its seams, and what leaves it, in a new file, or one in an existing folder,
+   * for `tslirp replay`.
+   */
   readonly record?: string | RecordOptions | undefined;
 }

@@ -4,7 +4,7 @@ import { type NetworkGroup, TEXT } from "./description.ts";
 
 /** Where a recording goes, and what is in it. */
 export interface RecordOptions {
-  /** The file; there may be none of that name. */
+  /** The file; there may be none of that name. In a folder that exists a file is named by the date. */
   readonly file: string;
   /** Payload is in it (true); otherwise lengths stand for it, except for what our own services read: DNS, DHCP, TFTP. */
   readonly payload?: boolean | undefined;
@@ -23,7 +23,7 @@ export const RECORDING: NetworkGroup<"record"> = {
     flag: "--record <file>",
     reading: TEXT,
     type: "string | RecordOptions",
-    help: "record all that enters the network at its seams, and what leaves it, in a new file for `tslirp replay`",
+    help: "record all that enters the network at its seams, and what leaves it, in a new file, or one in an existing folder, for `tslirp replay`",
     more: "[docs/recording.md](recording.md) tells what is in it.",
     shape: z.union(
       [z.string().min(1), z.strictObject({ file: z.string().min(1), payload: z.boolean().optional() })],

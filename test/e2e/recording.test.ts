@@ -1,0 +1,107 @@
+/** Runs with real guests, recorded: replayed without guest, servers or clock, the network does all of it again. */
+import { copyFileSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { afterEach, expect, it } from "vitest";
+import { replayFile } from "../../src/record/run.ts";
+import { agent } from "../support/e2e/agent.ts";
+import { bootIpxe } from "../support/e2e/ipxe.ts";
+import { REPOSITORY } from "../support/e2e/namespace.ts";
+import { describeE2e, IPXE_ROM, LIBSLIRP } from "../support/e2e/requirements.ts";
+import { GATEWAY, HostRig, IPV4_NAME, OUTSIDE, OUTSIDE_NAME, Rig, url } from "../support/e2e/rig.ts";
+import { ServicesProcess } from "../support/e2e/services-process.ts";
+import { patternSha256 } from "../support/services.ts";
+
+/** With RECORDINGS_WRITE=1 the recording is kept among those that every later build is held to. */
+function keep(file: string, name: string): void {
+  if (process.env.RECORDINGS_WRITE === "1")
+    copyFileSync(file, join(REPOSITORY, "fixtures/recordings", `${name}.tslirp`));
+}
+
+const MB = 1_000_000;
+const PORTS = { http: 80, echo: 7, udpEcho: 9 };
+
+describeE2e("a recording of", ["curl", "sha256sum", "ping", "dig", IPXE_ROM], () => {
+  let rig: Rig | undefined;
+  let boot: HostRig | undefined;
+  afterEach(async () => {
+    await rig?.close();
+    await boot?.close();
+    rig = undefined;
+    boot = undefined;
+  });
+
+  it.skipIf(LIBSLIRP).each(["on", "off"])(
+    "a Linux guest's downloads, uploads, pings, queries and forwards replays without a difference, payload %s (libslirp: none)",
+    async (payload) => {
+      rig = await Rig.online((folder) => ({
+        hostfwd: ["tcp::10080-:80", "udp::10009-:9"],
+        args: ["--record", join(folder, "run.tslirp"), "--record-payload", payload],
+      }));
+      const { guest, hostRig, host, backend } = rig;
+      const down = await guest.sh(`curl -sS --max-time 50 '${url(OUTSIDE, `/bytes?n=${8 * MB}&seed=1`)}' | sha256sum`);
+      expect(down.stdout.slice(0, 64)).toBe(patternSha256(1, 8 * MB));
+      const { echo: port } = rig.services.ports;
+      expect(await agent(guest, "echoMany", { host: OUTSIDE, port, count: 50, bytes: 20_000 }, 55_000)).toEqual({
+        right: 50,
+        errors: [],
+      });
+      await guest.run("ping", ["-c", "2", "-i", "0.2", GATEWAY]);
+      await guest.run("dig", ["+time=2", "+tries=1", OUTSIDE_NAME]);
+      const inGuest = await ServicesProcess.start(guest, {
+        host: "0.0.0.0",
+        ports: PORTS,
+        files: { "/hello": "hello" },
+      });
+      expect((await host.run("curl", ["-sS", "--max-time", "5", "http://127.0.0.1:10080/hello"])).stdout).toBe("hello");
+      await agent(host, "udpEcho", { host: "127.0.0.1", port: 10_009, sizes: [100, 6000] });
+      expect(inGuest).toBeDefined();
+      expect(await backend.stop()).toBe(0);
+      const file = join(hostRig.folder, "run.tslirp");
+      const result = await replayFile(file);
+      expect([result.difference?.message, result.crash, result.broken]).toEqual([undefined, null, null]);
+      expect(result.entries).toBeGreaterThan(5_000);
+      if (payload === "off") expect(readFileSync(file).length).toBeLessThan(4 * MB);
+    },
+    120_000,
+  );
+
+  it.skipIf(LIBSLIRP)(
+    "a Linux guest that comes online replays without a difference (libslirp: none)",
+    async () => {
+      rig = await Rig.online((folder) => ({
+        args: ["--record", join(folder, "run.tslirp"), "--record-payload", "off"],
+      }));
+      const { guest, hostRig, backend } = rig;
+      const fetched = await guest.sh(`curl -sS --max-time 20 '${url(OUTSIDE, "/bytes?n=20000&seed=1")}' | sha256sum`);
+      expect(fetched.stdout.slice(0, 64)).toBe(patternSha256(1, 20_000));
+      await guest.run("ping", ["-c", "1", GATEWAY]);
+      await guest.run("dig", ["+time=2", "+tries=1", OUTSIDE_NAME]);
+      expect(await backend.stop()).toBe(0);
+      const file = join(hostRig.folder, "run.tslirp");
+      const result = await replayFile(file);
+      expect([result.difference?.message, result.crash, result.broken]).toEqual([undefined, null, null]);
+      keep(file, "linux-online");
+    },
+    60_000,
+  );
+
+  it.skipIf(LIBSLIRP)(
+    "a network boot with iPXE replays without a difference (libslirp: none)",
+    async () => {
+      const script = `#!ipxe\nimgfetch ${url(IPV4_NAME, "/hello")}\necho E2E: done\nshell\n`;
+      boot = await HostRig.startHost((folder) => ({
+        bootfile: "script.ipxe",
+        files: { "/hello": "hello over HTTP\n" },
+        tftp: { "script.ipxe": script },
+        args: ["--record", join(folder, "run.tslirp"), "--record-payload", "off"],
+      }));
+      await bootIpxe(boot.host, boot.backend.socketPath, "E2E: done\n", 90_000, []);
+      expect(await boot.backend.stop()).toBe(0);
+      const file = join(boot.folder, "run.tslirp");
+      const result = await replayFile(file);
+      expect([result.difference?.message, result.crash, result.broken]).toEqual([undefined, null, null]);
+      keep(file, "ipxe-boot");
+    },
+    120_000,
+  );
+});

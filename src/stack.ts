@@ -6,7 +6,7 @@
  * at the batch's end or, for what host sockets have brought, at the end of the event loop's turn. Time comes from the
  * clock once per batch. `pollAt` says when `poll` wants to be called next, and `onPollAt` that it became earlier.
  */
-import { addressFromText, type IpAddress, type IpText, ipv4FromText } from "./core/address.ts";
+import { addressAt, addressFromText, type IpAddress, type IpText, ipv4Address, ipv4FromText } from "./core/address.ts";
 import type { Clock } from "./core/clock.ts";
 import type { DnsHost, DnsZone, StackConfig } from "./core/config.ts";
 import type { FileSource } from "./core/files.ts";
@@ -146,16 +146,17 @@ export class Stack implements LinkReceiver {
     this.#stirred = parts.stirred ?? (() => {});
     this.policy = new Policy(config);
     const touchLink = (link: Link): void => this.#flusher.touch(link);
-    this.#dhcp = new DhcpServer(config, {
-      drop: (reason) => trace.drop(reason),
-      event: (event) => this.#leaseEvent(event),
+    const leaseTrace: Trace = { drop: (reason) => trace.drop(reason), event: (event) => this.#leaseEvent(event) };
+    this.#dhcp = new DhcpServer(config, leaseTrace, ({ ip, cable }) => {
+      const asked = this.#neighbours.expect(ipv4Address(ip));
+      return cable !== null && this.#arp.solicit(asked, [cable as Link]);
     });
     const mtuOf = (guest: Neighbour): number => this.#mtuOf(guest);
     const egress = new Egress(gatewayMac(config), GATEWAY_MAC6, random, trace, touchLink, mtuOf);
     this.#neighbours = new Neighbours(random.u32(), random.u32(), config.limits, () => trace.drop("neighbours-full"));
     const gate = new RuleGate(parts.gate ?? null, parts.rules ?? NO_RULES, this.policy, this.#neighbours, clock, trace);
     this.#gate = gate;
-    this.#guestNames = new GuestNames(config, this.policy, this.#neighbours, () => this.leases());
+    this.#guestNames = new GuestNames(config, this.policy, this.#neighbours, () => this.#leases(true));
     const names = new Names(config.limits, () => trace.drop("names-full"));
     const server4 = { host: this.policy.dns.text, port: DNS_PORT };
     const server6 = { host: this.policy.dns6.text, port: DNS_PORT };
@@ -225,16 +226,17 @@ export class Stack implements LinkReceiver {
     };
     this.#arp = new Arp(lan, this.#dhcp);
     this.#ipv4 = new Ipv4(lan, this.#arp, this.#dhcp, this.#reassembler);
-    this.#dhcp6 = new Dhcp6Server(config, GATEWAY_MAC6, {
-      drop: (reason) => trace.drop(reason),
-      event: (event) => this.#leaseEvent(event),
+    this.#dhcp6 = new Dhcp6Server(config, GATEWAY_MAC6, leaseTrace, (address, cable) => {
+      const asked = this.#neighbours.expect(addressAt(6, address, 0));
+      return cable !== null && this.#ndp.solicit(asked, [cable as Link]);
     });
     this.ownership = new AddressOwnership(config, this.policy, this.#neighbours, this.#dhcp, this.#dhcp6, clock);
     this.#ndp = new Ndp(lan, this.#dhcp6, random);
     this.#ipv6 = new Ipv6(lan, this.#ndp, this.#dhcp6, this.#reassembler);
     this.localServices = new LocalServices(lan, services, (guest) => this.#resolve(guest));
     const named = (name: string): IpAddress | null => this.#guestNames.address(name);
-    this.forwards = new Forwards(config, parts.host, this.#tcp, this.#udp, this.#neighbours, named, trace);
+    const first = (): IpAddress => this.firstGuest();
+    this.forwards = new Forwards(config, parts.host, this.#tcp, this.#udp, this.#neighbours, { named, first }, trace);
   }
 
   /** Opens the configured forwards. Rejects with the first that fails; then none is open. */
@@ -289,8 +291,31 @@ export class Stack implements LinkReceiver {
   }
 
   leases(): Lease[] {
+    return this.#leases(false);
+  }
+
+  /** Those of guests that are there only, if `live`. */
+  #leases(live: boolean): Lease[] {
     const now = this.#clock.now();
-    return [...this.#dhcp.leases(now), ...this.#dhcp6.leases(now)];
+    return [...this.#dhcp.leases(now, live), ...this.#dhcp6.leases(now, live)];
+  }
+
+  /**
+   * Where what names no guest leads: to the first address of the pool if anybody uses it, else to the first leased one whose
+   * guest is there.
+   */
+  firstGuest(): IpAddress {
+    const first = addressFromText(this.#config.firstGuest);
+    const now = this.#clock.now();
+    const v4 = first.family === 4;
+    const isGone = v4 ? this.#dhcp.isGone(first.ip, now) : this.#dhcp6.isGone(first.bytes, now);
+    if (!isGone && this.#neighbours.find(first)?.link) return first;
+    if (v4) {
+      const ip = this.#dhcp.firstLive(now);
+      return ip === null ? first : ipv4Address(ip);
+    }
+    const bytes = this.#dhcp6.firstLive(now);
+    return bytes === null ? first : addressAt(6, bytes, 0);
   }
 
   /** The address of the guest that has this name; null for nobody. */
@@ -381,6 +406,9 @@ export class Stack implements LinkReceiver {
       if (guest.family === 4) this.#dhcp.vacate(macToString(guest.mac), now);
       else this.#dhcp6.vacate(macToString(guest.mac), now);
     }
+    // Those, too, that have not been heard since they were given an address.
+    this.#dhcp.unplugged(link, now);
+    this.#dhcp6.unplugged(link, now);
     this.#flusher.forget(link);
   }
 

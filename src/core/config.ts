@@ -41,7 +41,7 @@ export interface StackConfig {
   readonly host6: IpText;
   /** The virtual DNS server (fec0::3). */
   readonly dns6: IpText;
-  /** Where a forward leads that names no guest: the first lease, DHCPv6's if there is no IPv4. */
+  /** Where a forward leads that names no guest while no guest has a lease: the first address of the pool, DHCPv6's if there is no IPv4. */
   readonly firstGuest: IpText;
   /** DHCP option 12 for the guest; null leaves it out. */
   readonly hostname: string | null;
@@ -77,7 +77,7 @@ export interface StackConfig {
   readonly limits: Limits;
 }
 
-/** A host port that leads into the guest: the one of that name when a client comes, else `guest.host`; null means the config's `firstGuest`. */
+/** A host port that leads into the guest: the one of that name when a client comes, else `guest.host`; null means the guest that has the first lease. */
 export interface ForwardRule {
   readonly proto: "tcp" | "udp";
   readonly host: Endpoint | UnixEndpoint;

@@ -94,7 +94,14 @@ export const DROP_REASONS = [
 export type DropReason = (typeof DROP_REASONS)[number];
 
 export type TraceEvent =
-  | { type: "lease"; mac: string; ip: string; hostname: string | null; action: "bound" | "released" | "declined" }
+  | {
+      type: "lease";
+      mac: string;
+      ip: string;
+      hostname: string | null;
+      /** "reclaimed": its holder is gone, or its cable holds most, and another guest needs the address. */
+      action: "bound" | "released" | "declined" | "reclaimed";
+    }
   | {
       type: "flow-open";
       proto: "tcp" | "udp" | "icmp";

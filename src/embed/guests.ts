@@ -17,7 +17,7 @@ import { GuestUdp } from "./guest-udp.ts";
 
 /** Where to dial. */
 export interface ConnectOptions extends Abortable {
-  /** A guest's address (the first lease's, DHCPv6's where there is no IPv4). */
+  /** A guest's address (that of the guest with the first lease; DHCPv6's where there is no IPv4). */
   readonly host?: string | undefined;
   readonly port: number;
   /** As `net.connect`'s: with false (the default) our side ends when the guest's does. */
@@ -75,7 +75,7 @@ export class Guests {
   createConnection(options: ConnectOptions): GuestSocket {
     const { allowHalfOpen } = checkShape(shape, options);
     const signal = signalOf(options);
-    const guest = this.#guest("host", options.host ?? this.#config.firstGuest, options.port);
+    const guest = this.#guest("host", options.host ?? this.#stack.firstGuest().text, options.port);
     signal?.throwIfAborted();
     const socket = new GuestSocket({ remote: guest, local: null, allowHalfOpen });
     const local = this.#local.dial(guest, new Client(socket));

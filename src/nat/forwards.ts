@@ -17,30 +17,37 @@ interface Entry extends OpenForward {
   readonly listener: HostListener;
 }
 
+/** Where forwards lead that give no address. */
+export interface ForwardGuests {
+  /** The guest of a name; null for nobody. */
+  named(name: string): IpAddress | null;
+  /** The guest of those that name none. */
+  first(): IpAddress;
+}
+
 export class Forwards {
   readonly #config: StackConfig;
   readonly #host: HostNet;
   readonly #tcp: TcpNat;
   readonly #udp: UdpNat;
   readonly #neighbours: Neighbours;
-  readonly #named: (name: string) => IpAddress | null;
+  readonly #guests: ForwardGuests;
   readonly #trace: Trace;
   readonly #entries: Entry[] = [];
   /** Those that begin to listen. */
   #opening = 0;
 
-  /** `named` finds a guest by its name. */
   constructor(
     config: StackConfig,
     host: HostNet,
     tcp: TcpNat,
     udp: UdpNat,
     neighbours: Neighbours,
-    named: (name: string) => IpAddress | null,
+    guests: ForwardGuests,
     trace: Trace,
   ) {
     this.#trace = trace;
-    this.#named = named;
+    this.#guests = guests;
     this.#config = config;
     this.#host = host;
     this.#tcp = tcp;
@@ -71,9 +78,9 @@ export class Forwards {
 
   async #listen(rule: ForwardRule): Promise<Entry> {
     const { port, name } = rule.guest;
-    const fixed = addressFromText(rule.guest.host ?? this.#config.firstGuest);
+    const fixed = rule.guest.host === null ? null : addressFromText(rule.guest.host);
     const target = (): Neighbour | null => {
-      const address = name === undefined ? fixed : this.#named(name);
+      const address = name === undefined ? (fixed ?? this.#guests.first()) : this.#guests.named(name);
       return address === null ? null : this.#neighbours.expect(address);
     };
     let listener: HostListener;

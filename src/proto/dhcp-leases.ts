@@ -3,38 +3,50 @@
  *
  * A record is made when an address is first offered, claimed or seen, and stays for good, so the table is never larger
  * than the pool and the static leases together. A record is *held* while `until` lies ahead and belongs to nobody else
- * during that time, whatever its state; afterwards it still remembers its client, who gets the same address back,
- * and is given to another only when no address is unused any more, the one free for longest first.
+ * during that time, whatever its state, unless its holder is gone (`holdings.ts`); afterwards it still remembers its
+ * client, who gets the same address back, and is given to another only when no address is unused any more, the one
+ * free for longest first.
  *
- * Who is a client? RFC 2131 section 4.2 says: the client identifier, else the hardware address. The guest's MAC is the
- * one thing it cannot invent here (the stack compares it with the frame's), so an identifier alone never opens a lease
- * that another MAC holds. Behind one MAC, different identifiers are different clients, with three exceptions that keep
- * a machine at its address (forwards point at it) while it starts: one of the two has none (a boot loader, then
- * the system), the older lease is over, or its cable was unplugged since (`vacate`: another system on the same card).
+ * Who is a client? RFC 2131 section 4.2 says: the client identifier, else the hardware address. But one machine shows
+ * many identifiers, one after the other: boot loader, installer, system, another DHCP client. Forwards point at its
+ * address, and the guest's MAC is the one thing that it cannot invent here (the stack compares it with the frame's). So
+ * the MAC decides, as it does for libslirp, and whatever identifier comes takes over what the MAC had. Only when an earlier
+ * one renews, which it does from that very address, are there two clients behind one MAC; from then on each has an
+ * address of its own. An identifier alone never opens a lease that another MAC holds.
+ *
+ * Nor is a MAC for good: behind its own cable a guest may change it, and is believed (`seen`), since nobody else is there.
  */
 
 import type { Limits } from "../core/limits.ts";
-import { boundClaims, tooManyLeases } from "./claims.ts";
+import {
+  type Ask,
+  askBehind,
+  askHolder,
+  boundClaims,
+  type Holding,
+  hearHolder,
+  holdsTooMany,
+  isGone,
+  isLeased,
+  isLive,
+  newHolding,
+  vacate,
+  vacateCable,
+  yielding,
+} from "./holdings.ts";
 
-export type LeaseState = "offered" | "bound" | "released" | "declined" | "seen";
-
-/** One address. Times are the clock's milliseconds. */
-export interface LeaseRecord {
+/** One address. */
+export interface LeaseRecord extends Holding {
   readonly ip: number;
-  /** A static lease: its MAC never changes, and no other client gets the address. */
-  readonly fixed: boolean;
-  mac: string | null;
   /** The client identifier in hexadecimal; null for a client known by its MAC alone. */
   id: string | null;
+  /** Whose it was before another identifier behind the same MAC took it over; null for nobody's. */
+  formerId: string | null;
+  /** There are several clients behind its MAC. */
+  shared: boolean;
   hostname: string | null;
   /** Its client has asked for an MTU (option 26) when it last bound it. */
   mtuAsked: boolean;
-  state: LeaseState;
-  until: number;
-  vacated: boolean;
-  /** Where it was seen; null otherwise, and where many machines are. */
-  cable: object | null;
-  asker: object | null;
 }
 
 export interface DhcpClient {
@@ -53,20 +65,28 @@ export class LeaseTable {
   /** Addresses within the pool that are not for handing out. */
   readonly #reserved: ReadonlySet<number>;
   readonly #limits: Limits;
+  readonly #ask: Ask<LeaseRecord>;
   readonly #byIp: Map<number, LeaseRecord> = new Map();
   readonly #fixed: Map<string, LeaseRecord> = new Map();
   /** Addresses of the pool before this one all have a record or are reserved. */
   #unused = 0;
+  /** Told of a lease that yields to another client, before it does. */
+  onYield: ((record: LeaseRecord) => void) | null = null;
 
-  /** A pool of `count` addresses from `start` on, less `reserved`; `statics` are MACs with addresses of their own. */
+  /**
+   * A pool of `count` addresses from `start` on, less `reserved`; `statics` are MACs with addresses of their own. `ask`
+   * asks who has an address whether it still does; `heard` is due for each answer.
+   */
   constructor(
     start: number,
     count: number,
     reserved: Iterable<number>,
     statics: Iterable<readonly [string, number]>,
     limits: Limits,
+    ask: Ask<LeaseRecord> = () => false,
   ) {
     this.#limits = limits;
+    this.#ask = ask;
     this.#start = start;
     this.#count = count;
     const taken = new Set(reserved);
@@ -87,6 +107,16 @@ export class LeaseTable {
     return this.#byIp.values();
   }
 
+  /** The leased address whose holder is there, the first of the pool; null for none. */
+  firstLive(now: number): number | null {
+    let first: number | null = null;
+    for (const record of this.#byIp.values()) {
+      if (!isLive(record, now)) continue;
+      if (first === null || (record.ip - this.#start) >>> 0 < (first - this.#start) >>> 0) first = record.ip;
+    }
+    return first;
+  }
+
   /**
    * An address for a DISCOVER, held for 30 seconds if it is not bound already: the client's own, else `hint` if that
    * was never used, else any (RFC 2131 section 4.3.1). Null when all are held, or `cable` has enough.
@@ -97,13 +127,17 @@ export class LeaseTable {
       this.#find(client, now) ??
       (this.#dynamic(hint) && !this.#byIp.has(hint) ? this.#create(hint, false) : null) ??
       this.#free(now) ??
-      this.#ownOldest(client.mac);
+      this.#yielding(client, cable, now);
     if (record === null) return null;
-    if (record.state === "bound" && record.until > now && isClient(record, client)) return record;
-    this.#own(record, client);
+    // Bound it stays, even if another identifier asks now: that takes it over when it binds it.
+    if (record.state === "bound" && record.until > now && record.mac === client.mac) {
+      hearHolder(record, cable);
+      return record;
+    }
+    this.#own(record, client, now);
     record.state = "offered";
     record.until = now + OFFER_MS;
-    record.asker = record.fixed ? null : cable;
+    hearHolder(record, cable);
     return record;
   }
 
@@ -111,44 +145,52 @@ export class LeaseTable {
   claim(client: DhcpClient, ip: number, now: number, cable: object | null = null): LeaseRecord | null {
     if (!this.#mayHold(client, now, cable)) return null;
     const record = this.#byIp.get(ip);
-    if (record !== undefined && record.state !== "declined" && isClient(record, client)) return record;
+    if (record !== undefined && record.state !== "declined" && this.#isSame(record, client, now)) return record;
     const own = this.#find(client, now);
     if (own !== null && own.ip !== ip && (own.fixed || own.until > now)) return null;
     if (!this.#dynamic(ip)) return null;
     if (record === undefined) return this.#create(ip, false);
-    return record.until > now && record !== own ? null : record;
+    if (record.until <= now || record === own || isGone(record, now)) return record;
+    // Another MAC's on the same cable: it may be the same machine's, and is if nobody answers.
+    if (cable !== null && record.cable === cable) askHolder(record, now, this.#ask);
+    return null;
+  }
+
+  /** Whether it is not known yet if the holder of `ip`, another MAC on the same cable, is still there. */
+  isAsked(ip: number, cable: object | null): boolean {
+    const record = this.#byIp.get(ip);
+    return record !== undefined && cable !== null && record.cable === cable && record.owes !== Number.POSITIVE_INFINITY;
   }
 
   /** Binds a claimed or offered record until `until` (Infinity for BOOTP). True if it was not bound to the client before. */
   bind(record: LeaseRecord, client: DhcpClient, until: number, now: number, cable: object | null = null): boolean {
     const fresh = record.state !== "bound" || record.until <= now || !isClient(record, client);
-    // What the client had before and no longer holds is no longer kept for it: one client, one address.
     for (const other of this.#byIp.values()) {
-      if (
-        other !== record &&
-        !other.fixed &&
-        other.mac === client.mac &&
-        other.id === client.id &&
-        other.until <= now
-      ) {
-        this.#own(other, { mac: null, id: null });
-      }
+      if (other === record) continue;
+      // What the client had before and no longer holds is no longer kept for it: one client, one address.
+      if (!other.fixed && other.mac === client.mac && other.id === client.id && other.until <= now)
+        this.#own(other, { mac: null, id: null }, now);
     }
-    if (fresh || record.id === null) this.#own(record, client);
+    if (fresh) askBehind(this.#byIp.values(), cable, client.mac, now, this.#ask);
+    if (fresh || record.id === null) this.#own(record, client, now);
     record.state = "bound";
     record.until = until;
-    record.asker = record.fixed ? null : cable;
-    record.vacated = false;
+    hearHolder(record, cable);
     return fresh;
   }
 
-  /** Sets the client's address aside for ten minutes: somebody else was found to use it. Null if it is not its own. */
+  /**
+   * Sets the client's address aside for ten minutes: somebody else was found to use it. Null if it is not its own. One
+   * cable may have a few set aside so.
+   */
   decline(client: DhcpClient, ip: number, now: number): LeaseRecord | null {
     const record = this.#held(client, ip, now);
     if (record === null) return null;
-    this.#own(record, { mac: null, id: null });
+    this.#own(record, { mac: null, id: null }, now);
     record.state = "declined";
     record.until = now + DECLINE_MS;
+    record.since = now;
+    boundClaims(this.#byIp.values(), record.cable, this.#limits.claimsPerGuest, now);
     return record;
   }
 
@@ -169,49 +211,79 @@ export class LeaseTable {
     record.until = now;
   }
 
+  /** A client renews an address. If another identifier behind its MAC has taken that over, there are two of them. */
+  renews(client: DhcpClient, ip: number, now: number): void {
+    const record = this.#byIp.get(ip);
+    if (record === undefined || client.id === null || record.mac !== client.mac) return;
+    if (record.formerId !== client.id || record.id === client.id || !isLive(record, now)) return;
+    for (const each of this.#byIp.values()) if (each.mac === client.mac) each.shared = true;
+  }
+
   /**
-   * `mac` was heard to use `ip`. False if that address is leased to another MAC: do not believe it. Otherwise nobody
-   * else is given the address for a day, or until a few more have been seen on the same `cable`; null does not count them.
+   * `mac` was heard on `cable` to use `ip`. False if that address is leased to another MAC elsewhere: do not believe it.
+   * Otherwise nobody else is given the address for a day, or until a few more have been seen on the same cable; null does
+   * not count them.
    */
   seen(ip: number, mac: string, now: number, cable: object | null = null): boolean {
     let record = this.#byIp.get(ip);
     if (record === undefined) {
-      if (!this.#dynamic(ip)) return true;
+      const most = this.#limits.leasesPerGuest;
+      // Believed, but not set aside: the cable holds enough.
+      if (!this.#dynamic(ip) || holdsTooMany(this.#byIp.values(), cable, most, now)) return true;
       record = this.#create(ip, false);
-    } else {
-      if (record.fixed) return record.mac === mac;
-      if (record.until > now && record.state !== "seen" && record.state !== "declined") return record.mac === mac;
-    }
+    } else if (record.fixed || isLeased(record, now)) {
+      // One cable is one guest, whatever it calls itself; and what is vacated yields, but for what is kept for a MAC for good.
+      const own = record.mac === mac || (cable !== null && record.cable === cable);
+      if (!own && (record.fixed || !isGone(record, now))) return false;
+      if (own || record.fixed) {
+        if (!record.fixed) record.mac = mac;
+        hearHolder(record, cable);
+        return true;
+      }
+    } else if (record.until <= now && holdsTooMany(this.#byIp.values(), cable, this.#limits.leasesPerGuest, now))
+      return true;
     // A client that goes on using what it gave back, or never renewed, is still that client.
-    if (record.mac !== mac) this.#own(record, { mac, id: null });
+    if (record.mac !== mac) this.#own(record, { mac, id: null }, now);
     record.state = "seen";
+    record.since = now;
     record.until = now + SEEN_MS;
-    record.cable = cable;
-    if (cable !== null) boundClaims(this.#byIp.values(), cable, this.#limits.claimsPerGuest, now);
+    hearHolder(record, cable);
+    boundClaims(this.#byIp.values(), cable, this.#limits.claimsPerGuest, now);
     return true;
   }
 
-  /** Whether `ip` is leased, or kept for good, to another MAC. */
-  isAnothers(ip: number, mac: string, now: number): boolean {
+  /** Whoever has `ip` has said something. */
+  heard(ip: number): void {
     const record = this.#byIp.get(ip);
-    if (record === undefined || record.mac === null || record.mac === mac) return false;
-    return record.fixed || (record.until > now && (record.state === "bound" || record.state === "offered"));
+    if (record !== undefined) record.owes = Number.POSITIVE_INFINITY;
   }
 
-  /** The cable of the guest with this MAC is gone. Its leases stay its own, but another system may start there. */
+  /** Whether `ip` is leased, or kept for good, to another than `mac` on `cable`. */
+  isAnothers(ip: number, mac: string, now: number, cable: object | null = null): boolean {
+    const record = this.#byIp.get(ip);
+    if (record === undefined || record.mac === null || record.mac === mac) return false;
+    if (cable !== null && record.cable === cable) return false;
+    return record.fixed || (isLeased(record, now) && !isGone(record, now));
+  }
+
+  /** The guest with this MAC is unplugged. Its leases stay its own for as long as others are free. */
   vacate(mac: string, now: number): void {
-    for (const record of this.#byIp.values()) {
-      if (record.mac !== mac) continue;
-      record.vacated = true;
-      if (record.state === "seen") record.until = Math.min(record.until, now);
-    }
+    for (const record of this.#byIp.values()) if (record.mac === mac) vacate(record, now);
+  }
+
+  /** The cable is gone, and all guests on it. */
+  unplugged(cable: object, now: number): void {
+    vacateCable(this.#byIp.values(), cable, now);
   }
 
   /** Whether the client has an address already, or its cable may have one more. */
   #mayHold(client: DhcpClient, now: number, cable: object | null): boolean {
-    if (!tooManyLeases(this.#byIp.values(), cable, this.#limits.leasesPerGuest, now)) return true;
+    if (!holdsTooMany(this.#byIp.values(), cable, this.#limits.leasesPerGuest, now)) return true;
     const own = this.#find(client, now);
-    return own !== null && isClient(own, client) && (own.fixed || own.until > now);
+    if (own !== null && (own.fixed || own.until > now)) return true;
+    // Some of them may have been replaced behind the cable.
+    askBehind(this.#byIp.values(), cable, client.mac, now, this.#ask);
+    return false;
   }
 
   /** The client's record, held or remembered. */
@@ -224,11 +296,17 @@ export class LeaseTable {
       if (record.fixed) continue;
       if (record.mac === client.mac) {
         if (record.id === client.id) return record;
-        if (!isClient(record, client) && !record.vacated && record.until > now) continue;
+        if (!this.#isSame(record, client, now)) continue;
         if (sameCard === null || record.until > sameCard.until) sameCard = record;
       } else if (client.id !== null && record.id === client.id && record.until <= now) sameId ??= record;
     }
     return sameCard ?? sameId;
+  }
+
+  /** Whether a record is the client's: its MAC's, unless there are others behind that. */
+  #isSame(record: LeaseRecord, client: DhcpClient, now: number): boolean {
+    if (record.mac !== client.mac) return false;
+    return !record.shared || isClient(record, client) || record.until <= now || isGone(record, now);
   }
 
   /** An address that nobody holds. */
@@ -245,48 +323,47 @@ export class LeaseTable {
     return oldest;
   }
 
-  /** With the pool exhausted, a card that holds several addresses under several identifiers gets its oldest again. */
-  #ownOldest(mac: string): LeaseRecord | null {
+  /** One that another holds and has to give up; else, of a card with several clients, its own oldest. */
+  #yielding(client: DhcpClient, cable: object | null, now: number): LeaseRecord | null {
+    const record = yielding(this.#byIp.values(), cable, client.mac, now, this.#ask);
+    if (record !== null) {
+      this.onYield?.(record);
+      return record;
+    }
     let oldest: LeaseRecord | null = null;
-    for (const record of this.#byIp.values()) {
-      if (record.fixed || record.mac !== mac) continue;
-      if (oldest === null || record.until < oldest.until) oldest = record;
+    for (const own of this.#byIp.values()) {
+      if (own.fixed || own.mac !== client.mac) continue;
+      if (oldest === null || own.until < oldest.until) oldest = own;
     }
     return oldest;
   }
 
   #held(client: DhcpClient, ip: number, now: number): LeaseRecord | null {
     const record = this.#byIp.get(ip);
-    if (record === undefined || record.until <= now || !isClient(record, client)) return null;
-    return record.state === "offered" || record.state === "bound" ? record : null;
+    return record !== undefined && isLeased(record, now) && isClient(record, client) ? record : null;
   }
 
   #dynamic(ip: number): boolean {
     return (ip - this.#start) >>> 0 < this.#count && !this.#reserved.has(ip);
   }
 
-  #own(record: LeaseRecord, client: { readonly mac: string | null; readonly id: string | null }): void {
-    if (record.mac !== client.mac || record.id !== client.id) record.hostname = null;
-    if (!record.fixed) {
-      record.mac = client.mac;
-      record.id = client.id;
-    }
-    record.vacated = false;
+  #own(record: LeaseRecord, client: { readonly mac: string | null; readonly id: string | null }, now: number): void {
+    const sameMac = record.mac === client.mac;
+    if (!sameMac || record.id !== client.id) record.hostname = null;
+    if (!sameMac) {
+      record.since = now;
+      record.shared = false;
+      record.formerId = null;
+    } else if (record.id !== client.id && record.id !== null) record.formerId = record.id;
+    if (record.fixed) return;
+    record.mac = client.mac;
+    record.id = client.id;
   }
 
   #create(ip: number, fixed: boolean): LeaseRecord {
     const record: LeaseRecord = {
-      ip,
-      fixed,
-      mac: null,
-      id: null,
-      hostname: null,
-      mtuAsked: false,
-      state: "released",
-      until: Number.NEGATIVE_INFINITY,
-      vacated: false,
-      cable: null,
-      asker: null,
+      ...newHolding(fixed),
+      ...{ ip, id: null, formerId: null, shared: false, hostname: null, mtuAsked: false },
     };
     this.#byIp.set(ip, record);
     return record;

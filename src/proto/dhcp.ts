@@ -5,9 +5,9 @@
  * This server is the only one on its network, which settles what RFC 2131 leaves open: a client that remembers an
  * address we know nothing of (we were restarted) gets it confirmed if it is free, and a NAK if it is not.
  *
- *   DISCOVER                  OFFER, or silence when every address is held
+ *   DISCOVER                  OFFER, or silence when every address is held, and while holders are asked whether they are there
  *   REQUEST naming a server   ACK or NAK; another server's: our offer is void, silence
- *   REQUEST with option 50    (INIT-REBOOT) ACK or NAK
+ *   REQUEST with option 50    (INIT-REBOOT) ACK or NAK; silence while the holder is asked
  *   REQUEST with ciaddr       (renewing, rebinding) ACK to that address, or NAK to all
  *   INFORM                    ACK without an address or a lease
  *   DECLINE, RELEASE          nothing
@@ -23,7 +23,8 @@ import { get16, get32, put16, put32 } from "../wire/bytes.ts";
 import * as wire from "../wire/dhcp.ts";
 import { macToString } from "../wire/ethernet.ts";
 import { ipv4ToString } from "../wire/ipv4.ts";
-import { type DhcpClient, LeaseTable } from "./dhcp-leases.ts";
+import { type DhcpClient, type LeaseRecord, LeaseTable } from "./dhcp-leases.ts";
+import { type Ask, isGone, isLive } from "./holdings.ts";
 import { guestLabel } from "./host-name.ts";
 
 /** Seconds. Renewal and rebinding times follow RFC 2131 section 4.4.5. */
@@ -38,6 +39,9 @@ const MIN_DATAGRAM = 576;
 const MAX_DATAGRAM = 1500;
 /** Bytes that `out` must have for `DhcpServer.receive`. */
 export const DHCP_MAX_REPLY: number = MAX_DATAGRAM - HEADERS;
+
+/** Between two lines that say that no address is left. */
+const NOTICE_MS = 60_000;
 
 const LIMITED_BROADCAST = -1;
 const ANY_ADDRESS = 0;
@@ -91,8 +95,10 @@ export class DhcpServer {
   readonly #offered: readonly wire.DhcpOption[];
   /** What only a client that asks is told. */
   readonly #onRequest: readonly wire.DhcpOption[];
+  #noticed = Number.NEGATIVE_INFINITY;
 
-  constructor(config: StackConfig, trace: Trace) {
+  /** `ask` asks by ARP whether the holder of an address is still there; false when that cannot be sent. */
+  constructor(config: StackConfig, trace: Trace, ask: Ask<LeaseRecord> = () => false) {
     this.#trace = trace;
     this.#host = ipv4FromText(config.host);
     this.#mask = config.prefix === 0 ? 0 : -1 << (32 - config.prefix);
@@ -115,7 +121,11 @@ export class DhcpServer {
       [this.#host, dns, this.#net, last, ...config.reserved.map(ipv4FromText)],
       statics,
       config.limits,
+      ask,
     );
+    this.#leases.onYield = ({ mac, id, ip, hostname, state }) => {
+      if (state === "bound" && mac !== null) this.#report({ mac, id }, ip, hostname, "reclaimed");
+    };
 
     const offered: wire.DhcpOption[] = [word(wire.OPT_SUBNET_MASK, this.#mask)];
     if (!config.restrict) offered.push(word(wire.OPT_ROUTER, this.#host), word(wire.OPT_DNS, dns));
@@ -180,11 +190,12 @@ export class DhcpServer {
     }
   }
 
-  /** The leases bound at `now`. */
-  leases(now: number): Lease[] {
+  /** The leases bound at `now`; of those whose holder is there, if `live`. */
+  leases(now: number, live = false): Lease[] {
     const list: Lease[] = [];
     for (const record of this.#leases.records()) {
       if (record.state !== "bound" || record.until <= now || record.mac === null) continue;
+      if (live && !isLive(record, now)) continue;
       list.push({ ip: ipv4ToString(record.ip), mac: record.mac, hostname: record.hostname, expires: record.until });
     }
     return list;
@@ -198,9 +209,25 @@ export class DhcpServer {
     return this.#leases.seen(ip, mac, now, cable);
   }
 
-  /** Whether `ip` is leased to another guest than the one with this MAC. */
-  isAnothers(ip: number, mac: string, now: number): boolean {
-    return this.#leases.isAnothers(ip, mac, now);
+  /** Whoever has `ip` has said something in ARP. */
+  heard(ip: number): void {
+    this.#leases.heard(ip);
+  }
+
+  /** Whether `ip` is leased to another guest than the one with this MAC on `cable`. */
+  isAnothers(ip: number, mac: string, now: number, cable: object | null = null): boolean {
+    return this.#leases.isAnothers(ip, mac, now, cable);
+  }
+
+  /** The first address that is leased to a guest that is there; null for none. */
+  firstLive(now: number): number | null {
+    return this.#leases.firstLive(now);
+  }
+
+  /** Whether who had `ip` is gone. */
+  isGone(ip: number, now: number): boolean {
+    const record = this.#leases.get(ip);
+    return record !== null && isGone(record, now);
   }
 
   /** Whether the holder of `ip` has asked what MTU it may use (option 26). */
@@ -208,21 +235,30 @@ export class DhcpServer {
     return this.#leases.get(ip)?.mtuAsked ?? false;
   }
 
-  /** The cable of the guest with this MAC was unplugged: the next system behind it may take its address over. */
+  /** The guest with this MAC was unplugged: its addresses yield to guests that are there, when no other is free. */
   vacate(mac: string, now: number): void {
     this.#leases.vacate(mac, now);
   }
 
+  /** A cable was unplugged, and all guests on it. */
+  unplugged(cable: object, now: number): void {
+    this.#leases.unplugged(cable, now);
+  }
+
   #discover(message: Message, now: number, out: Uint8Array): DhcpReply | null {
     const record = this.#leases.offer(message.client, message.requestedIp, now, this.#cable);
-    if (record === null) return this.#drop("dhcp-no-address");
+    if (record === null) return this.#noAddress(message, now);
     return this.#reply(message, wire.DHCP_OFFER, ANY_ADDRESS, record.ip, out);
   }
 
   #request(message: Message, now: number, out: Uint8Array): DhcpReply | null {
     const ip = message.requestedIp || message.ciaddr;
     if (ip === ANY_ADDRESS) return this.#drop("dhcp-malformed");
-    if (!this.#bind(message, ip, now + LEASE_TIME * 1000, now)) return this.#nak(message, out);
+    if (message.requestedIp === ANY_ADDRESS) this.#leases.renews(message.client, ip, now);
+    if (!this.#bind(message, ip, now + LEASE_TIME * 1000, now)) {
+      // It asks again before we have no answer.
+      return this.#leases.isAsked(ip, this.#cable) ? null : this.#nak(message, out);
+    }
     return this.#reply(message, wire.DHCP_ACK, message.ciaddr, ip, out);
   }
 
@@ -235,7 +271,7 @@ export class DhcpServer {
   #bootp(message: Message, now: number, out: Uint8Array): DhcpReply | null {
     if (message.ciaddr !== ANY_ADDRESS) return this.#reply(message, 0, message.ciaddr, ANY_ADDRESS, out);
     const record = this.#leases.offer(message.client, ANY_ADDRESS, now, this.#cable);
-    if (record === null) return this.#drop("dhcp-no-address");
+    if (record === null) return this.#noAddress(message, now);
     // It will never renew (RFC 1534 section 2).
     this.#bind(message, record.ip, Number.POSITIVE_INFINITY, now);
     return this.#reply(message, 0, ANY_ADDRESS, record.ip, out);
@@ -322,7 +358,22 @@ export class DhcpServer {
     return Math.min(Math.max(message.maxDatagram, MIN_DATAGRAM), this.#maxDatagram) - HEADERS;
   }
 
-  #report(client: DhcpClient, ip: number, hostname: string | null, action: "bound" | "released" | "declined"): void {
+  /** Whoever runs this is told, once a minute at the most. */
+  #noAddress(message: Message, now: number): null {
+    if (now - this.#noticed >= NOTICE_MS) {
+      this.#noticed = now;
+      const text = `DHCP has no address for ${message.client.mac}: all are held, or its cable holds as many as it may`;
+      this.#trace.event({ type: "notice", text: `${text} (--max leases=N, leasesPerGuest=N)` });
+    }
+    return this.#drop("dhcp-no-address");
+  }
+
+  #report(
+    client: DhcpClient,
+    ip: number,
+    hostname: string | null,
+    action: "bound" | "released" | "declined" | "reclaimed",
+  ): void {
     this.#trace.event({ type: "lease", mac: client.mac, ip: ipv4ToString(ip), hostname, action });
   }
 

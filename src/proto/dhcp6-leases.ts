@@ -2,9 +2,9 @@
  * Who has which IPv6 address by DHCPv6: the lease table behind `dhcp6.ts`.
  *
  * Addresses are numbers: the n-th of the pool. A record is made when an address is first offered, claimed or heard of and
- * stays for good, so the table is never larger than the pool. A record is *held* while `until` lies ahead; afterwards
- * it still remembers its client, who gets the same address back, and is given to another only when no address is unused
- * any more, the one free for longest first. An address bound to one machine is never another's while it is held.
+ * stays for good, so the table is never larger than the pool. A record is *held* while `until` lies ahead, unless its holder
+ * is gone (`holdings.ts`); afterwards it still remembers its client, who gets the same address back, and is given to
+ * another only when no address is unused any more, the one free for longest first.
  *
  * Who is a client? RFC 8415 section 12 says: an association, named by DUID and IAID. But a guest's MAC is the one thing it
  * cannot invent here, while DUIDs are made anew by boot loaders, installers and systems without a disk. So a record belongs
@@ -13,23 +13,30 @@
  */
 
 import type { Limits } from "../core/limits.ts";
-import { boundClaims, tooManyLeases } from "./claims.ts";
+import {
+  type Ask,
+  askBehind,
+  boundClaims,
+  type Holding,
+  type HoldingState,
+  hearHolder,
+  holdsTooMany,
+  isGone,
+  isLeased,
+  isLive,
+  newHolding,
+  vacate,
+  vacateCable,
+  yielding,
+} from "./holdings.ts";
 
-export type Lease6State = "offered" | "bound" | "released" | "declined" | "seen";
-
-/** One address. Times are the clock's milliseconds. */
-export interface Lease6 {
+/** One address. */
+export interface Lease6 extends Holding {
   /** Its place in the pool. */
   readonly index: number;
-  mac: string | null;
   /** In hexadecimal; null if the address was only heard of. */
   duid: string | null;
   iaid: number;
-  state: Lease6State;
-  until: number;
-  /** Where it was seen; null otherwise, and where many machines are. */
-  cable: object | null;
-  asker: object | null;
 }
 
 /** One association of a client. */
@@ -54,10 +61,17 @@ export class Lease6Table {
   #unused = 0;
 
   readonly #limits: Limits;
+  readonly #ask: Ask<Lease6>;
+  /** Told of a lease that yields to another client, before it does. */
+  onYield: ((record: Lease6) => void) | null = null;
 
-  /** A pool of `count` addresses, less `reserved`. */
-  constructor(count: number, reserved: Iterable<number>, limits: Limits) {
+  /**
+   * A pool of `count` addresses, less `reserved`. `ask` asks who has an address whether it still does; `heard` is due for
+   * each answer.
+   */
+  constructor(count: number, reserved: Iterable<number>, limits: Limits, ask: Ask<Lease6> = () => false) {
     this.#limits = limits;
+    this.#ask = ask;
     this.#count = count;
     this.#reserved = new Set(reserved);
   }
@@ -77,17 +91,28 @@ export class Lease6Table {
     return other;
   }
 
+  /** The leased address whose holder is there, the first of the pool; null for none. */
+  firstLive(now: number): number | null {
+    let first: number | null = null;
+    for (const record of this.#records.values())
+      if (isLive(record, now) && (first === null || record.index < first)) first = record.index;
+    return first;
+  }
+
   /**
    * An address for the association, held for 30 seconds if it is not bound already: its own, else `hint` if that is free,
    * else any. Null when all are held, or the MAC or `cable` has enough.
    */
   offer(client: Association, hint: number, now: number, cable: object | null = null): Lease6 | null {
     if (!this.#mayHold(client, now, cable)) return null;
-    const record = this.claim(client, hint, now, cable) ?? this.find(client) ?? this.#free(client.mac, now);
+    const record = this.claim(client, hint, now, cable) ?? this.find(client) ?? this.#free(client.mac, cable, now);
     if (record === null) return null;
-    if (record.state === "bound" && record.until > now && isAssociation(record, client)) return record;
-    take(record, client, "offered", now + OFFER_MS);
-    record.asker = cable;
+    if (record.state === "bound" && record.until > now && isAssociation(record, client)) {
+      hearHolder(record, cable);
+      return record;
+    }
+    take(record, client, "offered", now + OFFER_MS, now);
+    hearHolder(record, cable);
     return record;
   }
 
@@ -99,22 +124,23 @@ export class Lease6Table {
     if (!this.#isFor(index) || this.#held(client.mac, now) >= MOST_EACH) return null;
     const record = this.#records.get(index);
     if (record === undefined) return this.#create(index);
-    return record.until > now ? null : record;
+    return record.until <= now || isGone(record, now) ? record : null;
   }
 
   /** Binds a claimed or offered record until `until`. True if it was not bound to the association before. */
   bind(record: Lease6, client: Association, until: number, now: number, cable: object | null = null): boolean {
     const fresh = record.state !== "bound" || record.until <= now || !isAssociation(record, client);
-    take(record, client, "bound", until);
-    record.asker = cable;
+    // Whoever else had a lease on this cable may have been replaced.
+    if (fresh) askBehind(this.#records.values(), cable, client.mac, now, this.#ask);
+    take(record, client, "bound", until, now);
+    hearHolder(record, cable);
     return fresh;
   }
 
   /** The held record if this address is the association's, else null. */
   holding(client: Association, index: number, now: number): Lease6 | null {
     const record = this.#records.get(index);
-    if (record === undefined || record.until <= now || !isAssociation(record, client)) return null;
-    return record.state === "bound" || record.state === "offered" ? record : null;
+    return record !== undefined && isLeased(record, now) && isAssociation(record, client) ? record : null;
   }
 
   /** Gives a held address back; it is still kept for its client as long as others are free. */
@@ -123,52 +149,86 @@ export class Lease6Table {
     record.until = now;
   }
 
-  /** Sets an address aside for ten minutes: somebody else was found to use it. */
+  /** Sets an address aside for ten minutes: somebody else was found to use it. One cable may have a few set aside so. */
   decline(record: Lease6, now: number): void {
     record.mac = null;
     record.duid = null;
     record.state = "declined";
+    record.since = now;
     record.until = now + DECLINE_MS;
+    boundClaims(this.#records.values(), record.cable, this.#limits.claimsPerGuest, now);
   }
 
   /**
-   * `mac` was heard to use an address. False if that is leased to another MAC: do not believe it. Otherwise nobody else is
-   * given the address for a day, or until a few more have been seen on the same `cable`; null does not count them.
+   * `mac` was heard on `cable` to use an address. False if that is leased to another MAC elsewhere: do not believe it.
+   * Otherwise nobody else is given the address for a day, or until a few more have been seen on the same cable; null does
+   * not count them.
    */
   seen(index: number, mac: string, now: number, cable: object | null = null): boolean {
     if (!this.#isFor(index)) return true;
-    const record = this.#records.get(index) ?? this.#create(index);
-    const leased = record.state !== "seen" && record.state !== "declined";
-    if (record.until > now && leased) return record.mac === mac;
+    const known = this.#records.get(index);
+    if (known !== undefined && isLeased(known, now)) {
+      // One cable is one guest, whatever it calls itself; and what is vacated yields.
+      const own = known.mac === mac || (cable !== null && known.cable === cable);
+      if (!own && !isGone(known, now)) return false;
+      if (own) {
+        known.mac = mac;
+        hearHolder(known, cable);
+        return true;
+      }
+    } else if (
+      (known === undefined || known.until <= now) &&
+      holdsTooMany(this.#records.values(), cable, this.#limits.leases6PerGuest, now)
+    )
+      return true;
+    const record = known ?? this.#create(index);
     // A client that goes on using what it gave back, or never renewed, is still that client.
     if (record.mac !== mac) record.duid = null;
     record.mac = mac;
     record.state = "seen";
+    record.since = now;
     record.until = now + SEEN_MS;
-    record.cable = cable;
-    if (cable !== null) boundClaims(this.#records.values(), cable, this.#limits.claimsPerGuest, now);
+    hearHolder(record, cable);
+    boundClaims(this.#records.values(), cable, this.#limits.claimsPerGuest, now);
     return true;
   }
 
-  /** Whether an address is leased to another MAC. */
-  isAnothers(index: number, mac: string, now: number): boolean {
+  /** Whoever has an address has said something. */
+  heard(index: number): void {
     const record = this.#records.get(index);
-    if (record === undefined || record.mac === mac || record.until <= now) return false;
-    return record.state === "bound" || record.state === "offered";
+    if (record !== undefined) record.owes = Number.POSITIVE_INFINITY;
   }
 
-  /** The cable of the guest with this MAC is gone: what it merely used is free. */
+  /** Whether an address is leased to another than `mac` on `cable`. */
+  isAnothers(index: number, mac: string, now: number, cable: object | null = null): boolean {
+    const record = this.#records.get(index);
+    if (record === undefined || record.mac === mac || (cable !== null && record.cable === cable)) return false;
+    return isLeased(record, now) && !isGone(record, now);
+  }
+
+  isGone(index: number, now: number): boolean {
+    const record = this.#records.get(index);
+    return record !== undefined && isGone(record, now);
+  }
+
+  /** The guest with this MAC is unplugged: what it merely used is free. */
   vacate(mac: string, now: number): void {
-    for (const record of this.#records.values()) {
-      if (record.mac === mac && record.state === "seen") record.until = Math.min(record.until, now);
-    }
+    for (const record of this.#records.values()) if (record.mac === mac) vacate(record, now);
+  }
+
+  /** The cable is gone, and all guests on it. */
+  unplugged(cable: object, now: number): void {
+    vacateCable(this.#records.values(), cable, now);
   }
 
   /** Whether the association has an address already, or its cable may have one more. */
   #mayHold(client: Association, now: number, cable: object | null): boolean {
-    if (!tooManyLeases(this.#records.values(), cable, this.#limits.leases6PerGuest, now)) return true;
+    if (!holdsTooMany(this.#records.values(), cable, this.#limits.leases6PerGuest, now)) return true;
     const own = this.find(client);
-    return own !== null && own.until > now;
+    if (own !== null && own.until > now) return true;
+    // Some of them may have been replaced behind the cable.
+    askBehind(this.#records.values(), cable, client.mac, now, this.#ask);
+    return false;
   }
 
   /** Whether this address may be handed out. */
@@ -182,8 +242,8 @@ export class Lease6Table {
     return count;
   }
 
-  /** An address that nobody holds. */
-  #free(mac: string, now: number): Lease6 | null {
+  /** An address that nobody holds, or one that another has to give up. */
+  #free(mac: string, cable: object | null, now: number): Lease6 | null {
     if (this.#held(mac, now) >= MOST_EACH) return null;
     for (; this.#unused < this.#count; this.#unused++) {
       const fresh = !this.#records.has(this.#unused) && !this.#reserved.has(this.#unused);
@@ -193,20 +253,14 @@ export class Lease6Table {
     for (const record of this.#records.values()) {
       if (record.until <= now && (oldest === null || record.until < oldest.until)) oldest = record;
     }
-    return oldest;
+    if (oldest !== null) return oldest;
+    const record = yielding(this.#records.values(), cable, mac, now, this.#ask);
+    if (record !== null) this.onYield?.(record);
+    return record;
   }
 
   #create(index: number): Lease6 {
-    const record: Lease6 = {
-      index,
-      mac: null,
-      duid: null,
-      iaid: 0,
-      state: "released",
-      until: Number.NEGATIVE_INFINITY,
-      cable: null,
-      asker: null,
-    };
+    const record: Lease6 = { ...newHolding(false), index, duid: null, iaid: 0 };
     this.#records.set(index, record);
     return record;
   }
@@ -216,7 +270,8 @@ function isAssociation(record: Lease6, client: Association): boolean {
   return record.mac === client.mac && record.duid === client.duid && record.iaid === client.iaid;
 }
 
-function take(record: Lease6, client: Association, state: Lease6State, until: number): void {
+function take(record: Lease6, client: Association, state: HoldingState, until: number, now: number): void {
+  if (record.mac !== client.mac) record.since = now;
   record.mac = client.mac;
   record.duid = client.duid;
   record.iaid = client.iaid;

@@ -26,6 +26,7 @@ import { IPV6_HEADER, IPV6_MIN_MTU, ipv6FromText, ipv6SamePrefix, ipv6ToString }
 import type { Lease } from "./dhcp.ts";
 import { type Association, type Lease6, Lease6Table } from "./dhcp6-leases.ts";
 import { ASSOCIATIONS, ascii, Dhcp6Message, type Requested, same } from "./dhcp6-message.ts";
+import { isLive } from "./holdings.ts";
 
 /** Bytes that `out` must have for `Dhcp6Server.receive`: what fits a packet that every link carries. */
 export const DHCP6_MAX_REPLY: number = IPV6_MIN_MTU - IPV6_HEADER - 8;
@@ -61,6 +62,9 @@ export interface Dhcp6Config {
   readonly restrict: boolean;
 }
 
+/** Asks on a cable who has an address. */
+type Ask6 = (address: Uint8Array, cable: object | null) => boolean;
+
 export class Dhcp6Server {
   readonly #trace: Trace;
   readonly #serverId: Uint8Array;
@@ -73,8 +77,11 @@ export class Dhcp6Server {
   /** What a client that asks is told, by option code. */
   readonly #offered: ReadonlyMap<number, wire.Dhcp6Option>;
 
-  /** `mac` makes the server's identifier. */
-  constructor(config: Dhcp6Config, mac: Uint8Array, trace: Trace) {
+  /**
+   * `mac` makes the server's identifier. `ask` asks by neighbour discovery whether the holder of an address is still there;
+   * false when that cannot be sent.
+   */
+  constructor(config: Dhcp6Config, mac: Uint8Array, trace: Trace, ask: Ask6 = () => false) {
     this.#trace = trace;
     this.#serverId = wire.duidFromMac(mac);
     this.#net = ipv6FromText(config.net6);
@@ -83,7 +90,12 @@ export class Dhcp6Server {
     const room = config.prefix6 <= 112 ? leases6 : Math.max(0, 2 ** (128 - config.prefix6) - FIRST);
     this.#count = Math.min(leases6, room);
     const ours = [config.host6, config.dns6].map((own) => this.#index(ipv6FromText(own)));
-    this.#leases = new Lease6Table(this.#count, ours, config.limits);
+    this.#leases = new Lease6Table(this.#count, ours, config.limits, (record) =>
+      ask(this.#address(record.index), record.cable),
+    );
+    this.#leases.onYield = ({ mac, index, state }) => {
+      if (state === "bound" && mac !== null) this.#report(mac, index, "reclaimed");
+    };
     const offered: wire.Dhcp6Option[] = [];
     if (!config.restrict) offered.push(wire.dhcp6DnsOption([ipv6FromText(config.dns6)]));
     const names = dnsEncodeNames(config.dnssearch, MOST_NAMES);
@@ -121,11 +133,12 @@ export class Dhcp6Server {
     return wire.dhcp6Write(out, DHCP6_MAX_REPLY, reply.type, message.xid, reply.options);
   }
 
-  /** The leases bound at `now`. */
-  leases(now: number): Lease[] {
+  /** The leases bound at `now`; of those whose holder is there, if `live`. */
+  leases(now: number, live = false): Lease[] {
     const list: Lease[] = [];
-    for (const { state, until, mac, index } of this.#leases.records()) {
-      if (state !== "bound" || until <= now || mac === null) continue;
+    for (const record of this.#leases.records()) {
+      const { state, until, mac, index } = record;
+      if (state !== "bound" || until <= now || mac === null || (live && !isLive(record, now))) continue;
       list.push({ ip: ipv6ToString(this.#address(index)), mac, hostname: null, expires: until });
     }
     return list;
@@ -139,14 +152,35 @@ export class Dhcp6Server {
     return this.#leases.seen(this.#index(buf.subarray(addrAt, addrAt + 16)), mac, now, cable);
   }
 
-  /** Whether the address at `addrAt` is leased to another guest than the one with this MAC. */
-  isAnothers(buf: Uint8Array, addrAt: number, mac: string, now: number): boolean {
-    return this.#leases.isAnothers(this.#index(buf.subarray(addrAt, addrAt + 16)), mac, now);
+  /** Whoever has the address at `addrAt` has said something in neighbour discovery. */
+  heard(buf: Uint8Array, addrAt: number): void {
+    this.#leases.heard(this.#index(buf.subarray(addrAt, addrAt + 16)));
   }
 
-  /** The cable of the guest with this MAC was unplugged: addresses that it used without a lease are free again. */
+  /** Whether the address at `addrAt` is leased to another guest than the one with this MAC on `cable`. */
+  isAnothers(buf: Uint8Array, addrAt: number, mac: string, now: number, cable: object | null = null): boolean {
+    return this.#leases.isAnothers(this.#index(buf.subarray(addrAt, addrAt + 16)), mac, now, cable);
+  }
+
+  /** The first address that is leased to a guest that is there; null for none. */
+  firstLive(now: number): Uint8Array | null {
+    const index = this.#leases.firstLive(now);
+    return index === null ? null : this.#address(index);
+  }
+
+  /** Whether who had an address is gone. */
+  isGone(address: Uint8Array, now: number): boolean {
+    return this.#leases.isGone(this.#index(address), now);
+  }
+
+  /** The guest with this MAC was unplugged: its addresses yield to guests that are there, when no other is free. */
   vacate(mac: string, now: number): void {
     this.#leases.vacate(mac, now);
+  }
+
+  /** A cable was unplugged, and all guests on it. */
+  unplugged(cable: object, now: number): void {
+    this.#leases.unplugged(cable, now);
   }
 
   /** What RFC 8415 section 16 asks of each message before anything is done with it. */
@@ -335,7 +369,7 @@ export class Dhcp6Server {
     return (get32(this.#net, 12) >>> 0) + FIRST;
   }
 
-  #report(mac: string, index: number, action: "bound" | "released" | "declined"): void {
+  #report(mac: string, index: number, action: "bound" | "released" | "declined" | "reclaimed"): void {
     this.#trace.event({ type: "lease", mac, ip: ipv6ToString(this.#address(index)), hostname: null, action });
   }
 

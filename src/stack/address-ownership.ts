@@ -1,6 +1,7 @@
 /**
  * Whose an address of the guests' net is: ours, or a guest's. A lease says so first, then who was heard with it first, for
- * as long as that one's cable is there. What nobody has is anybody's.
+ * as long as that one's cable is there. What nobody has is anybody's, and so is what is leased to a guest that is gone. A
+ * guest is what is on one cable: behind that it may change its MAC and keeps its addresses.
  */
 import type { Clock } from "../core/clock.ts";
 import type { StackConfig } from "../core/config.ts";
@@ -74,9 +75,8 @@ export class AddressOwnership {
     const known = this.#neighbours.get(ip);
     if (known !== null && known.link === link && macEquals(buf, macAt, known.mac)) return false;
     if (!this.#policy.isGuest(ip)) return false;
-    return (
-      isElsewhere(known, link, buf, macAt) || this.#dhcp.isAnothers(ip, macToString(buf, macAt), this.#clock.now())
-    );
+    if (isElsewhere(known, link, buf, macAt)) return true;
+    return this.#dhcp.isAnothers(ip, macToString(buf, macAt), this.#clock.now(), claimant(link));
   }
 
   /** The same for the IPv6 address at `at`. */
@@ -84,10 +84,8 @@ export class AddressOwnership {
     const known = this.#neighbours.get6(buf, at);
     if (known !== null && known.link === link && macEquals(buf, macAt, known.mac)) return false;
     if (!this.#policy.isGuest6(buf, at)) return false;
-    return (
-      isElsewhere(known, link, buf, macAt) ||
-      this.#dhcp6.isAnothers(buf, at, macToString(buf, macAt), this.#clock.now())
-    );
+    if (isElsewhere(known, link, buf, macAt)) return true;
+    return this.#dhcp6.isAnothers(buf, at, macToString(buf, macAt), this.#clock.now(), claimant(link));
   }
 }
 

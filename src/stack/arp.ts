@@ -39,7 +39,10 @@ export class Arp {
     if (link.uplink !== true && !macEquals(buf, at + 6, buf.subarray(senderMac, senderMac + 6)))
       return trace.drop("arp-spoofed");
     const sender = arpSenderIp(buf, arp);
-    if (sender !== 0 && this.learn(link, buf, senderMac, sender, now) === null) return trace.drop("arp-spoofed");
+    if (sender !== 0) {
+      if (this.learn(link, buf, senderMac, sender, now) === null) return trace.drop("arp-spoofed");
+      this.#dhcp.heard(sender);
+    }
     const target = arpTargetIp(buf, arp);
     if (arpOp(buf, arp) !== ARP_REQUEST || sender === target || !policy.isOurs(target)) return;
     if (!this.#send(link, buf.subarray(senderMac, senderMac + 6), ARP_REPLY, target, sender)) trace.drop("cable-full");
@@ -58,10 +61,13 @@ export class Arp {
     return guest;
   }
 
-  /** Asks every cable who has a guest's address, or those given. */
-  solicit(guest: Neighbour, links: Iterable<Link> = this.#lan.links): void {
+  /** Asks every cable who has a guest's address, or those given. False when one of them is full. */
+  solicit(guest: Neighbour, links: Iterable<Link> = this.#lan.links): boolean {
     const { policy } = this.#lan;
-    for (const link of links) this.#send(link, MAC_BROADCAST, ARP_REQUEST, policy.gateway.ip, guest.address.ip);
+    let sent = true;
+    for (const link of links)
+      if (!this.#send(link, MAC_BROADCAST, ARP_REQUEST, policy.gateway.ip, guest.address.ip)) sent = false;
+    return sent;
   }
 
   /** A request goes to the broadcast address and names no MAC (RFC 826). False when the cable is full. */

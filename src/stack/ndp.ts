@@ -48,7 +48,10 @@ export class Ndp {
     }
     const size = this.#neighbours.receive(buf, ip, at, len, macAt, out, 0);
     const heard = this.#neighbours.heardAt;
-    if (heard >= 0 && this.learn(link, buf, macAt, heard, now) === null) return this.#lan.trace.drop("ndp-spoofed");
+    if (heard >= 0) {
+      if (this.learn(link, buf, macAt, heard, now) === null) return this.#lan.trace.drop("ndp-spoofed");
+      this.#dhcp6.heard(buf, heard);
+    }
     if (size > 0) this.#send(link, size, buf, macAt);
   }
 
@@ -68,11 +71,13 @@ export class Ndp {
     return guest;
   }
 
-  /** Asks every cable who has a guest's address, or those given. */
-  solicit(guest: Neighbour, links: Iterable<Link> = this.#lan.links): void {
+  /** Asks every cable who has a guest's address, or those given. False when one of them is full. */
+  solicit(guest: Neighbour, links: Iterable<Link> = this.#lan.links): boolean {
     const { policy } = this.#lan;
     const size = this.#neighbours.solicit(this.#out, 0, policy.router6.bytes, guest.address.bytes, 0);
-    for (const link of links) this.#send(link, size, guest.mac, 0);
+    let sent = true;
+    for (const link of links) if (!this.#send(link, size, guest.mac, 0)) sent = false;
+    return sent;
   }
 
   /** A cable was plugged in. */
@@ -90,11 +95,14 @@ export class Ndp {
     if (size > 0) for (const link of this.#lan.links) this.#send(link, size, this.#out, 0);
   }
 
-  /** The packet in `out`: to the group that is its destination, else to the MAC at `macAt`. */
-  #send(link: Link, size: number, buf: Uint8Array, macAt: number): void {
+  /** The packet in `out`: to the group that is its destination, else to the MAC at `macAt`. False when the cable is full. */
+  #send(link: Link, size: number, buf: Uint8Array, macAt: number): boolean {
     const out = this.#out;
     const o = link.reserve(ETH_HEADER + size);
-    if (o < 0) return this.#lan.trace.drop("cable-full");
+    if (o < 0) {
+      this.#lan.trace.drop("cable-full");
+      return false;
+    }
     const dst = ipv6Dst(out, 0);
     if (ipv6IsMulticast(out, dst)) ipv6WriteMulticastMac(this.#mac, 0, out, dst);
     else this.#mac.set(buf.subarray(macAt, macAt + 6));
@@ -102,5 +110,6 @@ export class Ndp {
     link.tx.set(out.subarray(0, size), o + ETH_HEADER);
     link.commit(ETH_HEADER + size);
     this.#lan.touchLink(link);
+    return true;
   }
 }

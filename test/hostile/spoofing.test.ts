@@ -36,7 +36,8 @@ function lan(options: NetworkOptions = {}) {
   const { stack: config, rules } = resolveOptions({ mtu: 1500, ...options });
   const random = new SeededRandom(1);
   const dns = { query() {}, close() {} };
-  const stack = new Stack(config, { host: new FakeHost(), dns, clock, trace, rules, random });
+  const host = new FakeHost();
+  const stack = new Stack(config, { host, dns, clock, trace, rules, random });
   const bridge = new Switch({
     inner: stack,
     clock,
@@ -71,7 +72,7 @@ function lan(options: NetworkOptions = {}) {
     await dhcp(plugged.guest);
     return plugged;
   };
-  return { clock, trace, stack, plug, join };
+  return { clock, trace, stack, host, plug, join };
 }
 
 async function reaches(from: Plugged, ip: number): Promise<void> {

@@ -208,13 +208,23 @@ export class Script {
   readonly drops: DropReason[] = [];
   readonly events: TraceEvent[] = [];
   now = 1_000;
+  /** By which messages come. */
+  cable: object | null = null;
+  /** Addresses whose holders have been asked whether they are there. */
+  readonly asked: string[] = [];
   readonly #out = new Uint8Array(DHCP_MAX_REPLY);
 
   constructor(config: Partial<StackConfig> = {}) {
     this.server = new DhcpServer(
       { ...CONFIG, ...config },
       { drop: (reason) => this.drops.push(reason), event: (event) => this.events.push(event) },
+      ({ ip }) => this.asked.push(dotted(ip)) > 0,
     );
+  }
+
+  /** Those who were asked and are there answer. */
+  answer(...addresses: readonly string[]): void {
+    for (const address of addresses) this.server.heard(number(address));
   }
 
   /** Sends a message; null is silence. */
@@ -227,7 +237,7 @@ export class Script {
     const frame = new Uint8Array(bytes.length + 100).fill(0xff);
     frame.set(bytes, 43);
     this.#out.fill(0xa5);
-    const reply = this.server.receive(frame, 43, bytes.length, number(srcIp), this.now, this.#out);
+    const reply = this.server.receive(frame, 43, bytes.length, number(srcIp), this.now, this.#out, this.cable);
     return reply === null ? null : parse(this.#out, reply.len, reply.dstIp, reply.broadcast);
   }
 

@@ -140,9 +140,13 @@ export class Script {
   now = 1_000_000;
   /** By which messages come; null where many machines are. */
   cable: object | null = null;
+  /** Addresses whose holders have been asked whether they are there. */
+  readonly asked: string[] = [];
 
   constructor(config: Partial<Dhcp6Config> = {}) {
-    this.server = new Dhcp6Server({ ...CONFIG, ...config }, Uint8Array.from(mac(SERVER_MAC)), this.trace);
+    this.server = new Dhcp6Server({ ...CONFIG, ...config }, Uint8Array.from(mac(SERVER_MAC)), this.trace, (address) => {
+      return this.asked.push(ip6Text(address, 0)) > 0;
+    });
   }
 
   send(send: Send): Got | null {

@@ -377,6 +377,67 @@ describe("leases", () => {
     expect(s.server.leases(s.now).find((lease) => lease.ip === "fec0::15")!.mac).toBe(MAC);
   });
 
+  test("270 machines, one after the other, each with a MAC of its own: all are served, and the one gone first yields first", () => {
+    const s = new Script();
+    const got = [];
+    for (let i = 0; i < 270; i++) {
+      s.cable = {};
+      got.push(s.acquire({ mac: guestMac(i) }));
+      s.now += 1_000;
+      s.server.unplugged(s.cable, s.now);
+    }
+    expect(got).not.toContain(null);
+    expect(got.slice(255, 258)).toEqual(["fec0::114", "fec0::15", "fec0::16"]);
+    const said = s.trace.events.filter((event) => event.type === "lease" && event.action === "reclaimed");
+    expect(said[0]).toMatchObject({ mac: guestMac(0), ip: "fec0::15" });
+    expect(said).toHaveLength(14);
+  });
+
+  test("machines that take each other's place behind one cable are served: who does not answer is gone", () => {
+    const s = new Script({ limits: { ...DEFAULT_LIMITS, leases6: 8, leases6PerGuest: 6 } });
+    s.cable = {};
+    for (let i = 0; i < 30; i++) {
+      let got: string | null = null;
+      for (let tries = 0; tries < 10 && got === null; tries++) {
+        got = s.acquire({ mac: guestMac(i) });
+        s.now += 4_000;
+      }
+      expect(got, `machine ${i}`).not.toBeNull();
+    }
+  });
+
+  test("leases, addresses used without one and declined ones of a cable count together", () => {
+    const s = new Script({ limits: { ...DEFAULT_LIMITS, leases6: 16, leases6PerGuest: 12 } });
+    const hostile = (s.cable = {});
+    for (let i = 0; i < 12; i++) s.acquire({ mac: guestMac(200 + i) });
+    for (let i = 0x15; i < 0x25; i++) {
+      const address = Uint8Array.from([0xfe, 0xc0, ...new Array(13).fill(0), i]);
+      s.server.seen(address, 0, guestMac(250), s.now, hostile);
+    }
+    for (let i = 0; i < 4; i++) {
+      s.cable = {};
+      expect(s.acquire({ mac: guestMac(i) })).not.toBeNull();
+    }
+    // One more has none left, until whoever holds most has been asked.
+    s.cable = {};
+    expect(s.acquire({ mac: guestMac(9) })).toBeNull();
+    expect(s.asked).toHaveLength(12);
+    s.now += 4_000;
+    expect(s.acquire({ mac: guestMac(9) })).not.toBeNull();
+  });
+
+  test("a MAC that changes behind its own cable is believed", () => {
+    const s = new Script();
+    s.cable = {};
+    s.acquire();
+    const address = Uint8Array.from([0xfe, 0xc0, ...new Array(13).fill(0), 0x15]);
+    expect(s.server.isAnothers(address, 0, guestMac(1), s.now, {})).toBe(true);
+    expect(s.server.isAnothers(address, 0, guestMac(1), s.now, s.cable)).toBe(false);
+    expect(s.server.seen(address, 0, guestMac(1), s.now, {})).toBe(false);
+    expect(s.server.seen(address, 0, guestMac(1), s.now, s.cable)).toBe(true);
+    expect(s.server.leases(s.now)).toMatchObject([{ ip: "fec0::15", mac: guestMac(1) }]);
+  });
+
   test("one MAC cannot take them all, however many DUIDs and IAIDs it has", () => {
     const s = new Script();
     for (let i = 0; i < 300; i++) s.acquire({ duid: duid(`id-${i}`), ia: [{ iaid: i }] });

@@ -333,8 +333,8 @@ export class Stack implements LinkReceiver {
       // Whoever was heard with that address before has lost it.
       const known = this.#neighbours.find(addressFromText(event.ip));
       if (known !== null && macToString(known.mac) !== event.mac) {
-        this.#flows.replaced(known);
-        this.#neighbours.unplug(known);
+        this.#neighbours.handOver(known);
+        this.#solicited.delete(known);
       }
       if (event.hostname !== null) this.#guestNames.claim(event.hostname);
     }

@@ -21,6 +21,18 @@ export class Quota {
     return this.#held.get(guest) ?? 0;
   }
 
+  /** The guest that has most, `guest` itself if nobody has more. */
+  fullest(guest: object | null): object | null {
+    let fullest = guest;
+    let most = guest === null ? 0 : this.of(guest);
+    for (const [each, held] of this.#held) {
+      if (each === null || held <= most) continue;
+      fullest = each;
+      most = held;
+    }
+    return fullest;
+  }
+
   /** All together have as much as they may. */
   get full(): boolean {
     return this.#used >= this.#most;

@@ -53,6 +53,7 @@ const NOBODY: NeighbourWatcher = {
 };
 
 const MAX_PACKET = 65_535;
+const NO_MAC = new Uint8Array(6);
 
 /** The guest has said that a packet of more than `mtu` bytes did not reach it. What any host takes it takes, too. */
 export function tooBig(guest: Neighbour, mtu: number): void {
@@ -115,7 +116,7 @@ export class Neighbours {
   learn(address: IpAddress, buf: Uint8Array, macAt: number, link: Link): Neighbour {
     const n = this.find(address) ?? this.#add(address, link);
     if (!macEquals(buf, macAt, n.mac)) {
-      if (n.epoch > 0) this.watcher.replaced(n);
+      if (!macEquals(NO_MAC, 0, n.mac)) this.watcher.replaced(n);
       n.mac.set(buf.subarray(macAt, macAt + 6));
       n.shown = 0;
       n.most = MAX_PACKET;
@@ -127,6 +128,14 @@ export class Neighbours {
 
   /** Nobody is known to have the address any more. */
   unplug(n: Neighbour): void {
+    this.#move(n, null);
+  }
+
+  /** Its address is another guest's from now on, who has not been heard with it yet. */
+  handOver(n: Neighbour): void {
+    this.watcher.replaced(n);
+    n.mac.fill(0);
+    n.epoch++;
     this.#move(n, null);
   }
 
@@ -170,20 +179,24 @@ export class Neighbours {
   }
 
   /**
-   * Who makes many addresses makes room for them. Otherwise the oldest that nobody is known to have goes, else the oldest on
-   * the same cable, else the oldest of all. Of either kind those go first for which nothing is kept.
+   * A cable that has as many as one may makes room for its own. Otherwise the oldest goes that nobody is known to have any
+   * more, if nothing is kept for it; else one of the cable that has most, those first for which nothing is kept: what two
+   * fill together takes nothing from a third.
    */
   #dispensable(link: Link | null): Neighbour {
-    const wanted = this.#quota.fullFor(link) ? link : null;
-    let sameCable: Neighbour | null = null;
+    const own = this.#quota.fullFor(link);
+    const from = own ? link : this.#quota.fullest(link);
+    let idle: Neighbour | null = null;
     let used: Neighbour | null = null;
     for (const n of this.#all) {
-      if (n.link !== wanted && n.link !== link) continue;
-      if (this.watcher.inUse(n)) used ??= n;
-      else if (n.link === wanted) return n;
-      else sameCable ??= n;
+      const absent = n.link === null && !own;
+      if (!absent && n.link !== from) continue;
+      if (!this.watcher.inUse(n)) {
+        if (absent) return n;
+        idle ??= n;
+      } else if (!absent) used ??= n;
     }
-    return sameCable ?? used ?? this.#all.values().next().value!;
+    return idle ?? used ?? this.#all.values().next().value!;
   }
 
   #forget(n: Neighbour): void {

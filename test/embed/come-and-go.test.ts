@@ -125,6 +125,7 @@ it.each(["www.bank.example", "bank.example.", "wpad", "metadata.google.internal"
     await start({ dnsUpstream: ["127.0.0.1:9"] });
     const one = await join(1);
     await join(2, name);
+    // It is asked of the host's resolver, which is not there.
     await expect(resolveName(one.guest, name.replace(/\.$/, ""))).rejects.toThrow();
   },
 );

@@ -42,3 +42,38 @@ test("beyond what all may have, the addresses that nobody is known to have any m
   learn("10.0.2.19", B);
   expect(["10.0.2.16", "fec0::a0"].map(knows)).toEqual([false, true]);
 });
+
+test("what two cables fill together takes nothing from a third, whose address is in use or not, nor from one that comes later", () => {
+  const { neighbours, learn, knows } = rig();
+  const used = new Set(["10.0.2.15"]);
+  neighbours.watcher = { ...neighbours.watcher, inUse: ({ address }) => used.has(address.text) };
+  learn("10.0.2.15", C);
+  for (let i = 0; i < 40; i++) {
+    // Flows of theirs keep none of them.
+    used.add(`fec0::a${i}`).add(`fec0::b${i}`);
+    learn(`fec0::a${i}`, A);
+    learn(`fec0::b${i}`, B);
+  }
+  expect(knows("10.0.2.15")).toBe(true);
+  learn("10.0.2.16", {} as Link);
+  expect(["10.0.2.15", "10.0.2.16"].map(knows)).toEqual([true, true]);
+  for (let i = 40; i < 80; i++) {
+    learn(`fec0::a${i}`, A);
+    learn(`fec0::b${i}`, B);
+  }
+  expect(["10.0.2.15", "10.0.2.16"].map(knows)).toEqual([true, true]);
+});
+
+test("an address that has been handed over is nobody's until it is heard, and is then not handed over again", () => {
+  const { neighbours, learn } = rig();
+  const replaced: string[] = [];
+  neighbours.watcher = { ...neighbours.watcher, replaced: ({ address }) => void replaced.push(address.text) };
+  neighbours.learn(addressFromText("10.0.2.15"), Uint8Array.of(2, 0, 0, 0, 0, 1), 0, A);
+  neighbours.handOver(neighbours.find(addressFromText("10.0.2.15"))!);
+  expect(neighbours.macOf(addressFromText("10.0.2.15"))).toBeNull();
+  neighbours.learn(addressFromText("10.0.2.15"), Uint8Array.of(2, 0, 0, 0, 0, 2), 0, B);
+  expect(replaced).toEqual(["10.0.2.15"]);
+  neighbours.learn(addressFromText("10.0.2.15"), Uint8Array.of(2, 0, 0, 0, 0, 3), 0, B);
+  expect(replaced).toHaveLength(2);
+  learn("10.0.2.16", A);
+});

@@ -219,7 +219,7 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
       onOutput: (program, pid, line) => trace.event({ type: "program-output", program, pid, line }),
       onRefused: () => trace.drop("programs-full"),
     });
-    this.#guests = new Guests(options.stack, local, this.#stack.policy);
+    this.#guests = new Guests(options.stack, local, this.#stack.policy, () => this.#stack.firstGuest().text);
     this.#env = {
       receiver,
       pool: new SlabPool(),

@@ -6,7 +6,7 @@ import { z } from "zod";
 import { parseIp } from "../control/addresses.ts";
 import { ConfigError } from "../control/errors.ts";
 import { type Abortable, checkShape, signalOf } from "../control/shape.ts";
-import { type Endpoint, endpointText, ipv4FromText } from "../core/address.ts";
+import { type Endpoint, endpointText, type IpText, ipv4FromText } from "../core/address.ts";
 import type { StackConfig } from "../core/config.ts";
 import type { AcceptedTcp, HostTcp, HostTcpEvents } from "../core/host-net.ts";
 import type { Policy } from "../nat/rules/policy.ts";
@@ -63,9 +63,12 @@ export class Guests {
   readonly #config: StackConfig;
   readonly #local: Local;
   readonly #policy: Policy;
+  readonly #first: () => IpText;
   readonly #listening: Set<Closable> = new Set();
 
-  constructor(config: StackConfig, local: Local, policy: Policy) {
+  /** `first` is the address of the guest that is dialled when none is named. */
+  constructor(config: StackConfig, local: Local, policy: Policy, first: () => IpText) {
+    this.#first = first;
     this.#config = config;
     this.#local = local;
     this.#policy = policy;
@@ -75,7 +78,7 @@ export class Guests {
   createConnection(options: ConnectOptions): GuestSocket {
     const { allowHalfOpen } = checkShape(shape, options);
     const signal = signalOf(options);
-    const guest = this.#guest("host", options.host ?? this.#stack.firstGuest().text, options.port);
+    const guest = this.#guest("host", options.host ?? this.#first(), options.port);
     signal?.throwIfAborted();
     const socket = new GuestSocket({ remote: guest, local: null, allowHalfOpen });
     const local = this.#local.dial(guest, new Client(socket));

@@ -454,8 +454,11 @@ export class TcpNat implements FlowFinder, TcpFlowOwner {
 
   /** Host sockets that linger are closed, too. Connections have been (`FlowRegistry.close`). */
   close(): void {
+    const left: TcpFlow[] = [];
     for (let flow = this.deadlines.due(Number.MAX_VALUE); flow !== null; flow = this.deadlines.due(Number.MAX_VALUE))
-      flow.close("network closed");
+      left.push(flow);
+    // Ending one may set its deadline again.
+    for (const flow of left) flow.close("network closed");
     this.chunks.close();
   }
 }

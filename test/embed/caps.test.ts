@@ -136,7 +136,8 @@ test("leases: one client more gets none, which is counted, and gets one when ano
     const ip = { src: "0.0.0.0", dst: "255.255.255.255" };
     const payload = message({ type: DISCOVER, mac });
     script.send({ eth: { src: mac, dst: "ff:ff:ff:ff:ff:ff" }, ip, udp: { srcPort: 68, dstPort: 67 }, payload });
-    return script.takeAll().length === 1;
+    // Beside an offer, those on the same cable may be asked whether they are there.
+    return script.takeAll().some(({ udp }) => udp !== undefined);
   };
   expect([1, 2, 3].map(discover)).toEqual([true, true, false]);
   expect(script.dropped("dhcp-no-address")).toBe(1);

@@ -55,9 +55,9 @@ function readLine(word: string, rest: string): HttpLine {
   if (/http\//i.test(word + rest)) return TOKEN.test(word) ? "http" : { flaw: "a request line of another form" };
   if (word === "PROXY") return { flaw: "a PROXY protocol header" };
   const target = words(rest)[0] ?? "";
-  const simple = /^get$/i.test(word)
+  const simple = /^(?:get|connect)$/i.test(word)
     ? target !== ""
-    : TOKEN.test(word) && /^(?:\/|[a-z][a-z0-9+.-]*:\/\/)/i.test(target);
+    : TOKEN.test(word) && /^(?:\/|\*|[a-z][a-z0-9+.-]*:\/\/)/i.test(target);
   return simple ? { flaw: "a request without a version" } : "other";
 }
 

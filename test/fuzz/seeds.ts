@@ -1,5 +1,7 @@
 /** Where fuzzing begins: what real clients have sent (fixtures), and a few sessions written here. */
+
 import { readdirSync, readFileSync } from "node:fs";
+import { clientHello } from "../support/client-hello.ts";
 import { query } from "../support/dns.ts";
 import { encodeFrame, type FrameSpec } from "../support/frames.ts";
 import { hexFixture } from "../support/hex-fixture.ts";
@@ -175,5 +177,20 @@ export function parserSeeds(): Uint8Array[] {
     ...guestFrames("curl-by-name.pcap").slice(0, 8),
   ];
   const text = Buffer.from("tcp and (port 80 or not src 10.0.2.15) and len > 60");
-  return [...whole, text].flatMap((bytes) => [0, 1, 2, 3, 4, 5].map((which) => concat(Uint8Array.of(which), bytes)));
+  return [...whole, text].flatMap((bytes) =>
+    [0, 1, 2, 3, 4, 5, 6, 7].map((which) => concat(Uint8Array.of(which), bytes)),
+  );
+}
+
+export function requestSeeds(): Uint8Array[] {
+  const texts = [
+    "GET / HTTP/1.1\r\nHost: a.test\r\n\r\nGET http://a.test/ HTTP/1.1\r\nHost: a.test\r\n\r\n",
+    "POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 5\r\n\r\nhelloGET / HTTP/1.0\r\nHost: b.test\r\n\r\n",
+    "POST / HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nX: y\r\n\r\nGET / HTTP/1.1\r\n\r\n",
+    "CONNECT a.test:443 HTTP/1.1\r\n\r\n\x81\x85abcdefghi",
+    "GET / HTTP/1.1\r\nHost: a.test\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\nSSH-2.0-x\r\n",
+    "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0",
+  ];
+  const all = [...texts.map((text) => Buffer.from(text, "latin1")), clientHello({ names: ["a.test"], recordSize: 60 })];
+  return all.flatMap((bytes) => [0, 16, 255].map((step) => concat(Uint8Array.of(step), bytes)));
 }

@@ -1,10 +1,13 @@
 /** What is fuzzed: each takes any bytes whatever, and throws when an invariant does not hold. */
+import { createRequire } from "node:module";
 import { FrameDecoder } from "../../src/attach/decoder.ts";
 import { ConfigError } from "../../src/control/errors.ts";
 import { parseFrameFilter } from "../../src/control/frame-filter.ts";
 import { type Link, MAX_FRAME } from "../../src/core/link.ts";
 import { NO_TRACE } from "../../src/core/trace.ts";
 import { matchAnswer } from "../../src/host/dns-match.ts";
+import { readFirstBytes } from "../../src/proto/first-bytes.ts";
+import { HttpRequests } from "../../src/proto/http-requests.ts";
 import { dhcpCheck, dhcpOption } from "../../src/wire/dhcp.ts";
 import { dhcp6Ia, dhcp6IaAddr, dhcp6Options } from "../../src/wire/dhcp6.ts";
 import { dnsAnswers, dnsCheck, dnsQname, dnsReadName, dnsReply, dnsTruncate, dnsUdpSize } from "../../src/wire/dns.ts";
@@ -14,8 +17,21 @@ import { printFrame } from "../../src/wire/print.ts";
 import { TCP_HEADER, tcpHeaderLength } from "../../src/wire/tcp.ts";
 import { tcpOptions, tcpReadOptions } from "../../src/wire/tcp-options.ts";
 import { tftpErrorText, tftpRequest } from "../../src/wire/tftp.ts";
-import { parserSeeds, sessionSeeds, streamSeeds } from "./seeds.ts";
+import { parserSeeds, requestSeeds, sessionSeeds, streamSeeds } from "./seeds.ts";
 import { POOL, World } from "./world.ts";
+
+interface Llhttp {
+  initialize(type: number, resource: object): void;
+  execute(bytes: Buffer): unknown;
+  [callback: number]: () => number;
+}
+
+/** Node's parser of requests, which has no public name. */
+const NodeParser = (createRequire(import.meta.url)("_http_common") as { HTTPParser: unknown }).HTTPParser as {
+  new (): Llhttp;
+  readonly REQUEST: number;
+  readonly kOnHeadersComplete: number;
+};
 
 export interface Target {
   readonly name: string;
@@ -27,7 +43,41 @@ export const TARGETS: readonly Target[] = [
   { name: "session", seeds: sessionSeeds, run: (input) => new World().run(input) },
   { name: "stream", seeds: streamSeeds, run: stream },
   { name: "parsers", seeds: parserSeeds, run: parsers },
+  { name: "requests", seeds: requestSeeds, run: requests },
 ];
+
+/**
+ * A guest's bytes to a server, in pieces as the first one says. What Node's own parser takes for a request is no other protocol
+ * to us; and cut into pieces or whole, the same bytes pass, which have no request in them that was not looked at.
+ */
+function requests(input: Uint8Array): void {
+  const bytes = input.subarray(1);
+  const shown = readFirstBytes(bytes, 0, bytes.length);
+  if (shown === "other" && isRequestToNode(bytes)) throw new Error("Node's parser takes it for a request");
+  const whole = new HttpRequests(({ flaw }) => flaw === null);
+  const atOnce = whole.feed(bytes, 0, bytes.length);
+  const pieces = new HttpRequests(({ flaw }) => flaw === null);
+  let passed = 0;
+  for (let end = 0, step = (input[0] ?? 0) + 1; end < bytes.length && passed >= 0; ) {
+    end = Math.min(bytes.length, end + step);
+    const more = pieces.feed(bytes, passed, end - passed);
+    passed = more < 0 ? -1 : passed + more;
+  }
+  if (atOnce !== passed) throw new Error(`${atOnce} bytes pass at once, ${passed} in pieces`);
+}
+
+/** Whether llhttp has read a request's head, or all of it, before it found anything wrong. */
+function isRequestToNode(bytes: Uint8Array): boolean {
+  const parser = new NodeParser();
+  let found = false;
+  parser.initialize(NodeParser.REQUEST, {});
+  parser[NodeParser.kOnHeadersComplete] = () => {
+    found = true;
+    return 0;
+  };
+  parser.execute(Buffer.from(bytes));
+  return found;
+}
 
 /** QEMU's stream, in reads of as many bytes as the first one says: what comes out is what the prefixes announce. */
 function stream(input: Uint8Array): void {
@@ -102,6 +152,7 @@ const PARSERS: readonly Parser[] = [
     tcpReadOptions(buf, at, options);
     return { ...options, sack: [...options.sack].slice(0, 2 * options.sackCount) };
   },
+  (buf, at, len) => readFirstBytes(buf, at, len),
   (buf, at, len) => {
     const text = Buffer.from(buf.subarray(at, at + len)).toString("latin1");
     try {

@@ -58,6 +58,9 @@ describe("RFC 9112 section 3.2: whom a request is for", () => {
     "PRI * HTTP/2.0\r\nHost: a.test\r\n\r\n",
     "GET /\r\nHost: a.test\r\n\r\n",
     "get /\r\n",
+    // Found by the fuzzer: Node's parser reads these as HTTP/0.9.
+    "PRI *\n\r\n",
+    "CONNECT b.test\r\n\r\n",
     "POST /x\r\nHost: a.test\r\n\r\n",
     "PUT http://b.test/x\r\n",
     "GET / HTTP/1.1\nHost: a.test\n\n",

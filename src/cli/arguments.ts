@@ -60,6 +60,11 @@ export interface NetworkArguments {
   readonly logJson?: boolean;
 }
 
+/** And how a QEMU of ours attaches. */
+export interface QemuArguments extends NetworkArguments {
+  readonly vhostUser?: boolean;
+}
+
 /** And where its guests are. */
 export interface ServeArguments extends NetworkArguments {
   readonly listen?: readonly string[];

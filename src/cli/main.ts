@@ -3,7 +3,7 @@
 import { Command, CommanderError } from "commander";
 import { ConfigError } from "../control/errors.ts";
 import { version } from "../control/version.ts";
-import { type NetworkArguments, readServeArguments, type ServeArguments } from "./arguments.ts";
+import { type QemuArguments, readServeArguments, type ServeArguments } from "./arguments.ts";
 import { ctlCommand } from "./ctl.ts";
 import { addOptions } from "./flags.ts";
 import { say } from "./output.ts";
@@ -34,7 +34,7 @@ async function main(args: readonly string[]): Promise<number> {
     .usage("[options] -- qemu-system-x86_64 [arguments]")
     .argument("[command...]", "QEMU and its arguments, as they would be without tslirp")
     .passThroughOptions()
-    .action(async (command: readonly string[], given: NetworkArguments) => {
+    .action(async (command: readonly string[], given: QemuArguments) => {
       const { qemu } = await import("./qemu.ts");
       status = await qemu(given, command);
     });

@@ -7,10 +7,11 @@ import { ConfigError } from "../control/errors.ts";
 import { createLog } from "../control/log.ts";
 import { shellLine } from "../control/qemu-args.ts";
 import { UNIX_PATH_MAX } from "../host/listen-unix.ts";
-import { type NetworkArguments, readNetworkArguments, readSessionArguments, type SessionOptions } from "./arguments.ts";
+import { type QemuArguments, readNetworkArguments, readSessionArguments, type SessionOptions } from "./arguments.ts";
 import { Custody } from "./qemu/child.ts";
 import { readQemuCommand, type UserNetwork } from "./qemu/command-line.ts";
 import { cableArgument, hasStream, qemuVersion } from "./qemu/version.ts";
+import { vhostUserCommand, vhostUserNetdev } from "./qemu/vhost-user.ts";
 import { type Session, startSession } from "./session.ts";
 
 /**
@@ -18,12 +19,18 @@ import { type Session, startSession } from "./session.ts";
  * with QEMU's exit status; no socket, file or process is left then. Rejects with `ConfigError`, or with an `Error` of
  * one line.
  */
-export async function qemu(given: NetworkArguments, command: readonly string[]): Promise<number> {
+export async function qemu(given: QemuArguments, command: readonly string[]): Promise<number> {
   const [program, ...args] = command;
   if (program === undefined || program.startsWith("-")) {
     throw new ConfigError("qemu", program, "expected -- and a QEMU command, like -- qemu-system-x86_64 -m 512");
   }
   const read = readQemuCommand(program, args);
+  if (given.vhostUser && read.networks.some(({ hub }) => hub))
+    throw new ConfigError(
+      "--vhost-user",
+      true,
+      "expected a card for each user network: QEMU's hub takes no vhost-user",
+    );
   const networks = read.networks.map((network, i) => {
     // A port of the host can lead to one network only.
     const record = given.record === undefined ? undefined : besides(given.record, network.id);
@@ -38,15 +45,26 @@ export async function qemu(given: NetworkArguments, command: readonly string[]):
   try {
     const version = await qemuVersion(program, custody.ended);
     const netdevs = new Map<UserNetwork, string>();
+    const shared: { id: string; path: string }[] = [];
     for (const [i, { network, options }] of networks.entries()) {
       const one = await startSession(options, i === 0 ? session : another(session, network.id), log);
       running.push(one);
       await one.begin();
-      const target = hasStream(version) ? `unix:${path.join(folder, `${i}.sock`)}` : "tcp:127.0.0.1:0";
+      const socket = path.join(folder, `${i}.sock`);
+      if (given.vhostUser) {
+        await one.network.listenAt({ vhostUser: socket });
+        shared.push({ id: network.id, path: socket });
+        netdevs.set(network, vhostUserNetdev(network.id));
+        continue;
+      }
+      const target = hasStream(version) ? `unix:${socket}` : "tcp:127.0.0.1:0";
       const address = (await one.network.listenAt(target)) as StreamAddress;
       netdevs.set(network, cableArgument(version, network.id, address));
     }
-    const rewritten = read.arguments((network) => netdevs.get(network)!);
+    const rewritten = [
+      ...read.arguments((network) => netdevs.get(network)!),
+      ...(shared.length === 0 ? [] : vhostUserCommand(args, shared)),
+    ];
     if (netdevs.size === 0) log.warn("nothing to serve: these arguments give QEMU no user network");
     log.info(shellLine([program, ...rewritten]));
     if (custody.ended.aborted) return custody.ended.reason;

@@ -10,11 +10,11 @@
 import { COMPLETE, type Link, MAX_FRAME, type Offload } from "../../core/link.ts";
 import type { SharedLibc } from "../../host/shared-libc.ts";
 import { giveBack, region } from "../../wire/arena.ts";
+import { virtioWrite } from "../../wire/virtio-net.ts";
 import type { CableEnv } from "../attachment.ts";
 import type { Features } from "./features.ts";
 import { FromGuest } from "./from-guest.ts";
 import type { GuestMemory } from "./memory.ts";
-import { writeHeader } from "./net-header.ts";
 import { DOES_NOT_FIT, ToGuest } from "./to-guest.ts";
 import type { Vring } from "./vring.ts";
 
@@ -126,7 +126,7 @@ export class VhostUserLink implements Link {
     // The tap may have brought an end to it.
     if (this.#toGuest === null) return;
     const from = FRAME - this.#header;
-    writeHeader(this.tx, from, this.#header, len, undone);
+    virtioWrite(this.tx, from, undone, this.tx, FRAME, len);
     if (this.#toGuest.write(this.tx, from, this.#header + len) === DOES_NOT_FIT) return trace.drop("frame-too-long");
     sent.frames++;
     sent.bytes += len;

@@ -11,6 +11,7 @@ export type CommandField =
   | "fd"
   | "tap"
   | "keep"
+  | "vhostUser"
   | "netdev"
   | "user"
   | "workers"
@@ -84,6 +85,13 @@ export const COMMAND: Readonly<Record<CommandField, Description>> = {
     commands: ["serve"],
     help: "a TAP that is made here (`NAME`), or in the network namespace of a process (`NAME@PID`) or at a path (`NAME@/run/netns/x`)",
     more: "Linux with koffi. The device is made, not configured: addresses come by DHCP, or by hand.",
+  },
+  vhostUser: {
+    flag: "--vhost-user",
+    reading: { as: "flag" },
+    commands: ["qemu"],
+    help: "QEMU shares the guest's memory with us (vhost-user): frames cross no socket (Linux, with `koffi`; the card must be virtio)",
+    more: "Shared memory is added to QEMU's arguments where it is missing.",
   },
   netdev: {
     flag: "--netdev <string>",

@@ -171,11 +171,10 @@ describe("what a guest takes undone", () => {
   });
 
   it.each([
-    ["a sum", packet(false, 6, 100), SUM_UNDONE, { flags: NEEDS_CSUM, start: 34, offset: 16, length: 54 }],
-    ["a UDP sum over IPv6", packet(true, 17, 100), SUM_UNDONE, { flags: NEEDS_CSUM, start: 54, offset: 6, length: 62 }],
+    ["a sum", packet(false, 6, 100), SUM_UNDONE, TCP4],
+    ["a UDP sum over IPv6", packet(true, 17, 100), SUM_UNDONE, { flags: NEEDS_CSUM, start: 54, offset: 6 }],
     ["segments", packet(false, 6, 30_000), 1448, { ...TCP4, gso: TCPV4, size: 1448, length: 54 }],
     ["segments over IPv6", packet(true, 6, 30_000), 1428, { ...TCP6, gso: TCPV6, size: 1428, length: 74 }],
-    ["one segment", packet(false, 6, 1_000), 1448, { ...TCP4, length: 54 }],
     ["nothing", packet(false, 6, 100), COMPLETE, {}],
   ])("stands in the header: %s", async (_, bytes, undone, head) => {
     const rig = await vhostRig();

@@ -109,14 +109,15 @@ export class KernelMachine {
   /** Its status and signal, once it has ended. */
   ended: string | null = null;
 
-  /** Starts QEMU in `space`; `more` are its arguments but for memory size, kernel and console. */
-  constructor(space: Namespace, folder: string, more: readonly string[], megabytes = 384) {
+  /** Starts QEMU in `space`; `more` are its arguments but for memory size, kernel and console; `by` is a command that starts it. */
+  constructor(space: Namespace, folder: string, more: readonly string[], by: readonly string[] = []) {
     const args = [
-      ...["-nodefaults", "-display", "none", "-no-user-config", "-cpu", "max", "-m", `${megabytes}M`],
+      ...["-nodefaults", "-display", "none", "-no-user-config", "-cpu", "max", "-m", "384M"],
       ...["-kernel", KERNEL, "-initrd", initramfs(folder), "-append", "console=ttyS0 quiet panic=-1"],
       ...["-serial", "stdio"],
     ];
-    this.#child = space.spawn("qemu-system-x86_64", [...args, ...more], { stdio: ["pipe", "pipe", "pipe"] });
+    const [program, ...words] = [...by, "qemu-system-x86_64", ...args, ...more];
+    this.#child = space.spawn(program!, words, { stdio: ["pipe", "pipe", "pipe"] });
     for (const stream of [this.#child.stdout!, this.#child.stderr!])
       stream.on("data", (piece) => {
         this.#said += piece;
@@ -151,6 +152,13 @@ export class KernelMachine {
     await this.run("ip link set lo up; ip link set eth0 up");
     const { status, output } = await this.run("udhcpc -i eth0 -f -q -n -t 10 -T 2 -O mtu -s /lease");
     if (status !== 0) throw new Error(`no lease: ${output}`);
+  }
+
+  /** Powered off from within: the status of what started it. */
+  async off(): Promise<string> {
+    this.say("poweroff -f");
+    await this.#until(/$never^/, "its end", 60_000).catch(() => {});
+    return this.ended ?? "it runs";
   }
 
   async kill(): Promise<void> {

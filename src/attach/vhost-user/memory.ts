@@ -10,7 +10,7 @@ import type { SharedLibc } from "../../host/shared-libc.ts";
 import { SharedMapping } from "../../host/shared-memory.ts";
 import type { RegionSpec } from "./messages.ts";
 
-/** QEMU has as many for its memory devices (vhost_user_get_vring_base's neighbours answer 509, too). */
+/** QEMU has as many for its memory devices. */
 export const MOST_REGIONS = 509;
 const PIECE = 2 ** 30;
 /** x86 and ARM have 52 bits of physical address. */

@@ -46,7 +46,7 @@ const VIEWER = `
   const agent = new http.Agent({ keepAlive: true });
   const get = (path) => http.get({ port, path, headers, agent, host: "127.0.0.1" }, (r) => r.resume()).on("error", () => {});
   let timer, packets;
-  const poll = () => ["status", "flows", "leases", "dns?last=100"].forEach((what) => get("/v1/" + what));
+  const poll = () => ["status", "flows", "leases", "dns?last=100", "refusals?last=100"].forEach((what) => get("/v1/" + what));
   require("node:readline").createInterface({ input: process.stdin }).on("line", (look) => {
     clearInterval(timer);
     packets?.destroy();

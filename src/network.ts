@@ -476,6 +476,11 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
     return this.#stack.forwards.list();
   }
 
+  /** The name of the cable that the guest with this address is on; null when nobody has been heard there. */
+  cableOf(ip: string): string | null {
+    return this.#stack.cableOf(ip)?.name ?? null;
+  }
+
   /** The address of the guest that calls itself so by DHCP, `NAME` or `NAME.internal`; null for nobody. */
   guestNamed(name: string): string | null {
     return this.#aside(() => this.#stack.guestNamed(name));

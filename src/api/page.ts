@@ -1,11 +1,16 @@
-/** The web page: three files, which know nothing secret. What they ask for wants the token. */
+/** The web page: a few files, which know nothing secret. What they ask for wants the token. */
 import { readFileSync } from "node:fs";
 import type { FastifyInstance } from "fastify";
 
 const FILES: Readonly<Record<string, readonly [file: string, type: string]>> = {
   "/": ["index.html", "text/html; charset=utf-8"],
   "/style.css": ["style.css", "text/css; charset=utf-8"],
-  "/app.js": ["app.js", "text/javascript; charset=utf-8"],
+  ...Object.fromEntries(
+    ["app", "api", "flows", "plot", "table", "words"].map((name) => [
+      `/${name}.js`,
+      [`${name}.js`, "text/javascript; charset=utf-8"] as const,
+    ]),
+  ),
 };
 /** Nothing from elsewhere, nothing inline, no frame around it. */
 const POLICY = "default-src 'self'; img-src data:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";

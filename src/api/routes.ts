@@ -80,7 +80,9 @@ function statusRoutes(app: FastifyInstance, { network, recent, metrics, version,
     ...network.stats(),
   }));
   get("/v1/flows", "Connections and mappings that exist", SCHEMAS.list, () => network.flows());
-  get("/v1/leases", "Addresses bound by DHCP", SCHEMAS.list, () => network.leases());
+  get("/v1/leases", "Addresses bound by DHCP", SCHEMAS.list, () =>
+    network.leases().map((lease) => ({ ...lease, cable: network.cableOf(lease.ip) })),
+  );
   app.get<{ Querystring: { last?: number } }>(
     "/v1/dns",
     {

@@ -1,5 +1,7 @@
 /** The web page in a real browser, with a guest at work. */
-import { existsSync, mkdirSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import net from "node:net";
 import { type Browser, chromium, type Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type Api, serveApi } from "../../src/api/server.ts";
@@ -9,6 +11,7 @@ import { type EmbeddedGuest, embeddedGuest } from "../support/embedded-guest.ts"
 const CHROMIUM = ["/usr/bin/chromium", "/usr/bin/chromium-browser"].find((file) => existsSync(file));
 const ARGS =
   "--no-sandbox --disable-gpu --no-first-run --disable-background-networking --disable-component-update --disable-sync";
+const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 /** Where screenshots go when somebody wants to look. */
 const SHOTS = process.env.SCREENSHOTS;
 
@@ -27,7 +30,10 @@ describe.skipIf(CHROMIUM === undefined && process.env.CI === undefined)("the pag
     guest = await embeddedGuest(network);
     browser = await chromium.launch({ executablePath: CHROMIUM!, args: ARGS.split(" ") });
     page = await browser.newPage({ viewport: { width: 1200, height: 1500 } });
-    page.on("console", (message) => message.type() === "error" && errors.push(message.text()));
+    page.on("console", (message) => {
+      // A server without them is asked for refusals once.
+      if (message.type() === "error" && !message.location().url.includes("/v1/refusals")) errors.push(message.text());
+    });
     page.on("pageerror", (error) => errors.push(error.message));
     await page.goto(`${base()}/?token=${api.token}`);
   });
@@ -39,6 +45,13 @@ describe.skipIf(CHROMIUM === undefined && process.env.CI === undefined)("the pag
   });
 
   const base = (): string => `http://127.0.0.1:${(api.address as { port: number }).port}`;
+  /** What axe-core finds wrong, in words. */
+  async function violations(): Promise<string[]> {
+    await page.evaluate(AXE);
+    return page.evaluate<string[]>(
+      "axe.run().then(({ violations }) => violations.map(({ id, nodes }) => id + ': ' + nodes.map(({ html }) => html).join(' ')))",
+    );
+  }
   async function shot(name: string): Promise<void> {
     if (SHOTS === undefined) return;
     mkdirSync(SHOTS, { recursive: true });
@@ -146,11 +159,66 @@ describe.skipIf(CHROMIUM === undefined && process.env.CI === undefined)("the pag
     await shot("dark");
   });
 
+  for (const colorScheme of ["light", "dark"] as const) {
+    for (const width of [1200, 400]) {
+      test(`everybody can use it: ${colorScheme}, ${width} pixels wide`, async () => {
+        await page.emulateMedia({ colorScheme });
+        await page.setViewportSize({ width, height: 1500 });
+        const server = net.createServer((socket) => socket.on("error", () => {})).listen(0, "127.0.0.1");
+        await new Promise((resolve) => server.once("listening", resolve));
+        const { port } = server.address() as net.AddressInfo;
+        const socket = guest.guest.connect(guest.guest.gateway, port, {});
+        await page
+          .locator("#flows td", { hasText: String(port) })
+          .first()
+          .waitFor();
+        await shot(`${colorScheme}-${width}`);
+        expect(await violations()).toEqual([]);
+        // Nothing sticks out: what does not fit is in something that scrolls.
+        expect(await page.evaluate("document.documentElement.scrollWidth")).toBeLessThanOrEqual(width);
+        socket.abort();
+        server.close();
+      });
+    }
+  }
+
+  test("takes a forward back that was removed by mistake", async () => {
+    await page.locator("#rule").fill("tcp:127.0.0.1:0-:80");
+    await page.keyboard.press("Enter");
+    await page.locator("#forwards button").click();
+    await expect.poll(() => network.forwards()).toEqual([]);
+    await page.locator("#undo").click();
+    await expect.poll(() => network.forwards()).toHaveLength(1);
+    await page.locator("#forwards button").click();
+  });
+
+  test("without a token asks for it, says when it is wrong, and begins with the right one", async () => {
+    const stranger = await (await browser.newContext()).newPage();
+    await stranger.goto(base());
+    await stranger.locator("#sign-in").waitFor();
+    expect(await stranger.locator("#main").isVisible()).toBe(false);
+    await stranger.locator("#token").fill("wrong");
+    await stranger.keyboard.press("Enter");
+    await stranger.locator("#token-error", { hasText: "not the token" }).waitFor();
+    await stranger.locator("#token").fill(api.token!);
+    await stranger.keyboard.press("Enter");
+    await stranger.locator("#status", { hasText: "10.0.2.0/24" }).waitFor();
+    await stranger.context().close();
+  });
+
   test("loads nothing from elsewhere and complains of nothing", async () => {
     const loaded = await page.evaluate<string[]>('performance.getEntriesByType("resource").map((entry) => entry.name)');
     expect(loaded.every((url) => url.startsWith(base()) || url.startsWith("data:") || url.startsWith("blob:"))).toBe(
       true,
     );
     expect(errors).toEqual([]);
+  });
+
+  test("says since when nobody answers, and dims what is from then", async () => {
+    await api.close();
+    await page.locator("#gone", { hasText: "has not answered since" }).waitFor();
+    await page.locator("main.stale").waitFor();
+    await shot("gone");
+    errors.length = 0;
   });
 });

@@ -1,208 +1,207 @@
-/** The page: asks the API once a second while it is seen, and draws what it says. Nothing comes from elsewhere. */
+/** The page: asks the API once a second while it is seen, and shows what it says. Nothing comes from elsewhere. */
+import { ask, Gone, get, NoToken, network, own, send, token } from "./api.js";
+import { newFlows, showFlows } from "./flows.js";
+import { Plot } from "./plot.js";
+import { element, fillTable, named } from "./table.js";
+import { clock, human, millis, resultWord, typeWord } from "./words.js";
 
-const token = takeToken();
 const POLL_MILLIS = 1000;
-const SAMPLES = 120;
 const MAX_PACKETS = 500;
-const MAX_RECORDING = 64 * 1_048_576;
+const MAX_RECORDING = 64e6;
+const UNDO_MILLIS = 15_000;
 
 const $ = (id) => document.getElementById(id);
-
-/** The token stands in the address once; then in this tab's memory only. */
-function takeToken() {
-  const url = new URL(location.href);
-  const given = url.searchParams.get("token");
-  if (given !== null) {
-    sessionStorage.setItem("token", given);
-    url.searchParams.delete("token");
-    history.replaceState(null, "", url);
-  }
-  return sessionStorage.getItem("token");
-}
-
-async function ask(path, options = {}) {
-  const headers = { ...options.headers, authorization: `Bearer ${token}` };
-  const response = await fetch(path, { ...options, headers });
-  if (!response.ok) throw new Error((await response.json().catch(() => ({}))).error ?? `status ${response.status}`);
-  return response;
-}
-
-const get = async (path) => (await ask(path)).json();
-const send = async (method, path, body) =>
-  ask(path, { method, body: JSON.stringify(body), headers: { "content-type": "application/json" } });
-
-function element(name, text, attributes = {}) {
-  const made = document.createElement(name);
-  if (text !== null) made.textContent = text;
-  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
-  return made;
-}
-
-const UNITS = ["", "k", "M", "G"];
-function human(value, unit) {
-  let step = 0;
-  while (value >= 1000 && step < UNITS.length - 1) {
-    value /= 1000;
-    step++;
-  }
-  return `${value >= 100 || step === 0 ? Math.round(value) : value.toFixed(1)} ${UNITS[step]}${unit}`;
-}
-
-// Throughput
-
-const samples = [];
-let before = null;
-
-function sample(status) {
-  const now = performance.now();
-  const { bytesIn, bytesOut } = status;
-  if (before !== null) {
-    const seconds = (now - before.now) / 1000;
-    samples.push({
-      up: ((bytesIn - before.bytesIn) * 8) / seconds,
-      down: ((bytesOut - before.bytesOut) * 8) / seconds,
-    });
-    if (samples.length > SAMPLES) samples.shift();
-  }
-  before = { now, bytesIn, bytesOut };
-  const last = samples.at(-1) ?? { up: 0, down: 0 };
-  $("rate-up").textContent = human(last.up, "bit/s");
-  $("rate-down").textContent = human(last.down, "bit/s");
-  draw();
-}
-
-function draw() {
-  const canvas = $("plot");
-  const scale = devicePixelRatio;
-  canvas.width = canvas.clientWidth * scale;
-  canvas.height = canvas.clientHeight * scale;
-  const paint = canvas.getContext("2d");
-  const most = Math.max(1e6, ...samples.flatMap(({ up, down }) => [up, down]));
-  const { width, height } = canvas;
-  paint.font = `${12 * scale}px system-ui`;
-  paint.fillStyle = getComputedStyle($("status")).color;
-  paint.fillText(human(most, "bit/s"), 4 * scale, 14 * scale);
-  for (const [key, className] of [
-    ["up", ".up"],
-    ["down", ".down"],
-  ]) {
-    paint.strokeStyle = getComputedStyle(document.querySelector(className)).color;
-    paint.lineWidth = 2 * scale;
-    paint.beginPath();
-    samples.forEach((each, i) => {
-      const x = ((i + SAMPLES - samples.length) / (SAMPLES - 1)) * width;
-      const y = height - 2 * scale - (each[key] / most) * (height - 22 * scale);
-      if (i === 0) paint.moveTo(x, y);
-      else paint.lineTo(x, y);
-    });
-    paint.stroke();
-  }
-}
-
-// Tables
-
-const FLOW_COLUMNS = [
-  "proto",
-  "guest",
-  "remote",
-  "host",
-  "state",
-  "direction",
-  "bytesUp",
-  "bytesDown",
-  "rtt",
-  "retransmissions",
-];
-const sorting = { column: "bytesDown", down: true };
-
-function fillTable(table, columns, rows, options = {}) {
-  const head = element("tr", null);
-  for (const column of columns) {
-    const cell = element("th", null, { scope: "col" });
-    if (options.sort === undefined) cell.textContent = column;
-    else {
-      const button = element("button", column, { type: "button" });
-      button.addEventListener("click", () => options.sort(column));
-      if (sorting.column === column) cell.setAttribute("aria-sort", sorting.down ? "descending" : "ascending");
-      cell.append(button);
-    }
-    head.append(cell);
-  }
-  const body = rows.map((row) => {
-    const line = element("tr", null);
-    for (const column of columns) {
-      const value = row[column];
-      const isNumber = typeof value === "number";
-      const text = isNumber && !Number.isInteger(value) ? value.toFixed(2) : String(value ?? "");
-      line.append(element("td", text, isNumber ? { class: "number" } : {}));
-    }
-    if (options.action !== undefined) {
-      const cell = element("td", null);
-      cell.append(options.action(row));
-      line.append(cell);
-    }
-    return line;
-  });
-  // The sort button that has the focus keeps it.
-  const focused = document.activeElement?.closest("table") === table ? document.activeElement.textContent : null;
-  table.replaceChildren(head, ...body);
-  if (focused !== null) [...table.querySelectorAll("button")].find((each) => each.textContent === focused)?.focus();
-}
-
-let flows = [];
-/** When they are asked for next. */
-let flowsDue = 0;
-function showFlows() {
-  const wanted = $("flow-filter").value.toLowerCase();
-  const shown = flows.filter((flow) => Object.values(flow).join(" ").toLowerCase().includes(wanted));
-  const { column, down } = sorting;
-  shown.sort((a, b) => {
-    const [x, y] = [a[column] ?? "", b[column] ?? ""];
-    const order = typeof x === "number" && typeof y === "number" ? x - y : String(x).localeCompare(String(y));
-    return down ? -order : order;
-  });
-  $("flow-count").textContent = `${shown.length} of ${flows.length}`;
-  const columns = FLOW_COLUMNS.filter((name) => flows.length === 0 || flows.some((flow) => flow[name] !== undefined));
-  fillTable($("flows"), columns, shown.slice(0, 500), {
-    sort: (name) => {
-      sorting.down = sorting.column === name ? !sorting.down : true;
-      sorting.column = name;
-      showFlows();
-    },
-  });
-}
-
-function showForwards(forwards) {
-  fillTable($("forwards"), ["proto", "host", "guest"], forwards, {
-    action: ({ id, host }) => {
-      const button = element("button", "Remove", { type: "button", "aria-label": `Remove ${host}` });
-      button.addEventListener("click", async () => {
-        await ask(`v1/forwards/${id}`, { method: "DELETE" }).catch(told("publish-error"));
-        showForwards(await get("v1/forwards"));
-      });
-      return button;
-    },
-  });
-}
-
 const told = (id) => (error) => {
   $(id).textContent = error.message;
 };
 
-$("flow-filter").addEventListener("input", showFlows);
-$("publish").addEventListener("submit", async (event) => {
+// The server, or its absence
+
+let gone = null;
+function showGone(since) {
+  gone = since;
+  $("gone").hidden = since === null;
+  $("main").classList.toggle("stale", since !== null);
+  $("gone").textContent =
+    since === null
+      ? ""
+      : `tslirp has not answered since ${clock(since)}. What stands here is from then; the page goes on asking.`;
+}
+
+// What scrolls is reached by the keyboard, too.
+for (const scroll of document.querySelectorAll(".scroll")) {
+  scroll.tabIndex = 0;
+  scroll.setAttribute("role", "group");
+  scroll.setAttribute("aria-label", scroll.dataset.name);
+}
+
+$("token-port").textContent = location.port;
+$("sign-in").addEventListener("submit", (event) => {
   event.preventDefault();
+  token.value = $("token").value.trim();
+  sessionStorage.setItem("token", token.value);
+  $("token").value = "";
+  $("token-error").textContent = "";
+  void begin();
+});
+
+function wantToken(asked) {
+  $("sign-in").hidden = false;
+  $("main").hidden = true;
+  $("status").textContent = "";
+  if (asked) $("token-error").textContent = "This is not the token of the tslirp that answers here.";
+  $("token").focus();
+}
+
+// Throughput
+
+const plot = new Plot($("plot"));
+let before = null;
+function sample(status) {
+  const at = performance.now();
+  const { bytesIn, bytesOut } = status;
+  if (before !== null) {
+    const seconds = (at - before.at) / 1000;
+    const rate = (now, then) => Math.max(0, ((now - then) * 8) / seconds);
+    const [up, down] = [rate(bytesIn, before.bytesIn), rate(bytesOut, before.bytesOut)];
+    plot.add(at, up, down);
+    $("rate-up").textContent = human(up, "bit/s");
+    $("rate-down").textContent = human(down, "bit/s");
+  }
+  before = { at, bytesIn, bytesOut };
+  $("sum").textContent = `${human(bytesIn, "B")} and ${human(bytesOut, "B")}`;
+}
+
+function gap() {
+  if (before !== null) plot.add(performance.now(), null, null);
+  before = null;
+}
+
+// Which network, where each guest has one
+
+function showChoice(list) {
+  $("choice").hidden = false;
+  const chosen = $("network").value;
+  const options = list.map(({ id, hostname, mac, cable }) => {
+    const option = element("option", `${hostname ?? mac ?? "no lease yet"} (${id}, ${cable})`, { value: id });
+    option.selected = id === chosen;
+    return option;
+  });
+  $("network").replaceChildren(...options);
+  if ($("network").value !== chosen) choose();
+}
+
+function choose() {
+  network.base = $("network").value === "" ? "v1" : `v1/networks/${$("network").value}`;
+  before = null;
+  plot.clear();
+  watchPackets(false);
+  once();
+}
+$("network").addEventListener("change", choose);
+
+// Tables
+
+const GUESTS = [
+  { label: "Name", show: ({ hostname }) => hostname ?? "—", wrap: true },
+  { label: "Address", show: ({ ip }) => ip },
+  { label: "MAC", show: ({ mac }) => mac },
+  { label: "Cable", show: ({ cable }) => cable ?? "—", wrap: true },
+];
+const NAMES = [
+  { label: "Time", show: ({ time }) => clock(time) },
+  { label: "Name", show: ({ name, qtype }) => named(name, typeWord(qtype)), wrap: true },
+  { label: "Result", show: ({ rcode }) => resultWord(rcode) },
+  { label: "Took", number: true, show: ({ millis: took }) => millis(took) },
+];
+const REFUSED = [
+  { label: "Time", show: ({ time }) => clock(time) },
+  { label: "Guest", show: ({ guest }) => guest },
+  { label: "Times", number: true, show: ({ count }) => String(count ?? 1) },
+  {
+    label: "Wanted",
+    show: ({ proto, host, remote }) => named(`${proto.toUpperCase()} ${host ?? remote}`, remote),
+    wrap: true,
+  },
+  { label: "Refused by", show: ({ rule, why }) => named(rule, why ?? ""), wrap: true },
+  { label: "This rule would allow it", show: (refusal) => allowing(refusal), wrap: true },
+];
+
+/** The rule, and a button that puts it before all others. */
+function allowing(refusal) {
+  const rule = refusal.remedy ?? null;
+  if (rule === null) return "—";
+  const both = element("span", null);
+  const button = element("button", "Allow", { type: "button", "aria-label": `Allow: ${rule}` });
+  button.addEventListener("click", async () => {
+    $("refusals-error").textContent = "";
+    try {
+      const { rules } = await get(own("rules"));
+      await send("PUT", own("rules"), { rules: [rule, ...rules] });
+      button.textContent = "Allowed";
+      button.disabled = true;
+    } catch (error) {
+      told("refusals-error")(error);
+    }
+  });
+  both.append(element("code", rule), " ", button);
+  return both;
+}
+
+const FORWARDS = [
+  { label: "Host", show: ({ host }) => host, wrap: true },
+  { label: "leads to", show: ({ proto, guest }) => `${guest}${proto === "udp" ? " (UDP)" : ""}` },
+  {
+    label: "",
+    show: (forward) => {
+      const button = element("button", "Remove", { type: "button", "aria-label": `Remove ${forward.host}` });
+      button.addEventListener("click", () => removeForward(forward));
+      return button;
+    },
+  },
+];
+const showForwards = (list) => fillTable($("forwards"), FORWARDS, list, { empty: $("forwards-empty") });
+
+let removed = null;
+async function removeForward({ id, proto, host, guest }) {
   $("publish-error").textContent = "";
   try {
-    await send("POST", "v1/forwards", { rule: $("rule").value });
-    $("rule").value = "";
-    showForwards(await get("v1/forwards"));
+    await ask(own(`forwards/${id}`), { method: "DELETE" });
+    removed = host.startsWith("unix:") ? `${host}-${guest}` : `${proto}:${host}-${guest}`;
+    $("removed").firstElementChild.textContent = `${host} is removed; its connections go on.`;
+    $("removed").hidden = false;
+    const mine = removed;
+    setTimeout(() => {
+      if (removed === mine) $("removed").hidden = true;
+    }, UNDO_MILLIS);
+    showForwards(await get(own("forwards")));
   } catch (error) {
     told("publish-error")(error);
   }
-});
+}
 
-// Impairment: sliders are exponential where a line's rates are
+async function publish(rule) {
+  $("publish-error").textContent = "";
+  try {
+    await send("POST", own("forwards"), { rule });
+    showForwards(await get(own("forwards")));
+    return true;
+  } catch (error) {
+    told("publish-error")(error);
+    return false;
+  }
+}
+$("undo").addEventListener("click", async () => {
+  if (await publish(removed)) $("removed").hidden = true;
+});
+$("publish").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  if (await publish($("rule").value)) $("rule").value = "";
+});
+const redrawFlows = () => showFlows($("flow-filter").value, $("flows"), $("flow-count"), $("flows-empty"));
+$("flow-filter").addEventListener("input", redrawFlows);
+
+// Impairment: the slider of a line's rate is exponential
 
 const rateOf = (step) => (step === 0 ? undefined : Math.round(1e4 * 10 ** (step / 10)));
 const SHOWN = {
@@ -213,8 +212,14 @@ const SHOWN = {
 };
 
 function showSliders() {
-  for (const input of $("impair").querySelectorAll("input"))
-    input.parentElement.querySelector("output").textContent = SHOWN[input.name](Number(input.value));
+  let good = true;
+  for (const input of $("impair").querySelectorAll("input")) {
+    const value = Number(input.value);
+    input.parentElement.querySelector("output").textContent = SHOWN[input.name](value);
+    input.setAttribute("aria-valuetext", SHOWN[input.name](value));
+    good &&= value === 0;
+  }
+  $("impair-state").textContent = good ? "The line is as good as it is." : "All guests’ lines are made this bad.";
 }
 
 $("impair").addEventListener("input", showSliders);
@@ -225,11 +230,11 @@ $("impair").addEventListener("change", async () => {
   const clean = rule.delay === 0 && rule.loss === 0 && rate === undefined;
   $("impair-error").textContent = "";
   const rules = clean ? [] : [{ ...rule, ...(rate === undefined ? {} : { rate }) }];
-  await send("PUT", "v1/impairment", { rules }).catch(told("impair-error"));
+  await send("PUT", own("impairment"), { rules }).catch(told("impair-error"));
 });
 
 async function readSliders() {
-  const [rule] = (await get("v1/impairment")).rules;
+  const [rule] = (await get(own("impairment"))).rules;
   const set = (name, value) => {
     $("impair").elements[name].value = value;
   };
@@ -249,25 +254,25 @@ function watchPackets(on) {
   $("watch-button").setAttribute("aria-pressed", String(on));
   $("packet-note").textContent = "";
   if (!on) return;
-  const query = new URLSearchParams({ token: token ?? "" });
+  const query = new URLSearchParams({ token: token.value ?? "" });
   const filter = $("packet-filter").value.trim();
   if (filter !== "") query.set("filter", filter);
-  packets = new EventSource(`v1/packets?${query}`);
+  packets = new EventSource(`${own("packets")}?${query}`);
   packets.addEventListener("packet", ({ data }) => addPacket(JSON.parse(data)));
   packets.addEventListener("skipped", ({ data }) => {
-    $("packet-note").textContent = `${JSON.parse(data).count} more than can be shown`;
+    $("packet-note").textContent = `${JSON.parse(data).count} more in this second than can be shown`;
   });
   packets.addEventListener("error", () => {
-    $("packet-note").textContent = "the stream ended; is the filter right?";
     watchPackets(false);
+    $("packet-note").textContent = "the list has ended; is the filter right?";
   });
 }
 
 function addPacket({ time, direction, length, summary, layers }) {
-  const clock = new Date(time).toISOString().slice(11, 23);
+  const at = new Date(time).toISOString().slice(11, 23);
   const arrow = direction === "in" ? "→" : "←";
   const details = element("details", null);
-  details.append(element("summary", `${clock} ${arrow} ${String(length).padStart(5)}  ${summary}`));
+  details.append(element("summary", `${at} ${arrow} ${String(length).padStart(5)}  ${summary}`));
   for (const layer of layers) {
     const list = element("dl", null);
     list.append(element("dt", layer.name), element("dd", ""));
@@ -293,23 +298,26 @@ $("record-button").addEventListener("click", async () => {
   }
   recording = new AbortController();
   $("record-button").setAttribute("aria-pressed", "true");
+  $("record-button").textContent = "Stop";
   const filter = $("packet-filter").value.trim();
   const query = filter === "" ? "" : `?${new URLSearchParams({ filter })}`;
   const chunks = [];
+  let size = 0;
   try {
-    const { body } = await ask(`v1/capture${query}`, { signal: recording.signal });
-    let size = 0;
+    const { body } = await ask(own(`capture${query}`), { signal: recording.signal });
     for await (const chunk of body) {
       chunks.push(chunk);
       size += chunk.length;
-      $("packet-note").textContent = `recorded ${human(size, "B")}`;
+      $("packet-note").textContent = `recorded ${human(size, "B")} of at most ${human(MAX_RECORDING, "B")}`;
       if (size > MAX_RECORDING) recording.abort();
     }
   } catch (error) {
     if (error.name !== "AbortError") told("packet-note")(error);
+    else if (size > MAX_RECORDING) $("packet-note").textContent = `the recording is full: ${human(size, "B")}`;
   }
   recording = null;
   $("record-button").setAttribute("aria-pressed", "false");
+  $("record-button").textContent = "Record";
   const link = $("download");
   URL.revokeObjectURL(link.href);
   link.href = URL.createObjectURL(new Blob(chunks, { type: "application/x-pcapng" }));
@@ -318,33 +326,76 @@ $("record-button").addEventListener("click", async () => {
 
 // Once a second, while somebody looks
 
+const duration = (seconds) =>
+  seconds < 120
+    ? `${Math.round(seconds)} s`
+    : seconds < 7200
+      ? `${Math.round(seconds / 60)} min`
+      : `${Math.round(seconds / 3600)} h`;
+const counted = (count, word) => `${count} ${word}${count === 1 ? "" : "s"}`;
+
+/** Not where the server does not know them. */
+let refusalsTold = true;
+function noRefusals(error) {
+  if (error instanceof Gone || error instanceof NoToken) throw error;
+  refusalsTold = false;
+  return [];
+}
+
+/** When flows are asked for next. */
+let flowsDue = 0;
+async function look() {
+  let status = await get("v1/status");
+  if (status.perGuest) {
+    const { version, uptimeSeconds } = status;
+    const list = await get("v1/networks");
+    showChoice(list);
+    $("main").hidden = list.length === 0;
+    $("status").textContent =
+      `${version} · ${counted(list.length, "guest")}, a network for each · up ${duration(uptimeSeconds)}${list.length === 0 ? " · no guest yet" : ""}`;
+    if (list.length === 0) return;
+    status = await get(own("status"));
+  } else {
+    const { net, host, version, uptimeSeconds, cables } = status;
+    $("status").textContent =
+      `${version} · ${net}, gateway ${host} · ${counted(cables.length, "cable")} · up ${duration(uptimeSeconds)}`;
+  }
+  const due = performance.now() >= flowsDue;
+  const [flows, leases, dns, refusals] = await Promise.all([
+    due ? get(own("flows")) : null,
+    get(own("leases")),
+    get(own("dns?last=100")),
+    refusalsTold ? get(own("refusals?last=100")).catch(noRefusals) : [],
+  ]);
+  sample(status);
+  if (flows !== null) {
+    // Telling of many costs the network: a thousand a second are asked for.
+    flowsDue = performance.now() + flows.length;
+    newFlows(flows, leases);
+    redrawFlows();
+  }
+  $("leases-empty").textContent =
+    status.cables.length === 0
+      ? "No guest yet: start QEMU with the arguments that tslirp serve has printed."
+      : "A guest is plugged in and has no address by DHCP yet.";
+  fillTable($("leases"), GUESTS, leases, { empty: $("leases-empty") });
+  fillTable($("dns"), NAMES, dns.reverse(), { empty: $("dns-empty") });
+  $("refusal-count").textContent = refusals.length === 0 ? "" : `the last ${refusals.length}`;
+  // A button that is about to be clicked stays where it is.
+  if (!$("refusals").matches(":hover, :focus-within"))
+    fillTable($("refusals"), REFUSED, refusals.reverse(), { empty: $("refusals-empty") });
+}
+
 async function poll() {
-  if (!document.hidden) {
+  if (!document.hidden && $("sign-in").hidden) {
     try {
-      const [status, nextFlows, leases, dns] = await Promise.all([
-        get("v1/status"),
-        performance.now() < flowsDue ? flows : get("v1/flows"),
-        get("v1/leases"),
-        get("v1/dns?last=100"),
-      ]);
-      sample(status);
-      const { net, host, version, uptimeSeconds, cables } = status;
-      $("status").textContent =
-        `${version} · ${net}, gateway ${host} · cables: ${cables.length} · up ${Math.round(uptimeSeconds)} s`;
-      if (nextFlows !== flows) {
-        flows = nextFlows;
-        // Telling of many costs the network: a thousand a second are asked for.
-        flowsDue = performance.now() + flows.length;
-        showFlows();
-      }
-      fillTable($("leases"), ["ip", "mac", "hostname"], leases);
-      const log = dns
-        .reverse()
-        .map(({ time, ...query }) => ({ time: new Date(time).toISOString().slice(11, 19), ...query }));
-      fillTable($("dns"), ["time", "name", "qtype", "rcode", "millis"], log);
+      await look();
+      if (gone !== null) showGone(null);
     } catch (error) {
-      before = null;
-      $("status").textContent = error.message;
+      gap();
+      if (error instanceof NoToken) wantToken(token.value !== null);
+      else if (error instanceof Gone) showGone(gone ?? Date.now());
+      else $("status").textContent = error.message;
     }
   }
   setTimeout(poll, POLL_MILLIS);
@@ -357,9 +408,24 @@ document.addEventListener("visibilitychange", () => {
   if (watched) watchPackets(!document.hidden);
 });
 
-addEventListener("resize", draw);
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
+/** What changes only by this page, or seldom. */
+function once() {
+  if (network.base === "v1" && !$("choice").hidden) return;
+  get(own("forwards")).then(showForwards).catch(told("publish-error"));
+  readSliders().catch(told("impair-error"));
+}
+
+async function begin() {
+  try {
+    const { perGuest } = await get("v1/status");
+    $("sign-in").hidden = true;
+    $("main").hidden = false;
+    if (!perGuest) once();
+  } catch (error) {
+    if (error instanceof NoToken) wantToken(token.value !== null);
+  }
+}
+
 showSliders();
-poll();
-get("v1/forwards").then(showForwards).catch(told("publish-error"));
-readSliders().catch(told("impair-error"));
+void begin();
+void poll();

@@ -93,6 +93,7 @@ export class DhcpServer {
   readonly #maxDatagram: number;
   /** What any client is told, in the order of importance. */
   readonly #offered: readonly wire.DhcpOption[];
+  #cutTold = false;
   /** What only a client that asks is told. */
   readonly #onRequest: readonly wire.DhcpOption[];
   #noticed = Number.NEGATIVE_INFINITY;
@@ -316,7 +317,7 @@ export class DhcpServer {
     if (wire.DHCP_HEADER + wire.dhcpOptionsSize(options) > limit) {
       options.sort((a, b) => Number(ESSENTIAL.has(b.code)) - Number(ESSENTIAL.has(a.code)));
     }
-    const len = wire.dhcpWriteOptions(out, limit, options, type !== 0);
+    const len = wire.dhcpWriteOptions(out, limit, options, type !== 0, () => this.#searchListCut(limit));
     const here = ciaddr !== ANY_ADDRESS && (ciaddr & this.#mask) === this.#net && ciaddr !== (this.#net | ~this.#mask);
     return { len, dstIp: here ? ciaddr : LIMITED_BROADCAST, broadcast: !here };
   }
@@ -343,6 +344,14 @@ export class DhcpServer {
     }
     options.push(...rest);
     return options;
+  }
+
+  /** Told once: it is the same for all clients of that kind. */
+  #searchListCut(limit: number): void {
+    if (this.#cutTold) return;
+    this.#cutTold = true;
+    const text = `a guest takes DHCP replies of ${limit + HEADERS} bytes: it is told the first search domains, those that fit`;
+    this.#trace.event({ type: "notice", text });
   }
 
   /** What every DHCP reply begins with; the client identifier comes back as it was sent (RFC 6842). */

@@ -181,13 +181,15 @@ export function dhcpWriteServerName(out: Uint8Array, name: Uint8Array): void {
 /**
  * Writes `options`, the important ones first, behind the header in `out`, and ends the message: `limit` bytes at
  * most, 300 at least. Returns its length. If they need more room and `overload` allows it, `file` and `sname` take
- * some, unless they are in use (RFC 2131 section 4.1); an option that still finds no room is left out.
+ * some, unless they are in use (RFC 2131 section 4.1); an option that still finds no room is left out. Of a search list
+ * there are as many names as fit when all else has its place; `onCut` is told when that is not all.
  */
 export function dhcpWriteOptions(
   out: Uint8Array,
   limit: number,
   options: readonly DhcpOption[],
   overload: boolean,
+  onCut: () => void = () => {},
 ): number {
   const fileFree = out[FILE] === 0;
   const snameFree = out[SNAME] === 0;
@@ -197,7 +199,22 @@ export function dhcpWriteOptions(
   let main = DHCP_HEADER;
   let file = FILE;
   let sname = SNAME;
-  for (const option of options) {
+  const rooms = [
+    mainEnd - main,
+    spread && fileFree ? COOKIE - 1 - file : 0,
+    spread && snameFree ? FILE - 1 - sname : 0,
+  ];
+  const crowded = !allFit(options, rooms);
+  for (const each of crowded ? [...options].sort(searchListLast) : options) {
+    let option = each;
+    if (crowded && each.code === OPT_SEARCH_LIST) {
+      const inFile = spread && fileFree ? COOKIE - 1 - file : 0;
+      const inSname = spread && snameFree ? FILE - 1 - sname : 0;
+      const data = searchListWithin(each.data, Math.max(mainEnd - main, inFile, inSname));
+      if (data.length < each.data.length) onCut();
+      if (data.length === 0) continue;
+      option = { code: each.code, data };
+    }
     const size = optionSize(option);
     if (main + size <= mainEnd) main = writeOption(out, main, option);
     else if (spread && fileFree && file + size < COOKIE) file = writeOption(out, file, option);
@@ -221,6 +238,36 @@ export function dhcpOptionsSize(options: readonly DhcpOption[]): number {
   let size = 1;
   for (const option of options) size += optionSize(option);
   return size;
+}
+
+/** Whether each option finds its place when each takes the first room that is large enough. */
+function allFit(options: readonly DhcpOption[], rooms: readonly number[]): boolean {
+  const left = [...rooms];
+  return options.every((option) => {
+    const size = optionSize(option);
+    const room = left.findIndex((each) => size <= each);
+    if (room >= 0) left[room]! -= size;
+    return room >= 0;
+  });
+}
+
+function searchListLast(a: DhcpOption, b: DhcpOption): number {
+  return Number(a.code === OPT_SEARCH_LIST) - Number(b.code === OPT_SEARCH_LIST);
+}
+
+/** The first names of a search list, as many as fit an option of `room` bytes; pointers only lead backwards. */
+function searchListWithin(list: Uint8Array, room: number): Uint8Array {
+  if (list.length + 2 * Math.ceil(list.length / 255) <= room) return list;
+  let end = 0;
+  for (let at = 0; at < list.length; ) {
+    // A name ends with its root label or with a pointer.
+    const length = list[at]!;
+    at += length >= 0xc0 ? 2 : 1 + length;
+    if (length !== 0 && length < 0xc0) continue;
+    if (at + 2 * Math.ceil(at / 255) > room) break;
+    end = at;
+  }
+  return list.subarray(0, end);
 }
 
 function optionSize(option: DhcpOption): number {

@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import { dhcpSearchList } from "../../src/wire/dhcp.ts";
 import { proves } from "../cases/proves.ts";
 import {
   ACK,
@@ -398,6 +399,22 @@ describe("what the client says about the reply", () => {
       expect(offer?.len).toBeGreaterThan(480);
     },
   );
+
+  test("of fourteen search domains those are told that fit, the first ones whole, and that is said once", () => {
+    const names = Array.from({ length: 14 }, (_, i) => `department-number-${i}.some-company-of-size-${i}.example`);
+    const s = new Script({ ...FULL, dnssearch: names });
+    const list = s.send({ maxSize: 576 })?.options.get(119) ?? [];
+    const whole = [...dhcpSearchList(names)];
+    expect(list.length).toBeGreaterThan(100);
+    expect(list.length).toBeLessThan(whole.length);
+    expect(list).toEqual(whole.slice(0, list.length));
+    // It ends where a name does.
+    const counts = names.map((_, i) => dhcpSearchList(names.slice(0, i + 1)).length);
+    expect(counts).toContain(list.length);
+    s.send({ maxSize: 576 });
+    expect(s.events.filter(({ type }) => type === "notice")).toHaveLength(1);
+    expect(s.send({ maxSize: 1500 })?.options.get(119)).toEqual(whole);
+  });
 
   test("the essentials survive the crowd, though they were asked for last", () => {
     const clientId = new Array(255).fill(7);

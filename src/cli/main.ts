@@ -10,6 +10,7 @@ import { say } from "./output.ts";
 import type { ReplayArguments } from "./replay.ts";
 import type { RunArguments } from "./run.ts";
 import { serve } from "./serve.ts";
+import type { Slirp4netnsArguments } from "./slirp4netns.ts";
 
 const BAD_ARGUMENTS = 2;
 
@@ -47,6 +48,32 @@ async function main(args: readonly string[]): Promise<number> {
       const { run } = await import("./run.ts");
       status = await run(given, command);
     });
+  const slirpCommand = new Command("slirp4netns")
+    .description(
+      "serve a network namespace by slirp4netns' calling convention, for what starts that (rootlesskit, podman)",
+    )
+    .argument("<pid|path>", "whose network namespace")
+    .argument("[tap]", "the TAP's name (tap0)")
+    .option("-c, --configure", "bring the interface up, with an address and the way out")
+    .option("-e, --exit-fd <fd>", "stop when the other end of this descriptor is closed")
+    .option("-r, --ready-fd <fd>", "write 1 there when all is ready")
+    .option("-m, --mtu <bytes>", "1500 to 65520 (1500)")
+    .option("-6, --enable-ipv6", "IPv6, too")
+    .option("-a, --api-socket <path>", "forwards at run time")
+    .option("--cidr <cidr>", "the network (10.0.2.0/24)")
+    .option("--disable-host-loopback", "the gateway does not lead to the host's 127.0.0.1")
+    .option("--netns-type <type>", "path or pid (pid)")
+    .option("--userns-path <path>", "the user namespace that owns the one at a path")
+    .option("--outbound-addr <ip>", "source address of outgoing sockets")
+    .option("--disable-dns", "taken, and does nothing")
+    .option("--macaddress <mac>", "the TAP's address, with --configure")
+    .option("--target-type <type>", "netns")
+    .option("--enable-sandbox", "taken, and does nothing")
+    .option("--enable-seccomp", "taken, and does nothing")
+    .action(async (target: string, tap: string | undefined, given: Slirp4netnsArguments) => {
+      const { slirp4netns } = await import("./slirp4netns.ts");
+      status = await slirp4netns(given, target, tap);
+    });
   const demoCommand = new Command("demo")
     .description("show it working in seconds, and what was proven")
     .action(async () => {
@@ -70,7 +97,7 @@ async function main(args: readonly string[]): Promise<number> {
   program.enablePositionalOptions();
   program.addCommand(serveCommand, { isDefault: true }).addCommand(qemuCommand).addCommand(runCommand);
   program.addCommand(demoCommand).addCommand(replayCommand).addCommand(ctlCommand());
-  program.addCommand(workerCommand, { hidden: true });
+  program.addCommand(slirpCommand).addCommand(workerCommand, { hidden: true });
   throwErrors(program);
   program.addHelpText("after", () => `\nOptions of serve:\n${optionsHelp(serveCommand)}`);
   try {

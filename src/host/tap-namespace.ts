@@ -10,11 +10,11 @@ import { needTaps, type TapDevice } from "./tap-device.ts";
 const OPENER = `read -r pid rest </proc/self/stat && exec 3<>/dev/net/tun && echo "$pid" && read -r _`;
 const THEIRS = 3;
 
+/** A network namespace: a process', or one by its path, with the user namespace that owns it where that is not ours. */
+export type Where = { readonly pid: number } | { readonly path: string; readonly user?: string };
+
 /** Makes a TAP of this name here, or in the network namespace of a process or at a path. Rejects with an `Error` of one line. */
-export async function openTap(
-  name: string,
-  where: { readonly pid: number } | { readonly path: string } | null,
-): Promise<TapDevice> {
+export async function openTap(name: string, where: Where | null): Promise<TapDevice> {
   const taps = needTaps();
   if (where === null) return taps.make(name);
   const child = spawn("nsenter", [...entrance(where), "--", "/bin/sh", "-c", OPENER], {
@@ -35,10 +35,13 @@ export async function openTap(
 }
 
 /** What `nsenter` is told. Of a process in a user namespace of its own that one comes first, or there are no rights in the other. */
-function entrance(where: { readonly pid: number } | { readonly path: string }): string[] {
+export function entrance(where: Where): string[] {
   if ("path" in where) {
     if (!fs.existsSync(where.path)) throw new Error(`there is no network namespace at ${where.path}`);
-    return [`--net=${where.path}`];
+    return [
+      `--net=${where.path}`,
+      ...(where.user === undefined ? [] : [`--user=${where.user}`, "--preserve-credentials"]),
+    ];
   }
   const { pid } = where;
   let theirs: string;

@@ -10,14 +10,16 @@ import type { Network } from "../../network.ts";
 const MOST_REQUEST = 4_096;
 const WAIT_MILLIS = 5_000;
 const PORT = z.int().min(1).max(65_535);
+/** None is said by an empty text, too: podman does. */
+const ADDRESS = z.union([z.ipv4(), z.literal("").transform(() => undefined)]).optional();
 const REQUEST = z.discriminatedUnion("execute", [
   z.object({
     execute: z.literal("add_hostfwd"),
     arguments: z.object({
       proto: z.enum(["tcp", "udp", "tcp4", "udp4"]),
-      host_addr: z.ipv4().optional(),
+      host_addr: ADDRESS,
       host_port: PORT,
-      guest_addr: z.ipv4().optional(),
+      guest_addr: ADDRESS,
       guest_port: PORT,
     }),
   }),

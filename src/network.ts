@@ -197,6 +197,7 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
       trace,
       gate: this.#gate,
       rules: options.rules,
+      protectPort: (port) => this.#ownPorts.protect(port),
       endOfTurn: (run) => void setImmediate(run),
       stirred: () => poll.stir(),
     };

@@ -17,7 +17,7 @@ import type { Random } from "./core/random.ts";
 import type { Trace, TraceEvent } from "./core/trace.ts";
 import { DATAGRAM_MTU, Egress } from "./nat/egress.ts";
 import { FlowRegistry } from "./nat/flow/registry.ts";
-import { Forwards } from "./nat/forwards.ts";
+import { Forwards, type ProtectPort } from "./nat/forwards.ts";
 import { INCOMPLETE } from "./nat/icmp/icmp-cause.ts";
 import { IcmpErrors } from "./nat/icmp/icmp-errors.ts";
 import { IcmpNat } from "./nat/icmp/icmp-nat.ts";
@@ -75,6 +75,8 @@ export interface StackParts {
   readonly trace: Trace;
   /** Calls `run` once, when what the host has to tell now has been told; without it frames do not wait for that. */
   readonly endOfTurn?: (run: () => void) => void;
+  /** Closes a port of this machine to guests; without it forwards' ports stay open to guests that are kept apart. */
+  readonly protectPort?: ProtectPort;
   /** Told after each read of a guest's and each callback of the host's. */
   readonly stirred?: () => void;
 }
@@ -236,7 +238,9 @@ export class Stack implements LinkReceiver {
     this.localServices = new LocalServices(lan, services, (guest) => this.#resolve(guest));
     const named = (name: string): IpAddress | null => this.#guestNames.address(name);
     const first = (): IpAddress => this.firstGuest();
-    this.forwards = new Forwards(config, parts.host, this.#tcp, this.#udp, this.#neighbours, { named, first }, trace);
+    const guests = { named, first };
+    const protect = parts.protectPort ?? null;
+    this.forwards = new Forwards(config, parts.host, this.#tcp, this.#udp, this.#neighbours, guests, trace, protect);
   }
 
   /** Opens the configured forwards. Rejects with the first that fails; then none is open. */

@@ -14,7 +14,8 @@ export interface OpenForward {
 }
 
 interface Entry extends OpenForward {
-  readonly listener: HostListener;
+  /** Stops listening. */
+  close(): void;
 }
 
 /** Where forwards lead that give no address. */
@@ -25,6 +26,9 @@ export interface ForwardGuests {
   first(): IpAddress;
 }
 
+/** Closes a port of this machine to guests, whatever address they dial. Returns what opens it again. */
+export type ProtectPort = (port: number) => () => void;
+
 export class Forwards {
   readonly #config: StackConfig;
   readonly #host: HostNet;
@@ -33,6 +37,7 @@ export class Forwards {
   readonly #neighbours: Neighbours;
   readonly #guests: ForwardGuests;
   readonly #trace: Trace;
+  readonly #protectPort: ProtectPort | null;
   readonly #entries: Entry[] = [];
   /** Those that begin to listen. */
   #opening = 0;
@@ -45,7 +50,10 @@ export class Forwards {
     neighbours: Neighbours,
     guests: ForwardGuests,
     trace: Trace,
+    protectPort: ProtectPort | null,
   ) {
+    // Guests that are kept apart would reach each other by the host's loopback.
+    this.#protectPort = config.isolate ? protectPort : null;
     this.#trace = trace;
     this.#guests = guests;
     this.#config = config;
@@ -103,20 +111,26 @@ export class Forwards {
       socket = bound;
       listener = bound;
     }
-    return { rule, address: listener.address, listener };
+    const { address } = listener;
+    const open = "port" in address ? (this.#protectPort?.(address.port) ?? null) : null;
+    const close = (): void => {
+      listener.close();
+      open?.();
+    };
+    return { rule, address, close };
   }
 
   /** Stops listening; connections that exist go on. False when there is no such forward. */
   remove(forward: OpenForward): boolean {
     const i = this.#entries.findIndex((e) => e.rule === forward.rule);
     if (i < 0) return false;
-    this.#entries[i]!.listener.close();
+    this.#entries[i]!.close();
     this.#entries.splice(i, 1);
     return true;
   }
 
   close(): void {
-    for (const entry of this.#entries) entry.listener.close();
+    for (const entry of this.#entries) entry.close();
     this.#entries.length = 0;
   }
 }

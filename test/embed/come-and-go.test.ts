@@ -129,3 +129,14 @@ it.each(["www.bank.example", "bank.example.", "wpad", "metadata.google.internal"
     await expect(resolveName(one.guest, name.replace(/\.$/, ""))).rejects.toThrow();
   },
 );
+
+it("guests that are kept apart do not reach each other by forwards, at whatever address of the host", async () => {
+  await start({ isolate: true });
+  await join(1);
+  const two = await join(2);
+  const { address } = network.forwards()[0]!;
+  const port = "port" in address ? address.port : 0;
+  expect(await two.dial(two.guest.gateway, port)).not.toBe("connected");
+  // The owner does.
+  expect(await told()).toBe("1");
+});

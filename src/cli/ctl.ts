@@ -1,5 +1,5 @@
 /** `tslirp ctl`: speaks to a running tslirp over its control API. Tables for people, `--json` for scripts. */
-import { existsSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import path from "node:path";
 import { pipeline } from "node:stream/promises";
 import { Command } from "commander";
@@ -8,6 +8,8 @@ import { dnsCodeName, dnsTypeName } from "../control/dns-words.ts";
 import { ConfigError } from "../control/errors.ts";
 import { type ImpairmentOptions, impairmentText, parseImpairment } from "../control/impairment.ts";
 import { asciiJson } from "../control/log.ts";
+import { lintRules } from "../control/rule-lint.ts";
+import { readRuleLines } from "../control/rules.ts";
 import { ApiClient } from "./ctl/client.ts";
 import { type Cell, table } from "./ctl/table.ts";
 import { say } from "./output.ts";
@@ -95,7 +97,7 @@ export function ctlCommand(): Command {
         : await client().get<{ rules: ImpairmentOptions[] }>("/v1/impairment");
       show(now, () => now.rules.map((rule) => `${impairmentText(rule)}\n`).join("") || "none\n");
     });
-  ctl
+  const rules = ctl
     .command("rules [rules...]")
     .description('what guests may begin; with rules, those instead: "allow tcp *.debian.org:80" "default deny"')
     .option("--clear", "no rules: everything is allowed")
@@ -124,6 +126,18 @@ export function ctlCommand(): Command {
         show(now, () => now[kind]!.map((line) => `${line}\n`).join("") || "none\n");
       });
   }
+  rules
+    .command("check <file>")
+    .description("what is odd about a file of rules: what never decides, means more than it seems, leaves a way out")
+    .action((file: string) => {
+      const { lines, fields } = readRuleLines(file, readFileSync(file, "utf8"));
+      const remarks = lintRules(lines, fields);
+      show(
+        remarks,
+        () => remarks.map(({ field, rule, remark }) => `${field}: ${rule}: ${remark}\n`).join("") || "fine\n",
+      );
+      if (remarks.length > 0) process.exitCode = 1;
+    });
   ctl
     .command("refusals")
     .description("what rules have refused, by which, and the rule that would allow it")

@@ -102,7 +102,8 @@ async function main(args: readonly string[]): Promise<number> {
   program.addHelpText("after", () => `\nOptions of serve:\n${optionsHelp(serveCommand)}`);
   try {
     await program.parseAsync([...args], { from: "user" });
-    return status;
+    // A command that has found something to say by its status has left it there.
+    return status || Number(process.exitCode ?? 0);
   } catch (error) {
     return failed(error);
   }

@@ -87,6 +87,21 @@ test("why: says which rule decides, in words", async () => {
   await ctl("rules", "--clear");
 });
 
+test("rules check: what is odd about a file, a line each, and the status says so", async () => {
+  const file = path.join(temporaryFolder(), "rules");
+  fs.writeFileSync(file, "# a comment\nallow tcp any\ndeny tcp 192.0.2.7:443\ndefault deny\n");
+  const found = await ctl("rules", "check", file);
+  expect(found.stdout).toBe(
+    `${file}:3: deny tcp 192.0.2.7:443: never decides: what it is about, "allow tcp any" decides before it\n`,
+  );
+  expect(found.status).toBe(1);
+  fs.writeFileSync(file, "allow tcp *.debian.org:80,443\ndefault deny\n");
+  expect(await ctl("rules", "check", file)).toMatchObject({ status: 0, stdout: "fine\n" });
+  fs.writeFileSync(file, "allow nonsense=1\ndefault deny\n");
+  expect(await ctl("rules", "check", file)).toMatchObject({ status: 2, stderr: expect.stringContaining(`${file}:1`) });
+  fs.rmSync(path.dirname(file), { recursive: true });
+});
+
 test("status for people and for scripts", async () => {
   expect((await ctl("status")).stdout).toMatch(/^net +10\.0\.2\.0\/24$/m);
   expect(JSON.parse((await ctl("--json", "status")).stdout)).toMatchObject({ host: "10.0.2.2" });

@@ -1,0 +1,75 @@
+/** What is odd about rules that are right as far as their grammar goes: `ctl rules check`. */
+import { type Domain, isNameOf, type Net, opensAllNames, type Rule } from "../nat/rules/rules.ts";
+import { inNet4 } from "../nat/rules/special-addresses.ts";
+import { get32 } from "../wire/bytes.ts";
+import { ipv6SamePrefix } from "../wire/ipv6.ts";
+import { parseRules } from "./rules.ts";
+
+export interface RuleRemark {
+  /** Where the rule stands: `FILE:LINE`. */
+  readonly field: string;
+  readonly rule: string;
+  readonly remark: string;
+}
+
+/** Remarks in the rules' order; none when nothing is odd. Throws `ConfigError` about what cannot be read. */
+export function lintRules(lines: readonly string[], fields: readonly string[]): RuleRemark[] {
+  const set = parseRules(lines, fields);
+  const places = lines.flatMap((line, i) => (/^(?:allow|deny)\s/.test(line.trim()) ? [fields[i] ?? "rules"] : []));
+  const remarks: RuleRemark[] = [];
+  set.rules.forEach((rule, i) => {
+    const say = (remark: string): void => void remarks.push({ field: places[i] ?? "rules", rule: rule.text, remark });
+    const earlier = set.rules.slice(0, i).find((each) => covers(each, rule));
+    if (earlier !== undefined) say(`never decides: what it is about, "${earlier.text}" decides before it`);
+    if (rule.allow && rule.domain?.below === true && rule.domain.name !== "" && !rule.domain.name.includes("."))
+      say(`means every name below .${rule.domain.name}, whoever has registered it`);
+    if (rule.allow && rule.direction === "out" && rule.text === opensAllNames(set))
+      say("lets every name be asked for, and a name carries data out: name the domains instead");
+  });
+  if (set.allow)
+    remarks.push({ field: fields.at(-1) ?? "rules", rule: "default allow", remark: "what no rule denies passes" });
+  return remarks;
+}
+
+/** Whether the earlier rule decides about everything that the later one is about. Where that cannot be told, it does not. */
+function covers(earlier: Rule, later: Rule): boolean {
+  if (earlier.direction !== later.direction || (earlier.proto !== null && earlier.proto !== later.proto)) return false;
+  if (earlier.mac !== null ? earlier.mac !== later.mac : earlier.guest !== null && !holds(earlier.guest, later.guest))
+    return false;
+  if (earlier.guest !== null && later.mac !== null) return false;
+  if (!holdsPorts(earlier.ports, later.ports)) return false;
+  if (earlier.net !== null) return holds(earlier.net, later.net);
+  // Queries for names are another matter than connections to them: only a rule of the same kind takes both.
+  if (earlier.domain === null) return later.domain === null || earlier.proto === null || earlier.proto === "dns";
+  // A rule that allows a name leaves out what it is not said to mean (QUIC, private addresses).
+  return later.domain !== null && (!earlier.allow || sameTerms(earlier, later)) && within(earlier.domain, later.domain);
+}
+
+function sameTerms(a: Rule, b: Rule): boolean {
+  return b.allow && JSON.stringify(a.terms) === JSON.stringify({ ...b.terms, labels: a.terms.labels });
+}
+
+function holds(outer: Net, inner: Net | null): boolean {
+  if (inner === null || outer.address.family !== inner.address.family || outer.prefix > inner.prefix) return false;
+  const [a, b] = [inner.address.bytes, outer.address.bytes];
+  return inner.address.family === 4
+    ? inNet4(get32(a, 0), get32(b, 0), outer.prefix)
+    : ipv6SamePrefix(a, 0, b, 0, outer.prefix);
+}
+
+function within(outer: Domain, inner: Domain): boolean {
+  if (!outer.below) return !inner.below && outer.name === inner.name;
+  if (outer.name === "") return true;
+  return inner.below ? inner.name === outer.name || isNameOf(outer, inner.name) : isNameOf(outer, inner.name);
+}
+
+function holdsPorts(outer: readonly number[], inner: readonly number[]): boolean {
+  if (outer.length === 0) return true;
+  if (inner.length === 0) return false;
+  for (let i = 0; i < inner.length; i += 2) {
+    let inside = false;
+    for (let o = 0; o < outer.length; o += 2) inside ||= outer[o]! <= inner[i]! && inner[i + 1]! <= outer[o + 1]!;
+    if (!inside) return false;
+  }
+  return true;
+}

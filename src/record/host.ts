@@ -35,13 +35,18 @@ export class RecordedNet implements HostNet {
     this.#inner = inner;
   }
 
-  connectTcp(to: Endpoint | UnixEndpoint, events: HostTcpEvents, names?: readonly string[]): HostTcp {
+  connectTcp(
+    to: Endpoint | UnixEndpoint,
+    events: HostTcpEvents,
+    names?: readonly string[],
+    dialName?: string | null,
+  ): HostTcp {
     const id = this.#recorder.id();
     this.#recorder.write("connect", id, to, names ?? null);
     return new RecordedTcp(
       this.#recorder,
       id,
-      this.#inner.connectTcp(to, tcpEvents(this.#recorder, id, events), names),
+      this.#inner.connectTcp(to, tcpEvents(this.#recorder, id, events), names, dialName),
     );
   }
 

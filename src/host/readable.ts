@@ -98,7 +98,10 @@ function isPipe(handle: PipeHandle): boolean {
 
 function started(handle: PipeHandle, fd: number, buffer: Buffer, ready: () => void): Readable | null {
   handle.useUserBuffer(buffer);
-  handle.onread = ready;
+  // What it returned would be taken for the next buffer, and anything else aborts the process.
+  handle.onread = () => {
+    ready();
+  };
   if (handle.readStart() !== 0) return null;
   let closed = false;
   return {

@@ -2,11 +2,12 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { createHash } from "node:crypto";
 import { once } from "node:events";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import http from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
+import { chromium } from "playwright-core";
 import { afterAll, afterEach, beforeAll, expect, it } from "vitest";
 import { dnsQname, dnsReply } from "../../src/wire/dns.ts";
 import { UdpServer } from "../support/dns-server.ts";
@@ -16,7 +17,16 @@ import { describeE2e, LIBSLIRP } from "../support/e2e/requirements.ts";
 import { GATEWAY, GUEST, GUEST_MAC } from "../support/e2e/rig.ts";
 import { startSshd } from "../support/e2e/sshd.ts";
 
-const NEEDS = ["curl", "sshd", "ssh-keygen", "npm", "/usr/share/seabios/bios.bin", "/usr/lib/ipxe/ipxe.iso"];
+const NEEDS = [
+  "curl",
+  "sshd",
+  "ssh-keygen",
+  "npm",
+  "/usr/share/seabios/bios.bin",
+  "/usr/lib/ipxe/ipxe.iso",
+  "chromium",
+];
+const CHROMIUM = ["/usr/bin/chromium", "/usr/bin/chromium-browser"].find((file) => existsSync(file));
 const INSIDE = "http://10.0.2.100";
 
 /** An example that runs, and what it has printed. */
@@ -158,6 +168,30 @@ describeE2e("examples from the installed package", NEEDS, () => {
     expect(Number(again)).toBeGreaterThan(0);
     await finish(running);
   });
+
+  it("v86 in a web page, over a WebSocket", async () => {
+    const running = new Running(installed.folder, ["examples/browser/serve.mjs"]);
+    const [, address] = await running.said(/Open (http:\S+)/);
+    const args = "--no-sandbox --disable-gpu --no-first-run --disable-background-networking --disable-component-update";
+    const browser = await chromium.launch({ executablePath: CHROMIUM!, args: args.split(" ") });
+    try {
+      const page = await browser.newPage({ viewport: { width: 900, height: 600 } });
+      const elsewhere: string[] = [];
+      page.on("request", (request) => {
+        if (!/^(?:http:\/\/127\.0\.0\.1:|data:|blob:)/.test(request.url())) elsewhere.push(request.url());
+      });
+      await page.goto(address!);
+      await page
+        .locator("#state", { hasText: `The PC at ${GUEST} has done what the page said` })
+        .waitFor({ timeout: 180_000 });
+      if (process.env.SCREENSHOTS !== undefined) await page.screenshot({ path: `${process.env.SCREENSHOTS}/v86.png` });
+      expect(running.output).toMatch(/lease 10\.0\.2\.15 for .*name www\.v86\.test.*page \/boot\.ipxe for iPXE/s);
+      expect(elsewhere).toEqual([]);
+    } finally {
+      await browser.close();
+    }
+    expect(await running.end(true)).toBe(0);
+  }, 240_000);
 
   it("v86 in JavaScript", async () => {
     const running = new Running(installed.folder, ["examples/v86.mjs"]);

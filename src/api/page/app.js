@@ -120,7 +120,7 @@ const REFUSED = [
   { label: "Times", number: true, show: ({ count }) => String(count ?? 1) },
   {
     label: "Wanted",
-    show: ({ proto, host, remote }) => named(`${proto.toUpperCase()} ${host ?? remote}`, remote),
+    show: ({ proto, host, remote }) => named(`${proto.toUpperCase()} ${host ?? remote}`, host === null ? "" : remote),
     wrap: true,
   },
   { label: "Refused by", show: ({ rule, why }) => named(rule, why ?? ""), wrap: true },

@@ -2,8 +2,8 @@
 import { ago, human } from "./words.js";
 
 const MOST_SECONDS = 600;
-const LEAST_SECONDS = 20;
-const STEPS = [5, 10, 30, 60, 120, 300];
+const LEAST_SECONDS = 4;
+const STEPS = [1, 2, 5, 10, 30, 60, 120, 300];
 
 export class Plot {
   #canvas;

@@ -48,7 +48,17 @@ import type { Lan } from "./stack/lan.ts";
 import { LocalServices } from "./stack/local-services.ts";
 import { Ndp } from "./stack/ndp.ts";
 import { put32 } from "./wire/bytes.ts";
-import { ETH_ARP, ETH_IPV4, ETH_IPV6, ethCheck, ethType, macNumber, macToString } from "./wire/ethernet.ts";
+import {
+  ETH_ARP,
+  ETH_IPV4,
+  ETH_IPV6,
+  ethCheck,
+  ethIsPriorityTagged,
+  ethType,
+  ethUntagged,
+  macNumber,
+  macToString,
+} from "./wire/ethernet.ts";
 import { ipv4Src } from "./wire/ipv4.ts";
 import { ipv6Src } from "./wire/ipv6.ts";
 import { TFTP_PORT } from "./wire/tftp.ts";
@@ -443,7 +453,11 @@ export class Stack implements LinkReceiver {
     if (type === ETH_IPV4 && ipv4) this.#ipv4.receive(link, slab, at, len, undone, this.#now);
     else if (type === ETH_IPV6 && ipv6) this.#ipv6.receive(link, slab, at, len, undone, this.#now);
     else if (type === ETH_ARP && ipv4) this.#arp.receive(link, slab.bytes, at, len, this.#now);
-    else this.#trace.drop("eth-type");
+    else if (ethIsPriorityTagged(slab.bytes, at, len)) {
+      // A priority, and no VLAN: as if it had no tag (IEEE 802.1Q section 6.9.1). In a frame of its own, being rare.
+      const bytes = ethUntagged(slab.bytes, at, len);
+      this.receive(link, { bytes, scarce: false, pin() {}, unpin() {} }, 0, bytes.length, undone);
+    } else this.#trace.drop("eth-type");
   }
 
   /**

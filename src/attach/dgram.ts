@@ -8,6 +8,7 @@ import type dgram from "node:dgram";
 import { lookup } from "node:dns/promises";
 import type { Endpoint } from "../core/address.ts";
 import { type Link, MAX_FRAME } from "../core/link.ts";
+import { ETH_LEAST, ethPad } from "../wire/ethernet.ts";
 import { attachAddressText, type DgramAddress } from "./address.ts";
 import type { Attachment, CableEnv } from "./attachment.ts";
 import { bindDatagrams, Datagrams, type DatagramUser } from "./datagrams.ts";
@@ -74,7 +75,7 @@ class DgramLink implements Link, Attachment, DatagramUser {
   }
 
   reserve(len: number): number {
-    return this.#datagrams.reserve(len);
+    return this.#datagrams.reserve(Math.max(len, ETH_LEAST));
   }
 
   commit(len: number): void {
@@ -82,7 +83,8 @@ class DgramLink implements Link, Attachment, DatagramUser {
     if (tap.active && !tap.outgoing(this, this.#datagrams.tx, this.#datagrams.next, len)) return;
     sent.frames++;
     sent.bytes += len;
-    this.#datagrams.commit(len, this.#remotes);
+    const { tx, next } = this.#datagrams;
+    this.#datagrams.commit(len < ETH_LEAST ? ethPad(tx, next, len) : len, this.#remotes);
   }
 
   flush(): void {

@@ -13,6 +13,7 @@
 import { MAX_FRAME } from "../core/link.ts";
 import { giveBack, region } from "../wire/arena.ts";
 import { put32 } from "../wire/bytes.ts";
+import { ETH_LEAST, ethPad } from "../wire/ethernet.ts";
 
 const PREFIX = 4;
 /** Four of the largest frames. */
@@ -74,7 +75,10 @@ export class TransmitQueue {
   }
 
   reserve(len: number): number {
-    if (this.#closed || (this.#filling.used + PREFIX + len > this.#filling.bytes.length && !this.#more())) {
+    if (
+      this.#closed ||
+      (this.#filling.used + PREFIX + Math.max(len, ETH_LEAST) > this.#filling.bytes.length && !this.#more())
+    ) {
       this.#full = true;
       return -1;
     }
@@ -88,8 +92,9 @@ export class TransmitQueue {
 
   commit(len: number): void {
     const slab = this.#filling;
-    put32(slab.bytes, slab.used, len);
-    slab.used += PREFIX + len;
+    const size = len < ETH_LEAST ? ethPad(slab.bytes, slab.used + PREFIX, len) : len;
+    put32(slab.bytes, slab.used, size);
+    slab.used += PREFIX + size;
   }
 
   flush(): void {

@@ -27,6 +27,7 @@ const IPV6_V6ONLY = 26;
 const SOL_SOCKET = 1;
 const SO_REUSEADDR = 2;
 const SO_SNDBUF = 7;
+const SO_OOBINLINE = 10;
 export type SocketOption = "hops" | "mtuDiscover" | "recvErr";
 /** Values of `mtuDiscover`: fragment as needed with DF unset, or never and learn the MTU from an EMSGSIZE. */
 export const PMTUDISC_DONT = 0;
@@ -163,6 +164,11 @@ export class Libc {
   /** How many bytes a socket takes before it is full. The kernel doubles it, and gives no more than `net.core.wmem_max`. */
   sendRoom(fd: number, bytes: number): void {
     this.#option(fd, SOL_SOCKET, SO_SNDBUF, bytes);
+  }
+
+  /** A TCP socket gives urgent bytes in their place instead of beside the others. */
+  urgentInLine(fd: number): void {
+    this.#option(fd, SOL_SOCKET, SO_OOBINLINE, 1);
   }
 
   #option(fd: number, level: number, name: number, value: number): void {

@@ -31,6 +31,7 @@ import { BUFFER_COST } from "../core/cost.ts";
 import type { Endpoint, HostTcp, HostTcpEvents, UnixEndpoint } from "../core/host-net.ts";
 import type { Slab } from "../core/link.ts";
 import { takeHandle } from "./accepted-handle.ts";
+import { libc } from "./libc.ts";
 
 const READ = 262_144;
 const LARGE_READ = 1_048_576;
@@ -48,6 +49,8 @@ const MOST_LARGE = 16;
 let large = 0;
 /** Closed sockets kept for the next dials, in a process; where each has a read buffer of its own there are none. */
 const MOST_IDLE = PRIVATE ? 0 : 64;
+/** Silence before a far end is asked whether it is there (RFC 9293 section 3.8.4: two hours). */
+const KEEPALIVE_MS = 2 * 3_600_000;
 /** A first write of so much is one segment whatever the path (RFC 9293 section 3.7.1): Nagle lets it go. */
 const ONE_SEGMENT = 536;
 
@@ -56,6 +59,8 @@ const NOBODY: HostTcpEvents = { onConnect() {}, onData() {}, onEnd() {}, onDrain
 
 /** Node's options of a socket, with the ones that its types leave out. */
 interface SocketOptions extends net.SocketConstructorOpts {
+  keepAlive?: boolean;
+  keepAliveInitialDelay?: number;
   onread?: net.OnReadOpts;
   handle?: object;
   /** With `handle`: reads nothing before `resume()`. */
@@ -109,9 +114,21 @@ function readingSocket(handle: object | null): OwnedSocket {
   if (handle !== null) {
     options.handle = handle;
     options.pauseOnCreate = true;
+  } else {
+    // Each connection that it dials has it then.
+    options.keepAlive = true;
+    options.keepAliveInitialDelay = KEEPALIVE_MS;
   }
   socket = listen(new OwnedSocket(options));
+  // Else a far end that is gone without a word would never be missed: we answer the guest's own probes.
+  if (handle !== null) socket.setKeepAlive(true, KEEPALIVE_MS);
   return socket;
+}
+
+/** Urgent bytes stay in their place among the others (RFC 6093 section 3), where the C library can be had; else they are lost. */
+function inLine(socket: net.Socket): void {
+  const fd = (socket as unknown as { _handle?: { fd?: number } | null })._handle?.fd;
+  if (typeof fd === "number" && fd >= 0) libc()?.urgentInLine(fd);
 }
 
 /** Sockets that have been closed in order and may connect again. */
@@ -219,6 +236,7 @@ export class NodeTcp implements HostTcp {
     }
     this.#socket = socket;
     socket.owner = this;
+    if (accepted !== null && !unix) inLine(socket);
   }
 
   /** Begins to connect, watched by `dialling`. `from` is the local address; null leaves it to the host. */
@@ -340,6 +358,7 @@ export class NodeTcp implements HostTcp {
   connected(): void {
     if (this.#closed) return;
     this.#dialled();
+    if (!this.#unix) inLine(this.#socket);
     this.#events.onConnect();
   }
 

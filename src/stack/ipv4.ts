@@ -1,6 +1,6 @@
 /** IPv4 from guests (RFC 791, RFC 1122): who may send, fragments, and which protocol a packet is for. */
 import { COMPLETE, LEAST_SEGMENT, type Link, type Slab } from "../core/link.ts";
-import { EXPIRED } from "../nat/icmp/icmp-cause.ts";
+import { EXPIRED, NO_PROTOCOL } from "../nat/icmp/icmp-cause.ts";
 import type { DhcpServer } from "../proto/dhcp.ts";
 import type { Reassembler } from "../proto/reassembly.ts";
 import { UNVERIFIED } from "../wire/checksum.ts";
@@ -82,7 +82,10 @@ export class Ipv4 {
     } else if (proto === PROTO_ICMP) {
       if (!icmpCheck(buf, payload, size)) return trace.drop("icmp-checksum");
       receiveIcmp(this.#lan, guest, buf, ip, ip + DST, payload, size, hops, df, now);
-    } else trace.drop("ip-protocol");
+    } else {
+      trace.drop("ip-protocol");
+      this.#lan.errors.about(guest, policy.gateway, NO_PROTOCOL, buf, ip, proto, payload, size);
+    }
   }
 
   /** The last missing fragment makes a packet, which then arrives as if it had come whole. */

@@ -6,6 +6,18 @@ export const ETH_IPV4 = 0x0800;
 export const ETH_ARP = 0x0806;
 export const ETH_IPV6 = 0x86dd;
 
+/** The shortest frame, without FCS (IEEE 802.3 section 3.2.7). */
+export const ETH_LEAST = 60;
+
+/**
+ * Makes a short frame of `len` bytes at `at` as long as the shortest may be, with zeros (RFC 1042), never with what stood
+ * there before (CVE-2003-0001). The length that it has then. Some network cards, emulated ones among them, drop others.
+ */
+export function ethPad(buf: Uint8Array, at: number, len: number): number {
+  buf.fill(0, at + len, at + ETH_LEAST);
+  return ETH_LEAST;
+}
+
 /** Whether `len` bytes hold an Ethernet header. */
 export function ethCheck(len: number): boolean {
   return len >= ETH_HEADER;
@@ -13,6 +25,27 @@ export function ethCheck(len: number): boolean {
 
 export function ethType(buf: Uint8Array, at: number): number {
   return get16(buf, at + 12);
+}
+
+const VLAN = 0x8100;
+const TAG = 4;
+
+/** Whether a frame has one tag, which says a priority and no VLAN (IEEE 802.1Q section 9.6, VID 0). */
+export function ethIsPriorityTagged(buf: Uint8Array, at: number, len: number): boolean {
+  return (
+    len >= ETH_HEADER + TAG &&
+    ethType(buf, at) === VLAN &&
+    (get16(buf, at + 14) & 0xfff) === 0 &&
+    ethType(buf, at + TAG) !== VLAN
+  );
+}
+
+/** A copy of a tagged frame without its tag. */
+export function ethUntagged(buf: Uint8Array, at: number, len: number): Uint8Array {
+  const frame = new Uint8Array(len - TAG);
+  frame.set(buf.subarray(at, at + 12));
+  frame.set(buf.subarray(at + 12 + TAG, at + len), 12);
+  return frame;
 }
 
 /** An address as two numbers: the first two bytes, and the last four (signed). */

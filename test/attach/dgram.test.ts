@@ -55,7 +55,7 @@ describe("a UDP cable", () => {
     const server = await serve(env);
     expect(receiver.links).toHaveLength(0);
     const { socket, got } = await guestAt();
-    const frames = [frame(14), frame(1514, 1), frame(60_000, 2)];
+    const frames = [frame(60), frame(1514, 1), frame(60_000, 2)];
     for (const f of frames) socket.send(f, server.address.port, "127.0.0.1");
     await receiver.until(() => receiver.frames.length === 3);
     expectFrames(receiver.frames, frames);

@@ -92,6 +92,13 @@ export function frame(len: number, seed = 0): Uint8Array {
   return bytes;
 }
 
+/** A frame as it leaves on a wire: no shorter than Ethernet's shortest. */
+export function padded(bytes: Uint8Array): Uint8Array {
+  const all = new Uint8Array(Math.max(60, bytes.length));
+  all.set(bytes);
+  return all;
+}
+
 /** Fails naming the first frame that differs. */
 export function expectFrames(actual: readonly Uint8Array[], expected: readonly Uint8Array[]): void {
   expect(actual.map((f) => f.length)).toEqual(expected.map((f) => f.length));

@@ -18,7 +18,7 @@ import { MAX_FRAME, type Slab } from "../../src/core/link.ts";
 import { NO_TAP } from "../../src/core/tap.ts";
 import { baseOf } from "../../src/wire/arena.ts";
 import { proves } from "../cases/proves.ts";
-import { Drops, expectFrames, frame, GuestReader, Recorder, transmit, wire } from "./recorder.ts";
+import { Drops, expectFrames, frame, GuestReader, padded, Recorder, transmit, wire } from "./recorder.ts";
 
 let dir: string;
 let open: { close(): unknown }[] = [];
@@ -91,7 +91,7 @@ describe.each(["unix", "tcp"] as const)("a server on %s", (kind) => {
     expect(link.name).toMatch(kind === "unix" ? /^unix:.*s\.sock#1$/ : /^tcp:127\.0\.0\.1:\d+#1$/);
     const back = readFrames(guest, frames.length);
     for (const f of frames) transmit(link, f);
-    expectFrames(await back, frames);
+    expectFrames(await back, frames.map(padded));
   });
 
   it("reads elsewhere while a slab is pinned, and comes back to it after", async () => {

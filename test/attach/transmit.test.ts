@@ -26,7 +26,7 @@ function rig() {
 describe("transmit queue", () => {
   it("writes nothing before the flush, and then all of it once", () => {
     const { queue, writes, guest, put, take } = rig();
-    const frames = [frame(60), frame(1514, 1), frame(42, 2)];
+    const frames = [frame(60), frame(1514, 1), frame(64, 2)];
     for (const f of frames) put(f);
     expect(writes).toHaveLength(0);
     queue.flush();
@@ -127,4 +127,24 @@ describe("transmit queue", () => {
     unflushed.queue.close();
     expect(unflushed.writes).toHaveLength(0);
   });
+});
+
+it("a short frame is sixty bytes long on the wire, filled with zeros and not with what stood there before", () => {
+  const sent: Uint8Array[] = [];
+  const queue = new TransmitQueue({ write: (bytes: Uint8Array) => void sent.push(bytes.slice()) }, () => {});
+  const write = (len: number, value: number): void => {
+    const at = queue.reserve(100);
+    queue.tx.fill(0xee, at, at + 100);
+    queue.tx.fill(value, at, at + len);
+    queue.commit(len);
+  };
+  write(42, 1);
+  write(60, 2);
+  write(61, 3);
+  queue.flush();
+  const bytes = sent[0]!;
+  expect([...bytes.subarray(0, 64)]).toEqual([0, 0, 0, 60, ...Array(42).fill(1), ...Array(18).fill(0)]);
+  expect([...bytes.subarray(64, 68)]).toEqual([0, 0, 0, 60]);
+  expect([...bytes.subarray(128, 132)]).toEqual([0, 0, 0, 61]);
+  expect(bytes.length).toBe(64 + 64 + 65);
 });

@@ -12,7 +12,7 @@ import { NO_BROWSERS, type WsAccess } from "../../src/attach/ws-access.ts";
 import { DEFAULT_LIMITS, type Limits } from "../../src/core/limits.ts";
 import { MAX_FRAME } from "../../src/core/link.ts";
 import { NO_TAP } from "../../src/core/tap.ts";
-import { Drops, expectFrames, frame, Recorder, transmit } from "./recorder.ts";
+import { Drops, expectFrames, frame, padded, Recorder, transmit } from "./recorder.ts";
 
 let open: { close(): unknown }[] = [];
 afterEach(async () => {
@@ -142,7 +142,7 @@ describe("a cable over WebSocket", () => {
     expectFrames(receiver.frames, frames);
     for (const each of frames) expect(transmit(receiver.links[0]!, each)).toBe(true);
     await guest.until(frames.length);
-    expectFrames(guest.frames, frames);
+    expectFrames(guest.frames, frames.map(padded));
     expect(env.sent).toEqual({ frames: frames.length, bytes: frames.reduce((sum, { length }) => sum + length, 0) });
     expect(receiver.links[0]!.name).toBe(`ws://127.0.0.1:${port}/#1`);
   });
@@ -176,7 +176,7 @@ describe("a cable over WebSocket", () => {
     }
     link!.flush();
     const [chunk] = (await once(guest, "data")) as [Buffer];
-    expect(chunk.length).toBe(10 * 52);
+    expect(chunk.length).toBe(10 * 62);
   });
 
   it("bounds what a guest that does not read makes us hold, and goes on when it reads", async () => {

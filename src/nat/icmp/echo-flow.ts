@@ -18,6 +18,8 @@ import { icmpCauseOf } from "./icmp-cause.ts";
 
 /** Requests under way of one identifier, by the low bits of their sequence numbers. */
 const SLOTS = 256;
+/** So many hosts may be asked by one sequence number at once, as who looks for neighbours does. */
+const WAYS = 8;
 
 /** What an echo flow needs of all of them. */
 export interface EchoFlowOwner {
@@ -43,6 +45,9 @@ export class EchoFlow extends Flow implements IdleFlow, HostPingEvents {
   readonly #sizes: Int32Array = new Int32Array(SLOTS);
   readonly #tos: (IpAddress | null)[] = new Array<IpAddress | null>(SLOTS).fill(null);
   readonly #hosts: IpText[] = new Array<IpText>(SLOTS).fill("");
+  /** The slot that `#take` has emptied, and the way that gave room last. */
+  #taken = 0;
+  #oldest = 0;
 
   constructor(env: NatContext, nat: EchoFlowOwner, guest: Neighbour, id: number, dst: IpAddress) {
     super("icmp", "out", guest, id, NO_NAMES);
@@ -81,7 +86,7 @@ export class EchoFlow extends Flow implements IdleFlow, HostPingEvents {
 
   send(buf: Uint8Array, at: number, len: number, ttl: number, df: boolean): void {
     const seq = get16(buf, at + 6);
-    const slot = seq % SLOTS;
+    const slot = this.#slotFor(seq);
     this.#seqs[slot] = seq;
     this.#words[slot] = get32(buf, at);
     this.#sizes[slot] = len;
@@ -113,7 +118,7 @@ export class EchoFlow extends Flow implements IdleFlow, HostPingEvents {
     const cause = icmpCauseOf(error, guest.family);
     if (cause === null) return;
     const from = error.from === null ? policy.gatewayFor(guest.family) : policy.guestSide(error.from, guest.family);
-    const slot = seq % SLOTS;
+    const slot = this.#taken;
     const proto = guest.family === 4 ? PROTO_ICMP : PROTO_ICMP6;
     const second = (this.guestPort << 16) | seq;
     errors.recalled(guest, from, cause, dst, proto, this.#sizes[slot]!, this.#words[slot]!, second, error.mtu);
@@ -125,18 +130,31 @@ export class EchoFlow extends Flow implements IdleFlow, HostPingEvents {
     this.#nat.left(this, reason);
   }
 
+  /** Where a request goes: one of the slots of its sequence number, the oldest when all are in use. */
+  #slotFor(seq: number): number {
+    const first = (seq % (SLOTS / WAYS)) * WAYS;
+    for (let slot = first; slot < first + WAYS; slot++) {
+      const same = this.#seqs[slot] === seq && this.#hosts[slot] === this.#host;
+      if (this.#tos[slot] === null || same) return slot;
+    }
+    this.#oldest = (this.#oldest + 1) % WAYS;
+    return first + this.#oldest;
+  }
+
   /** Takes request `seq` from those under way and gives its destination; null when nothing of the kind was asked of `far`. */
   #take(seq: number, far: IpText): IpAddress | null {
-    const slot = seq % SLOTS;
-    const to = this.#tos[slot]!;
-    const host = this.#hosts[slot]!;
-    const asked = this.#seqs[slot] === seq && to !== null;
-    if (!asked || (host !== far && !addressFromText(far).is(addressFromText(host)))) {
-      this.#env.trace.drop("icmp-unasked");
-      return null;
+    const first = (seq % (SLOTS / WAYS)) * WAYS;
+    for (let slot = first; slot < first + WAYS; slot++) {
+      const to = this.#tos[slot]!;
+      const host = this.#hosts[slot]!;
+      if (this.#seqs[slot] !== seq || to === null) continue;
+      if (host !== far && !addressFromText(far).is(addressFromText(host))) continue;
+      this.#seqs[slot] = -1;
+      this.#tos[slot] = null;
+      this.#taken = slot;
+      return to;
     }
-    this.#seqs[slot] = -1;
-    this.#tos[slot] = null;
-    return to;
+    this.#env.trace.drop("icmp-unasked");
+    return null;
   }
 }

@@ -9,6 +9,7 @@ import {
   UNREACHABLE_NET,
   UNREACHABLE_PORT,
   UNREACHABLE_PROHIBITED,
+  UNREACHABLE_PROTOCOL,
   UNREACHABLE_TOO_BIG,
 } from "../../wire/icmp.ts";
 import {
@@ -45,6 +46,11 @@ export const NO_ROUTE: IcmpCause = {
 export const PROHIBITED: IcmpCause = {
   v4: [ICMP_UNREACHABLE, UNREACHABLE_PROHIBITED],
   v6: [ICMP6_UNREACHABLE, UNREACHABLE6_PROHIBITED],
+};
+/** A protocol that nobody here speaks; in IPv6 it is a problem of the header that names it (`headerProblem`). */
+export const NO_PROTOCOL: IcmpCause = {
+  v4: [ICMP_UNREACHABLE, UNREACHABLE_PROTOCOL],
+  v6: [ICMP6_PARAMETER_PROBLEM, 1],
 };
 export const TOO_BIG: IcmpCause = { v4: [ICMP_UNREACHABLE, UNREACHABLE_TOO_BIG], v6: [ICMP6_TOO_BIG, 0] };
 export const EXPIRED: IcmpCause = { v4: [ICMP_TIME_EXCEEDED, 0], v6: [ICMP6_TIME_EXCEEDED, EXCEEDED6_HOPS] };

@@ -31,6 +31,11 @@ export class ForwardClient extends UdpFlow {
     this.#table = table;
   }
 
+  /** Whether its answers go by this socket. */
+  isBy(socket: HostUdp): boolean {
+    return this.#socket === socket;
+  }
+
   answer(buf: Uint8Array, at: number, len: number, ttl: number, df: boolean): void {
     this.bytesUp += len;
     this.#socket.send(buf, at, len, this.client, ttl, df);

@@ -8,7 +8,7 @@ import type { HostIcmpError, HostNet, HostUdp, HostUdpEvents } from "../../core/
 import type { Neighbour } from "../../proto/neighbours.ts";
 import type { CloseReason } from "../flow/close-reason.ts";
 import { NO_NAMES } from "../flow/flow.ts";
-import { idleAfter, UdpFlow, type UdpFlowOwner } from "./udp-flow.ts";
+import { IDLE_MS, idleAfter, UdpFlow, type UdpFlowOwner } from "./udp-flow.ts";
 
 export class PortMapping extends UdpFlow implements HostUdpEvents {
   readonly #table: FlowTable<PortMapping>;
@@ -20,6 +20,8 @@ export class PortMapping extends UdpFlow implements HostUdpEvents {
   #lastLen = 0;
   #from: IpAddress;
   #fromHost: string | null = null;
+  /** It has asked name servers and nobody else: who else it speaks with keeps it as long as any (RFC 4787 section 4.3, REQ-5). */
+  #onlyDns = true;
 
   constructor(
     nat: UdpFlowOwner,
@@ -53,6 +55,7 @@ export class PortMapping extends UdpFlow implements HostUdpEvents {
   turnTo(dst: IpAddress, host: Endpoint): void {
     this.#to = dst;
     this.#toHost = host;
+    if (idleAfter(host.port) === IDLE_MS) this.#onlyDns = false;
   }
 
   send(buf: Uint8Array, at: number, len: number, ttl: number, df: boolean): void {
@@ -67,7 +70,7 @@ export class PortMapping extends UdpFlow implements HostUdpEvents {
       this.#from = this.nat.guestSide(from.host, this);
     }
     this.bytesDown += len;
-    this.nat.used(this, idleAfter(from.port));
+    this.nat.used(this, this.#onlyDns ? idleAfter(from.port) : IDLE_MS);
     this.nat.toGuest(this, this.#from, from.port, bytes, at, len);
   }
 

@@ -165,7 +165,8 @@ export class UdpNat implements FlowFinder, UdpFlowOwner {
     const far = this.#policy.guestSide(from.host, guest.family);
     const key = (guestPort << 16) | from.port;
     let client = this.#clients.get(guest, far.bytes, 0, key);
-    if (client === null || client.client.host !== from.host) {
+    // The same client through a forward that has been opened anew has another socket to be answered by.
+    if (client === null || client.client.host !== from.host || !client.isBy(socket)) {
       if (!this.#env.gate.permits("in", "udp", guest, guestPort, far, from.port, [])) {
         return this.#env.trace.drop("denied");
       }

@@ -80,7 +80,7 @@ export async function runDemo(
 /** The program's path, or null when it is not on the PATH. */
 function onPath(program: string): string | null {
   for (const folder of (process.env.PATH ?? "").split(path.delimiter)) {
-    const file = path.join(folder, program);
+    const file = path.join(folder, process.platform === "win32" ? `${program}.exe` : program);
     try {
       accessSync(file, constants.X_OK);
       return file;

@@ -57,7 +57,9 @@ export async function qemu(given: QemuArguments, command: readonly string[]): Pr
         netdevs.set(network, vhostUserNetdev(network.id));
         continue;
       }
-      const target = hasStream(version) ? `unix:${socket}` : "tcp:127.0.0.1:0";
+      // QEMU on Windows has no UNIX sockets.
+      const unix = hasStream(version) && process.platform !== "win32";
+      const target = unix ? `unix:${socket}` : "tcp:127.0.0.1:0";
       const address = (await one.network.listenAt(target)) as StreamAddress;
       netdevs.set(network, cableArgument(version, network.id, address));
     }

@@ -1,5 +1,6 @@
 /** Where the default socket stands: a folder that only this user can enter. */
 import fs from "node:fs";
+import os from "node:os";
 import path from "node:path";
 import { fileOwner, handOver } from "../host/ownership.ts";
 
@@ -7,7 +8,11 @@ import { fileOwner, handOver } from "../host/ownership.ts";
  * `$XDG_RUNTIME_DIR/tslirp`, or `/tmp/tslirp-UID` where there is no such folder; with `--user`, that user's. Made when missing. Throws an `Error`
  * of one line when it is somebody else's or open to others: /tmp is everybody's, so the name may have been taken.
  */
-export function runtimeFolder(env: NodeJS.ProcessEnv = process.env): string {
+export function runtimeFolder(
+  env: NodeJS.ProcessEnv = process.env,
+  platform: NodeJS.Platform = process.platform,
+): string {
+  if (platform === "win32") return windowsFolder(env);
   const owner = fileOwner();
   const uid = owner?.uid ?? process.getuid?.() ?? 0;
   const base = owner === null ? env.XDG_RUNTIME_DIR : `/run/user/${uid}`;
@@ -30,6 +35,22 @@ export function runtimeFolder(env: NodeJS.ProcessEnv = process.env): string {
     );
   }
   return folder;
+}
+
+/** On Windows a user's own folder is closed to others by its access list; there are no modes to look at. */
+function windowsFolder(env: NodeJS.ProcessEnv): string {
+  const folder = path.join(env.LOCALAPPDATA ?? os.tmpdir(), "tslirp");
+  try {
+    fs.mkdirSync(folder, { recursive: true });
+    return folder;
+  } catch (error) {
+    throw new Error(`cannot make ${folder}: ${(error as Error).message}; set LOCALAPPDATA to a folder of yours`);
+  }
+}
+
+/** Where `serve` listens when nobody says: a UNIX socket; on Windows, whose QEMU has none, a port of the loopback. */
+export function usualDoor(id: string, platform: NodeJS.Platform = process.platform): string {
+  return platform === "win32" ? "tcp:127.0.0.1:0" : `unix:${path.join(runtimeFolder(), `${id}.sock`)}`;
 }
 
 /** Where `serve` leaves the token of an API on this TCP port for `ctl`. */

@@ -1,5 +1,4 @@
 /** `tslirp serve`: a network for the guests that come, or one for each worker's, until a signal says stop. */
-import path from "node:path";
 import { type AttachAddress, attachAddressText, parseAttachAddress, type StreamAddress } from "../attach/address.ts";
 import type { WsAccess } from "../attach/ws-access.ts";
 import { createLog, type Logger } from "../control/log.ts";
@@ -12,7 +11,7 @@ import type { ServeOptions } from "./arguments.ts";
 import { whenLauncherEnds } from "./launcher.ts";
 import { say } from "./output.ts";
 import { becomeUser, findUser } from "./rights.ts";
-import { runtimeFolder } from "./runtime-folder.ts";
+import { usualDoor } from "./runtime-folder.ts";
 import { rereadRules, startSession, warnOfOpenDoor } from "./session.ts";
 
 /** Who serves, and until when. */
@@ -141,7 +140,7 @@ function withToken({ origins, token }: WsAccess): WsAccessOptions {
 function listenAddresses(options: ServeOptions): readonly string[] {
   if (options.listen.length + options.connect.length > 0 || options.fd !== null || options.tap.length > 0)
     return options.listen;
-  return [`unix:${path.join(runtimeFolder(), `${options.id}.sock`)}`];
+  return [usualDoor(options.id)];
 }
 
 /** The first SIGINT or SIGTERM, and SIGHUP unless rules are read again on it. The second one ends the process at once. */

@@ -15,6 +15,14 @@ const ENDING = ["SIGINT", "SIGTERM", "SIGQUIT"] as const;
 const HANGUP = ["SIGHUP"] as const;
 const OTHERS = ["SIGUSR1", "SIGUSR2"] as const;
 
+/** Windows has neither SIGQUIT nor the users' signals, and Node refuses to listen for what a platform has not. */
+export function knownSignals<S extends NodeJS.Signals>(
+  signals: readonly S[],
+  platform: NodeJS.Platform = process.platform,
+): readonly S[] {
+  return platform === "win32" ? signals.filter((signal) => !/QUIT|USR/.test(signal)) : signals;
+}
+
 /** Reads a line or the pipe's end. $1 is the folder, and the line before the last is QEMU's process id. */
 const WATCH = `
 pid=
@@ -50,8 +58,10 @@ export class Custody implements Disposable {
     this.#watch.on("error", () => {});
     this.#watch.stdin?.on("error", () => {});
     this.#handlers = [
-      ...[...ENDING, ...(rereads ? [] : HANGUP)].map((signal) => [signal, () => this.#end(signal)] as const),
-      ...OTHERS.map((signal) => [signal, () => void this.#child?.kill(signal)] as const),
+      ...knownSignals([...ENDING, ...(rereads ? [] : HANGUP)]).map(
+        (signal) => [signal, () => this.#end(signal)] as const,
+      ),
+      ...knownSignals(OTHERS).map((signal) => [signal, () => void this.#child?.kill(signal)] as const),
     ].map(([signal, handler]) => [signal, handler]);
     for (const [signal, handler] of this.#handlers) process.on(signal, handler);
     this.#forget = whenLauncherEnds(() => this.#end("SIGTERM"));

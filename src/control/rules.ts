@@ -18,9 +18,9 @@ import { RuleTerms } from "./rule-terms.ts";
 
 export const MAX_RULES = 4_096;
 const FORM =
-  "expected [in|out] [tcp|udp|icmp|dns] [any|IP|CIDR|NAME|*.NAME][:PORTS] [port PORTS] [guest IP|CIDR|MAC] [ech=allow] …, like tcp *.debian.org:80,443";
+  "expected [in|out] [tcp|udp|icmp|dns] [any|IP|CIDR|NAME|*.NAME][:PORTS] [port PORTS] [guest IP|CIDR|MAC|cable:NAME] [ech=allow] …, like tcp *.debian.org:80,443";
 const PORTS = "expected ports from 1 to 65535, like 443 or 80,8000-8010";
-const LIMIT_FORM = "expected limit [any|guest IP|CIDR|MAC] rate=10mbit conns=50 …";
+const LIMIT_FORM = "expected limit [any|guest IP|CIDR|MAC|cable:NAME] rate=10mbit conns=50 …";
 const NAME = /^(?=.{1,253}$)(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?$/;
 const MAC = /^[0-9a-f]{2}(?:[:-][0-9a-f]{2}){5}$/i;
 const MAX_PORT = 65_535;
@@ -72,7 +72,7 @@ interface Draft {
   proto: FlowProto | null;
   far: Pick<Rule, "net" | "domain"> | null;
   ports: readonly number[] | null;
-  guest: Pick<Rule, "guest" | "mac"> | null;
+  guest: Pick<Rule, "guest" | "mac" | "cable"> | null;
 }
 
 function parseRule(field: string, text: string, allow: boolean, words: readonly string[]): Rule {
@@ -98,7 +98,7 @@ function parseRule(field: string, text: string, allow: boolean, words: readonly 
     } else if (word === "guest") {
       const next = words[++i] ?? "";
       const guest = parseGuest(next);
-      if (guest === null) throw wrong(`expected a guest's IP address, net or MAC, not ${show(next)}`);
+      if (guest === null) throw wrong(`expected a guest's IP address, net or MAC, or cable:NAME, not ${show(next)}`);
       set("guest", next, guest);
     } else if (word.includes("=")) terms.take(word);
     else {
@@ -120,6 +120,7 @@ function parseRule(field: string, text: string, allow: boolean, words: readonly 
     ...{ text: text.trim(), allow, direction: direction ?? "out", proto, ports: found },
     ...{ net: far?.net ?? null, domain: far?.domain ?? null },
     ...{ guest: guest?.guest ?? null, mac: guest?.mac ?? null },
+    ...(guest?.cable === undefined ? {} : { cable: guest.cable }),
     terms: terms.terms(allow, far?.domain ?? null),
     limit: terms.limit(text.trim(), allow ? (far?.domain ?? null) : null),
   };
@@ -129,14 +130,15 @@ function parseRule(field: string, text: string, allow: boolean, words: readonly 
 function parseLimit(field: string, text: string, words: readonly string[]): GuestLimit {
   const wrong = (expectation: string): ConfigError => new ConfigError(field, text, expectation);
   const terms = new RuleTerms(wrong);
-  let guest: Pick<Rule, "guest" | "mac"> = { guest: null, mac: null };
+  let guest: Pick<Rule, "guest" | "mac" | "cable"> = { guest: null, mac: null };
   for (let i = 0; i < words.length; i++) {
     const word = words[i]!;
     if (word.includes("=")) terms.take(word);
     else if (i > 0 || (word !== "guest" && word !== "any")) throw wrong(LIMIT_FORM);
     else if (word === "guest") {
       const found = parseGuest(words[++i] ?? "");
-      if (found === null) throw wrong(`expected a guest's IP address, net or MAC, not ${show(words[i] ?? "")}`);
+      if (found === null)
+        throw wrong(`expected a guest's IP address, net or MAC, or cable:NAME, not ${show(words[i] ?? "")}`);
       guest = found;
     }
   }
@@ -179,7 +181,9 @@ function parseDomain(text: string): Domain | null {
   return NAME.test(name) && !/(?:^|\.)[0-9]+$/.test(name) ? { name, below } : null;
 }
 
-function parseGuest(text: string): Pick<Rule, "guest" | "mac"> | null {
+function parseGuest(text: string): Pick<Rule, "guest" | "mac" | "cable"> | null {
+  const cable = /^cable:(\S+)$/.exec(text)?.[1];
+  if (cable !== undefined) return { guest: null, mac: null, cable };
   if (MAC.test(text)) {
     const mac = Uint8Array.from(text.split(/[:-]/), (byte) => Number.parseInt(byte, 16));
     return { guest: null, mac: macNumber(mac, 0) };

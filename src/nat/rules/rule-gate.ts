@@ -106,6 +106,7 @@ export class RuleGate implements FlowGate {
     const subject: Subject = {
       ...{ direction: "out", proto: flow.proto, guest, remote, port: flow.remote.port, names: flow.hosts },
       mac: neighbour === null ? -1 : macNumber(neighbour.mac, 0),
+      cable: neighbour?.link?.name ?? null,
       inside: this.#policy.isInside(remote),
     };
     const later = (ruling: Ruling, grant: Grant = FREE): void => queueMicrotask(() => done(ruling, grant));
@@ -154,7 +155,13 @@ export class RuleGate implements FlowGate {
   /** The meters of a guest's limits in all, for what comes to it: only its bytes count. */
   metersIn(guest: Neighbour): readonly Meter[] {
     const nobody = { proto: "tcp", port: 0, remote: guest.address, names: [] } as const;
-    const subject: Subject = { direction: "in", guest: guest.address, mac: macNumber(guest.mac, 0), ...nobody };
+    const subject: Subject = {
+      direction: "in",
+      guest: guest.address,
+      mac: macNumber(guest.mac, 0),
+      cable: guest.link?.name ?? null,
+      ...nobody,
+    };
     return this.#metersOf(subject, guest.link, null);
   }
 
@@ -244,7 +251,8 @@ export class RuleGate implements FlowGate {
     const mac = macNumber(guest.mac, 0);
     const far = direction === "in" ? remote : this.#policy.asRuled(remote);
     const inside = this.#policy.isInside(far);
-    const subject: Subject = { direction, proto, guest: guest.address, mac, remote: far, port, names, inside };
+    const cable = guest.link?.name ?? null;
+    const subject: Subject = { direction, proto, guest: guest.address, mac, cable, remote: far, port, names, inside };
     const { allow, rule } = judge(this.#set, subject);
     if (!allow) this.#refuse({ ...subject, port: remotePort }, guestPort, rule);
     return allow;

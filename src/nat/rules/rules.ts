@@ -57,13 +57,15 @@ export interface Rule {
   /** Which guest: by an address or a net, or by the MAC as a number; both null for any. */
   readonly guest: Net | null;
   readonly mac: number | null;
+  /** Which guest: by its cable's name, or that of the socket that it came in by; not set for any. */
+  readonly cable?: string;
   readonly terms: Terms;
   /** What it allows each guest, of itself alone; null for as much as it likes. */
   readonly limit: Limit | null;
 }
 
 /** What a guest may use in all. */
-export interface GuestLimit extends Pick<Rule, "guest" | "mac"> {
+export interface GuestLimit extends Pick<Rule, "guest" | "mac" | "cable"> {
   readonly limit: Limit;
 }
 
@@ -97,6 +99,8 @@ export interface Subject {
   readonly guest: IpAddress;
   /** As a number. */
   readonly mac: number;
+  /** Its name: `unix:/run/x#1`; null while nobody is known to have the address. */
+  readonly cable?: string | null;
   /** Of a query its server. */
   readonly remote: IpAddress;
   /** 0 with ICMP. */
@@ -134,7 +138,7 @@ export function judge(set: RuleSet, subject: Subject): Judgement {
  */
 export function opensAllNames({ rules, allow }: RuleSet): string | null {
   for (const rule of rules) {
-    if (rule.direction !== "out" || rule.guest !== null || rule.mac !== null) continue;
+    if (rule.direction !== "out" || rule.guest !== null || rule.mac !== null || rule.cable !== undefined) continue;
     const all = rule.domain === null ? matchesQuery(rule, ANY_NAME) : rule.domain.below && rule.domain.name === "";
     if (all) return rule.allow ? rule.text : null;
   }
@@ -169,7 +173,8 @@ export function limitOf({ limits }: RuleSet, subject: Subject): Limit | null {
   return limits.find((each) => meansGuest(each, subject))?.limit ?? null;
 }
 
-function meansGuest({ guest, mac }: Pick<Rule, "guest" | "mac">, subject: Subject): boolean {
+function meansGuest({ guest, mac, cable }: Pick<Rule, "guest" | "mac" | "cable">, subject: Subject): boolean {
+  if (cable !== undefined) return subject.cable === cable || subject.cable?.replace(/#\d+$/, "") === cable;
   if (mac !== null) return mac === subject.mac;
   return guest === null || inNet(guest, subject.guest);
 }

@@ -209,3 +209,19 @@ describe("every address is judged by what it leads to", () => {
     expect(script.events.find(({ type }) => type === "flow-refused")).toMatchObject({ rule: `deny ${named}` });
   });
 });
+
+test("a rule that names a guest by its cable holds for that cable, or for all of its socket, whatever they call themselves", () => {
+  const { allow } = {
+    allow: (rule: string, cable: string | null) => {
+      const set = parseRules([rule, "default allow"]);
+      const guest = addressFromText("10.0.2.99");
+      const far = { remote: addressFromText("192.0.2.1"), port: 80, names: [] };
+      return judge(set, { direction: "out", proto: "tcp", guest, mac: 7, inside: false, cable, ...far }).allow;
+    },
+  };
+  expect(allow("deny guest cable:unix:/run/a.sock", "unix:/run/a.sock#3")).toBe(false);
+  expect(allow("deny guest cable:unix:/run/a.sock", "unix:/run/b.sock#3")).toBe(true);
+  expect(allow("deny guest cable:memory#2", "memory#2")).toBe(false);
+  expect(allow("deny guest cable:memory#2", "memory#21")).toBe(true);
+  expect(allow("deny guest cable:memory", null)).toBe(true);
+});

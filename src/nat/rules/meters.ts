@@ -129,10 +129,13 @@ export function leaveAll(meters: readonly Meter[]): void {
 /** The meters of all guests, made when they are needed: at most one for each cable and rule. */
 export class Meters {
   readonly #byLink: Map<Link, Map<string, Meter>> = new Map();
+  /** Those of cables that are gone, by where they came in: whoever comes there next goes on with them. No more than were there at once. */
+  readonly #left: Map<string, Map<string, Meter>[]> = new Map();
 
   of(link: Link, limit: Limit, now: number): Meter {
     let mine = this.#byLink.get(link);
-    if (mine === undefined) this.#byLink.set(link, (mine = new Map()));
+    // Whoever ends its own cable and comes again has not begun anew.
+    if (mine === undefined) this.#byLink.set(link, (mine = this.#left.get(placeOf(link))?.shift() ?? new Map()));
     let meter = mine.get(limit.text);
     if (meter === undefined) mine.set(limit.text, (meter = new Meter(limit, now)));
     return meter;
@@ -140,12 +143,17 @@ export class Meters {
 
   /** A cable is gone. */
   detached(link: Link): void {
+    const mine = this.#byLink.get(link);
+    if (mine === undefined) return;
     this.#byLink.delete(link);
+    const left = this.#left.get(placeOf(link));
+    if (left === undefined) this.#left.set(placeOf(link), [mine]);
+    else left.push(mine);
   }
 
   /** Other rules: what they do not say any more is forgotten. Flows keep to what they began under. */
   keep(texts: ReadonlySet<string>): void {
-    for (const mine of this.#byLink.values())
+    for (const mine of [...this.#byLink.values(), ...[...this.#left.values()].flat()])
       for (const text of [...mine.keys()]) if (!texts.has(text)) mine.delete(text);
   }
 
@@ -156,4 +164,9 @@ export class Meters {
         states.push({ cable: link.name, rule, conns, refused, dropped });
     return states;
   }
+}
+
+/** Where a cable came in: its name without its number. */
+function placeOf({ name }: Link): string {
+  return name.replace(/#\d+$/, "");
 }

@@ -1,6 +1,8 @@
 import { describe, expect, it, test } from "vitest";
 import { parseRules } from "../../../src/control/rules.ts";
 import { addressFromText } from "../../../src/core/address.ts";
+import type { Link } from "../../../src/core/link.ts";
+import { Meters } from "../../../src/nat/rules/meters.ts";
 import { judge, type Subject } from "../../../src/nat/rules/rules.ts";
 import { get16 } from "../../../src/wire/bytes.ts";
 import {
@@ -224,4 +226,15 @@ test("a rule that names a guest by its cable holds for that cable, or for all of
   expect(allow("deny guest cable:memory#2", "memory#2")).toBe(false);
   expect(allow("deny guest cable:memory#2", "memory#21")).toBe(true);
   expect(allow("deny guest cable:memory", null)).toBe(true);
+});
+
+test("a guest that ends its cable and comes again goes on with the limits that it has used", () => {
+  const meters = new Meters();
+  const limit = { text: "conns=1", up: null, down: null, conns: 1, opens: null, queries: null };
+  const cable = (n: number) => ({ name: `unix:/run/a.sock#${n}` }) as Link;
+  const [one, two] = [cable(1), cable(2)];
+  meters.of(one, limit, 0).enter();
+  meters.detached(one);
+  expect(meters.of(two, limit, 0).full(0)).toBe("1 at once");
+  expect(meters.of(cable(3), limit, 0).full(0)).toBeNull();
 });

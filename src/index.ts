@@ -7,7 +7,7 @@ export type { Capture, CaptureOptions, CaptureStats } from "./control/capture.ts
 export { ConfigError } from "./control/errors.ts";
 export type { ImpairmentOptions } from "./control/impairment.ts";
 export type { Flow, FlowTaker, FlowVerdict, OnFlow } from "./control/on-flow.ts";
-export type { RecordOptions } from "./control/options/recording.ts";
+export type { RecordOptions } from "./control/options/record-options.ts";
 export type { NetworkOptions } from "./control/options.ts";
 export type { ProxyOptions } from "./control/proxy-rules.ts";
 export type { Abortable } from "./control/shape.ts";

@@ -3,7 +3,8 @@
 import { Command, CommanderError } from "commander";
 import { ConfigError } from "../control/errors.ts";
 import { version } from "../control/version.ts";
-import { type QemuArguments, readServeArguments, type ServeArguments } from "./arguments.ts";
+import type { QemuArguments, ServeArguments } from "./argument-types.ts";
+import { readServeArguments } from "./arguments.ts";
 import { ctlCommand } from "./ctl.ts";
 import { addOptions } from "./flags.ts";
 import { say } from "./output.ts";

@@ -10,7 +10,8 @@ import type { NetworkOptions } from "../control/options/network-options.ts";
 import { version } from "../control/version.ts";
 import type { ListenTarget } from "../embed/cables.ts";
 import { GuestNetworks, type GuestNetworksOptions } from "../guest-networks.ts";
-import { commandNumber, type ServeArguments, type SessionOptions } from "./arguments.ts";
+import type { ServeArguments, SessionOptions } from "./argument-types.ts";
+import { commandNumber } from "./arguments.ts";
 import { announce, report, rereadRules } from "./session.ts";
 
 /** What `--per-guest` asks for; null for one network. Throws `ConfigError`, also about what does not go with it. */

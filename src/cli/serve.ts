@@ -7,7 +7,7 @@ import type { WsAccessOptions } from "../control/ws-access.ts";
 import type { GuestNetworksOptions } from "../guest-networks.ts";
 import { makeFilesFor, type Owner, ownerName } from "../host/ownership.ts";
 import type { Network } from "../network.ts";
-import type { ServeOptions } from "./arguments.ts";
+import type { ServeOptions } from "./argument-types.ts";
 import { whenLauncherEnds } from "./launcher.ts";
 import { say } from "./output.ts";
 import { becomeUser, findUser } from "./rights.ts";

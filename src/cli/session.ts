@@ -10,7 +10,8 @@ import type { NetworkEvents } from "../embed/network-events.ts";
 import { forwardText } from "../nat/forwards.ts";
 import { opensAllNames } from "../nat/rules/rules.ts";
 import { createNetwork, type Network } from "../network.ts";
-import { type RulesFile, readRules, type SessionOptions } from "./arguments.ts";
+import type { RulesFile, SessionOptions } from "./argument-types.ts";
+import { readRules } from "./arguments.ts";
 import { leaveToken, tokenFile } from "./runtime-folder.ts";
 
 const REFUSALS_LOGGED = 20;

@@ -20,7 +20,7 @@ import { resolveMode } from "./mode.ts";
 import type { OnFlow } from "./on-flow.ts";
 import { MAX_MTU, MIN_MTU } from "./options/mtu.ts";
 import type { NetworkOptions } from "./options/network-options.ts";
-import type { ResolvedRecord } from "./options/recording.ts";
+import type { ResolvedRecord } from "./options/record-options.ts";
 import { NetworkShape } from "./options/table.ts";
 import { parseProxy, resolveProxy } from "./proxy-rules.ts";
 import { parseRules } from "./rules.ts";

@@ -38,8 +38,6 @@ import {
 } from "../wire/dns.ts";
 import type { Names } from "./names.ts";
 
-export { dnsTcpService } from "./dns-tcp.ts";
-
 /** Larger answers are cut even when the client would take them: fragments are where answers get lost and forged. */
 const MAX_UDP_ANSWER = 1232;
 /** No query that we forward needs more; it bounds what a guest can make us hold. */

@@ -1,7 +1,7 @@
 /** A network's recording: its file, and the network's seams with the recorder in front of them. */
 import { statSync } from "node:fs";
 import path from "node:path";
-import type { ResolvedRecord } from "../control/options/recording.ts";
+import type { ResolvedRecord } from "../control/options/record-options.ts";
 import type { ResolvedOptions } from "../control/options.ts";
 import { version } from "../control/version.ts";
 import type { LinkReceiver } from "../core/link.ts";

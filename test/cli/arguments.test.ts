@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { readServeArguments, type ServeArguments } from "../../src/cli/arguments.ts";
+import type { ServeArguments } from "../../src/cli/argument-types.ts";
+import { readServeArguments } from "../../src/cli/arguments.ts";
 import { ConfigError } from "../../src/control/errors.ts";
 import { resolveOptions } from "../../src/control/options.ts";
 import { DEFAULT_LIMITS } from "../../src/core/limits.ts";

@@ -1,9 +1,10 @@
 /** Two endpoints of ours on one seeded wire: loss, duplication, reordering and delay under a manual clock. */
 import type { Slab } from "../../src/core/link.ts";
+import { TcpEndpoint } from "../../src/proto/tcp/endpoint.ts";
 import { input } from "../../src/proto/tcp/input.ts";
 import { output } from "../../src/proto/tcp/output.ts";
 import { ChunkPool } from "../../src/proto/tcp/send-buffer.ts";
-import { Tcb, type TcpPath, type TcpUser } from "../../src/proto/tcp/tcb.ts";
+import type { TcpPath, TcpUser } from "../../src/proto/tcp/types.ts";
 import { put16, put32 } from "../../src/wire/bytes.ts";
 import { UNVERIFIED } from "../../src/wire/checksum.ts";
 import { FIN, PSH, SYN, tcpCheck, tcpFlags, tcpHeaderLength, tcpSeal, tcpSeq, tcpWindow } from "../../src/wire/tcp.ts";
@@ -46,7 +47,7 @@ export class Peer implements TcpPath, TcpUser {
   readonly reachable = true;
   readonly farPort = 1;
   readonly guestPort = 1;
-  readonly tcb: Tcb;
+  readonly tcb: TcpEndpoint;
   readonly chunks: ChunkPool = new ChunkPool(1 << 26);
   readonly events: string[] = [];
   received: Uint8Array[] = [];
@@ -61,7 +62,7 @@ export class Peer implements TcpPath, TcpUser {
     this.limit = limit;
     this.offloads = offloads;
     this.arrives = arrives;
-    this.tcb = new Tcb(this, this, this.chunks);
+    this.tcb = new TcpEndpoint(this, this, this.chunks);
   }
   reserve(): number {
     return 0;

@@ -1,7 +1,7 @@
 /** What the supervisor and its workers say to each other, by the channel that Node's `fork` makes. */
 import type { NetworkOptions } from "../../control/options.ts";
 import type { Owner } from "../../host/ownership.ts";
-import type { SessionOptions } from "../arguments.ts";
+import type { SessionOptions } from "../argument-types.ts";
 
 /** A worker's network, and what is done with it. */
 export interface WorkerOptions {

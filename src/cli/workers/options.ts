@@ -9,7 +9,7 @@ import path from "node:path";
 import { parseNumber } from "../../control/addresses.ts";
 import { ConfigError } from "../../control/errors.ts";
 import type { NetworkOptions } from "../../control/options.ts";
-import type { ServeArguments, SessionOptions } from "../arguments.ts";
+import type { ServeArguments, SessionOptions } from "../argument-types.ts";
 
 const MOST = 64;
 

@@ -4,7 +4,7 @@ import type { OnFlow } from "../on-flow.ts";
 import type { ProxyOptions } from "../proxy-rules.ts";
 import type { UplinkOptions } from "../uplink-rules.ts";
 import type { Mode } from "./modes.ts";
-import type { RecordOptions } from "./recording.ts";
+import type { RecordOptions } from "./record-options.ts";
 
 /** What users may say about a network. Everything has a default. */
 export interface NetworkOptions {

@@ -2,20 +2,6 @@
 import { z } from "zod";
 import { type NetworkGroup, TEXT } from "./description.ts";
 
-/** Where a recording goes, and what is in it. */
-export interface RecordOptions {
-  /** The file; there may be none of that name. In a folder that exists a file is named by the date. */
-  readonly file: string;
-  /** Payload is in it (true); otherwise lengths stand for it, except for what our own services read: DNS, DHCP, TFTP. */
-  readonly payload?: boolean | undefined;
-}
-
-/** The same with its defaults. */
-export interface ResolvedRecord {
-  readonly file: string;
-  readonly payload: boolean;
-}
-
 const RECORD = 'expected a new file\'s name, or { file: "run.tslirp", payload: false }';
 
 export const RECORDING: NetworkGroup<"record"> = {

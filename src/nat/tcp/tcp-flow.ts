@@ -12,18 +12,10 @@ import type { HostTcp, HostTcpEvents } from "../../core/host-net.ts";
 import { COMPLETE, type Link, MAX_FRAME, type Slab, SUM_UNDONE } from "../../core/link.ts";
 import type { DropReason } from "../../core/trace.ts";
 import { type Neighbour, tooBig } from "../../proto/neighbours.ts";
+import { TcpEndpoint } from "../../proto/tcp/endpoint.ts";
 import { output } from "../../proto/tcp/output.ts";
 import type { ChunkPool } from "../../proto/tcp/send-buffer.ts";
-import {
-  CLOSED,
-  HELD,
-  STATE_NAMES,
-  SYN_SENT,
-  Tcb,
-  type TcpPath,
-  type TcpUser,
-  TIME_WAIT,
-} from "../../proto/tcp/tcb.ts";
+import { CLOSED, HELD, STATE_NAMES, SYN_SENT, type TcpPath, type TcpUser, TIME_WAIT } from "../../proto/tcp/types.ts";
 import { ETH_HEADER } from "../../wire/ethernet.ts";
 import { PROTO_TCP } from "../../wire/ipv4.ts";
 import { seqLt } from "../../wire/seq.ts";
@@ -91,7 +83,7 @@ export class TcpFlow
   readonly nat: TcpFlowOwner;
   readonly far: IpAddress;
   readonly farPort: number;
-  readonly tcb: Tcb;
+  readonly tcb: TcpEndpoint;
   /** The name that its first bytes have shown; null while there is none, or where nobody looks. */
   shown: string | null = null;
   host: HostTcp | null = null;
@@ -131,7 +123,7 @@ export class TcpFlow
     this.farPort = farPort;
     this.#headers = headersOf(guest.family);
     this.#pseudo = far.sum + guest.address.sum + PROTO_TCP;
-    this.tcb = new Tcb(this, this, nat.chunks);
+    this.tcb = new TcpEndpoint(this, this, nat.chunks);
   }
 
   deadline(): number {

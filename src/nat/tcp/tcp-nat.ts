@@ -9,7 +9,7 @@ import type { Neighbour } from "../../proto/neighbours.ts";
 import { input } from "../../proto/tcp/input.ts";
 import { IsnGenerator } from "../../proto/tcp/isn.ts";
 import { ChunkPool } from "../../proto/tcp/send-buffer.ts";
-import { TIME_WAIT } from "../../proto/tcp/tcb.ts";
+import { TIME_WAIT } from "../../proto/tcp/types.ts";
 import { macNumber } from "../../wire/ethernet.ts";
 import { IPV4_HEADER, PROTO_TCP } from "../../wire/ipv4.ts";
 import { IPV6_HEADER } from "../../wire/ipv6.ts";

@@ -4,11 +4,13 @@ import { seqAdd, seqDiff, seqGt, seqLe, seqLt, seqMax } from "../../wire/seq.ts"
 import { RST, SYN, tcpAck, tcpFlags, tcpWindow } from "../../wire/tcp.ts";
 import type { TcpOptions } from "../../wire/tcp-options.ts";
 import { challenge } from "./challenge.ts";
-import { output, sendControl } from "./output.ts";
+import { output } from "./output.ts";
 import { duplicateAck, probeAnswered, recoveryAdvanced, undoTimeout } from "./recovery.ts";
+import { sendControl } from "./segment.ts";
 import { setBack } from "./set-back.ts";
-import { CLOSED, CLOSING, FIN_WAIT_1, FIN_WAIT_2, LAST_ACK, SYN_RECEIVED, type Tcb } from "./tcb.ts";
-import { PERSIST, restartTimer, stopTimer } from "./timers.ts";
+import type { Tcb } from "./tcb.ts";
+import { restartTimer, stopTimer } from "./timers.ts";
+import { CLOSED, CLOSING, FIN_WAIT_1, FIN_WAIT_2, LAST_ACK, PERSIST, SYN_RECEIVED } from "./types.ts";
 
 /** A round trip longer than this, in milliseconds, is an echo of something else. */
 const MAX_RTT = 600_000;

@@ -6,7 +6,7 @@
  * others' (CVE-2016-5696). The limit also ends the exchange of two ends that call each other's ACKs unacceptable.
  */
 import { ACK } from "../../wire/tcp.ts";
-import { bareSeq, sendControl } from "./output.ts";
+import { bareSeq, sendControl } from "./segment.ts";
 import type { Tcb } from "./tcb.ts";
 
 const PERIOD_MS = 1_000;

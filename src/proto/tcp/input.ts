@@ -6,8 +6,11 @@ import { ACK, FIN, RST, SYN, tcpAck, tcpFlags, tcpHeaderLength, tcpSeq, tcpWindo
 import { tcpOptions, tcpReadOptions } from "../../wire/tcp-options.ts";
 import { acknowledge } from "./acknowledge.ts";
 import { challenge, mayChallenge } from "./challenge.ts";
-import { output, sendAck, sendControl } from "./output.ts";
+import { output } from "./output.ts";
+import { sendAck, sendControl } from "./segment.ts";
 import { setBack } from "./set-back.ts";
+import type { Tcb } from "./tcb.ts";
+import { stopTimer } from "./timers.ts";
 import {
   CLOSE_WAIT,
   CLOSED,
@@ -18,10 +21,8 @@ import {
   HELD,
   SYN_RECEIVED,
   SYN_SENT,
-  type Tcb,
   TIME_WAIT,
-} from "./tcb.ts";
-import { stopTimer } from "./timers.ts";
+} from "./types.ts";
 
 /** So many old segments in a row are no line that reorders. */
 const MANY_OLD = 64;

@@ -27,7 +27,7 @@
 import { seqAdd, seqDiff, seqGe, seqGt, seqLe, seqLt, seqMax } from "../../wire/seq.ts";
 import { ACK, FIN } from "../../wire/tcp.ts";
 import type { TcpOptions } from "../../wire/tcp-options.ts";
-import { segment } from "./output.ts";
+import { segment } from "./segment.ts";
 import type { Tcb } from "./tcb.ts";
 import { restartTimer } from "./timers.ts";
 

@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import { describe, expect, test } from "vitest";
-import { CLOSED, ESTABLISHED } from "../../../src/proto/tcp/tcb.ts";
+import { CLOSED, ESTABLISHED } from "../../../src/proto/tcp/types.ts";
 import { Pair, type Peer, seeded, type WireOptions } from "../../support/tcb-pair.ts";
 
 function bytes(n: number, seed: number): Uint8Array {

@@ -1,6 +1,6 @@
 /** What is sent, when, and when again: RFC 9293 section 3.8, RFC 6298, RFC 5681, RFC 6675, RFC 8985, RFC 3042. */
 import { describe, expect, test } from "vitest";
-import { ESTABLISHED } from "../../../src/proto/tcp/tcb.ts";
+import { ESTABLISHED } from "../../../src/proto/tcp/types.ts";
 import { proves } from "../../cases/proves.ts";
 import { Pair } from "../../support/tcb-pair.ts";
 import { dialled, OPTIONS, ROLES, SEGMENT } from "./roles.ts";

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { ESTABLISHED } from "../../../src/proto/tcp/tcb.ts";
+import { ESTABLISHED } from "../../../src/proto/tcp/types.ts";
 import { Pair } from "../../support/tcb-pair.ts";
 
 const GIB = 2 ** 30;

@@ -1,0 +1,122 @@
+/** A TCP endpoint: the block (tcb.ts) with what its user and the clock ask of it. */
+import { seqAdd } from "../../wire/seq.ts";
+import { ACK, RST } from "../../wire/tcp.ts";
+import type { TcpOptions } from "../../wire/tcp-options.ts";
+import { expired } from "./expiry.ts";
+import { output } from "./output.ts";
+import { bareSeq, sendControl } from "./segment.ts";
+import { MIN_MSS, Tcb } from "./tcb.ts";
+import { CLOSE_WAIT, CLOSED, ESTABLISHED, HELD, SYN_RECEIVED, SYN_SENT, TIME_WAIT } from "./types.ts";
+
+/** Between two keepalive probes, and how many go unanswered. */
+const KEEPALIVE_PAUSE = 75_000;
+const KEEPALIVE_PROBES = 9;
+
+export class TcpEndpoint extends Tcb {
+  /** Passive: takes a guest's SYN and holds it. `ourMss` is what the link carries. */
+  offer(seq: number, window: number, o: TcpOptions, iss: number, ourMss: number, ourScale: number): void {
+    this.state = HELD;
+    this.#start(iss, ourMss, ourScale);
+    this.syn(seq, window, o);
+  }
+
+  /** Passive: the host has connected. */
+  accept(now: number): void {
+    if (this.state !== HELD) return;
+    this.state = SYN_RECEIVED;
+    output(this, now);
+  }
+
+  /** Active: dials the guest. */
+  connect(iss: number, ourMss: number, ourScale: number, now: number): void {
+    this.state = SYN_SENT;
+    this.#start(iss, ourMss, ourScale);
+    output(this, now);
+  }
+
+  #start(iss: number, ourMss: number, ourScale: number): void {
+    this.iss = iss;
+    this.sndUna = iss;
+    this.sndNxt = iss;
+    this.sndMax = iss;
+    this.recover = iss;
+    this.ourMss = ourMss;
+    this.ourScale = ourScale;
+  }
+
+  /** A segment was too big for the way (RFC 1191 section 6.4): what is not acknowledged goes again, in smaller ones. */
+  shrinkMss(mss: number, now: number): void {
+    const payload = Math.max(MIN_MSS, mss) - (this.timestamps ? 12 : 0);
+    if (payload >= this.mss || this.state === CLOSED) return;
+    this.mss = payload;
+    this.congestion.shrink(payload);
+    if (this.state === HELD || this.state === SYN_SENT || this.state === SYN_RECEIVED) return;
+    this.sndNxt = this.sndUna;
+    this.timedAt = -1;
+    output(this, now);
+  }
+
+  /** Free room that the user may fill; it is asked to stop at zero, not forced. */
+  send(bytes: Uint8Array, at: number, len: number, now: number): void {
+    if (this.state === CLOSED || this.finQueued) return;
+    this.sendBuffer.append(bytes, at, len);
+    output(this, now);
+  }
+
+  /** No more data from the user: FIN after what is queued. */
+  close(now: number): void {
+    if (this.finQueued || this.state === CLOSED) return;
+    this.finQueued = true;
+    output(this, now);
+  }
+
+  /** RST to the guest, and forget. */
+  abort(): void {
+    if (this.state !== CLOSED && this.state !== TIME_WAIT && this.state !== SYN_SENT) {
+      const seq = this.state === HELD ? 0 : bareSeq(this);
+      if (!sendControl(this, RST | ACK, seq, this.rcvNxt)) this.path.resetLost(seq, this.rcvNxt);
+    }
+    this.drop();
+  }
+
+  /** The host's socket has drained: tell the guest if it may be waiting (section 3.8.6.2.2). */
+  windowOpened(now: number): void {
+    if (this.state < ESTABLISHED || this.state >= CLOSE_WAIT || this.finReceived) return;
+    const offered = this.offered();
+    const gain = this.user.room() - offered;
+    if (gain >= this.windowStep() && (gain >= offered || gain >= 2 * this.ourMss)) {
+      this.ackPending = true;
+      output(this, now);
+    }
+  }
+
+  poll(now: number): void {
+    this.now = now;
+    if (this.lifeAt <= now) {
+      if (this.state === TIME_WAIT) {
+        this.finish();
+        return;
+      }
+      this.lifeAt = now + KEEPALIVE_PAUSE;
+      if (this.sndMax === this.sndUna) this.keepAlive();
+      if (this.state === CLOSED) return;
+    }
+    if (this.timerAt <= now) expired(this, now);
+  }
+
+  /** RFC 9293 section 3.8.4: when nothing is under way, a segment just before the window draws an ACK. */
+  private keepAlive(): void {
+    if (this.probes >= KEEPALIVE_PROBES) {
+      this.giveUp();
+      return;
+    }
+    this.probes++;
+    sendControl(this, ACK, seqAdd(this.sndUna, -1), this.rcvNxt);
+  }
+
+  /** The guest does not answer: RST, and the host's side is told. */
+  giveUp(): void {
+    this.abort();
+    this.user.onAborted("timeout");
+  }
+}

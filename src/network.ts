@@ -21,7 +21,7 @@ import { parseFlow } from "./control/explain.ts";
 import { resolveForwards } from "./control/forward-guests.ts";
 import type { ImpairmentOptions } from "./control/impairment.ts";
 import type { Flow } from "./control/on-flow.ts";
-import type { ResolvedRecord } from "./control/options/recording.ts";
+import type { ResolvedRecord } from "./control/options/record-options.ts";
 import { type NetworkOptions, type ResolvedOptions, resolveOptions } from "./control/options.ts";
 import { qemuArgs } from "./control/qemu-args.ts";
 import { parseRules } from "./control/rules.ts";

@@ -14,7 +14,7 @@ const table = readFileSync(path.join(__dirname, "ARCHITECTURE.md"), "utf8")
 /** Rows: `| name | paths | what it is | names of floors it may import |`. */
 const floors = [...table.matchAll(/^\| (\w+) \| (`src.*?) \| .* \| (.*?) \|$/gm)].map(([, name, cell, may]) => ({
   name,
-  paths: [...cell.matchAll(/`(src\/[\w./]+)`/g)].map(([, each]) => each),
+  paths: [...cell.matchAll(/`(src\/[\w./-]+)`/g)].map(([, each]) => each),
   may: may.split(", ").filter((each) => each !== "itself"),
 }));
 

@@ -5,15 +5,12 @@ import path from "node:path";
 import { parseApiAddress } from "../api/address.ts";
 import { parseAttachAddress } from "../attach/address.ts";
 import type { WsAccess } from "../attach/ws-access.ts";
-import { parseNumber } from "../control/addresses.ts";
 import { ConfigError } from "../control/errors.ts";
 import { parseFrameFilter } from "../control/frame-filter.ts";
 import { parseImpairment } from "../control/impairment.ts";
 import { parseLimits } from "../control/limits.ts";
 import { LOG_LEVELS, type LogLevel } from "../control/log-levels.ts";
 import { type Netdev, parseNetdev } from "../control/netdev.ts";
-import { COMMAND, type CommandField } from "../control/options/command.ts";
-import type { Reading } from "../control/options/description.ts";
 import { MAX_DGRAM_MTU, MAX_MTU, MIN_MTU, SMALLEST_MTU } from "../control/options/mtu.ts";
 import type { NetworkOptions } from "../control/options/network-options.ts";
 import { attribute, longFlag, NETWORK, NETWORK_FIELDS, type NetworkField } from "../control/options/table.ts";
@@ -22,7 +19,8 @@ import { parseRules, readRuleLines } from "../control/rules.ts";
 import { parseTapTarget } from "../control/tap-target.ts";
 import { resolveWsAccess } from "../control/ws-access.ts";
 import type { NetworkArguments, RulesFile, ServeArguments, ServeOptions, SessionOptions } from "./argument-types.ts";
-import { readPerGuest } from "./per-guest.ts";
+import { commandNumber, number } from "./command-number.ts";
+import { readPerGuest } from "./per-guest-options.ts";
 import { readWorkers } from "./workers/options.ts";
 
 /** What the guests' cables run over: it sets the MTU when nobody else does. */
@@ -257,33 +255,6 @@ function staticLeases(leases: readonly string[] | undefined): NetworkOptions["st
 function onOff(flag: string, text: string): boolean {
   if (text !== "on" && text !== "off") throw new ConfigError(flag, text, "expected on or off");
   return text === "on";
-}
-
-/** The number behind a flag that only commands have. */
-export function commandNumber(key: CommandField, text: string | undefined, expectation?: string): number | undefined {
-  const { flag, reading } = COMMAND[key];
-  return number(longFlag(flag), text, reading as NumberReading, expectation);
-}
-
-type NumberReading = Pick<Extract<Reading, { as: "number" }>, "min" | "max" | "unit">;
-
-function number(
-  flag: string,
-  text: string | undefined,
-  reading: NumberReading,
-  expectation?: string,
-): number | undefined {
-  if (text === undefined) return undefined;
-  const { min, max, unit } = reading;
-  const value = parseNumber(text, min, max);
-  const kind = `a whole number${unit === undefined ? "" : ` of ${unit}`}`;
-  if (value === null)
-    throw new ConfigError(
-      flag,
-      text,
-      expectation ?? `expected ${kind} ${min === 0 ? "" : `from ${min} `}${min === 0 ? "up to" : "to"} ${max}`,
-    );
-  return value;
 }
 
 function logLevel(text: string): LogLevel {

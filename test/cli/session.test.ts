@@ -1,6 +1,6 @@
 /** What a network that the command line runs says unasked: refusals, ways out that rules leave open, doors without a lock. */
 import { afterEach, describe, expect, it, vi } from "vitest";
-import type { SessionOptions } from "../../src/cli/arguments.ts";
+import type { SessionOptions } from "../../src/cli/argument-types.ts";
 import { type Session, startSession, warnOfOpenDoor } from "../../src/cli/session.ts";
 import { createLog } from "../../src/control/log.ts";
 import type { LogLevel } from "../../src/control/log-levels.ts";

@@ -3,16 +3,23 @@
  * empty, and from the guest no more window is offered than there is in it. What is more than that is already under way
  * (a read of the host's, a window of before) goes on at once and leaves the bucket below zero.
  *
+ * Connections that share a bucket share it fairly. A host's read brings no more than the connection's share of the
+ * bucket, and a window is no larger than that. Those that wait for an empty bucket take turns: at each tick so many of
+ * them may read as the bucket then holds reads, beginning with the one that has waited longest. So something small
+ * waits for one short read of each of the others at the most.
+ *
  * A paced connection stands between the flow and its host socket, as what the flow takes for the socket and the socket
  * for the flow; others never meet it.
  */
 import type { Endpoint, HostTcp, HostTcpEvents } from "../../core/host-net.ts";
 import type { Slab } from "../../core/link.ts";
 import type { NatContext } from "../context.ts";
-import type { Meter } from "../rules/meters.ts";
+import type { Bucket, Meter } from "../rules/meters.ts";
 
 /** Between two looks at buckets that somebody waits for. */
 const TICK_MS = 20;
+/** A share of a bucket is no smaller, in bytes: less would be read and sent at a high price. */
+const LEAST_SHARE = 2_048;
 
 /** What a connection's window may be at the most now. */
 interface Owner extends HostTcpEvents {
@@ -21,7 +28,10 @@ interface Owner extends HostTcpEvents {
 
 export class Pacer {
   readonly #env: Pick<NatContext, "clock" | "wake">;
+  /** Those that have waited longest come first. */
   readonly #waiting: Set<PacedTcp> = new Set();
+  /** What those that may read in this tick may take of each bucket. */
+  readonly #granted: Map<Bucket, number> = new Map();
   #nextAt = Number.POSITIVE_INFINITY;
 
   constructor(env: Pick<NatContext, "clock" | "wake">) {
@@ -57,7 +67,13 @@ export class Pacer {
 
   poll(now: number): void {
     if (now < this.#nextAt) return;
-    for (const paced of [...this.#waiting]) if (!paced.refill(now)) this.#waiting.delete(paced);
+    this.#granted.clear();
+    for (const paced of [...this.#waiting]) {
+      const outcome = paced.refill(now, this.#granted);
+      if (outcome !== "waits") this.#waiting.delete(paced);
+      // Whoever had its turn waits behind the others for the next.
+      if (outcome === "served") this.#waiting.add(paced);
+    }
     this.#nextAt = this.#waiting.size === 0 ? Number.POSITIVE_INFINITY : now + TICK_MS;
   }
 }
@@ -71,6 +87,8 @@ class PacedTcp implements HostTcp, HostTcpEvents {
   /** The flow has no room; the bucket is empty. Either keeps the socket from being read. */
   #paused = true;
   #empty = false;
+  /** What is left of its turn, once it has had to wait for one. */
+  #turn = Number.POSITIVE_INFINITY;
   #over = false;
 
   constructor(pacer: Pacer, flow: Owner, meters: readonly Meter[]) {
@@ -79,11 +97,9 @@ class PacedTcp implements HostTcp, HostTcpEvents {
     this.#meters = meters;
   }
 
-  /** So much that the window is what the bucket holds. */
+  /** So much that the window is the connection's share of what the bucket holds. */
   get backlog(): number {
-    const { backlog } = this.socket;
-    const level = this.#level("up", this.#pacer.now());
-    return Math.max(backlog, this.#flow.receiveLimit - Math.max(0, Math.floor(level)));
+    return Math.max(this.socket.backlog, this.#flow.receiveLimit - this.#share("up", this.#pacer.now()));
   }
 
   get held(): number {
@@ -120,15 +136,26 @@ class PacedTcp implements HostTcp, HostTcpEvents {
     this.socket.reset(code);
   }
 
-  /** Whether there is something left to wait for. */
-  refill(now: number): boolean {
-    if (this.#empty && this.#level("down", now) > 0) {
+  /** Looks at the buckets; `granted` is what others were let take of them in this tick. */
+  refill(now: number, granted: Map<Bucket, number>): "waits" | "served" | "done" {
+    let served = false;
+    if (this.#empty && this.#level("down", now, granted) > 0) {
+      served = true;
       this.#empty = false;
+      const share = this.#share("down", now);
+      this.#turn = share;
+      for (const { down } of this.#meters) if (down !== null) granted.set(down, (granted.get(down) ?? 0) + share);
       if (!this.#paused) this.socket.resume();
     }
     const level = this.#level("up", now);
     if (level > 0) this.#flow.onDrain();
-    return !this.#over && (this.#empty || level < this.#most());
+    if (this.#over || !(this.#empty || level < this.#most())) return "done";
+    return served ? "served" : "waits";
+  }
+
+  readMost(more: boolean): number {
+    const share = Math.max(LEAST_SHARE, this.#share("down", this.#pacer.now()));
+    return Math.min(share, this.#flow.readMost?.(more) ?? share);
   }
 
   onConnect(): void {
@@ -137,7 +164,8 @@ class PacedTcp implements HostTcp, HostTcpEvents {
 
   onData(bytes: Uint8Array, at: number, len: number): void {
     for (const { down } of this.#meters) down?.take(len);
-    if (this.#level("down", this.#pacer.now()) <= 0) {
+    this.#turn -= len;
+    if (this.#turn <= 0 || this.#level("down", this.#pacer.now()) <= 0) {
       this.#empty = true;
       this.socket.pause();
       this.#pacer.wait(this);
@@ -163,10 +191,26 @@ class PacedTcp implements HostTcp, HostTcpEvents {
     this.#pacer.forget(this);
   }
 
-  #level(way: "up" | "down", now: number): number {
+  /** What may be taken, less what others are about to take. */
+  #level(way: "up" | "down", now: number, granted?: ReadonlyMap<Bucket, number>): number {
     let least = Number.POSITIVE_INFINITY;
-    for (const meter of this.#meters) least = Math.min(least, meter[way]?.level(now) ?? least);
+    for (const meter of this.#meters) {
+      const bucket = meter[way];
+      if (bucket !== null) least = Math.min(least, bucket.level(now) - (granted?.get(bucket) ?? 0));
+    }
     return least;
+  }
+
+  /** This connection's part of what may be taken, in whole bytes. All of it, where it is alone or little is left. */
+  #share(way: "up" | "down", now: number): number {
+    let least = way === "up" ? this.#flow.receiveLimit : Number.POSITIVE_INFINITY;
+    for (const meter of this.#meters) {
+      const bucket = meter[way];
+      if (bucket === null) continue;
+      const level = Math.max(0, bucket.level(now));
+      least = Math.min(least, Math.max(level / Math.max(1, meter.conns), Math.min(level, LEAST_SHARE)));
+    }
+    return Math.floor(least);
   }
 
   /** A window that no rate narrows. */

@@ -17,7 +17,7 @@ import { MEASUREMENTS, type Measurement, ROWS, SECTIONS, type Section } from "./
 import { compileTools, type Tools } from "./tools.ts";
 
 const BENCH = fileURLToPath(new URL("..", import.meta.url));
-const README = join(BENCH, "../README.md");
+const REPORT = join(BENCH, "../docs/performance.md");
 /** Others on the machine: a measurement with so much of a processor gone is taken again. */
 const FOREIGN = 0.25;
 
@@ -31,7 +31,7 @@ interface Options {
   readonly out: string;
   readonly tries: number;
   readonly brief: boolean;
-  readonly updateReadme: boolean;
+  readonly updateReport: boolean;
 }
 
 function positive(text: string): number {
@@ -67,7 +67,7 @@ const program = new Command("bench:system")
   .option("--out <folder>", "where results.json, table.md and throughput.svg go", join(BENCH, "results"))
   .option("--tries <n>", "of a measurement that others on the machine disturb", positive, 3)
   .option("--brief", "one short run of each: shows that everything works, its figures mean nothing", false)
-  .option("--update-readme", "puts the table into README.md, between its markers", false)
+  .option("--update-report", "puts the table into docs/performance.md, between its markers", false)
   .showHelpAfterError();
 
 function fail(message: string): never {
@@ -140,14 +140,14 @@ async function runPeer(
   return samples;
 }
 
-/** The README's table stands between two comments. */
-function updateReadme(table: string): void {
-  const text = readFileSync(README, "utf8");
+/** The report's table stands between two comments. */
+function updateReport(table: string): void {
+  const text = readFileSync(REPORT, "utf8");
   const [begin, end] = ["<!-- bench:system begin -->", "<!-- bench:system end -->"];
   const from = text.indexOf(begin);
   const to = text.indexOf(end);
-  if (from < 0 || to < from) fail(`README.md has no ${begin} … ${end}`);
-  writeFileSync(README, `${text.slice(0, from + begin.length)}\n${table}${text.slice(to)}`);
+  if (from < 0 || to < from) fail(`docs/performance.md has no ${begin} … ${end}`);
+  writeFileSync(REPORT, `${text.slice(0, from + begin.length)}\n${table}${text.slice(to)}`);
 }
 
 async function main(): Promise<number> {
@@ -208,7 +208,7 @@ async function main(): Promise<number> {
   writeFileSync(join(out, "throughput.svg"), svg(results));
   const table = markdown(results);
   writeFileSync(join(out, "table.md"), table);
-  if (options.updateReadme) updateReadme(table);
+  if (options.updateReport) updateReport(table);
   process.stdout.write(table);
   process.stderr.write(`results.json, table.md and throughput.svg are in ${out}\n`);
   // What the others do is theirs; ours must have done all of its work, and done it right.

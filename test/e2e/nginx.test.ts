@@ -1,4 +1,4 @@
-/** A guest's cable by `wss:` through a reverse proxy, as README.md describes it. */
+/** A guest's cable by `wss:` through a reverse proxy, as docs/browser.md describes it. */
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import net, { type AddressInfo } from "node:net";
@@ -12,9 +12,9 @@ import { webSocketPlug } from "../support/web-socket-plug.ts";
 const NGINX = "/usr/sbin/nginx";
 const PAGE = "https://page.example";
 
-/** The lines of README.md, for another port. */
+/** The lines of docs/browser.md, for another port. */
 function location(port: number): string {
-  return readFileSync("README.md", "utf8")
+  return readFileSync("docs/browser.md", "utf8")
     .split("```nginx\n")[1]!
     .split("```")[0]!
     .replace("127.0.0.1:8080", `127.0.0.1:${port}`);

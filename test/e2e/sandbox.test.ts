@@ -1,5 +1,5 @@
 /**
- * A sandbox: one domain and nothing else, by the command line that the README shows. The guest is Linux, and hostile. The
+ * A sandbox: one domain and nothing else, by the command line that docs/rules.md shows. The guest is Linux, and hostile. The
  * world has addresses of the documentation's (RFC 5737) on the host's namespace, as private ones are no domain's.
  */
 

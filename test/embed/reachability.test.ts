@@ -1,6 +1,6 @@
 /**
  * Who reaches whom, by mode, as guests and clients find it: by TCP and by a datagram. Each cell is asserted, and the
- * README has the table: `README=write npx vitest run test/embed/reachability.test.ts` puts it there.
+ * docs/lan.md has the table: `README=write npx vitest run test/embed/reachability.test.ts` puts it there.
  */
 import dgram from "node:dgram";
 import { once } from "node:events";
@@ -15,7 +15,7 @@ import { createNetwork, type Network, type NetworkOptions } from "../../src/inde
 import { type EmbeddedGuest, embeddedGuest } from "../support/embedded-guest.ts";
 import { freePlace } from "../support/vxlan-ends.ts";
 
-const README = fileURLToPath(new URL("../../README.md", import.meta.url));
+const README = fileURLToPath(new URL("../../docs/lan.md", import.meta.url));
 const GATEWAY = "10.0.2.2";
 const OTHER_GUEST = "10.0.2.16";
 const METADATA = "169.254.169.254";
@@ -150,7 +150,7 @@ describe.skipIf(OUTSIDE === undefined)("who reaches whom", () => {
     expect(cells).toEqual(CELLS[name]);
   });
 
-  it("is in the README", () => {
+  it("is in docs/lan.md", () => {
     const rows = [
       ["mode", ...COLUMNS],
       COLUMNS.map(() => "---").concat("---"),

@@ -51,7 +51,7 @@ export const COMMAND: Readonly<Record<CommandField, Description>> = {
     commands: ["serve"],
     help: "web pages that may come by WebSocket: `https://example.org`, `null` (pages that are files) or `*` (all)",
     initial: "none",
-    more: "A page that a person visits can have the browser try, under any name; see [Emulators](../README.md#emulators-in-web-pages).",
+    more: "A page that a person visits can have the browser try, under any name; see [Emulators](browser.md).",
   },
   wsToken: {
     flag: "--ws-token <token>",
@@ -118,7 +118,7 @@ export const COMMAND: Readonly<Record<CommandField, Description>> = {
     commands: ["serve"],
     help: "each guest that comes gets a network of its own, in this process",
     initial: "off: one network for all",
-    more: "See [A network for each guest](../README.md#a-network-for-each-guest).",
+    more: "See [A network for each guest](lan.md#a-network-for-each-guest).",
   },
   guestIdle: {
     flag: "--guest-idle <seconds>",

@@ -17,6 +17,7 @@ import { printFrame } from "../../src/wire/print.ts";
 import { TCP_HEADER, tcpHeaderLength } from "../../src/wire/tcp.ts";
 import { tcpOptions, tcpReadOptions } from "../../src/wire/tcp-options.ts";
 import { tftpErrorText, tftpRequest } from "../../src/wire/tftp.ts";
+import { lanGuard, lanGuardSeeds } from "./lan-guard.ts";
 import { parserSeeds, requestSeeds, sessionSeeds, streamSeeds } from "./seeds.ts";
 import { POOL, World } from "./world.ts";
 
@@ -44,6 +45,7 @@ export const TARGETS: readonly Target[] = [
   { name: "stream", seeds: streamSeeds, run: stream },
   { name: "parsers", seeds: parserSeeds, run: parsers },
   { name: "requests", seeds: requestSeeds, run: requests },
+  { name: "lan-guard", seeds: lanGuardSeeds, run: lanGuard },
 ];
 
 /**

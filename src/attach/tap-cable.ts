@@ -7,8 +7,8 @@
  * committed, one transmit area is enough, and the cable is never full; what the kernel refuses is lost and counted.
  */
 import { COMPLETE, type Link, MAX_FRAME, type Offload } from "../core/link.ts";
+import { type Readable, readableDescriptor } from "../host/readable.ts";
 import { TAP_DOWN, TAP_GONE, type TapDevice } from "../host/tap-device.ts";
-import { whileReadable } from "../host/wake.ts";
 import { region } from "../wire/arena.ts";
 import { completeSum } from "../wire/segmentation.ts";
 import {
@@ -36,7 +36,7 @@ export class TapCable implements Link {
   readonly #env: CableEnv;
   readonly #device: TapDevice;
   readonly #onGone: () => void;
-  readonly #stop: () => void;
+  readonly #readable: Readable;
   /** Bytes before each frame. */
   readonly #head: number;
   readonly #txAddress: number;
@@ -55,7 +55,7 @@ export class TapCable implements Link {
     this.#slab = env.pool.take();
     this.#slabAddress = device.taps.addressOf(this.#slab.bytes);
     env.receiver.attached(this);
-    this.#stop = whileReadable(device.fd, () => this.#read());
+    this.#readable = readableDescriptor(device.fd, () => this.#read());
   }
 
   get offload(): Offload | null {
@@ -91,7 +91,7 @@ export class TapCable implements Link {
   close(): void {
     if (this.#gone) return;
     this.#gone = true;
-    this.#stop();
+    this.#readable.close();
     this.#slab.release();
     this.#env.receiver.detached(this);
     this.#onGone();

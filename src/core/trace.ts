@@ -83,7 +83,6 @@ export const DROP_REASONS = [
   "udp-rate",
   "udp-table-full",
   "uplink-mtu",
-  "virtio-header",
   "virtio-ring",
   "vlan-tagged",
   "vxlan-malformed",

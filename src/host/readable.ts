@@ -1,28 +1,50 @@
 /**
- * Being told that a descriptor can be read, in the event loop.
+ * Being told, in the event loop, that a descriptor can be read: a control socket, an eventfd, a TAP.
  *
- * Node has no words for that, but the handle behind a UNIX socket (`_handle`, libuv's pipe) adopts any descriptor that
- * epoll takes (`open`), and reads it into a buffer of ours (`useUserBuffer`). With an empty buffer libuv calls back and
- * reads nothing (ENOBUFS), again and again while there is something: so a socket's descriptors stay for `recvmsg`. An
- * eventfd is read: 8 bytes, and libuv takes a read that does not fill its buffer for the last. All of that is undocumented; `test/platform` proves it
- * for the Node it runs on, and where it does not hold a timer asks every millisecond.
+ * Node has no words for that. It watches a descriptor by a handle of libuv's, and the handle behind a UNIX socket
+ * (`_handle`, libuv's pipe) is not particular: it adopts any descriptor that epoll takes. What it reads, it reads into a
+ * buffer of ours, and there are two ways to use that:
+ *
+ * - With an **empty** buffer libuv reads nothing and calls back (ENOBUFS), once a turn while there is something. So what
+ *   stands in a socket or in a TAP stays there for a `recvmsg` or `read` of ours.
+ * - With a buffer of **16 bytes** an eventfd is read, which always gives 8: libuv takes a read that does not fill its
+ *   buffer for the last, and calls back once for all the signals so far.
+ *
+ * Assumed of Node, which documents none of it; `test/platform/readable.test.ts` proves each point for the Node it runs on:
+ *
+ * 1. A UNIX socket has its `_handle` from the moment it connects or is accepted. `new handle.constructor(0)` is another one.
+ * 2. `open(fd)` adopts a descriptor, and `close()` closes it, also within its own callback. An accepted handle tells its `fd`.
+ * 3. `useUserBuffer` and `readStart` do what stands above. The end of a socket is told like data.
+ * 4. `onread` may return undefined only: Node takes anything else for its next buffer, and aborts when it is none.
+ * 5. A socket that has lost its `_handle` closes nothing when it is destroyed.
+ *
+ * A Node whose handles lack these functions, or refuse, is asked nothing more: a timer calls back every millisecond, whether
+ * there is something or not. Whoever is told must therefore never wait in its read, and may find nothing. Libuv aborts the
+ * process over a descriptor that epoll refuses (a file): who calls here knows what the descriptor is.
  */
 import fs from "node:fs";
-import type net from "node:net";
+import net from "node:net";
 
-/** What is expected of Node's handles. */
+/** What is assumed of Node's handles. */
 interface PipeHandle {
   readonly fd?: unknown;
   onread: (() => void) | null;
   open(fd: number): number;
   useUserBuffer(buffer: Uint8Array): void;
   readStart(): number;
-  close(done?: () => void): void;
+  close(): void;
 }
 
-/** More than an eventfd's 8 bytes, which nobody looks at. Handles know buffers by their addresses only: these are kept for ever. */
-const EVENT_BUFFER: Buffer = Buffer.allocUnsafeSlow(16);
+type PipeClass = new (type: number) => PipeHandle;
+interface HasHandle {
+  _handle?: PipeHandle | null;
+}
+
+/** Handles know buffers by their addresses only: these are kept for ever. Nobody looks at what an eventfd's says. */
 const NO_BUFFER: Buffer = Buffer.allocUnsafeSlow(0);
+const EVENT_BUFFER: Buffer = Buffer.allocUnsafeSlow(16);
+/** PipeConstants.SOCKET. */
+const KIND = 0;
 const ASK_MILLIS = 1;
 
 /** Calls back while something can be read, until it is closed, which closes the descriptor. */
@@ -32,12 +54,17 @@ export interface Readable {
   close(): void;
 }
 
+/** Calls `ready` while `fd`, which epoll must take, can be read; the caller reads it, without waiting. */
+export function readableDescriptor(fd: number, ready: () => void): Readable {
+  return adopted(fd, NO_BUFFER, ready);
+}
+
 /**
- * The socket that a server has accepted, unread (`pauseOnConnect`); the caller reads from its descriptor what makes `ready`
- * be called. Null when this Node does not tell the descriptor.
+ * The same of the socket that a server has accepted, unread (`pauseOnConnect`), which is taken over. Null when this Node
+ * does not tell the descriptor.
  */
 export function readableSocket(socket: net.Socket, ready: () => void): Readable | null {
-  const holder = socket as unknown as { _handle?: PipeHandle | null };
+  const holder = socket as unknown as HasHandle;
   const handle = holder._handle;
   if (handle === null || handle === undefined) return null;
   const { fd } = handle;
@@ -46,40 +73,19 @@ export function readableSocket(socket: net.Socket, ready: () => void): Readable 
   holder._handle = null;
   // Without a handle this closes nothing: the server counts one connection less.
   socket.destroy();
-  return started(handle, fd, NO_BUFFER, ready) ?? asked(fd, ready, () => handle.close());
+  return started(handle, fd, NO_BUFFER, ready);
 }
 
-/** Makes eventfds readable, by the kind of handle that a socket has. */
-export class EventFds {
-  readonly #Pipe: (new (type: number) => PipeHandle) | null;
-
-  /** `socket`: any UNIX socket that has its handle. */
-  constructor(socket: net.Socket) {
-    const handle = (socket as unknown as { _handle?: PipeHandle | null })._handle;
-    this.#Pipe = handle && isPipe(handle) ? (handle.constructor as new (type: number) => PipeHandle) : null;
-  }
-
-  /** Reads the eventfd whenever somebody has signalled it, and calls back. Null when `fd` is no eventfd; it is closed then. */
-  watch(fd: number, ready: () => void): Readable | null {
-    if (!isEventFd(fd)) {
-      fs.closeSync(fd);
-      return null;
-    }
-    if (this.#Pipe !== null) {
-      const handle = new this.#Pipe(0);
-      if (handle.open(fd) === 0) {
-        const readable = started(handle, fd, EVENT_BUFFER, ready);
-        if (readable !== null) return readable;
-        // The handle has the descriptor, and goes with it.
-        return asked(fd, ready, () => handle.close());
-      }
-      handle.close();
-    }
-    return asked(fd, ready, () => fs.closeSync(fd));
-  }
+/**
+ * Reads the eventfd `fd`, which never waits, whenever somebody has signalled it, and calls `ready`. Null when it is no
+ * eventfd; it is closed then.
+ */
+export function readableEventFd(fd: number, ready: () => void): Readable | null {
+  if (isEventFd(fd)) return adopted(fd, EVENT_BUFFER, ready);
+  fs.closeSync(fd);
+  return null;
 }
 
-/** Whether it is an eventfd: libuv aborts the process over what epoll does not take. */
 export function isEventFd(fd: number): boolean {
   try {
     return /^anon_inode:\[?eventfd\]?$/.test(fs.readlinkSync(`/proc/self/fd/${fd}`));
@@ -88,44 +94,75 @@ export function isEventFd(fd: number): boolean {
   }
 }
 
+function adopted(fd: number, buffer: Buffer, ready: () => void): Readable {
+  const handle = newPipe();
+  if (handle !== null && handle.open(fd) === 0) return started(handle, fd, buffer, ready);
+  handle?.close();
+  return asked(fd, ready, () => fs.closeSync(fd));
+}
+
+/** By a handle that has the descriptor, which goes with it. */
+function started(handle: PipeHandle, fd: number, buffer: Buffer, ready: () => void): Readable {
+  handle.useUserBuffer(buffer);
+  handle.onread = () => {
+    ready();
+  };
+  if (handle.readStart() !== 0) return asked(fd, ready, () => handle.close());
+  return closing(fd, () => {
+    handle.onread = () => {};
+    handle.close();
+  });
+}
+
+/** By a timer. */
+function asked(fd: number, ready: () => void, close: () => void): Readable {
+  const timer = setInterval(ready, ASK_MILLIS);
+  return closing(fd, () => {
+    clearInterval(timer);
+    close();
+  });
+}
+
+/** Closes once: the number may be another descriptor's afterwards. */
+function closing(fd: number, close: () => void): Readable {
+  let closed = false;
+  return {
+    fd,
+    close() {
+      if (closed) return;
+      closed = true;
+      close();
+    },
+  };
+}
+
+/** Undefined until it has been looked for. */
+let pipeClass: PipeClass | null | undefined;
+
+/** Null where Node has changed. */
+function newPipe(): PipeHandle | null {
+  if (pipeClass === undefined) pipeClass = findPipeClass();
+  if (pipeClass === null) return null;
+  const handle = new pipeClass(KIND);
+  if (isPipe(handle)) return handle;
+  handle.close();
+  return null;
+}
+
+function findPipeClass(): PipeClass | null {
+  const socket = new net.Socket();
+  // Nobody can listen there: it connects only to have a handle.
+  socket.on("error", () => {});
+  socket.connect("/dev/null/none");
+  const handle = (socket as unknown as HasHandle)._handle;
+  socket.destroy();
+  return handle ? (handle.constructor as PipeClass) : null;
+}
+
 function isPipe(handle: PipeHandle): boolean {
   return (
     typeof handle.useUserBuffer === "function" &&
     typeof handle.readStart === "function" &&
     typeof handle.open === "function"
   );
-}
-
-function started(handle: PipeHandle, fd: number, buffer: Buffer, ready: () => void): Readable | null {
-  handle.useUserBuffer(buffer);
-  // What it returned would be taken for the next buffer, and anything else aborts the process.
-  handle.onread = () => {
-    ready();
-  };
-  if (handle.readStart() !== 0) return null;
-  let closed = false;
-  return {
-    fd,
-    close() {
-      if (closed) return;
-      closed = true;
-      handle.onread = () => {};
-      handle.close();
-    },
-  };
-}
-
-/** Every millisecond. */
-function asked(fd: number, ready: () => void, close: () => void): Readable {
-  const timer = setInterval(ready, ASK_MILLIS);
-  let closed = false;
-  return {
-    fd,
-    close() {
-      if (closed) return;
-      closed = true;
-      clearInterval(timer);
-      close();
-    },
-  };
 }

@@ -11,6 +11,7 @@ import { createRequire } from "node:module";
 import { getSystemErrorName } from "node:util";
 import { VIRTIO_NET_HEADER } from "../wire/virtio-net.ts";
 import { hasKnownLayouts } from "./libc.ts";
+import { sharedLibc } from "./shared-libc.ts";
 
 const TUNSETIFF = 0x400454ca;
 const TUNSETOFFLOAD = 0x400454d0;
@@ -20,8 +21,8 @@ const IFF_TAP = 2;
 const IFF_NO_PI = 0x1000;
 const IFF_VNET_HDR = 0x4000;
 const PACKET_INFO = 4;
-/** TUN_F_CSUM, TSO4, TSO6, TSO_ECN: what may reach us unfinished. */
-const OFFLOADS = 1 | 2 | 4 | 8;
+/** TUN_F_CSUM, TSO4, TSO6: what may reach us unfinished. Not TSO_ECN, which `wire/virtio-net` refuses. */
+const OFFLOADS = 1 | 2 | 4;
 /** The same numbers on all Linux architectures that have been made since 2019. */
 const SYS_PIDFD_OPEN = 434;
 const SYS_PIDFD_GETFD = 438;
@@ -109,7 +110,7 @@ export class Taps {
     return this.adopt(fd);
   }
 
-  /** A device that somebody else has opened. Throws an `Error` of one line where the descriptor is none. */
+  /** A device that somebody else has opened, and whose reads wait no more. Throws an `Error` of one line where the descriptor is none. */
   adopt(fd: number): TapDevice {
     const device = this.recognize(fd);
     if (device === null) throw new Error(`descriptor ${fd} is no TAP`);
@@ -121,6 +122,7 @@ export class Taps {
     const request = Buffer.alloc(40);
     const flags = this.#ioctl(fd, TUNGETIFF, request) < 0 ? 0 : request.readUInt16LE(IFNAMSIZ);
     if ((flags & IFF_TAP) === 0) return null;
+    sharedLibc()?.neverWait(fd);
     const unfinished = (flags & IFF_VNET_HDR) !== 0;
     if (unfinished) {
       const size = Buffer.alloc(4);
@@ -137,7 +139,7 @@ export class Taps {
     this.#ioctlValue(fd, TUNSETOFFLOAD, kinds);
   }
 
-  /** Bytes read to an address, or a negative number from above. Never waits where the descriptor does not. */
+  /** Bytes read to an address, or a negative number from above. Never waits. */
   read(fd: number, address: number, len: number): number {
     const n = this.#read(fd, address, len);
     return n < 0 ? this.#trouble() : n;

@@ -4,7 +4,8 @@
  *
  *     0 flags   1 gso_type   2 hdr_len   4 gso_size   6 csum_start   8 csum_offset   (10 num_buffers, on rings)
  *
- * What a guest writes there is not believed: `virtioUndone` compares it with the frame's own headers.
+ * What a guest writes there is not believed: `virtioUndone` compares it with the frame's own headers. The mark of congestion in
+ * `gso_type` (VIRTIO_NET_HDR_GSO_ECN, 0x80) makes another type: no cable offers to take such frames.
  */
 import { get16 } from "./bytes.ts";
 import { ETH_HEADER, ETH_IPV4, ETH_IPV6 } from "./ethernet.ts";
@@ -19,7 +20,6 @@ export const VIRTIO_NET_HEADER = 10;
 const NEEDS_CSUM = 1;
 const GSO_TCP4 = 1;
 const GSO_TCP6 = 4;
-const GSO_ECN = 0x80;
 /** The least size of segments that is told on: smaller ones are raised to it (`core/link`, LEAST_SEGMENT). */
 const LEAST = 64;
 
@@ -68,7 +68,7 @@ function locate(buf: Uint8Array, at: number, len: number): boolean {
  * `hdr`; `VIRTIO_REFUSED` or `VIRTIO_OTHER_SUM` where that cannot be said.
  */
 export function virtioUndone(hdr: Uint8Array, header: number, buf: Uint8Array, at: number, len: number): number {
-  const gso = hdr[header + 1]! & ~GSO_ECN;
+  const gso = hdr[header + 1]!;
   if ((hdr[header]! & NEEDS_CSUM) === 0) return gso === 0 ? 0 : VIRTIO_REFUSED;
   const start = little16(hdr, header + 6);
   const offset = little16(hdr, header + 8);

@@ -93,7 +93,7 @@ export class FromGuest {
         receiver.receive(this.#link, slab, at + header, len - header, undone);
         return true;
       }
-      trace.drop("virtio-header");
+      trace.drop("offload-malformed");
     }
     return false;
   }

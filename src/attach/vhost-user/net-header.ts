@@ -11,8 +11,6 @@ import {
 import type { Features } from "./features.ts";
 
 const GSO_TCPV4 = 1;
-/** Marks of congestion in a segment that is to be cut, which nobody has offered to take. */
-const GSO_ECN = 0x80;
 
 /** The header says what cannot be, or leaves undone what the driver was not allowed to. */
 export const FALSE_HEADER = -1;
@@ -24,12 +22,11 @@ export const FALSE_HEADER = -1;
 export function undoneOf(features: Features, bytes: Uint8Array, at: number, frame: number, len: number): number {
   const undone = virtioUndone(bytes, at, bytes, frame, len);
   if (undone === COMPLETE) return COMPLETE;
-  const gso = bytes[at + 1]!;
-  if (undone === VIRTIO_REFUSED || !features.csum || (gso & GSO_ECN) !== 0) return FALSE_HEADER;
+  if (undone === VIRTIO_REFUSED || !features.csum) return FALSE_HEADER;
   if (undone === VIRTIO_OTHER_SUM) {
     completeSum(bytes, frame + virtioSumStart(bytes, at), frame + len, frame + virtioSumField(bytes, at));
     return COMPLETE;
   }
   if (undone < LEAST_SEGMENT) return undone;
-  return (gso === GSO_TCPV4 ? features.hostTso4 : features.hostTso6) ? undone : FALSE_HEADER;
+  return (bytes[at + 1] === GSO_TCPV4 ? features.hostTso4 : features.hostTso6) ? undone : FALSE_HEADER;
 }

@@ -11,7 +11,7 @@
  */
 import fs from "node:fs";
 import type net from "node:net";
-import { EventFds, isEventFd, type Readable } from "../../host/readable.ts";
+import { isEventFd, type Readable, readableEventFd } from "../../host/readable.ts";
 import type { SharedLibc } from "../../host/shared-libc.ts";
 import type { CableEnv } from "../attachment.ts";
 import { Channel } from "./channel.ts";
@@ -62,7 +62,6 @@ export class VhostUserSession {
   readonly #memory: GuestMemory;
   readonly #link: VhostUserLink;
   readonly #channel: Channel | null;
-  readonly #eventFds: EventFds;
   readonly #rings: readonly RingState[] = Array.from({ length: RINGS }, (_, number) => ({
     ...{ number, size: 0, addresses: null, kickTold: false, kick: null, timer: null },
     ...{ call: null, error: null, enabled: false, ring: null, base: 0 },
@@ -78,7 +77,6 @@ export class VhostUserSession {
     this.#onGone = onGone;
     this.#memory = new GuestMemory(libc);
     this.#link = new VhostUserLink(name, env, libc, () => this.close());
-    this.#eventFds = new EventFds(socket);
     this.#channel = Channel.over(socket, libc, {
       message: (request, flags, payload, descriptors) => this.#message(request, flags, payload, descriptors),
       ended: (why) => this.#ended(why),
@@ -263,7 +261,7 @@ export class VhostUserSession {
       this.#forgetKick(state);
       state.kickTold = true;
       const look = (): void => (state.number === SEND ? this.#link.kicked() : this.#link.given());
-      if (fd !== null) state.kick = this.#eventFds.watch(fd, look);
+      if (fd !== null) state.kick = readableEventFd(fd, look);
       else state.timer = setInterval(look, UNKICKED_MILLIS);
       this.#start(state);
       return;

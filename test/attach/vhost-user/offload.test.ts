@@ -140,7 +140,7 @@ describe("a guest's frame", () => {
     const rig = await vhostRig();
     const end = await rig.start({ features });
     expect(await arrives(rig, end, bytes, head)).toBeNull();
-    expect(rig.drops.counts["virtio-header"]).toBe(1);
+    expect(rig.drops.counts["offload-malformed"]).toBe(1);
     expect(await arrives(rig, end, frame(60), {})).toBe(COMPLETE);
   });
 });

@@ -8,7 +8,7 @@ import { parseRules } from "../control/rules.ts";
 import { version } from "../control/version.ts";
 import type { NetworkEvents } from "../embed/network-events.ts";
 import { forwardText } from "../nat/forwards.ts";
-import { opensAllNames } from "../nat/rules/rules.ts";
+import { deniesByClaim, opensAllNames } from "../nat/rules/rules.ts";
 import { createNetwork, type Network } from "../network.ts";
 import type { RulesFile, SessionOptions } from "./argument-types.ts";
 import { readRules } from "./arguments.ts";
@@ -159,9 +159,15 @@ export function report(network: Network, log: Logger): void {
   });
   // Whoever sees no log would look for the fault elsewhere.
   if (!log.isLevelEnabled("info")) network.once("flowRefused", (flow) => sayRefused(flow));
-  const open = opensAllNames(parseRules(network.rules()));
+  const set = parseRules(network.rules());
+  const open = opensAllNames(set);
   if (open !== null && open !== "default allow")
     log.warn(`every name may be asked for by ${open}, and a name carries data out: name the domains instead`);
+  const claim = set.rules.find(deniesByClaim);
+  if (claim !== undefined)
+    log.warn(
+      `"${claim.text}" denies by what a guest says of itself, and it can say otherwise: name its cable, guest cable:NAME`,
+    );
   network.on("tftp", (transfer) => log.info(transfer, transfer.error === null ? "tftp sent" : "tftp not sent"));
   network.on("notice", ({ text }) => log.warn(text));
   network.on("programOutput", ({ line, ...from }) => log.warn(from, line));

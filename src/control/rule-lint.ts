@@ -1,5 +1,5 @@
 /** What is odd about rules that are right as far as their grammar goes: `ctl rules check`. */
-import { type Domain, isNameOf, type Net, opensAllNames, type Rule } from "../nat/rules/rules.ts";
+import { type Domain, deniesByClaim, isNameOf, type Net, opensAllNames, type Rule } from "../nat/rules/rules.ts";
 import { inNet4 } from "../nat/rules/special-addresses.ts";
 import { get32 } from "../wire/bytes.ts";
 import { ipv6SamePrefix } from "../wire/ipv6.ts";
@@ -21,6 +21,7 @@ export function lintRules(lines: readonly string[], fields: readonly string[]): 
     const say = (remark: string): void => void remarks.push({ field: places[i] ?? "rules", rule: rule.text, remark });
     const earlier = set.rules.slice(0, i).find((each) => covers(each, rule));
     if (earlier !== undefined) say(`never decides: what it is about, "${earlier.text}" decides before it`);
+    if (deniesByClaim(rule)) say("denies by what a guest says of itself, and it can say otherwise: guest cable:NAME");
     if (rule.allow && rule.domain?.below === true && rule.domain.name !== "" && !rule.domain.name.includes("."))
       say(`means every name below .${rule.domain.name}, whoever has registered it`);
     if (rule.allow && rule.direction === "out" && rule.text === opensAllNames(set))

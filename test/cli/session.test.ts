@@ -65,6 +65,15 @@ it("a rule that lets every name be asked for is told at the start", async () => 
   expect(none).toEqual([]);
 });
 
+it("a rule that denies what a guest can change is told at the start, one that names its cable is not", async () => {
+  for (const claim of ["guest 10.0.2.15", "guest 52:54:00:12:34:56"]) {
+    const { lines } = await started("warn", [`deny tcp any ${claim}`, "default deny"]);
+    expect(lines.join("")).toMatch(/warn {2}"deny tcp any guest [^"]+" denies by what a guest says of itself/);
+  }
+  const { lines: none } = await started("warn", ["deny tcp any guest cable:unix:/run/a.sock", "default deny"]);
+  expect(none).toEqual([]);
+});
+
 it.each([
   ["127.0.0.1", "every user and program of this machine"],
   ["0.0.0.0", "whoever reaches this machine"],

@@ -55,6 +55,9 @@ it("what is said never to decide, does not", () => {
 
 it("names that mean more than they seem, DNS left open, and no default deny", () => {
   expect(remarks("allow tcp *.com:443", "default deny")).toEqual(["rules:1 means every name below .com"]);
+  expect(remarks("deny any guest 10.0.2.15", "deny any guest cable:unix:/run/a.sock", "default deny")).toEqual([
+    "rules:1 denies by what a guest says of itself",
+  ]);
   expect(remarks("allow dns any", "default deny")).toEqual(["rules:1 lets every name be asked for"]);
   expect(remarks("deny tcp x.test", "default allow")).toEqual(["rules:2 what no rule denies passes"]);
   expect(remarks("allow tcp *.debian.org:80,443", "default deny")).toEqual([]);

@@ -145,6 +145,13 @@ export function opensAllNames({ rules, allow }: RuleSet): string | null {
   return allow ? "default allow" : null;
 }
 
+/** Denies what a guest calls itself to be: an address or MAC, which it can change. Its cable it cannot. */
+export function deniesByClaim(rule: Rule): boolean {
+  return (
+    !rule.allow && rule.direction === "out" && (rule.guest !== null || rule.mac !== null) && rule.cable === undefined
+  );
+}
+
 /** What a rule that allows a domain does not mean all the same; null for nothing. */
 function exceptionOf(
   { ports, terms }: Rule,

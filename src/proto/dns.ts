@@ -54,6 +54,8 @@ export interface LocalAnswer {
   readonly known: boolean;
   /** The data of its records of the type asked for. */
   readonly rdata: readonly Uint8Array[];
+  /** The world may have this name, too, and then the world's answer counts: resolvers are asked first (false). */
+  readonly worldFirst?: boolean;
 }
 
 /** The names of the network's own. */
@@ -170,10 +172,11 @@ export class DnsForwarder {
     const given = this.#watch.hosts()?.answer(name, qtype) ?? null;
     const own = given === null ? (local?.answer(name, qtype) ?? null) : null;
     const since = this.#clock.now();
-    const asked: Asked = { query, name, qtype, given, own: own !== null, guest, cable, tcp, respond, since };
+    const fallback = own?.known === true && own.worldFirst === true ? own : null;
+    const asked: Asked = { query, name, qtype, given, own, fallback, guest, cable, tcp, respond, since };
     this.#inFlight.take(cable);
     if (tcp) this.#tcpInFlight.take(cable);
-    if (own?.known) return this.#answer(asked, localReply(query, own));
+    if (own?.known && fallback === null) return this.#answer(asked, localReply(query, own));
     if (!gate?.active) return this.#forward(asked);
     const remote = guest.host.includes(":") ? server6 : server4;
     const lower = name.toLowerCase();
@@ -183,6 +186,8 @@ export class DnsForwarder {
 
   #ruled(asked: Asked, ruling: Ruling): void {
     if (ruling.action === "allow") this.#forward(asked);
+    // What may not be asked of the world is a guest's name alone.
+    else if (asked.fallback !== null) this.#answer(asked, localReply(asked.query, asked.fallback));
     else if (ruling.action === "redirect") this.#host.query(asked.query, asked.tcp, this.#answerTo(asked), [ruling.to]);
     else if (ruling.action === "take") this.#handOver(asked, ruling.taker);
     else if (ruling.action === "empty") this.#answer(asked, dnsReply(asked.query, 0, asked.query.length, DNS_NOERROR));
@@ -198,11 +203,19 @@ export class DnsForwarder {
   }
 
   #forward(asked: Asked): void {
-    const { query, name, given, own, tcp } = asked;
+    const { query, name, given, own, fallback, tcp } = asked;
     if (given !== null) return this.#answer(asked, localReply(query, given));
     // Addresses of the network's own without a name are nobody else's to know about.
-    if (own) return this.#answer(asked, dnsReply(query, 0, query.length, DNS_NXDOMAIN));
-    this.#host.query(query, tcp, this.#answerTo(asked), this.#watch.serversOf(name));
+    if (own !== null && fallback === null) return this.#answer(asked, dnsReply(query, 0, query.length, DNS_NXDOMAIN));
+    const answered = this.#answerTo(asked);
+    const servers = this.#watch.serversOf(name);
+    if (fallback === null) return this.#host.query(query, tcp, answered, servers);
+    this.#host.query(
+      query,
+      tcp,
+      (found) => answered(found !== null && exists(found) ? found : localReply(query, fallback)),
+      servers,
+    );
   }
 
   #answerTo(asked: Asked): (found: Uint8Array | null) => void {
@@ -258,8 +271,10 @@ interface Asked {
   readonly qtype: number;
   /** What the user has given for the name. */
   readonly given: LocalAnswer | null;
-  /** The network's own names are where it would be, and it is not there. */
-  readonly own: boolean;
+  /** What the network's own names say; null where it would not be among them. */
+  readonly own: LocalAnswer | null;
+  /** That, where the world is asked first; null where it is not. */
+  readonly fallback: LocalAnswer | null;
   readonly guest: Endpoint;
   /** The guest's: where it counts. */
   readonly cable: object | null;
@@ -280,6 +295,11 @@ export function refusingDns(host: HostDns): HostDns {
     },
     close() {},
   };
+}
+
+/** Whether somebody knows the name, whatever its records. */
+function exists(answer: Uint8Array): boolean {
+  return dnsCheck(answer, 0, answer.length) && dnsRcode(answer, 0) === DNS_NOERROR;
 }
 
 function localReply(query: Uint8Array, { rdata }: LocalAnswer): Uint8Array {

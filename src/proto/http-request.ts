@@ -18,7 +18,7 @@ const VALUE = /^[\t\x20-\x7e\x80-\xff]*$/;
 /** HTTP/2 in the clear begins so (RFC 9113 section 3.4), and has its names compressed. */
 const HTTP2 = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /** Methods whose body some servers take for the next request. */
-const WITHOUT_BODY = /^(?:GET|HEAD|TRACE|CONNECT)$/i;
+const WITHOUT_BODY = /^(?:GET|HEAD|OPTIONS|TRACE|CONNECT)$/i;
 
 export interface HttpRequest extends ShownName {
   /** Of the head, with the empty lines in front of it and the one at its end. */

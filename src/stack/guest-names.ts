@@ -1,6 +1,7 @@
 /**
  * Guests by name: `NAME.internal`, `NAME` alone, and `NAME` under the network's own domain, where NAME is what a guest has
  * called itself by DHCP (option 12). Its IPv4 address is the lease's, its IPv6 addresses are those that the same card uses.
+ * The network's domain may be one of the world's: what the host's resolvers know below it is not a guest's to be called.
  *
  * Guests are hostile, and forwards lead to names: a name stays with the card that had it first, for as long as that
  * has a lease and keeps the name. What comes later under the same name is not found by it.
@@ -17,6 +18,8 @@ import { ipv6IsLinkLocal } from "../wire/ipv6.ts";
 
 /** Reserved by ICANN for private networks; never delegated. */
 const INTERNAL = ".internal";
+/** A single label, and what is set aside for networks of one's own (RFC 6762, RFC 8375, ICANN). */
+const NOT_THE_WORLDS = /^\.(?:[^.]+|(?:.+\.)?(?:internal|local|localdomain|lan|home\.arpa))$/;
 const MOST_ADDRESSES = 8;
 const NOBODY: LocalAnswer = { known: false, rdata: [] };
 
@@ -57,7 +60,9 @@ export class GuestNames implements LocalNames {
     if (address !== null) return this.#isLocal(address) ? this.#reverse(address, qtype) : null;
     const lease = this.#find(this.#plain(name));
     // Names that no guest has may be the host's own, below .internal as well: companies and clouds use it.
-    return lease === null ? null : { known: true, rdata: this.#records(lease, qtype) };
+    if (lease === null) return null;
+    const worldFirst = this.#domain !== null && name.endsWith(this.#domain) && !NOT_THE_WORLDS.test(this.#domain);
+    return { known: true, rdata: this.#records(lease, qtype), worldFirst };
   }
 
   #plain(name: string): string {

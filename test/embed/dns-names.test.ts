@@ -9,6 +9,7 @@ import {
   DNS_PTR,
   DNS_REFUSED,
   dnsAnswers,
+  dnsQname,
   dnsRcode,
   dnsReadName,
   dnsReply,
@@ -179,4 +180,29 @@ it("a name below .internal that no guest has is the resolver's to know", async (
     expect(await lookUp(name)).toBe("10.9.9.1");
   expect(await lookUp("one.internal")).toBe("10.0.2.15");
   expect(await lookUp("one.lan")).toBe("10.0.2.15");
+});
+
+describe("below a domain that the world may have, too,", () => {
+  it("a guest is not found in place of what the host's resolvers know", async () => {
+    const { at } = await server(1, (q) => [
+      dnsQname(q, 0).toLowerCase() === "one.corp.test"
+        ? dnsReply(q, 0, q.length, 0, [Uint8Array.of(10, 9, 9, 1)], 60)
+        : dnsReply(q, 0, q.length, 3),
+    ]);
+    await begin({ dnsUpstream: [at], domainname: "corp.test" });
+    expect(await lookUp("one.corp.test")).toBe("10.9.9.1");
+    expect(await lookUp("one.internal")).toBe("10.0.2.15");
+  });
+
+  it("a guest is found where nobody else has the name, and where nobody may be asked", async () => {
+    const { at, server: upstream } = await server(1, (q) => [dnsReply(q, 0, q.length, 3)]);
+    await begin({ dnsUpstream: [at], domainname: "corp.test" });
+    expect(await lookUp("one.corp.test")).toBe("10.0.2.15");
+    guest.stop();
+    await network.close();
+    const asked = upstream.seen.length;
+    await begin({ dnsUpstream: [at], domainname: "corp.test", rules: ["allow tcp 192.0.2.1:80", "default deny"] });
+    expect(await lookUp("one.corp.test")).toBe("10.0.2.15");
+    expect(upstream.seen).toHaveLength(asked);
+  });
 });

@@ -120,6 +120,7 @@ describe("RFC 9112 section 6: how long a body is", () => {
     head("Content-Length: 1").replace("POST", "GET"),
     head("Transfer-Encoding: chunked").replace("POST", "HEAD"),
     head("Content-Length: 5").replace("POST /", "CONNECT a.test:80"),
+    head("Content-Length: 5").replace("POST", "OPTIONS"),
   ])("what servers may count otherwise is a flaw: %j", (text) =>
     expect(read(text)).toMatchObject({ flaw: expect.any(String) }),
   );

@@ -114,7 +114,7 @@ it.each<[ServeArguments, string, string]>([
   [{ mtu: "65520", listen: ["udp:127.0.0.1:1"] }, "--mtu", "from 1500 to 65493"],
   [{ ipv6Net: "fe80::/64" }, "--ipv6-net", "fe80::/64"],
   [{ netdev: "user,ipv6-host=fd00::1" }, "--netdev ipv6-host", "fd00::1"],
-  [{ ipv4: "off", ipv6: "off" }, "--ipv6", "IPv4 or IPv6"],
+  [{ ipv4: "off", ipv6: "off" }, "--ipv6", "one of ipv4 and ipv6 to be on"],
   [{ ipv6: "yes" }, "--ipv6", "on or off"],
   [{ hostLoopback: "maybe" }, "--host-loopback", "on or off"],
   [{ dnsRebind: "maybe" }, "--dns-rebind", "allow or refuse"],

@@ -109,8 +109,17 @@ function defaultFolder(): string | null {
   const uid = ownUid();
   if (uid === undefined) return null;
   const base = fileOwner() === null ? process.env.XDG_RUNTIME_DIR : `/run/user/${uid}`;
-  const own = base !== undefined && path.isAbsolute(base) && fs.existsSync(base);
+  const own = base !== undefined && path.isAbsolute(base) && exists(base);
   return path.join(own ? path.join(base, "tslirp") : `/tmp/tslirp-${uid}`, "ports");
+}
+
+/** Under Node's permission model even asking may be refused: what cannot be seen is not there. */
+function exists(file: string): boolean {
+  try {
+    return fs.existsSync(file);
+  } catch {
+    return false;
+  }
 }
 
 /** Whether a folder, and the one around it, is this user's alone: in /tmp anybody may have made it. */

@@ -69,7 +69,8 @@ test(`${ROUNDS} rounds of everything leave the listeners, handles and objects of
   const api = join(folder, "api");
   const network = await createNetwork({ tftp: folder, dnsUpstream: [`127.0.0.1:${world.dnsPort}`] });
   const server = await serveApi(network, { address: { kind: "unix", path: api }, version: "0" });
-  for (let i = 0; i < KEPT_EVENTS; i++) network.emit("flowRefused", {} as never);
+  for (let i = 0; i < KEPT_EVENTS; i++)
+    network.emit("flowRefused", { guest: "10.0.2.15:1", remote: "192.0.2.1:80", rule: "default deny" } as never);
   const unused = handles();
   const still = async (): Promise<Map<string, number>> => {
     await expect.poll(() => network.stats().timers, { timeout: 20_000 }).toBe(0);

@@ -75,8 +75,8 @@ export interface HostTcpEvents {
 export interface HostTcp {
   /** Bytes accepted by `write` that the kernel has not taken yet, and what many small writes cost beside them. */
   readonly backlog: number;
-  /** How many these really are, where `backlog` says more to narrow the window. */
-  readonly held?: number;
+  /** The most bytes that the guest may be asked to send now, beside what `backlog` leaves of its window. Left out: no cap. */
+  readonly windowCap?: number;
   readonly local: Endpoint | null;
   /**
    * Writes a view of `slab`. If the kernel does not take it all at once, the implementation pins the slab (or copies,
@@ -92,6 +92,12 @@ export interface HostTcp {
   resume(): void;
   /** RST. No callback follows. `code` says why to an end within this process (ECONNRESET), whose user is told. */
   reset(code?: string): void;
+}
+
+/** Writes `count` views of one slab, together where the socket takes them so. */
+export function writeRuns(socket: HostTcp, slab: Slab, at: Int32Array, len: Int32Array, count: number): void {
+  if (count > 1 && socket.writeMany !== undefined) socket.writeMany(slab, at, len, count);
+  else for (let i = 0; i < count; i++) socket.write(slab, at[i]!, len[i]!);
 }
 
 export interface HostUdpEvents {

@@ -167,6 +167,7 @@ export const ENTRIES: Readonly<Record<EntryName, EntryShape>> = {
   closed: shape("in", { socket: id, code: "json" }),
   /** What a socket says of itself when it is asked for the `nth` time, where that has changed. */
   backlog: shape("reply", { socket: id, nth: "number", value: "number" }),
+  /** No longer written: recordings of before have the backlog twice. */
   held: shape("reply", { socket: id, nth: "number", value: "number" }),
   local: shape("reply", { socket: id, nth: "number", value: "json" }),
   write: shape("out", { socket: id, length: "number", crc: "word" }),

@@ -1,20 +1,21 @@
 /** The host's sockets, resolvers and files with a recorder in front of them. */
 import type { FileRefusal, FileSource, OpenFile } from "../core/files.ts";
-import type {
-  AcceptedTcp,
-  Endpoint,
-  HostDns,
-  HostIcmpError,
-  HostListener,
-  HostNet,
-  HostPing,
-  HostPingEvents,
-  HostTcp,
-  HostTcpEvents,
-  HostUdp,
-  HostUdpEvents,
-  IpText,
-  UnixEndpoint,
+import {
+  type AcceptedTcp,
+  type Endpoint,
+  type HostDns,
+  type HostIcmpError,
+  type HostListener,
+  type HostNet,
+  type HostPing,
+  type HostPingEvents,
+  type HostTcp,
+  type HostTcpEvents,
+  type HostUdp,
+  type HostUdpEvents,
+  type IpText,
+  type UnixEndpoint,
+  writeRuns,
 } from "../core/host-net.ts";
 import type { Slab } from "../core/link.ts";
 import type { EntryName } from "./format.ts";
@@ -186,7 +187,6 @@ export class RecordedTcp implements HostTcp {
   readonly #id: number;
   readonly #inner: HostTcp;
   readonly #backlog: Asked<number>;
-  readonly #held: Asked<number>;
   readonly #local: Asked<Endpoint | null>;
 
   constructor(recorder: Recorder, id: number, inner: HostTcp) {
@@ -194,16 +194,11 @@ export class RecordedTcp implements HostTcp {
     this.#id = id;
     this.#inner = inner;
     this.#backlog = new Asked(recorder, "backlog", id, 0);
-    this.#held = new Asked(recorder, "held", id, 0);
     this.#local = new Asked<Endpoint | null>(recorder, "local", id, null);
   }
 
   get backlog(): number {
     return this.#backlog.answer(this.#inner.backlog);
-  }
-
-  get held(): number {
-    return this.#held.answer(this.#inner.held ?? this.#inner.backlog);
   }
 
   get local(): Endpoint | null {
@@ -223,8 +218,7 @@ export class RecordedTcp implements HostTcp {
       total += len[i]!;
     }
     this.#recorder.write("write", this.#id, total, crc);
-    if (this.#inner.writeMany !== undefined) this.#inner.writeMany(slab, at, len, count);
-    else for (let i = 0; i < count; i++) this.#inner.write(slab, at[i]!, len[i]!);
+    writeRuns(this.#inner, slab, at, len, count);
   }
 
   end(): void {

@@ -204,7 +204,6 @@ class ReplayTcp implements HostTcp {
   readonly #id: number;
   readonly #gone: () => void;
   readonly #backlog: Answers<number>;
-  readonly #held: Answers<number>;
   readonly #local: Answers<Endpoint | null>;
 
   constructor(script: Script, id: number, gone: () => void) {
@@ -212,16 +211,11 @@ class ReplayTcp implements HostTcp {
     this.#id = id;
     this.#gone = gone;
     this.#backlog = new Answers(script, "backlog", id, 0);
-    this.#held = new Answers(script, "held", id, 0);
     this.#local = new Answers<Endpoint | null>(script, "local", id, null);
   }
 
   get backlog(): number {
     return this.#backlog.answer();
-  }
-
-  get held(): number {
-    return this.#held.answer();
   }
 
   get local(): Endpoint | null {

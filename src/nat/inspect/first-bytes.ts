@@ -1,8 +1,8 @@
 /**
  * Connections whose first bytes have to show a name before the host is given any of them.
  *
- * Theory of operation. The host has been dialled, as for every connection: the address is one that may be dialled. What
- * stands in the socket's place holds the guest's bytes until they have shown whom they are for (`proto/first-bytes`); then
+ * Theory of operation. The host has been dialled, as for every connection: the address is one that may be dialled. A link
+ * of the chain before the socket (`chain.ts`) holds the guest's bytes until they have shown whom they are for (`proto/first-bytes`); then
  * the socket is put back, and the flow is one like all others. What the host says passes meanwhile: where the server
  * speaks first nobody waits. Time (from the first byte), bytes, looks and what all connections hold are bounded, and
  * what exceeds them is refused.
@@ -12,13 +12,14 @@
  * few comparisons for each write of the guest's to such a connection; what the host says is not touched.
  */
 import { Deadlines, type Timed } from "../../core/deadlines.ts";
-import type { Endpoint, HostTcp } from "../../core/host-net.ts";
+import type { HostTcp } from "../../core/host-net.ts";
 import type { Slab } from "../../core/link.ts";
 import { readFirstBytes } from "../../proto/first-bytes.ts";
 import { HttpRequests } from "../../proto/http-requests.ts";
 import type { ShownName } from "../../proto/shown-name.ts";
 import type { NatContext } from "../context.ts";
 import type { NameCheck } from "../rules/rule-gate.ts";
+import { HostTcpStage } from "./host-tcp-stage.ts";
 
 const WAIT_MS = 10_000;
 /** What TLS and HTTP servers take at the most for a hello or a request's fields. */
@@ -81,12 +82,11 @@ export class FirstBytes {
   }
 }
 
-class FirstBytesSocket implements HostTcp, Timed {
+class FirstBytesSocket extends HostTcpStage implements Timed {
   heapIndex = -1;
   heapTime = 0;
   readonly #all: FirstBytes;
   readonly #flow: InspectedFlow;
-  readonly #socket: HostTcp;
   readonly #nameCheck: NameCheck;
   #held: Uint8Array = new Uint8Array(0);
   #len = 0;
@@ -95,23 +95,16 @@ class FirstBytesSocket implements HostTcp, Timed {
   #requests: HttpRequests | null = null;
 
   constructor(all: FirstBytes, flow: InspectedFlow, socket: HostTcp, nameCheck: NameCheck) {
+    super();
     this.#all = all;
     this.#flow = flow;
-    this.#socket = socket;
+    this.socket = socket;
     this.#nameCheck = nameCheck;
   }
 
-  /** What is held is little, and the guest must be able to send the rest. */
-  get backlog(): number {
-    return this.#socket.backlog;
-  }
-
-  get local(): Endpoint | null {
-    return this.#socket.local;
-  }
-
-  write(slab: Slab, at: number, len: number): void {
-    if (this.#state === "passed") this.#socket.write(slab, at, len);
+  /** What is held is no backlog: the host has not been given it, and `nameWaitingBytes` bounds it. */
+  override write(slab: Slab, at: number, len: number): void {
+    if (this.#state === "passed") this.socket.write(slab, at, len);
     if (this.#state === "requests") this.#readRequests(slab, at, len);
     if (this.#state !== "undecided") return;
     // Nearly always the first bytes are all it takes, and are looked at where they stand.
@@ -127,13 +120,19 @@ class FirstBytesSocket implements HostTcp, Timed {
       this.#state = "requests";
       if (alone) this.#readRequests(slab, at, len);
       else this.#readHeld();
-    } else if (this.decide(shown) && alone) this.#socket.write(slab, at, len);
+    } else if (this.decide(shown) && alone) this.socket.write(slab, at, len);
+  }
+
+  /** What is read on its way is read piece by piece. */
+  override writeMany(slab: Slab, at: Int32Array, len: Int32Array, count: number): void {
+    if (this.#state === "passed") super.writeMany(slab, at, len, count);
+    else for (let i = 0; i < count; i++) this.write(slab, at[i]!, len[i]!);
   }
 
   /** What ends before it has shown a name will show none. */
-  end(): void {
+  override end(): void {
     if (this.#len > 0 && (this.#state === "undecided" || this.#state === "requests")) this.decide("none");
-    if (this.#state !== "refused") this.#socket.end();
+    if (this.#state !== "refused") this.socket.end();
   }
 
   #readRequests(slab: Slab, at: number, len: number): void {
@@ -143,7 +142,7 @@ class FirstBytesSocket implements HostTcp, Timed {
     }
     const passed = this.#requests!.feed(slab.bytes, at, len);
     if (passed < 0) return this.#refuse();
-    if (passed > 0) this.#socket.write(slab, at, passed);
+    if (passed > 0) this.socket.write(slab, at, passed);
     this.#keep(slab.bytes, at + passed, len - passed);
   }
 
@@ -154,7 +153,7 @@ class FirstBytesSocket implements HostTcp, Timed {
     if (passed < 0) return this.#refuse();
     if (passed === 0) return this.#keep(held, 0, 0);
     this.#letGo();
-    this.#socket.write(new HeldBytes(held), 0, passed);
+    this.socket.write(new HeldBytes(held), 0, passed);
     this.#keep(held, passed, len - passed);
   }
 
@@ -172,17 +171,9 @@ class FirstBytesSocket implements HostTcp, Timed {
     return true;
   }
 
-  pause(): void {
-    this.#socket.pause();
-  }
-
-  resume(): void {
-    this.#socket.resume();
-  }
-
-  reset(code?: string): void {
+  override reset(code?: string): void {
     this.#leave("refused");
-    this.#socket.reset(code);
+    this.socket.reset(code);
   }
 
   /** Whether the connection may go on: what is held goes to the host, else both ends are reset. */
@@ -194,7 +185,7 @@ class FirstBytesSocket implements HostTcp, Timed {
     else if (this.#nameCheck(shown)) {
       if (shown !== "other" && shown !== "none") this.#flow.shown = shown.name;
       this.#pass();
-      if (len > 0) this.#socket.write(new HeldBytes(held), 0, len);
+      if (len > 0) this.socket.write(new HeldBytes(held), 0, len);
       return true;
     } else this.#refuse();
     return false;
@@ -202,13 +193,13 @@ class FirstBytesSocket implements HostTcp, Timed {
 
   #pass(): void {
     this.#leave("passed");
-    if (this.#flow.host === this) this.#flow.host = this.#socket;
+    if (this.#flow.host === this) this.#flow.host = this.socket;
   }
 
   #refuse(): void {
     this.#leave("refused");
     this.#all.refused();
-    this.#socket.reset();
+    this.socket.reset();
     // As a socket would tell: never from inside the call.
     queueMicrotask(() => {
       if (!this.#flow.hostClosed) this.#flow.onClose("denied");

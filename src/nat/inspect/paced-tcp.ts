@@ -8,13 +8,13 @@
  * them may read as the bucket then holds reads, beginning with the one that has waited longest. So something small
  * waits for one short read of each of the others at the most.
  *
- * A paced connection stands between the flow and its host socket, as what the flow takes for the socket and the socket
- * for the flow; others never meet it.
+ * `PacedTcp` is a link of the chain before the host socket (`chain.ts`), and what the socket takes for the flow.
  */
-import type { Endpoint, HostTcp, HostTcpEvents } from "../../core/host-net.ts";
+import type { HostTcp, HostTcpEvents } from "../../core/host-net.ts";
 import type { Slab } from "../../core/link.ts";
 import type { NatContext } from "../context.ts";
 import type { Bucket, Meter } from "../rules/meters.ts";
+import { HostTcpStage } from "./host-tcp-stage.ts";
 
 /** Between two looks at buckets that somebody waits for. */
 const TICK_MS = 20;
@@ -22,7 +22,7 @@ const TICK_MS = 20;
 const LEAST_SHARE = 2_048;
 
 /** What a connection's window may be at the most now. */
-interface Owner extends HostTcpEvents {
+export interface PacedFlow extends HostTcpEvents {
   readonly receiveLimit: number;
 }
 
@@ -39,7 +39,7 @@ export class Pacer {
   }
 
   /** Connects `flow` by `connect`, which is given whom to call back, under the rates of its meters. */
-  pace(flow: Owner, meters: readonly Meter[], connect: (events: HostTcpEvents) => HostTcp): HostTcp {
+  pace(flow: PacedFlow, meters: readonly Meter[], connect: (events: HostTcpEvents) => HostTcp): HostTcp {
     if (!meters.some(({ up, down }) => up !== null || down !== null)) return connect(flow);
     const paced = new PacedTcp(this, flow, meters);
     paced.socket = connect(paced);
@@ -78,11 +78,9 @@ export class Pacer {
   }
 }
 
-class PacedTcp implements HostTcp, HostTcpEvents {
-  /** Set before anything is called back. */
-  socket!: HostTcp;
+class PacedTcp extends HostTcpStage implements HostTcpEvents {
   readonly #pacer: Pacer;
-  readonly #flow: Owner;
+  readonly #flow: PacedFlow;
   readonly #meters: readonly Meter[];
   /** The flow has no room; the bucket is empty. Either keeps the socket from being read. */
   #paused = true;
@@ -91,47 +89,47 @@ class PacedTcp implements HostTcp, HostTcpEvents {
   #turn = Number.POSITIVE_INFINITY;
   #over = false;
 
-  constructor(pacer: Pacer, flow: Owner, meters: readonly Meter[]) {
+  constructor(pacer: Pacer, flow: PacedFlow, meters: readonly Meter[]) {
+    super();
     this.#pacer = pacer;
     this.#flow = flow;
     this.#meters = meters;
   }
 
-  /** So much that the window is the connection's share of what the bucket holds. */
-  get backlog(): number {
-    return Math.max(this.socket.backlog, this.#flow.receiveLimit - this.#share("up", this.#pacer.now()));
+  /** The connection's share of what the bucket holds. */
+  override get windowCap(): number {
+    return Math.min(super.windowCap, this.#share("up", this.#pacer.now()));
   }
 
-  get held(): number {
-    return this.socket.backlog;
+  override write(slab: Slab, at: number, len: number): void {
+    super.write(slab, at, len);
+    this.#sent(len);
   }
 
-  get local(): Endpoint | null {
-    return this.socket.local;
+  override writeMany(slab: Slab, at: Int32Array, len: Int32Array, count: number): void {
+    super.writeMany(slab, at, len, count);
+    let total = 0;
+    for (let i = 0; i < count; i++) total += len[i]!;
+    this.#sent(total);
   }
 
-  write(slab: Slab, at: number, len: number): void {
-    this.socket.write(slab, at, len);
+  #sent(len: number): void {
     if (this.#over) return;
     for (const { up } of this.#meters) up?.take(len);
     this.#pacer.wait(this);
   }
 
-  end(): void {
-    this.socket.end();
-  }
-
-  pause(): void {
+  override pause(): void {
     this.#paused = true;
     this.socket.pause();
   }
 
-  resume(): void {
+  override resume(): void {
     this.#paused = false;
     if (!this.#empty) this.socket.resume();
   }
 
-  reset(code?: string): void {
+  override reset(code?: string): void {
     this.#end();
     this.socket.reset(code);
   }

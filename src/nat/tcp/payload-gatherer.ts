@@ -13,7 +13,7 @@
  *
  * A slab or stage that a socket does not take at once is pinned by that socket; a pinned stage is replaced.
  */
-import type { HostTcp } from "../../core/host-net.ts";
+import { type HostTcp, writeRuns } from "../../core/host-net.ts";
 import type { Slab } from "../../core/link.ts";
 
 /** From this length on a payload is not moved. */
@@ -131,8 +131,7 @@ export class PayloadGatherer {
       last = run;
       run = this.#next[run]!;
     } while (run >= 0 && count < TOGETHER && this.#slabs[run] === slab && this.#len[run]! >= LONG);
-    if (count > 1 && host.writeMany !== undefined) host.writeMany(slab, this.#manyAt, this.#manyLen, count);
-    else for (let i = 0; i < count; i++) host.write(slab, this.#manyAt[i]!, this.#manyLen[i]!);
+    writeRuns(host, slab, this.#manyAt, this.#manyLen, count);
     return last;
   }
 

@@ -244,13 +244,15 @@ export class TcpFlow
 
   room(): number {
     const limit = Math.min(this.receiveLimit, this.nat.receiveBudget.window);
-    return this.host === null ? limit : limit - this.host.backlog - this.pendingUp;
+    const { host } = this;
+    if (host === null) return limit;
+    return Math.min(limit - host.backlog, host.windowCap ?? limit) - this.pendingUp;
   }
 
   /** What waits for the host has changed. */
   noteWaiting(): void {
     if (this.hostClosed || this.host === null) return;
-    this.nat.receiveBudget.note(this, this.host.held ?? this.host.backlog);
+    this.nat.receiveBudget.note(this, this.host.backlog);
   }
 
   /** Whether another segment is too much: the host has not taken those before, and the guest has as much as it may. */

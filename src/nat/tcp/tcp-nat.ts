@@ -3,7 +3,7 @@
 import { addressAt, addressFromText, type IpAddress } from "../../core/address.ts";
 import type { StackConfig } from "../../core/config.ts";
 import { Deadlines } from "../../core/deadlines.ts";
-import type { AcceptedTcp, HostTcp, HostTcpEvents } from "../../core/host-net.ts";
+import type { AcceptedTcp } from "../../core/host-net.ts";
 import type { Link, Slab } from "../../core/link.ts";
 import type { Neighbour } from "../../proto/neighbours.ts";
 import { input } from "../../proto/tcp/input.ts";
@@ -39,8 +39,7 @@ import { CLOSED_FLOW, NO_NAMES } from "../flow/flow.ts";
 import { FlowMap } from "../flow/flow-map.ts";
 import type { FlowFinder } from "../flow/registry.ts";
 import type { IcmpCause } from "../icmp/icmp-cause.ts";
-import { FirstBytes } from "../inspect/first-bytes.ts";
-import { Pacer } from "../inspect/paced-tcp.ts";
+import { InspectionChain } from "../inspect/chain.ts";
 import type { NameCheck } from "../rules/rule-gate.ts";
 import { PayloadGatherer } from "./payload-gatherer.ts";
 import { ReceiveBudget } from "./receive-budget.ts";
@@ -58,10 +57,6 @@ export class TcpNat implements FlowFinder, TcpFlowOwner {
   readonly gatherer: PayloadGatherer = new PayloadGatherer();
   readonly resets: TcpResets;
   readonly deadlines: Deadlines<TcpFlow> = new Deadlines();
-  /** Connections whose first bytes are waited for. */
-  readonly firstBytes: FirstBytes;
-  /** Connections under a rate. */
-  readonly pacer: Pacer;
   /** Flows that found the cable full. */
   readonly blocked: Set<TcpFlow> = new Set();
   /** What hosts have not taken yet. */
@@ -71,6 +66,7 @@ export class TcpNat implements FlowFinder, TcpFlowOwner {
   readonly #sendLimit: number;
   readonly #table: FlowMap<TcpFlow>;
   readonly #isn: IsnGenerator;
+  readonly #chain: InspectionChain;
   readonly #env: NatContext;
   readonly #mtu: number;
   readonly #rcvScale: number;
@@ -88,8 +84,7 @@ export class TcpNat implements FlowFinder, TcpFlowOwner {
     this.egress = env.egress;
     this.chunks = new ChunkPool(config.limits.sendBytes, config.limits.outOfOrderBytes);
     this.resets = new TcpResets(env);
-    this.firstBytes = new FirstBytes(env, config.limits.nameWaitingBytes);
-    this.pacer = new Pacer(env);
+    this.#chain = new InspectionChain(env, config.limits.nameWaitingBytes);
     this.receiveBudget = new ReceiveBudget(config.limits);
     this.windowLimits = new WindowLimits(config.limits.receiveBuffer);
     this.#sendLimit = config.limits.sendBuffer;
@@ -274,18 +269,15 @@ export class TcpNat implements FlowFinder, TcpFlowOwner {
 
   dial(flow: TcpFlow, decision: Decision, nameCheck: NameCheck | null): void {
     const { host, service } = this.#env;
-    const connect = (by: (events: HostTcpEvents) => HostTcp): void => {
-      flow.host = this.pacer.pace(flow, flow.meters, by);
-    };
-    if (decision.action === "take") connect((events) => decision.taker.stream(events));
-    else if (decision.action === "dial") {
+    if (decision.action === "take") {
+      this.#chain.connect(flow, flow.meters, null, (events) => decision.taker.stream(events));
+    } else if (decision.action === "dial") {
       const { to, redirected, dialName } = decision;
       const local = redirected ? service(addressFromText(to.host), to.port) : null;
       const names = redirected ? NO_NAMES : flow.names;
-      connect((events) =>
+      this.#chain.connect(flow, flow.meters, nameCheck, (events) =>
         local === null ? host.connectTcp(to, events, names, dialName) : local(events, flow.guestEnd),
       );
-      if (nameCheck !== null) flow.host = this.firstBytes.watch(flow, nameCheck);
     }
   }
 
@@ -319,7 +311,7 @@ export class TcpNat implements FlowFinder, TcpFlowOwner {
     }
     if (!this.#admission.make(guest.link)) return null;
     const flow = new TcpFlow(this, "in", guest, guestPort, far, port);
-    flow.host = this.pacer.pace(flow, this.#env.gate.metersIn(guest), (events) => client.accept(events));
+    this.#chain.connect(flow, this.#env.gate.metersIn(guest), null, (events) => client.accept(events));
     this.#add(flow);
     const iss = this.#isn.next(far, port, guest.address, guestPort, now);
     flow.tcb.connect(iss, this.#ourMss(guest), this.#rcvScale, now);
@@ -440,12 +432,11 @@ export class TcpNat implements FlowFinder, TcpFlowOwner {
   }
 
   pollAt(): number {
-    return Math.min(this.deadlines.next(), this.firstBytes.pollAt(), this.pacer.pollAt());
+    return Math.min(this.deadlines.next(), this.#chain.pollAt());
   }
 
   poll(now: number): void {
-    this.firstBytes.poll(now);
-    this.pacer.poll(now);
+    this.#chain.poll(now);
     for (let flow = this.deadlines.due(now); flow !== null; flow = this.deadlines.due(now)) {
       if (flow.deadline() <= now) flow.poll(now);
       this.#schedule(flow);

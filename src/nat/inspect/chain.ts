@@ -1,0 +1,58 @@
+/**
+ * What stands between a flow and its host socket: a chain that is declared here, from the flow to the host.
+ *
+ *     flow ── FirstBytesSocket ── PacedTcp ── host socket
+ *             holds the guest's   narrows the window and
+ *             bytes until they    pauses reading while a
+ *             name a server       bucket is empty
+ *
+ * Each link extends `HostTcpStage`, which hands on everything, and overrides what it is for. A link says how much it takes by
+ * `windowCap`, never by `backlog`: that is what the host has not taken yet, and the budget of all connections counts it. A
+ * flow meets only the links that it needs, so a connection without rate and names has its host socket at once, and a
+ * link that has done its work takes itself out.
+ */
+import type { HostTcp, HostTcpEvents } from "../../core/host-net.ts";
+import type { NatContext } from "../context.ts";
+import type { Meter } from "../rules/meters.ts";
+import type { NameCheck } from "../rules/rule-gate.ts";
+import { FirstBytes, type InspectedFlow } from "./first-bytes.ts";
+import { type PacedFlow, Pacer } from "./paced-tcp.ts";
+
+/** A flow, as far as its chain is concerned. */
+export interface ChainedFlow extends InspectedFlow, PacedFlow {
+  onClose(code: string | null): void;
+}
+
+export class InspectionChain {
+  readonly #firstBytes: FirstBytes;
+  readonly #pacer: Pacer;
+
+  /** All connections whose first bytes are waited for may hold `mostHeld` bytes. */
+  constructor(env: Pick<NatContext, "clock" | "trace" | "wake">, mostHeld: number) {
+    this.#firstBytes = new FirstBytes(env, mostHeld);
+    this.#pacer = new Pacer(env);
+  }
+
+  /**
+   * Connects `flow` by `connect`, which is given whom to call back, under the rates of `meters`. With a `nameCheck` its first
+   * bytes have to pass that.
+   */
+  connect(
+    flow: ChainedFlow,
+    meters: readonly Meter[],
+    nameCheck: NameCheck | null,
+    connect: (events: HostTcpEvents) => HostTcp,
+  ): void {
+    flow.host = this.#pacer.pace(flow, meters, connect);
+    if (nameCheck !== null) flow.host = this.#firstBytes.watch(flow, nameCheck);
+  }
+
+  pollAt(): number {
+    return Math.min(this.#firstBytes.pollAt(), this.#pacer.pollAt());
+  }
+
+  poll(now: number): void {
+    this.#firstBytes.poll(now);
+    this.#pacer.poll(now);
+  }
+}

@@ -11,6 +11,7 @@ import { ipv6FromText, ipv6ToString } from "../wire/ipv6.ts";
 import type { NetworkArguments } from "./argument-types.ts";
 import { readNetworkArguments, readSessionArguments } from "./arguments.ts";
 import { whenLauncherEnds } from "./launcher.ts";
+import { needLinux } from "./need-linux.ts";
 import { CommandNamespace, TAP_NAME } from "./run/namespace.ts";
 import { OpenPorts } from "./run/open-ports.ts";
 import { startSession } from "./session.ts";
@@ -35,6 +36,7 @@ export interface RunArguments extends NetworkArguments {
  * left in any case.
  */
 export async function run(given: RunArguments, command: readonly string[]): Promise<number> {
+  needLinux("run");
   const [program] = command;
   if (program === undefined) throw new ConfigError("run", "", "expected -- and a command, like -- npm install");
   const refused = lookFor(program);

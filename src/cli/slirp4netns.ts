@@ -12,6 +12,7 @@ import { createLog } from "../control/log.ts";
 import type { NetworkOptions } from "../control/options/network-options.ts";
 import { entrance, openTap, type Where } from "../host/tap-namespace.ts";
 import { createNetwork, type Network } from "../network.ts";
+import { needLinux } from "./need-linux.ts";
 import { HostForwards } from "./slirp4netns/host-forwards.ts";
 
 /** By commander's names, as typed. */
@@ -38,6 +39,7 @@ const GUEST = 100;
 
 /** Resolves with the exit status when asked to stop, or when the device is gone. Rejects with an `Error` of one line. */
 export async function slirp4netns(given: Slirp4netnsArguments, target: string, tap = "tap0"): Promise<number> {
+  needLinux("slirp4netns");
   const where = place(given, target);
   const [address, prefix] = (given.cidr ?? "10.0.2.0/24").split("/");
   const options = networkOptions(given, address!);

@@ -9,7 +9,7 @@ import type { SmbOptions } from "../control/guestfwd-rules.ts";
 import type { IpText } from "../core/address.ts";
 import type { GuestForwardRule } from "../core/config.ts";
 import type { HostNet } from "../core/host-net.ts";
-import { Commands, type CommandsOptions } from "../host/commands.ts";
+import { Commands, type CommandsOptions, needCommands } from "../host/commands.ts";
 import { removePrivate } from "../host/ownership.ts";
 import { findSmbd, sambaCommand } from "../host/samba.ts";
 import type { TcpService } from "../nat/services.ts";
@@ -41,6 +41,7 @@ export class GuestForwards {
 
   /** Throws an `Error` of one line when something is not to be had here: Samba, or a place for its files. */
   open(rules: readonly GuestForwardRule[], smb: SmbOptions | null): void {
+    if (smb !== null || rules.some(({ target }) => "argv" in target)) needCommands();
     for (const rule of rules) this.#serve(rule);
     if (smb === null) return;
     const smbd = findSmbd();

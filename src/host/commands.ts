@@ -38,6 +38,14 @@ export interface CommandsOptions {
   readonly onOutput: (program: string, pid: number | null, line: string) => void;
 }
 
+/** Throws an `Error` of one line where a process cannot be handed a connection: Node does that for pipes only on Windows. */
+export function needCommands(platform: NodeJS.Platform = process.platform): void {
+  if (platform !== "win32") return;
+  throw new Error(
+    "a program cannot serve guests (guestfwd -cmd:, smb) on Windows; a guestfwd to HOST:PORT works there",
+  );
+}
+
 export class Commands {
   readonly options: CommandsOptions;
   readonly #connections: Set<Connection> = new Set();

@@ -6,6 +6,7 @@
 import fs from "node:fs/promises";
 import net from "node:net";
 import path from "node:path";
+import { isMainThread } from "node:worker_threads";
 import { handOver } from "./ownership.ts";
 
 /** A path has to fit `sockaddr_un` with its NUL (108 bytes on Linux, 104 elsewhere); a longer one would be cut. */
@@ -18,7 +19,15 @@ export interface UnixFile {
 }
 
 /** Resolves when clients can connect. Rejects with an `Error` that has a `code`; `server` is closed then. */
-export async function listenUnix(server: net.Server, at: string): Promise<UnixFile> {
+export async function listenUnix(
+  server: net.Server,
+  at: string,
+  platform: NodeJS.Platform = process.platform,
+): Promise<UnixFile> {
+  if (platform === "win32") {
+    server.close();
+    throw refusal("ENOTSUP", "Node has no UNIX sockets on Windows; tcp:127.0.0.1:PORT works there");
+  }
   await refuseUnlessStale(at);
   let folder: string | null = null;
   try {
@@ -28,8 +37,7 @@ export async function listenUnix(server: net.Server, at: string): Promise<UnixFi
     if (Buffer.byteLength(temporary) > UNIX_PATH_MAX || Buffer.byteLength(at) > UNIX_PATH_MAX) {
       throw refusal("ENAMETOOLONG", `its folder's path is too long (${UNIX_PATH_MAX - 10} bytes at most)`);
     }
-    await listening(server, { path: temporary, exclusive: true });
-    await fs.chmod(temporary, 0o600);
+    await bindPrivately(server, temporary);
     handOver(temporary);
     const own = await fs.lstat(temporary, { bigint: true });
     await fs.rename(temporary, at);
@@ -41,6 +49,26 @@ export async function listenUnix(server: net.Server, at: string): Promise<UnixFi
     // Not what is in it, but for the socket that did not come to its place: root would follow what others put there.
     if (folder !== null) await removeEmpty(folder);
   }
+}
+
+/**
+ * Binds with mode 0600 from the first moment. By a mask, since a `chmod` by path would change what the folder's owner
+ * has put there meanwhile. The mask is the whole process's, but `listen` binds before it returns. Threads other than
+ * the main one may not set it.
+ */
+async function bindPrivately(server: net.Server, at: string): Promise<void> {
+  if (!isMainThread) {
+    await listening(server, { path: at, exclusive: true });
+    return fs.chmod(at, 0o600);
+  }
+  const mask = process.umask(0o177);
+  let bound: Promise<void>;
+  try {
+    bound = listening(server, { path: at, exclusive: true });
+  } finally {
+    process.umask(mask);
+  }
+  return bound;
 }
 
 async function removeEmpty(folder: string): Promise<void> {

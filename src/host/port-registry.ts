@@ -107,6 +107,7 @@ function ownUid(): number | undefined {
 
 function defaultFolder(): string | null {
   const uid = ownUid();
+  // Windows has no such numbers: there everybody knows their own ports only.
   if (uid === undefined) return null;
   const base = fileOwner() === null ? process.env.XDG_RUNTIME_DIR : `/run/user/${uid}`;
   const own = base !== undefined && path.isAbsolute(base) && exists(base);

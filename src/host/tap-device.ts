@@ -209,9 +209,12 @@ export function taps(): Taps | null {
 }
 
 /** The same. Throws an `Error` of one line. */
-export function needTaps(): Taps {
+export function needTaps(platform: NodeJS.Platform = process.platform): Taps {
+  if (platform !== "linux") throw new Error(`a TAP needs Linux; this is ${platform}`);
   const found = taps();
   if (found === null)
-    throw new Error("a TAP needs Linux and the optional npm package koffi, which is not installed here");
+    throw new Error(
+      "a TAP needs the optional npm package koffi, which is not installed here, on a 64-bit little-endian processor",
+    );
   return found;
 }

@@ -7,7 +7,7 @@
  * out and counted, and the interface's statistics at the file's end tell how many. A writer that fails (a full disk)
  * ends the capture, not the network. What the NAT tells of a flow stands as a comment at that flow's packet.
  */
-import { createWriteStream, realpathSync } from "node:fs";
+import fs, { createWriteStream, realpathSync } from "node:fs";
 import { unlink } from "node:fs/promises";
 import path from "node:path";
 import { performance } from "node:perf_hooks";
@@ -15,6 +15,7 @@ import type { Writable } from "node:stream";
 import { DEFAULT_LIMITS } from "../core/limits.ts";
 import type { Link } from "../core/link.ts";
 import type { TraceEvent } from "../core/trace.ts";
+import { lockFile } from "../host/file-lock.ts";
 import {
   addComment,
   commentLength,
@@ -81,6 +82,24 @@ function place(file: string): string {
       return path.join(dir, base);
     }
   }
+}
+
+/** `fs.open` for writing. A file that another process's capture writes is refused before it has lost anything. */
+function openLocked(
+  file: string,
+  _flags: string,
+  mode: number,
+  done: (error: NodeJS.ErrnoException | null, fd: number) => void,
+): void {
+  const { O_CREAT, O_WRONLY } = fs.constants;
+  fs.open(file, O_WRONLY | O_CREAT, mode, (error, fd) => {
+    if (error !== null) return done(error, fd);
+    if (!lockFile(fd)) return fs.close(fd, () => done(new Error(ONE_WRITER), -1));
+    // A pipe or a terminal has nothing to cut.
+    fs.ftruncate(fd, (cut) =>
+      cut === null || cut.code === "EINVAL" ? done(null, fd) : fs.close(fd, () => done(cut, -1)),
+    );
+  });
 }
 
 /** An interface of the file being written. */
@@ -221,7 +240,7 @@ export class Capture {
     const number = this.#fileNumber;
     const key = place(file);
     WRITTEN.add(key);
-    const out = createWriteStream(file, { mode: 0o600 });
+    const out = createWriteStream(file, { mode: 0o600, fs: { ...fs, open: openLocked } });
     this.#listen(out);
     const done = new Promise<void>((resolve) => out.once("close", resolve)).then(() => {
       WRITTEN.delete(key);

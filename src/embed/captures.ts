@@ -27,8 +27,13 @@ export class Captures {
     const capture = new Capture(target, options, captureBytes);
     this.#running.add(capture);
     this.#tap.watch(capture);
+    let open = false;
+    void capture.opened.then((error) => {
+      open = error === null;
+    });
     void capture.closed.then((error) => {
-      if (error !== null && typeof target === "string")
+      // Whoever began it is told when it could not be opened.
+      if (open && error !== null && typeof target === "string")
         this.#notice(`the capture to ${target} has ended: ${error.message}`);
       this.#running.delete(capture);
       this.#tap.unwatch(capture);

@@ -65,6 +65,33 @@ test("capture start and stop, which leaves alone what --capture began", async ()
   expect((await ctl("capture", "ls")).stdout).toContain("b.pcapng");
 });
 
+test("a capture that another process writes is refused before anything has begun, and loses nothing", async () => {
+  const file = path.join(folder, "b.pcapng");
+  const before = fs.readFileSync(file);
+  expect(before.length).toBeGreaterThan(0);
+  const second = await new Command(["serve", "--listen", `unix:${folder}/m.sock`, "--capture", file]).finished;
+  expect(second).toMatchObject({
+    status: expect.toSatisfy((status: number) => status !== 0),
+    stdout: "",
+    stderr: expect.stringMatching(/^tslirp: [^\n]*b\.pcapng[^\n]*no other capture writes\n$/),
+  });
+  expect(fs.readFileSync(file).subarray(0, before.length)).toEqual(before);
+});
+
+test("dns-hosts and dns-zones: set, shown, refused in one line with what was there kept, and cleared", async () => {
+  const out = async (...args: string[]): Promise<string> => (await ctl(...args)).stdout;
+  expect(await out("dns-hosts")).toBe("none\n");
+  expect(await out("dns-hosts", "db.example.com=10.1.2.3")).toBe("db.example.com=10.1.2.3\n");
+  expect(await ctl("dns-hosts", "db.example.com=nowhere")).toMatchObject({
+    status: expect.toSatisfy((status: number) => status !== 0),
+    stderr: expect.stringMatching(/^tslirp: [^\n]*nowhere[^\n]*\n$/),
+  });
+  expect(await out("dns-hosts")).toBe("db.example.com=10.1.2.3\n");
+  expect(await out("dns-zones", "corp.example.com=127.0.0.1:5353")).toBe("corp.example.com=127.0.0.1:5353\n");
+  expect(await out("dns-zones", "--clear")).toBe("none\n");
+  expect(await out("dns-hosts", "--clear")).toBe("none\n");
+});
+
 test("impair: sets rules, shows what is set, clears", async () => {
   const out = async (...args: string[]): Promise<string> => (await ctl("impair", ...args)).stdout;
   expect(await out()).toBe("none\n");

@@ -14,6 +14,7 @@ import type { Link } from "../core/link.ts";
 import { get16, get32 } from "../wire/bytes.ts";
 import { ETH_ARP, ETH_IPV4, ETH_IPV6, macNumber } from "../wire/ethernet.ts";
 import { ipv6IsUnspecified } from "../wire/ipv6.ts";
+import { type Ipv6Walk, ipv6Look, newIpv6Walk, WALK_DROP, WALK_FRAGMENT } from "../wire/ipv6-extensions.ts";
 import {
   NDP_NEIGHBOUR_ADVERT,
   NDP_NEIGHBOUR_SOLICIT,
@@ -57,12 +58,7 @@ const FIRST_INFORMATION = 128;
 /** Multicast listeners' reports (RFC 2710, RFC 3810). */
 const MLD_REPORTS: ReadonlySet<number> = new Set([131, 132, 143]);
 
-const HOP_BY_HOP = 0;
-const ROUTING = 43;
-const FRAGMENT = 44;
-const AUTHENTICATION = 51;
-const DESTINATION_OPTIONS = 60;
-const MOST_HEADERS = 16;
+const walk: Ipv6Walk = newIpv6Walk();
 
 /** Whose addresses are, which may change. */
 export interface LanAddresses {
@@ -171,46 +167,16 @@ export class LanGuard {
     if (buf[ip]! >> 4 !== 6) return false;
     const nameless = ipv6IsUnspecified(buf, ip + 8);
     if (!nameless && !this.#mayUse6(buf, ip + 8)) return false;
-    let next = buf[ip + 6]!;
-    let at = ip + 40;
-    let whole = true;
-    // A chain that does not end within the first fragment hides what it carries: refused (RFC 7113 section 3).
-    for (let headers = 0; headers < MOST_HEADERS; headers++) {
-      if (next === ICMP6) return at + 8 <= end && this.#allowsIcmp6(buf, at, end, whole, nameless);
-      // Without an address one discovers neighbours and reports groups, nothing else (RFC 4862, RFC 3590).
-      if (next === UDP)
-        return !nameless && at + 8 <= end && this.#allowsPorts(buf, at, DHCP6_SERVER_PORT, DHCP6_CLIENT_PORT);
-      switch (next) {
-        case FRAGMENT:
-          // One is what a source makes; what is in several would come together by steps that are not looked at.
-          if (!whole || nameless || at + 8 > end) return false;
-          if ((get16(buf, at + 2) & 0xfff8) !== 0) return true;
-          whole = false;
-          next = buf[at]!;
-          at += 8;
-          break;
-        case ROUTING:
-          // Its destination is another than it says.
-          if (at + 8 > end || buf[at + 3] !== 0) return false;
-          next = buf[at]!;
-          at += 8 + buf[at + 1]! * 8;
-          break;
-        case HOP_BY_HOP:
-        case DESTINATION_OPTIONS:
-          if (at + 8 > end) return false;
-          next = buf[at]!;
-          at += 8 + buf[at + 1]! * 8;
-          break;
-        case AUTHENTICATION:
-          if (at + 8 > end) return false;
-          next = buf[at]!;
-          at += 8 + buf[at + 1]! * 4;
-          break;
-        default:
-          return !nameless;
-      }
-    }
-    return false;
+    const found = ipv6Look(buf, ip, end, walk);
+    // A chain that does not end within the first fragment hides what it carries (RFC 7113 section 3). A packet with addresses
+    // left to visit has another destination than it says. Without an address nobody has fragments to send.
+    if (found === WALK_DROP || walk.routed || (nameless && walk.fragmentAt >= 0)) return false;
+    if (found === WALK_FRAGMENT) return true;
+    const { proto, payloadAt: at } = walk;
+    if (proto === ICMP6) return at + 8 <= end && this.#allowsIcmp6(buf, at, end, walk.fragmentAt < 0, nameless);
+    // Without an address one discovers neighbours and reports groups, nothing else (RFC 4862, RFC 3590).
+    if (nameless) return false;
+    return proto !== UDP || (at + 8 <= end && this.#allowsPorts(buf, at, DHCP6_SERVER_PORT, DHCP6_CLIENT_PORT));
   }
 
   #allowsIcmp6(buf: Uint8Array, at: number, end: number, whole: boolean, nameless: boolean): boolean {

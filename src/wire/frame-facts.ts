@@ -5,6 +5,7 @@
 import { get16 } from "./bytes.ts";
 import { ETH_ARP, ETH_HEADER, ETH_IPV4, ETH_IPV6 } from "./ethernet.ts";
 import { PROTO_TCP, PROTO_UDP } from "./ipv4.ts";
+import { type Ipv6Walk, ipv6Look, newIpv6Walk, WALK_FRAGMENT } from "./ipv6-extensions.ts";
 
 export interface FrameFacts {
   buf: Uint8Array;
@@ -36,10 +37,7 @@ export function frameFacts(): FrameFacts {
   };
 }
 
-/** IPv6's extension headers that may stand in front of a protocol: hop-by-hop, routing, destination options. */
-const isExtension = (next: number): boolean => next === 0 || next === 43 || next === 60;
-const FRAGMENT = 44;
-const MAX_EXTENSIONS = 8;
+const walk: Ipv6Walk = newIpv6Walk();
 
 /** Fills `facts` from the frame of `len` bytes at `at`. */
 export function readFacts(facts: FrameFacts, buf: Uint8Array, at: number, len: number): void {
@@ -75,22 +73,10 @@ function readIpv4(facts: FrameFacts, buf: Uint8Array, at: number, end: number): 
 function readIpv6(facts: FrameFacts, buf: Uint8Array, at: number, end: number): void {
   facts.src = at + 8;
   facts.dst = at + 24;
-  let next = buf[at + 6]!;
-  let o = at + 40;
-  let first = true;
-  for (let i = 0; i < MAX_EXTENSIONS && o + 8 <= end; i++) {
-    if (next === FRAGMENT) {
-      first = (get16(buf, o + 2) & 0xfff8) === 0;
-      next = buf[o]!;
-      o += 8;
-    } else if (isExtension(next)) {
-      next = buf[o]!;
-      o += 8 + buf[o + 1]! * 8;
-    } else break;
-  }
-  facts.proto = next;
-  facts.payload = o;
-  if (first) readPorts(facts, buf, o, end);
+  const later = ipv6Look(buf, at, end, walk) === WALK_FRAGMENT;
+  facts.proto = walk.proto;
+  facts.payload = walk.payloadAt;
+  if (!later) readPorts(facts, buf, facts.payload, end);
 }
 
 function readPorts(facts: FrameFacts, buf: Uint8Array, at: number, end: number): void {

@@ -3,8 +3,12 @@
  *
  * Headers form a chain, each naming the next one; the chain ends at an upper layer or at a fragment, whose rest cannot be
  * read before it is put together. A length is counted in eights, so every step moves on by 8 bytes at least, and none
- * leaves the packet; the number of headers is limited as RFC 8504 section 5.3 allows. What a host must refuse with a
- * Parameter Problem (RFC 4443 section 3.4) comes back with its code and pointer, everything else that is wrong as a drop.
+ * leaves the packet; the number of headers is limited as RFC 8504 section 5.3 allows.
+ *
+ * There is one walk for two kinds of readers. The stack, whom packets are for, judges as it goes (`ipv6Walk`): what a host must
+ * refuse with a Parameter Problem (RFC 4443 section 3.4) comes back with its code and pointer, everything else that is wrong
+ * as a drop. The guard and filters look on at packets for others (`ipv6Look`): they judge no option, pass headers that others
+ * may know, and read on behind the first fragment's header. What both follow to its end they find at the same place.
  */
 import { get16, get32 } from "./bytes.ts";
 import {
@@ -20,6 +24,7 @@ import {
 export const EXT_HOP_BY_HOP = 0;
 export const EXT_ROUTING = 43;
 export const EXT_FRAGMENT = 44;
+const EXT_AUTHENTICATION = 51;
 export const EXT_DESTINATION = 60;
 export const FRAGMENT_HEADER = 8;
 
@@ -38,6 +43,8 @@ export const WALK_PROBLEM = 2;
 export const WALK_DROP = 3;
 
 const MOST_HEADERS = 8;
+/** Another host may follow more than we do. */
+const MOST_LOOKED_AT = 16;
 const ANSWER_MULTICAST_TOO = 2;
 
 /** What a walk found. One is made and filled again and again; offsets count as `at` does. */
@@ -54,6 +61,8 @@ export interface Ipv6Walk {
   /** In bytes. */
   fragmentOffset: number;
   moreFragments: boolean;
+  /** A routing header has addresses left to visit: the destination is another than the packet says. */
+  routed: boolean;
   /** What a Parameter Problem says: its code, and the pointer as an offset from the IPv6 header. */
   problemCode: number;
   problemPointer: number;
@@ -70,6 +79,7 @@ export function newIpv6Walk(): Ipv6Walk {
     fragmentAt: -1,
     fragmentOffset: 0,
     moreFragments: false,
+    routed: false,
     problemCode: 0,
     problemPointer: 0,
     problemMulticastToo: false,
@@ -86,33 +96,48 @@ export function ipv6FragmentId(buf: Uint8Array, fragmentAt: number): number {
  * Returns `WALK_UPPER`, `WALK_FRAGMENT`, `WALK_PROBLEM` or `WALK_DROP`; the fields that these do not name are undefined.
  */
 export function ipv6Walk(buf: Uint8Array, at: number, walk: Ipv6Walk): number {
-  const end = at + IPV6_HEADER + ipv6PayloadLength(buf, at);
+  return follow(buf, at, at + IPV6_HEADER + ipv6PayloadLength(buf, at), walk, true);
+}
+
+/**
+ * Follows the headers of a packet for somebody else, whose fixed header is there and whose bytes end at `end`. Returns
+ * `WALK_UPPER` (with `fragmentAt` where it is a first fragment), `WALK_FRAGMENT` for a later one, or `WALK_DROP` where the chain
+ * does not end within the bytes; then `proto` and `payloadAt` say where that was noticed.
+ */
+export function ipv6Look(buf: Uint8Array, at: number, end: number, walk: Ipv6Walk): number {
+  return follow(buf, at, end, walk, false);
+}
+
+function follow(buf: Uint8Array, at: number, end: number, walk: Ipv6Walk, judges: boolean): number {
   let next = ipv6NextHeader(buf, at);
   let nameAt = at + 6;
   let i = at + IPV6_HEADER;
   walk.fragmentAt = -1;
+  walk.routed = false;
   for (let count = 0; !ipv6IsUpperLayer(next); count++) {
-    // Hop-by-hop options stand first or not at all (section 4.1).
-    const known =
-      next === EXT_DESTINATION ||
-      next === EXT_ROUTING ||
-      next === EXT_FRAGMENT ||
-      (next === EXT_HOP_BY_HOP && count === 0);
-    if (!known) return problem(walk, PROBLEM_NEXT_HEADER, nameAt - at, false);
-    if (count >= MOST_HEADERS || i + 8 > end) return WALK_DROP;
+    const known = judges ? isKnown(next, count) : isKnown(next, 0) || next === EXT_AUTHENTICATION;
+    if (!known) {
+      if (judges) return problem(walk, PROBLEM_NEXT_HEADER, nameAt - at, false);
+      break;
+    }
+    if (count >= (judges ? MOST_HEADERS : MOST_LOOKED_AT) || i + 8 > end) return lost(walk, next, i);
     if (next === EXT_FRAGMENT) {
-      if (walk.fragmentAt >= 0) return WALK_DROP;
+      if (walk.fragmentAt >= 0) return lost(walk, next, i);
       walk.fragmentAt = i;
       walk.fragmentOffset = get16(buf, i + 2) & 0xfff8;
       walk.moreFragments = (buf[i + 3]! & 1) !== 0;
-      if (walk.fragmentOffset !== 0 || walk.moreFragments) return fragment(buf, at, nameAt, i, end, walk);
+      if (judges ? walk.fragmentOffset !== 0 || walk.moreFragments : walk.fragmentOffset !== 0)
+        return fragment(buf, at, nameAt, i, end, walk, judges);
     }
-    const length = next === EXT_FRAGMENT ? FRAGMENT_HEADER : 8 * (buf[i + 1]! + 1);
-    if (i + length > end) return WALK_DROP;
+    const length = lengthOf(next, buf[i + 1]!);
+    if (i + length > end) return lost(walk, next, i);
     if (next === EXT_ROUTING) {
       // Every routing type is unknown here, type 0 by RFC 5095: to be skipped once nothing is left to visit (section 4.4).
-      if (buf[i + 3] !== 0) return problem(walk, PROBLEM_FIELD, i + 2 - at, false);
-    } else if (next !== EXT_FRAGMENT) {
+      if (buf[i + 3] !== 0) {
+        if (judges) return problem(walk, PROBLEM_FIELD, i + 2 - at, false);
+        walk.routed = true;
+      }
+    } else if (judges && next !== EXT_FRAGMENT) {
       const outcome = options(buf, at, i + 2, i + length, walk);
       if (outcome !== WALK_UPPER) return outcome;
     }
@@ -127,11 +152,42 @@ export function ipv6Walk(buf: Uint8Array, at: number, walk: Ipv6Walk): number {
   return WALK_UPPER;
 }
 
-function fragment(buf: Uint8Array, at: number, nameAt: number, i: number, end: number, walk: Ipv6Walk): number {
+/** Whether a host like ours knows the header that stands in place `count`. Hop-by-hop options stand first or not at all (section 4.1). */
+function isKnown(next: number, count: number): boolean {
+  return (
+    next === EXT_DESTINATION ||
+    next === EXT_ROUTING ||
+    next === EXT_FRAGMENT ||
+    (next === EXT_HOP_BY_HOP && count === 0)
+  );
+}
+
+/** In bytes, by the header's length field; authentication counts in fours (RFC 4302 section 2.2). */
+function lengthOf(next: number, field: number): number {
+  if (next === EXT_FRAGMENT) return FRAGMENT_HEADER;
+  return next === EXT_AUTHENTICATION ? 4 * (field + 2) : 8 * (field + 1);
+}
+
+function lost(walk: Ipv6Walk, next: number, i: number): number {
+  walk.proto = next;
+  walk.payloadAt = i;
+  return WALK_DROP;
+}
+
+function fragment(
+  buf: Uint8Array,
+  at: number,
+  nameAt: number,
+  i: number,
+  end: number,
+  walk: Ipv6Walk,
+  judges: boolean,
+): number {
   walk.proto = buf[i]!;
   walk.nextHeaderAt = nameAt;
   walk.payloadAt = i + FRAGMENT_HEADER;
   walk.payloadLen = end - walk.payloadAt;
+  if (!judges) return WALK_FRAGMENT;
   // All fragments but the last are multiples of 8, and the whole has a length (section 4.5).
   if (walk.moreFragments && walk.payloadLen % 8 !== 0) {
     return problem(walk, PROBLEM_FIELD, IPV6_PAYLOAD_LENGTH_FIELD, false);

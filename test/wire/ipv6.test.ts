@@ -2,6 +2,7 @@ import { SocketAddress } from "node:net";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { scalarSum } from "../../src/wire/checksum.ts";
+import { frameFacts, readFacts } from "../../src/wire/frame-facts.ts";
 import * as wire from "../../src/wire/ipv6.ts";
 import * as ext from "../../src/wire/ipv6-extensions.ts";
 
@@ -228,6 +229,64 @@ describe("extension headers", () => {
     };
     expect(go(60, chain(8))).toBe(ext.WALK_UPPER);
     expect(go(60, chain(9))).toBe(ext.WALK_DROP);
+  });
+
+  test("a look passes authentication and what nothing here speaks, and stops at a later fragment", () => {
+    const looked = ext.newIpv6Walk();
+    const look = (next: number, payload: readonly number[]): number => {
+      const bytes = packet(next, payload);
+      return ext.ipv6Look(bytes, 0, bytes.length, looked);
+    };
+    expect(look(51, [17, 1, ...PAD, 0, 0, 0, 0, ...UDP])).toBe(ext.WALK_UPPER);
+    expect(looked).toMatchObject({ proto: 17, payloadAt: 52, payloadLen: 8, routed: false });
+    expect(look(43, [99, 0, 0, 1, 0, 0, 0, 0])).toBe(ext.WALK_UPPER);
+    expect(looked).toMatchObject({ proto: 99, payloadAt: 48, routed: true });
+    expect(look(44, [60, 0, 0, 9, 0, 0, 0, 0, ...UDP])).toBe(ext.WALK_FRAGMENT);
+    expect(looked).toMatchObject({ proto: 60, payloadAt: 48, fragmentOffset: 8 });
+    expect(look(44, [17, 0, 0, 1, 0, 0, 0, 0, ...UDP])).toBe(ext.WALK_UPPER);
+    expect(looked).toMatchObject({ proto: 17, fragmentAt: 40, moreFragments: true });
+    expect(look(60, [17, 9, ...PAD])).toBe(ext.WALK_DROP);
+    expect(look(60, Array.from({ length: 100 }, () => [60, 0, ...PAD]).flat())).toBe(ext.WALK_DROP);
+  });
+
+  test("property: whoever looks on finds what the stack finds, and so does a filter", () => {
+    const heads = fc.constantFrom(0, 6, 17, 43, 44, 58, 59, 60);
+    const header = fc.tuple(heads, fc.constantFrom(0, 0, 0, 1), fc.constantFrom(0, 0, 8), fc.constantFrom(0, 1));
+    const looked = ext.newIpv6Walk();
+    const facts = frameFacts();
+    let agreed = 0;
+    fc.assert(
+      fc.property(heads, fc.array(header, { maxLength: 9 }), fc.nat(8), (next, headers, cut) => {
+        const bytes = headers.flatMap(([n, l, hi, lo]) => [n, l, 0, hi | lo, ...new Array<number>(4 + 8 * l).fill(0)]);
+        const payload = [...bytes.slice(0, Math.max(0, bytes.length - cut)), ...UDP];
+        const outcome = go(next, payload);
+        const whole = packet(next, payload);
+        const frame = Uint8Array.from([...new Array<number>(12).fill(2), 0x86, 0xdd, ...whole]);
+        const seen = ext.ipv6Look(frame, 14, frame.length, looked);
+        readFacts(facts, frame, 0, frame.length);
+        if (seen !== ext.WALK_DROP) {
+          expect(looked.payloadAt + looked.payloadLen).toBe(frame.length);
+          expect([facts.proto, facts.payload]).toEqual([looked.proto, looked.payloadAt]);
+        }
+        const first = outcome === ext.WALK_FRAGMENT && walk.fragmentOffset === 0;
+        if (outcome === ext.WALK_PROBLEM || outcome === ext.WALK_DROP) return;
+        if (first) {
+          expect(looked.fragmentAt).toBe(14 + walk.fragmentAt);
+          return;
+        }
+        agreed++;
+        expect(seen).toBe(outcome);
+        expect([looked.proto, looked.payloadAt - 14, looked.payloadLen]).toEqual([
+          walk.proto,
+          walk.payloadAt,
+          walk.payloadLen,
+        ]);
+        expect(looked.fragmentAt < 0 ? -1 : looked.fragmentAt - 14).toBe(walk.fragmentAt);
+        expect(looked.routed).toBe(false);
+      }),
+      { numRuns: 2_000 },
+    );
+    expect(agreed).toBeGreaterThan(200);
   });
 
   test("property: whatever the bytes, the walk ends within the packet", () => {

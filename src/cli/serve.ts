@@ -106,6 +106,7 @@ async function serveByWorkers(options: ServeOptions, count: number, { log, user,
     const listening: AttachAddress[] = [];
     for (const text of listenAddresses(options))
       listening.push(await supervisor.listen(parseAttachAddress(text) as StreamAddress));
+    for (const address of listening) warnOfOpenDoor(log, "cable", address);
     giveUpRoot(user, log);
     log.info(`${count} workers, each with a network of its own`);
     for (const address of listening) announce(address, options);

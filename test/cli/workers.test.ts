@@ -183,6 +183,7 @@ describe("guests", () => {
       expect(await dial(guest.gateway, echoPort)).toBe("connected");
       expect(await dial(guest.gateway, Number(port))).toBe("refused");
     }
+    expect(command.stderr).toMatch(/tcp:127\.0\.0\.1:\d+ is open to every user and program of this machine/);
   });
 
   it("are 64 at a socket, whichever workers they are with", async () => {

@@ -246,7 +246,7 @@ export class Stack implements LinkReceiver {
     this.ownership = new AddressOwnership(config, this.policy, this.#neighbours, this.#dhcp, this.#dhcp6, clock);
     this.#ndp = new Ndp(lan, this.#dhcp6, random);
     this.#ipv6 = new Ipv6(lan, this.#ndp, this.#dhcp6, this.#reassembler);
-    this.localServices = new LocalServices(lan, services, (guest) => this.#resolve(guest));
+    this.localServices = new LocalServices(lan, services);
     const named = (name: string): IpAddress | null => this.#guestNames.address(name);
     const first = (): IpAddress => this.firstGuest();
     const guests = { named, first };
@@ -270,6 +270,7 @@ export class Stack implements LinkReceiver {
     this.forwards.close();
     this.#flows.close();
     this.#tcp.close();
+    this.#udp.awaited.close();
     this.#tftp?.close();
     this.#flusher.now();
   }
@@ -501,6 +502,7 @@ export class Stack implements LinkReceiver {
   #found(guest: Neighbour): void {
     this.#solicited.delete(guest);
     this.#tcp.resolved(guest);
+    this.#udp.awaited.found(guest);
   }
 }
 

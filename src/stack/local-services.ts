@@ -10,12 +10,10 @@ const DNS_PORT = 53;
 export class LocalServices {
   readonly #lan: Lan;
   readonly #services: Services;
-  readonly #resolve: (guest: Neighbour) => void;
 
-  constructor(lan: Lan, services: Services, resolve: (guest: Neighbour) => void) {
+  constructor(lan: Lan, services: Services) {
     this.#lan = lan;
     this.#services = services;
-    this.#resolve = resolve;
   }
 
   /** An address that a guest can have. */
@@ -48,9 +46,7 @@ export class LocalServices {
   /** A datagram to a guest, from an address that is served. */
   sendUdp(from: Endpoint, guest: Endpoint, bytes: Uint8Array): void {
     const to = this.#neighbour(guest.host);
-    if (to.link === null) this.#resolve(to);
-    this.#lan.egress.udp(to, addressFromText(from.host), from.port, guest.port, bytes, 0, bytes.length);
-    this.#lan.flush();
+    this.#lan.udp.fromService(to, guest.port, addressFromText(from.host), from.port, bytes);
   }
 
   #neighbour(host: IpText): Neighbour {

@@ -22,6 +22,7 @@ import { FlowMap } from "../flow/flow-map.ts";
 import type { FlowFinder } from "../flow/registry.ts";
 import { icmpCauseOf, isNoPort } from "../icmp/icmp-cause.ts";
 import type { Policy } from "../rules/policy.ts";
+import { AwaitedGuests } from "./awaited-guests.ts";
 import { ForwardClient } from "./forward-client.ts";
 import { JudgedUdpFlow } from "./judged-flow.ts";
 import { PortMapping } from "./port-mapping.ts";
@@ -37,6 +38,8 @@ export class UdpNat implements FlowFinder, UdpFlowOwner {
   readonly #clients: FlowMap<ForwardClient>;
   /** In place of `#mappings` while somebody is asked about every flow. */
   readonly #judged: FlowMap<JudgedUdpFlow>;
+  /** What waits for guests that are looked for. */
+  readonly awaited: AwaitedGuests;
 
   constructor(config: StackConfig, env: NatContext) {
     this.#env = env;
@@ -45,6 +48,7 @@ export class UdpNat implements FlowFinder, UdpFlowOwner {
     this.#mappings = new FlowTable(env.random.u32(), env.random.u32());
     this.#clients = new FlowMap(env.random);
     this.#judged = new FlowMap(env.random);
+    this.awaited = new AwaitedGuests(env);
     env.flows.serve(PROTO_UDP, this);
   }
 
@@ -53,7 +57,7 @@ export class UdpNat implements FlowFinder, UdpFlowOwner {
   }
 
   pollAt(): number {
-    return this.#idle.next();
+    return Math.min(this.#idle.next(), this.awaited.pollAt());
   }
 
   find(guest: Neighbour, buf: Uint8Array, farAt: number, ports: number): UdpFlow | null {
@@ -178,8 +182,28 @@ export class UdpNat implements FlowFinder, UdpFlowOwner {
     }
     client.bytesDown += len;
     this.used(client, IDLE_MS);
-    if (guest.link === null) this.#env.resolve(guest);
-    this.toGuest(client, far, from.port, buf, at, len);
+    this.#reach(guest, client, far, from.port, guestPort, buf, at, len);
+  }
+
+  /** A datagram to a guest, from a service within the process: no flow. */
+  fromService(guest: Neighbour, guestPort: number, src: IpAddress, srcPort: number, bytes: Uint8Array): void {
+    this.#reach(guest, null, src, srcPort, guestPort, bytes, 0, bytes.length);
+  }
+
+  /** Sends a datagram that was not asked for, or keeps it while its guest is looked for. */
+  #reach(
+    guest: Neighbour,
+    flow: UdpFlow | null,
+    src: IpAddress,
+    srcPort: number,
+    guestPort: number,
+    buf: Uint8Array,
+    at: number,
+    len: number,
+  ): void {
+    if (guest.link === null) this.awaited.hold(guest, flow, src, srcPort, guestPort, buf, at, len);
+    else this.#env.egress.udp(guest, src, srcPort, guestPort, buf, at, len);
+    this.#env.flush();
   }
 
   toGuest(flow: UdpFlow, src: IpAddress, srcPort: number, buf: Uint8Array, at: number, len: number): void {
@@ -220,6 +244,7 @@ export class UdpNat implements FlowFinder, UdpFlowOwner {
 
   /** Ends what has been silent long enough. */
   poll(now: number): void {
+    this.awaited.poll(now);
     for (let flow = this.#idle.due(now); flow !== null; flow = this.#idle.due(now)) flow.close("idle");
   }
 }

@@ -285,7 +285,7 @@ function add(totals: GuestTotals, network: Network): void {
 }
 
 /** A host port, or a segment, leads to one network. */
-function refuseShared({ publish = [], hostfwd = [], uplink, record }: NetworkOptions): void {
+function refuseShared({ publish = [], hostfwd = [], uplink, record, learn }: NetworkOptions): void {
   const refuse = (field: string, value: unknown): void => {
     if (value !== undefined)
       throw new ConfigError(field, value, "expected none where each guest has a network of its own");
@@ -293,5 +293,6 @@ function refuseShared({ publish = [], hostfwd = [], uplink, record }: NetworkOpt
   refuse("publish", publish[0]);
   refuse("hostfwd", hostfwd[0]);
   refuse("record", record);
+  refuse("learn", learn);
   refuse("uplink", Array.isArray(uplink) ? uplink[0] : uplink);
 }

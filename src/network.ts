@@ -44,6 +44,7 @@ import type { GuestSocket } from "./embed/guest-socket.ts";
 import type { GuestUdp } from "./embed/guest-udp.ts";
 import { type BindGuestUdpOptions, type ConnectOptions, Guests, type ListenGuestOptions } from "./embed/guests.ts";
 import { composeLan } from "./embed/lan.ts";
+import { LearnedFile } from "./embed/learned-file.ts";
 import { EVENT_NAMES, type NetworkEvents } from "./embed/network-events.ts";
 import { PollTimer } from "./embed/poll-timer.ts";
 import { BusyPoll } from "./host/busy-poll.ts";
@@ -155,6 +156,7 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
   readonly #tap: CableTap = new CableTap();
   readonly #captures: Captures;
   readonly #badLine: BadLine;
+  readonly #learned: LearnedFile | null;
   #rules: readonly string[];
   #dnsHosts: readonly string[];
   #dnsZones: readonly string[];
@@ -171,6 +173,13 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
     this.config = options.stack;
     this.#captures = new Captures(this.#tap, options.stack.limits, (text) => this.#report({ type: "notice", text }));
     this.#rules = options.ruleLines;
+    this.#learned =
+      options.learn === null
+        ? null
+        : new LearnedFile(options.learn, options.stack.limits, () => this.#rules, {
+            full: () => this.#drops.add("learned-full"),
+            failed: (text) => this.#report({ type: "notice", text }),
+          });
     this.#dnsHosts = options.dnsHostLines;
     this.#dnsZones = options.dnsZoneLines;
     const trace: Trace = {
@@ -238,6 +247,7 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
 
   /** Opens the configured forwards; `createNetwork` has done so. */
   async open(): Promise<void> {
+    await this.#learned?.open();
     this.#guestForwards.open(this.#options.guestForwards, this.#options.smb);
     try {
       this.#told("open");
@@ -597,6 +607,7 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
     this.#dns.close();
     this.#timer.close();
     this.#drops.flush();
+    await this.#learned?.close();
     await this.#recording?.close();
   }
 
@@ -635,6 +646,7 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
 
   #report(event: TraceEvent): void {
     this.#captures.event(event);
+    if (event.type === "flow-allowed") this.#learned?.allowed(event);
     const name = EVENT_NAMES[event.type];
     if (this.listenerCount(name) === 0) return;
     const { type: _, ...rest } = event;

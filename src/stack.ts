@@ -167,7 +167,15 @@ export class Stack implements LinkReceiver {
     const mtuOf = (guest: Neighbour): number => this.#mtuOf(guest);
     const egress = new Egress(gatewayMac(config), GATEWAY_MAC6, random, trace, touchLink, mtuOf);
     this.#neighbours = new Neighbours(random.u32(), random.u32(), config.limits, () => trace.drop("neighbours-full"));
-    const gate = new RuleGate(parts.gate ?? null, parts.rules ?? NO_RULES, this.policy, this.#neighbours, clock, trace);
+    const gate = new RuleGate(
+      parts.gate ?? null,
+      parts.rules ?? NO_RULES,
+      this.policy,
+      this.#neighbours,
+      clock,
+      trace,
+      config,
+    );
     this.#gate = gate;
     this.#guestNames = new GuestNames(config, this.policy, this.#neighbours, () => this.#leases(true));
     const names = new Names(config.limits, () => trace.drop("names-full"));

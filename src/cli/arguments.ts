@@ -84,12 +84,23 @@ export function readNetworkArguments(
     guestfwd: [...(inherited.guestfwd ?? []), ...(args.guestfwd ?? [])],
     dnsSearch: [...(inherited.dnsSearch ?? []), ...(args.dnssearch ?? [])],
   };
+  checkLearned(args);
   try {
     resolveOptions(network);
   } catch (error) {
     throw error instanceof ConfigError ? asTyped(error, from, flags) : error;
   }
   return network;
+}
+
+/** What is learned goes into a file of its own, in a folder that is there. Throws `ConfigError`. */
+function checkLearned({ learn, rules }: NetworkArguments): void {
+  if (typeof learn !== "string") return;
+  if (learn === "" || isFolder(learn)) throw new ConfigError("--learn", learn, "expected a file's name");
+  if (!isFolder(path.dirname(learn)))
+    throw new ConfigError("--learn", learn, "expected a file in a folder that exists");
+  if (rules !== undefined && path.resolve(rules) === path.resolve(learn))
+    throw new ConfigError("--learn", learn, "expected another file than that of --rules, which is read while it runs");
 }
 
 /** A network's options that stand behind flags of their own. */

@@ -35,7 +35,8 @@ export async function qemu(given: QemuArguments, command: readonly string[]): Pr
   const networks = read.networks.map((network, i) => {
     // A port of the host can lead to one network only.
     const record = given.record === undefined ? undefined : besides(given.record, network.id);
-    const ours = i === 0 ? given : { ...given, hostfwd: undefined, publish: undefined, record };
+    const learn = typeof given.learn === "string" ? besides(given.learn, network.id) : undefined;
+    const ours = i === 0 ? given : { ...given, hostfwd: undefined, publish: undefined, record, learn };
     return { network, options: readNetworkArguments(ours, network, network.hub ? "hub" : "stream") };
   });
   const session = readSessionArguments(given, "silent");

@@ -58,6 +58,8 @@ export interface ResolvedOptions {
   readonly onFlowTimeout: number;
   /** Microseconds. */
   readonly busyPoll: number;
+  /** The file for the rules that were needed; null for none. */
+  readonly learn: string | null;
   /** Null records nothing. */
   readonly record: ResolvedRecord | null;
   /** Null for a network that is closed by hand. */
@@ -109,6 +111,8 @@ export function resolveOptions(input: NetworkOptions = {}): ResolvedOptions {
       dnsRebind: options.dnsRebind !== "refuse",
       dnsHosts: (options.dnsHosts ?? []).map(parseDnsHost),
       dnsZones: (options.dnsZones ?? []).map(parseDnsZone),
+      learn: options.learn !== undefined,
+      tellAllowed: options.learn !== undefined,
       reserved: [...new Set([...guestForwards, ...(smb === null ? [] : [smb])].map(({ server }) => server))],
       forwards,
       limits,
@@ -129,6 +133,7 @@ export function resolveOptions(input: NetworkOptions = {}): ResolvedOptions {
     onFlowTimeout: options.onFlowTimeout ?? ON_FLOW_MS,
     // One processor has others to serve meanwhile: those that are waited for.
     busyPoll: options.busyPoll ?? (availableParallelism() > 1 ? 100 : 0),
+    learn: options.learn === undefined ? null : path.resolve(options.learn),
     record: resolveRecord(options.record),
     signal: options.signal ?? null,
     dnsUpstream: (options.dnsUpstream ?? []).map((text) => parseEndpoint(text, 53)!),

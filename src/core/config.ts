@@ -70,6 +70,10 @@ export interface StackConfig {
   readonly dnsHosts: readonly DnsHost[];
   /** Which names it asks of resolvers of their own. */
   readonly dnsZones: readonly DnsZone[];
+  /** What no rule denies passes, whatever the default says: to learn which rules a run needs. */
+  readonly learn?: boolean;
+  /** Each flow that may begin is reported, with the rule that it took. */
+  readonly tellAllowed?: boolean;
   /** Further addresses of the net that are ours and so are not leased: those of guest forwards. */
   readonly reserved: readonly IpText[];
   /** Opened before the sockets appear. */

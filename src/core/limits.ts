@@ -62,6 +62,9 @@ export interface Limits {
   /** Programs of guest forwards, Samba's among them. */
   readonly programs: number;
   readonly programsPerGuest: number;
+  /** Rules that `learn` writes, and those that one guest may have caused. */
+  readonly learnedRules: number;
+  readonly learnedRulesPerGuest: number;
   /** Captures that run, and bytes of each that its writer has not taken. */
   readonly captures: number;
   readonly captureBytes: number;
@@ -127,6 +130,8 @@ const CAPS: { readonly [K in keyof Limits]: readonly [usual: number, most: numbe
   forwards: [4_096, COUNT],
   programs: [64, COUNT],
   programsPerGuest: [48, COUNT],
+  learnedRules: [4_000, 4_000],
+  learnedRulesPerGuest: [3_000, 4_000],
   captures: [16, 1_024],
   captureBytes: [16_777_216, BYTES],
   apiClients: [256, COUNT],

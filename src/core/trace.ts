@@ -56,6 +56,7 @@ export const DROP_REASONS = [
   "ip-source",
   "ip-ttl",
   "isolated",
+  "learned-full",
   "mac-flapping",
   "mac-spoofed",
   "macs-full",
@@ -139,6 +140,24 @@ export type TraceEvent =
       why?: string;
       /** The narrowest rule that would have allowed it, before any that denies it; null where none would. */
       remedy: string | null;
+    }
+  /** Rules have let a flow begin, or a connection has shown another name than it began with; told where `StackConfig.tellAllowed`. */
+  | {
+      type: "flow-allowed";
+      proto: "tcp" | "udp" | "icmp" | "dns";
+      guest: string;
+      remote: string;
+      host: string | null;
+      direction: "out";
+      /** The guest's; null while nobody is known to have its address. */
+      cable: string | null;
+      /** The rule as it was written, or the default. */
+      rule: string;
+      /** The narrowest rule that allows it; null where a rule of its own has. */
+      needs: string | null;
+      /** What the connection's first bytes have shown; `instead` is then the rule that it does without. */
+      why?: string;
+      instead?: string;
     }
   | {
       type: "tftp";

@@ -17,6 +17,8 @@ export interface NetworkEvents {
   dns: [query: EventOf<"dns">];
   /** A rule has refused a flow, or ended one when the rules changed. */
   flowRefused: [refusal: EventOf<"flow-refused">];
+  /** A flow may begin; told with the options `learn` and `auditAllowed`. */
+  flowAllowed: [flow: EventOf<"flow-allowed">];
   /** Packets or connections were dropped for this reason: at most one event of a reason in a second. */
   drop: [drop: DropSummary];
   /** `onFlow` has thrown, answered nonsense, or not answered; the flow was refused. */
@@ -31,6 +33,7 @@ export const EVENT_NAMES: Readonly<Record<TraceEvent["type"], keyof NetworkEvent
   "flow-open": "flowOpen",
   "flow-close": "flowClose",
   "flow-refused": "flowRefused",
+  "flow-allowed": "flowAllowed",
   tftp: "tftp",
   "program-output": "programOutput",
   dns: "dns",

@@ -5,10 +5,11 @@
 
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { agent } from "../support/e2e/agent.ts";
+import { aptOptions, repository } from "../support/e2e/apt.ts";
 import { describeE2e, LIBSLIRP } from "../support/e2e/requirements.ts";
 import { GATEWAY, GUEST_MAC, HTTP_PORT, OUTSIDE, RESOLVER, Rig } from "../support/e2e/rig.ts";
 
@@ -21,67 +22,8 @@ const CURL = ["-sS", "--noproxy", "*", "--max-time", "20"];
 const RESET = [35, 52, 56];
 const REFUSED = 7;
 
-/** A flat repository with one package, as `[trusted=yes] http://HOST ./` wants it; paths and files. */
-function repository(folder: string): Record<string, { file: string }> {
-  const tree = join(folder, "package");
-  mkdirSync(join(tree, "DEBIAN"), { recursive: true });
-  mkdirSync(join(tree, "usr/share"), { recursive: true });
-  writeFileSync(join(tree, "usr/share/proof"), "fetched through the sandbox\n");
-  const control = ["Package: proof", "Version: 1.0", "Architecture: all", "Maintainer: nobody <nobody@debian.test>"];
-  writeFileSync(join(tree, "DEBIAN/control"), [...control, "Description: a file", ""].join("\n"));
-  const deb = join(folder, "proof_1.0_all.deb");
-  execFileSync("dpkg-deb", ["--root-owner-group", "--build", tree, deb], { stdio: "ignore" });
-  const bytes = readFileSync(deb);
-  const found = ["Filename: ./proof_1.0_all.deb", `Size: ${bytes.length}`, `SHA256: ${sha256(bytes)}`];
-  const packages = join(folder, "Packages");
-  writeFileSync(packages, [...control, ...found, "Description: a file", "", ""].join("\n"));
-  return {
-    "/debian/./Packages": { file: packages },
-    "/debian/Packages": { file: packages },
-    "/debian/./proof_1.0_all.deb": { file: deb },
-    "/debian/proof_1.0_all.deb": { file: deb },
-  };
-}
-
-function sha256(bytes: Uint8Array): string {
+function hashOf(bytes: Uint8Array): string {
   return createHash("sha256").update(bytes).digest("hex");
-}
-
-/** Nothing of this machine's apt: neither its settings nor its lists, and nothing is installed. */
-function aptOptions(folder: string): string[] {
-  for (const each of [
-    "etc/apt.conf.d",
-    "etc/preferences.d",
-    "etc/sources.d",
-    "state/lists/partial",
-    "cache/archives/partial",
-    "log",
-  ])
-    mkdirSync(join(folder, each), { recursive: true });
-  for (const [file, text] of [
-    ["status", ""],
-    ["apt.conf", ""],
-    ["sources.list", `deb [trusted=yes] http://${NAME}:${HTTP_PORT}/debian ./\n`],
-  ] as const)
-    writeFileSync(join(folder, file), text);
-  const options = {
-    "Dir::Etc": `${folder}/etc`,
-    "Dir::Etc::main": `${folder}/apt.conf`,
-    "Dir::Etc::parts": `${folder}/etc/apt.conf.d`,
-    "Dir::Etc::sourcelist": `${folder}/sources.list`,
-    "Dir::Etc::sourceparts": `${folder}/etc/sources.d`,
-    "Dir::Etc::preferencesparts": `${folder}/etc/preferences.d`,
-    "Dir::State": `${folder}/state`,
-    "Dir::State::status": `${folder}/status`,
-    "Dir::Cache": `${folder}/cache`,
-    "Dir::Log": `${folder}/log`,
-    "APT::Sandbox::User": "root",
-    "APT::Architecture": "amd64",
-    "Acquire::http::Proxy": "DIRECT",
-    "Acquire::Languages": "none",
-    "Acquire::Retries": "0",
-  };
-  return Object.entries(options).flatMap(([key, value]) => ["-o", `${key}=${value}`]);
 }
 
 describeE2e(
@@ -138,13 +80,16 @@ describeE2e(
       const folder = join(rig.hostRig.folder, "apt");
       mkdirSync(folder);
       const apt = (...args: string[]) =>
-        rig.guest.sh(`cd ${folder} && apt-get ${[...aptOptions(folder), ...args].join(" ")}`, 60_000);
+        rig.guest.sh(
+          `cd ${folder} && apt-get ${[...aptOptions(folder, `${NAME}:${HTTP_PORT}`), ...args].join(" ")}`,
+          60_000,
+        );
       const update = await apt("update");
       expect(update, update.stderr).toMatchObject({ code: 0 });
       const download = await apt("download", "proof");
       expect(download, download.stderr).toMatchObject({ code: 0 });
       const deb = readFileSync(join(folder, "proof_1.0_all.deb"));
-      expect(sha256(deb)).toBe(sha256(readFileSync(join(rig.hostRig.folder, "proof_1.0_all.deb"))));
+      expect(hashOf(deb)).toBe(hashOf(readFileSync(join(rig.hostRig.folder, "proof_1.0_all.deb"))));
     });
     it("and HTTPS works", async () => {
       const { code, stdout } = await curl("-k", `https://${NAME}:${TLS_PORT}/`);

@@ -106,6 +106,8 @@ export interface NetworkOptions {
   readonly proxy?: string | readonly (string | ProxyOptions)[] | undefined;
   /** The source address of outgoing sockets (the host's choice). */
   readonly outboundAddr?: string | undefined;
+  /** What no rule denies passes, and the rules that it would have taken are written to this file, for `--rules`. */
+  readonly learn?: string | undefined;
   /**
    * Microseconds, at most 1000, that the process stays awake after a packet when another is likely to come at once
    * (100; on a single processor 0, never).

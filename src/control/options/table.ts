@@ -8,6 +8,7 @@ import type { NetworkOptions } from "./network-options.ts";
 import { PROCESS } from "./process.ts";
 import { REACH } from "./reach.ts";
 import { RECORDING } from "./recording.ts";
+import { SANDBOX } from "./sandbox.ts";
 import { SERVICES } from "./services.ts";
 
 /** A network's options by their names in the library. */
@@ -15,6 +16,7 @@ export const NETWORK: NetworkGroup<keyof NetworkOptions> = {
   ...ADDRESSES,
   ...SERVICES,
   ...REACH,
+  ...SANDBOX,
   ...PROCESS,
   ...RECORDING,
 };

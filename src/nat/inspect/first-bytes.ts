@@ -141,6 +141,10 @@ class FirstBytesSocket extends HostTcpStage implements Timed {
       return this.#readHeld();
     }
     const passed = this.#requests!.feed(slab.bytes, at, len);
+    if (passed < 0 && this.#nameCheck.lenient === true) {
+      this.#pass();
+      return this.socket.write(slab, at, len);
+    }
     if (passed < 0) return this.#refuse();
     if (passed > 0) this.socket.write(slab, at, passed);
     this.#keep(slab.bytes, at + passed, len - passed);
@@ -149,12 +153,15 @@ class FirstBytesSocket extends HostTcpStage implements Timed {
   #readHeld(): void {
     const held = this.#held;
     const len = this.#len;
-    const passed = this.#requests!.feed(held, 0, len);
-    if (passed < 0) return this.#refuse();
+    const read = this.#requests!.feed(held, 0, len);
+    const lenient = read < 0 && this.#nameCheck.lenient === true;
+    if (read < 0 && !lenient) return this.#refuse();
+    const passed = lenient ? len : read;
     if (passed === 0) return this.#keep(held, 0, 0);
     this.#letGo();
+    if (lenient) this.#pass();
     this.socket.write(new HeldBytes(held), 0, passed);
-    this.#keep(held, passed, len - passed);
+    if (!lenient) this.#keep(held, passed, len - passed);
   }
 
   /** Holds the beginning of a request for its rest; without one the socket is put back if it is no HTTP any more. */

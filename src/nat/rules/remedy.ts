@@ -3,6 +3,17 @@ import { endpointText } from "../../core/address.ts";
 import type { Subject } from "./rules.ts";
 import { isPrivate } from "./special-addresses.ts";
 
+/**
+ * The narrowest rule for a flow that nothing but the default has allowed. Unlike a remedy, one for a ping is about the name:
+ * the next run may be led to another address by it.
+ */
+export function needOf(subject: Subject, name: string | null, want: Want): string {
+  const { direction, proto, remote, inside } = subject;
+  if (direction === "out" && proto === "icmp" && name !== null && inside !== true)
+    return `allow icmp ${name}${isPrivate(remote) ? " private=allow" : ""}`;
+  return remedyOf(subject, name, want) ?? `allow ${proto} ${remote.text}`;
+}
+
 /** What a refused flow was short of, beside a rule that is about it. */
 export type Want = "ech" | "quic" | "unnamed" | null;
 

@@ -16,7 +16,7 @@ import { DNS_ANY, DNS_HTTPS, DNS_SVCB } from "../../wire/dns.ts";
 import { macNumber } from "../../wire/ethernet.ts";
 import { type LimitState, leaveAll, type Meter, Meters, NO_METERS } from "./meters.ts";
 import type { Policy } from "./policy.ts";
-import { remedyOf, type Want } from "./remedy.ts";
+import { needOf, remedyOf, type Want } from "./remedy.ts";
 import { type FlowProto, isNameOf, judge, limitOf, NO_RULES, type Rule, type RuleSet, type Subject } from "./rules.ts";
 import { guardedPrefix } from "./special-addresses.ts";
 
@@ -34,7 +34,17 @@ const BUILT_IN = "built in: no metadata, link-local, loopback, multicast or rese
  * What a connection's first bytes are shown to: "other" is a protocol in which no name shows, "none" too few bytes to
  * tell in the time and the room there is. True lets it go on; a refusal has been reported.
  */
-export type NameCheck = (shown: ShownName | "other" | "none") => boolean;
+export interface NameCheck {
+  (shown: ShownName | "other" | "none"): boolean;
+  /** Only looks: what cannot be read passes, too. */
+  readonly lenient?: boolean;
+}
+
+/** What is reported beyond refusals, and whether the default counts. */
+export interface GateOptions {
+  readonly learn?: boolean;
+  readonly tellAllowed?: boolean;
+}
 
 /** What a flow that may begin is held to. */
 export interface Grant {
@@ -62,6 +72,7 @@ export class RuleGate implements FlowGate {
   readonly #trace: Trace;
   readonly #clock: Clock;
   readonly #meters: Meters = new Meters();
+  readonly #options: GateOptions;
   #set: RuleSet;
   #active: boolean;
   /** The first rule that denies a name: what no rule about a name or an address has allowed is looked at for those. */
@@ -74,11 +85,13 @@ export class RuleGate implements FlowGate {
     neighbours: Neighbours,
     clock: Clock,
     trace: Trace,
+    options: GateOptions = {},
   ) {
+    this.#options = options;
     this.#inner = inner;
     this.#policy = policy;
     this.#set = this.#asRuled(set);
-    this.#active = inner !== null || set !== NO_RULES;
+    this.#active = inner !== null || set !== NO_RULES || options.learn === true || options.tellAllowed === true;
     this.#deniesNames = deniesNames(this.#set);
     this.#neighbours = neighbours;
     this.#clock = clock;
@@ -129,9 +142,13 @@ export class RuleGate implements FlowGate {
       return later(DENY);
     }
     const grant = this.#admit(subject, flow.guest.port, by, meters);
-    if (this.#inner === null) return later(named ? open(ALLOW, flow) : ALLOW, grant);
+    if (this.#inner === null) {
+      this.#allowed(subject, flow.guest.port, rule, by);
+      return later(named ? open(ALLOW, flow) : ALLOW, grant);
+    }
     this.#inner.judge(flow, (ruling) => {
       if (ruling.action === "deny") leaveAll(grant.meters);
+      else this.#allowed(subject, flow.guest.port, rule, by);
       done(named ? open(ruling, flow) : ruling, ruling.action === "deny" ? FREE : grant);
     });
   }
@@ -145,6 +162,8 @@ export class RuleGate implements FlowGate {
       if (by?.domain) nameCheck = (shown) => this.#look(subject, guestPort, by, shown);
       else if (this.#deniesNames !== null && !by?.net)
         nameCheck = (shown) => this.#lookForDenied(subject, guestPort, shown);
+      if (this.#options.learn === true && by === null && subject.names.length > 0)
+        nameCheck = this.#learning(subject, guestPort, nameCheck);
     }
     if (nameCheck === null && counted.length === 0) return FREE;
     const domain = by?.domain ?? null;
@@ -237,6 +256,63 @@ export class RuleGate implements FlowGate {
     return allow || !by?.domain || refuse(rule, `${shown.by} name ${shown.name}`);
   }
 
+  /**
+   * Sees what a connection shows that only the default has allowed, and tells which rules it would take: one about the
+   * name, or about the address where what it shows is not to be relied on.
+   */
+  #learning(subject: Subject, guestPort: number, before: NameCheck | null): NameCheck {
+    const [name = null] = subject.names;
+    const begun = needOf(subject, name, null);
+    const address = needOf(subject, null, null);
+    let last = begun;
+    const look = (shown: Parameters<NameCheck>[0]): boolean => {
+      if (before !== null && !before(shown)) return false;
+      if (shown === "other") return true;
+      let needs = address;
+      let instead: string | undefined = begun;
+      if (shown !== "none" && shown.flaw === null) {
+        const want: Want = shown.encrypted ? "ech" : shown.name === null ? "unnamed" : null;
+        const asked = shown.name ?? name;
+        // An address that stands where a name should is none (a Host field): no rule about names can mean it.
+        if (asked !== null && !/^[0-9.]+$/.test(asked)) {
+          needs = needOf({ ...subject, port: shown.port ?? subject.port }, asked, want);
+          // A name that has not led to the address does not let the connection begin: both rules are needed.
+          if (!subject.names.includes(asked) || shown.port !== null) instead = undefined;
+        }
+      }
+      if (needs === last || (needs === begun && instead === begun)) return true;
+      last = needs;
+      const why = shown === "none" ? "no name in time" : `${shown.by} ${shown.flaw ?? shown.name ?? "without a name"}`;
+      this.#allowed(subject, guestPort, "default allow", null, {
+        needs,
+        why,
+        ...(instead === undefined ? {} : { instead }),
+      });
+      return true;
+    };
+    return Object.assign(look, { lenient: true });
+  }
+
+  /** Tells of a flow that may begin, where somebody wants to know. */
+  #allowed(
+    subject: Subject,
+    guestPort: number,
+    rule: string,
+    by: Rule | null,
+    shown: { readonly needs?: string; readonly why?: string; readonly instead?: string } = {},
+  ): void {
+    if (this.#options.tellAllowed !== true) return;
+    const { proto, guest, remote, port, names, cable = null } = subject;
+    const host = names[0] ?? null;
+    this.#trace.event({
+      ...{ type: "flow-allowed", proto, direction: "out", rule, host, cable },
+      guest: proto === "icmp" ? guest.text : endpointText({ host: guest.text, port: guestPort }),
+      remote: proto === "icmp" ? remote.text : endpointText({ host: remote.text, port }),
+      needs: by === null ? needOf(subject, host, wantOf(subject)) : null,
+      ...shown,
+    });
+  }
+
   /** Whether a flow may begin or go on, `port` being the far end's and, of what comes in, the guest's. */
   permits(
     direction: "in" | "out",
@@ -269,11 +345,12 @@ export class RuleGate implements FlowGate {
 
   /** The rules, with the gateway under one of its names: whoever writes about the router means it, too. */
   #asRuled(set: RuleSet): RuleSet {
+    const learn = this.#options.learn === true;
     if (set === NO_RULES) return set;
     const rules = set.rules.map((rule) =>
       rule.net === null ? rule : { ...rule, net: { ...rule.net, address: this.#policy.asRuled(rule.net.address) } },
     );
-    return { ...set, rules };
+    return { ...set, rules, allow: set.allow || learn };
   }
 
   /** Closed by itself, and open to rules that name it: where there is no way out at all no rule makes one. */

@@ -1,106 +1,19 @@
 #!/usr/bin/env node
 /** The command line. Exit status: 0 stopped as asked, 1 something failed at run time, 2 bad arguments (one line says which). */
-import { Command, CommanderError } from "commander";
+import { type Command, CommanderError } from "commander";
 import { ConfigError } from "../control/errors.ts";
-import { version } from "../control/version.ts";
-import type { QemuArguments, ServeArguments } from "./argument-types.ts";
-import { readServeArguments } from "./arguments.ts";
-import { ctlCommand } from "./ctl.ts";
-import { addOptions } from "./flags.ts";
 import { say } from "./output.ts";
-import type { ReplayArguments } from "./replay.ts";
-import type { RunArguments } from "./run.ts";
-import { serve } from "./serve.ts";
-import type { Slirp4netnsArguments } from "./slirp4netns.ts";
+import { createProgram } from "./program.ts";
 
 const BAD_ARGUMENTS = 2;
 
 /** Runs what `args` (without node and script) ask for and resolves with the exit status. */
 async function main(args: readonly string[]): Promise<number> {
   let status = 0;
-  const program = new Command("tslirp")
-    .description("A user-mode network for virtual machines, without root.")
-    .version(version(), "-V, --version")
-    .helpCommand(false);
-  const serveCommand = addOptions(new Command("serve"), "serve")
-    .description("wait for guests and give them a network (the default command)")
-    .allowExcessArguments()
-    .action(async (given: ServeArguments) => {
-      const [word] = serveCommand.args;
-      if (word !== undefined)
-        throw new ConfigError("serve", word, "expected options only, or the command serve, qemu, run or demo");
-      await serve(readServeArguments(given));
-    });
-  const qemuCommand = addOptions(new Command("qemu"), "qemu")
-    .description("start QEMU with us in place of its -netdev user; ends with it, and with its exit status")
-    .usage("[options] -- qemu-system-x86_64 [arguments]")
-    .argument("[command...]", "QEMU and its arguments, as they would be without tslirp")
-    .passThroughOptions()
-    .action(async (command: readonly string[], given: QemuArguments) => {
-      const { qemu } = await import("./qemu.ts");
-      status = await qemu(given, command);
-    });
-  const runCommand = addOptions(new Command("run"), "run")
-    .description("run a command in namespaces of its own, whose only way out is this network; without root")
-    .usage("[options] -- COMMAND [arguments]")
-    .argument("[command...]", "what to run")
-    .passThroughOptions()
-    .action(async (command: readonly string[], given: RunArguments) => {
-      const { run } = await import("./run.ts");
-      status = await run(given, command);
-    });
-  const slirpCommand = new Command("slirp4netns")
-    .description(
-      "serve a network namespace by slirp4netns' calling convention, for what starts that (rootlesskit, podman)",
-    )
-    .argument("<pid|path>", "whose network namespace")
-    .argument("[tap]", "the TAP's name (tap0)")
-    .option("-c, --configure", "bring the interface up, with an address and the way out")
-    .option("-e, --exit-fd <fd>", "stop when the other end of this descriptor is closed")
-    .option("-r, --ready-fd <fd>", "write 1 there when all is ready")
-    .option("-m, --mtu <bytes>", "1500 to 65520 (1500)")
-    .option("-6, --enable-ipv6", "IPv6, too")
-    .option("-a, --api-socket <path>", "forwards at run time")
-    .option("--cidr <cidr>", "the network (10.0.2.0/24)")
-    .option("--disable-host-loopback", "the gateway does not lead to the host's 127.0.0.1")
-    .option("--netns-type <type>", "path or pid (pid)")
-    .option("--userns-path <path>", "the user namespace that owns the one at a path")
-    .option("--outbound-addr <ip>", "source address of outgoing sockets")
-    .option("--disable-dns", "taken, and does nothing")
-    .option("--macaddress <mac>", "the TAP's address, with --configure")
-    .option("--target-type <type>", "netns")
-    .option("--enable-sandbox", "taken, and does nothing")
-    .option("--enable-seccomp", "taken, and does nothing")
-    .action(async (target: string, tap: string | undefined, given: Slirp4netnsArguments) => {
-      const { slirp4netns } = await import("./slirp4netns.ts");
-      status = await slirp4netns(given, target, tap);
-    });
-  const demoCommand = new Command("demo")
-    .description("show it working in seconds, and what was proven")
-    .action(async () => {
-      const { demo } = await import("./demo.ts");
-      status = await demo();
-    });
-  const replayCommand = new Command("replay")
-    .description("run a recording (--record) again, and say where the network does something else")
-    .argument("<file>", "the recording")
-    .option("--until <entry|time>", "stop before this entry (1200) or at this time (2.5s)")
-    .option("--pcap <file>", "write the frames that pass, for Wireshark")
-    .option("--inspect", "print flows and leases where the replay stopped")
-    .action(async (file: string, given: ReplayArguments) => {
-      const { replayCommand: replay } = await import("./replay.ts");
-      status = await replay(file, given);
-    });
-  const workerCommand = new Command("worker").action(async () => {
-    const { work } = await import("./workers/worker.ts");
-    status = await work();
+  const program = createProgram((ended) => {
+    status = ended;
   });
-  program.enablePositionalOptions();
-  program.addCommand(serveCommand, { isDefault: true }).addCommand(qemuCommand).addCommand(runCommand);
-  program.addCommand(demoCommand).addCommand(replayCommand).addCommand(ctlCommand());
-  program.addCommand(slirpCommand).addCommand(workerCommand, { hidden: true });
   throwErrors(program);
-  program.addHelpText("after", () => `\nOptions of serve:\n${optionsHelp(serveCommand)}`);
   try {
     await program.parseAsync([...args], { from: "user" });
     // A command that has found something to say by its status has left it there.
@@ -114,12 +27,6 @@ async function main(args: readonly string[]): Promise<number> {
 function throwErrors(command: Command): void {
   command.exitOverride().configureOutput({ outputError: () => {}, writeOut: say });
   command.commands.forEach(throwErrors);
-}
-
-/** The list of a command's options, as its own help shows it. */
-function optionsHelp(command: Command): string {
-  const help = command.helpInformation();
-  return help.slice(help.indexOf("\n  ", help.indexOf("Options:")) + 1);
 }
 
 function failed(error: unknown): number {

@@ -4,8 +4,11 @@
  */
 import { readFileSync, writeFileSync } from "node:fs";
 import { expect, it } from "vitest";
+import { completionTree } from "../../src/cli/completion/tree.ts";
+import { createProgram } from "../../src/cli/program.ts";
 import { COMMAND } from "../../src/control/options/command.ts";
 import { attribute, longFlag, NETWORK, NETWORK_FIELDS, optionsOf } from "../../src/control/options/table.ts";
+import { manPage } from "./man-page.ts";
 import { entryTable, libraryTable, networkOptionsSource, optionTable } from "./option-tables.ts";
 
 const UPDATE = process.env.UPDATE_OPTIONS === "1";
@@ -26,6 +29,13 @@ it("the library's NetworkOptions is what the descriptions say", async () => {
   const file = "src/control/options/network-options.ts";
   if (UPDATE) writeFileSync(file, networkOptionsSource());
   else expect(readFileSync(file, "utf8"), "run `npm run options`").toBe(networkOptionsSource());
+});
+
+it("the man page is what the commands and the descriptions say", () => {
+  const file = "docs/tslirp.1";
+  const text = manPage(completionTree(createProgram(() => {})));
+  if (UPDATE) writeFileSync(file, text);
+  else expect(readFileSync(file, "utf8"), "run `npm run options`").toBe(text);
 });
 
 it("the documents' tables of options are what the descriptions say", () => {

@@ -554,7 +554,8 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
 
   /**
    * What the rules would say about a flow, without one: `tcp api.example.org:443`, `icmp 192.0.2.1`, `dns example.org`, with
-   * `guest IP|MAC` behind it where that matters. A name is taken to lead to a public address. `onFlow` is not asked. Throws
+   * `guest IP|MAC|cable:NAME` behind it where that matters; without it the first guest's address asks. What is known of that guest now
+   * (its MAC, its cable) counts for rules that name it so. A name is taken to lead to a public address. `onFlow` is not asked. Throws
    * `ConfigError`.
    */
   explain(flow: string): FlowExplanation {
@@ -565,7 +566,8 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
       subject.proto === "dns" || name === undefined
         ? null
         : parseFlow(`dns ${name}`, firstGuest, this.#stack.policy.dns);
-    const dns = query === null ? null : this.#stack.explain({ ...query, guest: subject.guest, mac: subject.mac });
+    const dns =
+      query === null ? null : this.#stack.explain({ ...subject, ...query, guest: subject.guest, mac: subject.mac });
     return { flow, ...this.#stack.explain(subject), dns };
   }
 

@@ -302,7 +302,18 @@ export class Stack implements LinkReceiver {
 
   /** What the rules say about a flow that is not there. */
   explain(subject: Subject): Explanation {
-    return this.#gate.explain(subject);
+    return this.#gate.explain(this.#identified(subject));
+  }
+
+  /** The subject with what is known now of its guest, which was named by an address, a MAC or a cable. */
+  #identified(subject: Subject): Subject {
+    const { guest, mac, cable, remote } = subject;
+    const asked = mac < 0 && cable === undefined ? this.#neighbours.find(guest) : null;
+    const known =
+      asked ??
+      this.#neighbours.named(remote.family, (n) => (mac < 0 ? n.link!.name === cable : macNumber(n.mac, 0) === mac));
+    if (known === null || known.link === null) return subject;
+    return { ...subject, guest: known.address, mac: macNumber(known.mac, 0), cable: known.link.name };
   }
 
   get #advertises(): boolean {

@@ -6,7 +6,7 @@ import { parseIp, parseNumber } from "./addresses.ts";
 import { ConfigError } from "./errors.ts";
 
 const FORM =
-  "expected tcp|udp NAME|IP:PORT, icmp NAME|IP or dns NAME, and guest IP|MAC if it matters: like tcp api.example.org:443";
+  "expected tcp|udp NAME|IP:PORT, icmp NAME|IP or dns NAME, and guest IP|MAC|cable:NAME if it matters: like tcp api.example.org:443";
 const NAME = /^(?=.{1,253}$)(?:[a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}\.?$/i;
 const MAC = /^[0-9a-f]{2}(?:[:-][0-9a-f]{2}){5}$/i;
 /** Where a name leads is not known before it is asked: a public address that nobody has (RFC 6890). */
@@ -24,16 +24,18 @@ export function parseFlow(text: string, firstGuest: string, dns: IpAddress): Sub
   if (ip === null && !NAME.test(host)) throw wrong();
   if (ip !== null && proto === "dns") throw wrong();
   const guest = guestText === undefined ? firstGuest : guestText;
+  const cable = /^cable:(.+)$/.exec(guest)?.[1];
   const mac = MAC.test(guest)
     ? macNumber(
         Uint8Array.from(guest.split(/[:-]/), (each) => Number.parseInt(each, 16)),
         0,
       )
     : -1;
-  const guestIp = mac >= 0 ? firstGuest : parseIp(guest);
+  const guestIp = mac >= 0 || cable !== undefined ? firstGuest : parseIp(guest);
   if (guestIp === null) throw wrong();
   return {
     ...{ direction: "out", proto, mac, guest: addressFromText(guestIp) },
+    ...(cable === undefined ? {} : { cable }),
     remote: proto === "dns" ? dns : ip === null ? SOMEWHERE : addressFromText(ip),
     port: proto === "dns" ? 53 : port,
     names: ip === null ? [host.toLowerCase().replace(/\.$/, "")] : [],

@@ -35,6 +35,12 @@ export function lintRules(lines: readonly string[], fields: readonly string[]): 
 /** Whether the earlier rule decides about everything that the later one is about. Where that cannot be told, it does not. */
 function covers(earlier: Rule, later: Rule): boolean {
   if (earlier.direction !== later.direction || (earlier.proto !== null && earlier.proto !== later.proto)) return false;
+  if (
+    earlier.cable !== undefined &&
+    earlier.cable !== later.cable?.replace(/#\d+$/, "") &&
+    earlier.cable !== later.cable
+  )
+    return false;
   if (earlier.mac !== null ? earlier.mac !== later.mac : earlier.guest !== null && !holds(earlier.guest, later.guest))
     return false;
   if (earlier.guest !== null && later.mac !== null) return false;

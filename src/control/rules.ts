@@ -54,12 +54,15 @@ export function parseRules(lines: readonly string[], fields: readonly string[] =
   return { rules, allow: allow ?? true, limits };
 }
 
-/** A file's rules: one a line, `#` begins a comment. `fields` are FILE:LINE. */
+/**
+ * A file's rules: one a line. `#` begins a comment at the start of a line or behind a blank: within a word it belongs to the
+ * word, like the number in `guest cable:unix:/run/a.sock#1`. `fields` are FILE:LINE.
+ */
 export function readRuleLines(file: string, text: string): { lines: string[]; fields: string[] } {
   const lines: string[] = [];
   const fields: string[] = [];
   text.split(/\r?\n/).forEach((raw, i) => {
-    const line = raw.replace(/#.*/, "").trim();
+    const line = raw.replace(/(?:^|\s)#.*/, "").trim();
     if (line === "") return;
     lines.push(line);
     fields.push(`${file}:${i + 1}`);

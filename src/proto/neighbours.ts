@@ -101,6 +101,13 @@ export class Neighbours {
     return [...this.#all].filter((n) => n.family === family && n.link !== null && macToString(n.mac) === mac);
   }
 
+  /** A guest with a cable that `is` names, by its address of this family where it has one; null for nobody. */
+  named(family: Family, is: (n: Neighbour) => boolean): Neighbour | null {
+    let found: Neighbour | null = null;
+    for (const n of this.#all) if (n.link !== null && is(n) && (found === null || n.family === family)) found = n;
+    return found;
+  }
+
   /** Those on a cable. */
   ofLink(link: Link): Neighbour[] {
     return [...this.#all].filter((n) => n.link === link);

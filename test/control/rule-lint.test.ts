@@ -20,12 +20,15 @@ describe("a rule that never decides", () => {
     [["deny tcp any:1-1024", "allow tcp 192.0.2.7:80,443"]],
     [["deny in any", "deny in 192.0.2.7 port 22"]],
     [["deny any", "allow any guest 52:54:00:12:34:56"]],
+    [["deny any guest cable:unix:/a", "allow tcp 192.0.2.7:443 guest cable:unix:/a#1"]],
     [["deny any guest 10.0.2.0/24", "allow icmp any guest 10.0.2.15"]],
   ])("%j", (rules) => expect(remarks(...rules, "default deny")).toContain("rules:2 never decides"));
   test.each([
     [["allow tcp 192.0.2.7:443", "deny tcp any"]],
     [["deny tcp any:80", "allow tcp 192.0.2.7"]],
     [["allow tcp *.x.test:443", "allow tcp x.test:443"]],
+    [["deny any guest cable:unix:/a#1", "allow tcp 192.0.2.7:443"]],
+    [["deny any guest cable:unix:/a#1", "allow tcp 192.0.2.7:443 guest cable:unix:/a"]],
     [["allow tcp *.x.test:443", "allow udp *.x.test:443"]],
     [["allow tcp *.x.test:443", "allow tcp a.x.test:443 ech=allow"]],
     [["allow tcp any", "allow tcp *.x.test:443"]],

@@ -300,3 +300,13 @@ it("a file has one rule a line, and comments; each line is known by its number",
     fields: ["r:3", "r:4"],
   });
 });
+
+it("a # within a word is the word's, so that a file can name a cable", () => {
+  const text = "deny any guest cable:unix:/run/a.sock#1\nallow any guest cable:ws://h/#2\t# the second\n#x\n";
+  const { lines } = readRuleLines("r", text);
+  expect(lines).toEqual(["deny any guest cable:unix:/run/a.sock#1", "allow any guest cable:ws://h/#2"]);
+  expect(parseRules([...lines, "default deny"]).rules.map(({ cable }) => cable)).toEqual([
+    "unix:/run/a.sock#1",
+    "ws://h/#2",
+  ]);
+});

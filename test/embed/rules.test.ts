@@ -150,6 +150,27 @@ describe("one domain and nothing else", () => {
   });
 });
 
+describe("what rules would do is told for a guest as it is now", () => {
+  it("its cable and its MAC are known by its address, and it may be asked for by either", async () => {
+    for (const each of [await lan([]), await another()]) await each.guest.ping(ipv4FromText(GATEWAY));
+    const [first = "", second = ""] = network.cables();
+    expect(network.cableOf("10.0.2.16")).toBe(second);
+    network.setRules([`deny tcp any guest cable:${first}`, "allow tcp any guest 52:54:00:00:00:02", "default deny"]);
+    const rule = (of: string): string => network.explain(`tcp 198.51.100.7:80${of}`).rule;
+    const [denied, allowed] = [`deny tcp any guest cable:${first}`, "allow tcp any guest 52:54:00:00:00:02"];
+    expect(["", " guest 10.0.2.15", " guest 52:54:00:00:00:01", ` guest cable:${first}`].map(rule)).toEqual(
+      Array(4).fill(denied),
+    );
+    expect([" guest 10.0.2.16", " guest 52:54:00:00:00:02", ` guest cable:${second}`].map(rule)).toEqual(
+      Array(3).fill(allowed),
+    );
+    // Nobody is there: only what was asked by counts.
+    expect(rule(" guest 10.0.2.99")).toBe("default deny");
+    expect(rule(" guest cable:unix:/run/none#1")).toBe("default deny");
+    expect(network.explain(`tcp x.test:80 guest cable:${first}`)).toMatchObject({ allow: false, rule: denied });
+  });
+});
+
 describe("limits", () => {
   it("are each guest's own", async () => {
     const one = await lan(["limit any conns=1"], { onFlow: undefined });

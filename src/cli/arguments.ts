@@ -1,6 +1,6 @@
 /** What was typed, as the options of a network. */
 
-import { readFileSync, statSync } from "node:fs";
+import { statSync } from "node:fs";
 import path from "node:path";
 import { parseApiAddress } from "../api/address.ts";
 import { parseAttachAddress } from "../attach/address.ts";
@@ -15,12 +15,13 @@ import { MAX_DGRAM_MTU, MAX_MTU, MIN_MTU, SMALLEST_MTU } from "../control/option
 import type { NetworkOptions } from "../control/options/network-options.ts";
 import { attribute, longFlag, NETWORK, NETWORK_FIELDS, type NetworkField } from "../control/options/table.ts";
 import { resolveOptions } from "../control/options.ts";
-import { parseRules, readRuleLines } from "../control/rules.ts";
+import { parseRules } from "../control/rules.ts";
 import { parseTapTarget } from "../control/tap-target.ts";
 import { resolveWsAccess } from "../control/ws-access.ts";
 import type { NetworkArguments, RulesFile, ServeArguments, ServeOptions, SessionOptions } from "./argument-types.ts";
 import { commandNumber, number } from "./command-number.ts";
 import { readPerGuest } from "./per-guest-options.ts";
+import { readRulesFile } from "./rules-file.ts";
 import { readWorkers } from "./workers/options.ts";
 
 /** What the guests' cables run over: it sets the MTU when nobody else does. */
@@ -153,17 +154,7 @@ function typedRules({ allow, deny, limit, default: rest }: NetworkArguments): re
 
 /** All rules of a network with a file of them: the typed ones come first. Throws `ConfigError`. */
 export function readRules({ file, typed }: RulesFile): readonly string[] {
-  let text: string;
-  try {
-    text = readFileSync(file, "utf8");
-  } catch (error) {
-    throw new ConfigError(
-      "--rules",
-      file,
-      `expected a file that can be read (${(error as NodeJS.ErrnoException).code})`,
-    );
-  }
-  const read = readRuleLines(file, text);
+  const read = readRulesFile("--rules", file);
   return checkRules([...typed, ...read.lines], [...typed.map(ruleFlag), ...read.fields]);
 }
 

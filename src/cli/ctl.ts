@@ -1,5 +1,5 @@
 /** `tslirp ctl`: speaks to a running tslirp over its control API. Tables for people, `--json` for scripts. */
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync } from "node:fs";
 import path from "node:path";
 import { pipeline } from "node:stream/promises";
 import { Command } from "commander";
@@ -9,10 +9,10 @@ import { ConfigError } from "../control/errors.ts";
 import { type ImpairmentOptions, impairmentText, parseImpairment } from "../control/impairment.ts";
 import { asciiJson } from "../control/log.ts";
 import { lintRules } from "../control/rule-lint.ts";
-import { readRuleLines } from "../control/rules.ts";
 import { ApiClient } from "./ctl/client.ts";
 import { type Cell, table } from "./ctl/table.ts";
 import { say } from "./output.ts";
+import { readRulesFile } from "./rules-file.ts";
 import { leftToken, leftTokens, runtimeFolder } from "./runtime-folder.ts";
 
 interface Given {
@@ -37,7 +37,7 @@ const FLOWS = [
 ];
 const REFUSALS = ["time", "count", "proto", "guest", "host", "remote", "rule", "why", "remedy"];
 const LIMITS = ["cable", "rule", "conns", "refused", "dropped"];
-const LEASES = ["ip", "mac", "hostname", "expires"];
+const LEASES = ["ip", "mac", "hostname", "cable", "expires"];
 const FORWARDS = ["id", "proto", "host", "guest"];
 const CAPTURES = ["id", "file", "packets", "bytes", "dropped"];
 
@@ -130,7 +130,7 @@ export function ctlCommand(): Command {
     .command("check <file>")
     .description("what is odd about a file of rules: what never decides, means more than it seems, leaves a way out")
     .action((file: string) => {
-      const { lines, fields } = readRuleLines(file, readFileSync(file, "utf8"));
+      const { lines, fields } = readRulesFile("file", file);
       const remarks = lintRules(lines, fields);
       show(
         remarks,

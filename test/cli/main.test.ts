@@ -166,6 +166,21 @@ describe("serve", () => {
     expect((await command.stop()).status).toBe(0);
   });
 
+  it("reads included files again on SIGHUP, and tells the place of what is wrong in one", async () => {
+    const file = path.join(folder, "main.rules");
+    const included = path.join(folder, "more.rules");
+    fs.writeFileSync(file, "include more.rules\ndefault deny\n");
+    fs.writeFileSync(included, "allow tcp any:25\n");
+    const command = tslirp(["--rules", file]);
+    await command.printed(/-netdev/);
+    command.child.kill("SIGHUP");
+    await command.logged(/rules read again/);
+    fs.writeFileSync(included, "allow tcp any:25\nallow tcp any:0\n");
+    command.child.kill("SIGHUP");
+    await command.logged(/rules as before: \S+more\.rules:2: got "allow tcp any:0"/);
+    expect((await command.stop()).status).toBe(0);
+  });
+
   it("leaves a live socket alone: one line, status 1", async () => {
     const at = path.join(folder, "a.sock");
     const first = tslirp(["--listen", `unix:${at}`]);

@@ -147,7 +147,7 @@ export const COMMAND: Readonly<Record<CommandField, Description>> = {
   rules: {
     flag: "--rules <file>",
     reading: TEXT,
-    help: "more rules, one a line behind `allow`, `deny`, `limit` or `default`; read again on SIGHUP",
+    help: "more rules, one a line behind `allow`, `deny`, `limit` or `default`, and `include FILE`; read again on SIGHUP",
   },
   api: {
     flag: "--api <address>",

@@ -259,7 +259,19 @@ export class Stack implements LinkReceiver {
     const first = (): IpAddress => this.firstGuest();
     const guests = { named, first };
     const protect = parts.protectPort ?? null;
-    this.forwards = new Forwards(config, parts.host, this.#tcp, this.#udp, this.#neighbours, guests, trace, protect);
+    this.forwards = new Forwards(
+      config,
+      parts.host,
+      this.#tcp,
+      this.#udp,
+      this.#neighbours,
+      guests,
+      trace,
+      clock,
+      this.#links,
+      shared.wake,
+      protect,
+    );
   }
 
   /** Opens the configured forwards. Rejects with the first that fails; then none is open. */
@@ -396,6 +408,7 @@ export class Stack implements LinkReceiver {
       this.#flows.pollAt(),
       this.#tcp.pollAt(),
       this.#udp.pollAt(),
+      this.forwards.pollAt(),
       this.#icmp.pollAt(),
       this.#reassembler.pollAt(),
       this.#tftp?.pollAt() ?? Number.POSITIVE_INFINITY,
@@ -407,6 +420,7 @@ export class Stack implements LinkReceiver {
     this.#flows.poll(now);
     this.#tcp.poll(now);
     this.#udp.poll(now);
+    this.forwards.poll(now);
     this.#icmp.poll(now);
     this.#tftp?.poll(now);
     if (this.#advertises) this.#ndp.poll(now);

@@ -1,7 +1,9 @@
 /** Port forwards: host ports that lead into guests, added and removed while the network runs. */
 import { addressFromText, type Endpoint, endpointText, type IpAddress } from "../core/address.ts";
+import type { Clock } from "../core/clock.ts";
 import type { ForwardRule, StackConfig } from "../core/config.ts";
 import type { HostListener, HostNet, HostUdp, UnixEndpoint } from "../core/host-net.ts";
+import type { Link } from "../core/link.ts";
 import type { Trace } from "../core/trace.ts";
 import type { Neighbour, Neighbours } from "../proto/neighbours.ts";
 import type { TcpNat } from "./tcp/tcp-nat.ts";
@@ -29,6 +31,11 @@ export interface ForwardGuests {
 /** Closes a port of this machine to guests, whatever address they dial. Returns what opens it again. */
 export type ProtectPort = (port: number) => () => void;
 
+/** Between two lines about the same forward. */
+const NOTICE_PAUSE_MS = 60_000;
+/** A guest that is there has answered by then. */
+const PATIENCE_MS = 3_000;
+
 export class Forwards {
   readonly #config: StackConfig;
   readonly #host: HostNet;
@@ -37,8 +44,13 @@ export class Forwards {
   readonly #neighbours: Neighbours;
   readonly #guests: ForwardGuests;
   readonly #trace: Trace;
+  readonly #clock: Clock;
+  readonly #links: ReadonlySet<Link>;
+  readonly #wake: () => void;
   readonly #protectPort: ProtectPort | null;
   readonly #entries: Entry[] = [];
+  /** Forwards, by their tellers, whose guests have not answered yet, and when that is told. The earliest first. */
+  readonly #doubts: Map<(what: string) => void, { readonly guest: Neighbour; readonly at: number }> = new Map();
   /** Those that begin to listen. */
   #opening = 0;
 
@@ -50,11 +62,18 @@ export class Forwards {
     neighbours: Neighbours,
     guests: ForwardGuests,
     trace: Trace,
+    clock: Clock,
+    /** The cables that are plugged in. */
+    links: ReadonlySet<Link>,
+    wake: () => void,
     protectPort: ProtectPort | null,
   ) {
     // Guests that are kept apart would reach each other by the host's loopback.
     this.#protectPort = config.isolate ? protectPort : null;
     this.#trace = trace;
+    this.#clock = clock;
+    this.#links = links;
+    this.#wake = wake;
     this.#guests = guests;
     this.#config = config;
     this.#host = host;
@@ -91,19 +110,29 @@ export class Forwards {
       const address = name === undefined ? (fixed ?? this.#guests.first()) : this.#guests.named(name);
       return address === null ? null : this.#neighbours.expect(address);
     };
+    const tell = this.#teller(rule);
     let listener: HostListener;
     if (rule.proto === "tcp" || "path" in rule.host)
       listener = await this.#host.listenTcp(rule.host, (client) => {
         // A client that nobody takes is reset.
         const guest = target();
-        if (guest !== null) this.#tcp.accept(guest, port, client);
+        if (guest === null) tell("a client is refused: no guest has that name");
+        else if (this.#links.size === 0) {
+          this.#trace.drop("guest-unreachable");
+          tell("a client is refused: no guest is plugged in");
+        } else {
+          this.#doubt(guest, tell);
+          this.#tcp.accept(guest, port, client);
+        }
       });
     else {
       let socket: HostUdp | null = null;
       const bound = await this.#host.bindUdp(rule.host, {
         onDatagram: (bytes, at, len, from) => {
           const guest = target();
-          if (socket !== null && guest !== null) this.#udp.fromClient(guest, port, socket, from, bytes, at, len);
+          if (socket === null || guest === null) return;
+          this.#doubt(guest, tell);
+          this.#udp.fromClient(guest, port, socket, from, bytes, at, len);
         },
         onUdpError: () => {},
         onUdpLost: (count) => this.#udp.lost(count),
@@ -120,6 +149,40 @@ export class Forwards {
     return { rule, address, close };
   }
 
+  /** A line about a forward, not more often than one a minute. */
+  #teller(rule: ForwardRule): (what: string) => void {
+    let last = Number.NEGATIVE_INFINITY;
+    return (what) => {
+      const now = this.#clock.now();
+      if (now - last < NOTICE_PAUSE_MS) return;
+      last = now;
+      const text = `forward ${forwardText(rule, this.#guests.first().text)}: ${what}`;
+      this.#trace.event({ type: "notice", text });
+    };
+  }
+
+  /** A client comes for a guest that may not be there: looks again later. */
+  #doubt(guest: Neighbour, tell: (what: string) => void): void {
+    if (guest.link !== null || this.#doubts.has(tell)) return;
+    this.#doubts.set(tell, { guest, at: this.#clock.now() + PATIENCE_MS });
+    if (this.#doubts.size === 1) this.#wake();
+  }
+
+  pollAt(): number {
+    for (const { at } of this.#doubts.values()) return at;
+    return Number.POSITIVE_INFINITY;
+  }
+
+  /** Tells of guests that have not answered. */
+  poll(now: number): void {
+    for (const [tell, { guest, at }] of this.#doubts) {
+      if (at > now) return;
+      this.#doubts.delete(tell);
+      if (guest.link === null)
+        tell(`a client waits, and nobody answers for ${guest.address.text}: is the guest's network up?`);
+    }
+  }
+
   /** Stops listening; connections that exist go on. False when there is no such forward. */
   remove(forward: OpenForward): boolean {
     const i = this.#entries.findIndex((e) => e.rule === forward.rule);
@@ -132,6 +195,7 @@ export class Forwards {
   close(): void {
     for (const entry of this.#entries) entry.close();
     this.#entries.length = 0;
+    this.#doubts.clear();
   }
 }
 

@@ -13,7 +13,9 @@ import type { MemoryCable } from "./attach/memory.ts";
 import { SlabPool } from "./attach/slab.ts";
 import type { NullReceiver, Switch } from "./attach/switch.ts";
 import { CableTap, type FrameWatcher } from "./attach/tap.ts";
+import { TapCable } from "./attach/tap-cable.ts";
 import type { FrameSocket } from "./attach/websocket.ts";
+import { parseEndpoint } from "./control/addresses.ts";
 import type { Capture, CaptureOptions } from "./control/capture.ts";
 import { parseDnsHost, parseDnsZone } from "./control/dns-rules.ts";
 import { ConfigError } from "./control/errors.ts";
@@ -54,6 +56,7 @@ import { NodeFiles } from "./host/files.ts";
 import { NodeHostNet } from "./host/net.ts";
 import type { OwnPorts } from "./host/own-ports.ts";
 import { portHint } from "./host/port-hint.ts";
+import { ProcessNames } from "./host/process-names.ts";
 import { ProxiedNet } from "./host/proxy.ts";
 import { HostRandom } from "./host/random.ts";
 import { openTap } from "./host/tap-namespace.ts";
@@ -157,6 +160,7 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
   readonly #captures: Captures;
   readonly #badLine: BadLine;
   readonly #learned: LearnedFile | null;
+  readonly #processes: ProcessNames = new ProcessNames();
   #rules: readonly string[];
   #dnsHosts: readonly string[];
   #dnsZones: readonly string[];
@@ -651,8 +655,23 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
     if (event.type === "flow-allowed") this.#learned?.allowed(event);
     const name = EVENT_NAMES[event.type];
     if (this.listenerCount(name) === 0) return;
-    const { type: _, ...rest } = event;
+    const { type: _, ...rest } = event.type === "flow-refused" ? this.#named(event) : event;
     process.nextTick(() => this.emit(name, rest as never));
+  }
+
+  /** A refusal with its process. Its socket is there only until the guest hears of the refusal. */
+  #named(refusal: Extract<TraceEvent, { type: "flow-refused" }>): TraceEvent {
+    const { proto, direction } = refusal;
+    if (proto === "icmp" || direction === "in") return refusal;
+    const guest = parseEndpoint(refusal.guest, 0);
+    const link = guest === null ? null : this.#stack.cableOf(guest.host);
+    if (guest === null || !(link instanceof TapCable) || link.namespace === null) return refusal;
+    const transports = proto === "dns" ? (["udp", "tcp"] as const) : [proto];
+    for (const transport of transports) {
+      const process = this.#processes.find(link.namespace, transport, guest);
+      if (process !== null) return { ...refusal, process };
+    }
+    return refusal;
   }
 }
 

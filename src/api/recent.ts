@@ -80,10 +80,11 @@ export class RecentEvents {
 
   #refused(data: NetworkEvents["flowRefused"][0], time: number): void {
     const { proto, guest, host, rule, why, direction } = data;
-    // A guest asks again from another port.
+    // A guest asks again from another port, and a program is started again.
     const from = guest.replace(/:\d+$/, "");
     const where = proto === "dns" ? "" : data.remote;
-    const key = JSON.stringify([proto, direction, from, host, where, rule, why]);
+    const program = data.process?.replace(/\[\d+\]$/, "");
+    const key = JSON.stringify([proto, direction, from, host, where, rule, why, program]);
     const before = this.#refusals.get(key);
     const count = before !== undefined && time - before.time < AGAIN_MS ? before.count + 1 : 1;
     this.#refusals.delete(key);

@@ -58,6 +58,11 @@ export class TapCable implements Link {
     this.#readable = readableDescriptor(device.fd, () => this.#read());
   }
 
+  /** The network namespace behind it, `net:[…]`; null where that is not known. */
+  get namespace(): string | null {
+    return this.#device.namespace;
+  }
+
   get offload(): Offload | null {
     return this.#device.unfinished && !this.#env.tap.byFrame ? UNFINISHED : null;
   }

@@ -35,7 +35,7 @@ const FLOWS = [
   "rtt",
   "retransmissions",
 ];
-const REFUSALS = ["time", "count", "proto", "guest", "host", "remote", "rule", "why", "remedy"];
+const REFUSALS = ["time", "count", "proto", "guest", "process", "host", "remote", "rule", "why", "remedy"];
 const LIMITS = ["cable", "rule", "conns", "refused", "dropped"];
 const LEASES = ["ip", "mac", "hostname", "cable", "expires"];
 const FORWARDS = ["id", "proto", "host", "guest"];
@@ -147,7 +147,8 @@ export function ctlCommand(): Command {
       if (follow === true) return followEvents(client(), "flowRefused");
       const rows = await client().get<Row[]>(`/v1/refusals?last=${encodeURIComponent(last)}`);
       const shown = rows.map((row) => ({ ...row, time: new Date(Number(row.time)).toISOString() }));
-      show(rows, () => rowsText(shown, REFUSALS));
+      const known = rows.some(({ process: by }) => by !== undefined);
+      show(rows, () => rowsText(shown, known ? REFUSALS : REFUSALS.filter((column) => column !== "process")));
     });
   ctl
     .command("why <flow...>")

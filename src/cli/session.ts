@@ -135,11 +135,20 @@ export function atMostEachSecond(times: number): () => boolean {
 }
 
 /** The first refusal of a run, in one line on standard error. */
-function sayRefused({ proto, guest, host, remote, rule, why, remedy }: NetworkEvents["flowRefused"][0]): void {
+function sayRefused({
+  proto,
+  guest,
+  host,
+  remote,
+  rule,
+  why,
+  remedy,
+  process: by,
+}: NetworkEvents["flowRefused"][0]): void {
   const to = proto === "dns" ? `the name ${host}` : `${proto} to ${host === null ? remote : `${host} (${remote})`}`;
   const because = why === undefined ? rule : `${rule}: ${why}`;
   const help = remedy === null ? "" : `; --${remedy.replace(" ", " '")}' would allow it`;
-  const line = `tslirp: refused ${guest} ${to} by ${because}${help}. More: --log-level info, or --api and tslirp ctl refusals`;
+  const line = `tslirp: refused ${by === undefined ? guest : `${by} at ${guest}`} ${to} by ${because}${help}. More: --log-level info, or --api and tslirp ctl refusals`;
   process.stderr.write(`${line.replace(/[^ -~]/g, "?")}\n`);
 }
 

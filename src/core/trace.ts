@@ -140,6 +140,11 @@ export type TraceEvent =
       why?: string;
       /** The narrowest rule that would have allowed it, before any that denies it; null where none would. */
       remedy: string | null;
+      /**
+       * `NAME[PID]` of the process that asked, where the guest is a network namespace of this machine (a TAP) and the process was
+       * found: the name is its own word.
+       */
+      process?: string;
     }
   /** Rules have let a flow begin, or a connection has shown another name than it began with; told where `StackConfig.tellAllowed`. */
   | {

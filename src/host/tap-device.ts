@@ -17,6 +17,8 @@ const TUNSETIFF = 0x400454ca;
 const TUNSETOFFLOAD = 0x400454d0;
 const TUNGETIFF = 0x800454d2;
 const TUNSETVNETHDRSZ = 0x400454d8;
+/** A descriptor of the device's network namespace, for whoever may administer that. */
+const TUNGETDEVNETNS = 0x54e3;
 const IFF_TAP = 2;
 const IFF_NO_PI = 0x1000;
 const IFF_VNET_HDR = 0x4000;
@@ -131,7 +133,16 @@ export class Taps {
       this.offload(fd, OFFLOADS);
     }
     const name = request.toString("latin1", 0, request.indexOf(0));
-    return new TapDevice(this, fd, name, (flags & IFF_NO_PI) === 0 ? PACKET_INFO : 0, unfinished);
+    const info = (flags & IFF_NO_PI) === 0 ? PACKET_INFO : 0;
+    return new TapDevice(this, fd, name, { info, unfinished, namespace: this.#namespaceOf(fd) });
+  }
+
+  #namespaceOf(fd: number): string | null {
+    const found = this.#ioctlValue(fd, TUNGETDEVNETNS, 0);
+    if (found < 0) return null;
+    const { ino } = fs.fstatSync(found);
+    fs.closeSync(found);
+    return `net:[${ino}]`;
   }
 
   /** Which unfinished frames may be read from a device (TUN_F_…). */
@@ -173,13 +184,21 @@ export class TapDevice {
   readonly info: number;
   /** Frames have a `struct virtio_net_hdr`. */
   readonly unfinished: boolean;
+  /** The network namespace that it is in, as `/proc/PID/ns/net` shows it; null where the kernel does not say. */
+  readonly namespace: string | null;
 
-  constructor(taps: Taps, fd: number, name: string, info: number, unfinished: boolean) {
+  constructor(
+    taps: Taps,
+    fd: number,
+    name: string,
+    is: { readonly info: number; readonly unfinished: boolean; readonly namespace: string | null },
+  ) {
     this.taps = taps;
     this.fd = fd;
     this.name = name;
-    this.info = info;
-    this.unfinished = unfinished;
+    this.info = is.info;
+    this.unfinished = is.unfinished;
+    this.namespace = is.namespace;
   }
 }
 

@@ -6,8 +6,9 @@ import { type ChildProcess, spawn } from "node:child_process";
 import fs from "node:fs";
 import { needTaps, type TapDevice } from "./tap-device.ts";
 
-/** Says its process id as the host knows it, then waits for the end of its input. */
-const OPENER = `read -r pid rest </proc/self/stat && exec 3<>/dev/net/tun && echo "$pid" && read -r _`;
+/** Says its process id as the host knows it, then waits for the end of its input. Opened as `<>`, a missing file would be made. */
+const OPENER = `[ -c /dev/net/tun ] || { echo "there is no /dev/net/tun" >&2; exit 1; }
+read -r pid rest </proc/self/stat && exec 3<>/dev/net/tun && echo "$pid" && read -r _`;
 const THEIRS = 3;
 
 /** A network namespace: a process', or one by its path, with the user namespace that owns it where that is not ours. */

@@ -116,7 +116,7 @@ const NAMES = [
 ];
 const REFUSED = [
   { label: "Time", show: ({ time }) => clock(time) },
-  { label: "Guest", show: ({ guest }) => guest },
+  { label: "Guest", show: ({ guest, process }) => named(process ?? guest, process === undefined ? "" : guest) },
   { label: "Times", number: true, show: ({ count }) => String(count ?? 1) },
   {
     label: "Wanted",

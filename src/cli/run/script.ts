@@ -18,6 +18,10 @@ fail() {
   echo "failed $1: $why" >&4
   exit 125
 }
+[ -c /dev/net/tun ] || {
+  echo "no such device" >"$folder/errors"
+  fail "/dev/net/tun cannot be opened"
+}
 exec 7<>/dev/net/tun || fail "/dev/net/tun cannot be opened"
 echo "up $pid" >&4
 read -r go <&3 || exit 125

@@ -83,6 +83,8 @@ export function createProgram(ended: (status: number) => void): Command {
     .option("--until <entry|time>", "stop before this entry (1200) or at this time (2.5s)")
     .option("--pcap <file>", "write the frames that pass, for Wireshark")
     .option("--inspect", "print flows and leases where the replay stopped")
+    .option("--minimise", "write the smallest recording that still shows the difference or crash")
+    .option("--output <file>", "where --minimise writes it (FILE.min)")
     .action(async (file: string, given: ReplayArguments) => {
       const { replayCommand: replay } = await import("./replay.ts");
       ended(await replay(file, given));

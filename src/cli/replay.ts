@@ -17,17 +17,23 @@ import {
   writeSection,
 } from "../wire/pcapng.ts";
 import { table } from "./ctl/table.ts";
+import { minimiseCommand } from "./minimise.ts";
 import { say } from "./output.ts";
 
 export interface ReplayArguments {
   readonly until?: string;
   readonly pcap?: string;
   readonly inspect?: boolean;
+  readonly minimise?: boolean;
+  readonly output?: string;
 }
 
 /** Resolves with the exit status: 0 when the network did all that it had done, 1 when not. Rejects as `RecordingReader` throws. */
 export async function replayCommand(file: string, given: ReplayArguments): Promise<number> {
   const until = readUntil(given.until);
+  if (given.output !== undefined && given.minimise !== true)
+    throw new ConfigError("--output", given.output, "expected --minimise beside it, which writes there");
+  if (given.minimise === true) return minimiseCommand(file, given);
   const reader = new RecordingReader(file);
   const frames = given.pcap === undefined ? null : new FrameFile(given.pcap, reader.header);
   try {

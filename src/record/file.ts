@@ -3,7 +3,7 @@
  * the process. A disk that is slower than the network ends the recording, never the network: no more than
  * `MOST_WAITING` bytes wait to be written.
  */
-import { createWriteStream, readFileSync, type WriteStream } from "node:fs";
+import { closeSync, createWriteStream, openSync, readFileSync, type WriteStream, writeSync } from "node:fs";
 import { BlockWriter, readEntries } from "./codec.ts";
 import { crc32 } from "./crc.ts";
 import { type Entry, type EntryName, fromJson, type Header, MAGIC, toJson, type Value, VERSION } from "./format.ts";
@@ -108,6 +108,40 @@ function frame(block: Uint8Array): Uint8Array {
   view.setUint32(0, block.length, true);
   view.setUint32(4, crc32(block), true);
   return framing;
+}
+
+/** Writes a whole recording; there may be none of that name. Returns its bytes. Throws an `Error` of one line. */
+export function writeRecording(file: string, header: Header, entries: Iterable<Entry>): number {
+  let bytes = 0;
+  try {
+    const fd = openSync(file, "wx", 0o600);
+    const put = (...parts: readonly Uint8Array[]): void => {
+      for (const part of parts) for (let at = 0; at < part.length; ) at += writeSync(fd, part, at);
+      bytes += parts.reduce((sum, part) => sum + part.length, 0);
+    };
+    try {
+      const head = new TextEncoder().encode(toJson(header));
+      put(new TextEncoder().encode(MAGIC), frame(head), head);
+      const block = new BlockWriter();
+      const flush = (): void => {
+        const full = block.take();
+        if (full.length > 0) put(frame(full), full);
+      };
+      for (const { name, values } of entries) {
+        block.entry(name, values);
+        if (block.used >= BLOCK) flush();
+      }
+      flush();
+    } finally {
+      closeSync(fd);
+    }
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    throw new Error(
+      `cannot write ${file}: ${code === "EEXIST" ? "the file exists; expected a new one" : (code ?? message)}`,
+    );
+  }
+  return bytes;
 }
 
 /** A recording that is read. Its file is in memory as a whole. */

@@ -17,7 +17,7 @@ import type {
 } from "../core/host-net.ts";
 import type { Slab } from "../core/link.ts";
 import { crc32 } from "./crc.ts";
-import type { EntryName, Value } from "./format.ts";
+import type { Entry, EntryName, Value } from "./format.ts";
 import type { RecordedError } from "./host.ts";
 import type { RecordedRuling } from "./local.ts";
 import { Answers, type Script } from "./script.ts";
@@ -127,8 +127,7 @@ export class ReplayHost implements HostNet {
     return {
       size,
       read: (at, into, done) => {
-        const entry = this.#script.peek();
-        const read = entry?.name === "readFile" ? (entry.values[1] as number) : 0;
+        const read = (this.#script.next("readFile")?.values[1] as number | undefined) ?? 0;
         this.#script.expect("readFile", id, read, at, into.length);
         this.reads.set(read, { into, done });
       },
@@ -181,6 +180,49 @@ export class ReplayHost implements HostNet {
         this.udp.delete(id);
       },
     };
+  }
+
+  /** Whether there is somebody to tell this entry to. */
+  knows({ name, values }: Entry): boolean {
+    const known = this.#mapOf(name);
+    return known === null || known.has(values[0] as number);
+  }
+
+  #mapOf(name: EntryName): ReadonlyMap<number, unknown> | null {
+    switch (name) {
+      case "listening":
+      case "listenFailed":
+      case "bound":
+      case "bindFailed":
+        return this.waiting;
+      case "client":
+        return this.listeners;
+      case "connected":
+      case "data":
+      case "end":
+      case "drain":
+      case "closed":
+        return this.tcp;
+      case "datagram":
+      case "udpError":
+        return this.udp;
+      case "pong":
+      case "pingError":
+        return this.pings;
+      case "answer":
+        return this.answers;
+      case "opened":
+        return this.files;
+      case "fileData":
+        return this.reads;
+      case "verdict":
+        return this.rulings;
+      case "takenSend":
+      case "takenEnd":
+        return this.takers;
+      default:
+        return null;
+    }
   }
 
   /** Losses are told within the call that they come from. */

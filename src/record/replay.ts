@@ -17,12 +17,12 @@ import { NO_TAP } from "../core/tap.ts";
 import { composeLan, type Lan } from "../embed/lan.ts";
 import { NO_RULES } from "../nat/rules/rules.ts";
 import { HEAD } from "./cables.ts";
-import { ENTRIES, type Entry, type Header, toJson } from "./format.ts";
+import { ENTRIES, type Entry, type EntryName, type Header, toJson } from "./format.ts";
 import { headersLength, seal, standIn, unseal } from "./frames.ts";
 import type { RecordedError } from "./host.ts";
 import type { RecordedRuling } from "./local.ts";
 import { asError, ReplayHost, sumOf } from "./replay-host.ts";
-import { Answers, type Difference, Script } from "./script.ts";
+import { Answers, type Difference, Questions, Script } from "./script.ts";
 
 export interface ReplayOptions {
   /** Stop before this entry, or at this time in seconds since the recording began. */
@@ -52,26 +52,26 @@ export async function replay(
   config: StackConfig,
   options: ReplayOptions = {},
 ): Promise<ReplayResult> {
-  return new Replay(header, entries, config, options).run();
+  return new Replay(header, new Script(entries, header.payload), config, options).run();
 }
 
-class Replay {
+/** A network that is told what a script has. */
+export class Replay {
   readonly #header: Header;
   readonly #options: ReplayOptions;
   readonly #script: Script;
   readonly #host: ReplayHost;
-  readonly #lan: Lan;
+  readonly lan: Lan;
   readonly #links: Map<number, ReplayLink> = new Map();
   readonly #services: Map<number, (() => void) | null> = new Map();
   #turnEnds: (() => void)[] = [];
 
-  constructor(header: Header, entries: Iterable<Entry>, config: StackConfig, options: ReplayOptions) {
+  constructor(header: Header, script: Script, config: StackConfig, options: ReplayOptions) {
     this.#header = header;
     this.#options = options;
-    const script = new Script(entries, header.payload);
     this.#script = script;
     this.#host = new ReplayHost(script, () => this.#within());
-    this.#lan = composeLan(
+    this.lan = composeLan(
       config,
       {
         host: this.#host,
@@ -98,25 +98,41 @@ class Replay {
         if (ENTRIES[script.peek()!.name].direction !== "in") await settle();
         const next = script.peek();
         if (script.over || next === null) break;
-        if (ENTRIES[next.name].direction === "in") await this.#tell(script.take());
+        if (ENTRIES[next.name].direction === "in") await this.tell(script.take());
         else script.fail(null);
       }
     } catch (error) {
       crash = error instanceof Error ? error : new Error(String(error));
     }
     script.stop();
-    return { entries: script.at, seconds: script.seconds, difference: script.difference, crash, lan: this.#lan };
+    return { entries: script.at, seconds: script.seconds, difference: script.difference, crash, lan: this.lan };
+  }
+
+  /** Tells the network what comes in by itself. Throws what the network throws. */
+  tell(entry: Entry): void | Promise<void> {
+    this.#script.episode++;
+    return this.#tell(entry);
+  }
+
+  /** Whether there is somebody in the network to tell this entry to. */
+  knows(entry: Entry): boolean {
+    const of = entry.values[0] as number;
+    if (OF_LINKS.has(entry.name)) return this.#links.has(of);
+    return entry.name === "unserve" ? this.#services.has(of) : this.#host.knows(entry);
   }
 
   /** What comes in during a call. */
   #within(): void {
-    while (!this.#script.over && this.#script.peek()!.name === "within") {
+    while (!this.#script.over && this.#script.peek()?.name === "within") {
       this.#script.take();
       if (this.#script.peek() !== null) void this.#tell(this.#script.take());
     }
   }
 
-  #tell({ name, values }: Entry): void | Promise<void> {
+  #tell(entry: Entry): void | Promise<void> {
+    const { name, values } = entry;
+    if (!this.knows(entry))
+      throw new Error(`entry ${this.#script.at - 1}: ${name} of number ${values[0]}, which is not there`);
     const host = this.#host;
     const [id, ...rest] = values as [number, ...unknown[]];
     const link = (): ReplayLink => this.#links.get(id)!;
@@ -126,19 +142,19 @@ class Replay {
       case "attached": {
         const made = new ReplayLink(this.#script, id, rest[0] as string, rest[1] as LinkTraits, this.#options);
         this.#links.set(id, made);
-        return this.#lan.switch.attached(made);
+        return this.lan.switch.attached(made);
       }
       case "frame": {
         const frame = this.#frame(rest as [number, number, number, Uint8Array]);
         this.#options.onFrame?.(link().name, false, frame, this.#script.seconds);
-        return this.#lan.switch.receive(link(), slabOf(frame), 0, frame.length, rest[0] as number);
+        return this.lan.switch.receive(link(), slabOf(frame), 0, frame.length, rest[0] as number);
       }
       case "batchEnd":
-        return this.#lan.switch.batchEnd(link());
+        return this.lan.switch.batchEnd(link());
       case "writable":
-        return this.#lan.switch.writable(link());
+        return this.lan.switch.writable(link());
       case "detached":
-        this.#lan.switch.detached(link());
+        this.lan.switch.detached(link());
         return void this.#links.delete(id);
       case "listening":
       case "bound":
@@ -194,38 +210,37 @@ class Replay {
       case "takenEnd":
         return host.takers.get(id)!.ended();
       case "poll":
-        return this.#lan.stack.poll(id / 1000);
+        return this.lan.stack.poll(id / 1000);
       case "turnEnd": {
         const [run, ...others] = this.#turnEnds;
         this.#turnEnds = others;
         return run?.();
       }
       case "open":
-        void this.#lan.stack.open().catch(() => {});
+        void this.lan.stack.open().catch(() => {});
         return;
       case "close":
-        return this.#lan.stack.close();
+        return this.lan.stack.close();
       case "rules":
-        return this.#lan.stack.setRules(parseRules(values[0] as string[]));
+        return this.lan.stack.setRules(parseRules(values[0] as string[]));
       case "dnsHosts":
-        return this.#lan.stack.setDnsHosts((values[0] as string[]).map(parseDnsHost));
+        return this.lan.stack.setDnsHosts((values[0] as string[]).map(parseDnsHost));
       case "dnsZones":
-        return this.#lan.stack.setDnsZones((values[0] as string[]).map(parseDnsZone));
+        return this.lan.stack.setDnsZones((values[0] as string[]).map(parseDnsZone));
       case "addForward":
-        void this.#lan.stack.forwards.add(values[0] as ForwardRule).catch(() => {});
+        void this.lan.stack.forwards.add(values[0] as ForwardRule).catch(() => {});
         return;
       case "removeForward": {
         const meant = toJson(values[0]);
-        const open = this.#lan.stack.forwards.list().find(({ rule }) => toJson(rule) === meant);
-        if (open !== undefined) this.#lan.stack.forwards.remove(open);
+        const open = this.lan.stack.forwards.list().find(({ rule }) => toJson(rule) === meant);
+        if (open !== undefined) this.lan.stack.forwards.remove(open);
         return;
       }
       case "dial":
-        return void this.#lan.stack.localServices.dial(rest[0] as Endpoint, host.client(rest[1] as Endpoint));
+        return void this.lan.stack.localServices.dial(rest[0] as Endpoint, host.client(rest[1] as Endpoint));
       case "serveTcp": {
-        const end = this.#lan.stack.localServices.serveTcp(rest[0] as Endpoint, (events, guest) => {
-          const entry = this.#script.peek();
-          const socket = entry?.name === "served" ? (entry.values[1] as number) : 0;
+        const end = this.lan.stack.localServices.serveTcp(rest[0] as Endpoint, (events, guest) => {
+          const socket = (this.#script.next("served")?.values[1] as number | undefined) ?? 0;
           this.#script.expect("served", id, socket, guest);
           this.#within();
           return host.socket(socket, events);
@@ -233,7 +248,7 @@ class Replay {
         return void this.#services.set(id, end);
       }
       case "serveUdp": {
-        const end = this.#lan.stack.localServices.serveUdp(rest[0] as Endpoint, (bytes, at, len, guest) => {
+        const end = this.lan.stack.localServices.serveUdp(rest[0] as Endpoint, (bytes, at, len, guest) => {
           this.#script.expect("servedDatagram", id, len, sumOf(bytes, at, len), guest);
           this.#within();
         });
@@ -242,7 +257,7 @@ class Replay {
       case "unserve":
         return this.#services.get(id)?.();
       case "sendUdp":
-        return this.#lan.stack.localServices.sendUdp(
+        return this.lan.stack.localServices.sendUdp(
           values[0] as Endpoint,
           values[1] as Endpoint,
           values[2] as Uint8Array,
@@ -268,6 +283,8 @@ class Replay {
   }
 }
 
+const OF_LINKS: ReadonlySet<EntryName> = new Set(["frame", "batchEnd", "writable", "detached"]);
+
 interface LinkTraits {
   readonly uplink: boolean;
   readonly endless: boolean;
@@ -284,7 +301,7 @@ class ReplayLink implements Link {
   readonly #id: number;
   readonly #offload: Answers<Offload | null>;
   readonly #options: ReplayOptions;
-  #reservations = 0;
+  readonly #full: Questions;
 
   constructor(script: Script, id: number, name: string, traits: LinkTraits, options: ReplayOptions) {
     this.#script = script;
@@ -294,6 +311,7 @@ class ReplayLink implements Link {
     this.endless = traits.endless ?? false;
     this.direct = traits.direct ?? false;
     this.#offload = new Answers<Offload | null>(script, "offload", id, null);
+    this.#full = new Questions(script, "full", id);
     this.#options = options;
   }
 
@@ -302,18 +320,13 @@ class ReplayLink implements Link {
   }
 
   reserve(): number {
-    this.#reservations++;
-    if (this.#script.over) return -1;
-    const next = this.#script.peek();
-    if (next?.name !== "full" || next.values[0] !== this.#id || next.values[1] !== this.#reservations) return 0;
-    this.#script.take();
-    return -1;
+    const full = this.#full.ask();
+    return full !== null || this.#script.over ? -1 : 0;
   }
 
   commit(len: number, undone: number = COMPLETE): void {
-    const next = this.#script.peek();
     // The recording says how much of a frame it has: all headers, or as many bytes as are kept.
-    const recorded = next?.name === "sent" ? (next.values[3] as Uint8Array).length : HEAD;
+    const recorded = (this.#script.next("sent")?.values[3] as Uint8Array | undefined)?.length ?? HEAD;
     const head = this.tx.subarray(0, Math.min(recorded === 0 ? headersLength(this.tx, 0, len) : recorded, len));
     this.#script.expect("sent", this.#id, len, undone, head, sumOf(this.tx, 0, len));
     this.#options.onFrame?.(this.name, true, this.tx.slice(0, len), this.#script.seconds);
@@ -331,6 +344,6 @@ function slabOf(bytes: Uint8Array): Slab {
 }
 
 /** Lets microtasks, and those that they make, run. */
-function settle(): Promise<void> {
+export function settle(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));
 }

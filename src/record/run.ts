@@ -2,6 +2,7 @@
 import { resolveOptions } from "../control/options.ts";
 import type { StackConfig } from "../core/config.ts";
 import { RecordingReader } from "./file.ts";
+import type { Header } from "./format.ts";
 import { type ReplayOptions, type ReplayResult, replay } from "./replay.ts";
 
 export interface FileReplay extends ReplayResult {
@@ -16,8 +17,11 @@ export async function replayFile(file: string, options: ReplayOptions = {}): Pro
 
 /** The same for a recording that has been opened. */
 export async function replayRecording(reader: RecordingReader, options: ReplayOptions): Promise<FileReplay> {
-  // A setting that the recording does not know has its default.
-  const config = { ...resolveOptions().stack, ...(reader.header.config as StackConfig) };
-  const result = await replay(reader.header, reader, config, options);
+  const result = await replay(reader.header, reader, configOf(reader.header), options);
   return { ...result, broken: reader.broken };
+}
+
+/** A recording's configuration. A setting that the recording does not know has its default. */
+export function configOf(header: Header): StackConfig {
+  return { ...resolveOptions().stack, ...(header.config as StackConfig) };
 }

@@ -3,7 +3,7 @@ import { ENTRIES, type Entry, type EntryName, toJson, type Value } from "./forma
 import { checksumField } from "./frames.ts";
 
 /** A field that is not known yet, or need not be. */
-const NEW = "?";
+export const NEW = "?";
 
 /** Where a replay parts from its recording. */
 export class Difference {
@@ -35,6 +35,8 @@ export class Script {
   #micros = 0;
   /** Entries that have been gone through. */
   at = 0;
+  /** How many things have come in by themselves, outside of any call. */
+  episode = 0;
   /** The first thing that the network did otherwise; null for nothing. */
   difference: Difference | null = null;
 
@@ -72,6 +74,21 @@ export class Script {
     this.#next = null;
     this.at++;
     return entry;
+  }
+
+  /** The next entry, if it has this name. */
+  next(name: EntryName): Entry | null {
+    const entry = this.peek();
+    return entry?.name === name ? entry : null;
+  }
+
+  /** The recording's answer to the `nth` question to `of`, the `since`th of this episode; null for the same as before. */
+  reply(name: EntryName, of: number, nth: number, since: number): Entry | null {
+    const entry = this.peek();
+    if (this.difference !== null || entry?.name !== name || entry.values[0] !== of || entry.values[1] !== nth)
+      return null;
+    SINCE.set(entry, since);
+    return this.take();
   }
 
   /**
@@ -135,31 +152,48 @@ export class Script {
   }
 }
 
-/** What a socket, or a cable, says when it is asked: what it said last, or what the script has for this question. */
-export class Answers<T> {
+/** At which question of its episode a reply has been given, for who leaves episodes out. */
+export const SINCE: WeakMap<Entry, number> = new WeakMap();
+
+/** Counts questions: all, and those of this episode. */
+export class Questions {
   readonly #script: Script;
   readonly #name: EntryName;
   readonly #of: number;
   #count = 0;
-  #value: T;
+  #before = 0;
+  #episode = -1;
 
-  constructor(script: Script, name: EntryName, of: number, first: T) {
+  constructor(script: Script, name: EntryName, of: number) {
     this.#script = script;
     this.#name = name;
     this.#of = of;
+  }
+
+  /** What the script has for this question; null for nothing new. */
+  ask(): Entry | null {
+    if (this.#script.episode !== this.#episode) {
+      this.#episode = this.#script.episode;
+      this.#before = this.#count;
+    }
+    this.#count++;
+    return this.#script.reply(this.#name, this.#of, this.#count, this.#count - this.#before);
+  }
+}
+
+/** What a socket, or a cable, says when it is asked: what it said last, or what the script has for this question. */
+export class Answers<T> {
+  readonly #questions: Questions;
+  #value: T;
+
+  constructor(script: Script, name: EntryName, of: number, first: T) {
+    this.#questions = new Questions(script, name, of);
     this.#value = first;
   }
 
   answer(): T {
-    this.#count++;
-    const entry = this.#script.peek();
-    if (
-      this.#script.difference === null &&
-      entry?.name === this.#name &&
-      entry.values[0] === this.#of &&
-      entry.values[1] === this.#count
-    )
-      this.#value = this.#script.take().values[2] as T;
+    const entry = this.#questions.ask();
+    if (entry !== null) this.#value = entry.values[2] as T;
     return this.#value;
   }
 }

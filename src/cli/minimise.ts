@@ -1,0 +1,48 @@
+/** `tslirp replay --minimise`: the smallest recording that still shows a difference or a crash. */
+import { statSync } from "node:fs";
+import { ConfigError } from "../control/errors.ts";
+import { RecordingReader, writeRecording } from "../record/file.ts";
+import type { Entry } from "../record/format.ts";
+import { minimise } from "../record/minimise.ts";
+import { configOf } from "../record/run.ts";
+import { say } from "./output.ts";
+
+interface Given {
+  readonly until?: string;
+  readonly pcap?: string;
+  readonly inspect?: boolean;
+  readonly output?: string;
+}
+
+/** Resolves with the exit status: 0 when a smaller recording was written, 1 when there was nothing to show. */
+export async function minimiseCommand(file: string, given: Given): Promise<number> {
+  for (const [option, value] of [
+    ["--until", given.until],
+    ["--pcap", given.pcap],
+    ["--inspect", given.inspect],
+  ] as const)
+    if (value !== undefined)
+      throw new ConfigError(option, String(value), "expected it without --minimise: replay what that writes");
+  const output = given.output ?? `${file}.min`;
+  if (statSync(output, { throwIfNoEntry: false }) !== undefined)
+    throw new ConfigError("--output", output, "expected a new file's name; this one exists");
+  const reader = new RecordingReader(file);
+  const entries = [...reader];
+  if (reader.broken !== null) say(`The file is broken behind what is used: ${reader.broken}.\n`);
+  const result = await minimise(reader.header, entries, configOf(reader.header));
+  if (result === null) {
+    say("Nothing to minimise: the recording replays without a difference.\n");
+    return 1;
+  }
+  const bytes = writeRecording(output, reader.header, result.entries);
+  say(
+    `${size(entries, statSync(file).size)}\nbecame ${size(result.entries, bytes)}, after ${result.tried} attempts` +
+      `${result.complete ? "" : ", when the search was cut short"}.\ntslirp replay ${output}\n`,
+  );
+  return 0;
+}
+
+function size(entries: readonly Entry[], bytes: number): string {
+  const frames = entries.filter(({ name }) => name === "frame").length;
+  return `${entries.length} entries with ${frames} frames from guests, ${bytes} bytes`;
+}

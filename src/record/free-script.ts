@@ -1,0 +1,138 @@
+/**
+ * A script that follows the network: what the network does is written down, not compared. So the network can be told a part of
+ * what a recording has. Questions (the clock, chance, a socket's backlog) are answered as in the recording while the network
+ * asks them in the same episode: an episode is what came in by itself, with all that the network did and asked about it.
+ */
+import { ENTRIES, type Entry, type EntryName, toJson, type Value } from "./format.ts";
+import { Script, SINCE } from "./script.ts";
+
+/** Identifiers for what the recording does not have. */
+const FIRST_NEW_ID = 1_000_000_000;
+
+/** What came in, and what the network did and asked about that. Readings of the clock are absolute, in microseconds. */
+export interface Episode {
+  readonly head: Entry;
+  readonly rest: readonly Entry[];
+}
+
+/** A recording in episodes. What is in front of the first (a network's making) is an episode without a head. */
+export function episodesOf(entries: readonly Entry[]): {
+  readonly first: readonly Entry[];
+  readonly episodes: Episode[];
+} {
+  const first: Entry[] = [];
+  const episodes: Episode[] = [];
+  let rest = first;
+  let micros = 0;
+  let within = false;
+  for (const entry of entries) {
+    if (ENTRIES[entry.name].direction === "in" && !within) {
+      rest = [];
+      episodes.push({ head: entry, rest });
+    } else if (entry.name === "clock") {
+      micros += entry.values[0] as number;
+      rest.push({ name: "clock", values: [micros] });
+    } else rest.push(entry);
+    within = entry.name === "within";
+  }
+  return { first, episodes };
+}
+
+export class FreeScript extends Script {
+  /** All that has come in and gone out, as a recording has it. */
+  readonly written: Entry[] = [];
+  #bag: Entry[] = [];
+  #now = 0;
+  #ids = FIRST_NEW_ID;
+  #chance = 1;
+  #over = false;
+
+  constructor(payload: boolean) {
+    super([], payload);
+  }
+
+  /** The network is about to be told of an episode. */
+  begin(rest: readonly Entry[], head?: Entry): void {
+    this.#bag = [...rest];
+    if (head !== undefined) this.#write(head);
+  }
+
+  override get over(): boolean {
+    return this.#over;
+  }
+
+  override stop(): void {
+    this.#over = true;
+  }
+
+  override get seconds(): number {
+    return this.#now / 1e6;
+  }
+
+  override peek(): Entry | null {
+    return this.#bag[0] ?? null;
+  }
+
+  override next(name: EntryName): Entry | null {
+    return this.#bag.find((entry) => entry.name === name) ?? null;
+  }
+
+  override take(): Entry {
+    const entry = this.#bag.shift()!;
+    this.#write(entry);
+    return entry;
+  }
+
+  override reply(name: EntryName, of: number, nth: number, since: number): Entry | null {
+    const entry = this.#find((each) => each.name === name && each.values[0] === of && SINCE.get(each) === since);
+    if (entry === null) return null;
+    const written = { name, values: [of, nth, ...entry.values.slice(2)] };
+    SINCE.set(written, since);
+    this.#write(written);
+    return written;
+  }
+
+  override expect(name: EntryName, ...values: readonly Value[]): void {
+    if (this.#over) return;
+    this.#find((entry) => entry.name === name);
+    // Bytes may be a view of what is soon used again.
+    this.#write({ name, values: values.map((value) => (value instanceof Uint8Array ? value.slice() : value)) });
+  }
+
+  override expectNew(name: EntryName, ...values: readonly Value[]): number {
+    const text = toJson(values);
+    const found =
+      this.#find((entry) => entry.name === name && toJson(entry.values.slice(1)) === text) ??
+      this.#find((entry) => entry.name === name);
+    const id = (found?.values[0] as number | undefined) ?? ++this.#ids;
+    this.expect(name, id, ...values);
+    return id;
+  }
+
+  override fail(): void {}
+
+  override clock(): number {
+    const before = this.#now;
+    this.#now = (this.#find((entry) => entry.name === "clock")?.values[0] as number | undefined) ?? before;
+    this.#write({ name: "clock", values: [this.#now - before] });
+    return this.#now;
+  }
+
+  override random(): number {
+    this.#chance = (Math.imul(this.#chance, 1_664_525) + 1_013_904_223) >>> 0;
+    const value = (this.#find((entry) => entry.name === "random")?.values[0] as number | undefined) ?? this.#chance;
+    this.#write({ name: "random", values: [value] });
+    return value;
+  }
+
+  #find(wanted: (entry: Entry) => boolean): Entry | null {
+    const at = this.#bag.findIndex(wanted);
+    return at < 0 ? null : this.#bag.splice(at, 1)[0]!;
+  }
+
+  #write(entry: Entry): void {
+    if (this.#over) return;
+    this.written.push(entry);
+    this.at = this.written.length;
+  }
+}

@@ -66,7 +66,8 @@ import type { Explanation } from "./nat/rules/rule-gate.ts";
 import type { EntryName } from "./record/format.ts";
 import type { Recording } from "./record/recording.ts";
 import type { FlowInfo } from "./stack/flow-info.ts";
-import type { Stack, StackParts } from "./stack.ts";
+import type { StackParts } from "./stack/parts.ts";
+import type { Stack } from "./stack.ts";
 
 export interface NetworkStats {
   /** From guests to the network. */

@@ -3,7 +3,9 @@ import { LanGuard, NO_ADDRESSES } from "../attach/guard.ts";
 import { NullReceiver, Switch } from "../attach/switch.ts";
 import type { StackConfig } from "../core/config.ts";
 import type { FrameTap } from "../core/tap.ts";
-import { GATEWAY_MAC6, gatewayMac, Stack, type StackParts } from "../stack.ts";
+import { GATEWAY_MAC6, gatewayMac } from "../stack/gateway-mac.ts";
+import type { StackParts } from "../stack/parts.ts";
+import { Stack } from "../stack.ts";
 
 export interface Lan {
   readonly stack: Stack;

@@ -8,7 +8,7 @@ import type { LinkReceiver } from "../core/link.ts";
 import type { FrameTap } from "../core/tap.ts";
 import type { Polled } from "../embed/poll-timer.ts";
 import type { Local } from "../stack/local-services.ts";
-import type { StackParts } from "../stack.ts";
+import type { StackParts } from "../stack/parts.ts";
 import { type Delivery, RecordedReceiver } from "./cables.ts";
 import { RecordingFile } from "./file.ts";
 import { type Header, VERSION } from "./format.ts";

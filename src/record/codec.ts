@@ -3,6 +3,8 @@ import { ENTRIES, type Entry, type EntryName, fromJson, type Kind, NAMES, toJson
 
 const TAGS: ReadonlyMap<EntryName, number> = new Map(NAMES.map((name, tag) => [name, tag]));
 const KINDS: readonly (readonly Kind[])[] = NAMES.map((name) => Object.values(ENTRIES[name].fields));
+/** Payload that stands in one entry, or is left out of it: no read of a host or a file is larger. In bytes. */
+const MOST_PAYLOAD: number = 16 * 1_048_576;
 const encoder = new TextEncoder();
 const decoder = new TextDecoder("utf-8", { fatal: true });
 
@@ -120,6 +122,14 @@ export function* readEntries(block: Uint8Array): Generator<Entry> {
     const name = NAMES[block[at]!];
     if (name === undefined) throw new Error(`no entry has the tag ${block[at]}`);
     at++;
-    yield { name, values: KINDS[NAMES.indexOf(name)]!.map(field) };
+    const entry = { name, values: KINDS[NAMES.indexOf(name)]!.map(field) };
+    if (stoodFor(entry) > MOST_PAYLOAD) throw new Error(`${name} of more than ${MOST_PAYLOAD} bytes`);
+    yield entry;
   }
+}
+
+/** How many bytes the replay fills in for what was left out of an entry. */
+function stoodFor({ name, values }: Entry): number {
+  const at = Object.keys(ENTRIES[name].fields).findIndex((field) => field === "blank" || field === "length");
+  return ENTRIES[name].direction === "in" && at >= 0 ? (values[at] as number) : 0;
 }

@@ -202,6 +202,11 @@ function readHeader(file: string, block: Uint8Array): Header {
     throw new Error(
       `${file} has version ${header.version}, written by tslirp ${header.package}; this one reads up to ${VERSION}`,
     );
+  const { config, rules, seed } = header;
+  if (typeof config !== "object" || config === null || typeof seed !== "number")
+    throw new Error(`${file} has a header without a configuration`);
+  if (!Array.isArray(rules) || !rules.every((rule) => typeof rule === "string"))
+    throw new Error(`${file} has a header without rules`);
   return header;
 }
 

@@ -52,7 +52,16 @@ export async function replay(
   config: StackConfig,
   options: ReplayOptions = {},
 ): Promise<ReplayResult> {
-  return new Replay(header, new Script(entries, header.payload), config, options).run();
+  return made(header, new Script(entries, header.payload), config, options).run();
+}
+
+/** Throws an `Error` of one line about a configuration that no network can have. */
+function made(header: Header, script: Script, config: StackConfig, options: ReplayOptions): Replay {
+  try {
+    return new Replay(header, script, config, options);
+  } catch (error) {
+    throw new Error(`the recording's configuration makes no network: ${(error as Error).message.split("\n")[0]}`);
+  }
 }
 
 /** A network that is told what a script has. */

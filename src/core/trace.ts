@@ -41,7 +41,6 @@ export const DROP_REASONS = [
   "half-open-full",
   "host-full",
   "icmp-checksum",
-  "icmp-no-flow",
   "icmp-rate",
   "icmp-table-full",
   "icmp-type",

@@ -7,3 +7,6 @@ const STEPS = 200;
 test(`machines that come and go in any order inherit nothing, leave nothing and are served (${SEEDS} seeds)`, async () => {
   for (let seed = 1; seed <= SEEDS; seed++) await live(seed, STEPS);
 }, 120_000);
+
+// Answers to probes of a window that was shut have to arrive before the connection is given up.
+test("a machine that hears again after minutes is sent what it has not heard", () => live(71_655, 200), 60_000);

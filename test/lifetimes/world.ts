@@ -85,7 +85,7 @@ export class LifetimeWorld {
     const machine = this.#pick(this.#machines)!;
     const [name, act] = this.#pick(this.#actions())!;
     this.steps.push(`${name} ${machine.letter}`);
-    act(machine);
+    await act(machine);
     await this.#settle();
     this.#check();
   }
@@ -94,7 +94,7 @@ export class LifetimeWorld {
   async finish(): Promise<void> {
     for (const machine of this.#machines) this.#unplug(machine);
     for (const far of this.#fars()) far.unstall();
-    this.#advance(2 * DAY);
+    await this.#advance(2 * DAY);
     await this.#settle();
     this.#check();
     const held = Object.entries(this.#stack.gauges()).filter(([, value]) => value !== 0);
@@ -110,7 +110,7 @@ export class LifetimeWorld {
       this.#violations.push(`${event.guest} has not been gone long when its flow ends`);
   }
 
-  #actions(): [string, (machine: Machine) => void][] {
+  #actions(): [string, (machine: Machine) => unknown][] {
     return [
       ["plug", (m) => this.#plug(m)],
       ["unplug", (m) => this.#unplug(m)],
@@ -260,30 +260,32 @@ export class LifetimeWorld {
   }
 
   /** A machine that is there, hears and has an address of its own is served. */
-  #serve(m: Machine): void {
+  async #serve(m: Machine): Promise<void> {
     if (m.cable === null || this.#stalled.has(m) || m.deaf) return;
     this.#lease(m);
     const rival = this.#machines.some((each) => each !== m && each.cable !== null && each.addresses.has(m.ip!));
     if (rival) return;
     if (this.#forwarded() === m) {
       const client = this.#client();
-      this.#advance(2 * SECOND);
+      await this.#advance(2 * SECOND);
       const { port } = client.at as { port: number };
       if (!m.clients.has(port)) this.#violations.push(`${m.letter} is not dialled by its forward`);
     }
     const mine = this.#dialled.filter((d) => d.machine === m && m.connections.includes(d.connection));
     for (const d of mine) this.#tell(d, 100);
-    this.#advance(100 * SECOND);
+    await this.#advance(100 * SECOND);
     for (const { connection, far, sent } of mine) {
       if (far.closed !== undefined || connection.state !== "open") continue;
       if (connection.got !== sent) this.#violations.push(`${m.letter} has ${connection.got} bytes of ${sent}`);
     }
   }
 
-  /** Time passes, deadline by deadline. */
-  #advance(millis: number): void {
+  /** Time passes, deadline by deadline. What a machine answers meanwhile arrives: its cable hands that over in a microtask. */
+  async #advance(millis: number): Promise<void> {
     const end = this.#clock.now() + millis;
     for (;;) {
+      this.#host.run();
+      await Promise.resolve();
       this.#host.run();
       const next = this.#stack.pollAt();
       this.#notice();

@@ -10,12 +10,9 @@ import { splice } from "./splice.ts";
  */
 export async function dial(network: Network, target: string, socket: Duplex, head: Buffer): Promise<void> {
   socket.on("error", () => {});
-  const refuse = (status: string, line: string): void => {
-    socket.end(`HTTP/1.1 ${status}\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\n${line}\n`);
-  };
   const endpoint = guestEndpoint(network, target);
   if (endpoint === null)
-    return refuse("400 Bad Request", "expected HOST:PORT: a guest's address, or its DHCP host name");
+    return refuseDial(socket, "400 Bad Request", "expected HOST:PORT: a guest's address, or its DHCP host name");
   try {
     const guest = await network.connect({ ...endpoint, allowHalfOpen: true });
     if (socket.destroyed) {
@@ -26,8 +23,14 @@ export async function dial(network: Network, target: string, socket: Duplex, hea
     if (head.length > 0) guest.write(head);
     splice(guest, socket);
   } catch (error) {
-    refuse("502 Bad Gateway", (error as Error).message);
+    refuseDial(socket, "502 Bad Gateway", (error as Error).message);
   }
+}
+
+/** Answers a CONNECT that leads nowhere. */
+export function refuseDial(socket: Duplex, status: string, line: string): void {
+  socket.on("error", () => {});
+  socket.end(`HTTP/1.1 ${status}\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\n${line}\n`);
 }
 
 function guestEndpoint(network: Network, target: string): Endpoint | null {

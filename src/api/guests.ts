@@ -11,6 +11,7 @@ import { DEFAULT_LIMITS } from "../core/limits.ts";
 import type { GuestNetwork, GuestNetworks } from "../guest-networks.ts";
 import { newToken } from "../host/token.ts";
 import { refusal } from "./access.ts";
+import { dial, refuseDial } from "./dial.ts";
 import { Endings } from "./endings.ts";
 import { guestMetrics } from "./guest-metrics.ts";
 import { Metrics } from "./metrics.ts";
@@ -47,9 +48,10 @@ export async function serveGuestsApi(networks: GuestNetworks, options: ApiOption
         sockets.add(socket);
         socket.on("close", () => sockets.delete(socket));
       });
-      server.on("connect", (_request, socket: Duplex) => {
-        socket.on("error", () => {});
-        socket.end("HTTP/1.1 501 Not Implemented\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+      server.on("connect", (request, socket: Duplex, head: Buffer) => {
+        if (refusal(request, token) !== null)
+          return refuseDial(socket, "401 Unauthorized", "expected Authorization: Bearer TOKEN");
+        void dialGuest(networks, request.url ?? "", socket, head);
       });
       // Before Fastify's own listener: a guest's application answers what is about that guest.
       const [own] = server.listeners("request") as ((request: IncomingMessage, response: ServerResponse) => void)[];
@@ -58,6 +60,7 @@ export async function serveGuestsApi(networks: GuestNetworks, options: ApiOption
         if (refusal(request, token) !== null || !guests.take(request, response)) own!(request, response);
       });
     },
+    ownersOnly,
   );
   const registry = guestMetrics(networks, options.processMetrics ?? true);
   const startedAt = Date.now();
@@ -102,6 +105,30 @@ export async function serveGuestsApi(networks: GuestNetworks, options: ApiOption
       registry.clear();
     },
   });
+}
+
+/** What one network's API has, asked of all. */
+function ownersOnly(path: string): string | null {
+  const rest = path.startsWith("/v1/") && !path.startsWith("/v1/networks/") ? path.slice("/v1/".length) : null;
+  return rest === null
+    ? null
+    : `each guest has a network of its own: ask /v1/networks/ID/${rest}; /v1/networks lists them`;
+}
+
+/**
+ * CONNECT to a guest's port: `g1:22` is the guest's own address, `HOST.g1:22` is HOST in that guest's network, which has
+ * several addresses when the guest is a machine with machines in it.
+ */
+async function dialGuest(networks: GuestNetworks, target: string, socket: Duplex, head: Buffer): Promise<void> {
+  const match = /^(?:(.+)\.)?(g[0-9]+):([0-9]{1,5})$/.exec(target);
+  const network = match === null ? undefined : networks.get(match[2]!)?.network;
+  const [, host = network?.leases()[0]?.ip, , port] = match ?? [];
+  if (network === undefined || host === undefined) {
+    const line =
+      "expected ID:PORT or HOST.ID:PORT, with the ID of a guest that /v1/networks lists and that has a lease";
+    return refuseDial(socket, match === null ? "400 Bad Request" : "404 Not Found", line);
+  }
+  await dial(network, `${host}:${port}`, socket, head);
 }
 
 function described({ id, cable, since, network }: GuestNetwork): object {

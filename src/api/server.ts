@@ -137,12 +137,13 @@ export async function application(
   return app;
 }
 
-/** What any application of the API has: who may, errors as one line. */
+/** What any application of the API has: who may, errors as one line. `hint` may say more of a path that is not there. */
 export function bareApp(
   token: string | null,
   clients: number,
   refused: () => void,
   prepare: (server: Server) => void,
+  hint: (path: string) => string | null = () => null,
 ): FastifyInstance {
   const app = fastify({
     bodyLimit: MAX_BODY,
@@ -174,7 +175,8 @@ export function bareApp(
     const path = request.url.split("?")[0]!;
     const methods = ["GET", "POST", "PUT", "DELETE"] as const;
     const allowed = methods.filter((method) => app.findRoute({ method, url: path }) !== null);
-    if (allowed.length === 0) return reply.code(404).send({ error: `there is no ${path}; see /openapi.json` });
+    if (allowed.length === 0)
+      return reply.code(404).send({ error: hint(path) ?? `there is no ${path}; see /openapi.json` });
     return reply
       .code(405)
       .header("allow", allowed.join(", "))

@@ -7,9 +7,11 @@
 import { type Link, type LinkReceiver, MAX_FRAME } from "../core/link.ts";
 import type { Trace } from "../core/trace.ts";
 import { get32 } from "../wire/bytes.ts";
-import { HEADROOM, type ReadSlab, type SlabPool } from "./slab.ts";
+import { HEADROOM, type ReadArea, type ReadSlab, type SlabPool } from "./slab.ts";
 
 const PREFIX = 4;
+/** A cable whose reads are shorter, and end with a whole frame, holds no slab. */
+const LITTLE = 4_096;
 
 /** One cable's incoming side: bytes in, frames to the `LinkReceiver`. */
 export class FrameDecoder {
@@ -17,7 +19,10 @@ export class FrameDecoder {
   readonly #receiver: LinkReceiver;
   readonly #link: Link;
   readonly #trace: Trace;
-  #slab: ReadSlab;
+  readonly #common: ReadArea;
+  readonly #little: number;
+  /** The cable's own; null while it reads into the common one. */
+  #slab: ReadSlab | null = null;
   /** Bytes of a cut frame (with its prefix) that stand right before the read area. */
   #carry = 0;
   /** Between a read and its `batchEnd`, when the receiver may still pin the slab. */
@@ -29,12 +34,13 @@ export class FrameDecoder {
     this.#receiver = receiver;
     this.#link = link;
     this.#trace = trace;
-    this.#slab = pool.take();
+    this.#common = pool.commonSlab();
+    this.#little = Math.min(LITTLE, this.#common.readArea.length / 2);
   }
 
-  /** Where the next bytes go. The same array until a slab was pinned. */
+  /** Where the next bytes go, which are read in one go and then told by `received`. */
   get readArea(): Uint8Array {
-    return this.#slab.readArea;
+    return (this.#slab ?? this.#common).readArea;
   }
 
   /**
@@ -43,7 +49,8 @@ export class FrameDecoder {
    */
   received(n: number): boolean {
     if (this.#closed) return true;
-    const slab = this.#slab;
+    const own = this.#slab;
+    const slab = own ?? this.#common;
     const bytes = slab.bytes;
     const end = HEADROOM + n;
     let at = HEADROOM - this.#carry;
@@ -65,8 +72,8 @@ export class FrameDecoder {
     this.#receiver.batchEnd(this.#link);
     this.#busy = false;
     if (!sane) this.#closed = true;
-    if (this.#closed) slab.release();
-    else this.#keep(at, end);
+    if (this.#closed) own?.release();
+    else this.#keep(own, at, end, n);
     return sane;
   }
 
@@ -74,7 +81,7 @@ export class FrameDecoder {
   copied(chunk: Uint8Array): boolean {
     let from = 0;
     while (from < chunk.length && !this.#closed) {
-      const area = this.#slab.readArea;
+      const area = this.readArea;
       const part = chunk.subarray(from, from + area.length);
       area.set(part);
       from += part.length;
@@ -87,21 +94,20 @@ export class FrameDecoder {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    if (!this.#busy) this.#slab.release();
+    if (!this.#busy) this.#slab?.release();
   }
 
-  /** Puts the cut frame at [at, end) before the area that is read next. */
-  #keep(at: number, end: number): void {
-    const from = this.#slab;
+  /** Puts the cut frame at [at, end) before the area that is read next, after a read of `n` bytes. */
+  #keep(own: ReadSlab | null, at: number, end: number, n: number): void {
     const rest = end - at;
     this.#carry = rest;
-    if (!from.pinned) {
-      if (rest > 0) from.bytes.copyWithin(HEADROOM - rest, at, end);
+    if (own !== null && !own.pinned && (rest > 0 || n >= this.#little)) {
+      if (rest > 0) own.bytes.copyWithin(HEADROOM - rest, at, end);
       return;
     }
-    const next = this.#pool.take();
-    if (rest > 0) next.bytes.set(from.bytes.subarray(at, end), HEADROOM - rest);
+    const next = rest > 0 || n >= this.#little ? this.#pool.take() : null;
+    if (next !== null && rest > 0) next.bytes.set((own ?? this.#common).bytes.subarray(at, end), HEADROOM - rest);
     this.#slab = next;
-    from.release();
+    own?.release();
   }
 }

@@ -12,6 +12,10 @@
  * leaves it alone and goes on with another one; the last `unpin` gives it back to the pool. The number of slabs is
  * bounded by the writers' obedience: once `cap` are out, `scarce` is true and they copy instead of pinning. A cable
  * itself always gets the one slab it needs to read at all.
+ *
+ * Cables that say little read into one slab that all of this process share (`commonSlab`): a read is over, and its frames
+ * are dealt with, before another begins. Nobody may pin that one, so it is always `scarce`. A cable takes a slab of its
+ * own for a cut frame and for reads of some length, so a guest at rest holds none.
  */
 import { MAX_FRAME, type Slab } from "../core/link.ts";
 import { giveBack, region } from "../wire/arena.ts";
@@ -30,8 +34,39 @@ export interface SlabPoolOptions {
   readonly cap?: number;
 }
 
+/** What a cable reads into. */
+export interface ReadArea extends Slab {
+  /** The part of `bytes` that a read fills. */
+  readonly readArea: Uint8Array;
+}
+
+class CommonSlab implements ReadArea {
+  readonly bytes: Uint8Array;
+  readonly readArea: Uint8Array;
+
+  constructor(readArea: number) {
+    this.bytes = region(HEADROOM + readArea);
+    this.readArea = this.bytes.subarray(HEADROOM);
+  }
+
+  get scarce(): boolean {
+    return true;
+  }
+
+  pin(): void {
+    throw new Error("the common slab cannot be pinned");
+  }
+
+  unpin(): void {
+    throw new Error("the common slab cannot be pinned");
+  }
+}
+
+/** By the length of the read area. */
+const COMMON: Map<number, CommonSlab> = new Map();
+
 /** One slab, handed out by `SlabPool.take`. */
-export class ReadSlab implements Slab {
+export class ReadSlab implements ReadArea {
   readonly bytes: Uint8Array;
   /** The part of `bytes` that a read fills. */
   readonly readArea: Uint8Array;
@@ -101,6 +136,16 @@ export class SlabPool {
 
   get scarce(): boolean {
     return this.#inUse >= this.#cap;
+  }
+
+  /** The slab of all cables that hold none, in all networks of this process. */
+  commonSlab(): ReadArea {
+    let common = COMMON.get(this.#readArea);
+    if (common === undefined) {
+      common = new CommonSlab(this.#readArea);
+      COMMON.set(this.#readArea, common);
+    }
+    return common;
   }
 
   /** A slab to read into; `release` it when done. */

@@ -18,6 +18,7 @@ import { leftToken, leftTokens, runtimeFolder } from "./runtime-folder.ts";
 interface Given {
   readonly api?: string;
   readonly token?: string;
+  readonly network?: string | undefined;
   readonly json?: boolean;
 }
 
@@ -38,6 +39,7 @@ const FLOWS = [
 const REFUSALS = ["time", "count", "proto", "guest", "process", "host", "remote", "rule", "why", "remedy"];
 const LIMITS = ["cable", "rule", "conns", "refused", "dropped"];
 const LEASES = ["ip", "mac", "hostname", "cable", "expires"];
+const NETWORKS = ["id", "hostname", "ip", "mac", "cable", "tcpFlows", "udpFlows", "bytesIn", "bytesOut"];
 const FORWARDS = ["id", "proto", "host", "guest"];
 const CAPTURES = ["id", "file", "packets", "bytes", "dropped"];
 
@@ -50,6 +52,7 @@ export function ctlCommand(): Command {
       "unix:PATH or tcp:127.0.0.1:PORT; default: $TSLIRP_API, or what is found in the user's runtime folder",
     )
     .option("--token <token>", "for TCP; default: $TSLIRP_API_TOKEN, or what serve has left in the runtime folder")
+    .option("--network <id>", "one of several networks (serve --per-guest), by an id that ctl networks lists")
     .option("--json", "the API's own JSON");
   const client = (): ApiClient => connect(ctl.opts<Given>());
   const show = (value: unknown, text: () => string): void => {
@@ -65,6 +68,13 @@ export function ctlCommand(): Command {
     .action(async () => {
       const status = await client().get<Record<string, unknown>>("/v1/status");
       show(status, () => statusText(status));
+    });
+  ctl
+    .command("networks")
+    .description("where there are several (serve --per-guest): which, for --network")
+    .action(async () => {
+      const rows = await connect({ ...ctl.opts<Given>(), network: undefined }).get<Row[]>("/v1/networks");
+      show(rows, () => rowsText(rows, NETWORKS));
     });
   ctl
     .command("flows")
@@ -285,11 +295,14 @@ function connect(given: Given): ApiClient {
   const [field, text] =
     given.api !== undefined ? ["--api", given.api] : ["TSLIRP_API", process.env.TSLIRP_API ?? usualApi()];
   const address = parseApiAddress(field, text);
-  if (address.kind === "unix") return new ApiClient(address, null);
+  const { network = null } = given;
+  if (network !== null && !/^[a-z][0-9]{1,15}$/.test(network))
+    throw new ConfigError("--network", network, "expected an id that ctl networks lists, like g1");
+  if (address.kind === "unix") return new ApiClient(address, null, network);
   const token = given.token ?? process.env.TSLIRP_API_TOKEN ?? leftToken(address.port)?.token;
   if (token === undefined)
     throw new ConfigError("--token", undefined, "expected the token that serve printed, for an API on TCP");
-  return new ApiClient(address, token);
+  return new ApiClient(address, token, network);
 }
 
 /** Where an API is that nobody named: the usual socket, else the one on TCP whose tslirp left its token. */

@@ -1,7 +1,10 @@
 /** The control API where each guest has a network of its own. */
+import { once } from "node:events";
+import net from "node:net";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { serveGuestsApi } from "../../src/api/guests.ts";
 import type { Api } from "../../src/api/server.ts";
+import { ApiClient } from "../../src/cli/ctl/client.ts";
 import { GuestNetworks } from "../../src/guest-networks.ts";
 import { type EmbeddedGuest, embeddedGuest } from "../support/embedded-guest.ts";
 import { webSocketPlug } from "../support/web-socket-plug.ts";
@@ -51,6 +54,46 @@ test("of a guest that is not there is nothing to tell, and to nobody without the
   for (const path of ["/v1/networks", "/v1/networks/g1/status", "/v1/networks/g9/status"])
     expect((await fetch(at(path))).status).toBe(401);
   expect((await fetch(at("/"))).status).toBe(200);
+});
+
+/** What a CONNECT is answered, and what the guest's port says then. */
+async function connect(target: string, authorization = `Bearer ${api.token}`): Promise<string> {
+  const socket = net.connect((api.address as { port: number }).port, "127.0.0.1");
+  socket.write(`CONNECT ${target} HTTP/1.1\r\nHost: ${target}\r\nAuthorization: ${authorization}\r\n\r\n`);
+  let text = "";
+  for await (const chunk of socket) {
+    text += String(chunk);
+    if (text.includes("guest speaks")) break;
+  }
+  socket.destroy();
+  return text;
+}
+
+test("CONNECT leads to the guest that is named, by its id or by an address of its network", async () => {
+  guests[1]!.guest.listen(2222, (socket) => ({ onConnect: () => void socket.write(Buffer.from("guest speaks")) }));
+  for (const target of ["g2:2222", "10.0.2.15.g2:2222", "vm2.g2:2222"])
+    expect(await connect(target)).toMatch(/^HTTP\/1\.1 200.*guest speaks/s);
+  expect(await connect("g1:2222")).toMatch(/^HTTP\/1\.1 502/);
+  expect(await connect("g9:22")).toMatch(/^HTTP\/1\.1 404.*networks lists/s);
+  expect(await connect("10.0.2.15:22")).toMatch(/^HTTP\/1\.1 400.*expected ID:PORT/s);
+  expect(await connect("g2:2222", "Bearer wrong")).toMatch(/^HTTP\/1\.1 401/);
+});
+
+test("tells whoever asks for one network's things where they are", async () => {
+  const response = await ask("/v1/flows");
+  expect(response.status).toBe(404);
+  expect(await response.json()).toEqual({
+    error: "each guest has a network of its own: ask /v1/networks/ID/flows; /v1/networks lists them",
+  });
+});
+
+test("ctl's client reaches the network that it is told", async () => {
+  const client = (id: string | null) => new ApiClient(api.address, api.token, id);
+  expect(await client(null).get("/v1/networks")).toHaveLength(2);
+  expect(await client("g2").get("/v1/leases")).toMatchObject([{ hostname: "vm2" }]);
+  const socket = await client("g2").dial("10.0.2.15:2222");
+  expect(String((await once(socket, "data"))[0])).toBe("guest speaks");
+  socket.destroy();
 });
 
 test("its metrics have sums, and what each guest has", async () => {

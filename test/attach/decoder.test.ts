@@ -69,6 +69,8 @@ describe("frame decoder", () => {
         const { receiver, feed, pool } = rig(512, 1000);
         const held: { slab: Slab; at: number; was: Uint8Array }[] = [];
         receiver.onReceive = (_, slab, at, len) => {
+          // Nobody may pin the slab that all share.
+          if (slab.scarce) return;
           // Two of three frames are held on to, for two frames' time or more.
           if (held.length % 3 !== 2) slab.pin();
           held.push({ slab, at, was: slab.bytes.slice(at, at + len) });
@@ -80,7 +82,7 @@ describe("frame decoder", () => {
           slab.unpin();
         });
         expectFrames(receiver.frames, frames);
-        expect(pool.inUse).toBe(1);
+        expect(pool.inUse).toBeLessThanOrEqual(1);
       }),
       { numRuns: 50 },
     );
@@ -114,6 +116,8 @@ describe("frame decoder", () => {
 
   it("stops at once when closed in the middle of a read, and keeps the slab until the batch has ended", () => {
     const { receiver, feed, decoder, pool } = rig();
+    // After a long read the cable has a slab of its own.
+    feed(wire(frame(5000)));
     let inUse = -1;
     let held: Slab | null = null;
     receiver.onReceive = (_, slab) => {
@@ -125,7 +129,7 @@ describe("frame decoder", () => {
       held?.pin();
     };
     feed(wire(frame(20), frame(21)));
-    expect(receiver.frames).toHaveLength(1);
+    expect(receiver.frames).toHaveLength(2);
     expect(inUse).toBe(1);
     expect(pool.inUse).toBe(1);
     held!.unpin();
@@ -149,7 +153,7 @@ describe("slab pool", () => {
       slab.pin();
       pinned.push(slab);
     };
-    feed(wire(...Array.from({ length: 50 }, (_, i) => frame(40, i))));
+    feed(wire(...Array.from({ length: 50 }, (_, i) => frame(60, i))));
     expect(pool.inUse).toBe(4);
     expect(pool.scarce).toBe(true);
     for (const slab of pinned) slab.unpin();
@@ -159,22 +163,47 @@ describe("slab pool", () => {
 
   it("does not lend out a slab that is still read into, when its last pin goes", () => {
     const { receiver, feed, pool } = rig();
+    feed(wire(frame(5000)));
     receiver.onReceive = (_, slab) => {
       slab.pin();
       slab.unpin();
     };
-    feed(wire(frame(60), frame(61)));
+    feed(wire(frame(5000), frame(61)));
     expect(pool.free).toBe(0);
     expect(pool.inUse).toBe(1);
   });
 
-  it("uses one slab for as long as nothing is pinned", () => {
-    const { feed, pool, decoder } = rig();
+  it("a cable that says little holds no slab, but for a cut frame", () => {
+    const { receiver, feed, pool, decoder } = rig();
     const area = decoder.readArea;
-    for (let i = 0; i < 100; i++) feed(wire(frame(1000, i)), [500]);
+    receiver.onReceive = (_, slab) => expect(slab.scarce).toBe(pool.inUse === 0);
+    for (let i = 0; i < 100; i++) {
+      feed(wire(frame(1000, i), frame(60)).subarray(0, 500));
+      expect(pool.inUse).toBe(1);
+      feed(wire(frame(1000, i), frame(60)).subarray(500));
+      expect([pool.inUse, pool.free]).toEqual([0, 1]);
+      feed(wire(frame(60)));
+    }
+    expect(receiver.frames).toHaveLength(300);
+    expect(decoder.readArea).toBe(area);
+  });
+
+  it("cables that say little read into one slab, and hear each only their own", () => {
+    const rigs = [rig(), rig(), rig()];
+    expect(new Set(rigs.map(({ decoder }) => decoder.readArea)).size).toBe(1);
+    rigs.forEach(({ feed }, i) => feed(wire(frame(100 + i, i)).subarray(0, 50 + i)));
+    rigs.forEach(({ feed }, i) => feed(wire(frame(100 + i, i)).subarray(50 + i)));
+    rigs.forEach(({ receiver }, i) => expectFrames(receiver.frames, [frame(100 + i, i)]));
+  });
+
+  it("uses one slab for long reads, for as long as nothing is pinned", () => {
+    const { feed, pool, decoder } = rig();
+    feed(wire(frame(5000)));
+    const area = decoder.readArea;
+    for (let i = 0; i < 100; i++) feed(wire(frame(9000, i)), [4500]);
     expect(decoder.readArea).toBe(area);
     expect(pool.inUse + pool.free).toBe(1);
-    expect(area.byteOffset).toBe(HEADROOM);
+    expect(area.byteOffset - HEADROOM).toBeGreaterThanOrEqual(0);
   });
 
   it("shrinks after a burst, and keeps what is still needed", () => {

@@ -8,9 +8,11 @@ const TIMEOUT_MILLIS = 10_000;
 export class ApiClient {
   readonly #target: RequestOptions;
   readonly #where: string;
+  readonly #network: string | null;
 
-  /** `token` null for a UNIX socket. */
-  constructor(address: StreamAddress, token: string | null) {
+  /** `token` null for a UNIX socket. `network` is one of several, by its id; null for the one that there is, or all. */
+  constructor(address: StreamAddress, token: string | null, network: string | null = null) {
+    this.#network = network;
     const place = address.kind === "unix" ? { socketPath: address.path } : { host: address.host, port: address.port };
     this.#target = { ...place, headers: token === null ? {} : { authorization: `Bearer ${token}` }, agent: false };
     this.#where = address.kind === "unix" ? `unix:${address.path}` : `tcp:${address.host}:${address.port}`;
@@ -46,7 +48,8 @@ export class ApiClient {
   /** A stream to a guest's port. */
   dial(target: string): Promise<Duplex> {
     return new Promise((resolve, reject) => {
-      const request = http.request({ ...this.#target, method: "CONNECT", path: target });
+      const path = this.#network === null ? target : target.replace(/(?=:[0-9]+$)/, `.${this.#network}`);
+      const request = http.request({ ...this.#target, method: "CONNECT", path });
       request.on("connect", (response, socket: Duplex, head: Buffer) => {
         if (response.statusCode === 200) {
           if (head.length > 0) socket.unshift(head);
@@ -74,7 +77,8 @@ export class ApiClient {
 
   #request(method: string, path: string, body: object | undefined): Promise<IncomingMessage> {
     return new Promise((resolve, reject) => {
-      const request = http.request({ ...this.#target, method, path }, (response) => {
+      const own = this.#network === null ? path : path.replace(/^\/v1\//, `/v1/networks/${this.#network}/`);
+      const request = http.request({ ...this.#target, method, path: own }, (response) => {
         request.setTimeout(0);
         resolve(response);
       });

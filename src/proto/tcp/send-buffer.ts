@@ -153,11 +153,12 @@ export class SendBuffer {
 
   /** The same without a sum. */
   copy(offset: number, len: number, out: Uint8Array, at: number): void {
+    const size = 1 << this.#shift;
     let from = this.#start + offset;
     while (len > 0) {
-      const inChunk = from % CHUNK;
-      const n = Math.min(len, CHUNK - inChunk);
-      out.set(this.#chunks[(from / CHUNK) | 0]!.subarray(inChunk, inChunk + n), at);
+      const inChunk = from & (size - 1);
+      const n = Math.min(len, size - inChunk);
+      out.set(this.#chunks[from >> this.#shift]!.subarray(inChunk, inChunk + n), at);
       from += n;
       at += n;
       len -= n;

@@ -146,6 +146,19 @@ test("what the send buffer copies out comes with its sum, wherever it begins and
   giveBack(place);
 });
 
+test("what stands in small chunks is copied out whole, with its sum or without", () => {
+  const source = new Uint8Array(6000).map((_, i) => (i * 31) ^ (i >> 7));
+  const pool = new ChunkPool(4 * CHUNK);
+  // Scarce from here on.
+  for (let i = 0; i < 2; i++) pool.take(14);
+  const buffer = new SendBuffer(pool);
+  buffer.append(source, 0, source.length);
+  const [summed, plain] = [new Uint8Array(4000), new Uint8Array(4000)];
+  buffer.copyOut(1000, 4000, summed, 0);
+  buffer.copy(1000, 4000, plain, 0);
+  for (const out of [summed, plain]) expect(Buffer.compare(out, source.subarray(1000, 5000))).toBe(0);
+});
+
 test("a closed pool gives its chunks back to the arena, also those that come later", () => {
   const pool = new ChunkPool(1 << 26);
   const [early, late] = [pool.take(14), pool.take(14)];

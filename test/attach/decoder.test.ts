@@ -191,9 +191,9 @@ describe("slab pool", () => {
   it("cables that say little read into one slab, and hear each only their own", () => {
     const rigs = [rig(), rig(), rig()];
     expect(new Set(rigs.map(({ decoder }) => decoder.readArea)).size).toBe(1);
-    rigs.forEach(({ feed }, i) => feed(wire(frame(100 + i, i)).subarray(0, 50 + i)));
-    rigs.forEach(({ feed }, i) => feed(wire(frame(100 + i, i)).subarray(50 + i)));
-    rigs.forEach(({ receiver }, i) => expectFrames(receiver.frames, [frame(100 + i, i)]));
+    for (const [i, { feed }] of rigs.entries()) feed(wire(frame(100 + i, i)).subarray(0, 50 + i));
+    for (const [i, { feed }] of rigs.entries()) feed(wire(frame(100 + i, i)).subarray(50 + i));
+    for (const [i, { receiver }] of rigs.entries()) expectFrames(receiver.frames, [frame(100 + i, i)]);
   });
 
   it("uses one slab for long reads, for as long as nothing is pinned", () => {

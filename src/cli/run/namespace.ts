@@ -70,8 +70,9 @@ export class CommandNamespace {
   /** Sets the namespaces up around a TAP, which `attach` is given, and starts the command. Rejects with an `Error` of one line. */
   async start(attach: (device: TapDevice) => void): Promise<void> {
     const lines = this.#lines();
-    const [word, pid] = ((await lines.next()).value ?? "").split(" ");
-    if (word !== "up") throw await this.#failure(word === "" ? "" : [word, pid].join(" "));
+    const first = (await lines.next()).value ?? "";
+    const [word, pid] = first.split(" ");
+    if (word !== "up") throw await this.#failure(first);
     this.pid = Number(pid);
     this.#map();
     attach(needTaps().take(this.pid, TUN, TAP_NAME));

@@ -285,7 +285,7 @@ function add(totals: GuestTotals, network: Network): void {
 }
 
 /** A host port, or a segment, leads to one network. */
-function refuseShared({ publish = [], hostfwd = [], uplink, record, learn }: NetworkOptions): void {
+function refuseShared({ publish = [], hostfwd = [], uplink, record, learn, audit }: NetworkOptions): void {
   const refuse = (field: string, value: unknown): void => {
     if (value !== undefined)
       throw new ConfigError(field, value, "expected none where each guest has a network of its own");
@@ -294,5 +294,6 @@ function refuseShared({ publish = [], hostfwd = [], uplink, record, learn }: Net
   refuse("hostfwd", hostfwd[0]);
   refuse("record", record);
   refuse("learn", learn);
+  refuse("audit", audit);
   refuse("uplink", Array.isArray(uplink) ? uplink[0] : uplink);
 }

@@ -35,6 +35,7 @@ import type { ForwardRule, StackConfig } from "./core/config.ts";
 import type { Link } from "./core/link.ts";
 import { NO_TAP } from "./core/tap.ts";
 import type { DropReason, Trace, TraceEvent } from "./core/trace.ts";
+import { AuditFile } from "./embed/audit-file.ts";
 import { BadLine } from "./embed/bad-line.ts";
 import { Cables, closedError, type ListenTarget, type Uplink } from "./embed/cables.ts";
 import { Captures } from "./embed/captures.ts";
@@ -162,6 +163,7 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
   readonly #badLine: BadLine;
   readonly #learned: LearnedFile | null;
   readonly #processes: ProcessNames = new ProcessNames();
+  readonly #audit: AuditFile | null;
   #rules: readonly string[];
   #dnsHosts: readonly string[];
   #dnsZones: readonly string[];
@@ -178,6 +180,14 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
     this.config = options.stack;
     this.#captures = new Captures(this.#tap, options.stack.limits, (text) => this.#report({ type: "notice", text }));
     this.#rules = options.ruleLines;
+    const { audit } = options;
+    this.#audit =
+      audit === null
+        ? null
+        : new AuditFile(audit, options.stack.limits.auditBytes, {
+            full: () => this.#drops.add("audit-full"),
+            failed: (text) => this.#report({ type: "notice", text }),
+          });
     this.#learned =
       options.learn === null
         ? null
@@ -253,6 +263,7 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
   /** Opens the configured forwards; `createNetwork` has done so. */
   async open(): Promise<void> {
     await this.#learned?.open();
+    await this.#audit?.open();
     this.#guestForwards.open(this.#options.guestForwards, this.#options.smb);
     try {
       this.#told("open");
@@ -520,6 +531,11 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
     this.#rules = [...rules];
   }
 
+  /** The audit's file has been moved away (logrotate): what follows goes into a new one. */
+  reopenAudit(): void {
+    this.#audit?.reopen();
+  }
+
   /** The rules in force. */
   rules(): readonly string[] {
     return this.#rules;
@@ -615,6 +631,7 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
     this.#timer.close();
     this.#drops.flush();
     await this.#learned?.close();
+    await this.#audit?.close();
     await this.#recording?.close();
   }
 
@@ -653,15 +670,31 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
 
   #report(event: TraceEvent): void {
     this.#captures.event(event);
-    if (event.type === "flow-allowed") this.#learned?.allowed(event);
+    if (event.type === "flow-allowed" || event.type === "flow-refused") return this.#reportRuled(event);
+    this.#tell(event);
+  }
+
+  /** What rules have decided, with the process where it is known. */
+  #reportRuled(event: Ruled): void {
+    const named = this.#learned === null && this.#audit === null && !this.#heard(event) ? event : this.#named(event);
+    if (named.type === "flow-allowed") this.#learned?.allowed(named);
+    this.#audit?.add(named);
+    this.#tell(named);
+  }
+
+  #heard({ type }: TraceEvent): boolean {
+    return this.listenerCount(EVENT_NAMES[type]) > 0;
+  }
+
+  #tell(event: TraceEvent): void {
     const name = EVENT_NAMES[event.type];
-    if (this.listenerCount(name) === 0) return;
-    const { type: _, ...rest } = event.type === "flow-refused" ? this.#named(event) : event;
+    if (!this.#heard(event)) return;
+    const { type: _, ...rest } = event;
     process.nextTick(() => this.emit(name, rest as never));
   }
 
   /** A refusal with its process. Its socket is there only until the guest hears of the refusal. */
-  #named(refusal: Extract<TraceEvent, { type: "flow-refused" }>): TraceEvent {
+  #named<T extends Ruled>(refusal: T): T {
     const { proto, direction } = refusal;
     if (proto === "icmp" || direction === "in") return refusal;
     const guest = parseEndpoint(refusal.guest, 0);
@@ -675,6 +708,8 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
     return refusal;
   }
 }
+
+type Ruled = Extract<TraceEvent, { type: "flow-refused" | "flow-allowed" }>;
 
 /** The list, whose members are texts. Throws `ConfigError` about the field. */
 function textList(field: string, list: readonly string[]): readonly string[] {

@@ -70,6 +70,8 @@ export interface RulesFile {
 export interface SessionOptions {
   /** Whose rules are read again when asked; null for no file. */
   readonly rules: RulesFile | null;
+  /** SIGHUP has something read or opened again, and ends nothing. */
+  readonly hangup: boolean;
   /** Null for none. */
   readonly api: StreamAddress | null;
   readonly socks: StreamAddress | null;

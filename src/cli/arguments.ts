@@ -94,6 +94,11 @@ export function readNetworkArguments(
   return network;
 }
 
+function auditBytes(text: string | undefined): number | undefined {
+  const megabytes = commandNumber("auditRotateSize", text);
+  return megabytes === undefined ? undefined : megabytes * 1_000_000;
+}
+
 /** What is learned goes into a file of its own, in a folder that is there. Throws `ConfigError`. */
 function checkLearned({ learn, rules }: NetworkArguments): void {
   if (typeof learn !== "string") return;
@@ -122,6 +127,18 @@ function typedOptions(
   }
   if (typeof typed.record === "string" && args.recordPayload !== undefined)
     typed.record = { file: typed.record, payload: onOff("--record-payload", args.recordPayload) };
+  if (typeof typed.audit === "string")
+    typed.audit = {
+      file: typed.audit,
+      allowed: args.auditAllowed === true,
+      rotateBytes: auditBytes(args.auditRotateSize as string | undefined),
+    };
+  else if (args.auditAllowed === true || args.auditRotateSize !== undefined)
+    throw new ConfigError(
+      args.auditAllowed === true ? "--audit-allowed" : "--audit-rotate-size",
+      undefined,
+      "expected --audit FILE beside it",
+    );
   if (args.lease !== undefined) typed.staticLeases = staticLeases(args.lease);
   if (args.max !== undefined) typed.limits = parseLimits("--max", args.max);
   return typed as NetworkOptions;
@@ -139,6 +156,7 @@ function mtu(flag: string, text: string, uplink: boolean, cable: CableKind): num
 export function readSessionArguments(args: NetworkArguments, level: LogLevel): SessionOptions {
   return {
     rules: args.rules === undefined ? null : { file: args.rules, typed: typedRules(args) },
+    hangup: args.rules !== undefined || args.audit !== undefined,
     api: args.api === undefined ? null : parseApiAddress("--api", args.api),
     socks: args.socks === undefined ? null : parseApiAddress("--socks", args.socks),
     capture: capture(args),

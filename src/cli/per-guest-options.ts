@@ -26,6 +26,7 @@ export function readPerGuest(args: ServeArguments, netdev: NetworkOptions): Gues
   refuse("--socks", args.socks, "a SOCKS server leads to one network");
   refuse("--capture", args.capture, "a guest's frames are captured by the API");
   refuse("--record", args.record, "a recording is of one network");
+  refuse("--audit", args.audit as string | undefined, "an audit is of one network");
   refuse("--learn", args.learn as string | undefined, "rules are learned of one network");
   refuse("--workers", args.workers, "a worker's guests share its network");
   return { idle: idle ?? 0 };

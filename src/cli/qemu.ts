@@ -35,14 +35,15 @@ export async function qemu(given: QemuArguments, command: readonly string[]): Pr
   const networks = read.networks.map((network, i) => {
     // A port of the host can lead to one network only.
     const record = given.record === undefined ? undefined : besides(given.record, network.id);
+    const audit = typeof given.audit === "string" ? besides(given.audit, network.id) : undefined;
     const learn = typeof given.learn === "string" ? besides(given.learn, network.id) : undefined;
-    const ours = i === 0 ? given : { ...given, hostfwd: undefined, publish: undefined, record, learn };
+    const ours = i === 0 ? given : { ...given, hostfwd: undefined, publish: undefined, record, learn, audit };
     return { network, options: readNetworkArguments(ours, network, network.hub ? "hub" : "stream") };
   });
   const session = readSessionArguments(given, "silent");
   const log = createLog(session.log);
   const folder = await mkdtemp(path.join(socketsParent(), "tslirp-"));
-  using custody = new Custody(folder, session.rules !== null);
+  using custody = new Custody(folder, session.hangup);
   const running: Session[] = [];
   try {
     const version = await qemuVersion(program, custody.ended);

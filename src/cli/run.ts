@@ -60,7 +60,7 @@ export async function run(given: RunArguments, command: readonly string[]): Prom
   const folder = await mkdtemp(path.join(os.tmpdir(), "tslirp-run-"));
   let namespace: CommandNamespace | null = null;
   let ports: OpenPorts | null = null;
-  const signals = new Signals(settings.rules !== null, (signal) => namespace?.signal(signal));
+  const signals = new Signals(settings.hangup, (signal) => namespace?.signal(signal));
   try {
     await writeFile(path.join(folder, "ip"), ipCommands(session.network.config));
     await writeFile(path.join(folder, "resolv.conf"), resolvConf(session.network.config));

@@ -27,7 +27,7 @@ export async function serve(options: ServeOptions): Promise<void> {
   const log = createLog(options.session.log);
   const user = options.user === null ? null : findUser(options.user);
   if (user !== null) makeFilesFor(user);
-  const setting = { log, user, stopped: stopSignal(options.session.rules !== null) };
+  const setting = { log, user, stopped: stopSignal(options.session.hangup) };
   if (options.perGuest !== null) await serveEach(options, options.perGuest, setting);
   else if (options.workers === null) await serveHere(options, setting);
   else await serveByWorkers(options, options.workers, setting);

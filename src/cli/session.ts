@@ -38,6 +38,7 @@ export async function startSession(options: NetworkOptions, session: SessionOpti
   };
   try {
     report(network, log);
+    if (session.hangup) doors.push(reopenAudit(network));
     if (session.rules !== null) doors.push(rereadRules(network, session.rules, log));
     if (session.socks !== null) {
       const { serveSocks } = await import("../api/socks.ts");
@@ -62,6 +63,17 @@ export async function startSession(options: NetworkOptions, session: SessionOpti
     await close();
     throw error;
   }
+}
+
+/** On SIGHUP the audit goes on in a new file, if the one before has been moved. */
+function reopenAudit(network: Network): { close(): Promise<void> } {
+  const reopen = (): void => network.reopenAudit();
+  process.on("SIGHUP", reopen);
+  return {
+    async close() {
+      process.off("SIGHUP", reopen);
+    },
+  };
 }
 
 /** On SIGHUP the file's rules count as they are then; what cannot be read or is wrong leaves those that are in force. */

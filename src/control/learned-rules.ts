@@ -17,6 +17,8 @@ import { parseRules } from "./rules.ts";
 export interface AllowedFlow {
   readonly guest: string;
   readonly cable: string | null;
+  /** `NAME[PID]`, where it is known. */
+  readonly process?: string;
   readonly rule: string;
   readonly needs: string | null;
   readonly instead?: string;
@@ -66,7 +68,8 @@ export class LearnedRules {
   /** A flow has been allowed. True when the file says more than before, other than how often. */
   add(flow: AllowedFlow): boolean {
     const cable = flow.cable ?? "";
-    const who = `${hostOf(flow.guest)}${cable === "" ? "" : ` on ${printable(cable)}`}`;
+    const program = flow.process === undefined ? "" : ` (${printable(flow.process.replace(/\[\d+\]$/, ""))})`;
+    const who = `${hostOf(flow.guest)}${program}${cable === "" ? "" : ` on ${printable(cable)}`}`;
     if (flow.needs === null) return this.#count(this.#used, flow.rule, who);
     if (flow.instead !== undefined) this.#withdraw(flow.instead);
     const read = readNeed(flow.needs);

@@ -18,6 +18,7 @@ import { resolveServers, type SmbOptions } from "./guestfwd-rules.ts";
 import { resolveLimits } from "./limits.ts";
 import { resolveMode } from "./mode.ts";
 import type { OnFlow } from "./on-flow.ts";
+import type { ResolvedAudit } from "./options/audit-options.ts";
 import { MAX_MTU, MIN_MTU } from "./options/mtu.ts";
 import type { NetworkOptions } from "./options/network-options.ts";
 import type { ResolvedRecord } from "./options/record-options.ts";
@@ -60,6 +61,8 @@ export interface ResolvedOptions {
   readonly busyPoll: number;
   /** The file for the rules that were needed; null for none. */
   readonly learn: string | null;
+  /** Null for none. */
+  readonly audit: ResolvedAudit | null;
   /** Null records nothing. */
   readonly record: ResolvedRecord | null;
   /** Null for a network that is closed by hand. */
@@ -83,6 +86,7 @@ export function resolveOptions(input: NetworkOptions = {}): ResolvedOptions {
   const uplinks = [options.uplink ?? []].flat().map((each) => resolveUplink("uplink", each));
   const staticLeases = resolveStaticLeases(options.staticLeases ?? {}, addresses);
   const limits = resolveLimits(options.limits ?? {});
+  const audit = resolveAudit(options.audit);
   const { guestForwards, smb } = resolveServers(options, addresses, staticLeases);
   return {
     stack: {
@@ -112,7 +116,8 @@ export function resolveOptions(input: NetworkOptions = {}): ResolvedOptions {
       dnsHosts: (options.dnsHosts ?? []).map(parseDnsHost),
       dnsZones: (options.dnsZones ?? []).map(parseDnsZone),
       learn: options.learn !== undefined,
-      tellAllowed: options.learn !== undefined,
+      tellAllowed: options.learn !== undefined || audit?.allowed === true,
+      refuseHttp: options.refuseHttp ?? true,
       reserved: [...new Set([...guestForwards, ...(smb === null ? [] : [smb])].map(({ server }) => server))],
       forwards,
       limits,
@@ -134,6 +139,7 @@ export function resolveOptions(input: NetworkOptions = {}): ResolvedOptions {
     // One processor has others to serve meanwhile: those that are waited for.
     busyPoll: options.busyPoll ?? (availableParallelism() > 1 ? 100 : 0),
     learn: options.learn === undefined ? null : path.resolve(options.learn),
+    audit,
     record: resolveRecord(options.record),
     signal: options.signal ?? null,
     dnsUpstream: (options.dnsUpstream ?? []).map((text) => parseEndpoint(text, 53)!),
@@ -146,6 +152,20 @@ function resolveFamilies({ ipv4 = true, ipv6 = true, subnet6, host6, dns6 }: Net
     if (value !== undefined && !ipv6) throw new ConfigError(field, value, "expected IPv6 to be on");
   }
   return { ipv4, ipv6 };
+}
+
+const AUDIT_BYTES = 64_000_000;
+const AUDIT_FILES = 3;
+
+function resolveAudit(audit: NetworkOptions["audit"]): ResolvedAudit | null {
+  if (audit === undefined) return null;
+  const {
+    file,
+    allowed = false,
+    rotateBytes = AUDIT_BYTES,
+    keepFiles = AUDIT_FILES,
+  } = typeof audit === "string" ? { file: audit } : audit;
+  return { file: path.resolve(file), allowed, rotateBytes, keepFiles };
 }
 
 function resolveRecord(record: NetworkOptions["record"]): ResolvedOptions["record"] {

@@ -74,6 +74,8 @@ export interface StackConfig {
   readonly learn?: boolean;
   /** Each flow that may begin is reported, with the rule that it took. */
   readonly tellAllowed?: boolean;
+  /** HTTP in the clear that is refused for its name is answered. */
+  readonly refuseHttp?: boolean;
   /** Further addresses of the net that are ours and so are not leased: those of guest forwards. */
   readonly reserved: readonly IpText[];
   /** Opened before the sockets appear. */

@@ -13,6 +13,7 @@ export interface Trace {
 export const DROP_REASONS = [
   "arp-malformed",
   "arp-spoofed",
+  "audit-full",
   "bridge-control",
   "cable-full",
   "cables-full",
@@ -155,6 +156,8 @@ export type TraceEvent =
       direction: "out";
       /** The guest's; null while nobody is known to have its address. */
       cable: string | null;
+      /** As of a refusal. */
+      process?: string;
       /** The rule as it was written, or the default. */
       rule: string;
       /** The narrowest rule that allows it; null where a rule of its own has. */

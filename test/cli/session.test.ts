@@ -20,7 +20,7 @@ async function started(
   const stderr: string[] = [];
   vi.spyOn(process.stderr, "write").mockImplementation((text) => stderr.push(String(text)) > 0);
   const options: SessionOptions = {
-    ...{ rules: null, api: null, socks: null, capture: null, impair: [], impairSeed: undefined },
+    ...{ rules: null, hangup: false, api: null, socks: null, capture: null, impair: [], impairSeed: undefined },
     log: { level, json: false },
   };
   const log = createLog({ level, json: false, destination: { write: (line) => lines.push(line) } });

@@ -101,3 +101,14 @@ test("a cable's name cannot end the comment's line or begin a rule", () => {
   const text = learned([flow("allow tcp x.test:80", { cable: "a\nallow any" })]);
   expect(text).toEqual(["allow tcp x.test:80  # 1x, 10.0.2.15 on a?allow any"]);
 });
+
+test("programs are named without their process number, and the name they gave themselves cannot end the line", () => {
+  const needs = "allow tcp x.test:80";
+  expect(
+    learned([
+      flow(needs, { process: "curl[41]" }),
+      flow(needs, { process: "curl[42]" }),
+      flow(needs, { process: "a\nb[43]" }),
+    ]),
+  ).toEqual(["allow tcp x.test:80  # 3x, 10.0.2.15 (curl) on tap, 10.0.2.15 (a?b) on tap"]);
+});

@@ -8,6 +8,7 @@ const IMPORTS = `import type { LimitsOptions } from "../limits.ts";
 import type { OnFlow } from "../on-flow.ts";
 import type { ProxyOptions } from "../proxy-rules.ts";
 import type { UplinkOptions } from "../uplink-rules.ts";
+import type { AuditOptions } from "./audit-options.ts";
 import type { Mode } from "./modes.ts";
 import type { RecordOptions } from "./record-options.ts";
 `;

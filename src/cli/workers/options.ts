@@ -37,6 +37,7 @@ export function readWorkers(args: ServeArguments, netdev: NetworkOptions): numbe
   refuse("--listen", shared, "a guest's memory is one process's to map; expected unix:PATH or tcp:HOST:PORT");
   refuse("--uplink", args.uplink, "a segment leads to one network");
   refuse("--record", args.record, "a recording is of one network");
+  refuse("--audit", args.audit as string | undefined, "an audit is of one network");
   refuse("--learn", args.learn as string | undefined, "rules are learned of one network");
   refuse("--socks", args.socks, "a SOCKS server leads to one network");
   const api = args.api?.startsWith("unix:") ? undefined : args.api;

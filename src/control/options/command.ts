@@ -14,6 +14,8 @@ export type CommandField =
   | "vhostUser"
   | "netdev"
   | "user"
+  | "auditAllowed"
+  | "auditRotateSize"
   | "workers"
   | "perGuest"
   | "guestIdle"
@@ -195,6 +197,18 @@ export const COMMAND: Readonly<Record<CommandField, Description>> = {
     reading: { as: "number", min: 1, max: 1_000_000 },
     help: "how many files are kept when they rotate",
     initial: "all",
+  },
+  auditAllowed: {
+    flag: "--audit-allowed",
+    reading: { as: "flag" },
+    help: "what rules have allowed is in the audit, too",
+    initial: "refusals only",
+  },
+  auditRotateSize: {
+    flag: "--audit-rotate-size <megabytes>",
+    reading: { as: "number", min: 1, max: 1_000_000 },
+    help: "begin a new audit file after so many megabytes; three of those before are kept, as FILE.1 and so on",
+    initial: "64",
   },
   recordPayload: {
     flag: "--record-payload <on|off>",

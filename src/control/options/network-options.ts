@@ -3,6 +3,7 @@ import type { LimitsOptions } from "../limits.ts";
 import type { OnFlow } from "../on-flow.ts";
 import type { ProxyOptions } from "../proxy-rules.ts";
 import type { UplinkOptions } from "../uplink-rules.ts";
+import type { AuditOptions } from "./audit-options.ts";
 import type { Mode } from "./modes.ts";
 import type { RecordOptions } from "./record-options.ts";
 
@@ -108,6 +109,13 @@ export interface NetworkOptions {
   readonly outboundAddr?: string | undefined;
   /** What no rule denies passes, and the rules that it would have taken are written to this file, for `--rules`. */
   readonly learn?: string | undefined;
+  /** A line of JSON for each refusal, appended to this file. */
+  readonly audit?: string | AuditOptions | undefined;
+  /**
+   * A request of HTTP in the clear that a rule about names refuses is answered by `403` and a line that says which rule
+   * (on).
+   */
+  readonly refuseHttp?: boolean | undefined;
   /**
    * Microseconds, at most 1000, that the process stays awake after a packet when another is likely to come at once
    * (100; on a single processor 0, never).

@@ -1,8 +1,10 @@
 /** What makes rules livable: to learn them, to be told what they did. */
 import { z } from "zod";
-import { type NetworkGroup, TEXT } from "./description.ts";
+import { bool, type NetworkGroup, ON_OFF, TEXT } from "./description.ts";
 
-export const SANDBOX: NetworkGroup<"learn"> = {
+const AUDIT = 'expected a file\'s name, or { file: "audit.jsonl", allowed: true }';
+
+export const SANDBOX: NetworkGroup<"learn" | "audit" | "refuseHttp"> = {
   learn: {
     flag: "--learn <file>",
     reading: TEXT,
@@ -10,5 +12,32 @@ export const SANDBOX: NetworkGroup<"learn"> = {
     help: "what no rule denies passes, and the rules that it would have taken are written to this file, for `--rules`",
     more: "See [Learn the rules](rules.md#learn-the-rules).",
     shape: z.string().min(1, "expected a file's name"),
+  },
+  audit: {
+    flag: "--audit <file>",
+    reading: TEXT,
+    type: "string | AuditOptions",
+    help: "a line of JSON for each refusal, appended to this file",
+    more: "See [The audit](rules.md#the-audit).",
+    shape: z.union(
+      [
+        z.string().min(1),
+        z.strictObject({
+          file: z.string().min(1),
+          allowed: z.boolean().optional(),
+          rotateBytes: z.int().min(1).optional(),
+          keepFiles: z.int().min(0).max(1000).optional(),
+        }),
+      ],
+      AUDIT,
+    ),
+  },
+  refuseHttp: {
+    flag: "--refuse-http <on|off>",
+    reading: ON_OFF,
+    type: "boolean",
+    help: "a request of HTTP in the clear that a rule about names refuses is answered by `403` and a line that says which rule",
+    initial: "on",
+    shape: bool,
   },
 };

@@ -27,9 +27,9 @@ export class InspectionChain {
   readonly #firstBytes: FirstBytes;
   readonly #pacer: Pacer;
 
-  /** All connections whose first bytes are waited for may hold `mostHeld` bytes. */
-  constructor(env: Pick<NatContext, "clock" | "trace" | "wake">, mostHeld: number) {
-    this.#firstBytes = new FirstBytes(env, mostHeld);
+  /** All connections whose first bytes are waited for may hold `mostHeld` bytes; `answers` has refused requests answered. */
+  constructor(env: Pick<NatContext, "clock" | "trace" | "wake">, mostHeld: number, answers: boolean) {
+    this.#firstBytes = new FirstBytes(env, mostHeld, answers);
     this.#pacer = new Pacer(env);
   }
 

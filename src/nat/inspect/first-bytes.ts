@@ -15,6 +15,7 @@ import { Deadlines, type Timed } from "../../core/deadlines.ts";
 import type { HostTcp } from "../../core/host-net.ts";
 import type { Slab } from "../../core/link.ts";
 import { readFirstBytes } from "../../proto/first-bytes.ts";
+import { httpRefusal } from "../../proto/http-refusal.ts";
 import { HttpRequests } from "../../proto/http-requests.ts";
 import type { ShownName } from "../../proto/shown-name.ts";
 import type { NatContext } from "../context.ts";
@@ -34,6 +35,9 @@ export interface InspectedFlow {
   readonly hostClosed: boolean;
   /** The name that its first bytes have shown. */
   shown: string | null;
+  /** Bytes that the host has said. */
+  readonly bytesDown: number;
+  onData(bytes: Uint8Array, at: number, len: number): void;
   onClose(code: string | null): void;
 }
 
@@ -42,11 +46,14 @@ export class FirstBytes {
   held = 0;
   readonly #env: Pick<NatContext, "clock" | "trace" | "wake">;
   readonly #most: number;
+  /** Requests of HTTP are answered when they are refused. */
+  readonly answers: boolean;
   readonly #waiting: Deadlines<FirstBytesSocket> = new Deadlines();
 
-  /** All connections may hold `most` bytes. */
-  constructor(env: Pick<NatContext, "clock" | "trace" | "wake">, most: number) {
+  /** All connections may hold `most` bytes. With `answers` a request that is refused for its name is told so. */
+  constructor(env: Pick<NatContext, "clock" | "trace" | "wake">, most: number, answers: boolean = false) {
     this.#env = env;
+    this.answers = answers;
     this.#most = most;
   }
 
@@ -93,6 +100,10 @@ class FirstBytesSocket extends HostTcpStage implements Timed {
   #looks = 0;
   #state: "undecided" | "requests" | "passed" | "refused" = "undecided";
   #requests: HttpRequests | null = null;
+  /** The request for which the connection is refused; null for anything else. */
+  #asked: ShownName | null = null;
+  /** A request has gone on: its answer may be under way, and nothing of ours fits between. */
+  #begun = false;
 
   constructor(all: FirstBytes, flow: InspectedFlow, socket: HostTcp, nameCheck: NameCheck) {
     super();
@@ -173,7 +184,11 @@ class FirstBytesSocket extends HostTcpStage implements Timed {
   }
 
   #mayAsk(request: ShownName): boolean {
-    if (!this.#nameCheck(request)) return false;
+    if (!this.#nameCheck(request)) {
+      this.#asked = request;
+      return false;
+    }
+    this.#begun = true;
     this.#flow.shown = request.name;
     return true;
   }
@@ -207,10 +222,25 @@ class FirstBytesSocket extends HostTcpStage implements Timed {
     this.#leave("refused");
     this.#all.refused();
     this.socket.reset();
+    const answer = this.#answer();
     // As a socket would tell: never from inside the call.
     queueMicrotask(() => {
-      if (!this.#flow.hostClosed) this.#flow.onClose("denied");
+      if (this.#flow.hostClosed) return;
+      if (answer === null) return this.#flow.onClose("denied");
+      this.#flow.onData(answer, 0, answer.length);
+      this.#flow.onClose(null);
     });
+  }
+
+  /**
+   * What the guest is told of its first request; null for nothing. Behind another request, or after a word of the host's, bytes
+   * of ours might stand in the middle of an answer, and of a request that cannot be relied on nobody knows where it ends.
+   */
+  #answer(): Uint8Array | null {
+    if (!this.#all.answers || this.#begun || this.#asked === null || this.#flow.bytesDown > 0) return null;
+    const { name, flaw, by } = this.#asked;
+    if (by !== "HTTP" || flaw !== null) return null;
+    return httpRefusal(name ?? "a request without a name", this.#nameCheck.refusedBy ?? "default deny");
   }
 
   #leave(state: "passed" | "refused"): void {

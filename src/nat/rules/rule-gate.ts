@@ -38,6 +38,8 @@ export interface NameCheck {
   (shown: ShownName | "other" | "none"): boolean;
   /** Only looks: what cannot be read passes, too. */
   readonly lenient?: boolean;
+  /** Which rule has refused it. */
+  refusedBy?: string;
 }
 
 /** What is reported beyond refusals, and whether the default counts. */
@@ -159,9 +161,12 @@ export class RuleGate implements FlowGate {
     for (const meter of counted) meter.enter();
     let nameCheck: NameCheck | null = null;
     if (subject.proto === "tcp") {
-      if (by?.domain) nameCheck = (shown) => this.#look(subject, guestPort, by, shown);
+      const told = (rule: string): void => {
+        if (nameCheck !== null) nameCheck.refusedBy = rule;
+      };
+      if (by?.domain) nameCheck = (shown) => this.#look(subject, guestPort, by, shown, told);
       else if (this.#deniesNames !== null && !by?.net)
-        nameCheck = (shown) => this.#lookForDenied(subject, guestPort, shown);
+        nameCheck = (shown) => this.#lookForDenied(subject, guestPort, shown, told);
       if (this.#options.learn === true && by === null && subject.names.length > 0)
         nameCheck = this.#learning(subject, guestPort, nameCheck);
     }
@@ -216,8 +221,15 @@ export class RuleGate implements FlowGate {
   }
 
   /** Judges what a connection that `begun` allowed has shown of itself. */
-  #look(subject: Subject, guestPort: number, begun: Rule, shown: Parameters<NameCheck>[0]): boolean {
+  #look(
+    subject: Subject,
+    guestPort: number,
+    begun: Rule,
+    shown: Parameters<NameCheck>[0],
+    told: (rule: string) => void,
+  ): boolean {
     const refuse = (rule: string, what: string, remedy: string | null): boolean => {
+      told(rule);
       this.#refuse(subject, guestPort, rule, what, remedy);
       return false;
     };
@@ -242,8 +254,14 @@ export class RuleGate implements FlowGate {
    * Of a connection that needs no name: whether it shows one that a rule denies. What hides which name it asks for, by its
    * form or by taking its time, might ask for such a one.
    */
-  #lookForDenied(subject: Subject, guestPort: number, shown: Parameters<NameCheck>[0]): boolean {
+  #lookForDenied(
+    subject: Subject,
+    guestPort: number,
+    shown: Parameters<NameCheck>[0],
+    told: (rule: string) => void,
+  ): boolean {
     const refuse = (rule: string, what: string): boolean => {
+      told(rule);
       this.#refuse(subject, guestPort, rule, what, null);
       return false;
     };

@@ -84,7 +84,7 @@ export class TcpNat implements FlowFinder, TcpFlowOwner {
     this.egress = env.egress;
     this.chunks = new ChunkPool(config.limits.sendBytes, config.limits.outOfOrderBytes);
     this.resets = new TcpResets(env);
-    this.#chain = new InspectionChain(env, config.limits.nameWaitingBytes);
+    this.#chain = new InspectionChain(env, config.limits.nameWaitingBytes, config.refuseHttp === true);
     this.receiveBudget = new ReceiveBudget(config.limits);
     this.windowLimits = new WindowLimits(config.limits.receiveBuffer);
     this.#sendLimit = config.limits.sendBuffer;

@@ -50,13 +50,14 @@ class Flow implements ChainedFlow {
   events!: HostTcpEvents;
   host: HostTcp | null = null;
   shown: string | null = null;
+  bytesDown = 0;
 
   constructor(links: { rate?: boolean; names?: boolean }) {
     const env = { clock: { now: () => 0 }, trace: { drop() {}, event() {} }, wake() {} };
     if (links.rate) {
       this.meters.push(new Meter({ text: "", up: RATE, down: RATE, conns: null, opens: null, queries: null }, 0));
     }
-    new InspectionChain(env, 1_048_576).connect(this, this.meters, links.names ? () => true : null, (events) => {
+    new InspectionChain(env, 1_048_576, false).connect(this, this.meters, links.names ? () => true : null, (events) => {
       this.events = events;
       return this.socket;
     });

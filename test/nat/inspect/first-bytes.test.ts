@@ -25,8 +25,8 @@ interface Rig {
 }
 
 /** A connection to FAR_IP, which `www.good.test` has led this guest to. */
-async function rig(rules: readonly string[] = RULES, dstPort = 443): Promise<Rig> {
-  const script = new PacketScript({ rules });
+async function rig(rules: readonly string[] = RULES, dstPort = 443, refuseHttp = false): Promise<Rig> {
+  const script = new PacketScript({ rules, refuseHttp });
   const asked = query("www.good.test", DNS_A);
   script.send({ ip: { dst: "10.0.2.3" }, udp: { srcPort: 5000, dstPort: 53 }, payload: asked });
   await settled(script);
@@ -410,4 +410,49 @@ it("all connections together hold 16 MiB at the most: those that have waited lon
   expect([firstBytes.held, closed]).toEqual([most * part.length, [0, 1, 2]]);
   firstBytes.poll(script.clock.now() + 10_000);
   expect([firstBytes.held, firstBytes.pollAt()]).toEqual([0, Number.POSITIVE_INFINITY]);
+});
+
+describe("HTTP in the clear that is refused is answered", () => {
+  const answered = async (request: string, rules = RULES): Promise<{ text: string; fin: boolean; heard: string }> => {
+    const { script, tcp, say, heard } = await rig(rules, 80, true);
+    await say(request);
+    await settled(script);
+    const segments = script
+      .takeAll()
+      .flatMap(({ tcp: segment, payload }) =>
+        segment === undefined ? [] : [{ flags: String(segment.flags), payload }],
+      );
+    void tcp;
+    return {
+      text: segments.map(({ payload }) => Buffer.from(payload ?? []).toString("latin1")).join(""),
+      fin: segments.some(({ flags }) => flags.includes("FIN")),
+      heard: heard(),
+    };
+  };
+
+  test("by 403 with host and rule, and the connection's end", async () => {
+    const { text, fin, heard } = await answered(HTTP("evil.test"));
+    expect(text).toMatch(/^HTTP\/1\.1 403 Forbidden\r\n/);
+    expect(text).toContain("\r\nConnection: close\r\n");
+    const [head = "", body = ""] = text.split("\r\n\r\n");
+    expect(body).toBe('tslirp: evil.test is refused by the rule "default deny"\n');
+    expect(Number(/Content-Length: (\d+)/.exec(head)![1])).toBe(body.length);
+    expect([fin, heard]).toEqual([true, ""]);
+  });
+
+  test("of a rule that denies the name, too", async () => {
+    const { text } = await answered(HTTP("evil.good.test"), ["deny tcp evil.good.test", ...RULES]);
+    expect(text).toContain('evil.good.test is refused by the rule "deny tcp evil.good.test"\n');
+  });
+
+  test.each([
+    [
+      "a request that servers read in different ways",
+      "GET / HTTP/1.1\r\nHost: evil.test\r\nHost: www.good.test\r\n\r\n",
+    ],
+    ["a line that ends without CR", "GET / HTTP/1.1\nHost: evil.test\n\n"],
+    ["a later request, whose answer might stand within another", HTTP("www.good.test") + HTTP("evil.test")],
+  ])("but not %s", async (_what, request) => {
+    expect((await answered(request)).text).toBe("");
+  });
 });

@@ -1,0 +1,124 @@
+/**
+ * The audit: a line of JSON for each refusal, and each allowed flow if they are asked for. What is written is ASCII, so
+ * that nothing a guest chose ends a line or speaks to a terminal.
+ *
+ * The network never waits for the disk: lines wait in memory, as many as `auditBytes` has room for, and one write is under
+ * way at a time. What there is no room for is counted, and a line says how many it was once there is. A file that has
+ * grown to its size becomes FILE.1, that one FILE.2, and so on; the oldest goes.
+ */
+import { appendFile, chmod, rename, rm, stat } from "node:fs/promises";
+import { asciiJson } from "../control/log.ts";
+import type { ResolvedAudit } from "../control/options/audit-options.ts";
+import type { TraceEvent } from "../core/trace.ts";
+
+const OWNER_ONLY = 0o600;
+
+export interface AuditFileEvents {
+  /** There was no room for a line. */
+  readonly full: () => void;
+  /** The file could not be written; a line for its user. */
+  readonly failed: (line: string) => void;
+}
+
+type Audited = Extract<TraceEvent, { type: "flow-refused" | "flow-allowed" }>;
+
+export class AuditFile {
+  readonly #options: ResolvedAudit;
+  readonly #most: number;
+  readonly #events: AuditFileEvents;
+  #waiting: string[] = [];
+  #bytes = 0;
+  #lost = 0;
+  /** Of the file as it is; -1 for not known. */
+  #size = -1;
+  #writing: Promise<void> | null = null;
+  #told = false;
+
+  /** At most `most` bytes wait for the disk. */
+  constructor(options: ResolvedAudit, most: number, events: AuditFileEvents) {
+    this.#options = options;
+    this.#most = most;
+    this.#events = events;
+  }
+
+  /** Makes the file, if there is none. Rejects with an `Error` of one line when it cannot be written. */
+  async open(): Promise<void> {
+    try {
+      await this.#append("");
+    } catch (error) {
+      throw new Error(`cannot write the audit to ${this.#options.file}: ${(error as Error).message}`);
+    }
+  }
+
+  add(event: Audited): void {
+    if (event.type === "flow-allowed" && !this.#options.allowed) return;
+    const { type, ...rest } = event;
+    const line = { time: new Date().toISOString(), verdict: type === "flow-refused" ? "refused" : "allowed", ...rest };
+    const text = `${asciiJson(JSON.stringify(line))}\n`;
+    if (this.#bytes + text.length > this.#most) {
+      this.#lost++;
+      this.#events.full();
+      return;
+    }
+    this.#waiting.push(text);
+    this.#bytes += text.length;
+    this.#writing ??= this.#write();
+  }
+
+  /** The file may be another one by now, since somebody has moved it (logrotate). */
+  reopen(): void {
+    this.#size = -1;
+  }
+
+  /** Resolves when what waits is written, or cannot be. */
+  async close(): Promise<void> {
+    while (this.#writing !== null) await this.#writing;
+  }
+
+  async #write(): Promise<void> {
+    // What comes within a turn goes together.
+    await new Promise((resolve) => setImmediate(resolve));
+    while (this.#waiting.length > 0) {
+      const lines = this.#waiting;
+      const lost = this.#lost;
+      this.#waiting = [];
+      this.#lost = 0;
+      if (lost > 0) lines.push(`${JSON.stringify({ time: new Date().toISOString(), verdict: "lost", count: lost })}\n`);
+      const text = lines.join("");
+      try {
+        await this.#append(text);
+      } catch (error) {
+        this.#size = -1;
+        if (!this.#told) this.#events.failed(`the audit is not in ${this.#options.file}: ${(error as Error).message}`);
+        this.#told = true;
+      }
+      // While they are on their way they take the room that they took before.
+      this.#bytes = this.#waiting.reduce((sum, each) => sum + each.length, 0);
+    }
+    this.#writing = null;
+  }
+
+  async #append(text: string): Promise<void> {
+    const { file, rotateBytes } = this.#options;
+    if (this.#size < 0) {
+      await appendFile(file, "", { mode: OWNER_ONLY });
+      await chmod(file, OWNER_ONLY);
+      this.#size = (await stat(file)).size;
+    }
+    if (this.#size > 0 && this.#size + text.length > rotateBytes) await this.#rotate();
+    await appendFile(file, text, { mode: OWNER_ONLY });
+    this.#size += text.length;
+  }
+
+  async #rotate(): Promise<void> {
+    const { file, keepFiles } = this.#options;
+    for (let i = keepFiles; i > 1; i--) await rename(`${file}.${i - 1}`, `${file}.${i}`).catch(absent);
+    if (keepFiles > 0) await rename(file, `${file}.1`);
+    else await rm(file, { force: true });
+    this.#size = 0;
+  }
+}
+
+function absent(error: NodeJS.ErrnoException): void {
+  if (error.code !== "ENOENT") throw error;
+}

@@ -14,6 +14,7 @@ import { readFirstBytes } from "./first-bytes.ts";
 import { latin1 } from "./http-line.ts";
 import { readHttpHead } from "./http-request.ts";
 import { flawed, type ShownName } from "./shown-name.ts";
+import { TlsHellos } from "./tls-hellos.ts";
 
 const CR = 13;
 const LF = 10;
@@ -24,13 +25,14 @@ const SIZE_LINE = /^[0-9a-f]{1,12}$/i;
 const NO_TRAILER = /^(?:host|content-length|transfer-encoding|upgrade|connection)$/i;
 const FIELD = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+):[\t\x20-\x7e\x80-\xff]*$/;
 
-type State = "head" | "body" | "size" | "chunk" | "chunk-end" | "trailer" | "other-protocol" | "passed";
+type State = "head" | "body" | "size" | "chunk" | "chunk-end" | "trailer" | "other-protocol" | "tls" | "passed";
 
 export class HttpRequests {
   readonly #look: (shown: ShownName) => boolean;
   #state: State = "head";
   /** What comes behind the body. */
   #behind: "head" | "other-protocol" = "head";
+  readonly #hellos: TlsHellos;
   /** Of the body, or the chunk. */
   #left = 0;
   /** Bytes at the front of what waits that have no end of a head. */
@@ -39,6 +41,7 @@ export class HttpRequests {
   /** `look` is shown each request and says whether it may go on. */
   constructor(look: (shown: ShownName) => boolean) {
     this.#look = look;
+    this.#hellos = new TlsHellos(look);
   }
 
   /** Whether the rest of the connection is no HTTP, and passes. */
@@ -86,6 +89,8 @@ export class HttpRequests {
         return this.#trailer(buf, at, end);
       case "other-protocol":
         return this.#otherProtocol(buf, at, end);
+      case "tls":
+        return this.#tls(buf, at, end);
       default:
         return this.#head(buf, at, end);
     }
@@ -155,12 +160,17 @@ export class HttpRequests {
       return end - at;
     }
     if (shown.by === "TLS") {
-      if (!this.#look(shown) || shown.flaw !== null) return -1;
-      this.#state = "passed";
-      return end - at;
+      this.#state = "tls";
+      return this.#tls(buf, at, end);
     }
     this.#state = "head";
     return this.#head(buf, at, end);
+  }
+
+  #tls(buf: Uint8Array, at: number, end: number): number {
+    const taken = this.#hellos.feed(buf, at, end - at);
+    if (this.#hellos.over) this.#state = "passed";
+    return taken;
   }
 
   #broken(flaw: string): number {

@@ -8,7 +8,7 @@
  * begins like a record of any of the five types is therefore TLS to us, and a flaw unless it is a plain hello.
  */
 import { get16 } from "../wire/bytes.ts";
-import { type FirstBytesReading, flawed, hostName } from "./shown-name.ts";
+import { flawed, hostName, type ShownName } from "./shown-name.ts";
 
 /** change_cipher_spec, alert, handshake, application_data, heartbeat: the types of records (RFC 8446 appendix B.1, RFC 6520). */
 const FIRST_TYPE = 20;
@@ -29,13 +29,23 @@ const MOST_RECORD = 16_384;
 const MOST_HELLO = 16_384;
 const VERSION_AND_RANDOM = 34;
 const SERVER_NAME = 0;
+/** early_data (RFC 8446 section 4.2.10). */
+const EARLY_DATA = 42;
 const HOST_NAME = 0;
 /** encrypted_client_hello (draft-ietf-tls-esni section 5), and its predecessor of the drafts, encrypted_server_name. */
 const ECH = 0xfe0d;
 const ESNI = 0xffce;
 
+/** A whole hello, or a flaw. */
+export interface ShownHello extends ShownName {
+  /** The bytes of its records. */
+  readonly size: number;
+  /** Whether data may follow before the server has answered. */
+  readonly early: boolean;
+}
+
 /** "other" when no server takes it for TLS. */
-export function readTlsHello(buf: Uint8Array, at: number, len: number): FirstBytesReading {
+export function readTlsHello(buf: Uint8Array, at: number, len: number): "more" | "other" | ShownHello {
   if (len === 0) return "more";
   const type = buf[at]!;
   if (type >= SSL2_LENGTH) return readSsl2(buf, at, len);
@@ -47,7 +57,7 @@ export function readTlsHello(buf: Uint8Array, at: number, len: number): FirstByt
   const pieces: Uint8Array[] = [];
   let have = 0;
   let want = MESSAGE_HEADER;
-  for (let record = at, end = at + len; have < want; ) {
+  for (let record = at, end = at + len; ; ) {
     if (end - record < RECORD_HEADER) return "more";
     const size = get16(buf, record + 3);
     if (buf[record] !== HANDSHAKE || buf[record + 1] !== 3) return broken("another record within its hello");
@@ -55,6 +65,7 @@ export function readTlsHello(buf: Uint8Array, at: number, len: number): FirstByt
     const from = record + RECORD_HEADER;
     const until = Math.min(from + size, end);
     pieces.push(buf.subarray(from, until));
+    const before = have;
     have += until - from;
     if (want === MESSAGE_HEADER && have >= want) {
       const head = joined(pieces);
@@ -62,17 +73,19 @@ export function readTlsHello(buf: Uint8Array, at: number, len: number): FirstByt
       want = MESSAGE_HEADER + (head[1]! << 16) + get16(head, 2);
       if (want > MOST_HELLO) return broken("too long a hello");
     }
+    // What stands behind the hello in its record would be the next message, and no client's.
+    if (have >= MESSAGE_HEADER && before + size > want) return broken("more than a hello in its records");
     if (have < want && until < from + size) return "more";
     record = from + size;
+    if (have === want) return readHello(joined(pieces).subarray(MESSAGE_HEADER), record - at);
   }
-  return readHello(joined(pieces).subarray(MESSAGE_HEADER, want));
 }
 
 /**
  * A hello of SSL 2 has no place for a name, and a server that speaks TLS answers to it all the same. Other protocols may
  * begin alike: the lengths in it have to add up, as they have to for OpenSSL.
  */
-function readSsl2(buf: Uint8Array, at: number, len: number): FirstBytesReading {
+function readSsl2(buf: Uint8Array, at: number, len: number): "more" | "other" | ShownHello {
   if (len < 3) return "more";
   if (buf[at + 2] !== SSL2_CLIENT_HELLO) return "other";
   if (len < SSL2_HEADER) return "more";
@@ -82,7 +95,7 @@ function readSsl2(buf: Uint8Array, at: number, len: number): FirstBytesReading {
 }
 
 /** A whole hello's body. */
-function readHello(body: Uint8Array): FirstBytesReading {
+function readHello(body: Uint8Array, records: number): ShownHello {
   let at = VERSION_AND_RANDOM;
   // Session ID and compression methods have a length of one byte, cipher suites and extensions of two.
   for (const [size, what] of [
@@ -96,6 +109,7 @@ function readHello(body: Uint8Array): FirstBytesReading {
   let name: string | null = null;
   let named = false;
   let encrypted = false;
+  let early = false;
   if (at !== body.length) {
     if (at + 2 > body.length || at + 2 + get16(body, at) !== body.length) return broken("extensions of another length");
     for (at += 2; at < body.length; ) {
@@ -105,6 +119,7 @@ function readHello(body: Uint8Array): FirstBytesReading {
       at = from + get16(body, at + 2);
       if (at > body.length) return broken("a cut extension");
       if (type === ECH || type === ESNI) encrypted = true;
+      if (type === EARLY_DATA) early = true;
       if (type !== SERVER_NAME) continue;
       if (named) return broken("two server names");
       named = true;
@@ -112,7 +127,7 @@ function readHello(body: Uint8Array): FirstBytesReading {
       if (name === null) return broken("a server name that is none");
     }
   }
-  return { by: "TLS", name, port: null, encrypted, flaw: null };
+  return { by: "TLS", name, port: null, encrypted, flaw: null, size: records, early };
 }
 
 /** The one host name of the extension's list: another type of name has never been, and a second would be a choice. */
@@ -123,8 +138,8 @@ function readServerName(extension: Uint8Array): string | null {
   return hostName(String.fromCharCode(...extension.subarray(5, Math.min(length, 5 + 255))));
 }
 
-function broken(flaw: string): FirstBytesReading {
-  return flawed("TLS", flaw);
+function broken(flaw: string): ShownHello {
+  return { ...flawed("TLS", flaw), size: 0, early: false };
 }
 
 function joined(pieces: readonly Uint8Array[]): Uint8Array {

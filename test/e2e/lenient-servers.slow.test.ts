@@ -13,7 +13,9 @@ import path from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { readFirstBytes } from "../../src/proto/first-bytes.ts";
 import { HttpRequests } from "../../src/proto/http-requests.ts";
+import { TlsHellos } from "../../src/proto/tls-hellos.ts";
 import { clientHello } from "../support/client-hello.ts";
+import { namesInTls } from "../support/node-tls.ts";
 
 const HERE = path.join(import.meta.dirname, "servers");
 const EVIL = "evil.test";
@@ -21,6 +23,8 @@ const running: ChildProcess[] = [];
 const closing: (() => void)[] = [];
 const ports = new Map<string, number>();
 let goTls = 0;
+let openssl = 0;
+let pem = "";
 let folder: string;
 
 function has(program: string): boolean {
@@ -67,6 +71,38 @@ async function nginx(): Promise<number> {
   return port;
 }
 
+/** Debian's apache2 with a configuration of its own: what there is not is told with the server's name as the request had it. */
+async function apache(): Promise<number> {
+  const port = await freePort();
+  const conf = path.join(folder, "apache.conf");
+  const modules = "/usr/lib/apache2/modules";
+  fs.mkdirSync(`${folder}/nothing`, { mode: 0o755 });
+  fs.chmodSync(folder, 0o755);
+  fs.writeFileSync(
+    conf,
+    `ServerRoot ${folder}\nDefaultRuntimeDir ${folder}\nPidFile ${folder}/apache.pid\nMutex posixsem\nErrorLog ${folder}/apache.log\n` +
+      `LoadModule mpm_event_module ${modules}/mod_mpm_event.so\nLoadModule authz_core_module ${modules}/mod_authz_core.so\n` +
+      `Listen 127.0.0.1:${port}\nServerName default.test\nUseCanonicalName Off\nDocumentRoot ${folder}/nothing\nUser nobody\nGroup nogroup\n` +
+      [403, 404, 405, 500].map((code) => `ErrorDocument ${code} "served %{SERVER_NAME} "\n`).join(""),
+  );
+  running.push(spawn("apache2", ["-X", "-f", conf], { stdio: "ignore" }));
+  await open(port);
+  return port;
+}
+
+/** `openssl s_server`, which goes on with a hello for the forbidden name only: any other is told with an alert. */
+async function sServer(): Promise<number> {
+  const port = await freePort();
+  const file = path.join(folder, "server.pem");
+  fs.writeFileSync(file, pem);
+  const args = ["s_server", "-accept", `127.0.0.1:${port}`, "-cert", file, "-cert2", file, "-key2", file];
+  running.push(
+    spawn("openssl", [...args, "-servername", EVIL, "-servername_fatal"], { stdio: ["pipe", "ignore", "ignore"] }),
+  );
+  await open(port);
+  return port;
+}
+
 /** Resolves when somebody listens. */
 async function open(port: number): Promise<void> {
   for (let tries = 0; tries < 200; tries++) {
@@ -82,14 +118,15 @@ async function open(port: number): Promise<void> {
   throw new Error(`nobody listens on ${port}`);
 }
 
-/** What a server says to these bytes, until it closes or nothing more comes. */
-function said(port: number, bytes: Uint8Array): Promise<string> {
+/** What a server says to these bytes, until it closes or nothing more comes; `more` follow its first answer. */
+function said(port: number, bytes: Uint8Array, more?: Uint8Array): Promise<string> {
   return new Promise((resolve) => {
     let text = "";
     const socket = net.connect(port, "127.0.0.1", () => socket.write(bytes));
     socket.setTimeout(2_000, () => socket.destroy());
-    socket.on("data", (more) => {
-      text += more.toString("latin1");
+    if (more !== undefined) socket.once("data", () => socket.write(more));
+    socket.on("data", (answer) => {
+      text += answer.toString("latin1");
     });
     socket.on("error", () => {});
     socket.on("close", () => resolve(text));
@@ -117,6 +154,15 @@ beforeAll(async () => {
   if (has("python3")) ports.set("python", (await start("python3", [path.join(HERE, "served.py")]))[0]!);
   if (has("javac")) ports.set("java", (await start("java", [path.join(HERE, "Served.java")]))[0]!);
   if (has("nginx")) ports.set("nginx", await nginx());
+  if (has("apache2")) ports.set("apache", await apache());
+  if (has("openssl")) {
+    pem = execFileSync(
+      "openssl",
+      "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout - -out - -subj /CN=x".split(" "),
+      { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] },
+    );
+    openssl = await sServer();
+  }
   if (has("go")) {
     const program = path.join(folder, "served");
     execFileSync("go", ["build", "-o", program, path.join(HERE, "served.go")], {
@@ -199,7 +245,7 @@ describe.each([
   ["requests of another form", variants],
   ["requests behind others", smuggled],
 ])("%s", (_, texts) => {
-  test.each(["node", "python", "java", "nginx", "go"])("%s serves none that we let pass", async (name) => {
+  test.each(["node", "python", "java", "nginx", "apache", "go"])("%s serves none that we let pass", async (name) => {
     const port = ports.get(name);
     if (port === undefined) return;
     const answers = await Promise.all(texts.map((text) => said(port, Buffer.from(text, "latin1"))));
@@ -209,20 +255,76 @@ describe.each([
   });
 });
 
+const SHARE = [0, 29, 0, 32, ...Array(32).fill(9)];
+/** What TLS 1.3 has in a hello, with this list of keys: an empty one asks for a HelloRetryRequest (RFC 8446 section 4.2.8). */
+function modernHello(name: string, shares: readonly number[], recordSize = 16_384): Uint8Array {
+  const extensions = [
+    { type: 43, data: Uint8Array.of(2, 3, 4) },
+    { type: 10, data: Uint8Array.of(0, 2, 0, 29) },
+    { type: 13, data: Uint8Array.of(0, 4, 4, 3, 8, 4) },
+    { type: 51, data: Uint8Array.of(0, shares.length, ...shares) },
+  ];
+  return clientHello({ names: [name], extensions, recordSize });
+}
+
+function helloVariants(hello: (recordSize?: number) => Uint8Array): Uint8Array[] {
+  const plain = hello();
+  const alert = [21, 3, 1, 0, 2, 1, 0];
+  return [
+    plain,
+    ...[0, 1, 2, 3, 4, 9, 15, 16].map((major) => Uint8Array.of(22, major, ...plain.subarray(2))),
+    Uint8Array.of(...alert, ...plain),
+    Uint8Array.of(...alert, ...alert, ...plain),
+    Uint8Array.of(21, 0, 0, ...alert.slice(3), ...plain),
+    Uint8Array.of(20, 3, 1, 0, 1, 1, ...plain),
+    Uint8Array.of(22, 3, 1, 0, 0, ...plain),
+    Uint8Array.of(20, 3, 1, 0, 0, ...plain),
+    Uint8Array.of(23, 3, 3, 0, 0, ...plain),
+    Uint8Array.of(24, 3, 3, 0, 3, 1, 0, 0, ...plain),
+    hello(7),
+    Uint8Array.of(...hello(60).subarray(0, 65), ...alert, ...hello(60).subarray(65)),
+    Uint8Array.of(...plain, 23, 3, 3, 0, 1, 0),
+  ];
+}
+
+test("openssl s_server goes on with no hello that we let pass", async () => {
+  if (openssl === 0) return;
+  // It serves one after the other.
+  const inputs = helloVariants((recordSize) => modernHello(EVIL, SHARE, recordSize));
+  const served: Uint8Array[] = [];
+  for (const bytes of inputs) if ((await said(openssl, bytes)).startsWith("\x16")) served.push(bytes);
+  expect(served.length).toBeGreaterThan(2);
+  expect(served.filter((bytes) => !refused(bytes)).map((bytes) => Buffer.from(bytes).toString("hex"))).toEqual([]);
+  expect((await said(openssl, modernHello("good.test", SHARE))).charCodeAt(0)).toBe(21);
+}, 120_000);
+
+test("a second hello for another name, which OpenSSL takes and Go does not, is refused", async () => {
+  const first = modernHello("good.test", []);
+  const ccs = [20, 3, 3, 0, 1, 1];
+  const second = Uint8Array.of(...ccs, ...modernHello(EVIL, SHARE));
+  if (openssl !== 0) {
+    const { answers } = await namesInTls([first, second], pem);
+    // A HelloRetryRequest, and to the second hello a ServerHello.
+    expect(answers.map((answer) => [answer[0], answer[5]])).toEqual([
+      [22, 2],
+      [22, 2],
+    ]);
+  }
+  if (goTls !== 0) {
+    expect(await said(goTls, first, Uint8Array.of(...ccs, ...modernHello("good.test", SHARE)))).toContain(
+      "served good.test",
+    );
+    expect(await said(goTls, first, second)).not.toContain(`served ${EVIL}`);
+  }
+  const hellos = new TlsHellos(({ name, flaw }) => flaw === null && name === "good.test");
+  expect(hellos.feed(first, 0, first.length)).toBe(first.length);
+  expect(hellos.feed(second, 0, second.length)).toBe(-1);
+});
+
 test("Go's crypto/tls serves no hello that we let pass", async () => {
   if (goTls === 0) return;
-  const hello = clientHello({ names: [EVIL] });
-  const alert = [21, 3, 1, 0, 2, 1, 0];
-  const versions = [0, 1, 2, 3, 4, 9, 15, 16].map((major) => Uint8Array.of(22, major, ...hello.subarray(2)));
   const inputs = [
-    hello,
-    ...versions,
-    Uint8Array.of(...alert, ...hello),
-    Uint8Array.of(...alert, ...alert, ...hello),
-    Uint8Array.of(21, 0, 0, ...alert.slice(3), ...hello),
-    Uint8Array.of(20, 3, 1, 0, 1, 1, ...hello),
-    Uint8Array.of(22, 3, 1, 0, 0, ...hello),
-    clientHello({ names: [EVIL], recordSize: 7 }),
+    ...helloVariants((recordSize = 16_384) => clientHello({ names: [EVIL], recordSize })),
     clientHello({ names: ["good.test", EVIL] }),
   ];
   const answers = await Promise.all(inputs.map((bytes) => said(goTls, bytes)));

@@ -3,6 +3,7 @@ import { expect, test } from "vitest";
 import { proves } from "../cases/proves.ts";
 import { corpusOf, failureOf, fuzz } from "./fuzz.ts";
 import { TARGETS } from "./targets.ts";
+import { difference, fuzzTlsHellos } from "./tls-hellos.ts";
 
 const SEED = 1;
 const MILLIS = 20_000;
@@ -20,3 +21,15 @@ test.each(TARGETS)(
   },
   60_000,
 );
+
+test("what OpenSSL reads a name in is a hello for that name to us, or refused", async () => {
+  const { failure, runs, named } = await fuzzTlsHellos(SEED, 1_500, performance.now() + MILLIS);
+  expect(failure && `${failure.error}: ${Buffer.from(failure.input).toString("hex")}`).toBeNull();
+  // Enough of them are hellos at all.
+  expect(named).toBeGreaterThan(runs / 10);
+}, 60_000);
+
+test("the comparison itself finds another name and another protocol", () => {
+  expect(difference(Buffer.from("\0 no hello"), "a.test")).toContain("another protocol");
+  expect(difference(Buffer.from("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n"), "a.test")).toContain("HTTP for a.test");
+});

@@ -8,6 +8,10 @@ import { writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { fuzz } from "./fuzz.ts";
 import { TARGETS } from "./targets.ts";
+import { fuzzTlsHellos } from "./tls-hellos.ts";
+
+/** It waits for a server's answer, and so is none of `TARGETS`. */
+const TLS = "tls-hellos";
 
 const { values } = parseArgs({
   options: {
@@ -20,9 +24,9 @@ const { values } = parseArgs({
 const minutes = Number(values.minutes);
 const seed = Number(values.seed);
 const targets = TARGETS.filter(({ name }) => values.target === undefined || values.target === name);
-if (!(minutes > 0) || !Number.isInteger(seed) || targets.length === 0) {
+if (!(minutes > 0) || !Number.isInteger(seed) || (targets.length === 0 && values.target !== TLS)) {
   console.error(
-    `fuzz: expected --minutes N (more than 0), --seed S (a whole number), --target ${TARGETS.map((t) => t.name).join(" | ")}`,
+    `fuzz: expected --minutes N (more than 0), --seed S (a whole number), --target ${[...TARGETS.map((t) => t.name), TLS].join(" | ")}`,
   );
   process.exit(2);
 }
@@ -38,9 +42,11 @@ function save(target: string, input: Uint8Array): string {
 }
 
 let failed = false;
+const withTls = values.target === undefined || values.target === TLS;
+const share = (minutes * 60_000) / (targets.length + Number(withTls));
 console.log("| target | seed | inputs | blocks | new | |\n| --- | ---: | ---: | ---: | ---: | --- |");
 for (const target of targets) {
-  const { runs, blocks, found, failure } = fuzz(target, seed, (minutes * 60_000) / targets.length);
+  const { runs, blocks, found, failure } = fuzz(target, seed, share);
   if (values.keep) for (const input of found) save(target.name, input);
   const verdict = failure === null ? "ok" : `FAILED: ${failure.error.message}`;
   console.log(`| ${target.name} | ${seed} | ${runs} | ${blocks} | ${found.length} | ${verdict} |`);
@@ -49,5 +55,13 @@ for (const target of targets) {
   console.error(
     `${failure.error.stack}\nfixtures/corpus/${save(target.name, failure.input)}: ${failure.input.length} bytes`,
   );
+}
+if (withTls) {
+  const { runs, failure } = await fuzzTlsHellos(seed, Number.POSITIVE_INFINITY, performance.now() + share);
+  console.log(`| ${TLS} | ${seed} | ${runs} | - | - | ${failure === null ? "ok" : `FAILED: ${failure.error}`} |`);
+  if (failure !== null) {
+    failed = true;
+    console.error(`${failure.error}: ${Buffer.from(failure.input).toString("hex")}`);
+  }
 }
 process.exitCode = failed ? 1 : 0;

@@ -9,7 +9,8 @@
  *
  * HTTP in the clear names a server with each request, so such a connection is never let go: each request's head is held
  * until it is whole and allowed (`proto/http-requests`), and bodies pass as they come, counted. That costs a call and a
- * few comparisons for each write of the guest's to such a connection; what the host says is not touched.
+ * few comparisons for each write of the guest's to such a connection; what the host says is not touched. TLS may show a second
+ * hello, with another name, and is let go when none can follow (`proto/tls-hellos`).
  */
 import { Deadlines, type Timed } from "../../core/deadlines.ts";
 import type { HostTcp } from "../../core/host-net.ts";
@@ -18,6 +19,7 @@ import { readFirstBytes } from "../../proto/first-bytes.ts";
 import { httpRefusal } from "../../proto/http-refusal.ts";
 import { HttpRequests } from "../../proto/http-requests.ts";
 import type { ShownName } from "../../proto/shown-name.ts";
+import { TlsHellos } from "../../proto/tls-hellos.ts";
 import type { NatContext } from "../context.ts";
 import type { NameCheck } from "../rules/rule-gate.ts";
 import { HostTcpStage } from "./host-tcp-stage.ts";
@@ -99,7 +101,7 @@ class FirstBytesSocket extends HostTcpStage implements Timed {
   #len = 0;
   #looks = 0;
   #state: "undecided" | "requests" | "passed" | "refused" = "undecided";
-  #requests: HttpRequests | null = null;
+  #requests: HttpRequests | TlsHellos | null = null;
   /** The request for which the connection is refused; null for anything else. */
   #asked: ShownName | null = null;
   /** A request has gone on: its answer may be under way, and nothing of ours fits between. */
@@ -126,8 +128,9 @@ class FirstBytesSocket extends HostTcpStage implements Timed {
       if (++this.#looks >= MOST_LOOKS || this.#len + (alone ? len : 0) > MOST_BYTES) return void this.decide("none");
       if (alone) this.#hold(slab.bytes, at, len);
       this.#all.wait(this);
-    } else if (shown !== "other" && shown.by === "HTTP" && shown.flaw === null) {
-      this.#requests = new HttpRequests((request) => this.#mayAsk(request));
+    } else if (shown !== "other" && shown.flaw === null) {
+      const look = (request: ShownName): boolean => this.#mayAsk(request);
+      this.#requests = shown.by === "HTTP" ? new HttpRequests(look) : new TlsHellos(look);
       this.#state = "requests";
       if (alone) this.#readRequests(slab, at, len);
       else this.#readHeld();
@@ -185,7 +188,7 @@ class FirstBytesSocket extends HostTcpStage implements Timed {
 
   #mayAsk(request: ShownName): boolean {
     if (!this.#nameCheck(request)) {
-      this.#asked = request;
+      if (request.by === "HTTP") this.#asked = request;
       return false;
     }
     this.#begun = true;

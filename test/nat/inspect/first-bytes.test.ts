@@ -104,6 +104,31 @@ describe("a name that is allowed", () => {
   });
 });
 
+describe("a second TLS hello", () => {
+  it("for another name does not reach the server, and ends the connection", async () => {
+    const one = await rig();
+    const first = TLS("www.good.test");
+    await one.say(first);
+    await one.say(Uint8Array.of(20, 3, 3, 0, 1, 1), 1 + first.length);
+    one.script.takeAll();
+    await one.say(TLS("www.evil.test"), 7 + first.length);
+    expect(one.heard().length).toBe(first.length + 6);
+    expect(flags(one)).toContain("RST ACK");
+    expect(one.refused()).toMatchObject([{ why: "TLS name www.evil.test" }]);
+  });
+  it("for the same one passes, as does all that follows, and nobody waits for one", async () => {
+    const one = await rig();
+    const first = TLS("www.good.test");
+    await one.say(first);
+    one.script.advance(60_000);
+    await one.say(first, 1 + first.length);
+    await one.say(Uint8Array.of(23, 3, 3, 0, 1, 1), 1 + 2 * first.length);
+    await one.say("and so on", 7 + 2 * first.length);
+    expect(one.heard().length).toBe(2 * first.length + 6 + 9);
+    expect(one.refused()).toEqual([]);
+  });
+});
+
 describe("HTTP in the clear, for as long as the connection lives", () => {
   const GOOD = HTTP("www.good.test");
   it("a later request for another name does not reach the server, and ends the connection", async () => {

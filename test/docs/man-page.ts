@@ -79,6 +79,7 @@ function synopsis(words: readonly string[], rest: string): readonly string[] {
 }
 
 function optionLines(option: CompletedOption): readonly string[] {
+  if (option.names[0] === "--help") return [];
   const names = [...option.names].reverse().map((name) => `\\fB${roff(name)}\\fR`);
   const value = option.placeholder === "" ? "" : ` \\fI${roff(option.placeholder)}\\fR`;
   const described = optionsOf("serve")

@@ -17,6 +17,7 @@ import { parseHostfwd, parsePublish } from "./forward-rules.ts";
 import { resolveServers, type SmbOptions } from "./guestfwd-rules.ts";
 import { resolveLimits } from "./limits.ts";
 import { resolveMode } from "./mode.ts";
+import { parseNameTtl } from "./name-ttl.ts";
 import type { OnFlow } from "./on-flow.ts";
 import type { ResolvedAudit } from "./options/audit-options.ts";
 import { MAX_MTU, MIN_MTU } from "./options/mtu.ts";
@@ -113,6 +114,7 @@ export function resolveOptions(input: NetworkOptions = {}): ResolvedOptions {
       isolate: options.isolate ?? false,
       hostLoopback: options.hostLoopback ?? true,
       dnsRebind: options.dnsRebind !== "refuse",
+      ...(options.nameTtl === undefined ? {} : { nameTtl: parseNameTtl(options.nameTtl)! }),
       dnsHosts: (options.dnsHosts ?? []).map(parseDnsHost),
       dnsZones: (options.dnsZones ?? []).map(parseDnsZone),
       learn: options.learn !== undefined,

@@ -20,6 +20,12 @@ export interface DnsZone {
   readonly server: Endpoint;
 }
 
+/** Bounds of a record's time to live, in seconds. */
+export interface NameTtl {
+  readonly least: number;
+  readonly most: number;
+}
+
 export interface StackConfig {
   /** "10.0.2.0" and its prefix length. */
   readonly net: IpText;
@@ -66,6 +72,8 @@ export interface StackConfig {
   readonly hostLoopback: boolean;
   /** Names of others may lead guests to private addresses. */
   readonly dnsRebind: boolean;
+  /** For how long an answer's addresses are good for rules about its name; a minute to a day when not set. */
+  readonly nameTtl?: NameTtl;
   /** What the DNS server answers by itself. */
   readonly dnsHosts: readonly DnsHost[];
   /** Which names it asks of resolvers of their own. */

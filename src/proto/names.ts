@@ -4,11 +4,12 @@
  * count, and what one guest has asked is nothing to another. A guest is known by its MAC as a number: it may ask in one
  * family and connect in the other.
  *
- * A name is kept for its record's TTL, though never for less than `LEAST_TTL_S`: programs connect a little after they
- * have resolved, and their own caches round up. Aliases (CNAME) are kept as long, for resolvers that ask for the target
+ * A name is kept for its record's TTL within bounds, a minute and a day unless somebody says otherwise: programs connect a little
+ * after they have resolved, and their own caches round up. A flow that has begun keeps the names that it began with. Aliases (CNAME) are kept as long, for resolvers that ask for the target
  * themselves. Bounded by guests, addresses and names for each, and by names in all, since a guest that serves names of its
  * own can have as many as it likes: beyond that, the oldest of whoever has most go first.
  */
+import type { NameTtl } from "../core/config.ts";
 import { DEFAULT_LIMITS, type Limits } from "../core/limits.ts";
 import { get32 } from "../wire/bytes.ts";
 import {
@@ -25,8 +26,7 @@ import {
 import { ipv4ToString } from "../wire/ipv4.ts";
 import { ipv6ToString } from "../wire/ipv6.ts";
 
-const LEAST_TTL_S = 60;
-const MOST_TTL_S = 86_400;
+const DEFAULT_TTL: NameTtl = { least: 60, most: 86_400 };
 const GUESTS = 256;
 const ADDRESSES = 4_096;
 const NAMES_EACH = 16;
@@ -48,13 +48,15 @@ export class Names {
   readonly #most: number;
   readonly #mostEach: number;
   readonly #onForgotten: () => void;
+  readonly #ttl: NameTtl;
   #count = 0;
 
-  /** `onForgotten` is told of each address whose names had to make room for others. */
-  constructor(limits: Limits = DEFAULT_LIMITS, onForgotten: () => void = () => {}) {
+  /** `onForgotten` is told of each address whose names had to make room for others; `ttl` bounds how long names are good. */
+  constructor(limits: Limits = DEFAULT_LIMITS, onForgotten: () => void = () => {}, ttl: NameTtl = DEFAULT_TTL) {
     this.#most = limits.names;
     this.#mostEach = limits.namesPerGuest;
     this.#onForgotten = onForgotten;
+    this.#ttl = ttl;
   }
 
   /** Learns from a checked answer to a guest: every address that the name asked for leads to, by CNAMEs if need be. */
@@ -65,15 +67,16 @@ export class Names {
     const names = [...good(known.aliases, asked, now).reverse(), asked];
     const chain = new Set([asked]);
     const before = known.count;
-    let least = MOST_TTL_S;
+    let shortest = this.#ttl.most;
     const learn = (targets: ByTarget, target: string, ttl: number): void => {
-      for (const name of names) known.count += add(targets, target, name, Math.min(ttl, least), now);
+      for (const name of names)
+        known.count += add(targets, target, name, now + 1000 * this.#bounded(Math.min(ttl, shortest)));
     };
     dnsAnswers(answer, 0, answer.length, (nameAt, type, cls, ttl, at, len) => {
       if (cls !== DNS_IN || !chain.has(dnsReadName(answer, 0, nameAt, answer.length)?.toLowerCase() ?? "")) return;
       // An alias is good for no longer than each of the records that lead to the address.
       if (type === DNS_CNAME) {
-        least = Math.min(least, ttl);
+        shortest = Math.min(shortest, ttl);
         const target = dnsReadName(answer, 0, at, answer.length)?.toLowerCase();
         if (target === undefined || chain.has(target)) return;
         chain.add(target);
@@ -92,6 +95,10 @@ export class Names {
     this.#byGuest.set(guest, known);
     while (known.count > this.#mostEach) this.#forgetOne(known);
     while (this.#count > this.#most) this.#forgetOne(this.#richest());
+  }
+
+  #bounded(ttl: number): number {
+    return Math.min(Math.max(ttl, this.#ttl.least), this.#ttl.most);
   }
 
   #richest(): Known {
@@ -129,7 +136,7 @@ function good(targets: ByTarget, target: string, now: number): string[] {
 }
 
 /** Returns how many names more there are now. */
-function add(targets: ByTarget, target: string, name: string, ttl: number, now: number): number {
+function add(targets: ByTarget, target: string, name: string, until: number): number {
   const names = targets.get(target) ?? new Map<string, number>();
   const before = names.size;
   targets.delete(target);
@@ -137,7 +144,7 @@ function add(targets: ByTarget, target: string, name: string, ttl: number, now: 
   targets.set(target, names);
   names.delete(name);
   if (names.size >= NAMES_EACH) names.delete(names.keys().next().value!);
-  names.set(name, now + 1000 * Math.min(Math.max(ttl, LEAST_TTL_S), MOST_TTL_S));
+  names.set(name, until);
   return names.size - before - gone;
 }
 

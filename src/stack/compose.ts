@@ -137,7 +137,7 @@ export function compose(config: StackConfig, parts: StackParts, wake: () => void
   const leases = new GuestLeases(config, dhcp, dhcp6, neighbours, clock);
   const guestNames = new GuestNames(config, policy, neighbours, () => leases.list(true));
   const gate = new RuleGate(parts.gate ?? null, parts.rules ?? NO_RULES, policy, neighbours, clock, trace, config);
-  const names = new Names(limits, () => trace.drop("names-full"));
+  const names = new Names(limits, () => trace.drop("names-full"), config.nameTtl);
 
   // What answers within the network
   const dnsTables: DnsTables = { hosts: new DnsHosts(config), zones: new DnsZones(config.dnsZones) };

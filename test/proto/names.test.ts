@@ -31,6 +31,12 @@ describe("a name is known", () => {
     expect(names.of(A, "192.0.2.2", 59 * S)).toEqual(["www.test"]);
     expect(names.of(A, "192.0.2.2", 60 * S)).toEqual([]);
   });
+  it("within the bounds that somebody has set", () => {
+    const names = new Names(DEFAULT_LIMITS, () => {}, { least: 2, most: 10 });
+    names.answered(A, answer("www.test", ["www.test", 300, [192, 0, 2, 1]], ["www.test", 0, [192, 0, 2, 2]]), 0);
+    expect([9, 10].map((s) => names.of(A, "192.0.2.1", s * S).length)).toEqual([1, 0]);
+    expect([1, 2].map((s) => names.of(A, "192.0.2.2", s * S).length)).toEqual([1, 0]);
+  });
   it("through aliases, for no longer than each of them is good", () => {
     const names = new Names();
     const chain = answer(

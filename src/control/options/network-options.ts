@@ -94,6 +94,11 @@ export interface NetworkOptions {
   readonly hostLoopback?: boolean | undefined;
   /** Whether names that the host's resolvers answer may lead guests to private addresses (allow). */
   readonly dnsRebind?: "allow" | "refuse" | undefined;
+  /**
+   * For how many seconds an answer's addresses are good for rules about its name: its TTL, within these bounds
+   * (60-86400).
+   */
+  readonly nameTtl?: string | undefined;
   /** Which flows may begin, first match wins: `["allow tcp *.debian.org:80", "default deny"]` (all may). */
   readonly rules?: readonly string[] | undefined;
   /** Asked about every new flow: may it, may it not, is it to go elsewhere, is it taken over. */

@@ -1,6 +1,7 @@
 /** Whom guests reach, and by which way. */
 import { z } from "zod";
 import { cap } from "../limits.ts";
+import { parseNameTtl } from "../name-ttl.ts";
 import type { OnFlow } from "../on-flow.ts";
 import { UPLINK_EXAMPLE } from "../uplink-rules.ts";
 import { bool, ip, LIST, list, type NetworkGroup, ON_OFF, TEXT } from "./description.ts";
@@ -21,6 +22,8 @@ const uplink = z.union([
 ]);
 const proxy = z.union([z.string(), z.strictObject({ match: z.string().optional(), proxy: z.string() })]);
 
+const NAME_TTL = "expected seconds from 1 to 86400, the least and the most, like 60-3600";
+
 export const REACH: NetworkGroup<
   | "mode"
   | "uplink"
@@ -28,6 +31,7 @@ export const REACH: NetworkGroup<
   | "restrict"
   | "hostLoopback"
   | "dnsRebind"
+  | "nameTtl"
   | "rules"
   | "onFlow"
   | "onFlowTimeout"
@@ -84,6 +88,15 @@ export const REACH: NetworkGroup<
     initial: "allow",
     more: "Private are 10.0.0.0/8, 127.0.0.0/8, fd00::/8 and the like. A refused name is REFUSED; names of split DNS are among them.",
     shape: z.enum(["allow", "refuse"], "expected allow or refuse"),
+  },
+  nameTtl: {
+    flag: "--name-ttl <least[-most]>",
+    reading: TEXT,
+    type: "string",
+    help: "for how many seconds an answer's addresses are good for rules about its name: its TTL, within these bounds",
+    initial: "60-86400",
+    more: "See [Rules](rules.md#rules).",
+    shape: z.string().refine((text) => parseNameTtl(text) !== null, NAME_TTL),
   },
   rules: {
     flag: null,

@@ -104,6 +104,19 @@ describe("a name that is allowed", () => {
   });
 });
 
+it("an open connection outlasts its answer's time, and a new one to that address does not begin", async () => {
+  const one = await rig(RULES, 80);
+  const get = HTTP("www.good.test");
+  await one.say(get);
+  one.script.advance(301_000);
+  await one.say(get, 1 + get.length);
+  expect(one.heard()).toBe(get + get);
+  expect(one.refused()).toEqual([]);
+  one.script.tcp({ dstPort: 80, srcPort: 40_001 }).send({ flags: "SYN", seq: 0, options: { mss: 1460 } });
+  await settled(one.script);
+  expect(one.refused()).toMatchObject([{ rule: "default deny" }]);
+});
+
 describe("a second TLS hello", () => {
   it("for another name does not reach the server, and ends the connection", async () => {
     const one = await rig();

@@ -126,11 +126,11 @@ export function compose(config: StackConfig, parts: StackParts, wake: () => void
     trace.event(event);
   };
   const leaseTrace: Trace = { drop: (reason) => trace.drop(reason), event: bound };
-  const dhcp = new DhcpServer(config, leaseTrace, ({ ip, cable }) => {
+  const dhcp: DhcpServer = new DhcpServer(config, leaseTrace, ({ ip, cable }) => {
     const asked = neighbours.expect(ipv4Address(ip));
     return cable !== null && arp.solicit(asked, [cable as Link]);
   });
-  const dhcp6 = new Dhcp6Server(config, GATEWAY_MAC6, leaseTrace, (address, cable) => {
+  const dhcp6: Dhcp6Server = new Dhcp6Server(config, GATEWAY_MAC6, leaseTrace, (address, cable) => {
     const asked = neighbours.expect(addressAt(6, address, 0));
     return cable !== null && ndp.solicit(asked, [cable as Link]);
   });
@@ -189,9 +189,9 @@ export function compose(config: StackConfig, parts: StackParts, wake: () => void
   };
   const lan: Lan = { ...shared, tcp, udp, icmp, tftp, found };
   const reassembler = new Reassembler(limits, () => trace.drop("reassembly-full"));
-  const arp = new Arp(lan, dhcp);
+  const arp: Arp = new Arp(lan, dhcp);
   const ipv4 = new Ipv4(lan, arp, dhcp, reassembler);
-  const ndp = new Ndp(lan, dhcp6, random);
+  const ndp: Ndp = new Ndp(lan, dhcp6, random);
   const ipv6 = new Ipv6(lan, ndp, dhcp6, reassembler);
   const ownership = new AddressOwnership(config, policy, neighbours, dhcp, dhcp6, clock);
   const localServices = new LocalServices(lan, services);

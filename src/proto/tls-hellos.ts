@@ -17,6 +17,8 @@ const LAST_TYPE = 24;
 const HANDSHAKE = 22;
 const DATA = 23;
 const CLIENT_HELLO = 1;
+/** A guest that sends byte by byte would have all that is held read anew for each. */
+const MOST_LOOKS = 256;
 
 export class TlsHellos {
   readonly #look: (shown: ShownName) => boolean;
@@ -24,6 +26,8 @@ export class TlsHellos {
   /** Bytes of a record that pass. */
   #left = 0;
   #early = false;
+  /** How often the hello was not whole yet. */
+  #looks = 0;
 
   /** `look` is shown each hello and says whether it may go on. */
   constructor(look: (shown: ShownName) => boolean) {
@@ -64,9 +68,10 @@ export class TlsHellos {
 
   #hello(buf: Uint8Array, at: number, end: number): number {
     const hello = readTlsHello(buf, at, end - at);
-    if (hello === "more") return 0;
+    if (hello === "more") return ++this.#looks < MOST_LOOKS ? 0 : this.#broken("a hello in too many pieces");
     if (hello === "other") return this.#broken("another protocol than its hello's");
     if (!this.#look(hello) || hello.flaw !== null) return -1;
+    this.#looks = 0;
     this.#early ||= hello.early;
     this.#state = "behind";
     return hello.size;

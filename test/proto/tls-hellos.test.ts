@@ -77,6 +77,13 @@ describe("a second hello is judged as the first one is", () => {
   });
 });
 
+it("one in a thousand pieces is not read a thousand times", () => {
+  const long = clientHello({ names: ["b.test"], extensions: [{ type: 21, data: new Uint8Array(2000) }] });
+  const bytes = whole(hello("a.test"), long);
+  expect(say(bytes, 1)).toMatchObject({ refused: true, names: ["a.test", "a hello in too many pieces"] });
+  expect(say(bytes, 100)).toMatchObject({ refused: false });
+});
+
 describe("the looking ends", () => {
   test.each<[string, Uint8Array]>([
     ["with data", DATA],

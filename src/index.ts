@@ -18,6 +18,7 @@ export type { ForwardRule } from "./core/config.ts";
 export type { Limits } from "./core/limits.ts";
 export type { Link } from "./core/link.ts";
 export type { DropReason } from "./core/trace.ts";
+export type { AskVerdict, Question } from "./embed/asker.ts";
 export type { ListenTarget, Uplink } from "./embed/cables.ts";
 export type { DropSummary } from "./embed/drops.ts";
 export type { GuestServer, GuestServerEvents } from "./embed/guest-server.ts";

@@ -32,9 +32,11 @@ import { parseTapTarget } from "./control/tap-target.ts";
 import { resolveUplink, type UplinkOptions } from "./control/uplink-rules.ts";
 import type { Clock } from "./core/clock.ts";
 import type { ForwardRule, StackConfig } from "./core/config.ts";
+import type { Limits } from "./core/limits.ts";
 import type { Link } from "./core/link.ts";
 import { NO_TAP } from "./core/tap.ts";
 import type { DropReason, Trace, TraceEvent } from "./core/trace.ts";
+import { Asker, type AskVerdict, type Question } from "./embed/asker.ts";
 import { AuditFile } from "./embed/audit-file.ts";
 import { BadLine } from "./embed/bad-line.ts";
 import { Cables, closedError, type ListenTarget, type Uplink } from "./embed/cables.ts";
@@ -164,6 +166,9 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
   readonly #learned: LearnedFile | null;
   readonly #processes: ProcessNames = new ProcessNames();
   readonly #audit: AuditFile | null;
+  readonly #asker: Asker | null;
+  /** Rules that answers have made. */
+  readonly #answered: Set<string> = new Set();
   #rules: readonly string[];
   #dnsHosts: readonly string[];
   #dnsZones: readonly string[];
@@ -180,6 +185,7 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
     this.config = options.stack;
     this.#captures = new Captures(this.#tap, options.stack.limits, (text) => this.#report({ type: "notice", text }));
     this.#rules = options.ruleLines;
+    this.#asker = options.ask ? this.#makeAsker(options.stack.limits) : null;
     const { audit } = options;
     this.#audit =
       audit === null
@@ -221,6 +227,7 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
       trace,
       gate: this.#gate,
       rules: options.rules,
+      asker: this.#asker,
       protectPort: (port) => this.#ownPorts.protect(port),
       endOfTurn: (run) => void setImmediate(run),
       stirred: () => poll.stir(),
@@ -536,6 +543,34 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
     this.#audit?.reopen();
   }
 
+  /** Questions that wait for an answer (`ask`). */
+  asks(): Question[] {
+    return this.#asker?.list() ?? [];
+  }
+
+  /**
+   * Answers a question: "allow" and "deny" are about the flows that wait, "always" and "never" become rules as well, the last
+   * ones. False when there is no such question: it has been answered, or nobody has for 30 seconds.
+   */
+  answer(id: string, verdict: AskVerdict): boolean {
+    if (!["allow", "always", "deny", "never"].includes(verdict))
+      throw new ConfigError("answer", verdict, "expected allow, always, deny or never");
+    const rule = this.#asker?.ruleOf(id) ?? null;
+    if (this.#asker === null || rule === null) return false;
+    if (verdict === "always" || verdict === "never") {
+      const made = verdict === "always" ? rule : rule.replace(/^allow/, "deny").replace(/ [a-z]+=allow/g, "");
+      this.#answered.add(made);
+      this.setRules(this.#rules.includes(made) ? this.#rules : [...this.#rules, made]);
+    }
+    this.#asker.answer(id, verdict === "allow" ? "once" : verdict === "always" ? "again" : "no");
+    return true;
+  }
+
+  /** The rules that answers have made, for whoever reads a file of rules again. */
+  answeredRules(): readonly string[] {
+    return [...this.#answered];
+  }
+
   /** The rules in force. */
   rules(): readonly string[] {
     return this.#rules;
@@ -620,6 +655,7 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
   async #close(): Promise<void> {
     this.#ended.abort();
     this.#gate?.close();
+    this.#asker?.close();
     this.#guests.close();
     // Connections first: their resets still reach the guests.
     this.#told("close");
@@ -654,6 +690,15 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
     this.#refuseWhenClosed();
     if (!this.config.gateway)
       throw new ConfigError("mode", "bridged", "expected another mode, or dhcp on: this takes a gateway of ours");
+  }
+
+  #makeAsker(limits: Limits): Asker {
+    return new Asker({
+      limits,
+      cableOf: (host) => this.#stack.cableOf(host),
+      asked: (question) => process.nextTick(() => this.emit("ask", question)),
+      full: () => this.#drops.add("asks-full"),
+    });
   }
 
   #flowHook({ onFlow, onFlowTimeout: timeout, stack }: ResolvedOptions): FlowHook | null {

@@ -7,7 +7,7 @@ const KEPT = 1_000;
 const REFUSALS = 500;
 /** One that comes again within so long is one more of the same, since a query is asked in several ways; later it counts anew. */
 const AGAIN_MS = 10_000;
-const NAMES = ["lease", "flowOpen", "flowClose", "flowRefused", "dns", "drop"] as const;
+const NAMES = ["lease", "flowOpen", "flowClose", "flowRefused", "ask", "dns", "drop"] as const;
 export type EventName = (typeof NAMES)[number];
 
 export interface RecentEvent {

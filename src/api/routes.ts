@@ -13,6 +13,7 @@ import type { Metrics } from "./metrics.ts";
 import { PacketWatcher, packetFilter } from "./packets.ts";
 import type { RecentEvents } from "./recent.ts";
 import {
+  type AnswerRequest,
   type CaptureRequest,
   type ImpairmentRequest,
   type PublishRequest,
@@ -255,6 +256,25 @@ function ruleRoutes(app: FastifyInstance, network: Network): void {
     "/v1/limits",
     { schema: { summary: "What guests have used of the limits that rules set", response: { 200: SCHEMAS.list } } },
     async () => network.limits(),
+  );
+  app.get(
+    "/v1/asks",
+    { schema: { summary: "Flows that wait for an answer (`--ask`)", response: { 200: SCHEMAS.list } } },
+    async () => network.asks(),
+  );
+  app.post<{ Params: { id: string }; Body: AnswerRequest }>(
+    "/v1/asks/:id",
+    {
+      schema: {
+        summary: "Answers: once, or always by a rule",
+        body: SCHEMAS.answer,
+        response: { 200: SCHEMAS.rules, 404: SCHEMAS.failure },
+      },
+    },
+    async ({ params, body }, reply) => {
+      if (network.answer(params.id, body.verdict)) return show();
+      return missing(reply, `no question ${params.id} waits: it has been answered, or nobody has in time`);
+    },
   );
   app.put<{ Body: RulesRequest }>(
     "/v1/rules",

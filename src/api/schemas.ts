@@ -64,6 +64,16 @@ export interface RulesRequest {
   readonly rules: readonly string[];
 }
 
+export interface AnswerRequest {
+  readonly verdict: "allow" | "always" | "deny" | "never";
+}
+
+const answer = z.strictObject({
+  verdict: z
+    .enum(["allow", "always", "deny", "never"])
+    .describe("allow and deny: the flows that wait; always and never: others like them, too, by a rule"),
+});
+
 const rules = z.strictObject({
   rules: z
     .array(z.string().max(1024))
@@ -93,6 +103,7 @@ type SchemaName =
   | "impairmentRequest"
   | "publishRequest"
   | "rules"
+  | "answer"
   | "dnsHosts"
   | "dnsZones"
   | "failure"
@@ -109,6 +120,7 @@ export const SCHEMAS: Readonly<Record<SchemaName, object>> = {
   impairmentRequest: schema(impairmentRequest),
   publishRequest: schema(publishRequest),
   rules: schema(rules),
+  answer: schema(answer),
   dnsHosts: schema(dnsHosts),
   dnsZones: schema(dnsZones),
   failure: schema(failure),

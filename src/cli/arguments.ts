@@ -86,6 +86,8 @@ export function readNetworkArguments(
     dnsSearch: [...(inherited.dnsSearch ?? []), ...(args.dnssearch ?? [])],
   };
   checkLearned(args);
+  if (args.ask === true && args.api === undefined)
+    throw new ConfigError("--ask", true, "expected --api beside it, by which tslirp ctl approve answers");
   try {
     resolveOptions(network);
   } catch (error) {

@@ -1,5 +1,5 @@
 /** `tslirp ctl`: speaks to a running tslirp over its control API. Tables for people, `--json` for scripts. */
-import { existsSync } from "node:fs";
+import { existsSync, renameSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { pipeline } from "node:stream/promises";
 import { Command } from "commander";
@@ -37,6 +37,7 @@ const FLOWS = [
   "retransmissions",
 ];
 const REFUSALS = ["time", "count", "proto", "guest", "process", "host", "remote", "rule", "why", "remedy"];
+const ASKS = ["id", "rule", "guest", "cable", "waiting", "millisLeft"];
 const LIMITS = ["cable", "rule", "conns", "refused", "dropped"];
 const LEASES = ["ip", "mac", "hostname", "cable", "expires"];
 const NETWORKS = ["id", "hostname", "ip", "mac", "cable", "tcpFlows", "udpFlows", "bytesIn", "bytesOut"];
@@ -148,6 +149,33 @@ export function ctlCommand(): Command {
       );
       if (remarks.length > 0) process.exitCode = 1;
     });
+  rules
+    .command("save <file>")
+    .description("the rules in force into a file, as --rules reads it, those that answers have made among them")
+    .action(async (file: string) => {
+      const now = await client().get<{ rules: string[] }>("/v1/rules");
+      const next = `${file}.${process.pid}.new`;
+      writeFileSync(next, now.rules.map((rule) => `${rule}\n`).join(""), { mode: 0o600 });
+      renameSync(next, file);
+      show(now, () => `${now.rules.length} rules in ${file}\n`);
+    });
+  ctl
+    .command("asks")
+    .description("flows that wait for an answer (--ask)")
+    .action(() => list("/v1/asks", ASKS));
+  for (const [verb, forever] of [
+    ["approve", "always"],
+    ["deny", "never"],
+  ] as const) {
+    ctl
+      .command(`${verb} <ids...>`)
+      .description(`${verb === "approve" ? "let" : "refuse"} what waits, by the ids that asks shows`)
+      .option("--always", "others like it, too, by a rule: rules save FILE keeps it")
+      .action(async (ids: string[], { always }: { always?: boolean }) => {
+        const verdict = always === true ? forever : verb === "approve" ? "allow" : "deny";
+        for (const id of ids) await client().post(`/v1/asks/${encodeURIComponent(id)}`, { verdict });
+      });
+  }
   ctl
     .command("refusals")
     .description("what rules have refused, by which, and the rule that would allow it")

@@ -78,13 +78,13 @@ function reopenAudit(network: Network): { close(): Promise<void> } {
 
 /** On SIGHUP the file's rules count as they are then; what cannot be read or is wrong leaves those that are in force. */
 export function rereadRules(
-  ruled: Pick<Network, "setRules">,
+  ruled: Pick<Network, "setRules"> & Partial<Pick<Network, "answeredRules">>,
   rules: RulesFile,
   log: Logger,
 ): { close(): Promise<void> } {
   const reread = (): void => {
     try {
-      ruled.setRules(readRules(rules));
+      ruled.setRules([...new Set([...readRules(rules), ...(ruled.answeredRules?.() ?? [])])]);
       log.info(`rules read again from ${rules.file}`);
     } catch (error) {
       log.error(`rules as before: ${(error as Error).message}`);
@@ -177,6 +177,11 @@ export function report(network: Network, log: Logger): void {
   const few = atMostEachSecond(REFUSALS_LOGGED);
   network.on("flowRefused", (flow) => {
     if (few()) log.info(flow, `refused by ${flow.rule}`);
+  });
+  const questions = atMostEachSecond(REFUSALS_LOGGED);
+  network.on("ask", ({ id, rule, guest }) => {
+    const line = `tslirp: ${guest} waits for ${rule}; tslirp ctl approve ${id} [--always], or deny ${id}`;
+    if (questions()) process.stderr.write(`${line.replace(/[^ -~]/g, "?")}\n`);
   });
   // Whoever sees no log would look for the fault elsewhere.
   if (!log.isLevelEnabled("info")) network.once("flowRefused", (flow) => sayRefused(flow));

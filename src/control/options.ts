@@ -60,6 +60,7 @@ export interface ResolvedOptions {
   readonly onFlowTimeout: number;
   /** Microseconds. */
   readonly busyPoll: number;
+  readonly ask: boolean;
   /** The file for the rules that were needed; null for none. */
   readonly learn: string | null;
   /** Null for none. */
@@ -140,6 +141,7 @@ export function resolveOptions(input: NetworkOptions = {}): ResolvedOptions {
     onFlowTimeout: options.onFlowTimeout ?? ON_FLOW_MS,
     // One processor has others to serve meanwhile: those that are waited for.
     busyPoll: options.busyPoll ?? (availableParallelism() > 1 ? 100 : 0),
+    ask: resolveAsk(options),
     learn: options.learn === undefined ? null : path.resolve(options.learn),
     audit,
     record: resolveRecord(options.record),
@@ -154,6 +156,15 @@ function resolveFamilies({ ipv4 = true, ipv6 = true, subnet6, host6, dns6 }: Net
     if (value !== undefined && !ipv6) throw new ConfigError(field, value, "expected IPv6 to be on");
   }
   return { ipv4, ipv6 };
+}
+
+function resolveAsk({ ask = false, onFlow, record, learn }: NetworkOptions): boolean {
+  if (!ask) return false;
+  if (onFlow !== undefined) throw new ConfigError("ask", ask, "expected no onFlow beside it, which is asked instead");
+  if (record !== undefined) throw new ConfigError("ask", ask, "expected no record beside it: answers are not recorded");
+  if (learn !== undefined)
+    throw new ConfigError("ask", ask, "expected no learn beside it, under which the default refuses nothing");
+  return true;
 }
 
 const AUDIT_BYTES = 64_000_000;

@@ -65,6 +65,9 @@ export interface Limits {
   /** Rules that `learn` writes, and those that one guest may have caused. */
   readonly learnedRules: number;
   readonly learnedRulesPerGuest: number;
+  /** Questions that wait for an answer of `ask`. */
+  readonly asks: number;
+  readonly asksPerGuest: number;
   /** Bytes of the audit that wait for the disk. */
   readonly auditBytes: number;
   /** Captures that run, and bytes of each that its writer has not taken. */
@@ -134,6 +137,8 @@ const CAPS: { readonly [K in keyof Limits]: readonly [usual: number, most: numbe
   programsPerGuest: [48, COUNT],
   learnedRules: [4_000, 4_000],
   learnedRulesPerGuest: [3_000, 4_000],
+  asks: [256, 4_096],
+  asksPerGuest: [64, 4_096],
   auditBytes: [4_194_304, BYTES],
   captures: [16, 1_024],
   captureBytes: [16_777_216, BYTES],

@@ -13,6 +13,7 @@ export interface Trace {
 export const DROP_REASONS = [
   "arp-malformed",
   "arp-spoofed",
+  "asks-full",
   "audit-full",
   "bridge-control",
   "cable-full",

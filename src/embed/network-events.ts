@@ -1,6 +1,7 @@
 /** A network's events: their names, and what their listeners are given. */
 import type { Flow } from "../control/on-flow.ts";
 import type { TraceEvent } from "../core/trace.ts";
+import type { Question } from "./asker.ts";
 import type { DropSummary } from "./drops.ts";
 
 type EventOf<T extends TraceEvent["type"]> = Omit<Extract<TraceEvent, { type: T }>, "type">;
@@ -17,6 +18,8 @@ export interface NetworkEvents {
   dns: [query: EventOf<"dns">];
   /** A rule has refused a flow, or ended one when the rules changed. */
   flowRefused: [refusal: EventOf<"flow-refused">];
+  /** With the option `ask`: somebody is wanted to answer it by `answer`. */
+  ask: [question: Question];
   /** A flow may begin; told with the options `learn` and `auditAllowed`. */
   flowAllowed: [flow: EventOf<"flow-allowed">];
   /** Packets or connections were dropped for this reason: at most one event of a reason in a second. */

@@ -136,7 +136,16 @@ export function compose(config: StackConfig, parts: StackParts, wake: () => void
   });
   const leases = new GuestLeases(config, dhcp, dhcp6, neighbours, clock);
   const guestNames = new GuestNames(config, policy, neighbours, () => leases.list(true));
-  const gate = new RuleGate(parts.gate ?? null, parts.rules ?? NO_RULES, policy, neighbours, clock, trace, config);
+  const gate = new RuleGate(
+    parts.gate ?? null,
+    parts.rules ?? NO_RULES,
+    policy,
+    neighbours,
+    clock,
+    trace,
+    config,
+    parts.asker ?? null,
+  );
   const names = new Names(limits, () => trace.drop("names-full"), config.nameTtl);
 
   // What answers within the network

@@ -5,6 +5,7 @@ import type { HostDns, HostNet } from "../core/host-net.ts";
 import type { Random } from "../core/random.ts";
 import type { Trace } from "../core/trace.ts";
 import type { ProtectPort } from "../nat/forwards.ts";
+import type { FlowAsker } from "../nat/rules/rule-gate.ts";
 import type { RuleSet } from "../nat/rules/rules.ts";
 
 /** What a stack is given: the seams' other sides, and rules. */
@@ -17,6 +18,8 @@ export interface StackParts {
   readonly gate?: FlowGate | null;
   /** What guests may begin, before anybody is asked. */
   readonly rules?: RuleSet;
+  /** Is asked before the default refuses a flow. */
+  readonly asker?: FlowAsker | null;
   readonly clock: Clock;
   readonly random: Random;
   readonly trace: Trace;

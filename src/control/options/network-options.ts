@@ -114,6 +114,11 @@ export interface NetworkOptions {
   readonly outboundAddr?: string | undefined;
   /** What no rule denies passes, and the rules that it would have taken are written to this file, for `--rules`. */
   readonly learn?: string | undefined;
+  /**
+   * A flow that only the default would refuse waits up to 30 seconds for `tslirp ctl approve` or `deny` (off). The
+   * event `ask` tells of each question, `net.answer` answers it.
+   */
+  readonly ask?: boolean | undefined;
   /** A line of JSON for each refusal, appended to this file. */
   readonly audit?: string | AuditOptions | undefined;
   /**

@@ -4,7 +4,7 @@ import { bool, type NetworkGroup, ON_OFF, TEXT } from "./description.ts";
 
 const AUDIT = 'expected a file\'s name, or { file: "audit.jsonl", allowed: true }';
 
-export const SANDBOX: NetworkGroup<"learn" | "audit" | "refuseHttp"> = {
+export const SANDBOX: NetworkGroup<"learn" | "ask" | "audit" | "refuseHttp"> = {
   learn: {
     flag: "--learn <file>",
     reading: TEXT,
@@ -12,6 +12,16 @@ export const SANDBOX: NetworkGroup<"learn" | "audit" | "refuseHttp"> = {
     help: "what no rule denies passes, and the rules that it would have taken are written to this file, for `--rules`",
     more: "See [Learn the rules](rules.md#learn-the-rules).",
     shape: z.string().min(1, "expected a file's name"),
+  },
+  ask: {
+    flag: "--ask",
+    reading: { as: "flag" },
+    type: "boolean",
+    help: "a flow that only the default would refuse waits up to 30 seconds for `tslirp ctl approve` or `deny`",
+    initial: "off",
+    more: "See [Allow, while it waits](rules.md#allow-while-it-waits).",
+    doc: "The event `ask` tells of each question, `net.answer` answers it.",
+    shape: bool,
   },
   audit: {
     flag: "--audit <file>",

@@ -112,6 +112,8 @@ export abstract class Flow {
   /** After rules have changed: null when the flow may go on, else why it ends. */
   revisit(gate: RuleGate): CloseReason | null {
     if (this.flowState === DENIED) return "denied";
+    // It waits for somebody's answer, and is judged by the rules that there are then.
+    if (this.flowState === PENDING && gate.asks) return null;
     const { direction, proto, guest, guestPort, far, farPort, names } = this;
     return gate.permits(direction, proto, guest, guestPort, far, farPort, names) ? null : "denied";
   }

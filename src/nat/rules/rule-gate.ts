@@ -5,7 +5,7 @@
  * A TCP connection that a rule about a domain allows is allowed for what it says it is: it comes with a `look` at its
  * first bytes, which judges the name that they show as if the guest had begun a connection by that name.
  */
-import { addressFromText, endpointText, type IpAddress } from "../../core/address.ts";
+import { addressFromText, endpointText, type IpAddress, type IpText } from "../../core/address.ts";
 import type { Clock } from "../../core/clock.ts";
 import type { FlowGate, GatedFlow, Ruling } from "../../core/gate.ts";
 import type { Link } from "../../core/link.ts";
@@ -42,11 +42,32 @@ export interface NameCheck {
   refusedBy?: string;
 }
 
+/** A flow that only the default refuses. */
+export interface AskedFlow {
+  /** The narrowest rule that would allow it. */
+  readonly rule: string;
+  /** The guest's address and cable. */
+  readonly host: IpText;
+  readonly cable: string | null;
+}
+
+/** Somebody who is asked before the default refuses a flow. */
+export interface FlowAsker {
+  /**
+   * Calls `done` once, never from inside this call; the flow waits until then. A rule lets this flow begin and no other, "again"
+   * has it judged by the rules that there are now, null refuses it.
+   */
+  ask(flow: AskedFlow, done: (answer: Rule | "again" | null) => void): void;
+}
+
 /** What is reported beyond refusals, and whether the default counts. */
 export interface GateOptions {
   readonly learn?: boolean;
   readonly tellAllowed?: boolean;
 }
+
+/** Rules for single flows that are remembered for as long as those flows may live. */
+const MOST_ONCE = 1_024;
 
 /** What a flow that may begin is held to. */
 export interface Grant {
@@ -75,6 +96,10 @@ export class RuleGate implements FlowGate {
   readonly #clock: Clock;
   readonly #meters: Meters = new Meters();
   readonly #options: GateOptions;
+  readonly #asker: FlowAsker | null;
+  /** What single flows have been allowed by: it counts when they are looked at again, and not for others. */
+  readonly #once: Map<string, Rule> = new Map();
+  #withOnce: RuleSet;
   #set: RuleSet;
   #active: boolean;
   /** The first rule that denies a name: what no rule about a name or an address has allowed is looked at for those. */
@@ -88,11 +113,14 @@ export class RuleGate implements FlowGate {
     clock: Clock,
     trace: Trace,
     options: GateOptions = {},
+    asker: FlowAsker | null = null,
   ) {
     this.#options = options;
+    this.#asker = asker;
     this.#inner = inner;
     this.#policy = policy;
     this.#set = this.#asRuled(set);
+    this.#withOnce = this.#set;
     this.#active = inner !== null || set !== NO_RULES || options.learn === true || options.tellAllowed === true;
     this.#deniesNames = deniesNames(this.#set);
     this.#neighbours = neighbours;
@@ -108,13 +136,24 @@ export class RuleGate implements FlowGate {
   /** From now on these. Flows that exist are the caller's to look through, with `permits`. */
   replace(set: RuleSet): void {
     this.#set = this.#asRuled(set);
+    this.#withOnce = { ...this.#set, rules: [...this.#set.rules, ...this.#once.values()] };
     this.#active = true;
     this.#deniesNames = deniesNames(this.#set);
     const limits = [...set.rules, ...set.limits].flatMap(({ limit }) => limit?.text ?? []);
     this.#meters.keep(new Set(limits));
   }
 
+  /** Flows that the default would refuse are asked about, and judged anew when the answer is there. */
+  get asks(): boolean {
+    return this.#asker !== null;
+  }
+
   judge(flow: GatedFlow, done: (ruling: Ruling, grant: Grant) => void): void {
+    this.#judge(flow, done, false);
+  }
+
+  /** `answered`: somebody has been asked about it. */
+  #judge(flow: GatedFlow, done: (ruling: Ruling, grant: Grant) => void, answered: boolean): void {
     const remote = this.#policy.asRuled(addressFromText(flow.remote.host));
     const guest = addressFromText(flow.guest.host);
     const neighbour = this.#neighbours.find(guest);
@@ -125,10 +164,19 @@ export class RuleGate implements FlowGate {
       inside: this.#policy.isInside(remote),
     };
     const later = (ruling: Ruling, grant: Grant = FREE): void => queueMicrotask(() => done(ruling, grant));
-    const { allow, rule, by } = judge(this.#set, subject);
+    const { allow, rule, by } = judge(answered ? this.#withOnce : this.#set, subject);
     if (!allow) {
-      this.#refuse(subject, flow.guest.port, rule);
-      return later(flow.proto === "dns" ? { action: "deny", how: "reset", why: `refused by ${rule}` } : DENY);
+      const refuse = (): void => {
+        this.#refuse(subject, flow.guest.port, rule);
+        later(flow.proto === "dns" ? { action: "deny", how: "reset", why: `refused by ${rule}` } : DENY);
+      };
+      if (this.#asker === null || answered || by !== null || !this.#mayAsk(subject)) return refuse();
+      const needed = needOf(subject, subject.names[0] ?? null, wantOf(subject));
+      return this.#asker.ask({ rule: needed, host: guest.text, cable: subject.cable ?? null }, (answer) => {
+        if (answer === null) return refuse();
+        if (answer !== "again") this.#allowOnce(answer);
+        this.#judge(flow, done, true);
+      });
     }
     const meters = this.#metersOf(subject, neighbour?.link ?? null, by);
     const busy = this.#tooMany(subject, flow.guest.port, meters);
@@ -153,6 +201,18 @@ export class RuleGate implements FlowGate {
       else this.#allowed(subject, flow.guest.port, rule, by);
       done(named ? open(ruling, flow) : ruling, ruling.action === "deny" ? FREE : grant);
     });
+  }
+
+  /** What is closed by itself is not opened by an answer in a hurry. */
+  #mayAsk({ proto, remote }: Subject): boolean {
+    return proto === "dns" || (!this.#isGuarded(remote) && this.#policy.hostSide(remote) !== null);
+  }
+
+  #allowOnce(rule: Rule): void {
+    this.#once.delete(rule.text);
+    this.#once.set(rule.text, rule);
+    if (this.#once.size > MOST_ONCE) this.#once.delete(this.#once.keys().next().value!);
+    this.#withOnce = this.#asRuled({ ...this.#set, rules: [...this.#set.rules, ...this.#once.values()] });
   }
 
   /** A connection or UDP flow begins, and counts; DNS and ping are counted otherwise, or not. */
@@ -242,7 +302,7 @@ export class RuleGate implements FlowGate {
     let terms = begun.terms;
     if (name !== null) {
       const asked = { ...subject, port: shown.port ?? subject.port, names: [name] };
-      const found = judge(this.#set, asked);
+      const found = judge(this.#withOnce, asked);
       if (!found.allow) return refuse(found.rule, `${where} name ${name}`, remedyOf(asked, name));
       if (found.by?.domain) terms = found.by.terms;
     } else if (terms.unnamed !== true) return refuse(begun.text, `${where} without a name`, unnamed);
@@ -347,7 +407,7 @@ export class RuleGate implements FlowGate {
     const inside = this.#policy.isInside(far);
     const cable = guest.link?.name ?? null;
     const subject: Subject = { direction, proto, guest: guest.address, mac, cable, remote: far, port, names, inside };
-    const { allow, rule } = judge(this.#set, subject);
+    const { allow, rule } = judge(this.#withOnce, subject);
     if (!allow) this.#refuse({ ...subject, port: remotePort }, guestPort, rule);
     return allow;
   }

@@ -1,0 +1,155 @@
+/**
+ * `ask`: flows that only the default would refuse wait for somebody's verdict.
+ *
+ * Theory of operation. A flow comes with the narrowest rule that would allow it. One question is asked for each such rule
+ * and cable, however many flows wait for its answer: a guest that tries again asks nothing new. "Once" lets those flows
+ * begin, "always" makes the rule one of the network's. Nobody's answer within `ASK_MS` is no. A verdict of no stands for
+ * `QUIET_MS`, so that a guest cannot have its owner asked without end. Questions are bounded, in all and of each
+ * guest, and so are the flows that wait.
+ */
+import { parseRules } from "../control/rules.ts";
+import type { IpText } from "../core/address.ts";
+import type { Limits } from "../core/limits.ts";
+import { Quota } from "../core/quota.ts";
+import type { AskedFlow, FlowAsker } from "../nat/rules/rule-gate.ts";
+import type { Rule } from "../nat/rules/rules.ts";
+
+const ASK_MS = 30_000;
+const QUIET_MS = 10_000;
+/** Verdicts of no that are remembered. */
+const MOST_QUIET = 1_024;
+
+/** A question that waits for its answer. */
+export interface Question {
+  /** Names it to `answer`. */
+  readonly id: string;
+  /** The rule that would allow it: `allow tcp api.example.org:443`. A name in another script stands there as `xn--`. */
+  readonly rule: string;
+  /** The guest that asked first, and its cable. */
+  readonly guest: string;
+  readonly cable: string | null;
+  /** Flows that wait for it, and how many milliseconds it is before they are refused. */
+  readonly waiting: number;
+  readonly millisLeft: number;
+}
+
+export type AskVerdict = "allow" | "always" | "deny" | "never";
+type Answer = Rule | "again" | null;
+
+interface Asked {
+  readonly id: string;
+  readonly key: string;
+  readonly flow: AskedFlow;
+  readonly cable: object | null;
+  readonly until: number;
+  readonly waiting: ((answer: Answer) => void)[];
+  readonly timer: NodeJS.Timeout;
+}
+
+export interface AskerOptions {
+  readonly limits: Limits;
+  readonly cableOf: (host: IpText) => object | null;
+  /** A new question. */
+  readonly asked: (question: Question) => void;
+  /** A question or a flow was refused since too many wait. */
+  readonly full: () => void;
+}
+
+export class Asker implements FlowAsker {
+  readonly #options: AskerOptions;
+  readonly #byKey: Map<string, Asked> = new Map();
+  readonly #byId: Map<string, Asked> = new Map();
+  readonly #questions: Quota;
+  readonly #flows: Quota;
+  /** Until when a question is not asked again. */
+  readonly #quiet: Map<string, number> = new Map();
+  #next = 1;
+
+  constructor(options: AskerOptions) {
+    const { asks, asksPerGuest, heldFlows, heldFlowsPerGuest } = options.limits;
+    this.#options = options;
+    this.#questions = new Quota(asks, asksPerGuest);
+    this.#flows = new Quota(heldFlows, heldFlowsPerGuest);
+  }
+
+  ask(flow: AskedFlow, done: (answer: Answer) => void): void {
+    const refuse = (): void => queueMicrotask(() => done(null));
+    const key = `${flow.cable ?? ""} ${flow.rule}`;
+    const now = performance.now();
+    if ((this.#quiet.get(key) ?? 0) > now || !sayable(flow.rule)) return refuse();
+    const cable = this.#options.cableOf(flow.host);
+    const known = this.#byKey.get(key);
+    if (!this.#flows.allows(cable) || (known === undefined && !this.#questions.allows(cable))) {
+      this.#options.full();
+      return refuse();
+    }
+    this.#flows.take(cable);
+    if (known !== undefined) return void known.waiting.push(done);
+    this.#questions.take(cable);
+    const id = `a${this.#next++}`;
+    const timer = setTimeout(() => this.#end(asked, null), ASK_MS).unref();
+    const asked: Asked = { id, key, flow, cable, until: now + ASK_MS, waiting: [done], timer };
+    this.#byKey.set(key, asked);
+    this.#byId.set(id, asked);
+    queueMicrotask(() => this.#options.asked(shown(asked)));
+  }
+
+  list(): Question[] {
+    return [...this.#byId.values()].map(shown);
+  }
+
+  /** The rule that a question is about; null when there is no such question. */
+  ruleOf(id: string): string | null {
+    return this.#byId.get(id)?.flow.rule ?? null;
+  }
+
+  /** With "again" the rule is one of the network's by now. */
+  answer(id: string, verdict: "once" | "again" | "no"): void {
+    const asked = this.#byId.get(id);
+    if (asked === undefined) return;
+    const once = (): Rule => parseRules([asked.flow.rule, "default deny"]).rules[0]!;
+    this.#end(asked, verdict === "no" ? null : verdict === "again" ? "again" : once());
+  }
+
+  close(): void {
+    for (const { timer } of this.#byId.values()) clearTimeout(timer);
+    this.#byId.clear();
+    this.#byKey.clear();
+  }
+
+  #end(asked: Asked, answer: Answer): void {
+    if (!this.#byId.delete(asked.id)) return;
+    this.#byKey.delete(asked.key);
+    clearTimeout(asked.timer);
+    this.#questions.give(asked.cable);
+    this.#flows.give(asked.cable, asked.waiting.length);
+    if (answer === null) {
+      this.#quiet.delete(asked.key);
+      this.#quiet.set(asked.key, performance.now() + QUIET_MS);
+      if (this.#quiet.size > MOST_QUIET) this.#quiet.delete(this.#quiet.keys().next().value!);
+    }
+    for (const done of asked.waiting) done(answer);
+  }
+}
+
+function shown({ id, flow, waiting, until }: Asked): Question {
+  const { rule, host: guest, cable } = flow;
+  return {
+    id,
+    rule,
+    guest,
+    cable,
+    waiting: waiting.length,
+    millisLeft: Math.max(0, Math.round(until - performance.now())),
+  };
+}
+
+/** What no rule can say, as a name with control characters, is not asked about. */
+function sayable(rule: string): boolean {
+  try {
+    parseRules([rule, "default deny"]);
+    return true;
+  } catch {
+    return false;
+  }
+}

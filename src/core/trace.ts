@@ -183,7 +183,16 @@ export type TraceEvent =
       pid: number | null;
       line: string;
     }
-  | { type: "dns"; guest: string; name: string; qtype: number; rcode: number; millis: number }
+  | {
+      type: "dns";
+      guest: string;
+      name: string;
+      qtype: number;
+      rcode: number;
+      millis: number;
+      /** Addresses in the answer, the first four. */
+      addresses: readonly string[];
+    }
   /** A line for whoever runs this: something that guests want is not to be had here, and what would allow it. */
   | { type: "notice"; text: string };
 

@@ -15,8 +15,12 @@ import type { HostDns } from "../core/host-net.ts";
 import type { Limits } from "../core/limits.ts";
 import { Quota } from "../core/quota.ts";
 import type { Trace } from "../core/trace.ts";
+import { get32 } from "../wire/bytes.ts";
 import {
+  DNS_A,
+  DNS_AAAA,
   DNS_AXFR,
+  DNS_IN,
   DNS_IXFR,
   DNS_NOERROR,
   DNS_NOTIMP,
@@ -24,6 +28,7 @@ import {
   DNS_REFUSED,
   DNS_SERVFAIL,
   DNS_UDP_SIZE,
+  dnsAnswers,
   dnsCheck,
   dnsExplained,
   dnsIsResponse,
@@ -36,8 +41,12 @@ import {
   dnsUdpSize,
   EDE_BLOCKED,
 } from "../wire/dns.ts";
+import { ipv4ToString } from "../wire/ipv4.ts";
+import { ipv6ToString } from "../wire/ipv6.ts";
 import type { Names } from "./names.ts";
 
+/** Of each answer, to whoever watches. */
+const ADDRESSES_TOLD = 4;
 /** Larger answers are cut even when the client would take them: fragments are where answers get lost and forged. */
 const MAX_UDP_ANSWER = 1232;
 /** No query that we forward needs more; it bounds what a guest can make us hold. */
@@ -259,9 +268,21 @@ export class DnsForwarder {
       qtype,
       rcode: dnsRcode(answer, 0),
       millis: now - since,
+      addresses: addressesIn(answer),
     });
     respond(tcp || fits(query, answer) ? answer : dnsTruncate(answer, 0, answer.length));
   }
+}
+
+/** Those that people are shown: the first few of an answer, whichever name of it they are of. */
+function addressesIn(answer: Uint8Array): string[] {
+  const found: string[] = [];
+  dnsAnswers(answer, 0, answer.length, (_nameAt, type, cls, _ttl, at, len) => {
+    if (cls !== DNS_IN || found.length === ADDRESSES_TOLD) return;
+    if (type === DNS_A && len === 4) found.push(ipv4ToString(get32(answer, at)));
+    else if (type === DNS_AAAA && len === 16) found.push(ipv6ToString(answer, at));
+  });
+  return found;
 }
 
 /** A query that waits for its answer. */

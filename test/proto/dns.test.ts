@@ -165,7 +165,19 @@ test("each answered query is an event with guest, name, type, rcode and time", (
   r.clock.time += 25;
   r.host.asked[0]!.onAnswer(answer(q, DNS_NXDOMAIN, 0));
   const asked = { guest: "0.0.0.0", name: "seen.test", qtype: DNS_AAAA };
-  expect(r.events).toEqual([{ type: "dns", ...asked, rcode: DNS_NXDOMAIN, millis: 25 }]);
+  expect(r.events).toEqual([{ type: "dns", ...asked, rcode: DNS_NXDOMAIN, millis: 25, addresses: [] }]);
+});
+
+test("the event has the answer's addresses, the first four", () => {
+  const r = rig();
+  for (const count of [1, 6]) {
+    const q = query("seen.test", DNS_A);
+    r.udp(q);
+    r.host.asked.pop()!.onAnswer(answer(q, 0, count));
+  }
+  const told = r.events.map((event) => (event as { addresses: readonly string[] }).addresses);
+  expect(told.map(({ length }) => length)).toEqual([1, 4]);
+  for (const address of told.flat()) expect(address).toMatch(/^\d+\.\d+\.\d+\.\d+$/);
 });
 
 test("over TCP nothing is cut, and too many at once are told SERVFAIL", () => {

@@ -111,7 +111,11 @@ const GUESTS = [
 const NAMES = [
   { label: "Time", show: ({ time }) => clock(time) },
   { label: "Name", show: ({ name, qtype }) => named(name, typeWord(qtype)), wrap: true },
-  { label: "Result", show: ({ rcode }) => resultWord(rcode) },
+  {
+    label: "Answer",
+    show: ({ rcode, addresses = [] }) => (addresses.length === 0 ? resultWord(rcode) : addresses.join(", ")),
+    wrap: true,
+  },
   { label: "Took", number: true, show: ({ millis: took }) => millis(took) },
 ];
 const REFUSED = [

@@ -52,7 +52,7 @@ const TYPES = {
 };
 export const typeWord = (type) => TYPES[type] ?? `type ${type}`;
 const RESULTS = {
-  0: "answered",
+  0: "answered, without an address",
   1: "not understood",
   2: "failed",
   3: "no such name",

@@ -56,6 +56,7 @@ import { BusyPoll } from "./host/busy-poll.ts";
 import { HostClock } from "./host/clock.ts";
 import { NodeDns } from "./host/dns.ts";
 import { NodeFiles } from "./host/files.ts";
+import { whenNamespaceIsLeft } from "./host/namespace-watch.ts";
 import { NodeHostNet } from "./host/net.ts";
 import type { OwnPorts } from "./host/own-ports.ts";
 import { portHint } from "./host/port-hint.ts";
@@ -342,7 +343,12 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
     const { name, where } = parseTapTarget("tap", target);
     const device = await openTap(name, where);
     this.#refuseWhenClosed();
-    return { closed: this.#cables.attachTap(device, options).detached };
+    const { link, detached } = this.#cables.attachTap(device, options);
+    if (where !== null && "pid" in where && device.namespace !== null) {
+      const forget = whenNamespaceIsLeft(device.namespace, where.pid, () => link.close());
+      void detached.then(forget);
+    }
+    return { closed: detached };
   }
 
   /** Serves the guest behind a stream of length-prefixed frames. Aborting `signal` ends it, and so does the network's end. */

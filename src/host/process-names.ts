@@ -116,7 +116,8 @@ function nameOf(pid: number): string {
   return name.slice(0, LONGEST_NAME).replace(/[^!-~]/g, "?") || "?";
 }
 
-function linkOf(file: string): string | null {
+/** Null where it cannot be read. */
+export function linkOf(file: string): string | null {
   try {
     return fs.readlinkSync(file);
   } catch {

@@ -1,0 +1,38 @@
+/**
+ * When a network namespace is nobody's any more. It lives for as long as a TAP of it is open, so the device does not tell: we
+ * look whether a process is in it, first of all the one that was, or whether it is mounted somewhere (`ip netns`).
+ */
+import fs from "node:fs";
+import { linkOf } from "./process-names.ts";
+
+const LOOK_MILLIS = 1_000;
+
+/** Calls `gone` once, when `pid` and all others have left `namespace` (`net:[…]`). What is given back stops looking. */
+export function whenNamespaceIsLeft(namespace: string, pid: number, gone: () => void): () => void {
+  let known: number | null = pid;
+  const timer = setInterval(() => {
+    if (known !== null && isIn(known, namespace)) return;
+    const before = known;
+    known = processIn(namespace);
+    // Seen twice: a process that is just being started may be missed once.
+    if (known !== null || before !== null || isMounted(namespace)) return;
+    clearInterval(timer);
+    gone();
+  }, LOOK_MILLIS).unref();
+  return () => clearInterval(timer);
+}
+
+const isIn = (pid: number | string, namespace: string): boolean => linkOf(`/proc/${pid}/ns/net`) === namespace;
+
+function processIn(namespace: string): number | null {
+  const found = fs.readdirSync("/proc").find((name) => /^\d+$/.test(name) && isIn(name, namespace));
+  return found === undefined ? null : Number(found);
+}
+
+function isMounted(namespace: string): boolean {
+  try {
+    return fs.readFileSync("/proc/self/mountinfo", "utf8").includes(` ${namespace} `);
+  } catch {
+    return true;
+  }
+}

@@ -59,6 +59,8 @@ describe("defaults", () => {
       },
       guestForwards: [],
       smb: null,
+      audit: null,
+      learn: null,
       tftp: null,
       outboundAddr: null,
       dnsUpstream: [],

@@ -59,6 +59,7 @@ describe("defaults", () => {
       },
       guestForwards: [],
       smb: null,
+      ask: false,
       audit: null,
       learn: null,
       tftp: null,

@@ -386,6 +386,8 @@ describe("the API", () => {
     expect(Object.keys(paths).sort()).toEqual(
       [
         "/metrics",
+        "/v1/asks",
+        "/v1/asks/{id}",
         "/v1/capture",
         "/v1/captures",
         "/v1/captures/{id}",

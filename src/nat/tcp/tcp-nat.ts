@@ -82,7 +82,7 @@ export class TcpNat implements FlowFinder, TcpFlowOwner {
   constructor(config: StackConfig, env: NatContext) {
     this.#env = env;
     this.egress = env.egress;
-    this.chunks = new ChunkPool(config.limits.sendBytes, config.limits.outOfOrderBytes);
+    this.chunks = new ChunkPool(config.limits.sendBytes, config.limits.outOfOrderBytes, config.limits.tcpFlows);
     this.resets = new TcpResets(env);
     this.#chain = new InspectionChain(env, config.limits.nameWaitingBytes, config.refuseHttp === true);
     this.receiveBudget = new ReceiveBudget(config.limits);

@@ -9,7 +9,9 @@
  * first on a connection, before anybody knows how much there is, has a part of the budget to itself, divided among as
  * many connections as there are.
  *
- * Of the budget B, shares leave a quarter: B/4 is for those first reads, and for the least that each may have in any case.
+ * Of the budget, shares leave what those first reads may bring and the least that each connection may have in any case,
+ * a small chunk: all connections that there may be, each with its least, are within it. (A budget too small for that
+ * leaves a quarter to shares, and holds as long as there are fewer.)
  */
 import { giveBack, region } from "../../wire/arena.ts";
 import { copySum, swapped } from "../../wire/checksum.ts";
@@ -22,6 +24,8 @@ export const CHUNK: number = 1 << LARGE_SHIFT;
 export const SMALL_CHUNK: number = 1 << SMALL_SHIFT;
 /** More than this is not kept in small chunks. */
 const MOST_SMALL = 8_192;
+/** First reads of all connections together, as a part of the budget. */
+const FIRST_READS = 1 / 32;
 /** The least of a first read. */
 const LEAST_READ = 512;
 
@@ -33,18 +37,22 @@ export class ChunkPool {
   used = 0;
   /** Bytes that all connections may hold. */
   readonly budget: number;
+  /** Of these, what shares are taken of. */
+  readonly #shared: number;
   /** What came from guests before its turn. */
   readonly outOfOrder: HeldBytes;
 
-  constructor(budget: number, outOfOrder: number = budget, keep = 512) {
+  /** `connections`: how many there may be. */
+  constructor(budget: number, outOfOrder: number = budget, connections = 0, keep = 512) {
     this.budget = budget;
+    this.#shared = Math.min(0.75, Math.max(0.25, 1 - FIRST_READS - (connections * SMALL_CHUNK) / budget)) * budget;
     this.outOfOrder = new HeldBytes(outOfOrder);
     this.#keep = keep;
   }
 
   /** How many bytes one connection may hold now. */
   share(): number {
-    return Math.max(SMALL_CHUNK, (0.75 * this.budget - this.used) / 4);
+    return Math.max(SMALL_CHUNK, (this.#shared - this.used) / 4);
   }
 
   /** Whether memory is to be saved. */
@@ -54,7 +62,7 @@ export class ChunkPool {
 
   /** How many bytes the first read of one of `connections` may bring. */
   firstRead(connections: number): number {
-    return Math.max(LEAST_READ, this.budget / (32 * Math.max(connections, 1)));
+    return Math.max(LEAST_READ, (FIRST_READS * this.budget) / Math.max(connections, 1));
   }
 
   take(shift: number): Uint8Array {

@@ -1,6 +1,8 @@
 /** Bytes that all connections' buffers may hold, each cap set by its option. */
 import { describe, expect, test } from "vitest";
 import { BUFFER_COST } from "../../../src/core/cost.ts";
+import { DEFAULT_LIMITS } from "../../../src/core/limits.ts";
+import { CHUNK, ChunkPool, SMALL_CHUNK } from "../../../src/proto/tcp/send-buffer.ts";
 import type { FakeFar } from "../../support/fake-host.ts";
 import { ScriptGuest } from "../../support/guests.ts";
 import { FAR_IP, PacketScript, type TcpScript } from "../../support/packet-script.ts";
@@ -143,7 +145,7 @@ describe.each([
 ])("bytes towards guests, whose hosts send %s", (_name, atOnce) => {
   test("all together hold what they may, each has something of it, and all have room again", () => {
     const budget = 1_000_000;
-    const script = new PacketScript({ limits: { sendBytes: budget } });
+    const script = new PacketScript({ limits: { sendBytes: budget, tcpFlows: 64 } });
     const flows: TcpScript[] = [];
     for (let i = 0; i < 40; i++) {
       const tcp = script.tcp({ srcPort: 2_000 + i });
@@ -183,4 +185,25 @@ test("thousands of connections with a byte each towards guests that open no wind
     script.takeAll();
   }
   expect(script.stack.gauges().sendBytes).toBeLessThanOrEqual(budget);
+});
+
+test("the first hold all they may, then all connections that there may be hold the least: within the budget", () => {
+  const { sendBytes, tcpFlows } = DEFAULT_LIMITS;
+  const pool = new ChunkPool(sendBytes, sendBytes, tcpFlows);
+  const greedy = 200;
+  for (let more = true; more; ) {
+    more = false;
+    for (let i = 0; i < greedy; i++) {
+      // One more chunk than its share is what a buffer may come to.
+      if (pool.used / greedy + CHUNK > pool.share()) continue;
+      pool.take(Math.log2(CHUNK));
+      more = true;
+    }
+  }
+  expect(pool.used).toBeGreaterThan(0.4 * sendBytes);
+  for (let i = greedy; i < tcpFlows; i++) {
+    expect(pool.share()).toBeGreaterThanOrEqual(SMALL_CHUNK);
+    pool.take(Math.log2(SMALL_CHUNK));
+  }
+  expect(pool.used).toBeLessThanOrEqual(sendBytes);
 });

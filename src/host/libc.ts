@@ -19,8 +19,8 @@ const LAYOUTS: readonly string[] = ["x64", "arm64", "riscv64", "loong64"];
 
 /** Socket options by family (linux/in.h, linux/in6.h). */
 const OPTIONS = {
-  4: { level: 0, hops: 2, mtuDiscover: 10, recvErr: 11 },
-  6: { level: 41, hops: 16, mtuDiscover: 23, recvErr: 25 },
+  4: { level: 0, hops: 2, mtuDiscover: 10, recvErr: 11, packetInfo: 8 },
+  6: { level: 41, hops: 16, mtuDiscover: 23, recvErr: 25, packetInfo: 49 },
 } as const;
 const SOL_IPV6 = 41;
 const IPV6_V6ONLY = 26;
@@ -28,7 +28,7 @@ const SOL_SOCKET = 1;
 const SO_REUSEADDR = 2;
 const SO_SNDBUF = 7;
 const SO_OOBINLINE = 10;
-export type SocketOption = "hops" | "mtuDiscover" | "recvErr";
+export type SocketOption = "hops" | "mtuDiscover" | "recvErr" | "packetInfo";
 /** Values of `mtuDiscover`: fragment as needed with DF unset, or never and learn the MTU from an EMSGSIZE. */
 export const PMTUDISC_DONT = 0;
 export const PMTUDISC_DO = 2;

@@ -20,6 +20,7 @@ import { Outbox } from "./outbox.ts";
 import { OwnPorts } from "./own-ports.ts";
 import { Dialling, NodeTcp } from "./tcp.ts";
 import { BoundUdp, brokenUdp, NodeUdp, type UdpEnv, udpSource } from "./udp.ts";
+import { AddressedUdp, isEveryAddress } from "./udp-addressed.ts";
 import { HeardUdp } from "./udp-heard.ts";
 
 /** As libslirp, and BSD before it. */
@@ -78,7 +79,8 @@ export class NodeHostNet implements HostNet {
   }
 
   async bindUdp(at: Endpoint, events: HostUdpEvents): Promise<HostUdp & HostListener> {
-    return new BoundUdp(at, events);
+    const c = this.#useLibc && isEveryAddress(at.host) ? libc() : null;
+    return c === null ? new BoundUdp(at, events) : new AddressedUdp(c, at, events);
   }
 
   cork(): void {

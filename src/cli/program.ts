@@ -24,7 +24,7 @@ export function createProgram(ended: (status: number) => void): Command {
     .action(async (given: ServeArguments) => {
       const [word] = serveCommand.args;
       if (word !== undefined)
-        throw new ConfigError("serve", word, "expected options only, or the command serve, qemu, run or demo");
+        throw new ConfigError("serve", word, "expected options only, or a command that tslirp --help lists");
       await serve(readServeArguments(given));
     });
   const qemuCommand = addOptions(new Command("qemu"), "qemu")

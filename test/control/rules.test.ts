@@ -176,6 +176,14 @@ describe("domains", () => {
       expect(verdict(rebound, "allow *.evil.test", `allow ${text}`)[0]).toBe(true);
     },
   );
+  it("a name that leads into the guests' own network makes no way there, and the reason is not what the rule allows", () => {
+    const subject = { ...named("www.evil.test"), remote: addressFromText("10.0.2.2"), inside: true };
+    const [allow, rule] = verdict(subject, "allow *.evil.test private=allow");
+    expect(allow).toBe(false);
+    expect(rule).toBe(
+      `default deny (an address of the guests' own network is none of "allow *.evil.test private=allow")`,
+    );
+  });
   test.each(["64:ff9b::a01:203", "2002:a01:203::1", "2001:0:1:2::3"])("nor one to %s, which is that in IPv6", (text) =>
     expect(verdict({ ...named("x.test"), remote: addressFromText(text) }, "allow x.test")[0]).toBe(false),
   );

@@ -163,6 +163,8 @@ function exceptionOf(
     if (labels === null || names.some((name) => isNameOf(domain, name) && depth(domain, name) <= labels)) return null;
     return "a name of so many labels";
   }
+  // Names never lead into the guests' own network, whatever the rule says of private addresses.
+  if (inside === true && terms.private) return "an address of the guests' own network";
   if (inside === true || (isPrivate(remote) && !terms.private)) return "a private address";
   if (proto === "icmp") return null;
   if (ports.length === 0 && (port === DNS_PORT || port === DNS_TLS_PORT)) return "another name server's port";

@@ -104,9 +104,10 @@ it("opens and closes forwards while it runs", async () => {
   expect(created.forwards()).toHaveLength(1);
   const [forward] = await created.publish("tcp:127.0.0.1:0-:22");
   const { port } = forward!.address as Endpoint;
+  // It listens, and there is no guest yet: a reset is what clients get, where a closed port refuses.
   const client = net.connect(port, "127.0.0.1");
-  await new Promise((resolve, reject) => client.once("connect", resolve).once("error", reject));
-  client.destroy();
+  const end = new Promise((resolve) => client.on("error", ({ code }: NodeJS.ErrnoException) => resolve(code)));
+  expect(await end).toBe("ECONNRESET");
   const other = await network();
   await expect(other.publish(`${port}:22`)).rejects.toMatchObject({
     code: "EADDRINUSE",

@@ -204,6 +204,12 @@ function capture(args: NetworkArguments): SessionOptions["capture"] {
 
 function checkCaptureFile(file: string): void {
   if (file === "") throw new ConfigError("--capture", "", "expected the file to write to");
+  if (["-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"].includes(file))
+    throw new ConfigError(
+      "--capture",
+      file,
+      "expected a file: what is printed would stand in it (ctl capture start - is for pipes)",
+    );
   if (isFolder(file)) throw new ConfigError("--capture", file, "expected a file, not a folder");
   if (!isFolder(path.dirname(file)))
     throw new ConfigError("--capture", file, "expected a file in a folder that exists");

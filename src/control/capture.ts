@@ -65,6 +65,7 @@ const FLUSH_MILLIS = 50;
 /** Cables whose names are told apart; more share the last one. */
 const MAX_INTERFACES = 256;
 
+const NO_READER = "expected a pipe that somebody reads: start its reader first";
 const ONE_WRITER = "expected a file that no other capture writes";
 /** Files that this process's captures write, by `place`: two writers would leave a file that nobody can read. */
 const WRITTEN: Set<string> = new Set();
@@ -84,21 +85,28 @@ function place(file: string): string {
   }
 }
 
-/** `fs.open` for writing. A file that another process's capture writes is refused before it has lost anything. */
+/**
+ * `fs.open` for writing. A file that another process's capture writes is refused before it has lost anything, and a pipe
+ * that nobody reads at once: an open that waits for its reader could not be ended.
+ */
 function openLocked(
   file: string,
   _flags: string,
   mode: number,
   done: (error: NodeJS.ErrnoException | null, fd: number) => void,
 ): void {
-  const { O_CREAT, O_WRONLY } = fs.constants;
-  fs.open(file, O_WRONLY | O_CREAT, mode, (error, fd) => {
-    if (error !== null) return done(error, fd);
-    if (!lockFile(fd)) return fs.close(fd, () => done(new Error(ONE_WRITER), -1));
-    // A pipe or a terminal has nothing to cut.
-    fs.ftruncate(fd, (cut) =>
-      cut === null || cut.code === "EINVAL" ? done(null, fd) : fs.close(fd, () => done(cut, -1)),
-    );
+  const { O_CREAT, O_NONBLOCK = 0, O_WRONLY } = fs.constants;
+  fs.open(file, O_WRONLY | O_CREAT | O_NONBLOCK, mode, (error, fd) => {
+    if (error !== null) return done(error.code === "ENXIO" ? new Error(NO_READER) : error, fd);
+    const fail = (why: Error): void => fs.close(fd, () => done(why, -1));
+    fs.fstat(fd, (unknown, stats) => {
+      if (unknown !== null) return fail(unknown);
+      // Writes to a pipe are to wait for its reader; this descriptor, which does not, keeps the pipe from ending meanwhile.
+      if (stats.isFIFO()) return fs.open(file, O_WRONLY, (gone, waiting) => fs.close(fd, () => done(gone, waiting)));
+      if (!lockFile(fd)) return fail(new Error(ONE_WRITER));
+      // A terminal has nothing to cut.
+      fs.ftruncate(fd, (cut) => (cut === null || cut.code === "EINVAL" ? done(null, fd) : fail(cut)));
+    });
   });
 }
 

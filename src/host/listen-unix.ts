@@ -44,6 +44,8 @@ export async function listenUnix(
     return { unlink: () => unlinkOwn(at, own) };
   } catch (error) {
     server.close();
+    const { code, syscall } = error as NodeJS.ErrnoException;
+    if (syscall === "mkdtemp" && code === "ENOENT") throw refusal(code, "its folder is not there");
     throw error;
   } finally {
     // Not what is in it, but for the socket that did not come to its place: root would follow what others put there.

@@ -80,6 +80,10 @@ describe("a bad argument", () => {
     [["--workers", "2", "-p", "2222:22"], '--publish: got "2222:22"; expected none with --workers'],
     [["--capture", "/nowhere/x"], '--capture: got "/nowhere/x"; expected a file in a folder that exists'],
     [["--capture", "/tmp"], '--capture: got "/tmp"; expected a file, not a folder'],
+    [
+      ["--capture", "-"],
+      '--capture: got "-"; expected a file: what is printed would stand in it (ctl capture start - is for pipes)',
+    ],
     [["--mtu"], "option '--mtu <bytes>' argument missing"],
     [["nonsense"], "nonsense"],
     [["demo", "--fast"], "unknown option '--fast'"],

@@ -62,6 +62,26 @@ describe("a capture", () => {
     expect(await third.stop()).toBeNull();
   });
 
+  test("into a pipe that nobody reads is refused at once; one that is read gets it", async () => {
+    const fifo = join(dir, "fifo");
+    execFileSync("mkfifo", [fifo]);
+    const refused = new Capture(fifo);
+    expect((await refused.opened)?.message).toContain("start its reader first");
+    const reader = spawn("cat", [fifo], { stdio: ["ignore", "pipe", "inherit"] });
+    const chunks: Buffer[] = [];
+    reader.stdout.on("data", (chunk: Buffer) => chunks.push(chunk));
+    // The reader opens when it likes: what is refused until then is tried again.
+    let capture = new Capture(fifo);
+    for (let n = 0; n < 500 && (await capture.opened) !== null; n++) {
+      await new Promise((resolve) => setTimeout(resolve, 10));
+      capture = new Capture(fifo);
+    }
+    capture.frame(CABLE, INBOUND, SYN, 0, SYN.length);
+    expect(await capture.stop()).toBeNull();
+    await once(reader, "close");
+    expect(Buffer.concat(chunks).readUInt32BE(0)).toBe(0x0a0d0d0a);
+  });
+
   withTshark("is what Wireshark reads: interface, direction, time, length and the flow's comment", async () => {
     const file = join(dir, "a.pcapng");
     const before = Date.now() / 1000;

@@ -1,5 +1,6 @@
 /** Logs, always to stderr: lines for people, or JSON for machines. */
 import pino, { type DestinationStream, type Logger } from "pino";
+import { asciiJson } from "./ascii-json.ts";
 import type { LogLevel } from "./log-levels.ts";
 
 export type { Logger };
@@ -94,11 +95,6 @@ class LineLimit {
       this.#tell(count);
     }, 1000).unref();
   }
-}
-
-/** A JSON line in ASCII: some characters end a line or turn its direction where it is shown (U+2028, U+009B, U+202E). */
-export function asciiJson(line: string): string {
-  return line.replace(/[^ -~\n]/g, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`);
 }
 
 /** One JSON line of pino's as `12:34:56.789 info  lease bound ip=10.0.2.15 mac=52:54:…`. */

@@ -7,7 +7,7 @@
  * grown to its size becomes FILE.1, that one FILE.2, and so on; the oldest goes.
  */
 import { appendFile, chmod, rename, rm, stat } from "node:fs/promises";
-import { asciiJson } from "../control/log.ts";
+import { asciiJson } from "../control/ascii-json.ts";
 import type { ResolvedAudit } from "../control/options/audit-options.ts";
 import type { TraceEvent } from "../core/trace.ts";
 

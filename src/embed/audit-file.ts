@@ -6,7 +6,8 @@
  * way at a time. What there is no room for is counted, and a line says how many it was once there is. A file that has
  * grown to its size becomes FILE.1, that one FILE.2, and so on; the oldest goes.
  */
-import { appendFile, chmod, rename, rm, stat } from "node:fs/promises";
+import { constants } from "node:fs";
+import { open, rename, rm } from "node:fs/promises";
 import { asciiJson } from "../control/ascii-json.ts";
 import type { ResolvedAudit } from "../control/options/audit-options.ts";
 import type { TraceEvent } from "../core/trace.ts";
@@ -100,14 +101,20 @@ export class AuditFile {
 
   async #append(text: string): Promise<void> {
     const { file, rotateBytes } = this.#options;
-    if (this.#size < 0) {
-      await appendFile(file, "", { mode: OWNER_ONLY });
-      await chmod(file, OWNER_ONLY);
-      this.#size = (await stat(file)).size;
-    }
     if (this.#size > 0 && this.#size + text.length > rotateBytes) await this.#rotate();
-    await appendFile(file, text, { mode: OWNER_ONLY });
-    this.#size += text.length;
+    const { O_APPEND, O_CREAT, O_NONBLOCK = 0, O_WRONLY } = constants;
+    // Without waiting: the open of a pipe that nobody reads could not be ended.
+    const handle = await open(file, O_APPEND | O_CREAT | O_NONBLOCK | O_WRONLY, OWNER_ONLY);
+    try {
+      const stats = await handle.stat();
+      if (!stats.isFile()) throw new Error("expected a file, not a device or a pipe");
+      // Of what is open, since the path may lead elsewhere by now.
+      if (this.#size < 0) await handle.chmod(OWNER_ONLY);
+      await handle.write(text);
+      this.#size = stats.size + text.length;
+    } finally {
+      await handle.close();
+    }
   }
 
   async #rotate(): Promise<void> {

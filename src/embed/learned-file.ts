@@ -1,5 +1,5 @@
 /** The file that `learn` writes: a little after each change, in its place at once (a new file, renamed), for its owner alone. */
-import { chmod, rename, rm, writeFile } from "node:fs/promises";
+import { lstat, rename, rm, writeFile } from "node:fs/promises";
 import { type AllowedFlow, LearnedRules } from "../control/learned-rules.ts";
 import type { Limits } from "../core/limits.ts";
 
@@ -90,9 +90,12 @@ export class LearnedFile {
 
   async #write(): Promise<void> {
     const next = `${this.#file}.${process.pid}.new`;
+    const there = await lstat(this.#file).catch(() => null);
+    if (there !== null && !there.isFile()) throw new Error("expected a file, not a link, a device or a pipe");
+    await rm(next, { force: true });
     try {
-      await writeFile(next, this.#rules.text(this.#given()), { mode: OWNER_ONLY, flag: "w" });
-      await chmod(next, OWNER_ONLY);
+      // A new file, never through a link that somebody has put there.
+      await writeFile(next, this.#rules.text(this.#given()), { mode: OWNER_ONLY, flag: "wx" });
       await rename(next, this.#file);
     } catch (error) {
       await rm(next, { force: true }).catch(() => {});

@@ -1,5 +1,7 @@
 /** The audit's file: what is in it, and what becomes of it when it grows, is moved or cannot be written. */
+import { execFileSync } from "node:child_process";
 import fs from "node:fs";
+import os from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { AuditFile } from "../../src/embed/audit-file.ts";
@@ -126,3 +128,21 @@ test("what cannot be written is told once, and the network goes on; at the start
     /^cannot write the audit to [^\n]*$/,
   );
 });
+
+test.each(["audit", "learn"] as const)(
+  "--%s: a pipe, a device or a link is refused at once, and left as it was",
+  async (option) => {
+    const folder = fs.mkdtempSync(path.join(os.tmpdir(), "odd-files-"));
+    const fifo = path.join(folder, "fifo");
+    execFileSync("mkfifo", ["-m", "644", fifo]);
+    const link = path.join(folder, "link");
+    fs.symlinkSync("/dev/null", link);
+    const modes = (): number[] => [fifo, "/dev/null"].map((file) => fs.statSync(file).mode);
+    const before = modes();
+    for (const file of [fifo, "/dev/null", link])
+      await expect(createNetwork({ rules: ["default deny"], [option]: file })).rejects.toThrow(/^cannot write [^\n]+$/);
+    expect(modes()).toEqual(before);
+    expect(fs.readdirSync(folder).sort()).toEqual(["fifo", "link"]);
+    fs.rmSync(folder, { recursive: true });
+  },
+);

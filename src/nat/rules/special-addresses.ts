@@ -12,12 +12,14 @@ const METADATA4: readonly number[] = ["100.100.100.200", "168.63.129.16", "192.0
   (text) => addressFromText(text).ip,
 );
 
-/** Amazon's (instances' metadata, containers' credentials, DNS, NTP), Google's, Oracle's, Scaleway's. */
+/** Amazon's (instances' metadata, containers' credentials, DNS, NTP), Google's, Oracle's, Scaleway's, Akamai's, Alibaba's. */
 const METADATA6: readonly (readonly [net: Uint8Array, prefix: number])[] = [
   ["fd00:ec2::", 32],
   ["fd20:ce::", 32],
   ["fd00:c1::", 32],
   ["fd00:42::", 32],
+  ["fd00:a9fe:a9fe::", 48],
+  ["fd00:100::", 32],
 ].map(([net, prefix]) => [addressFromText(net as string).bytes, prefix as number] as const);
 
 /** Networks as IPv4's address registry (RFC 6890) has them, those that are not reachable from everywhere. */

@@ -68,6 +68,8 @@ describe("where guests may go", () => {
     ["fd20:ce::254", "Google's metadata"],
     ["fd00:c1::a9fe:a9fe", "Oracle's metadata"],
     ["fd00:42::42", "Scaleway's metadata"],
+    ["fd00:a9fe:a9fe::1", "Akamai's metadata"],
+    ["fd00:100::100:200", "Alibaba's metadata"],
     ["100.100.100.200", "Alibaba's metadata"],
     ["168.63.129.16", "Azure's metadata"],
     ["192.0.0.192", "Oracle's metadata"],

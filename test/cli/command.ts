@@ -1,15 +1,12 @@
-/** Runs the command line from its sources, as `npm start` does. */
+/** Runs the command line as it is installed. */
 import { type ChildProcess, spawn } from "node:child_process";
 import fs from "node:fs";
-import { createRequire } from "node:module";
 import os from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
+import { PROGRAM } from "../support/program.ts";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
-
-/** Node's arguments for the command line from its sources. */
-const SOURCES: readonly string[] = ["--import", "tsx", "src/cli/main.ts"];
 
 export interface Finished {
   readonly status: number | null;
@@ -25,7 +22,7 @@ export class Command {
   stderr = "";
 
   /** `fd3` gives the process a socket as descriptor 3, whose other end is `child.stdio[3]`; `program` is what Node runs. */
-  constructor(args: readonly string[], env: NodeJS.ProcessEnv = {}, fd3 = false, program: readonly string[] = SOURCES) {
+  constructor(args: readonly string[], env: NodeJS.ProcessEnv = {}, fd3 = false, program: readonly string[] = PROGRAM) {
     this.child = spawn(process.execPath, [...program, ...args], {
       cwd: ROOT,
       env: { ...process.env, ...env },
@@ -80,21 +77,6 @@ export class Command {
 /** A fresh folder, short enough for sockets' paths. */
 export function temporaryFolder(): string {
   return fs.mkdtempSync(path.join(os.tmpdir(), "tslirp-cli-"));
-}
-
-/** The command line in `folder` as it is installed, JavaScript and no loader: its path. */
-export function bundled(folder: string): string {
-  // tsx's compiler makes it in a moment.
-  const { buildSync } = createRequire(import.meta.resolve("tsx"))("esbuild");
-  const outdir = path.join(folder, "dist", "cli");
-  buildSync({
-    ...{ absWorkingDir: ROOT, entryPoints: ["src/cli/main.ts"], outdir, bundle: true, splitting: true },
-    ...{ platform: "node", format: "esm", packages: "external" },
-  });
-  fs.cpSync(path.join(ROOT, "src/api/page"), path.join(outdir, "page"), { recursive: true });
-  fs.copyFileSync(path.join(ROOT, "package.json"), path.join(folder, "package.json"));
-  fs.symlinkSync(path.join(ROOT, "node_modules"), path.join(folder, "node_modules"));
-  return path.join(outdir, "main.js");
 }
 
 /** An ARP request of 52:54:00:12:34:56, 10.0.2.15, for the gateway, as an Ethernet frame. */

@@ -7,16 +7,15 @@ import net from "node:net";
 import path from "node:path";
 import { afterAll, beforeAll, expect, it, onTestFinished } from "vitest";
 import { encodeFrame } from "../support/frames.ts";
-import { arpRequest, bundled, Command, isGatewayReply, prefixed, temporaryFolder } from "./command.ts";
+import { PROGRAM } from "../support/program.ts";
+import { arpRequest, Command, isGatewayReply, prefixed, temporaryFolder } from "./command.ts";
 
 const GUEST = { mac: "52:54:00:12:34:56", ip: "10.0.2.15" };
 const has = (flag: string): boolean => process.allowedNodeEnvironmentFlags.has(flag);
 
 let folder: string;
-let installed: string;
 beforeAll(() => {
   folder = fs.realpathSync(temporaryFolder());
-  installed = bundled(folder);
   fs.mkdirSync(path.join(folder, "run"));
 }, 120_000);
 afterAll(() => fs.rmSync(folder, { recursive: true }));
@@ -30,7 +29,7 @@ it("serves a guest, its TCP forwards and its UDP, and reads nothing else", async
     ...(has("--allow-net") ? ["--allow-net"] : []),
   ];
   const cable = path.join(folder, "run", "net.sock");
-  const program = [...flags, installed];
+  const program = [...flags, ...PROGRAM];
   const tslirp = (args: readonly string[]): Command => new Command(args, {}, false, program);
   const secret = path.join(path.dirname(folder), `${path.basename(folder)}-secret`);
   fs.writeFileSync(secret, "default deny\n");

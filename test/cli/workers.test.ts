@@ -10,9 +10,9 @@ import { Child } from "../../src/cli/workers/child.ts";
 import { ofWorker } from "../../src/cli/workers/options.ts";
 import { framedCable } from "../embed/framed-cable.ts";
 import { type EmbeddedGuest, embeddedGuest } from "../support/embedded-guest.ts";
-import { bundled, Command, temporaryFolder } from "./command.ts";
+import { SOURCES } from "../support/program.ts";
+import { Command, temporaryFolder } from "./command.ts";
 
-let program: string;
 let folder: string;
 let at: string;
 let echo: net.Server;
@@ -22,14 +22,12 @@ const sockets: net.Socket[] = [];
 const guests: EmbeddedGuest[] = [];
 
 beforeAll(async () => {
-  program = bundled(temporaryFolder());
   echo = net.createServer((socket) => socket.on("error", () => {}).pipe(socket)).listen(0, "127.0.0.1");
   await once(echo, "listening");
   echoPort = (echo.address() as net.AddressInfo).port;
 });
 afterAll(() => {
   echo.close();
-  fs.rmSync(path.join(program, "../../.."), { recursive: true });
 });
 
 beforeEach(() => {
@@ -44,11 +42,10 @@ afterEach(async () => {
 });
 
 function serve(...args: readonly string[]): Command {
-  return run([program], args);
+  return run(args);
 }
 
-/** `program` is what Node runs. */
-function run(program: readonly string[] | undefined, args: readonly string[]): Command {
+function run(args: readonly string[], program?: readonly string[]): Command {
   const all = ["serve", "--log-json", "--log-level", "debug", ...args];
   const command = new Command(all, { XDG_RUNTIME_DIR: folder }, false, program);
   commands.push(command);
@@ -236,7 +233,7 @@ describe("the end", () => {
   });
 
   it("by SIGKILL takes the workers along, in a checkout, too", async () => {
-    const command = run(undefined, ["--workers", "2", "--listen", `unix:${at}`]);
+    const command = run(["--workers", "2", "--listen", `unix:${at}`], SOURCES);
     await command.printed(/-netdev/);
     const { socket } = await guestOf(command, 1);
     const gone = once(socket, "close");

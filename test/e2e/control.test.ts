@@ -10,6 +10,7 @@ import { REPOSITORY } from "../support/e2e/namespace.ts";
 import { describeE2e, LIBSLIRP } from "../support/e2e/requirements.ts";
 import { Rig } from "../support/e2e/rig.ts";
 import { ServicesProcess } from "../support/e2e/services-process.ts";
+import { PROGRAM } from "../support/program.ts";
 
 describeE2e(
   "a network that is seen and steered while it runs",
@@ -25,8 +26,7 @@ describeE2e(
     afterAll(() => rig?.close());
 
     async function ctl(...args: string[]): Promise<string> {
-      const main = join(REPOSITORY, "src/cli/main.ts");
-      const words = ["--import", "tsx", main, "ctl", "--api", `unix:${socket}`, ...args];
+      const words = [...PROGRAM, "ctl", "--api", `unix:${socket}`, ...args];
       const { code, stdout, stderr } = await rig.host.run(process.execPath, words);
       expect([code, stderr]).toEqual([0, ""]);
       return stdout;
@@ -51,8 +51,7 @@ describeE2e(
     });
 
     it("ctl dial is a stream to a guest's port", async () => {
-      const main = join(REPOSITORY, "src/cli/main.ts");
-      const dial = `exec '${process.execPath}' --import tsx '${main}' ctl --api unix:${socket} dial 10.0.2.15:80`;
+      const dial = `exec '${process.execPath}' '${PROGRAM.join("' '")}' ctl --api unix:${socket} dial 10.0.2.15:80`;
       const request = "printf 'GET /hello HTTP/1.0\\r\\n\\r\\n'";
       const { stdout } = await rig.host.run("sh", ["-c", `${request} | (cd '${REPOSITORY}' && ${dial})`]);
       expect(stdout).toMatch(/^HTTP\/1\.[01] 200 OK\r\n[\s\S]*\r\n\r\nhello\n$/);

@@ -11,6 +11,7 @@ import { taps } from "../../src/host/tap-device.ts";
 import { aptOptions, repository } from "../support/e2e/apt.ts";
 import { Namespace, REPOSITORY, type RunResult } from "../support/e2e/namespace.ts";
 import { describeE2e, LIBSLIRP } from "../support/e2e/requirements.ts";
+import { PROGRAM } from "../support/program.ts";
 
 const MIRROR = "198.51.100.10";
 const REGISTRY = "198.51.100.11";
@@ -56,11 +57,7 @@ describeE2e(
     });
 
     const tslirp = (options: readonly string[], script: string): Promise<RunResult> =>
-      world.run(
-        process.execPath,
-        ["--import", "tsx", "src/cli/main.ts", "run", ...NAMES, ...options, "--", "sh", "-c", script],
-        200_000,
-      );
+      world.run(process.execPath, [...PROGRAM, "run", ...NAMES, ...options, "--", "sh", "-c", script], 200_000);
 
     /** The repository's own programs make it; apt, npm and git are told to look there and nowhere else. */
     function debian(place: string): void {
@@ -179,19 +176,12 @@ describeE2e(
       // The command's parent is within the namespace: the one to be killed is ours.
       const child = world.spawn(
         process.execPath,
-        [
-          "--import",
-          "tsx",
-          "src/cli/main.ts",
-          "run",
-          ...NAMES,
-          "--deny",
-          "tcp evil.test",
-          "--default",
-          "deny",
-          "--learn",
-          file,
-        ].concat("--", "sh", "-c", command.replace("kill -9 $PPID; ", "echo now; ")),
+        [...PROGRAM, "run", ...NAMES, "--deny", "tcp evil.test", "--default", "deny", "--learn", file].concat(
+          "--",
+          "sh",
+          "-c",
+          command.replace("kill -9 $PPID; ", "echo now; "),
+        ),
         { stdio: ["ignore", "pipe", "pipe"] },
       );
       let out = "";

@@ -3,9 +3,9 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { REPOSITORY } from "../support/e2e/namespace.ts";
 import { describeE2e, IPXE_ROM, LIBSLIRP } from "../support/e2e/requirements.ts";
 import { GATEWAY, HostRig, url } from "../support/e2e/rig.ts";
+import { PROGRAM } from "../support/program.ts";
 
 const SIZE = 3_000_000;
 const SCRIPT = `#!ipxe
@@ -39,8 +39,7 @@ describeE2e("a QEMU command behind the words tslirp qemu --", [IPXE_ROM], () => 
     "boots iPXE by DHCP and TFTP, fetches 3 MB by HTTP, and ends with QEMU (libslirp: is what it replaces)",
     async () => {
       const nic = `user,model=virtio,hostfwd=tcp::2222-:22,tftp=${folder},bootfile=boot.ipxe`;
-      const main = join(REPOSITORY, "src/cli/main.ts");
-      const args = ["--import", "tsx", main, "qemu", "--", ...QEMU, "-nic", nic];
+      const args = [...PROGRAM, "qemu", "--", ...QEMU, "-nic", nic];
       const result = await rig.host.run(process.execPath, args, 100_000);
       // biome-ignore lint/suspicious/noControlCharactersInRegex: terminal control sequences are what is removed.
       const screen = result.stdout.replaceAll(/\x1b\[[0-9;?=]*[A-Za-z]|\r/g, "");

@@ -11,6 +11,7 @@ import path from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { taps } from "../../src/host/tap-device.ts";
 import { Command, type Finished } from "../cli/command.ts";
+import { PROGRAM } from "../support/program.ts";
 
 const ROOT = path.resolve(import.meta.dirname, "../..");
 const folder = fs.mkdtempSync(path.join(os.tmpdir(), "run-programs-"));
@@ -156,11 +157,10 @@ fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", 41, 91, 0, 0))
 os.write(fd, b"sleep 0.1\\n"); until(b"41 91")
 os.write(fd, b"exit 7\\n")
 print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))`;
-    const child = spawn(
-      "python3",
-      ["-c", script, process.execPath, "--import", "tsx", "src/cli/main.ts", "run", "--", "bash", "--norc", "-i"],
-      { cwd: ROOT, stdio: ["ignore", "pipe", "pipe"] },
-    );
+    const child = spawn("python3", ["-c", script, process.execPath, ...PROGRAM, "run", "--", "bash", "--norc", "-i"], {
+      cwd: ROOT,
+      stdio: ["ignore", "pipe", "pipe"],
+    });
     let [out, err] = ["", ""];
     child.stdout.on("data", (text: Buffer) => (out += text.toString()));
     child.stderr.on("data", (text: Buffer) => (err += text.toString()));

@@ -9,13 +9,14 @@ import path from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { taps } from "../../src/host/tap-device.ts";
 import { Command, type Finished } from "../cli/command.ts";
+import { PROGRAM } from "../support/program.ts";
 
 const NOBODY = 65_534;
 const able =
   taps() !== null && fs.existsSync("/dev/net/tun") && works("unshare", "--user", "--keep-caps", "--net", "true");
 const root = process.getuid?.() === 0;
 const drop = ["--reuid", String(NOBODY), "--regid", String(NOBODY), "--clear-groups", "--"];
-const both = able && root && works("setpriv", ...drop, process.execPath, "--import", "tsx", "-e", "0");
+const both = able && root && works("setpriv", ...drop, process.execPath, ...PROGRAM, "--version");
 
 function works(program: string, ...args: string[]): boolean {
   try {
@@ -42,7 +43,7 @@ function run(args: readonly string[], script: string): Promise<Finished> {
 /** The same by another user. */
 function runAs(user: "root" | "nobody", args: readonly string[], script: string): Promise<Finished> {
   if (user === "root") return run(args, script);
-  const main = ["--import", "tsx", "src/cli/main.ts", "run", ...args, "--", "sh", "-c", script];
+  const main = [...PROGRAM, "run", ...args, "--", "sh", "-c", script];
   const words = ["setpriv", ...drop, process.execPath, ...main].map((word) => `'${word.replaceAll("'", "'\\''")}'`);
   // Through Node, which is what `Command` starts.
   const program = [

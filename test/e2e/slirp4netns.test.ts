@@ -8,9 +8,10 @@ import os from "node:os";
 import path from "node:path";
 import { describe, expect, test } from "vitest";
 import { taps } from "../../src/host/tap-device.ts";
+import { PROGRAM } from "../support/program.ts";
 
 const ROOT = path.resolve(import.meta.dirname, "../..");
-const MAIN = ["--import", "tsx", "src/cli/main.ts", "slirp4netns"];
+const MAIN = [...PROGRAM, "slirp4netns"];
 
 async function ask(socket: string, request: object): Promise<unknown> {
   const client = net.connect(socket);

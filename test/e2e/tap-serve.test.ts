@@ -8,6 +8,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { taps } from "../../src/host/tap-device.ts";
 import { openTap } from "../../src/host/tap-namespace.ts";
 import { Command } from "../cli/command.ts";
+import { PROGRAM } from "../support/program.ts";
 
 const able = taps() !== null && fs.existsSync("/dev/net/tun");
 const root = process.getuid?.() === 0;
@@ -53,7 +54,7 @@ describe.runIf(able)("serve --tap", () => {
 
   test("--fd takes a TAP that somebody else has opened, and ends with it", async () => {
     const device = await openTap("tap0", { pid: holder.pid! });
-    const child = spawn(process.execPath, ["--import", "tsx", "src/cli/main.ts", "serve", "--fd", "3"], {
+    const child = spawn(process.execPath, [...PROGRAM, "serve", "--fd", "3"], {
       cwd: path.resolve(import.meta.dirname, "../.."),
       stdio: ["ignore", "ignore", "inherit", device.fd],
     });
@@ -92,7 +93,7 @@ describe.runIf(able && root)("as root, serve --tap", () => {
     const home = fs.mkdtempSync(path.join(os.tmpdir(), "tap-serve-"));
     fs.chmodSync(home, 0o777);
     const words = ["--reuid", NOBODY, "--regid", NOBODY, "--clear-groups", "--", process.execPath];
-    const main = ["--import", "tsx", "src/cli/main.ts", "serve", "--tap", `tap0@${holder.pid}`];
+    const main = [...PROGRAM, "serve", "--tap", `tap0@${holder.pid}`];
     const program = [
       "-e",
       `process.exit(require("child_process").spawnSync("setpriv", process.argv.slice(1), { stdio: "inherit" }).status)`,

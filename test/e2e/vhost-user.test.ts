@@ -4,10 +4,10 @@ import { join } from "node:path";
 import { afterAll, beforeAll, expect, it, vi } from "vitest";
 import { sharedMemoryArguments, vhostUserArguments } from "../../src/control/qemu-args.ts";
 import { KERNEL, KernelMachine } from "../support/e2e/kernel-machine.ts";
-import { REPOSITORY } from "../support/e2e/namespace.ts";
 import { Qmp } from "../support/e2e/qmp.ts";
 import { describeE2e, LIBSLIRP } from "../support/e2e/requirements.ts";
 import { GATEWAY, HostRig, OUTSIDE_NAME, url } from "../support/e2e/rig.ts";
+import { PROGRAM } from "../support/program.ts";
 import { patternSha256 } from "../support/services.ts";
 
 const SIZE = 100_000_000;
@@ -112,7 +112,7 @@ describeE2e("a guest over vhost-user", NEEDS, () => {
 describeE2e("tslirp qemu --vhost-user", NEEDS, () => {
   it("runs a machine with a user network over shared memory that it had not asked for, and ends with it", async () => {
     const rig = await HostRig.startHost({ files: { "/hello": "hello over HTTP\n" } });
-    const tslirp = [process.execPath, "--import", "tsx", join(REPOSITORY, "src/cli/main.ts"), "qemu", "--vhost-user"];
+    const tslirp = [process.execPath, ...PROGRAM, "qemu", "--vhost-user"];
     const card = ["-netdev", "user,id=n0", "-device", "virtio-net-pci,netdev=n0"];
     const machine = new KernelMachine(rig.host, rig.folder, card, [...tslirp, "--log-level", "info", "--"]);
     try {

@@ -7,7 +7,7 @@ import fs from "node:fs";
 import net from "node:net";
 import path from "node:path";
 import { afterEach, expect, test } from "vitest";
-import { bundled, Command, temporaryFolder } from "../cli/command.ts";
+import { Command, temporaryFolder } from "../cli/command.ts";
 import { decodeFrame, encodeFrame, type Frame, type FrameSpec } from "../support/frames.ts";
 import { GATEWAY_MAC } from "../support/packet-script.ts";
 
@@ -70,7 +70,7 @@ interface Rig {
 async function rig(...args: string[]): Promise<Rig> {
   const folder = temporaryFolder();
   const at = path.join(folder, "n.sock");
-  const command = new Command(["serve", "--listen", `unix:${at}`, ...args], {}, false, [bundled(temporaryFolder())]);
+  const command = new Command(["serve", "--listen", `unix:${at}`, ...args]);
   open.push(
     { close: () => void command.stop("SIGKILL") },
     { close: () => fs.rmSync(folder, { recursive: true, force: true }) },

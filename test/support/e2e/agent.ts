@@ -7,9 +7,9 @@ import { createSocket } from "node:dgram";
 import { once } from "node:events";
 import { connect, type Socket } from "node:net";
 import { Readable } from "node:stream";
+import { helper } from "../program.ts";
 import { pattern, patternSha256 } from "../services.ts";
 import type { Namespace } from "./namespace.ts";
-import { program } from "./namespace.ts";
 
 interface Target {
   readonly host: string;
@@ -159,7 +159,7 @@ export async function agent<K extends keyof Commands>(
   args: Parameters<Commands[K]>[0],
   timeout = 30_000,
 ): Promise<Awaited<ReturnType<Commands[K]>>> {
-  const result = await namespace.run(process.execPath, [...program("agent.ts"), name, JSON.stringify(args)], timeout);
+  const result = await namespace.run(process.execPath, [...helper("agent"), name, JSON.stringify(args)], timeout);
   if (result.code !== 0) throw new Error(`${name} in ${namespace.name}: exit ${result.code}: ${result.stderr}`);
   return JSON.parse(result.stdout);
 }

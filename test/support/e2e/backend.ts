@@ -2,7 +2,8 @@
 import type { ChildProcess } from "node:child_process";
 import { existsSync, readdirSync, readFileSync, watch } from "node:fs";
 import { basename, dirname, join } from "node:path";
-import { type Namespace, REPOSITORY } from "./namespace.ts";
+import { PROGRAM } from "../program.ts";
+import type { Namespace } from "./namespace.ts";
 import { BACKEND } from "./requirements.ts";
 
 export interface BackendOptions {
@@ -84,7 +85,7 @@ export class Backend {
 }
 
 function tslirpCommand(socketPath: string, options: BackendOptions): [string, string[]] {
-  const args = ["--import", "tsx", join(REPOSITORY, "src/cli/main.ts"), "serve", "--listen", `unix:${socketPath}`];
+  const args = [...PROGRAM, "serve", "--listen", `unix:${socketPath}`];
   for (const rule of options.hostfwd ?? []) args.push("--hostfwd", rule);
   for (const rule of options.guestfwd ?? []) args.push("--guestfwd", rule);
   if (options.smb) args.push("--smb", options.smb);

@@ -102,11 +102,6 @@ export class Namespace {
   }
 }
 
-/** `node --import tsx` arguments for one of this folder's programs. */
-export function program(file: string): string[] {
-  return ["--import", "tsx", fileURLToPath(new URL(file, import.meta.url))];
-}
-
 function ip(...args: string[]): void {
   execFileSync("ip", args, { stdio: ["ignore", "ignore", "pipe"] });
 }

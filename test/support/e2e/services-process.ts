@@ -1,8 +1,8 @@
 /** `support/services` in a process of its own, so that it can live in another namespace. Speaks over the IPC channel. */
 
+import { helper } from "../program.ts";
 import { type ServiceEvent, type ServiceOptions, type ServicePorts, startServices } from "../services.ts";
 import type { Namespace } from "./namespace.ts";
-import { program } from "./namespace.ts";
 
 type ToChild = { start: Omit<ServiceOptions, "onEvent"> } | { resumeStalled: true };
 type FromChild = { ports: ServicePorts } | { event: ServiceEvent } | { failed: string };
@@ -20,7 +20,7 @@ export class ServicesProcess {
   }
 
   static start(namespace: Namespace, options: Omit<ServiceOptions, "onEvent">): Promise<ServicesProcess> {
-    const child = namespace.spawn(process.execPath, program("services-process.ts"), {
+    const child = namespace.spawn(process.execPath, helper("services-process"), {
       stdio: ["ignore", "inherit", "inherit", "ipc"],
     });
     return new Promise((resolve, reject) => {

@@ -35,5 +35,6 @@ export {
 } from "./guest-networks.ts";
 export type { OpenForward } from "./nat/forwards.ts";
 export type { LimitState } from "./nat/rules/meters.ts";
-export { createNetwork, type Lease, Network, type NetworkStats } from "./network.ts";
+export type { Lease, NetworkStats } from "./network/info.ts";
+export { createNetwork, Network } from "./network.ts";
 export type { FlowInfo } from "./stack/flow-info.ts";

@@ -1,5 +1,6 @@
 /**
- * One guest network on this host's sockets: the stack, its surroundings on Node and the cables, put together.
+ * One guest network on this host's sockets, as its user has it: `network/compose` puts the parts together, and what a method
+ * does stands in the part that it names.
  *
  * Order of birth: the options are checked, then the forwards listen, and only then can a guest attach.
  */
@@ -7,121 +8,39 @@ import { EventEmitter } from "node:events";
 import type net from "node:net";
 import type { Duplex, Writable } from "node:stream";
 import type { AttachAddress } from "./attach/address.ts";
-import type { CableEnv } from "./attach/attachment.ts";
 import type { Arrival } from "./attach/door.ts";
 import type { MemoryCable } from "./attach/memory.ts";
-import { SlabPool } from "./attach/slab.ts";
-import type { NullReceiver, Switch } from "./attach/switch.ts";
-import { CableTap, type FrameWatcher } from "./attach/tap.ts";
-import { TapCable } from "./attach/tap-cable.ts";
+import type { FrameWatcher } from "./attach/tap.ts";
 import type { FrameSocket } from "./attach/websocket.ts";
-import { parseEndpoint } from "./control/addresses.ts";
 import type { Capture, CaptureOptions } from "./control/capture.ts";
-import { parseDnsHost, parseDnsZone } from "./control/dns-rules.ts";
 import { ConfigError } from "./control/errors.ts";
-import { parseFlow } from "./control/explain.ts";
-import { resolveForwards } from "./control/forward-guests.ts";
 import type { ImpairmentOptions } from "./control/impairment.ts";
-import type { Flow } from "./control/on-flow.ts";
-import type { ResolvedRecord } from "./control/options/record-options.ts";
 import { type NetworkOptions, type ResolvedOptions, resolveOptions } from "./control/options.ts";
 import { qemuArgs } from "./control/qemu-args.ts";
-import { parseRules } from "./control/rules.ts";
-import { type Abortable, signalOf } from "./control/shape.ts";
-import { parseTapTarget } from "./control/tap-target.ts";
+import { type Abortable, whenAborted } from "./control/shape.ts";
 import { resolveUplink, type UplinkOptions } from "./control/uplink-rules.ts";
-import type { Clock } from "./core/clock.ts";
 import type { ForwardRule, StackConfig } from "./core/config.ts";
-import type { Limits } from "./core/limits.ts";
 import type { Link } from "./core/link.ts";
-import { NO_TAP } from "./core/tap.ts";
-import type { DropReason, Trace, TraceEvent } from "./core/trace.ts";
-import { Asker, type AskVerdict, type Question } from "./embed/asker.ts";
-import { AuditFile } from "./embed/audit-file.ts";
-import { BadLine } from "./embed/bad-line.ts";
-import { Cables, closedError, type ListenTarget, type Uplink } from "./embed/cables.ts";
-import { Captures } from "./embed/captures.ts";
-import { Drops } from "./embed/drops.ts";
-import { FlowHook } from "./embed/flow-hook.ts";
-import { GuestForwards } from "./embed/guest-forwards.ts";
+import type { AskVerdict, Question } from "./embed/asker.ts";
+import { closedError, type ListenTarget, type Uplink } from "./embed/cables.ts";
 import type { GuestServer } from "./embed/guest-server.ts";
 import type { GuestSocket } from "./embed/guest-socket.ts";
 import type { GuestUdp } from "./embed/guest-udp.ts";
-import { type BindGuestUdpOptions, type ConnectOptions, Guests, type ListenGuestOptions } from "./embed/guests.ts";
-import { composeLan } from "./embed/lan.ts";
-import { LearnedFile } from "./embed/learned-file.ts";
-import { EVENT_NAMES, type NetworkEvents } from "./embed/network-events.ts";
-import { PollTimer } from "./embed/poll-timer.ts";
-import { BusyPoll } from "./host/busy-poll.ts";
-import { HostClock } from "./host/clock.ts";
-import { NodeDns } from "./host/dns.ts";
-import { NodeFiles } from "./host/files.ts";
-import { whenNamespaceIsLeft } from "./host/namespace-watch.ts";
-import { NodeHostNet } from "./host/net.ts";
-import type { OwnPorts } from "./host/own-ports.ts";
-import { portHint } from "./host/port-hint.ts";
-import { ProcessNames } from "./host/process-names.ts";
-import { ProxiedNet } from "./host/proxy.ts";
-import { HostRandom } from "./host/random.ts";
-import { openTap } from "./host/tap-namespace.ts";
+import type { BindGuestUdpOptions, ConnectOptions, ListenGuestOptions } from "./embed/guests.ts";
+import type { NetworkEvents } from "./embed/network-events.ts";
 import type { OpenForward } from "./nat/forwards.ts";
 import type { LimitState } from "./nat/rules/meters.ts";
-import type { Explanation } from "./nat/rules/rule-gate.ts";
-import type { EntryName } from "./record/format.ts";
+import { type ComposedNetwork, composeNetwork } from "./network/compose.ts";
+import { type FlowExplanation, type Lease, type NetworkStats, wallLease } from "./network/info.ts";
+import { beginRecording } from "./network/tape.ts";
 import type { Recording } from "./record/recording.ts";
 import type { FlowInfo } from "./stack/flow-info.ts";
-import type { StackParts } from "./stack/parts.ts";
-import type { Stack } from "./stack.ts";
-
-export interface NetworkStats {
-  /** From guests to the network. */
-  readonly framesIn: number;
-  readonly bytesIn: number;
-  /** To guests. */
-  readonly framesOut: number;
-  readonly bytesOut: number;
-  /** What is held now. */
-  readonly tcpFlows: number;
-  readonly udpFlows: number;
-  /** Echo identifiers that guests ping with. */
-  readonly icmpFlows: number;
-  readonly timers: number;
-  /** Bytes sent to guests or waiting, not yet acknowledged. */
-  readonly sendBytes: number;
-  /** Bytes from guests that hosts have not taken yet. */
-  readonly receiveBytes: number;
-  /** Bytes from guests that came before their turn. */
-  readonly outOfOrderBytes: number;
-  /** Packets and connections dropped since the start, by reason. */
-  readonly drops: Readonly<Record<DropReason, number>>;
-}
-
-/** An address that a guest has by DHCP. */
-export interface Lease {
-  readonly ip: string;
-  readonly mac: string;
-  /** What the guest calls itself, fit for use as a DNS name; null if it did not say. */
-  readonly hostname: string | null;
-  /** When it ends unless the guest renews it; null when it does not (BOOTP). In JSON: ISO 8601. */
-  readonly expires: Date | null;
-}
-
-/** The time in so many milliseconds; null for one that never comes. */
-function wallClock(inMillis: number): Date | null {
-  return Number.isFinite(inMillis) ? new Date(Date.now() + inMillis) : null;
-}
-
-/** What rules say about a flow; `dns` about the query for its name, null where there is none. */
-export interface FlowExplanation extends Explanation {
-  readonly flow: string;
-  readonly dns: Explanation | null;
-}
 
 /** Checks the options, opens the forwards. Rejects with `ConfigError`, or with an `Error` of one line when the host refuses a forward. */
 export async function createNetwork(options: NetworkOptions = {}): Promise<Network> {
   const resolved = resolveOptions(options);
   const { signal } = options;
-  const recording = resolved.record === null ? null : await beginRecording(resolved.record, resolved);
+  const recording = await beginRecording(resolved);
   const network = new Network(resolved, recording);
   try {
     signal?.throwIfAborted();
@@ -134,152 +53,32 @@ export async function createNetwork(options: NetworkOptions = {}): Promise<Netwo
   return network;
 }
 
-/** Loaded only when asked for: it is much code. */
-async function beginRecording(record: ResolvedRecord, options: ResolvedOptions): Promise<Recording> {
-  const { Recording } = await import("./record/recording.ts");
-  return Recording.begin(record, options);
-}
-
-const FORWARDS_A_TURN = 16;
-
 /** Made by `createNetwork`. */
 export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposable {
   readonly config: StackConfig;
   readonly #options: ResolvedOptions;
-  readonly #stack: Stack;
-  readonly #guestForwards: GuestForwards;
-  readonly #guests: Guests;
-  readonly #gate: FlowHook | null;
-  readonly #dns: NodeDns;
-  readonly #clock: Clock = new HostClock();
-  readonly #drops: Drops = new Drops(
-    () => this.listenerCount("drop") > 0,
-    (drop) => this.emit("drop", drop),
-  );
-  readonly #env: CableEnv;
-  readonly #switch: Switch;
-  /** Whoever frames that guests do not say to each other end at. */
-  readonly #frames: Stack | NullReceiver;
-  readonly #ownPorts: OwnPorts;
-  readonly #tap: CableTap = new CableTap();
-  readonly #captures: Captures;
-  readonly #badLine: BadLine;
-  readonly #learned: LearnedFile | null;
-  readonly #processes: ProcessNames = new ProcessNames();
-  readonly #audit: AuditFile | null;
-  readonly #asker: Asker | null;
-  /** Rules that answers have made. */
-  readonly #answered: Set<string> = new Set();
-  #rules: readonly string[];
-  #dnsHosts: readonly string[];
-  #dnsZones: readonly string[];
-  readonly #cables: Cables;
-  readonly #timer: PollTimer;
   readonly #recording: Recording | null;
+  readonly #made: ComposedNetwork;
   #closing: Promise<void> | null = null;
   /** Aborted when the network closes. */
   readonly #ended: AbortController = new AbortController();
 
   constructor(options: ResolvedOptions, recording: Recording | null = null) {
     super();
-    this.#recording = recording;
     this.config = options.stack;
-    this.#captures = new Captures(this.#tap, options.stack.limits, (text) => this.#report({ type: "notice", text }));
-    this.#rules = options.ruleLines;
-    this.#asker = options.ask ? this.#makeAsker(options.stack.limits) : null;
-    const { audit } = options;
-    this.#audit =
-      audit === null
-        ? null
-        : new AuditFile(audit, options.stack.limits.auditBytes, {
-            full: () => this.#drops.add("audit-full"),
-            failed: (text) => this.#report({ type: "notice", text }),
-          });
-    this.#learned =
-      options.learn === null
-        ? null
-        : new LearnedFile(options.learn, options.stack.limits, () => this.#rules, {
-            full: () => this.#drops.add("learned-full"),
-            failed: (text) => this.#report({ type: "notice", text }),
-          });
-    this.#dnsHosts = options.dnsHostLines;
-    this.#dnsZones = options.dnsZoneLines;
-    const trace: Trace = {
-      drop: (reason) => this.#drops.add(reason),
-      event: (event) => this.#report(event),
-    };
-    const random = new HostRandom();
-    const { outboundAddr, proxies } = options;
-    const notice = (text: string): void => trace.event({ type: "notice", text });
-    const host = new NodeHostNet({ random, notice, ...(outboundAddr === null ? {} : { outboundAddr }) });
-    this.#ownPorts = host.ownPorts;
-    const { dnsInFlight, dnsTcpInFlight } = options.stack.limits;
-    this.#dns = new NodeDns({ upstreams: options.dnsUpstream, maxInFlight: dnsInFlight, maxTcp: dnsTcpInFlight });
-    const clock = this.#clock;
-    const files = options.tftp === null ? null : new NodeFiles(options.tftp);
-    this.#gate = this.#flowHook(options);
-    const poll = new BusyPoll(options.busyPoll, () => this.#stack.bytesIn + this.#env.sent.bytes);
-    const parts: StackParts = {
-      host: proxies.length === 0 ? host : new ProxiedNet(host, proxies, notice),
-      dns: this.#dns,
-      files,
-      clock,
-      random,
-      trace,
-      gate: this.#gate,
-      rules: options.rules,
-      asker: this.#asker,
-      protectPort: (port) => this.#ownPorts.protect(port),
-      endOfTurn: (run) => void setImmediate(run),
-      stirred: () => poll.stir(),
-    };
-    // Impairment is outside of what is recorded: what it lets through comes in.
-    const lan =
-      recording === null
-        ? composeLan(options.stack, parts, this.#tap)
-        : composeLan(options.stack, recording.parts(parts), NO_TAP);
-    this.#stack = lan.stack;
-    this.#frames = lan.frames;
-    this.#switch = lan.switch;
-    const receiver = recording?.receiver(lan.switch, this.#tap) ?? lan.switch;
-    if (recording !== null) recording.onEnd = notice;
-    const local = recording?.local(this.#stack.localServices) ?? this.#stack.localServices;
-    this.#timer = new PollTimer(recording?.polled(this.#stack) ?? this.#stack, clock);
     this.#options = options;
-    const { limits } = options.stack;
-    this.#guestForwards = new GuestForwards(local, (guest) => this.#stack.cableOf(guest), host, {
-      limits,
-      onOutput: (program, pid, line) => trace.event({ type: "program-output", program, pid, line }),
-      onRefused: () => trace.drop("programs-full"),
-    });
-    this.#guests = new Guests(options.stack, local, this.#stack.policy, () => this.#stack.firstGuest().text);
-    this.#env = {
-      receiver,
-      pool: new SlabPool(),
-      trace,
-      clock,
-      tap: this.#tap,
-      limits,
-      sent: { frames: 0, bytes: 0 },
-    };
-    this.#badLine = new BadLine(this.#tap, { target: receiver, clock, trace });
-    const { signal } = options;
-    if (signal !== null) whenAborted(signal, () => void this.close(), this.#ended.signal);
-    this.#cables = new Cables(this.#env, options.stack, host.ownPorts);
+    this.#recording = recording;
+    this.#made = composeNetwork(options, recording, this, this.#ended.signal);
+    if (options.signal !== null) whenAborted(options.signal, () => void this.close(), this.#ended.signal);
   }
 
   /** Opens the configured forwards; `createNetwork` has done so. */
   async open(): Promise<void> {
-    await this.#learned?.open();
-    await this.#audit?.open();
-    this.#guestForwards.open(this.#options.guestForwards, this.#options.smb);
-    try {
-      this.#told("open");
-      await this.#stack.open();
-    } catch (error) {
-      throw forwardError(error);
-    }
-    for (const uplink of this.#options.uplinks) await this.#cables.uplink(uplink);
+    const { guestForwards, smb, uplinks } = this.#options;
+    await this.#made.reports.open();
+    this.#made.guestForwards.open(guestForwards, smb);
+    await this.#made.published.open();
+    for (const uplink of uplinks) await this.#made.cables.uplink(uplink);
   }
 
   /**
@@ -287,13 +86,12 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
    * with `ConfigError`, or with an `Error` of one line when the host refuses.
    */
   async uplink(target: string | UplinkOptions): Promise<Uplink> {
-    this.#refuseWhenClosed();
-    return this.#cables.uplink(resolveUplink("uplink", target));
+    return this.#open.cables.uplink(resolveUplink("uplink", target));
   }
 
   /** The segments that guests' cables are joined to. */
   uplinks(): Uplink[] {
-    return this.#cables.uplinks();
+    return this.#made.cables.uplinks();
   }
 
   /**
@@ -308,14 +106,12 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
 
   /** As `listen`, and resolves with the address: a port that was 0 is the one taken. */
   async listenAt(target: ListenTarget): Promise<AttachAddress> {
-    this.#refuseWhenClosed();
-    return this.#cables.listen(target);
+    return this.#open.cables.listen(target);
   }
 
   /** Dials a QEMU that listens (`server=on`), and again whenever it is gone. */
   async dial(target: ListenTarget): Promise<void> {
-    this.#refuseWhenClosed();
-    await this.#cables.dial(target);
+    await this.#open.cables.dial(target);
   }
 
   /**
@@ -323,8 +119,7 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
    * ends it. Throws if `fd` is neither.
    */
   attachFd(fd: number, options: Abortable = {}): Promise<void> {
-    this.#refuseWhenClosed();
-    return this.#cables.inherit(fd, options);
+    return this.#open.cables.inherit(fd, options);
   }
 
   /**
@@ -333,30 +128,17 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
    * aborting `signal` ends it. Throws an `Error` of one line if `fd` is no TAP, or where there is no koffi (Linux only).
    */
   attachTap(fd: number, options: Abortable = {}): Promise<void> {
-    this.#refuseWhenClosed();
-    return this.#cables.attachTap(fd, options).detached;
+    return this.#open.cables.attachTap(fd, options).detached;
   }
 
   /** Makes a TAP and serves what is behind it: `NAME`, or `NAME@PID`, `NAME@PATH` in another network namespace. */
   async makeTap(target: string, options: Abortable = {}): Promise<{ readonly closed: Promise<void> }> {
-    this.#refuseWhenClosed();
-    const { name, where } = parseTapTarget("tap", target);
-    const device = await openTap(name, where);
-    this.#refuseWhenClosed();
-    const { link, detached } = this.#cables.attachTap(device, options);
-    if (where !== null && "pid" in where && device.namespace !== null) {
-      const forget = whenNamespaceIsLeft(device.namespace, where.pid, () => link.close());
-      void detached.then(forget);
-    }
-    return { closed: detached };
+    return this.#open.cables.makeTap(target, options);
   }
 
   /** Serves the guest behind a stream of length-prefixed frames. Aborting `signal` ends it, and so does the network's end. */
   attach(duplex: Duplex, options: Abortable = {}): Link {
-    this.#refuseWhenClosed();
-    if (typeof duplex?.write !== "function" || typeof duplex.on !== "function")
-      throw new ConfigError("attach", duplex, "expected a Duplex of length-prefixed frames");
-    return this.#cables.attach(duplex, options);
+    return this.#open.cables.attach(duplex, options);
   }
 
   /**
@@ -365,8 +147,7 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
    * gone; aborting `signal` ends it.
    */
   attachAccepted(socket: net.Socket, options: Abortable = {}): Promise<void> {
-    this.#refuseWhenClosed();
-    return this.#cables.attachAccepted(socket, options);
+    return this.#open.cables.attachAccepted(socket, options);
   }
 
   /**
@@ -375,20 +156,17 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
    * you to say, and that no message is longer than 65,553 bytes (`maxPayload`): a longer one ends the cable.
    */
   attachWebSocket(socket: FrameSocket, options: Abortable = {}): Link {
-    this.#refuseWhenClosed();
-    return this.#cables.attachWebSocket(socket, options);
+    return this.#open.cables.attachWebSocket(socket, options);
   }
 
   /** Serves a guest that has come to a door of somebody else's (`GuestNetworks`). @internal */
   attachArrival(arrival: Arrival, name: string): { readonly link: Link; readonly detached: Promise<void> } {
-    this.#refuseWhenClosed();
-    return this.#cables.arrival(arrival, name);
+    return this.#open.cables.arrival(arrival, name);
   }
 
   /** A cable within the process: Ethernet frames in by `send`, out by `onFrame`. */
   cable(onFrame?: (frame: Uint8Array) => void): MemoryCable {
-    this.#refuseWhenClosed();
-    return this.#cables.inMemory(onFrame);
+    return this.#open.cables.inMemory(onFrame);
   }
 
   /**
@@ -396,37 +174,33 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
    * network's end, or by an error of the writer's, which `Capture.closed` tells. Throws `ConfigError` about a filter.
    */
   capture(target: string | Writable, options: CaptureOptions = {}): Capture {
-    this.#refuseWhenClosed();
-    if (typeof target !== "string" && typeof target?.write !== "function")
-      throw new ConfigError("capture", target, "expected a file's path or a stream to write to");
-    return this.#captures.begin(target, options);
+    return this.#open.reports.captures.begin(target, options);
   }
 
   /** Cables that are plugged in, by name. */
   cables(): string[] {
-    return this.#switch.cables();
+    return this.#made.switch.cables();
   }
 
   /** Closes a TCP or UDP port of this machine to guests, whatever address they dial. Returns what opens it again. */
   protectPort(port: number): () => void {
-    return this.#ownPorts.protect(port);
+    return this.#made.ownPorts.protect(port);
   }
 
   /** Counts a client of a server beside the network, its API or SOCKS, that was turned away: "clients-full" among the drops. */
   refusedClient(): void {
-    this.#drops.add("clients-full");
+    this.#made.reports.drop("clients-full");
   }
 
   /** Lets `watcher` see every frame from now on, on all cables. Returns what ends that. */
   watch(watcher: FrameWatcher): () => void {
-    this.#refuseWhenClosed();
-    this.#tap.watch(watcher);
-    return () => this.#tap.unwatch(watcher);
+    this.#open.tap.watch(watcher);
+    return () => this.#made.tap.unwatch(watcher);
   }
 
   /** The captures that run. */
   captures(): Capture[] {
-    return this.#captures.list();
+    return this.#made.reports.captures.list();
   }
 
   /**
@@ -434,14 +208,12 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
    * `seed` (a 32-bit number; random unless given) and traffic suffer alike. Throws `ConfigError`.
    */
   impair(rules: readonly ImpairmentOptions[], seed?: number): void {
-    this.#refuseWhenClosed();
-    if (!Array.isArray(rules)) throw new ConfigError("impair", rules, "expected a list of rules like [{ delay: 50 }]");
-    this.#badLine.impair(rules, seed);
+    this.#open.badLine.impair(rules, seed);
   }
 
   /** The rules in force. */
   impairment(): readonly ImpairmentOptions[] {
-    return this.#badLine.rules;
+    return this.#made.badLine.rules;
   }
 
   /**
@@ -449,14 +221,12 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
    * their own; rejects with Node's errors (ECONNREFUSED, ETIMEDOUT), the signal's reason or `ConfigError`.
    */
   async connect(options: ConnectOptions): Promise<GuestSocket> {
-    this.#refuseWithoutGateway();
-    return this.#guests.connect(options);
+    return this.#served.guests.connect(options);
   }
 
   /** As `net.createConnection`: a socket that is still connecting. */
   createConnection(options: ConnectOptions): GuestSocket {
-    this.#refuseWithoutGateway();
-    return this.#guests.createConnection(options);
+    return this.#served.guests.createConnection(options);
   }
 
   /**
@@ -464,14 +234,12 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
    * are then taken over. Rejects with `ConfigError` or EADDRINUSE.
    */
   async listenGuest(options: ListenGuestOptions, onSocket?: (socket: GuestSocket) => void): Promise<GuestServer> {
-    this.#refuseWithoutGateway();
-    return this.#guests.listen(options, onSocket);
+    return this.#served.guests.listen(options, onSocket);
   }
 
   /** Receives and sends datagrams at an address as `listenGuest` listens on one. */
   async bindGuestUdp(options: BindGuestUdpOptions): Promise<GuestUdp> {
-    this.#refuseWithoutGateway();
-    return this.#guests.bindUdp(options);
+    return this.#served.guests.bindUdp(options);
   }
 
   /**
@@ -479,57 +247,31 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
    * Aborting `signal` closes them.
    */
   async publish(rule: ForwardRule | string, options: Abortable = {}): Promise<OpenForward[]> {
-    this.#refuseWithoutGateway();
-    const signal = signalOf(options);
-    signal?.throwIfAborted();
-    if (typeof rule !== "string" && typeof rule?.guest !== "object")
-      throw new ConfigError("publish", rule, "expected a rule like 2222:22");
-    const rules = typeof rule === "string" ? resolveForwards(rule, this.config) : [rule];
-    const open: OpenForward[] = [];
-    try {
-      for (const each of rules) {
-        this.#told("addForward", each);
-        open.push(await this.#stack.forwards.add(each));
-        // Listening is done before anything else has its turn: a range of thousands would hold up all packets.
-        if (open.length % FORWARDS_A_TURN === 0) await nextTurn();
-      }
-    } catch (error) {
-      for (const forward of open) this.unpublish(forward);
-      throw forwardError(error);
-    }
-    const close = (): void => {
-      for (const forward of open) this.unpublish(forward);
-    };
-    if (signal?.aborted) close();
-    signal?.throwIfAborted();
-    if (signal !== undefined) whenAborted(signal, close, this.#ended.signal);
-    return open;
+    return this.#served.published.add(rule, options);
   }
 
   /** Closes a forward; its connections go on. False when it was not open. */
   unpublish(forward: OpenForward): boolean {
-    this.#told("removeForward", forward.rule);
-    return this.#stack.forwards.remove(forward);
+    return this.#made.published.remove(forward);
   }
 
   forwards(): readonly OpenForward[] {
-    return this.#stack.forwards.list();
+    return this.#made.published.list();
   }
 
   /** The name of the cable that the guest with this address is on; null when nobody has been heard there. */
   cableOf(ip: string): string | null {
-    return this.#stack.cableOf(ip)?.name ?? null;
+    return this.#made.stack.cableOf(ip)?.name ?? null;
   }
 
   /** The address of the guest that calls itself so by DHCP, `NAME` or `NAME.internal`; null for nobody. */
   guestNamed(name: string): string | null {
-    return this.#aside(() => this.#stack.guestNamed(name));
+    return this.#made.tape.aside(() => this.#made.stack.guestNamed(name));
   }
 
   leases(): Lease[] {
-    const now = this.#clock.now();
-    const leases = this.#aside(() => this.#stack.leases());
-    return leases.map(({ expires, ...lease }) => ({ ...lease, expires: wallClock(expires - now) }));
+    const now = this.#made.clock.now();
+    return this.#made.tape.aside(() => this.#made.stack.leases()).map((lease) => wallLease(lease, now));
   }
 
   /**
@@ -537,21 +279,17 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
    * others end. Throws `ConfigError`, and then nothing has changed.
    */
   setRules(rules: readonly string[]): void {
-    this.#refuseWhenClosed();
-    const parsed = parseRules(textList("rules", rules));
-    this.#told("rules", rules);
-    this.#stack.setRules(parsed);
-    this.#rules = [...rules];
+    this.#open.rules.set(rules);
   }
 
   /** The audit's file has been moved away (logrotate): what follows goes into a new one. */
   reopenAudit(): void {
-    this.#audit?.reopen();
+    this.#made.reports.audit?.reopen();
   }
 
   /** Questions that wait for an answer (`ask`). */
   asks(): Question[] {
-    return this.#asker?.list() ?? [];
+    return this.#made.rules.asks();
   }
 
   /**
@@ -559,27 +297,17 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
    * ones. False when there is no such question: it has been answered, or nobody has for 30 seconds.
    */
   answer(id: string, verdict: AskVerdict): boolean {
-    if (!["allow", "always", "deny", "never"].includes(verdict))
-      throw new ConfigError("answer", verdict, "expected allow, always, deny or never");
-    const rule = this.#asker?.ruleOf(id) ?? null;
-    if (this.#asker === null || rule === null) return false;
-    if (verdict === "always" || verdict === "never") {
-      const made = verdict === "always" ? rule : rule.replace(/^allow/, "deny").replace(/ [a-z]+=allow/g, "");
-      this.#answered.add(made);
-      this.setRules(this.#rules.includes(made) ? this.#rules : [...this.#rules, made]);
-    }
-    this.#asker.answer(id, verdict === "allow" ? "once" : verdict === "always" ? "again" : "no");
-    return true;
+    return this.#made.rules.answer(id, verdict);
   }
 
   /** The rules that answers have made, for whoever reads a file of rules again. */
   answeredRules(): readonly string[] {
-    return [...this.#answered];
+    return this.#made.rules.answered();
   }
 
   /** The rules in force. */
   rules(): readonly string[] {
-    return this.#rules;
+    return this.#made.rules.list();
   }
 
   /**
@@ -587,15 +315,11 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
    * has changed.
    */
   setDnsHosts(hosts: readonly string[]): void {
-    this.#refuseWhenClosed();
-    const parsed = textList("dnsHosts", hosts).map(parseDnsHost);
-    this.#told("dnsHosts", hosts);
-    this.#stack.setDnsHosts(parsed);
-    this.#dnsHosts = [...hosts];
+    this.#open.dnsAnswers.setHosts(hosts);
   }
 
   dnsHosts(): readonly string[] {
-    return this.#dnsHosts;
+    return this.#made.dnsAnswers.hosts();
   }
 
   /**
@@ -603,15 +327,11 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
    * nothing has changed.
    */
   setDnsZones(zones: readonly string[]): void {
-    this.#refuseWhenClosed();
-    const parsed = textList("dnsZones", zones).map(parseDnsZone);
-    this.#told("dnsZones", zones);
-    this.#stack.setDnsZones(parsed);
-    this.#dnsZones = [...zones];
+    this.#open.dnsAnswers.setZones(zones);
   }
 
   dnsZones(): readonly string[] {
-    return this.#dnsZones;
+    return this.#made.dnsAnswers.zones();
   }
 
   /**
@@ -621,37 +341,28 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
    * `ConfigError`.
    */
   explain(flow: string): FlowExplanation {
-    const { firstGuest } = this.config;
-    const subject = parseFlow(flow, firstGuest, this.#stack.policy.dns);
-    const [name] = subject.names;
-    const query =
-      subject.proto === "dns" || name === undefined
-        ? null
-        : parseFlow(`dns ${name}`, firstGuest, this.#stack.policy.dns);
-    const dns =
-      query === null ? null : this.#stack.explain({ ...subject, ...query, guest: subject.guest, mac: subject.mac });
-    return { flow, ...this.#stack.explain(subject), dns };
+    return this.#made.rules.explain(flow);
   }
 
   /** What each guest has used of the limits that rules set (`conns=50`, `limit rate=10mbit`), once it has begun something under them. */
   limits(): LimitState[] {
-    return this.#aside(() => this.#stack.limits());
+    return this.#made.tape.aside(() => this.#made.stack.limits());
   }
 
   flows(): FlowInfo[] {
-    return this.#aside(() => this.#stack.flows());
+    return this.#made.tape.aside(() => this.#made.stack.flows());
   }
 
   stats(): NetworkStats {
-    const { framesIn, bytesIn } = this.#frames;
-    const { frames: framesOut, bytes: bytesOut } = this.#env.sent;
-    return { framesIn, bytesIn, framesOut, bytesOut, ...this.#stack.gauges(), drops: this.#drops.counts() };
+    const { stack, reports, frames, sent } = this.#made;
+    const { framesIn, bytesIn } = frames;
+    const { frames: framesOut, bytes: bytesOut } = sent;
+    return { framesIn, bytesIn, framesOut, bytesOut, ...stack.gauges(), drops: reports.drops() };
   }
 
   /** Ends cables, connections and forwards. Resolves when all sockets are gone; may be called again. */
   close(): Promise<void> {
-    this.#closing ??= this.#close();
-    return this.#closing;
+    return (this.#closing ??= this.#close());
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -659,129 +370,32 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
   }
 
   async #close(): Promise<void> {
+    const { hook, asker, guests, tape, stack, cables, guestForwards, badLine, dns, timer, reports } = this.#made;
     this.#ended.abort();
-    this.#gate?.close();
-    this.#asker?.close();
-    this.#guests.close();
+    hook?.close();
+    asker?.close();
+    guests.close();
     // Connections first: their resets still reach the guests.
-    this.#told("close");
-    this.#stack.close();
-    await Promise.all([this.#cables.close(), this.#guestForwards.close()]);
-    this.#badLine.close();
-    await this.#captures.close();
-    this.#dns.close();
-    this.#timer.close();
-    this.#drops.flush();
-    await this.#learned?.close();
-    await this.#audit?.close();
+    tape.told("close");
+    stack.close();
+    await Promise.all([cables.close(), guestForwards.close()]);
+    badLine.close();
+    dns.close();
+    timer.close();
+    await reports.close();
     await this.#recording?.close();
   }
 
-  /** Something comes in that is no frame and nothing of the host's. */
-  #told(name: EntryName, ...values: readonly unknown[]): void {
-    this.#recording?.recorder.told(name, ...values);
-  }
-
-  /** A look that is not recorded. */
-  #aside<T>(look: () => T): T {
-    return this.#recording === null ? look() : this.#recording.recorder.aside(look);
-  }
-
-  #refuseWhenClosed(): void {
+  /** The parts, for what is refused once the network closes. */
+  get #open(): ComposedNetwork {
     if (this.#closing !== null) throw closedError();
+    return this.#made;
   }
 
-  /** What takes an address of ours on the guests' cables. */
-  #refuseWithoutGateway(): void {
-    this.#refuseWhenClosed();
-    if (!this.config.gateway)
-      throw new ConfigError("mode", "bridged", "expected another mode, or dhcp on: this takes a gateway of ours");
+  /** The parts, for what takes an address of ours on the guests' cables. */
+  get #served(): ComposedNetwork {
+    const made = this.#open;
+    if (this.config.gateway) return made;
+    throw new ConfigError("mode", "bridged", "expected another mode, or dhcp on: this takes a gateway of ours");
   }
-
-  #makeAsker(limits: Limits): Asker {
-    return new Asker({
-      limits,
-      cableOf: (host) => this.#stack.cableOf(host),
-      asked: (question) => process.nextTick(() => this.emit("ask", question)),
-      full: () => this.#drops.add("asks-full"),
-    });
-  }
-
-  #flowHook({ onFlow, onFlowTimeout: timeout, stack }: ResolvedOptions): FlowHook | null {
-    if (onFlow === null) return null;
-    const failed = (error: Error, flow: Flow): void => {
-      process.nextTick(() => this.emit("flowError", error, flow));
-    };
-    const busy = (): void => {
-      this.#drops.add("gate-busy");
-    };
-    const cableOf = (host: string): Link | null => this.#stack.cableOf(host);
-    return new FlowHook({ onFlow, timeout, limits: stack.limits, cableOf, failed, busy });
-  }
-
-  #report(event: TraceEvent): void {
-    this.#captures.event(event);
-    if (event.type === "flow-allowed" || event.type === "flow-refused") return this.#reportRuled(event);
-    this.#tell(event);
-  }
-
-  /** What rules have decided, with the process where it is known. */
-  #reportRuled(event: Ruled): void {
-    const named = this.#learned === null && this.#audit === null && !this.#heard(event) ? event : this.#named(event);
-    if (named.type === "flow-allowed") this.#learned?.allowed(named);
-    this.#audit?.add(named);
-    this.#tell(named);
-  }
-
-  #heard({ type }: TraceEvent): boolean {
-    return this.listenerCount(EVENT_NAMES[type]) > 0;
-  }
-
-  #tell(event: TraceEvent): void {
-    const name = EVENT_NAMES[event.type];
-    if (!this.#heard(event)) return;
-    const { type: _, ...rest } = event;
-    process.nextTick(() => this.emit(name, rest as never));
-  }
-
-  /** A refusal with its process. Its socket is there only until the guest hears of the refusal. */
-  #named<T extends Ruled>(refusal: T): T {
-    const { proto, direction } = refusal;
-    if (proto === "icmp" || direction === "in") return refusal;
-    const guest = parseEndpoint(refusal.guest, 0);
-    const link = guest === null ? null : this.#stack.cableOf(guest.host);
-    if (guest === null || !(link instanceof TapCable) || link.namespace === null) return refusal;
-    const transports = proto === "dns" ? (["udp", "tcp"] as const) : [proto];
-    for (const transport of transports) {
-      const process = this.#processes.find(link.namespace, transport, guest);
-      if (process !== null) return { ...refusal, process };
-    }
-    return refusal;
-  }
-}
-
-type Ruled = Extract<TraceEvent, { type: "flow-refused" | "flow-allowed" }>;
-
-/** The list, whose members are texts. Throws `ConfigError` about the field. */
-function textList(field: string, list: readonly string[]): readonly string[] {
-  if (Array.isArray(list) && list.every((each) => typeof each === "string")) return list;
-  throw new ConfigError(field, list, "expected a list of texts");
-}
-
-/** When all that waits now has had its turn. */
-function nextTurn(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve));
-}
-
-/** Does something when `signal` is aborted, unless `over` is before. */
-function whenAborted(signal: AbortSignal, act: () => void, over: AbortSignal): void {
-  signal.addEventListener("abort", act, { once: true, signal: over });
-}
-
-/** One line for a forward that the host refuses; `code` is the system's. */
-function forwardError(cause: unknown): Error {
-  const { code, message } = cause as NodeJS.ErrnoException;
-  const error: NodeJS.ErrnoException = new Error(`cannot open a forward: ${message}${portHint(cause)}`, { cause });
-  if (code !== undefined) error.code = code;
-  return error;
 }

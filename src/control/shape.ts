@@ -31,6 +31,17 @@ export function signalOf(options: Abortable): AbortSignal | undefined {
   return checkShape(abortable, options).signal;
 }
 
+/** Does something when `signal` is aborted, unless `over` is before. */
+export function whenAborted(signal: AbortSignal, act: () => void, over: AbortSignal): void {
+  signal.addEventListener("abort", act, { once: true, signal: over });
+}
+
+/** The list, whose members are texts. Throws `ConfigError` about the field. */
+export function textList(field: string, list: readonly string[]): readonly string[] {
+  if (Array.isArray(list) && list.every((each) => typeof each === "string")) return list;
+  throw new ConfigError(field, list, "expected a list of texts");
+}
+
 /** The value at a path of keys. */
 function at(value: unknown, keys: readonly string[]): unknown {
   for (const key of keys) {

@@ -1,6 +1,7 @@
 /** The impairment of one network's cables, as its user changes it. */
 import { Impairment, type ImpairmentEnv } from "../attach/impairment.ts";
 import type { CableTap } from "../attach/tap.ts";
+import { ConfigError } from "../control/errors.ts";
 import { type ImpairmentOptions, resolveImpairment } from "../control/impairment.ts";
 import { SeededRandom } from "../core/random.ts";
 import { HostRandom } from "../host/random.ts";
@@ -23,6 +24,7 @@ export class BadLine {
 
   /** These rules instead of those before. Throws `ConfigError`, and then nothing has changed. */
   impair(rules: readonly ImpairmentOptions[], seed: number | undefined): void {
+    if (!Array.isArray(rules)) throw new ConfigError("impair", rules, "expected a list of rules like [{ delay: 50 }]");
     const resolved = resolveImpairment(rules);
     this.close();
     this.#rules = rules;

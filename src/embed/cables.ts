@@ -15,13 +15,16 @@ import { NO_BROWSERS, type WsAccess } from "../attach/ws-access.ts";
 import { ConfigError } from "../control/errors.ts";
 import { MAX_DGRAM_MTU } from "../control/options/mtu.ts";
 import { type Abortable, signalOf } from "../control/shape.ts";
+import { parseTapTarget } from "../control/tap-target.ts";
 import { uplinkInnerMtu } from "../control/uplink-rules.ts";
 import { resolveWsAccess, type WsAccessOptions } from "../control/ws-access.ts";
 import { endpointText } from "../core/address.ts";
 import type { StackConfig, UplinkConfig } from "../core/config.ts";
 import type { Link } from "../core/link.ts";
+import { whenNamespaceIsLeft } from "../host/namespace-watch.ts";
 import type { OwnPorts } from "../host/own-ports.ts";
 import { needTaps, type TapDevice, taps } from "../host/tap-device.ts";
+import { openTap } from "../host/tap-namespace.ts";
 
 /**
  * Where guests attach: `{ path }` and `{ host, port }` are stream sockets, `{ ws }` is a WebSocket's address
@@ -121,6 +124,8 @@ export class Cables {
   }
 
   attach(duplex: Duplex, options: Abortable): Link {
+    if (typeof duplex?.write !== "function" || typeof duplex.on !== "function")
+      throw new ConfigError("attach", duplex, "expected a Duplex of length-prefixed frames");
     return this.#plugged("duplex", options, (name, gone) => attachDuplex(duplex, name, this.#env, gone)).link;
   }
 
@@ -136,6 +141,19 @@ export class Cables {
   /** Throws an `Error` of one line where `tap` is no TAP's descriptor, or there is no way to use it. */
   attachTap(tap: number | TapDevice, options: Abortable): { readonly link: Link; readonly detached: Promise<void> } {
     return this.#tap(typeof tap === "number" ? needTaps().adopt(tap) : tap, options);
+  }
+
+  /** Makes a TAP and serves what is behind it, until that namespace is left or the cable ends. */
+  async makeTap(target: string, options: Abortable): Promise<{ readonly closed: Promise<void> }> {
+    const { name, where } = parseTapTarget("tap", target);
+    const device = await openTap(name, where);
+    if (this.#closed) throw closedError();
+    const { link, detached } = this.#tap(device, options);
+    if (where !== null && "pid" in where && device.namespace !== null) {
+      const forget = whenNamespaceIsLeft(device.namespace, where.pid, () => link.close());
+      void detached.then(forget);
+    }
+    return { closed: detached };
   }
 
   #tap(device: TapDevice, options: Abortable): { readonly link: Link; readonly detached: Promise<void> } {

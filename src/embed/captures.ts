@@ -19,8 +19,10 @@ export class Captures {
     this.#notice = notice;
   }
 
-  /** Throws `ConfigError` about a filter, or when too many run. */
+  /** Throws `ConfigError` about the target or a filter, or when too many run. */
   begin(target: string | Writable, options: CaptureOptions): Capture {
+    if (typeof target !== "string" && typeof target?.write !== "function")
+      throw new ConfigError("capture", target, "expected a file's path or a stream to write to");
     const { captures, captureBytes } = this.#limits;
     if (this.#running.size >= captures)
       throw new ConfigError("capture", target, `expected at most ${captures} captures at a time`);

@@ -1,0 +1,143 @@
+/**
+ * The parts of a network on this host, put together: what is told of it, the seams on Node, the stack and the switch, who
+ * decides about flows, what leads into the process, and the cables.
+ */
+import type { EventEmitter } from "node:events";
+import type { CableEnv } from "../attach/attachment.ts";
+import { SlabPool } from "../attach/slab.ts";
+import type { NullReceiver, Switch } from "../attach/switch.ts";
+import { CableTap } from "../attach/tap.ts";
+import type { Flow } from "../control/on-flow.ts";
+import type { ResolvedOptions } from "../control/options.ts";
+import type { Clock } from "../core/clock.ts";
+import type { Link } from "../core/link.ts";
+import { NO_TAP } from "../core/tap.ts";
+import { Asker } from "../embed/asker.ts";
+import { BadLine } from "../embed/bad-line.ts";
+import { Cables } from "../embed/cables.ts";
+import { FlowHook } from "../embed/flow-hook.ts";
+import { GuestForwards } from "../embed/guest-forwards.ts";
+import { Guests } from "../embed/guests.ts";
+import { composeLan } from "../embed/lan.ts";
+import type { NetworkEvents } from "../embed/network-events.ts";
+import { PollTimer } from "../embed/poll-timer.ts";
+import { BusyPoll } from "../host/busy-poll.ts";
+import { HostClock } from "../host/clock.ts";
+import { NodeDns } from "../host/dns.ts";
+import { NodeFiles } from "../host/files.ts";
+import { NodeHostNet } from "../host/net.ts";
+import type { OwnPorts } from "../host/own-ports.ts";
+import { ProxiedNet } from "../host/proxy.ts";
+import { HostRandom } from "../host/random.ts";
+import type { Recording } from "../record/recording.ts";
+import type { StackParts } from "../stack/parts.ts";
+import type { Stack } from "../stack.ts";
+import { DnsAnswers } from "./dns-answers.ts";
+import { Published } from "./published.ts";
+import { Reports } from "./reports.ts";
+import { NetworkRules } from "./rules.ts";
+import { NO_TAPE, type Tape } from "./tape.ts";
+
+/** The parts that a network speaks with. */
+export interface ComposedNetwork {
+  readonly clock: Clock;
+  readonly tape: Tape;
+  readonly tap: CableTap;
+  readonly reports: Reports;
+  readonly ownPorts: OwnPorts;
+  readonly dns: NodeDns;
+  readonly asker: Asker | null;
+  readonly hook: FlowHook | null;
+  readonly stack: Stack;
+  readonly switch: Switch;
+  /** Whoever frames that guests do not say to each other end at. */
+  readonly frames: Stack | NullReceiver;
+  readonly timer: PollTimer;
+  readonly rules: NetworkRules;
+  readonly dnsAnswers: DnsAnswers;
+  readonly published: Published;
+  readonly guestForwards: GuestForwards;
+  readonly guests: Guests;
+  readonly badLine: BadLine;
+  readonly cables: Cables;
+  /** To guests, by all cables. */
+  readonly sent: CableEnv["sent"];
+}
+
+/** `emitter` tells what happens; `ended` is aborted when the network closes. */
+export function composeNetwork(
+  options: ResolvedOptions,
+  recording: Recording | null,
+  emitter: EventEmitter<NetworkEvents>,
+  ended: AbortSignal,
+): ComposedNetwork {
+  const { stack: config, outboundAddr, proxies } = options;
+  const { limits } = config;
+  const cableOf = (host: string): Link | null => stack.cableOf(host);
+
+  // What is told of it
+  const tape = recording?.recorder ?? NO_TAPE;
+  const tap = new CableTap();
+  const reports = new Reports(options, { emitter, tap, cableOf, rules: () => rules.list() });
+  const notice = (text: string): void => reports.notice(text);
+  if (recording !== null) recording.onEnd = notice;
+
+  // The seams on Node
+  const clock = new HostClock();
+  const random = new HostRandom();
+  const host = new NodeHostNet({ random, notice, ...(outboundAddr === null ? {} : { outboundAddr }) });
+  const { ownPorts } = host;
+  const { dnsInFlight: maxInFlight, dnsTcpInFlight: maxTcp } = limits;
+  const dns = new NodeDns({ upstreams: options.dnsUpstream, maxInFlight, maxTcp });
+
+  // Who decides about flows, beside the rules
+  const asker = options.ask
+    ? new Asker({
+        ...{ limits, cableOf },
+        asked: (question) => process.nextTick(() => emitter.emit("ask", question)),
+        full: () => reports.drop("asks-full"),
+      })
+    : null;
+  const { onFlow, onFlowTimeout: timeout } = options;
+  const failed = (error: Error, flow: Flow): void => process.nextTick(() => emitter.emit("flowError", error, flow));
+  const busy = (): void => reports.drop("gate-busy");
+  const hook = onFlow === null ? null : new FlowHook({ onFlow, timeout, limits, cableOf, failed, busy });
+
+  // The stack and the switch
+  const sent = { frames: 0, bytes: 0 };
+  const poll = new BusyPoll(options.busyPoll, () => stack.bytesIn + sent.bytes);
+  const parts: StackParts = {
+    ...{ dns, clock, random, trace: reports, gate: hook, rules: options.rules, asker },
+    host: proxies.length === 0 ? host : new ProxiedNet(host, proxies, notice),
+    files: options.tftp === null ? null : new NodeFiles(options.tftp),
+    protectPort: (port) => ownPorts.protect(port),
+    endOfTurn: (run) => void setImmediate(run),
+    stirred: () => poll.stir(),
+  };
+  // Impairment is outside of what is recorded: what it lets through comes in.
+  const lan = recording === null ? composeLan(config, parts, tap) : composeLan(config, recording.parts(parts), NO_TAP);
+  const { stack, frames } = lan;
+  const receiver = recording?.receiver(lan.switch, tap) ?? lan.switch;
+  const local = recording?.local(stack.localServices) ?? stack.localServices;
+  const timer = new PollTimer(recording?.polled(stack) ?? stack, clock);
+  const rules = new NetworkRules({ stack, config, tape, asker }, options.ruleLines);
+  const dnsAnswers = new DnsAnswers(stack, tape, options);
+  const published = new Published(stack, config, tape, ended);
+
+  // What leads into the process
+  const guestForwards = new GuestForwards(local, cableOf, host, {
+    limits,
+    onOutput: (program, pid, line) => reports.event({ type: "program-output", program, pid, line }),
+    onRefused: () => reports.drop("programs-full"),
+  });
+  const guests = new Guests(config, local, stack.policy, () => stack.firstGuest().text);
+
+  // The cables
+  const env: CableEnv = { receiver, pool: new SlabPool(), trace: reports, clock, tap, limits, sent };
+  const badLine = new BadLine(tap, { target: receiver, clock, trace: reports });
+  const cables = new Cables(env, config, ownPorts);
+  return {
+    ...{ clock, tape, tap, reports, ownPorts, dns, asker, hook, stack, switch: lan.switch, frames, timer },
+    ...{ rules, dnsAnswers, published, guestForwards, guests, badLine, cables, sent },
+  };
+}

@@ -1,0 +1,44 @@
+/** What a network's user says of DNS names while it runs: hosts that are answered here, zones with resolvers of their own. */
+import { parseDnsHost, parseDnsZone } from "../control/dns-rules.ts";
+import type { ResolvedOptions } from "../control/options.ts";
+import { textList } from "../control/shape.ts";
+import type { Stack } from "../stack.ts";
+import type { Tape } from "./tape.ts";
+
+export class DnsAnswers {
+  readonly #stack: Stack;
+  readonly #tape: Tape;
+  #hosts: readonly string[];
+  #zones: readonly string[];
+
+  constructor(stack: Stack, tape: Tape, { dnsHostLines, dnsZoneLines }: ResolvedOptions) {
+    this.#stack = stack;
+    this.#tape = tape;
+    this.#hosts = dnsHostLines;
+    this.#zones = dnsZoneLines;
+  }
+
+  hosts(): readonly string[] {
+    return this.#hosts;
+  }
+
+  zones(): readonly string[] {
+    return this.#zones;
+  }
+
+  /** Throws `ConfigError`, and then nothing has changed. */
+  setHosts(hosts: readonly string[]): void {
+    const parsed = textList("dnsHosts", hosts).map(parseDnsHost);
+    this.#tape.told("dnsHosts", hosts);
+    this.#stack.setDnsHosts(parsed);
+    this.#hosts = [...hosts];
+  }
+
+  /** Throws `ConfigError`, and then nothing has changed. */
+  setZones(zones: readonly string[]): void {
+    const parsed = textList("dnsZones", zones).map(parseDnsZone);
+    this.#tape.told("dnsZones", zones);
+    this.#stack.setDnsZones(parsed);
+    this.#zones = [...zones];
+  }
+}

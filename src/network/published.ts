@@ -1,0 +1,86 @@
+/** The forwards of a network as its user opens and closes them: all that one rule means, or none. */
+import { ConfigError } from "../control/errors.ts";
+import { resolveForwards } from "../control/forward-guests.ts";
+import { type Abortable, signalOf, whenAborted } from "../control/shape.ts";
+import type { ForwardRule, StackConfig } from "../core/config.ts";
+import { portHint } from "../host/port-hint.ts";
+import type { OpenForward } from "../nat/forwards.ts";
+import type { Stack } from "../stack.ts";
+import type { Tape } from "./tape.ts";
+
+const FORWARDS_A_TURN = 16;
+
+export class Published {
+  readonly #stack: Stack;
+  readonly #config: StackConfig;
+  readonly #tape: Tape;
+  readonly #ended: AbortSignal;
+
+  /** `ended` is aborted when the network closes. */
+  constructor(stack: Stack, config: StackConfig, tape: Tape, ended: AbortSignal) {
+    this.#stack = stack;
+    this.#config = config;
+    this.#tape = tape;
+    this.#ended = ended;
+  }
+
+  /** Opens the configured ones. Rejects with an `Error` of one line when the host refuses. */
+  async open(): Promise<void> {
+    try {
+      this.#tape.told("open");
+      await this.#stack.open();
+    } catch (error) {
+      throw forwardError(error);
+    }
+  }
+
+  async add(rule: ForwardRule | string, options: Abortable): Promise<OpenForward[]> {
+    const signal = signalOf(options);
+    signal?.throwIfAborted();
+    if (typeof rule !== "string" && typeof rule?.guest !== "object")
+      throw new ConfigError("publish", rule, "expected a rule like 2222:22");
+    const rules = typeof rule === "string" ? resolveForwards(rule, this.#config) : [rule];
+    const open: OpenForward[] = [];
+    const close = (): void => {
+      for (const forward of open) this.remove(forward);
+    };
+    try {
+      for (const each of rules) {
+        this.#tape.told("addForward", each);
+        open.push(await this.#stack.forwards.add(each));
+        // Listening is done before anything else has its turn: a range of thousands would hold up all packets.
+        if (open.length % FORWARDS_A_TURN === 0) await nextTurn();
+      }
+    } catch (error) {
+      close();
+      throw forwardError(error);
+    }
+    if (signal?.aborted) close();
+    signal?.throwIfAborted();
+    if (signal !== undefined) whenAborted(signal, close, this.#ended);
+    return open;
+  }
+
+  /** False when it was not open. */
+  remove(forward: OpenForward): boolean {
+    this.#tape.told("removeForward", forward.rule);
+    return this.#stack.forwards.remove(forward);
+  }
+
+  list(): readonly OpenForward[] {
+    return this.#stack.forwards.list();
+  }
+}
+
+/** When all that waits now has had its turn. */
+function nextTurn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}
+
+/** One line for a forward that the host refuses; `code` is the system's. */
+function forwardError(cause: unknown): Error {
+  const { code, message } = cause as NodeJS.ErrnoException;
+  const error: NodeJS.ErrnoException = new Error(`cannot open a forward: ${message}${portHint(cause)}`, { cause });
+  if (code !== undefined) error.code = code;
+  return error;
+}

@@ -1,0 +1,84 @@
+/** The rules of a network as its user sees them: replaced while it runs, explained, and made by answers (`ask`). */
+import { ConfigError } from "../control/errors.ts";
+import { parseFlow } from "../control/explain.ts";
+import { parseRules } from "../control/rules.ts";
+import { textList } from "../control/shape.ts";
+import type { StackConfig } from "../core/config.ts";
+import type { Asker, AskVerdict, Question } from "../embed/asker.ts";
+import type { Stack } from "../stack.ts";
+import type { FlowExplanation } from "./info.ts";
+import type { Tape } from "./tape.ts";
+
+/** What the rules are about. */
+export interface Ruled {
+  readonly stack: Stack;
+  readonly config: StackConfig;
+  readonly tape: Tape;
+  /** Who is asked before the default refuses; null for nobody. */
+  readonly asker: Asker | null;
+}
+
+export class NetworkRules {
+  readonly #network: Ruled;
+  /** Rules that answers have made. */
+  readonly #answered: Set<string> = new Set();
+  #rules: readonly string[];
+
+  /** `rules` are those that the stack has been made with. */
+  constructor(network: Ruled, rules: readonly string[]) {
+    this.#network = network;
+    this.#rules = rules;
+  }
+
+  /** Throws `ConfigError`, and then nothing has changed. */
+  set(rules: readonly string[]): void {
+    const { stack, tape } = this.#network;
+    const parsed = parseRules(textList("rules", rules));
+    tape.told("rules", rules);
+    stack.setRules(parsed);
+    this.#rules = [...rules];
+  }
+
+  /** Those in force. */
+  list(): readonly string[] {
+    return this.#rules;
+  }
+
+  /** Throws `ConfigError` about what is no flow. */
+  explain(flow: string): FlowExplanation {
+    const { stack, config } = this.#network;
+    const { firstGuest } = config;
+    const subject = parseFlow(flow, firstGuest, stack.policy.dns);
+    const [name] = subject.names;
+    const query =
+      subject.proto === "dns" || name === undefined ? null : parseFlow(`dns ${name}`, firstGuest, stack.policy.dns);
+    const dns = query === null ? null : stack.explain({ ...subject, ...query, guest: subject.guest, mac: subject.mac });
+    return { flow, ...stack.explain(subject), dns };
+  }
+
+  /** Questions that wait for an answer. */
+  asks(): Question[] {
+    return this.#network.asker?.list() ?? [];
+  }
+
+  /** False when there is no such question. Throws `ConfigError` about what is no verdict. */
+  answer(id: string, verdict: AskVerdict): boolean {
+    const { asker } = this.#network;
+    if (!["allow", "always", "deny", "never"].includes(verdict))
+      throw new ConfigError("answer", verdict, "expected allow, always, deny or never");
+    const rule = asker?.ruleOf(id) ?? null;
+    if (asker === null || rule === null) return false;
+    if (verdict === "always" || verdict === "never") {
+      const made = verdict === "always" ? rule : rule.replace(/^allow/, "deny").replace(/ [a-z]+=allow/g, "");
+      this.#answered.add(made);
+      this.set(this.#rules.includes(made) ? this.#rules : [...this.#rules, made]);
+    }
+    asker.answer(id, verdict === "allow" ? "once" : verdict === "always" ? "again" : "no");
+    return true;
+  }
+
+  /** The rules that answers have made. */
+  answered(): readonly string[] {
+    return [...this.#answered];
+  }
+}

@@ -2,6 +2,7 @@
 import Benchmark from "benchmark";
 import type { Case } from "./case.ts";
 import { checksumCases } from "./checksum.ts";
+import { datagramCases } from "./datagrams.ts";
 import { decodeCases } from "./decode.ts";
 import { flowCases } from "./flows.ts";
 import { headerCases } from "./headers.ts";
@@ -48,7 +49,16 @@ async function measure(c: Case): Promise<string> {
 
 console.log("| suite | case | ns/op | Gbit/s | ± % |");
 console.log("| --- | --- | ---: | ---: | ---: |");
-for (const suite of [checksumCases, headerCases, flowCases, decodeCases, walkCases, switchCases, socketCases])
+for (const suite of [
+  checksumCases,
+  headerCases,
+  flowCases,
+  decodeCases,
+  walkCases,
+  switchCases,
+  socketCases,
+  datagramCases,
+])
   for (const c of suite()) console.log(await measure(c));
 
 console.log("\n| suite | case | kB |");

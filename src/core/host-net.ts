@@ -100,9 +100,15 @@ export function writeRuns(socket: HostTcp, slab: Slab, at: Int32Array, len: Int3
   else for (let i = 0; i < count; i++) socket.write(slab, at[i]!, len[i]!);
 }
 
+/** Who has sent a datagram. */
+export interface UdpSender extends Endpoint {
+  /** The address of this host that was asked, where a socket is at all of them and can tell: answers to it leave from there. */
+  readonly asked?: IpText | undefined;
+}
+
 export interface HostUdpEvents {
-  /** A datagram from anyone; `bytes` valid during the call only. */
-  onDatagram(bytes: Uint8Array, at: number, len: number, from: Endpoint): void;
+  /** A datagram from anyone; `bytes` valid during the call only. An answer goes to `from` as it is given here. */
+  onDatagram(bytes: Uint8Array, at: number, len: number, from: UdpSender): void;
   /** A datagram to `to` was refused, found no way, or was too big. */
   onUdpError(error: HostIcmpError, to: Endpoint): void;
   /** So many datagrams were lost for want of room in the host; within `send` or `uncork`. */

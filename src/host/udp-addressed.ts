@@ -4,20 +4,21 @@
  * answers from whichever the route prefers, and a client that has connected its socket drops that.
  *
  * With IP_PKTINFO the kernel tells with each datagram where it arrived (ip(7), ipv6(7)), and takes the same words with an
- * answer. A client is remembered by its address and port together with both, as the kernel wrote them, so that a
- * link-local client keeps its interface. The clients heard last are remembered, `CLIENTS` of them; whoever is forgotten
- * is answered from the address that the route prefers.
+ * answer. So the sender that is handed on knows both as the kernel wrote them (`Client`), and whoever answers it hands
+ * it back: nothing is looked up, and a link-local client keeps its interface. Clients that were heard lately are found
+ * by the bytes of their address and control data: nothing is made for their datagrams.
  */
 import { createRequire } from "node:module";
 import { getSystemErrorName } from "node:util";
-import type { Endpoint, HostListener, HostUdp, HostUdpEvents } from "../core/host-net.ts";
+import type { Endpoint, HostListener, HostUdp, HostUdpEvents, UdpSender } from "../core/host-net.ts";
 import { get32 } from "../wire/bytes.ts";
 import { ipv4ToString } from "../wire/ipv4.ts";
 import { ipv6ToString } from "../wire/ipv6.ts";
 import { isFull, type Libc } from "./libc.ts";
 import { type Readable, readableDescriptor } from "./readable.ts";
 
-const CLIENTS = 16_384;
+/** Clients that are known again without a word made for them; a power of two. */
+const REMEMBERED = 256;
 /** Datagrams taken in one turn: others have theirs, too. */
 const AT_ONCE = 64;
 const MSG_DONTWAIT = 0x40;
@@ -25,33 +26,82 @@ const LEVEL_IP = 0;
 const LEVEL_IPV6 = 41;
 const IP_PKTINFO = 8;
 const IPV6_PKTINFO = 50;
-
-// One block outside V8's heap, where nothing moves: struct msghdr, struct iovec, a socket address, control data, data.
-const IOVEC = 56;
-const NAME = 72;
 const NAME_SIZE = 28;
-const CONTROL = 104;
 const CONTROL_SIZE = 64;
-const DATA = CONTROL + CONTROL_SIZE;
 const DATA_SIZE = 65_536;
+const NOTHING: Buffer = Buffer.alloc(0);
+
+/*
+ * Two such blocks outside V8's heap, where nothing moves, one for each way: struct msghdr, struct iovec, a socket address,
+ * control data, data.
+ */
+const NAME_LENGTH = 8;
+const CONTROL_LENGTH = 40;
+const IOVEC = 56;
+const DATA_LENGTH = IOVEC + 8;
+const NAME = 72;
+const CONTROL = 104;
+const DATA = CONTROL + CONTROL_SIZE;
 
 type CFunction = (...args: unknown[]) => number;
 
-/** A client as the kernel names it: its address, and what makes answers leave from where it was heard. */
-interface Client {
-  readonly name: Buffer;
-  /** Empty where it spoke to a group. */
-  readonly control: Buffer;
+/** A client that has asked one of this host's addresses, with both as the kernel names them. */
+class Client implements UdpSender {
+  readonly host: string;
+  readonly port: number;
+  readonly asked: string | undefined;
+  /** What came, to know it again: the socket address and the control data behind it. */
+  readonly #seen: Buffer;
+  readonly #nameLength: number;
+  /** What goes with an answer; empty where it spoke to a group. */
+  readonly #control: Buffer;
+
+  constructor(
+    host: string,
+    port: number,
+    asked: string | undefined,
+    seen: Buffer,
+    nameLength: number,
+    control: Buffer,
+  ) {
+    this.host = host;
+    this.port = port;
+    this.asked = asked;
+    this.#seen = seen;
+    this.#nameLength = nameLength;
+    this.#control = control;
+  }
+
+  static is(to: Endpoint): to is Client {
+    return #seen in to;
+  }
+
+  /** Whether what stands in the block is another datagram of it. */
+  sent(block: Buffer, nameLength: number, controlLength: number): boolean {
+    const seen = this.#seen;
+    if (this.#nameLength !== nameLength || seen.length !== nameLength + controlLength) return false;
+    for (let i = 0; i < nameLength; i++) if (seen[i] !== block[NAME + i]) return false;
+    for (let i = 0; i < controlLength; i++) if (seen[nameLength + i] !== block[CONTROL + i]) return false;
+    return true;
+  }
+
+  /** Puts its name into a block, and how it is to be answered. */
+  address(block: Buffer): void {
+    this.#seen.copy(block, NAME, 0, this.#nameLength);
+    block.writeUInt32LE(this.#nameLength, NAME_LENGTH);
+    this.#control.copy(block, CONTROL);
+    block.writeUInt32LE(this.#control.length, CONTROL_LENGTH);
+  }
 }
 
-/** `recvmsg` and `sendmsg` with their one block. */
+/** `recvmsg` and `sendmsg` with a block each. */
 class Messages {
-  readonly block: Buffer = Buffer.allocUnsafeSlow(DATA + DATA_SIZE).fill(0);
+  readonly received: Buffer;
+  readonly sent: Buffer;
   readonly #recvmsg: CFunction;
   readonly #sendmsg: CFunction;
   readonly #getsockname: CFunction;
   readonly #errno: () => number;
-  readonly #base: bigint;
 
   /** Throws where koffi cannot be loaded. */
   constructor() {
@@ -61,42 +111,41 @@ class Messages {
     this.#sendmsg = lib.func("int64_t sendmsg(int, const void *, int)");
     this.#getsockname = lib.func("int getsockname(int, void *, void *)");
     this.#errno = koffi.errno;
-    this.#base = BigInt(koffi.address(this.block));
+    const block = (): Buffer => {
+      const bytes = Buffer.allocUnsafeSlow(DATA + DATA_SIZE).fill(0);
+      const base = BigInt(koffi.address(bytes));
+      bytes.writeBigUInt64LE(base + BigInt(NAME), 0);
+      bytes.writeBigUInt64LE(base + BigInt(IOVEC), 16);
+      bytes.writeBigUInt64LE(1n, 24);
+      bytes.writeBigUInt64LE(base + BigInt(CONTROL), 32);
+      bytes.writeBigUInt64LE(base + BigInt(DATA), IOVEC);
+      return bytes;
+    };
+    this.received = block();
+    this.sent = block();
   }
 
-  /** Bytes of the next datagram, which stand at `DATA`; -1 when there is none. */
+  /** Bytes of the next datagram, which stand at `DATA` of `received`; -1 when there is none. */
   receive(fd: number): number {
-    this.#header(NAME_SIZE, DATA_SIZE, CONTROL_SIZE);
-    return Number(this.#recvmsg(fd, this.block, MSG_DONTWAIT));
+    const block = this.received;
+    block.writeUInt32LE(NAME_SIZE, NAME_LENGTH);
+    block.writeUInt32LE(CONTROL_SIZE, CONTROL_LENGTH);
+    block.writeUInt32LE(DATA_SIZE, DATA_LENGTH);
+    return Number(this.#recvmsg(fd, block, MSG_DONTWAIT));
   }
 
-  /** Null when the kernel took it. */
-  send(fd: number, bytes: Uint8Array, at: number, len: number, name: Uint8Array, control: Uint8Array): string | null {
-    this.block.set(bytes.subarray(at, at + len), DATA);
-    this.block.set(name, NAME);
-    this.block.set(control, CONTROL);
-    this.#header(name.length, len, control.length);
-    return Number(this.#sendmsg(fd, this.block, MSG_DONTWAIT)) < 0 ? getSystemErrorName(-this.#errno()) : null;
+  /** Sends `len` bytes that stand in `sent`, as its address and control data are. Null when the kernel took it. */
+  send(fd: number, len: number): string | null {
+    this.sent.writeUInt32LE(len, DATA_LENGTH);
+    return Number(this.#sendmsg(fd, this.sent, MSG_DONTWAIT)) < 0 ? getSystemErrorName(-this.#errno()) : null;
   }
 
   /** The port that the kernel has chosen. */
   port(fd: number): number {
-    this.block.writeUInt32LE(NAME_SIZE, CONTROL);
-    this.#getsockname(fd, this.block.subarray(NAME), this.block.subarray(CONTROL));
-    return this.block.readUInt16BE(NAME + 2);
-  }
-
-  #header(name: number, data: number, control: number): void {
-    const { block } = this;
-    const base = this.#base;
-    block.writeBigUInt64LE(base + BigInt(NAME), 0);
-    block.writeUInt32LE(name, 8);
-    block.writeBigUInt64LE(base + BigInt(IOVEC), 16);
-    block.writeBigUInt64LE(1n, 24);
-    block.writeBigUInt64LE(control === 0 ? 0n : base + BigInt(CONTROL), 32);
-    block.writeBigUInt64LE(BigInt(control), 40);
-    block.writeBigUInt64LE(base + BigInt(DATA), IOVEC);
-    block.writeBigUInt64LE(BigInt(data), IOVEC + 8);
+    const block = this.received;
+    block.writeUInt32LE(NAME_SIZE, CONTROL);
+    this.#getsockname(fd, block.subarray(NAME), block.subarray(CONTROL));
+    return block.readUInt16BE(NAME + 2);
   }
 }
 
@@ -114,9 +163,8 @@ export class AddressedUdp implements HostUdp, HostListener {
   readonly #events: HostUdpEvents;
   readonly #messages: Messages;
   readonly #socket: Readable;
-  /** By address and port, whoever was heard last at the end. */
-  readonly #clients: Map<string, Client> = new Map();
-  #from: Endpoint = { host: "", port: -1 };
+  /** Each at a place that follows from its address and port; whoever is heard later takes the place. */
+  readonly #clients: (Client | null)[] = new Array<Client | null>(REMEMBERED).fill(null);
   #ttl = -1;
   #closed = false;
 
@@ -140,16 +188,25 @@ export class AddressedUdp implements HostUdp, HostListener {
     this.#socket = readableDescriptor(fd, () => this.#read());
   }
 
+  /** A `to` that `onDatagram` has given is answered from the address that it has asked. */
   send(bytes: Uint8Array, at: number, len: number, to: Endpoint, ttl: number): void {
     if (this.#closed || to.port === 0) return;
     const { fd } = this.#socket;
     if (len > DATA_SIZE) return this.#events.onUdpLost?.(1);
     if (ttl !== this.#ttl) this.#libc.set(fd, this.#family, "hops", (this.#ttl = ttl));
-    const { name, control } = this.#clients.get(keyOf(to)) ?? { name: this.#nameOf(to), control: NOTHING };
-    let code = this.#messages.send(fd, bytes, at, len, name, control);
+    const block = this.#messages.sent;
+    block.set(at === 0 && len === bytes.length ? bytes : bytes.subarray(at, at + len), DATA);
+    if (Client.is(to)) to.address(block);
+    else {
+      block.writeUInt32LE(this.#libc.nameTo(block, NAME, to.host, to.port), NAME_LENGTH);
+      block.writeUInt32LE(0, CONTROL_LENGTH);
+    }
+    let code = this.#messages.send(fd, len);
     // The address may have gone since.
-    if (control.length > 0 && (code === "EINVAL" || code === "EADDRNOTAVAIL"))
-      code = this.#messages.send(fd, bytes, at, len, name, NOTHING);
+    if (code === "EINVAL" || code === "EADDRNOTAVAIL") {
+      block.writeUInt32LE(0, CONTROL_LENGTH);
+      code = this.#messages.send(fd, len);
+    }
     if (code === null) return;
     if (isFull(code)) return this.#events.onUdpLost?.(1);
     const error = { code, from: null, type: -1, icmpCode: -1, mtu: 0 };
@@ -161,49 +218,46 @@ export class AddressedUdp implements HostUdp, HostListener {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    this.#clients.clear();
+    this.#clients.fill(null);
     this.#socket.close();
   }
 
   #read(): void {
+    const { received } = this.#messages;
     for (let n = 0; n < AT_ONCE && !this.#closed; n++) {
       const len = this.#messages.receive(this.#socket.fd);
       if (len < 0) return;
-      const { block } = this.#messages;
-      const from = this.#sender(block);
-      this.#remember(from, block);
-      // A copy: an answer given during the call is written over it.
-      this.#events.onDatagram(Buffer.from(block.subarray(DATA, DATA + len)), 0, len, from);
+      // Answers that are given during the call stand elsewhere.
+      this.#events.onDatagram(received, DATA, len, this.#sender(received));
     }
   }
 
-  #sender(block: Buffer): Endpoint {
+  #sender(block: Buffer): Client {
+    const nameLength = this.#family === 6 ? 28 : 16;
+    const controlLength = Math.min(block.readUInt32LE(CONTROL_LENGTH), CONTROL_SIZE);
+    // The low bits of the port and of the address, wherever those are.
+    const place =
+      (block[NAME + 3]! ^ block[NAME + (this.#family === 6 ? 23 : 7)]! ^ block[NAME + 2]!) & (REMEMBERED - 1);
+    const known = this.#clients[place]!;
+    if (known?.sent(block, nameLength, controlLength)) return known;
+    const client = this.#met(block, nameLength, controlLength);
+    this.#clients[place] = client;
+    return client;
+  }
+
+  #met(block: Buffer, nameLength: number, controlLength: number): Client {
     const port = block.readUInt16BE(NAME + 2);
     const host = this.#family === 6 ? ipv6ToString(block, NAME + 8) : ipv4ToString(get32(block, NAME + 4));
-    if (port !== this.#from.port || host !== this.#from.host) this.#from = { host, port };
-    return this.#from;
+    const seen = Buffer.concat([
+      block.subarray(NAME, NAME + nameLength),
+      block.subarray(CONTROL, CONTROL + controlLength),
+    ]);
+    const control = this.#answerFrom(block, CONTROL + controlLength);
+    return new Client(host, port, this.#askedBy(control), seen, nameLength, control);
   }
 
-  #remember(from: Endpoint, block: Buffer): void {
-    const control = this.#answerFrom(block);
-    const key = keyOf(from);
-    const known = this.#clients.get(key);
-    if (known !== undefined) {
-      if (known.control.equals(control)) return;
-      this.#clients.delete(key);
-    } else if (this.#clients.size >= CLIENTS) {
-      for (const oldest of this.#clients.keys()) {
-        this.#clients.delete(oldest);
-        break;
-      }
-    }
-    const size = this.#family === 6 ? 28 : 16;
-    this.#clients.set(key, { name: Buffer.from(block.subarray(NAME, NAME + size)), control });
-  }
-
-  /** Control data by which an answer leaves from where the datagram in the block has arrived. */
-  #answerFrom(block: Buffer): Buffer {
-    const end = CONTROL + Math.min(Number(block.readBigUInt64LE(40)), CONTROL_SIZE);
+  /** Control data, which ends at `end`, by which an answer leaves from where the datagram in the block has arrived. */
+  #answerFrom(block: Buffer, end: number): Buffer {
     const [level, type, size] = this.#family === 6 ? [LEVEL_IPV6, IPV6_PKTINFO, 20] : [LEVEL_IP, IP_PKTINFO, 12];
     for (let at = CONTROL; at + 16 + size <= end; ) {
       const len = Number(block.readBigUInt64LE(at));
@@ -225,14 +279,9 @@ export class AddressedUdp implements HostUdp, HostListener {
     return NOTHING;
   }
 
-  #nameOf(to: Endpoint): Buffer {
-    const name = Buffer.alloc(NAME_SIZE);
-    return name.subarray(0, this.#libc.nameTo(name, 0, to.host, to.port));
+  /** The address that answers by this control data leave from. */
+  #askedBy(control: Buffer): string | undefined {
+    if (control.length === 0) return undefined;
+    return this.#family === 6 ? ipv6ToString(control, 16) : ipv4ToString(get32(control, 20));
   }
-}
-
-const NOTHING: Buffer = Buffer.alloc(0);
-
-function keyOf({ host, port }: Endpoint): string {
-  return `${host} ${port}`;
 }

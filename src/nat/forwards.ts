@@ -112,6 +112,7 @@ export class Forwards {
     };
     const tell = this.#teller(rule);
     let listener: HostListener;
+    let socket: HostUdp | null = null;
     if (rule.proto === "tcp" || "path" in rule.host)
       listener = await this.#host.listenTcp(rule.host, (client) => {
         // A client that nobody takes is reset.
@@ -126,7 +127,6 @@ export class Forwards {
         }
       });
     else {
-      let socket: HostUdp | null = null;
       const bound = await this.#host.bindUdp(rule.host, {
         onDatagram: (bytes, at, len, from) => {
           const guest = target();
@@ -144,6 +144,7 @@ export class Forwards {
     const open = "port" in address ? (this.#protectPort?.(address.port) ?? null) : null;
     const close = (): void => {
       listener.close();
+      if (socket !== null) this.#udp.forwardClosed(socket);
       open?.();
     };
     return { rule, address, close };
@@ -183,7 +184,7 @@ export class Forwards {
     }
   }
 
-  /** Stops listening; connections that exist go on. False when there is no such forward. */
+  /** Stops listening; TCP connections that exist go on. False when there is no such forward. */
   remove(forward: OpenForward): boolean {
     const i = this.#entries.findIndex((e) => e.rule === forward.rule);
     if (i < 0) return false;

@@ -9,14 +9,14 @@ import type { Neighbour, Neighbours } from "../proto/neighbours.ts";
 import { macToString } from "../wire/ethernet.ts";
 
 export class GuestLeases {
-  readonly #firstGuest: string;
+  readonly #firstGuest: IpAddress;
   readonly #dhcp: DhcpServer;
   readonly #dhcp6: Dhcp6Server;
   readonly #neighbours: Neighbours;
   readonly #clock: Clock;
 
   constructor(config: StackConfig, dhcp: DhcpServer, dhcp6: Dhcp6Server, neighbours: Neighbours, clock: Clock) {
-    this.#firstGuest = config.firstGuest;
+    this.#firstGuest = addressFromText(config.firstGuest);
     this.#dhcp = dhcp;
     this.#dhcp6 = dhcp6;
     this.#neighbours = neighbours;
@@ -34,7 +34,7 @@ export class GuestLeases {
    * guest is there.
    */
   first(): IpAddress {
-    const first = addressFromText(this.#firstGuest);
+    const first = this.#firstGuest;
     const now = this.#clock.now();
     const v4 = first.family === 4;
     const isGone = v4 ? this.#dhcp.isGone(first.ip, now) : this.#dhcp6.isGone(first.bytes, now);

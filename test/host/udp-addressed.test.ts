@@ -2,7 +2,7 @@
 import { createSocket, type Socket } from "node:dgram";
 import { once } from "node:events";
 import { afterEach, expect, test } from "vitest";
-import type { Endpoint, HostListener, HostUdp } from "../../src/core/host-net.ts";
+import type { Endpoint, HostListener, HostUdp, UdpSender } from "../../src/core/host-net.ts";
 import { libc } from "../../src/host/libc.ts";
 import { BoundUdp } from "../../src/host/udp.ts";
 import { AddressedUdp } from "../../src/host/udp-addressed.ts";
@@ -63,6 +63,61 @@ test("each client is answered from the address that it has asked, the same clien
     wide.send("x", port, host);
     const [, from] = (await once(wide, "message")) as [Buffer, { address: string; port: number }];
     expect(from).toMatchObject({ address: host, port });
+  }
+});
+
+/** Those who have sent `count` datagrams to a socket at all addresses, and the socket. */
+function heard(count: number): { server: Server; senders: Promise<UdpSender[]> } {
+  const senders: UdpSender[] = [];
+  let done = (_all: UdpSender[]): void => {};
+  const all = new Promise<UdpSender[]>((resolve) => {
+    done = resolve;
+  });
+  const onDatagram = (_bytes: Uint8Array, _at: number, _len: number, from: UdpSender): void => {
+    if (senders.push(from) === count) done(senders);
+  };
+  const events = { onDatagram, onUdpError: ({ code }: { code: string }) => expect.unreachable(code) };
+  const socket = new AddressedUdp(libc()!, { host: "0.0.0.0", port: 0 }, events);
+  open.push(socket);
+  return { server: { socket, port: (socket.address as Endpoint).port }, senders: all };
+}
+
+test("a client that asks two addresses at once is answered from each", async () => {
+  const { server, senders } = heard(2);
+  const wide = createSocket("udp4");
+  open.push(wide);
+  wide.send("one", server.port, "127.0.0.1");
+  wide.send("two", server.port, "127.0.0.9");
+  const both = await senders;
+  expect(both.map(({ asked }) => asked).sort()).toEqual(["127.0.0.1", "127.0.0.9"]);
+  for (const to of both) {
+    server.socket.send(Buffer.from("x"), 0, 1, to, 64, false);
+    const [, from] = (await once(wide, "message")) as [Buffer, { address: string }];
+    expect(from.address).toBe(to.asked);
+  }
+});
+
+test("the same client is the same object from one datagram to the next, also while others speak", async () => {
+  const { server, senders } = heard(12);
+  const clients = await Promise.all(["127.0.0.1", "127.0.0.2", "127.3.2.1"].map((host) => client(host, server.port)));
+  for (let round = 0; round < 4; round++) {
+    for (const socket of clients) await new Promise((resolve) => socket.send("x", resolve));
+  }
+  const all = await senders;
+  for (const socket of clients) {
+    const its = all.filter(({ asked }) => asked === socket.remoteAddress().address);
+    expect([its.length, new Set(its).size]).toEqual([4, 1]);
+  }
+});
+
+test("more clients than are remembered are each answered", { timeout: 20_000 }, async () => {
+  const { port } = echo("0.0.0.0");
+  for (let i = 0; i < 6; i++) {
+    const clients = await Promise.all(Array.from({ length: 60 }, (_, k) => client(`127.0.${i}.${k + 1}`, port)));
+    for (const round of ["a", "b"]) {
+      const answers = await Promise.all(clients.map((socket) => ask(socket, round)));
+      expect(answers).toEqual(clients.map((socket) => `${round} ${socket.address().port}`));
+    }
   }
 });
 

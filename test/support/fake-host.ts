@@ -18,6 +18,7 @@ import type {
   HostUdp,
   HostUdpEvents,
   IpText,
+  UdpSender,
   UnixEndpoint,
 } from "../../src/core/host-net.ts";
 import type { Slab } from "../../src/core/link.ts";
@@ -303,7 +304,7 @@ export class FakeUdpFar {
   /** To a mapping or a forward of the host. */
   send(bytes: Uint8Array | string, to: Endpoint): void {
     const copy = typeof bytes === "string" ? new TextEncoder().encode(bytes) : new Uint8Array(bytes);
-    this.#host.deliver(copy, this.at, to.port);
+    this.#host.deliver(copy, this.at, to);
   }
 }
 
@@ -320,19 +321,21 @@ class FakeUdp implements HostUdp, HostListener {
     host.open++;
   }
 
-  send(bytes: Uint8Array, at: number, len: number, to: Endpoint, ttl: number, df: boolean): void {
+  send(bytes: Uint8Array, at: number, len: number, to: UdpSender, ttl: number, df: boolean): void {
     if (this.#closed || to.port === 0) return;
     if (this.#host.full) return this.#events.onUdpLost?.(1);
     const copy = new Uint8Array(bytes.subarray(at, at + len));
     this.#host.post(() => {
-      const error = this.#host.carry(copy, this.address, to, ttl, df);
+      const error = this.#host.carry(copy, { ...this.address, host: to.asked ?? this.address.host }, to, ttl, df);
       if (error !== null) this.#host.defer(() => this.#closed || this.#events.onUdpError(error, to));
     });
   }
 
-  deliver(bytes: Uint8Array, from: Endpoint): void {
+  /** At all addresses it tells which one was asked. */
+  deliver(bytes: Uint8Array, from: Endpoint, asked: string): void {
     if (this.#closed) return;
-    this.#events.onDatagram(bytes, 0, bytes.length, from);
+    const everywhere = this.address.host === "0.0.0.0" || this.address.host === "::";
+    this.#events.onDatagram(bytes, 0, bytes.length, everywhere ? { ...from, asked } : from);
     bytes.fill(0xee);
   }
 
@@ -542,8 +545,8 @@ export class FakeHost implements HostNet {
     return typeof answer === "string" ? hostError(answer) : answer;
   }
 
-  deliver(bytes: Uint8Array, from: Endpoint, port: number): void {
-    this.defer(() => this.#udp.get(port)?.deliver(bytes, from));
+  deliver(bytes: Uint8Array, from: Endpoint, to: Endpoint): void {
+    this.defer(() => this.#udp.get(to.port)?.deliver(bytes, from, to.host));
   }
 
   forgetUdp(port: number): void {

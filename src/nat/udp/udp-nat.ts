@@ -6,10 +6,10 @@
  * A forward's clients come through one host socket; each is shown to the guest by its address, and is remembered so
  * that the guest's answers find it.
  */
-import { addressAt, type Endpoint, type IpAddress } from "../../core/address.ts";
+import { addressAt, type IpAddress } from "../../core/address.ts";
 import type { StackConfig } from "../../core/config.ts";
 import { FlowTable } from "../../core/flow-table.ts";
-import type { HostIcmpError, HostUdp } from "../../core/host-net.ts";
+import type { HostIcmpError, HostUdp, UdpSender } from "../../core/host-net.ts";
 import type { Neighbour } from "../../proto/neighbours.ts";
 import { macNumber } from "../../wire/ethernet.ts";
 import { PROTO_UDP } from "../../wire/ipv4.ts";
@@ -24,6 +24,7 @@ import { icmpCauseOf, isNoPort } from "../icmp/icmp-cause.ts";
 import type { Policy } from "../rules/policy.ts";
 import { AwaitedGuests } from "./awaited-guests.ts";
 import { ForwardClient } from "./forward-client.ts";
+import { ForwardClients } from "./forward-clients.ts";
 import { JudgedUdpFlow } from "./judged-flow.ts";
 import { PortMapping } from "./port-mapping.ts";
 import { IDLE_MS, type UdpFlow, type UdpFlowOwner } from "./udp-flow.ts";
@@ -35,7 +36,7 @@ export class UdpNat implements FlowFinder, UdpFlowOwner {
   readonly #idle: IdleAdmission<UdpFlow>;
   /** By guest, family and port. */
   readonly #mappings: FlowTable<PortMapping>;
-  readonly #clients: FlowMap<ForwardClient>;
+  readonly #clients: ForwardClients;
   /** In place of `#mappings` while somebody is asked about every flow. */
   readonly #judged: FlowMap<JudgedUdpFlow>;
   /** What waits for guests that are looked for. */
@@ -46,7 +47,7 @@ export class UdpNat implements FlowFinder, UdpFlowOwner {
     this.#policy = env.policy;
     this.#idle = new IdleAdmission(config.limits.udpFlows, config.limits.udpFlowsPerGuest);
     this.#mappings = new FlowTable(env.random.u32(), env.random.u32());
-    this.#clients = new FlowMap(env.random);
+    this.#clients = new ForwardClients(env.random);
     this.#judged = new FlowMap(env.random);
     this.awaited = new AwaitedGuests(env);
     env.flows.serve(PROTO_UDP, this);
@@ -161,28 +162,42 @@ export class UdpNat implements FlowFinder, UdpFlowOwner {
     guest: Neighbour,
     guestPort: number,
     socket: HostUdp,
-    from: Endpoint,
+    from: UdpSender,
     buf: Uint8Array,
     at: number,
     len: number,
   ): void {
-    const far = this.#policy.guestSide(from.host, guest.family);
-    const key = (guestPort << 16) | from.port;
-    let client = this.#clients.get(guest, far.bytes, 0, key);
-    // The same client through a forward that has been opened anew has another socket to be answered by.
-    if (client === null || client.client.host !== from.host || !client.isBy(socket)) {
-      if (!this.#env.gate.permits("in", "udp", guest, guestPort, far, from.port, [])) {
-        return this.#env.trace.drop("denied");
-      }
-      if (client !== null) client.close("replaced");
-      client = new ForwardClient(this, guest, guestPort, from, far, socket, this.#clients);
-      this.#enter(client);
-      this.#clients.add(guest, far, key, client);
-      this.#env.flows.opened(client);
-    }
+    const client = this.#clients.again(guest, guestPort, socket, from) ?? this.#client(guest, guestPort, socket, from);
+    if (client === null) return;
     client.bytesDown += len;
     this.used(client, IDLE_MS);
-    this.#reach(guest, client, far, from.port, guestPort, buf, at, len);
+    this.#reach(guest, client, client.far, client.farPort, guestPort, buf, at, len);
+  }
+
+  /** A client's flow, which may begin now; null when it may not. */
+  #client(guest: Neighbour, guestPort: number, socket: HostUdp, from: UdpSender): ForwardClient | null {
+    const far = this.#policy.guestSide(from.host, guest.family);
+    const known = this.#clients.find(guest, guestPort, far, socket, from);
+    if (known !== null) return known;
+    if (!this.#env.gate.permits("in", "udp", guest, guestPort, far, from.port, [])) {
+      this.#env.trace.drop("denied");
+      return null;
+    }
+    const port = this.#clients.portFor(guest, guestPort, far, from);
+    if (port === 0) {
+      this.#env.trace.drop("udp-table-full");
+      return null;
+    }
+    const client = new ForwardClient(this, guest, guestPort, from, far, port, socket, this.#clients);
+    this.#enter(client);
+    this.#clients.add(client);
+    this.#env.flows.opened(client);
+    return client;
+  }
+
+  /** A forward's socket is closed: nobody could be answered by it. */
+  forwardClosed(socket: HostUdp): void {
+    for (const client of this.#clients.by(socket)) client.close("closed");
   }
 
   /** A datagram to a guest, from a service within the process: no flow. */

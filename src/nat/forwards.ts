@@ -31,6 +31,23 @@ export interface ForwardGuests {
 /** Closes a port of this machine to guests, whatever address they dial. Returns what opens it again. */
 export type ProtectPort = (port: number) => () => void;
 
+/** What forwards need of the network around them. */
+export interface ForwardContext {
+  readonly host: HostNet;
+  readonly tcp: TcpNat;
+  readonly udp: UdpNat;
+  readonly neighbours: Neighbours;
+  readonly guests: ForwardGuests;
+  readonly trace: Trace;
+  readonly clock: Clock;
+  /** The cables that are plugged in. */
+  readonly links: ReadonlySet<Link>;
+  /** Null leaves forwards' ports open to guests. */
+  readonly protectPort: ProtectPort | null;
+  /** A deadline moved to an earlier time. */
+  wake(): void;
+}
+
 /** Between two lines about the same forward. */
 const NOTICE_PAUSE_MS = 60_000;
 /** A guest that is there has answered by then. */
@@ -38,48 +55,16 @@ const PATIENCE_MS = 3_000;
 
 export class Forwards {
   readonly #config: StackConfig;
-  readonly #host: HostNet;
-  readonly #tcp: TcpNat;
-  readonly #udp: UdpNat;
-  readonly #neighbours: Neighbours;
-  readonly #guests: ForwardGuests;
-  readonly #trace: Trace;
-  readonly #clock: Clock;
-  readonly #links: ReadonlySet<Link>;
-  readonly #wake: () => void;
-  readonly #protectPort: ProtectPort | null;
+  readonly #env: ForwardContext;
   readonly #entries: Entry[] = [];
   /** Forwards, by their tellers, whose guests have not answered yet, and when that is told. The earliest first. */
   readonly #doubts: Map<(what: string) => void, { readonly guest: Neighbour; readonly at: number }> = new Map();
   /** Those that begin to listen. */
   #opening = 0;
 
-  constructor(
-    config: StackConfig,
-    host: HostNet,
-    tcp: TcpNat,
-    udp: UdpNat,
-    neighbours: Neighbours,
-    guests: ForwardGuests,
-    trace: Trace,
-    clock: Clock,
-    /** The cables that are plugged in. */
-    links: ReadonlySet<Link>,
-    wake: () => void,
-    protectPort: ProtectPort | null,
-  ) {
-    // Guests that are kept apart would reach each other by the host's loopback.
-    this.#protectPort = config.isolate ? protectPort : null;
-    this.#trace = trace;
-    this.#clock = clock;
-    this.#links = links;
-    this.#wake = wake;
-    this.#guests = guests;
+  constructor(config: StackConfig, env: ForwardContext) {
     this.#config = config;
-    this.#host = host;
-    this.#tcp = tcp;
-    this.#udp = udp;
-    this.#neighbours = neighbours;
+    this.#env = env;
   }
 
   list(): readonly OpenForward[] {
@@ -90,7 +75,7 @@ export class Forwards {
   async add(rule: ForwardRule): Promise<OpenForward> {
     const { forwards } = this.#config.limits;
     if (this.#entries.length + this.#opening >= forwards) {
-      this.#trace.drop("forwards-full");
+      this.#env.trace.drop("forwards-full");
       throw new Error(`there are ${forwards} already, as many as the limit forwards allows`);
     }
     this.#opening++;
@@ -107,44 +92,46 @@ export class Forwards {
     const { port, name } = rule.guest;
     const fixed = rule.guest.host === null ? null : addressFromText(rule.guest.host);
     const target = (): Neighbour | null => {
-      const address = name === undefined ? (fixed ?? this.#guests.first()) : this.#guests.named(name);
-      return address === null ? null : this.#neighbours.expect(address);
+      const address = name === undefined ? (fixed ?? this.#env.guests.first()) : this.#env.guests.named(name);
+      return address === null ? null : this.#env.neighbours.expect(address);
     };
     const tell = this.#teller(rule);
     let listener: HostListener;
     let socket: HostUdp | null = null;
     if (rule.proto === "tcp" || "path" in rule.host)
-      listener = await this.#host.listenTcp(rule.host, (client) => {
+      listener = await this.#env.host.listenTcp(rule.host, (client) => {
         // A client that nobody takes is reset.
         const guest = target();
         if (guest === null) tell("a client is refused: no guest has that name");
-        else if (this.#links.size === 0) {
-          this.#trace.drop("guest-unreachable");
+        else if (this.#env.links.size === 0) {
+          this.#env.trace.drop("guest-unreachable");
           tell("a client is refused: no guest is plugged in");
         } else {
           this.#doubt(guest, tell);
-          this.#tcp.accept(guest, port, client);
+          this.#env.tcp.accept(guest, port, client);
         }
       });
     else {
-      const bound = await this.#host.bindUdp(rule.host, {
+      const bound = await this.#env.host.bindUdp(rule.host, {
         onDatagram: (bytes, at, len, from) => {
           const guest = target();
           if (socket === null || guest === null) return;
           this.#doubt(guest, tell);
-          this.#udp.fromClient(guest, port, socket, from, bytes, at, len);
+          this.#env.udp.fromClient(guest, port, socket, from, bytes, at, len);
         },
         onUdpError: () => {},
-        onUdpLost: (count) => this.#udp.lost(count),
+        onUdpLost: (count) => this.#env.udp.lost(count),
       });
       socket = bound;
       listener = bound;
     }
     const { address } = listener;
-    const open = "port" in address ? (this.#protectPort?.(address.port) ?? null) : null;
+    // Guests that are kept apart would reach each other by the host's loopback.
+    const protectPort = this.#config.isolate ? this.#env.protectPort : null;
+    const open = "port" in address ? (protectPort?.(address.port) ?? null) : null;
     const close = (): void => {
       listener.close();
-      if (socket !== null) this.#udp.forwardClosed(socket);
+      if (socket !== null) this.#env.udp.forwardClosed(socket);
       open?.();
     };
     return { rule, address, close };
@@ -154,19 +141,19 @@ export class Forwards {
   #teller(rule: ForwardRule): (what: string) => void {
     let last = Number.NEGATIVE_INFINITY;
     return (what) => {
-      const now = this.#clock.now();
+      const now = this.#env.clock.now();
       if (now - last < NOTICE_PAUSE_MS) return;
       last = now;
-      const text = `forward ${forwardText(rule, this.#guests.first().text)}: ${what}`;
-      this.#trace.event({ type: "notice", text });
+      const text = `forward ${forwardText(rule, this.#env.guests.first().text)}: ${what}`;
+      this.#env.trace.event({ type: "notice", text });
     };
   }
 
   /** A client comes for a guest that may not be there: looks again later. */
   #doubt(guest: Neighbour, tell: (what: string) => void): void {
     if (guest.link !== null || this.#doubts.has(tell)) return;
-    this.#doubts.set(tell, { guest, at: this.#clock.now() + PATIENCE_MS });
-    if (this.#doubts.size === 1) this.#wake();
+    this.#doubts.set(tell, { guest, at: this.#env.clock.now() + PATIENCE_MS });
+    if (this.#doubts.size === 1) this.#env.wake();
   }
 
   pollAt(): number {

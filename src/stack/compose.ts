@@ -136,16 +136,8 @@ export function compose(config: StackConfig, parts: StackParts, wake: () => void
   });
   const leases = new GuestLeases(config, dhcp, dhcp6, neighbours, clock);
   const guestNames = new GuestNames(config, policy, neighbours, () => leases.list(true));
-  const gate = new RuleGate(
-    parts.gate ?? null,
-    parts.rules ?? NO_RULES,
-    policy,
-    neighbours,
-    clock,
-    trace,
-    config,
-    parts.asker ?? null,
-  );
+  const { gate: inner = null, rules = NO_RULES, asker = null } = parts;
+  const gate = new RuleGate({ inner, rules, asker, policy, neighbours, clock, trace }, config);
   const names = new Names(limits, () => trace.drop("names-full"), config.nameTtl);
 
   // What answers within the network
@@ -187,8 +179,8 @@ export function compose(config: StackConfig, parts: StackParts, wake: () => void
   const tftp = parts.files ? tftpServer(config, parts.files, clock, shared) : null;
   const named = (name: string): IpAddress | null => guestNames.address(name);
   const guests = { named, first: () => leases.first() };
-  const protect = parts.protectPort ?? null;
-  const forwards = new Forwards(config, parts.host, tcp, udp, neighbours, guests, trace, clock, links, wake, protect);
+  const { protectPort = null } = parts;
+  const forwards = new Forwards(config, { ...context, tcp, udp, guests, protectPort });
 
   // What stands on the cable
   const found = (guest: Neighbour): void => {

@@ -7,7 +7,7 @@ import type { Ruling, Taker } from "../../core/gate.ts";
 import type { DropReason } from "../../core/trace.ts";
 import type { NatContext } from "../context.ts";
 import { leaveAll } from "../rules/meters.ts";
-import type { NameCheck } from "../rules/rule-gate.ts";
+import type { NameCheck } from "../rules/name-check.ts";
 import { DENIED, type Flow, OPEN, PENDING } from "./flow.ts";
 
 /** First datagrams of a flow that are held while it waits. */

@@ -14,7 +14,7 @@
 import type { HostTcp, HostTcpEvents } from "../../core/host-net.ts";
 import type { NatContext } from "../context.ts";
 import type { Meter } from "../rules/meters.ts";
-import type { NameCheck } from "../rules/rule-gate.ts";
+import type { NameCheck } from "../rules/name-check.ts";
 import { FirstBytes, type InspectedFlow } from "./first-bytes.ts";
 import { type PacedFlow, Pacer } from "./paced-tcp.ts";
 

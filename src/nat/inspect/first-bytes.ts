@@ -21,7 +21,7 @@ import { HttpRequests } from "../../proto/http-requests.ts";
 import type { ShownName } from "../../proto/shown-name.ts";
 import { TlsHellos } from "../../proto/tls-hellos.ts";
 import type { NatContext } from "../context.ts";
-import type { NameCheck } from "../rules/rule-gate.ts";
+import type { NameCheck } from "../rules/name-check.ts";
 import { HostTcpStage } from "./host-tcp-stage.ts";
 
 const WAIT_MS = 10_000;

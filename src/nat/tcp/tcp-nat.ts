@@ -40,7 +40,7 @@ import { FlowMap } from "../flow/flow-map.ts";
 import type { FlowFinder } from "../flow/registry.ts";
 import type { IcmpCause } from "../icmp/icmp-cause.ts";
 import { InspectionChain } from "../inspect/chain.ts";
-import type { NameCheck } from "../rules/rule-gate.ts";
+import type { NameCheck } from "../rules/name-check.ts";
 import { PayloadGatherer } from "./payload-gatherer.ts";
 import { ReceiveBudget } from "./receive-budget.ts";
 import { TcpFlow, type TcpFlowOwner } from "./tcp-flow.ts";

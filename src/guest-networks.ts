@@ -7,7 +7,9 @@
  *
  * Whoever connects costs a network, so there are so many guests and no more; who has said nothing for a minute is let go,
  * and so is, over UDP, who has been silent for five, since UDP tells of nobody's end. The usual limits are meant for one
- * network; here each may have a part of them, unless the user says otherwise.
+ * network; here each may have a part of them, unless the user says otherwise. What they hold together has a limit, too
+ * (`core/byte-budget`): a guest that takes much is given less as there is less, and when it is exceeded all the same, who
+ * holds most is sent away.
  */
 import { EventEmitter } from "node:events";
 import { type AttachAddress, attachAddressText } from "./attach/address.ts";
@@ -19,6 +21,7 @@ import { ConfigError } from "./control/errors.ts";
 import { MAX_DGRAM_MTU } from "./control/options/mtu.ts";
 import type { NetworkOptions } from "./control/options/network-options.ts";
 import { type ResolvedOptions, resolveOptions } from "./control/options.ts";
+import { ByteBudget, type ByteShare } from "./core/byte-budget.ts";
 import type { Limits } from "./core/limits.ts";
 import type { Link } from "./core/link.ts";
 import { DROP_REASONS, type DropReason } from "./core/trace.ts";
@@ -30,6 +33,8 @@ export interface GuestNetworksOptions {
   readonly guests?: number | undefined;
   /** Seconds without a frame after which a guest is let go; 0 for never (0; 300 over UDP). */
   readonly idle?: number | undefined;
+  /** Bytes of connections that all may hold together (536870912): on their way to guests and to hosts, or before their turn. */
+  readonly bytes?: number | undefined;
 }
 
 /** A guest and its network. */
@@ -48,6 +53,8 @@ export interface GuestTotals {
   /** Guests that have come, and those that were sent away. */
   guests: number;
   refused: number;
+  /** Those that were sent away since they held most when all held too much. */
+  ended: number;
   bytesIn: number;
   bytesOut: number;
   readonly drops: Record<DropReason, number>;
@@ -57,12 +64,17 @@ export interface GuestNetworksEvents {
   /** Its network stands; nothing of what the guest says has been read. */
   come: [guest: GuestNetwork];
   left: [guest: GuestNetwork];
+  /** It held most, so many bytes, when all held more than they may; `left` follows. */
+  ended: [guest: GuestNetwork, bytes: number];
   /** A network could not be opened. */
   failed: [error: Error];
 }
 
 export const MOST_GUESTS = 65_536;
+const LEAST_GUEST_BYTES = 16_777_216;
+const MOST_GUEST_BYTES = 1_099_511_627_776;
 const GUESTS = 1_024;
+export const GUEST_BYTES = 536_870_912;
 const SILENT_SECONDS = 60;
 const UDP_IDLE_SECONDS = 300;
 const MEBIBYTE = 1_048_576;
@@ -93,6 +105,7 @@ export const EACH_MAY: Readonly<Partial<Limits>> = {
 
 interface Guest extends GuestNetwork {
   readonly link: Link;
+  readonly bytes: ByteShare;
   /** Milliseconds. */
   readonly idle: number;
   frames: number;
@@ -105,6 +118,8 @@ export class GuestNetworks extends EventEmitter<GuestNetworksEvents> implements 
   #rules: readonly string[];
   readonly #most: number;
   readonly #idle: number;
+  readonly #budget: ByteBudget;
+  #ending: NodeJS.Immediate | null = null;
   readonly #doors: Set<GuestDoor> = new Set();
   readonly #guests: Map<string, Guest> = new Map();
   /** Networks that are being closed, too. */
@@ -112,7 +127,7 @@ export class GuestNetworks extends EventEmitter<GuestNetworksEvents> implements 
   readonly #ports: number[] = [];
   /** Of guests that have left. */
   readonly #left: GuestTotals = {
-    ...{ guests: 0, refused: 0, bytesIn: 0, bytesOut: 0 },
+    ...{ guests: 0, refused: 0, ended: 0, bytesIn: 0, bytesOut: 0 },
     drops: Object.fromEntries(DROP_REASONS.map((reason) => [reason, 0])) as Record<DropReason, number>,
   };
   #sweep: NodeJS.Timeout | null = null;
@@ -120,18 +135,27 @@ export class GuestNetworks extends EventEmitter<GuestNetworksEvents> implements 
   #over = false;
 
   /** Throws `ConfigError`, also about options that lead to one network. */
-  constructor(options: NetworkOptions = {}, { guests = GUESTS, idle = 0 }: GuestNetworksOptions = {}) {
+  constructor(
+    options: NetworkOptions = {},
+    { guests = GUESTS, idle = 0, bytes = GUEST_BYTES }: GuestNetworksOptions = {},
+  ) {
     super();
     refuseShared(options);
     if (!Number.isInteger(guests) || guests < 1 || guests > MOST_GUESTS)
       throw new ConfigError("guests", guests, `expected a whole number from 1 to ${MOST_GUESTS}`);
     if (!Number.isInteger(idle) || idle < 0 || idle > 1_000_000)
       throw new ConfigError("idle", idle, "expected a whole number of seconds, 0 for never");
+    if (!Number.isInteger(bytes) || bytes < LEAST_GUEST_BYTES || bytes > MOST_GUEST_BYTES)
+      throw new ConfigError("bytes", bytes, `expected a whole number from ${LEAST_GUEST_BYTES} to ${MOST_GUEST_BYTES}`);
     this.#options = { ...options, limits: { ...EACH_MAY, ...options.limits } };
     this.#resolved = resolveOptions(this.#options);
     this.#rules = options.rules ?? [];
     this.#most = guests;
     this.#idle = idle * 1000;
+    // Not inside of whoever holds the byte that was too much.
+    this.#budget = new ByteBudget(bytes, guests, () => {
+      this.#ending ??= setImmediate(() => this.#endFullest());
+    });
   }
 
   /** Waits for guests. Resolves with the address, once they can come. Rejects as `Network.listenAt` does. */
@@ -155,6 +179,11 @@ export class GuestNetworks extends EventEmitter<GuestNetworksEvents> implements 
 
   get(id: string): GuestNetwork | null {
     return this.#guests.get(id) ?? null;
+  }
+
+  /** Bytes of connections that all hold now. */
+  get heldBytes(): number {
+    return this.#budget.used;
   }
 
   /** What has been counted since the start. */
@@ -186,6 +215,7 @@ export class GuestNetworks extends EventEmitter<GuestNetworksEvents> implements 
   async close(): Promise<void> {
     this.#over = true;
     if (this.#sweep !== null) clearInterval(this.#sweep);
+    if (this.#ending !== null) clearImmediate(this.#ending);
     // Connections first: their resets still reach the guests, of a UDP socket, too.
     await Promise.all([...this.#guests.values()].map(({ network }) => network.close()));
     await Promise.all([...this.#doors].map((door) => door.close()));
@@ -219,7 +249,8 @@ export class GuestNetworks extends EventEmitter<GuestNetworksEvents> implements 
     }
     const id = `g${++this.#made}`;
     const cable = `${attachAddressText(at)}#${this.#made}`;
-    const network = new Network(this.#resolved);
+    const bytes = this.#budget.share();
+    const network = new Network(this.#resolved, null, bytes);
     for (const port of this.#ports) network.protectPort(port);
     const idle = this.#idle === 0 && at.kind === "udp" ? UDP_IDLE_SECONDS * 1000 : this.#idle;
     const { link, detached } = network.attachArrival(arrival, cable);
@@ -230,6 +261,7 @@ export class GuestNetworks extends EventEmitter<GuestNetworksEvents> implements 
       since: Date.now(),
       network,
       link,
+      bytes,
       idle,
       frames: 0,
       heard: now,
@@ -255,9 +287,26 @@ export class GuestNetworks extends EventEmitter<GuestNetworksEvents> implements 
       this.#sweep = null;
     }
     await guest.network.close();
+    guest.bytes.close();
     add(this.#left, guest.network);
     this.emit("left", guest);
     guest.network.removeAllListeners();
+  }
+
+  #endFullest(): void {
+    this.#ending = null;
+    while (this.#budget.exceeded) {
+      const fullest = this.#budget.fullest()!;
+      const { held } = fullest;
+      const guest = [...this.#guests.values()].find(({ bytes }) => bytes === fullest);
+      // Connections end at once, and with them what they hold.
+      void guest?.network.close();
+      fullest.close();
+      if (guest === undefined) continue;
+      this.#left.ended++;
+      this.#left.drops["memory-full"]++;
+      this.emit("ended", guest, held);
+    }
   }
 
   #letSilentGo(): void {
@@ -270,6 +319,7 @@ export class GuestNetworks extends EventEmitter<GuestNetworksEvents> implements 
         continue;
       }
       guest.link.rest?.();
+      guest.network.rest();
       const silence = now - guest.heard;
       if (guest.frames === 0 ? silence > SILENT_SECONDS * 1000 : guest.idle > 0 && silence > guest.idle)
         guest.link.close();

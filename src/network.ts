@@ -19,6 +19,7 @@ import { type NetworkOptions, type ResolvedOptions, resolveOptions } from "./con
 import { qemuArgs } from "./control/qemu-args.ts";
 import { type Abortable, whenAborted } from "./control/shape.ts";
 import { resolveUplink, type UplinkOptions } from "./control/uplink-rules.ts";
+import { type ByteShare, unshared } from "./core/byte-budget.ts";
 import type { ForwardRule, StackConfig } from "./core/config.ts";
 import type { Link } from "./core/link.ts";
 import type { AskVerdict, Question } from "./embed/asker.ts";
@@ -63,12 +64,13 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
   /** Aborted when the network closes. */
   readonly #ended: AbortController = new AbortController();
 
-  constructor(options: ResolvedOptions, recording: Recording | null = null) {
+  /** `bytes`: where several networks share what a process may hold. */
+  constructor(options: ResolvedOptions, recording: Recording | null = null, bytes: ByteShare = unshared()) {
     super();
     this.config = options.stack;
     this.#options = options;
     this.#recording = recording;
-    this.#made = composeNetwork(options, recording, this, this.#ended.signal);
+    this.#made = composeNetwork(options, recording, bytes, this, this.#ended.signal);
     if (options.signal !== null) whenAborted(options.signal, () => void this.close(), this.#ended.signal);
   }
 
@@ -162,6 +164,11 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
   /** Serves a guest that has come to a door of somebody else's (`GuestNetworks`). @internal */
   attachArrival(arrival: Arrival, name: string): { readonly link: Link; readonly detached: Promise<void> } {
     return this.#open.cables.arrival(arrival, name);
+  }
+
+  /** Gives back what is kept for later; the guest says nothing. @internal */
+  rest(): void {
+    this.#made.stack.rest();
   }
 
   /** A cable within the process: Ethernet frames in by `send`, out by `onFrame`. */

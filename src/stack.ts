@@ -115,6 +115,11 @@ export class Stack implements LinkReceiver {
     }
   }
 
+  /** Gives back what is kept for later; the guest is at rest. */
+  rest(): void {
+    this.#tcp.chunks.rest();
+  }
+
   close(): void {
     this.forwards.close();
     this.#made.flows.close();

@@ -22,6 +22,15 @@ export function guestMetrics(networks: GuestNetworks, process: boolean): Registr
   };
   total("tslirp_guests_total", "Guests that have come.", () => networks.totals().guests);
   total("tslirp_guests_refused_total", "Guests that were sent away.", () => networks.totals().refused);
+  total("tslirp_guests_ended_total", "Guests that were sent away since they held most when all held too much.", () => {
+    return networks.totals().ended;
+  });
+  new Gauge({
+    ...{ name: "tslirp_held_bytes", help: "Bytes of connections that all guests hold.", registers },
+    collect() {
+      this.set(networks.heldBytes);
+    },
+  });
   total("tslirp_received_bytes_total", "Bytes of frames from guests.", () => networks.totals().bytesIn);
   total("tslirp_sent_bytes_total", "Bytes of frames to guests.", () => networks.totals().bytesOut);
   new Gauge({

@@ -80,7 +80,12 @@ export async function serveGuestsApi(networks: GuestNetworks, options: ApiOption
     { schema: { summary: "What runs, and its counters", response: { 200: SCHEMAS.open } } },
     async () => ({
       ...{ version, pid: process.pid, uptimeSeconds: (Date.now() - startedAt) / 1000, perGuest: true },
-      ...{ networks: networks.list().length, rules: networks.rules(), ...networks.totals() },
+      ...{
+        networks: networks.list().length,
+        rules: networks.rules(),
+        heldBytes: networks.heldBytes,
+        ...networks.totals(),
+      },
     }),
   );
   app.get(

@@ -55,6 +55,7 @@ export interface ServeArguments extends NetworkArguments {
   readonly user?: string;
   readonly workers?: string;
   readonly perGuest?: boolean;
+  readonly guestBytes?: string;
   readonly guestIdle?: string;
   readonly wsOrigin?: readonly string[];
   readonly wsToken?: string;

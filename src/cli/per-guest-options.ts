@@ -8,7 +8,9 @@ import { commandNumber } from "./command-number.ts";
 /** What `--per-guest` asks for; null for one network. Throws `ConfigError`, also about what does not go with it. */
 export function readPerGuest(args: ServeArguments, netdev: NetworkOptions): GuestNetworksOptions | null {
   const idle = commandNumber("guestIdle", args.guestIdle, "expected a whole number of seconds, 0 for never");
+  const bytes = commandNumber("guestBytes", args.guestBytes);
   if (args.perGuest !== true) {
+    if (bytes !== undefined) throw new ConfigError("--guest-bytes", args.guestBytes, "expected --per-guest beside it");
     if (idle !== undefined) throw new ConfigError("--guest-idle", args.guestIdle, "expected --per-guest beside it");
     return null;
   }
@@ -29,5 +31,5 @@ export function readPerGuest(args: ServeArguments, netdev: NetworkOptions): Gues
   refuse("--audit", args.audit as string | undefined, "an audit is of one network");
   refuse("--learn", args.learn as string | undefined, "rules are learned of one network");
   refuse("--workers", args.workers, "a worker's guests share its network");
-  return { idle: idle ?? 0 };
+  return { idle: idle ?? 0, bytes };
 }

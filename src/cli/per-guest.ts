@@ -8,7 +8,7 @@ import type { Logger } from "../control/log.ts";
 import type { NetworkOptions } from "../control/options/network-options.ts";
 import { version } from "../control/version.ts";
 import type { ListenTarget } from "../embed/cables.ts";
-import { GuestNetworks, type GuestNetworksOptions } from "../guest-networks.ts";
+import { GUEST_BYTES, GuestNetworks, type GuestNetworksOptions } from "../guest-networks.ts";
 import type { SessionOptions } from "./argument-types.ts";
 import { announce, report, rereadRules } from "./session.ts";
 
@@ -34,6 +34,10 @@ export async function startGuests(
     own.info({ cable }, "guest comes");
     report(network, own);
     network.impair(session.impair, session.impairSeed);
+  });
+  networks.on("ended", ({ id }, bytes) => {
+    const all = `all guests together may hold ${each.bytes ?? GUEST_BYTES} (--guest-bytes)`;
+    log.warn({ guest: id, bytes }, `guest is sent away: it held ${bytes} bytes, the most of all, and ${all}`);
   });
   networks.on("left", ({ id }) => log.info({ guest: id }, "guest has left"));
   networks.on("failed", (error) => log.error(error.message));

@@ -1,3 +1,5 @@
+import type { ByteShare } from "./byte-budget.ts";
+
 /**
  * How much of something is held, in all and by each guest. A guest is what is on one cable, since it calls itself by any
  * MAC it likes; what nobody's cable is known for counts together, as null's.
@@ -5,12 +7,15 @@
 export class Quota {
   readonly #most: number;
   readonly #mostEach: number;
+  readonly #bytes: ByteShare | null;
   readonly #held: Map<object | null, number> = new Map();
   #used = 0;
 
-  constructor(most: number, mostEach: number) {
+  /** `bytes`: what is held is bytes, and counts there as well. */
+  constructor(most: number, mostEach: number, bytes: ByteShare | null = null) {
     this.#most = most;
     this.#mostEach = mostEach;
+    this.#bytes = bytes;
   }
 
   get used(): number {
@@ -56,6 +61,7 @@ export class Quota {
   /** The caller has made room. */
   take(guest: object | null, amount: number = 1): void {
     this.#used += amount;
+    this.#bytes?.note(amount);
     const held = this.of(guest) + amount;
     if (held === 0) this.#held.delete(guest);
     else this.#held.set(guest, held);

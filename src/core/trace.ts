@@ -61,6 +61,7 @@ export const DROP_REASONS = [
   "mac-flapping",
   "mac-spoofed",
   "macs-full",
+  "memory-full",
   "name-refused",
   "names-full",
   "ndp-malformed",

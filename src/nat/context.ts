@@ -1,5 +1,6 @@
 /** What the NAT needs of the stack around it. `Stack` makes one for TCP, UDP and ICMP. */
 import type { IpAddress } from "../core/address.ts";
+import type { ByteShare } from "../core/byte-budget.ts";
 import type { Clock } from "../core/clock.ts";
 import type { HostNet } from "../core/host-net.ts";
 import type { Link } from "../core/link.ts";
@@ -19,6 +20,8 @@ export interface NatContext {
   readonly clock: Clock;
   readonly random: Random;
   readonly trace: Trace;
+  /** What of the process's memory connections may hold. */
+  readonly bytes: ByteShare;
   readonly egress: Egress;
   readonly errors: IcmpErrors;
   readonly policy: Policy;

@@ -9,6 +9,7 @@ import type { NullReceiver, Switch } from "../attach/switch.ts";
 import { CableTap } from "../attach/tap.ts";
 import type { Flow } from "../control/on-flow.ts";
 import type { ResolvedOptions } from "../control/options.ts";
+import type { ByteShare } from "../core/byte-budget.ts";
 import type { Clock } from "../core/clock.ts";
 import type { Link } from "../core/link.ts";
 import { NO_TAP } from "../core/tap.ts";
@@ -64,10 +65,14 @@ export interface ComposedNetwork {
   readonly sent: CableEnv["sent"];
 }
 
-/** `emitter` tells what happens; `ended` is aborted when the network closes. */
+/** Read slabs in use beyond which what waits for hosts is copied, and so counted, where networks share a budget of bytes. */
+const SHARED_SLABS = 4;
+
+/** `bytes` is what connections may hold beside their limits; `emitter` tells what happens; `ended` is aborted when the network closes. */
 export function composeNetwork(
   options: ResolvedOptions,
   recording: Recording | null,
+  bytes: ByteShare,
   emitter: EventEmitter<NetworkEvents>,
   ended: AbortSignal,
 ): ComposedNetwork {
@@ -107,7 +112,7 @@ export function composeNetwork(
   const sent = { frames: 0, bytes: 0 };
   const poll = new BusyPoll(options.busyPoll, () => stack.bytesIn + sent.bytes);
   const parts: StackParts = {
-    ...{ dns, clock, random, trace: reports, gate: hook, rules: options.rules, asker },
+    ...{ dns, clock, random, trace: reports, gate: hook, rules: options.rules, asker, bytes },
     host: proxies.length === 0 ? host : new ProxiedNet(host, proxies, notice),
     files: options.tftp === null ? null : new NodeFiles(options.tftp),
     protectPort: (port) => ownPorts.protect(port),
@@ -133,7 +138,8 @@ export function composeNetwork(
   const guests = new Guests(config, local, stack.policy, () => stack.firstGuest().text);
 
   // The cables
-  const env: CableEnv = { receiver, pool: new SlabPool(), trace: reports, clock, tap, limits, sent };
+  const pool = new SlabPool(bytes.limited ? { cap: SHARED_SLABS } : {});
+  const env: CableEnv = { receiver, pool, trace: reports, clock, tap, limits, sent };
   const badLine = new BadLine(tap, { target: receiver, clock, trace: reports });
   const cables = new Cables(env, config, ownPorts);
   return {

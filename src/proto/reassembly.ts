@@ -8,6 +8,7 @@
  * incomplete after `TIMEOUT_MS`, or the oldest when there are too many bytes or datagrams (its own, when it is one guest
  * who has too many), is dropped.
  */
+import type { ByteShare } from "../core/byte-budget.ts";
 import { DEFAULT_LIMITS, type Limits } from "../core/limits.ts";
 import { Quota } from "../core/quota.ts";
 import { get16, get32, put16 } from "../wire/bytes.ts";
@@ -67,10 +68,10 @@ export class Reassembler {
   readonly #bytes: Quota;
 
   /** `onEvicted` is told of each datagram that had to make room for another. */
-  constructor(limits: Limits = DEFAULT_LIMITS, onEvicted: () => void = () => {}) {
+  constructor(limits: Limits = DEFAULT_LIMITS, onEvicted: () => void = () => {}, bytes: ByteShare | null = null) {
     this.#onEvicted = onEvicted;
     this.#count = new Quota(limits.reassemblies, limits.reassembliesPerGuest);
-    this.#bytes = new Quota(limits.reassemblyBytes, limits.reassemblyBytesPerGuest);
+    this.#bytes = new Quota(limits.reassemblyBytes, limits.reassemblyBytesPerGuest, bytes);
   }
 
   /** Datagrams that wait for more. */

@@ -3,6 +3,7 @@
  * and what they may, what answers within the network, the ways out, and what stands on the cable.
  */
 import { addressAt, addressFromText, type IpAddress, ipv4Address } from "../core/address.ts";
+import { unshared } from "../core/byte-budget.ts";
 import type { Clock } from "../core/clock.ts";
 import type { StackConfig } from "../core/config.ts";
 import type { FileSource } from "../core/files.ts";
@@ -88,6 +89,7 @@ export interface Composed {
 export function compose(config: StackConfig, parts: StackParts, wake: () => void): Composed {
   const { clock, random, trace } = parts;
   const { limits } = config;
+  const bytes = parts.bytes ?? unshared();
   const stirred = parts.stirred ?? (() => {});
 
   // The way to the guests
@@ -169,6 +171,7 @@ export function compose(config: StackConfig, parts: StackParts, wake: () => void
   const context = {
     ...parts,
     ...shared,
+    bytes,
     service: (to: IpAddress, port: number) => services.tcp({ host: to.text, port }),
     resolve: (guest: Neighbour) => search.resolve(guest),
     flushNow: () => flusher.now(),
@@ -189,7 +192,7 @@ export function compose(config: StackConfig, parts: StackParts, wake: () => void
     udp.awaited.found(guest);
   };
   const lan: Lan = { ...shared, tcp, udp, icmp, tftp, found };
-  const reassembler = new Reassembler(limits, () => trace.drop("reassembly-full"));
+  const reassembler = new Reassembler(limits, () => trace.drop("reassembly-full"), bytes);
   const arp: Arp = new Arp(lan, dhcp);
   const ipv4 = new Ipv4(lan, arp, dhcp, reassembler);
   const ndp: Ndp = new Ndp(lan, dhcp6, random);

@@ -1,3 +1,4 @@
+import type { ByteShare } from "../core/byte-budget.ts";
 import type { Clock } from "../core/clock.ts";
 import type { FileSource } from "../core/files.ts";
 import type { FlowGate } from "../core/gate.ts";
@@ -23,6 +24,8 @@ export interface StackParts {
   readonly clock: Clock;
   readonly random: Random;
   readonly trace: Trace;
+  /** What of the process's memory connections may hold; without it, what the limits say. */
+  readonly bytes?: ByteShare;
   /** Calls `run` once, when what the host has to tell now has been told; without it frames do not wait for that. */
   readonly endOfTurn?: (run: () => void) => void;
   /** Closes a port of this machine to guests; without it forwards' ports stay open to guests that are kept apart. */

@@ -69,6 +69,8 @@ describe("a bad argument", () => {
     [["--listen", "ws://127.0.0.1:0", "--ws-token", "a b"], '--ws-token: got "a b"; expected a token'],
     [["--listen", "ws://127.0.0.1:0", "--workers", "2"], "WebSockets are not handed on"],
     [["--per-guest", "-p", "2222:22"], '--publish: got "2222:22"; expected none with --per-guest'],
+    [["--guest-bytes", "20000000"], '--guest-bytes: got "20000000"; expected --per-guest beside it'],
+    [["--per-guest", "--guest-bytes", "5"], '--guest-bytes: got "5"; expected a whole number of bytes from 16777216'],
     [["--guest-idle", "5"], '--guest-idle: got "5"; expected --per-guest beside it'],
     [["--per-guest", "--guest-idle", "x"], '--guest-idle: got "x"; expected a whole number of seconds'],
     [["--mode", "bridge"], '--mode: got "bridge"; expected shared, host-only, isolated, bridged'],

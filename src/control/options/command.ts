@@ -18,6 +18,7 @@ export type CommandField =
   | "auditRotateSize"
   | "workers"
   | "perGuest"
+  | "guestBytes"
   | "guestIdle"
   | "allow"
   | "deny"
@@ -121,6 +122,14 @@ export const COMMAND: Readonly<Record<CommandField, Description>> = {
     help: "each guest that comes gets a network of its own, in this process",
     initial: "off: one network for all",
     more: "See [A network for each guest](lan.md#a-network-for-each-guest).",
+  },
+  guestBytes: {
+    flag: "--guest-bytes <number>",
+    reading: { as: "number", min: 16_777_216, max: 1_099_511_627_776, unit: "bytes" },
+    commands: ["serve"],
+    help: "with `--per-guest`: what connections of all guests may hold together; who holds most is sent away beyond that",
+    initial: "536870912",
+    more: "See [Limits](limits.md#all-networks-of-a-process).",
   },
   guestIdle: {
     flag: "--guest-idle <seconds>",

@@ -28,7 +28,7 @@ export class InspectionChain {
   readonly #pacer: Pacer;
 
   /** All connections whose first bytes are waited for may hold `mostHeld` bytes; `answers` has refused requests answered. */
-  constructor(env: Pick<NatContext, "clock" | "trace" | "wake">, mostHeld: number, answers: boolean) {
+  constructor(env: Pick<NatContext, "bytes" | "clock" | "trace" | "wake">, mostHeld: number, answers: boolean) {
     this.#firstBytes = new FirstBytes(env, mostHeld, answers);
     this.#pacer = new Pacer(env);
   }

@@ -46,14 +46,14 @@ export interface InspectedFlow {
 export class FirstBytes {
   /** Bytes held by all connections. */
   held = 0;
-  readonly #env: Pick<NatContext, "clock" | "trace" | "wake">;
+  readonly #env: Pick<NatContext, "bytes" | "clock" | "trace" | "wake">;
   readonly #most: number;
   /** Requests of HTTP are answered when they are refused. */
   readonly answers: boolean;
   readonly #waiting: Deadlines<FirstBytesSocket> = new Deadlines();
 
   /** All connections may hold `most` bytes. With `answers` a request that is refused for its name is told so. */
-  constructor(env: Pick<NatContext, "clock" | "trace" | "wake">, most: number, answers: boolean = false) {
+  constructor(env: Pick<NatContext, "bytes" | "clock" | "trace" | "wake">, most: number, answers: boolean = false) {
     this.#env = env;
     this.answers = answers;
     this.#most = most;
@@ -76,6 +76,11 @@ export class FirstBytes {
 
   forget(socket: FirstBytesSocket): void {
     this.#waiting.remove(socket);
+  }
+
+  note(more: number): void {
+    this.held += more;
+    this.#env.bytes.note(more);
   }
 
   refused(): void {
@@ -254,7 +259,7 @@ class FirstBytesSocket extends HostTcpStage implements Timed {
   /** What is held is somebody else's now, or nobody's. */
   #letGo(): void {
     this.#all.forget(this);
-    this.#all.held -= this.#held.length;
+    this.#all.note(-this.#held.length);
     this.#held = new Uint8Array(0);
     this.#len = 0;
   }
@@ -264,7 +269,7 @@ class FirstBytesSocket extends HostTcpStage implements Timed {
     if (need > this.#held.length) {
       const larger = new Uint8Array(Math.max(FIRST_ROOM, need, 2 * this.#held.length));
       larger.set(this.#held.subarray(0, this.#len));
-      this.#all.held += larger.length - this.#held.length;
+      this.#all.note(larger.length - this.#held.length);
       this.#held = larger;
     }
     this.#held.set(bytes.subarray(at, at + len), this.#len);

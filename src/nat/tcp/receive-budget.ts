@@ -4,8 +4,10 @@
  * The windows that guests are offered narrow as these become many: of what is left each may be offered a quarter. What
  * comes within windows that were offered before is dropped once its guest has as much as one may, or all have as much as
  * all may, and comes again. A connection whose host takes what it is given is spared: a segment at a time is always let through.
+ * The same holds where the network has its part of what the process may hold.
  */
 
+import { type ByteShare, unshared } from "../../core/byte-budget.ts";
 import type { Limits } from "../../core/limits.ts";
 import type { Link } from "../../core/link.ts";
 import { Quota } from "../../core/quota.ts";
@@ -21,19 +23,29 @@ export interface Receiver {
 }
 
 export class ReceiveBudget {
-  /** The most that a connection may be offered now. */
-  window: number;
-  /** Whether some guest may have too much. */
-  crowded = false;
   readonly #quota: Quota;
+  readonly #bytes: ByteShare;
+  #window: number;
+  #crowded = false;
   readonly #most: number;
   readonly #mostEach: number;
 
-  constructor({ receiveBytes, receiveBytesPerGuest }: Limits) {
+  constructor({ receiveBytes, receiveBytesPerGuest }: Limits, bytes: ByteShare = unshared()) {
     this.#most = receiveBytes;
     this.#mostEach = receiveBytesPerGuest;
-    this.#quota = new Quota(receiveBytes, receiveBytesPerGuest);
-    this.window = this.#window();
+    this.#bytes = bytes;
+    this.#quota = new Quota(receiveBytes, receiveBytesPerGuest, bytes);
+    this.#window = this.#left();
+  }
+
+  /** The most that a connection may be offered now. */
+  get window(): number {
+    return Math.min(this.#window, Math.max(LEAST_WINDOW, this.#bytes.room / 4));
+  }
+
+  /** Whether some guest may have too much. */
+  get crowded(): boolean {
+    return this.#crowded || this.#bytes.room <= 0;
   }
 
   get used(): number {
@@ -42,7 +54,7 @@ export class ReceiveBudget {
 
   /** Whether more from a connection of the guest on `cable` is too much. */
   full(cable: Link | null): boolean {
-    return !this.#quota.allows(cable);
+    return !this.#quota.allows(cable) || this.#bytes.room <= 0;
   }
 
   /** So many bytes of a connection wait for its host now. */
@@ -51,11 +63,11 @@ export class ReceiveBudget {
     if (more === 0) return;
     flow.waiting = waiting;
     this.#quota.take(flow.cable, more);
-    this.window = this.#window();
-    this.crowded = this.#quota.used >= Math.min(this.#most, this.#mostEach);
+    this.#window = this.#left();
+    this.#crowded = this.#quota.used >= Math.min(this.#most, this.#mostEach);
   }
 
-  #window(): number {
+  #left(): number {
     return Math.max(LEAST_WINDOW, (this.#most - this.#quota.used) / 4);
   }
 }

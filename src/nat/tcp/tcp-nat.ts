@@ -82,10 +82,15 @@ export class TcpNat implements FlowFinder, TcpFlowOwner {
   constructor(config: StackConfig, env: NatContext) {
     this.#env = env;
     this.egress = env.egress;
-    this.chunks = new ChunkPool(config.limits.sendBytes, config.limits.outOfOrderBytes, config.limits.tcpFlows);
+    this.chunks = new ChunkPool(
+      config.limits.sendBytes,
+      config.limits.outOfOrderBytes,
+      config.limits.tcpFlows,
+      env.bytes,
+    );
     this.resets = new TcpResets(env);
     this.#chain = new InspectionChain(env, config.limits.nameWaitingBytes, config.refuseHttp === true);
-    this.receiveBudget = new ReceiveBudget(config.limits);
+    this.receiveBudget = new ReceiveBudget(config.limits, env.bytes);
     this.windowLimits = new WindowLimits(config.limits.receiveBuffer);
     this.#sendLimit = config.limits.sendBuffer;
     this.#table = new FlowMap(env.random);

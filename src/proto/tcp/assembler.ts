@@ -3,6 +3,7 @@
  * ever comes here. Bounded in count (SegmentSmack, CVE-2018-5390) and, over all connections together, in bytes of memory,
  * what a piece costs beside its payload included: what does not fit is dropped, and the guest sends it again.
  */
+import { type ByteShare, unshared } from "../../core/byte-budget.ts";
 import { BUFFER_COST } from "../../core/cost.ts";
 import { seqAdd, seqDiff, seqGe, seqGt, seqLe, seqLt } from "../../wire/seq.ts";
 
@@ -16,10 +17,21 @@ interface Piece {
 /** Bytes of memory that the assemblers of a network may hold together; each one is limited by its window. */
 export class HeldBytes {
   used = 0;
-  readonly limit: number;
+  readonly #limit: number;
+  readonly #bytes: ByteShare;
 
-  constructor(limit: number) {
-    this.limit = limit;
+  constructor(limit: number, bytes: ByteShare = unshared()) {
+    this.#limit = limit;
+    this.#bytes = bytes;
+  }
+
+  fits(more: number): boolean {
+    return this.used + more <= this.#limit && more <= this.#bytes.room;
+  }
+
+  note(more: number): void {
+    this.used += more;
+    this.#bytes.note(more);
   }
 }
 
@@ -53,10 +65,10 @@ export class Assembler {
       }
       const to = next !== undefined && seqLt(next.seq, end) ? next.seq : end;
       const n = seqDiff(to, from);
-      if (this.#pieces.length >= MAX_SEGMENTS || this.#held.used + costOf(n) > this.#held.limit) return;
+      if (this.#pieces.length >= MAX_SEGMENTS || !this.#held.fits(costOf(n))) return;
       const offset = at + seqDiff(from, seq);
       this.#pieces.splice(i, 0, { seq: from, bytes: buf.slice(offset, offset + n) });
-      this.#held.used += costOf(n);
+      this.#held.note(costOf(n));
       from = to;
       i++;
     }
@@ -68,7 +80,7 @@ export class Assembler {
       const first = this.#pieces[0];
       if (first === undefined || seqGt(first.seq, next)) return null;
       this.#pieces.shift();
-      this.#held.used -= costOf(first.bytes.length);
+      this.#held.note(-costOf(first.bytes.length));
       const skip = seqDiff(next, first.seq);
       if (skip < first.bytes.length) return skip === 0 ? first.bytes : first.bytes.subarray(skip);
     }
@@ -100,7 +112,7 @@ export class Assembler {
   }
 
   clear(): void {
-    for (const piece of this.#pieces) this.#held.used -= costOf(piece.bytes.length);
+    for (const piece of this.#pieces) this.#held.note(-costOf(piece.bytes.length));
     this.#pieces.length = 0;
   }
 }

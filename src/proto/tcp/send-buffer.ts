@@ -12,7 +12,11 @@
  * Of the budget, shares leave what those first reads may bring and the least that each connection may have in any case,
  * a small chunk: all connections that there may be, each with its least, are within it. (A budget too small for that
  * leaves a quarter to shares, and holds as long as there are fewer.)
+ *
+ * Where networks share a budget, chunks that are kept for later count there as those that are lent out do: they are memory.
+ * So few are kept then, and none while the budget is scarce or the guest at rest.
  */
+import { type ByteShare, unshared } from "../../core/byte-budget.ts";
 import { giveBack, region } from "../../wire/arena.ts";
 import { copySum, swapped } from "../../wire/checksum.ts";
 import { HeldBytes } from "./assembler.ts";
@@ -24,6 +28,10 @@ export const CHUNK: number = 1 << LARGE_SHIFT;
 export const SMALL_CHUNK: number = 1 << SMALL_SHIFT;
 /** More than this is not kept in small chunks. */
 const MOST_SMALL = 8_192;
+/** What a network keeps of either size for later. */
+const KEPT = 512;
+/** What a network that shares its budget keeps of either size. */
+const KEPT_SHARED = 16;
 /** First reads of all connections together, as a part of the budget. */
 const FIRST_READS = 1 / 32;
 /** The least of a first read. */
@@ -41,49 +49,64 @@ export class ChunkPool {
   readonly #shared: number;
   /** What came from guests before its turn. */
   readonly outOfOrder: HeldBytes;
+  readonly #bytes: ByteShare;
 
   /** `connections`: how many there may be. */
-  constructor(budget: number, outOfOrder: number = budget, connections = 0, keep = 512) {
+  constructor(budget: number, outOfOrder: number = budget, connections = 0, bytes: ByteShare = unshared()) {
     this.budget = budget;
+    this.#bytes = bytes;
     this.#shared = Math.min(0.75, Math.max(0.25, 1 - FIRST_READS - (connections * SMALL_CHUNK) / budget)) * budget;
-    this.outOfOrder = new HeldBytes(outOfOrder);
-    this.#keep = keep;
+    this.outOfOrder = new HeldBytes(outOfOrder, bytes);
+    this.#keep = bytes.limited ? KEPT_SHARED : KEPT;
   }
 
   /** How many bytes one connection may hold now. */
   share(): number {
-    return Math.max(SMALL_CHUNK, (this.#shared - this.used) / 4);
+    return Math.max(SMALL_CHUNK, Math.min(this.#shared - this.used, this.#bytes.room) / 4);
   }
 
   /** Whether memory is to be saved. */
   get scarce(): boolean {
-    return this.used > this.budget / 4;
+    return this.used > this.budget / 4 || this.#bytes.room < this.budget / 4;
   }
 
   /** How many bytes the first read of one of `connections` may bring. */
   firstRead(connections: number): number {
-    return Math.max(LEAST_READ, (FIRST_READS * this.budget) / Math.max(connections, 1));
+    return Math.max(LEAST_READ, Math.min(FIRST_READS * this.budget, this.#bytes.room) / Math.max(connections, 1));
   }
 
   take(shift: number): Uint8Array {
     const large = shift === LARGE_SHIFT;
-    const chunk = large ? (this.#free.pop() ?? region(CHUNK)) : (this.#freeSmall.pop() ?? new Uint8Array(SMALL_CHUNK));
-    this.used += chunk.length;
-    return chunk;
+    const size = large ? CHUNK : SMALL_CHUNK;
+    this.used += size;
+    const kept = (large ? this.#free : this.#freeSmall).pop();
+    if (kept !== undefined) return kept;
+    this.#bytes.note(size);
+    return large ? region(CHUNK) : new Uint8Array(SMALL_CHUNK);
   }
 
   give(chunk: Uint8Array): void {
     this.used -= chunk.length;
     const free = chunk.length === CHUNK ? this.#free : this.#freeSmall;
-    if (free.length < this.#keep) free.push(chunk);
-    else giveBack(chunk);
+    if (free.length < this.#keep && this.#bytes.room >= 0) free.push(chunk);
+    else this.#letGo(chunk);
+  }
+
+  /** Keeps nothing of what is not lent out. */
+  rest(): void {
+    for (const chunk of this.#free.splice(0)) this.#letGo(chunk);
+    for (const chunk of this.#freeSmall.splice(0)) this.#letGo(chunk);
   }
 
   /** Keeps nothing any more. */
   close(): void {
     this.#keep = 0;
-    this.#freeSmall.length = 0;
-    for (const chunk of this.#free.splice(0)) giveBack(chunk);
+    this.rest();
+  }
+
+  #letGo(chunk: Uint8Array): void {
+    this.#bytes.note(-chunk.length);
+    giveBack(chunk);
   }
 }
 

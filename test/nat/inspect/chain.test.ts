@@ -1,5 +1,6 @@
 /** What stands between a flow and its host socket hands on everything, and tells the truth about what the host holds. */
 import { describe, expect, it, test } from "vitest";
+import { unshared } from "../../../src/core/byte-budget.ts";
 import type { HostTcp, HostTcpEvents } from "../../../src/core/host-net.ts";
 import type { Slab } from "../../../src/core/link.ts";
 import { type ChainedFlow, InspectionChain } from "../../../src/nat/inspect/chain.ts";
@@ -53,7 +54,7 @@ class Flow implements ChainedFlow {
   bytesDown = 0;
 
   constructor(links: { rate?: boolean; names?: boolean }) {
-    const env = { clock: { now: () => 0 }, trace: { drop() {}, event() {} }, wake() {} };
+    const env = { bytes: unshared(), clock: { now: () => 0 }, trace: { drop() {}, event() {} }, wake() {} };
     if (links.rate) {
       this.meters.push(new Meter({ text: "", up: RATE, down: RATE, conns: null, opens: null, queries: null }, 0));
     }

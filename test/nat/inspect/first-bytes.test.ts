@@ -1,6 +1,7 @@
 /** What a connection's first bytes have to show where a rule about a domain has allowed it. The shared address is FAR_IP. */
 import { describe, expect, it, test } from "vitest";
 import { parseRules } from "../../../src/control/rules.ts";
+import { unshared } from "../../../src/core/byte-budget.ts";
 import { DEFAULT_LIMITS } from "../../../src/core/limits.ts";
 import { FirstBytes } from "../../../src/nat/inspect/first-bytes.ts";
 import type { TcpFlow } from "../../../src/nat/tcp/tcp-flow.ts";
@@ -429,7 +430,8 @@ describe("where rules only deny names", () => {
 it("all connections together hold 16 MiB at the most: those that have waited longest make room", async () => {
   const script = new PacketScript();
   const trace = { drop() {}, event() {} };
-  const firstBytes = new FirstBytes({ clock: script.clock, trace, wake() {} }, DEFAULT_LIMITS.nameWaitingBytes);
+  const env = { bytes: unshared(), clock: script.clock, trace, wake() {} };
+  const firstBytes = new FirstBytes(env, DEFAULT_LIMITS.nameWaitingBytes);
   const closed: number[] = [];
   const part = Buffer.from(`GET / HTTP/1.1\r\nX: ${"y".repeat(8_000)}`);
   const slab = { bytes: part, scarce: false, pin() {}, unpin() {} };

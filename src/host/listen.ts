@@ -2,7 +2,7 @@
 import net from "node:net";
 import type { AcceptedTcp, Endpoint, HostListener, HostTcp, HostTcpEvents, UnixEndpoint } from "../core/host-net.ts";
 import { listening, listenUnix } from "./listen-unix.ts";
-import { abort, NodeTcp } from "./tcp.ts";
+import { abort, inLine, NodeTcp } from "./tcp.ts";
 
 const UNIX_CLIENT: Endpoint = { host: "127.0.0.1", port: 0 };
 const MAPPED = "::ffff:";
@@ -17,6 +17,8 @@ export async function listenTcp(at: Endpoint | UnixEndpoint, onAccept: OnAccept)
   if ("path" in at) listener = await listenOnPath(server, at.path);
   else {
     await listening(server, { host: at.host, port: at.port, ipv6Only: true, exclusive: true });
+    // Before there is a client: the kernel takes an urgent byte out of line when it comes.
+    inLine(server);
     const { port } = server.address() as net.AddressInfo;
     listener = { address: { host: at.host, port }, close: () => server.close() };
   }

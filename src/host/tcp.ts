@@ -125,8 +125,11 @@ function readingSocket(handle: object | null): OwnedSocket {
   return socket;
 }
 
-/** Urgent bytes stay in their place among the others (RFC 6093 section 3), where the C library can be had; else they are lost. */
-function inLine(socket: net.Socket): void {
+/**
+ * Urgent bytes stay in their place among the others (RFC 6093 section 3), where the C library can be had; else they are
+ * lost. Sockets that a server accepts have this from the server.
+ */
+export function inLine(socket: net.Socket | net.Server): void {
   const fd = (socket as unknown as { _handle?: { fd?: number } | null })._handle?.fd;
   if (typeof fd === "number" && fd >= 0) libc()?.urgentInLine(fd);
 }

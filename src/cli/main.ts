@@ -1,47 +1,7 @@
 #!/usr/bin/env node
-/** The command line. Exit status: 0 stopped as asked, 1 something failed at run time, 2 bad arguments (one line says which). */
-import { type Command, CommanderError } from "commander";
-import { ConfigError } from "../control/errors.ts";
-import { say } from "./output.ts";
-import { createProgram } from "./program.ts";
+/** The command line's first lines: signals are kept before all else is loaded, which takes a good part of a second. */
+import { holdSignals } from "./early-signals.ts";
 
-const BAD_ARGUMENTS = 2;
-
-/** Runs what `args` (without node and script) ask for and resolves with the exit status. */
-async function main(args: readonly string[]): Promise<number> {
-  let status = 0;
-  const program = createProgram((ended) => {
-    status = ended;
-  });
-  throwErrors(program);
-  try {
-    await program.parseAsync([...args], { from: "user" });
-    // A command that has found something to say by its status has left it there.
-    return status || Number(process.exitCode ?? 0);
-  } catch (error) {
-    return failed(error);
-  }
-}
-
-/** Errors are thrown, not printed: `complain` prints them. */
-function throwErrors(command: Command): void {
-  command.exitOverride().configureOutput({ outputError: () => {}, writeOut: say });
-  command.commands.forEach(throwErrors);
-}
-
-function failed(error: unknown): number {
-  if (error instanceof CommanderError) {
-    if (error.exitCode === 0) return 0;
-    return complain(error.message.replace(/^error: /, ""), BAD_ARGUMENTS);
-  }
-  if (error instanceof ConfigError) return complain(error.message, BAD_ARGUMENTS);
-  return complain(error instanceof Error ? error.message : String(error), 1);
-}
-
-/** Exactly one line, whatever the message. */
-function complain(message: string, status: number): number {
-  process.stderr.write(`tslirp: ${message.replace(/\s*[\r\n]+\s*/g, " ")}\n`);
-  return status;
-}
-
+holdSignals();
+const { main } = await import("./command-line.ts");
 process.exit(await main(process.argv.slice(2)));

@@ -6,11 +6,15 @@ import type { QemuArguments, ServeArguments } from "./argument-types.ts";
 import { readServeArguments } from "./arguments.ts";
 import { completionCommand } from "./completion.ts";
 import { ctlCommand } from "./ctl.ts";
+import { letSignalsGo } from "./early-signals.ts";
 import { addOptions } from "./flags.ts";
 import type { ReplayArguments } from "./replay.ts";
 import type { RunArguments } from "./run.ts";
 import { serve } from "./serve.ts";
 import type { Slirp4netnsArguments } from "./slirp4netns.ts";
+
+/** Commands that handle signals themselves. */
+const LISTENING: ReadonlySet<string> = new Set(["serve", "qemu", "run", "demo", "slirp4netns", "worker"]);
 
 /** All commands. One that ends with a status of its own tells `ended`. */
 export function createProgram(ended: (status: number) => void): Command {
@@ -97,6 +101,7 @@ export function createProgram(ended: (status: number) => void): Command {
   program.addCommand(serveCommand, { isDefault: true }).addCommand(qemuCommand).addCommand(runCommand);
   program.addCommand(demoCommand).addCommand(replayCommand).addCommand(ctlCommand());
   program.addCommand(slirpCommand).addCommand(completionCommand(program)).addCommand(workerCommand, { hidden: true });
+  for (const command of program.commands) if (!LISTENING.has(command.name())) command.hook("preAction", letSignalsGo);
   program.addHelpText("after", () => `\nOptions of serve:\n${optionsHelp(serveCommand)}`);
   return program;
 }

@@ -56,22 +56,25 @@ export async function run(given: RunArguments, command: readonly string[]): Prom
   );
   const settings = readSessionArguments(given, "silent");
   const log = createLog(settings.log);
+  using signals = new Signals(settings.hangup);
   const session = await startSession(options, settings, log);
   const folder = await mkdtemp(path.join(os.tmpdir(), "tslirp-run-"));
   let namespace: CommandNamespace | null = null;
   let ports: OpenPorts | null = null;
-  const signals = new Signals(settings.hangup, (signal) => namespace?.signal(signal));
   try {
     await writeFile(path.join(folder, "ip"), ipCommands(session.network.config));
     await writeFile(path.join(folder, "resolv.conf"), resolvConf(session.network.config));
     await writeFile(path.join(folder, "hosts"), hosts());
     session.begin();
-    namespace = new CommandNamespace({ folder, keep: given.keep === true }, command);
-    await namespace.start((device) => void session.network.attachTap(device.fd));
-    if (automatic) ports = new OpenPorts(session.network, namespace.pid, log);
-    return await namespace.ended;
+    if (signals.asked !== null) return 128 + os.constants.signals[signals.asked];
+    const within = new CommandNamespace({ folder, keep: given.keep === true }, command);
+    namespace = within;
+    signals.onInsist = () => within.signal("SIGKILL");
+    await within.start((device) => void session.network.attachTap(device.fd));
+    signals.passTo((signal) => within.signal(signal));
+    if (automatic) ports = new OpenPorts(session.network, within.pid, log);
+    return await within.ended;
   } finally {
-    signals[Symbol.dispose]();
     ports?.[Symbol.dispose]();
     await namespace?.kill();
     await session.close();
@@ -79,31 +82,52 @@ export async function run(given: RunArguments, command: readonly string[]): Prom
   }
 }
 
-/** Passes on what is for the command. The second one that is to end us ends everything within at once. */
+/**
+ * Passes on what is for the command. Before there is one, what is to end it waits for it, and ends us if it is not to begin
+ * any more. The second one that is to end us ends everything within at once.
+ */
 class Signals implements Disposable {
+  /** The first that is to end us. */
+  asked: NodeJS.Signals | null = null;
+  /** Called when the second one comes before there is a command. */
+  onInsist: () => void = () => {};
+  #pass: ((signal: NodeJS.Signals) => void) | null = null;
   readonly #handlers: readonly [NodeJS.Signals, () => void][];
   readonly #forget: () => void;
 
-  constructor(rereads: boolean, pass: (signal: NodeJS.Signals) => void) {
+  constructor(rereads: boolean) {
     const terminal = process.stdin.isTTY || process.stdout.isTTY || process.stderr.isTTY;
-    let asked = false;
-    const end = (signal: NodeJS.Signals) => (): void => {
-      pass(asked ? "SIGKILL" : signal);
-      asked = true;
+    const end = (signal: NodeJS.Signals) => (): void => this.#end(signal);
+    const typed = (signal: NodeJS.Signals) => (): void => {
+      if (this.#pass === null) this.#end(signal);
+      else if (!terminal) this.#pass(signal);
     };
-    const on = (signal: NodeJS.Signals) => (): void => pass(signal);
+    const on = (signal: NodeJS.Signals) => (): void => this.#pass?.(signal);
     this.#handlers = [
       ...ENDING.filter((signal) => signal !== "SIGHUP" || !rereads).map((signal) => [signal, end(signal)] as const),
-      ...TYPED.map((signal) => [signal, terminal ? () => {} : on(signal)] as const),
+      ...TYPED.map((signal) => [signal, typed(signal)] as const),
       ...OTHERS.map((signal) => [signal, on(signal)] as const),
     ].map(([signal, handler]) => [signal, handler]);
     for (const [signal, handler] of this.#handlers) process.on(signal, handler);
     this.#forget = whenLauncherEnds(end("SIGTERM"));
   }
 
+  /** There is a command, which is told what has come for it. */
+  passTo(pass: (signal: NodeJS.Signals) => void): void {
+    this.#pass = pass;
+    if (this.asked !== null) pass(this.asked);
+  }
+
   [Symbol.dispose](): void {
     this.#forget();
     for (const [signal, handler] of this.#handlers) process.off(signal, handler);
+  }
+
+  #end(signal: NodeJS.Signals): void {
+    const again = this.asked !== null;
+    this.asked ??= signal;
+    if (this.#pass !== null) this.#pass(again ? "SIGKILL" : signal);
+    else if (again) this.onInsist();
   }
 }
 

@@ -17,7 +17,14 @@ export function build(): string {
   process.once("exit", () => fs.rmSync(folder, { recursive: true, force: true }));
   // tsx's compiler makes it in a moment.
   const { buildSync } = createRequire(createRequire(`${ROOT}/`).resolve("tsx/package.json"))("esbuild");
-  const options = { absWorkingDir: ROOT, bundle: true, platform: "node", format: "esm", packages: "external" };
+  const options = {
+    absWorkingDir: ROOT,
+    bundle: true,
+    platform: "node",
+    target: "node20",
+    format: "esm",
+    packages: "external",
+  };
   const cli = path.join(folder, "dist/cli");
   buildSync({ ...options, entryPoints: ["src/cli/main.ts"], outdir: cli, splitting: true });
   buildSync({ ...options, entryPoints: HELPERS, outdir: path.join(folder, "support") });

@@ -1,8 +1,8 @@
 /** How the tests start the command line. */
 import { build } from "./built.ts";
 
-/** Made by Vitest's set-up; a program that is no test (the soak) makes its own. */
-const folder = process.env.TSLIRP_BUILT ?? build();
+/** Made by Vitest's set-up; a program that is no test (the soak) makes its own, for its children, too. */
+const folder = (process.env.TSLIRP_BUILT ??= build());
 
 /** Node's arguments for it as it is installed, with an absolute path. */
 export const PROGRAM: readonly string[] = [`${folder}/dist/cli/main.js`];

@@ -1,0 +1,44 @@
+/** The command line. Exit status: 0 stopped as asked, 1 something failed at run time, 2 bad arguments (one line says which). */
+import { type Command, CommanderError } from "commander";
+import { ConfigError } from "../control/errors.ts";
+import { say } from "./output.ts";
+import { createProgram } from "./program.ts";
+
+const BAD_ARGUMENTS = 2;
+
+/** Runs what `args` (without node and script) ask for and resolves with the exit status. */
+export async function main(args: readonly string[]): Promise<number> {
+  let status = 0;
+  const program = createProgram((ended) => {
+    status = ended;
+  });
+  throwErrors(program);
+  try {
+    await program.parseAsync([...args], { from: "user" });
+    // A command that has found something to say by its status has left it there.
+    return status || Number(process.exitCode ?? 0);
+  } catch (error) {
+    return failed(error);
+  }
+}
+
+/** Errors are thrown, not printed: `complain` prints them. */
+function throwErrors(command: Command): void {
+  command.exitOverride().configureOutput({ outputError: () => {}, writeOut: say });
+  command.commands.forEach(throwErrors);
+}
+
+function failed(error: unknown): number {
+  if (error instanceof CommanderError) {
+    if (error.exitCode === 0) return 0;
+    return complain(error.message.replace(/^error: /, ""), BAD_ARGUMENTS);
+  }
+  if (error instanceof ConfigError) return complain(error.message, BAD_ARGUMENTS);
+  return complain(error instanceof Error ? error.message : String(error), 1);
+}
+
+/** Exactly one line, whatever the message. */
+function complain(message: string, status: number): number {
+  process.stderr.write(`tslirp: ${message.replace(/\s*[\r\n]+\s*/g, " ")}\n`);
+  return status;
+}

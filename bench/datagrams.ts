@@ -1,63 +1,69 @@
-/** Datagrams of a UDP forward at all addresses: through the kernel in, and an answer from the address that was asked. */
-import { createSocket, type Socket } from "node:dgram";
-import type { Endpoint } from "../src/core/host-net.ts";
-import { libc } from "../src/host/libc.ts";
-import { AddressedUdp } from "../src/host/udp-addressed.ts";
+/** Datagrams through the host's sockets on loopback, from one mapping to another: sent together, and read. */
+import type { HostUdp } from "../src/core/host-net.ts";
+import { NodeHostNet } from "../src/host/net.ts";
+import { HostRandom } from "../src/host/random.ts";
 import { type Case, same } from "./case.ts";
 
-/** Datagrams under way: they fit every socket's buffer. */
-const BATCH = 64;
-const BYTES = 64;
+/** As many as a socket has room for, of either size. */
+const BURST = 32;
+const HOST = "127.0.0.1";
 
-/** Nothing where there is no koffi. */
 export function datagramCases(): Case[] {
-  return libc() === null ? [] : [echoed(1), echoed(16)];
+  return [64, 1_400].map(fromMappingToMapping);
 }
 
-function echoed(clients: number): Case {
-  let answered = 0;
-  let wanted = 0;
-  let all: (() => void) | null = null;
-  const echo: AddressedUdp = new AddressedUdp(
-    libc()!,
-    { host: "0.0.0.0", port: 0 },
-    {
-      onDatagram: (bytes, at, len, from) => echo.send(bytes, at, len, from, 64),
-      onUdpError({ code }) {
-        throw new Error(code);
-      },
+function fromMappingToMapping(size: number): Case {
+  const net = new NodeHostNet({ random: new HostRandom(), notice() {} });
+  const bytes = new Uint8Array(size).fill(1);
+  let seen = 0;
+  let heard: () => void = () => {};
+  const onUdpError = (): void => {};
+  const receiver = net.openUdp(4, {
+    onDatagram() {
+      if (++seen % BURST === 0) heard();
     },
-  );
-  const { port } = echo.address as Endpoint;
-  const sockets: Socket[] = [];
-  const payload = new Uint8Array(BYTES);
+    onUdpError,
+  });
+  const sender = net.openUdp(4, { onDatagram() {}, onUdpError });
+  let port: Promise<number> | null = null;
   return {
-    suite: "datagram",
-    name: `forward at 0.0.0.0, echo to ${clients === 1 ? "a client" : `${clients} clients`} by the loopback, the clients' Node sockets included`,
-    per: BATCH,
-    bytes: 0,
+    suite: "datagrams",
+    name: `${BURST} datagrams of ${size} bytes through loopback, sent and read`,
+    per: BURST,
+    bytes: size,
     deferred: true,
     async call() {
-      while (sockets.length < clients) {
-        const socket = createSocket("udp4");
-        await new Promise<void>((resolve) => socket.connect(port, `127.0.0.${sockets.length + 1}`, resolve));
-        socket.unref();
-        socket.on("message", () => {
-          if (++answered === wanted) all?.();
-        });
-        sockets.push(socket);
-      }
-      wanted += BATCH;
-      const done = new Promise<void>((resolve) => {
-        all = resolve;
+      port ??= portOf(net, receiver);
+      const to = { host: HOST, port: await port };
+      const all = new Promise<void>((resolve) => {
+        heard = resolve;
       });
-      for (let i = 0; i < BATCH; i++) sockets[i % clients]!.send(payload);
-      await done;
+      net.cork();
+      for (let i = 0; i < BURST; i++) sender.send(bytes, 0, size, to, 64, false);
+      net.uncork();
+      await all;
     },
-    check: (calls) => {
-      same("answers", answered, calls * BATCH);
-      echo.close();
-      for (const socket of sockets) socket.close();
+    check(calls) {
+      same("datagrams read", seen, calls * BURST);
+      receiver.close();
+      sender.close();
     },
   };
+}
+
+/** The port of a mapping's own, as somebody sees it whom it sends to. */
+async function portOf(net: NodeHostNet, mapping: HostUdp): Promise<number> {
+  let tell: (port: number) => void = () => {};
+  const seen = new Promise<number>((resolve) => {
+    tell = resolve;
+  });
+  const far = await net.bindUdp(
+    { host: HOST, port: 0 },
+    { onDatagram: (_bytes, _at, _len, from) => tell(from.port), onUdpError() {} },
+  );
+  if (!("port" in far.address)) throw new Error("a UDP socket has a port");
+  mapping.send(Uint8Array.of(0), 0, 1, far.address, 64, false);
+  const port = await seen;
+  far.close();
+  return port;
 }

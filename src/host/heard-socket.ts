@@ -2,51 +2,57 @@
  * A datagram socket that hears the ICMP errors about what it has sent, each with its sender and the destination
  * concerned, which an unconnected socket of Node's does not (Linux, `libc.ts`).
  *
- * `dgram` adopts the descriptor (it takes any datagram socket of an internet family), reads it in the event loop and
- * closes it. Sending goes past it, so that hop limit, DF and packet belong together and an error is known at once.
+ * Sending is a call of our own, so that hop limit, DF and packet belong together and an error is known at once; so is
+ * reading, many datagrams at a time (`inbox.ts`).
  */
-import { createSocket, type RemoteInfo, type Socket } from "node:dgram";
 import type { HostIcmpError } from "../core/host-net.ts";
+import { Inbox, MESSAGES } from "./inbox.ts";
 import { isFull, type Libc, PMTUDISC_DO, PMTUDISC_DONT, type QueuedError } from "./libc.ts";
+import { type Readable, readableDescriptor } from "./readable.ts";
+
+/** A socket is read so many times in a turn: others have theirs, too. */
+const READS = 2;
+/** Of the process: it is made with the first socket. */
+let inbox: Inbox | null = null;
 
 export abstract class HeardSocket {
   readonly fd: number;
   protected closed = false;
   readonly #libc: Libc;
   readonly #family: 4 | 6;
-  readonly #socket: Socket;
+  readonly #socket: Readable;
   #hops = 0;
   #pmtu = -1;
   /** The MTU that the host itself has named last. */
   #localMtu = 0;
 
-  /** Takes the descriptor, bound or not. Throws when it cannot be read. */
+  /** Takes the descriptor, bound or not. */
   constructor(libc: Libc, family: 4 | 6, fd: number) {
     this.#libc = libc;
     this.#family = family;
     this.fd = fd;
     libc.set(fd, family, "recvErr", 1);
-    const socket = createSocket({ type: family === 6 ? "udp6" : "udp4" });
-    this.#socket = socket;
-    socket.on("message", (bytes, from) => {
-      if (!this.closed) this.received(bytes, from);
-    });
-    socket.on("error", () => {
-      for (const tell of this.#drain()) if (!this.closed) tell();
-    });
-    try {
-      socket.bind({ fd, exclusive: true });
-    } catch (error) {
-      socket.close();
-      libc.close(fd);
-      throw error;
-    }
-    libc.exclusive(fd);
+    inbox ??= new Inbox(libc);
+    this.#socket = readableDescriptor(fd, () => this.#read(inbox!));
   }
 
-  protected abstract received(bytes: Buffer, from: RemoteInfo): void;
+  /** Datagram `i` of the inbox is for this socket; it stands there during the call only. */
+  protected abstract received(inbox: Inbox, i: number): void;
   /** What to do about an error: `e` is valid during the call, the function is called when that may be. */
   protected abstract heard(e: QueuedError, error: HostIcmpError): (() => void) | null;
+
+  #read(inbox: Inbox): void {
+    for (let reads = 0; reads < READS && !this.closed; reads++) {
+      const count = inbox.receive(this.fd);
+      if (count < 0) {
+        // It was woken for what others have said.
+        if (reads === 0) for (const tell of this.#drain()) if (!this.closed) tell();
+        return;
+      }
+      for (let i = 0; i < count && !this.closed; i++) this.received(inbox, i);
+      if (count < MESSAGES) return;
+    }
+  }
 
   /** Hop limit and DF of what is sent from now on. */
   protected setOptions(ttl: number, df: boolean): void {

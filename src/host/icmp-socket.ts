@@ -3,13 +3,13 @@
  * have when `net.ipv4.ping_group_range` includes one of its groups. The kernel chooses the identifier on the wire, sums
  * up, and gives the socket nothing but replies to it; sequence numbers and data are ours.
  */
-import type { RemoteInfo } from "node:dgram";
 import type { HostIcmpError, HostPing, HostPingEvents } from "../core/host-net.ts";
 import { ICMP_ECHO, ICMP_ECHO_REPLY, ICMP_HEADER } from "../wire/icmp.ts";
 import { ICMP6_ECHO, ICMP6_ECHO_REPLY } from "../wire/icmp6.ts";
 import { PROTO_ICMP } from "../wire/ipv4.ts";
 import { PROTO_ICMP6 } from "../wire/ipv6.ts";
 import { HeardSocket } from "./heard-socket.ts";
+import { type Inbox, LastSender } from "./inbox.ts";
 import type { Libc, QueuedError } from "./libc.ts";
 
 const PROTOCOL = { 4: PROTO_ICMP, 6: PROTO_ICMP6 } as const;
@@ -22,6 +22,7 @@ const packet: Buffer = Buffer.allocUnsafeSlow(MAX_PACKET);
 export class PingSocket extends HeardSocket implements HostPing {
   readonly #family: 4 | 6;
   readonly #events: HostPingEvents;
+  readonly #from: LastSender = new LastSender();
 
   /** Throws a Node error when the system does not give one (EACCES: not in the range of groups). */
   constructor(libc: Libc, family: 4 | 6, source: string | null, events: HostPingEvents) {
@@ -45,9 +46,12 @@ export class PingSocket extends HeardSocket implements HostPing {
     this.#events.onPingLost?.();
   }
 
-  protected received(bytes: Buffer, { address }: RemoteInfo): void {
-    if (bytes.length < ICMP_HEADER || bytes[0] !== ECHO_REPLY[this.#family]) return;
-    this.#events.onReply(bytes.readUInt16BE(6), bytes, ICMP_HEADER, bytes.length - ICMP_HEADER, address);
+  protected received(inbox: Inbox, i: number): void {
+    const { bytes } = inbox;
+    const [at, len] = [inbox.at(i), inbox.length(i)];
+    if (len < ICMP_HEADER || bytes[at] !== ECHO_REPLY[this.#family]) return;
+    const { host } = inbox.sender(i, this.#from);
+    this.#events.onReply(bytes.readUInt16BE(at + 6), bytes, at + ICMP_HEADER, len - ICMP_HEADER, host);
   }
 
   protected heard(e: QueuedError, error: HostIcmpError): (() => void) | null {

@@ -1,7 +1,7 @@
 /**
  * The few C library calls that Node has no words for, through koffi, an optional dependency whose npm packages hold it
- * built. Linux with 64-bit pointers only. A descriptor made here is handed to `dgram`, which reads it in the event loop
- * and closes it; the calls below never wait (MSG_DONTWAIT).
+ * built. Linux with 64-bit pointers only. A descriptor made here is handed to `readable.ts`, which tells when it
+ * can be read, and closes it; the calls below never wait (MSG_DONTWAIT).
  *
  * With IP_RECVERR the kernel queues each ICMP error about what a socket has sent: the error as received, who sent it,
  * and the beginning of the packet concerned (ip(7), "IP_RECVERR"). `readError` takes one from that queue.
@@ -25,7 +25,6 @@ const OPTIONS = {
 const SOL_IPV6 = 41;
 const IPV6_V6ONLY = 26;
 const SOL_SOCKET = 1;
-const SO_REUSEADDR = 2;
 const SO_SNDBUF = 7;
 const SO_OOBINLINE = 10;
 export type SocketOption = "hops" | "mtuDiscover" | "recvErr" | "packetInfo";
@@ -76,6 +75,7 @@ export class Libc {
   readonly #sendto: CFunction;
   readonly #sendmmsg: CFunction;
   readonly #recvmsg: CFunction;
+  readonly #recvmmsg: CFunction;
   readonly #close: CFunction;
   readonly #pton: CFunction;
   readonly #ntop: CFunction;
@@ -99,6 +99,7 @@ export class Libc {
     this.#sendto = lib.func("int64_t sendto(int, const void *, size_t, int, const void *, uint32_t)");
     this.#sendmmsg = lib.func("int sendmmsg(int, uintptr_t, uint32_t, int)");
     this.#recvmsg = lib.func("int64_t recvmsg(int, void *, int)");
+    this.#recvmmsg = lib.func("int recvmmsg(int, uintptr_t, uint32_t, int, void *)");
     this.#close = lib.func("int close(int)");
     this.#pton = lib.func("int inet_pton(int, const char *, void *)");
     this.#ntop = lib.func("void *inet_ntop(int, const void *, void *, uint32_t)");
@@ -156,11 +157,6 @@ export class Libc {
     this.#option(fd, SOL_IPV6, IPV6_V6ONLY, 1);
   }
 
-  /** Node lets every socket share its port; this takes that back. */
-  exclusive(fd: number): void {
-    this.#option(fd, SOL_SOCKET, SO_REUSEADDR, 0);
-  }
-
   /** How many bytes a socket takes before it is full. The kernel doubles it, and gives no more than `net.core.wmem_max`. */
   sendRoom(fd: number, bytes: number): void {
     this.#option(fd, SOL_SOCKET, SO_SNDBUF, bytes);
@@ -189,6 +185,11 @@ export class Libc {
   sendMany(fd: number, table: number, count: number): number {
     const taken = this.#sendmmsg(fd, table, count, MSG_DONTWAIT);
     return taken < 0 && isFull(this.#code()) ? 0 : taken;
+  }
+
+  /** Takes up to `count` messages; `table` is the address of their `struct mmsghdr`. How many, -1 for none or an error. */
+  receiveMany(fd: number, table: number, count: number): number {
+    return this.#recvmmsg(fd, table, count, MSG_DONTWAIT, null);
   }
 
   /** Where memory outside V8's heap is. */

@@ -18,6 +18,7 @@ import { type Libc, libc } from "./libc.ts";
 import { listenTcp } from "./listen.ts";
 import { Outbox } from "./outbox.ts";
 import { OwnPorts } from "./own-ports.ts";
+import { tellsReadable } from "./readable.ts";
 import { Dialling, NodeTcp } from "./tcp.ts";
 import { BoundUdp, brokenUdp, NodeUdp, type UdpEnv, udpSource } from "./udp.ts";
 import { AddressedUdp, isEveryAddress } from "./udp-addressed.ts";
@@ -74,7 +75,7 @@ export class NodeHostNet implements HostNet {
   }
 
   openUdp(family: 4 | 6, events: HostUdpEvents): HostUdp {
-    const c = this.#useLibc ? libc() : null;
+    const c = this.#useLibc && tellsReadable() ? libc() : null;
     return c === null ? new NodeUdp(this.#udp, family, events) : this.#openHeard(c, family, events);
   }
 

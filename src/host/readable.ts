@@ -159,6 +159,12 @@ function findPipeClass(): PipeClass | null {
   return handle ? (handle.constructor as PipeClass) : null;
 }
 
+/** Whether this Node tells by a handle of its own that a descriptor can be read; if not, each asks by a timer. */
+export function tellsReadable(): boolean {
+  if (pipeClass === undefined) pipeClass = findPipeClass();
+  return pipeClass !== null;
+}
+
 function isPipe(handle: PipeHandle): boolean {
   return (
     typeof handle.useUserBuffer === "function" &&

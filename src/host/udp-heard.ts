@@ -3,10 +3,10 @@
  * 4.1), and no peers as in `udp.ts`. Its hop limit and DF are the sender's, so a guest's traceroute shows what lies
  * between, and what is too big is told with the MTU.
  */
-import type { RemoteInfo } from "node:dgram";
 import type { Endpoint, HostIcmpError, HostUdp, HostUdpEvents } from "../core/host-net.ts";
 import type { Random } from "../core/random.ts";
 import { HeardSocket } from "./heard-socket.ts";
+import { type Inbox, LastSender } from "./inbox.ts";
 import type { Libc, QueuedError } from "./libc.ts";
 import type { Outbox, Sender } from "./outbox.ts";
 import type { OwnPorts } from "./own-ports.ts";
@@ -22,8 +22,7 @@ export class HeardUdp extends HeardSocket implements HostUdp, Sender {
   readonly #outbox: Outbox;
   readonly #events: HostUdpEvents;
   readonly #ownPorts: OwnPorts;
-  /** The latest source, so that not every datagram makes an `Endpoint`. */
-  #from: Endpoint = { host: "", port: -1 };
+  readonly #from: LastSender = new LastSender();
 
   /** Throws a Node error (EMFILE, EADDRNOTAVAIL). */
   constructor(libc: Libc, outbox: Outbox, family: 4 | 6, address: string, env: UdpEnv, events: HostUdpEvents) {
@@ -64,9 +63,8 @@ export class HeardUdp extends HeardSocket implements HostUdp, Sender {
     process.nextTick(() => this.closed || this.#events.onUdpError(error, to));
   }
 
-  protected received(bytes: Buffer, { address, port }: RemoteInfo): void {
-    if (port !== this.#from.port || address !== this.#from.host) this.#from = { host: address, port };
-    this.#events.onDatagram(bytes, 0, bytes.length, this.#from);
+  protected received(inbox: Inbox, i: number): void {
+    this.#events.onDatagram(inbox.bytes, inbox.at(i), inbox.length(i), inbox.sender(i, this.#from));
   }
 
   protected heard(e: QueuedError, error: HostIcmpError): () => void {

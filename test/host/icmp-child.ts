@@ -14,6 +14,12 @@ export interface Report {
   readonly sockets: number;
 }
 
+/** Ping sockets, which a handle of this kind watches (`host/readable`), and this process's own pipes. */
+function handles(): number {
+  return process.getActiveResourcesInfo().filter((kind) => kind === "PipeWrap").length;
+}
+const before = handles();
+
 const notices: string[] = [];
 const replies: string[] = [];
 const errors: string[] = [];
@@ -45,7 +51,7 @@ const until = performance.now() + PATIENCE_MS;
 while (replies.length + errors.length < EXPECTED && notices.length === 0 && performance.now() < until) {
   await new Promise((resolve) => setTimeout(resolve, 5));
 }
-const sockets = process.getActiveResourcesInfo().filter((kind) => kind === "UDPWrap").length;
+const sockets = handles() - before;
 const report: Report = { notices, replies: replies.sort(), errors, sockets };
 v4.close();
 v6.close();

@@ -12,9 +12,9 @@ import { NodeRig } from "./node-rig.ts";
 const X = Buffer.from("x");
 const quietly = { onDatagram() {}, onUdpError() {} };
 
-/** How many UDP sockets this process has. */
+/** How many UDP sockets this process has: Node's own, and those that a handle of another kind watches (`host/readable`). */
 function sockets(): number {
-  return process.getActiveResourcesInfo().filter((kind) => kind === "UDPWrap").length;
+  return process.getActiveResourcesInfo().filter((kind) => kind === "UDPWrap" || kind === "PipeWrap").length;
 }
 
 let rig: NodeRig;

@@ -1,0 +1,102 @@
+/**
+ * Datagrams from hosts, many by one system call (Linux, `libc.ts`): what `outbox.ts` is on the way out.
+ *
+ * Theory of operation. Node reads a datagram at a time: for each it makes 64 KiB of memory, which it then shrinks, an object
+ * that says who sent it, and an event. `recvmmsg` fills a table of ours with all that a socket has, up to `MESSAGES`. They
+ * stand here, each in room for the longest there is, until the next call: whoever is given one copies what it keeps.
+ *
+ * All happens within one callback of the event loop's, so there is one such table for all networks of the process. Most of its
+ * room is never touched, and so no memory.
+ */
+
+import type { Endpoint } from "../core/host-net.ts";
+import { get32 } from "../wire/bytes.ts";
+import { ipv4ToString } from "../wire/ipv4.ts";
+import { ipv6ToString } from "../wire/ipv6.ts";
+import type { Libc } from "./libc.ts";
+
+/** So many datagrams are taken by one call at the most. */
+export const MESSAGES = 32;
+/** Above the longest datagram. */
+const ROOM = 65_536;
+
+// struct mmsghdr, struct iovec, and a socket address.
+const HEADER = 64;
+const PART = 16;
+const NAME = 32;
+const NAME_SIZE = 28;
+/** Where in a header the address's length and the datagram's stand, in words. */
+const NAME_LENGTH = 2;
+const LENGTH = 14;
+
+export class Inbox {
+  /** Message `i` begins at `i * ROOM`. */
+  readonly bytes: Buffer = Buffer.allocUnsafeSlow(MESSAGES * ROOM);
+  readonly #libc: Libc;
+  /** MESSAGES headers, then as many parts and names: outside V8's heap, where the kernel finds them. */
+  readonly #table: Buffer = Buffer.allocUnsafeSlow(MESSAGES * (HEADER + PART + NAME)).fill(0);
+  readonly #words: Uint32Array;
+  readonly #base: number;
+  /** Headers whose address's length the last call has overwritten. */
+  #stale: number = MESSAGES;
+
+  constructor(libc: Libc) {
+    this.#libc = libc;
+    const data = libc.addressOf(this.bytes);
+    this.#base = libc.addressOf(this.#table);
+    this.#words = new Uint32Array(this.#table.buffer, this.#table.byteOffset, this.#table.length / 4);
+    for (let i = 0; i < MESSAGES; i++) {
+      this.#pointer(i * HEADER, this.#base + nameAt(i));
+      this.#pointer(i * HEADER + 16, this.#base + partAt(i));
+      this.#words[(i * HEADER + 24) >> 2] = 1;
+      this.#pointer(partAt(i), data + i * ROOM);
+      this.#words[(partAt(i) + 8) >> 2] = ROOM;
+    }
+  }
+
+  /** Takes what a socket has: how many datagrams, -1 when there is none or an error waits in their stead. */
+  receive(fd: number): number {
+    for (let i = 0; i < this.#stale; i++) this.#words[(i * HEADER) / 4 + NAME_LENGTH] = NAME_SIZE;
+    const count = this.#libc.receiveMany(fd, this.#base, MESSAGES);
+    this.#stale = Math.max(count, 0);
+    return count;
+  }
+
+  /** Where datagram `i` begins in `bytes`. */
+  at(i: number): number {
+    return i * ROOM;
+  }
+
+  length(i: number): number {
+    return this.#words[(i * HEADER) / 4 + LENGTH]!;
+  }
+
+  /** Who sent datagram `i`: `last`, if that is who it was, so that not every datagram makes an `Endpoint`. */
+  sender(i: number, last: LastSender): Endpoint {
+    const at = nameAt(i);
+    const size = this.#words[(i * HEADER) / 4 + NAME_LENGTH]!;
+    const { name } = last;
+    let same = 0;
+    while (same < size && name[same] === this.#table[at + same]) same++;
+    if (same < size) {
+      name.set(this.#table.subarray(at, at + size));
+      const host = size === NAME_SIZE ? ipv6ToString(name, 8) : ipv4ToString(get32(name, 4));
+      last.endpoint = { host, port: this.#table.readUInt16BE(at + 2) };
+    }
+    return last.endpoint;
+  }
+
+  #pointer(at: number, address: number): void {
+    this.#table.writeBigUInt64LE(BigInt(address), at);
+  }
+}
+
+/** Whoever a socket has heard last. */
+export class LastSender {
+  /** As the kernel names it. */
+  readonly name: Uint8Array = new Uint8Array(NAME_SIZE);
+  endpoint: Endpoint = { host: "", port: -1 };
+}
+
+const partAt = (i: number): number => MESSAGES * HEADER + i * PART;
+const nameAt = (i: number): number => MESSAGES * (HEADER + PART) + i * NAME;

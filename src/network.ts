@@ -15,6 +15,7 @@ import type { FrameSocket } from "./attach/websocket.ts";
 import type { Capture, CaptureOptions } from "./control/capture.ts";
 import { ConfigError } from "./control/errors.ts";
 import type { ImpairmentOptions } from "./control/impairment.ts";
+import type { RecordOptions } from "./control/options/record-options.ts";
 import { type NetworkOptions, type ResolvedOptions, resolveOptions } from "./control/options.ts";
 import { qemuArgs } from "./control/qemu-args.ts";
 import { type Abortable, whenAborted } from "./control/shape.ts";
@@ -33,15 +34,16 @@ import type { OpenForward } from "./nat/forwards.ts";
 import type { LimitState } from "./nat/rules/meters.ts";
 import { type ComposedNetwork, composeNetwork } from "./network/compose.ts";
 import { type FlowExplanation, type Lease, type NetworkStats, wallLease } from "./network/info.ts";
+import type { EndFlows } from "./network/recordings.ts";
 import { beginRecording } from "./network/tape.ts";
-import type { Recording } from "./record/recording.ts";
+import type { Recording, RecordingState } from "./record/recording.ts";
 import type { FlowInfo } from "./stack/flow-info.ts";
 
 /** Checks the options, opens the forwards. Rejects with `ConfigError`, or with an `Error` of one line when the host refuses a forward. */
 export async function createNetwork(options: NetworkOptions = {}): Promise<Network> {
   const resolved = resolveOptions(options);
   const { signal } = options;
-  const recording = await beginRecording(resolved);
+  const recording = resolved.record === null ? null : await beginRecording(resolved.record, resolved);
   const network = new Network(resolved, recording);
   try {
     signal?.throwIfAborted();
@@ -58,7 +60,6 @@ export async function createNetwork(options: NetworkOptions = {}): Promise<Netwo
 export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposable {
   readonly config: StackConfig;
   readonly #options: ResolvedOptions;
-  readonly #recording: Recording | null;
   readonly #made: ComposedNetwork;
   #closing: Promise<void> | null = null;
   /** Aborted when the network closes. */
@@ -69,7 +70,6 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
     super();
     this.config = options.stack;
     this.#options = options;
-    this.#recording = recording;
     this.#made = composeNetwork(options, recording, bytes, this, this.#ended.signal);
     if (options.signal !== null) whenAborted(options.signal, () => void this.close(), this.#ended.signal);
   }
@@ -168,7 +168,7 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
 
   /** Gives back what is kept for later; the guest says nothing. @internal */
   rest(): void {
-    this.#made.stack.rest();
+    this.#made.lan.stack.rest();
   }
 
   /** A cable within the process: Ethernet frames in by `send`, out by `onFrame`. */
@@ -186,7 +186,7 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
 
   /** Cables that are plugged in, by name. */
   cables(): string[] {
-    return this.#made.switch.cables();
+    return this.#made.lan.cables();
   }
 
   /** Closes a TCP or UDP port of this machine to guests, whatever address they dial. Returns what opens it again. */
@@ -208,6 +208,26 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
   /** The captures that run. */
   captures(): Capture[] {
     return this.#made.reports.captures.list();
+  }
+
+  /**
+   * Begins to record, as `record` does from the start, in a new file. A recording begins with a network that has just been
+   * made, so one takes this one's place: it has the same cables, rules, names, forwards and services, and knows the guests'
+   * addresses and leases. Flows do not go over. Rejects with `ConfigError` while there are any, unless `endFlows` ends them,
+   * or while another recording runs, and with an `Error` of one line when the file cannot be made.
+   */
+  async record(target: string | RecordOptions, options: EndFlows = {}): Promise<RecordingState> {
+    return this.#open.recordings.begin(target, options);
+  }
+
+  /** The recording that runs; null for none. */
+  recording(): RecordingState | null {
+    return this.#made.tape.state();
+  }
+
+  /** Ends the recording that runs, however it was begun. Resolves when its file is complete, with null when there was none. */
+  async stopRecording(): Promise<RecordingState | null> {
+    return this.#made.tape.stop();
   }
 
   /**
@@ -268,17 +288,17 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
 
   /** The name of the cable that the guest with this address is on; null when nobody has been heard there. */
   cableOf(ip: string): string | null {
-    return this.#made.stack.cableOf(ip)?.name ?? null;
+    return this.#made.lan.stack.cableOf(ip)?.name ?? null;
   }
 
   /** The address of the guest that calls itself so by DHCP, `NAME` or `NAME.internal`; null for nobody. */
   guestNamed(name: string): string | null {
-    return this.#made.tape.aside(() => this.#made.stack.guestNamed(name));
+    return this.#made.tape.aside(() => this.#made.lan.stack.guestNamed(name));
   }
 
   leases(): Lease[] {
     const now = this.#made.clock.now();
-    return this.#made.tape.aside(() => this.#made.stack.leases()).map((lease) => wallLease(lease, now));
+    return this.#made.tape.aside(() => this.#made.lan.stack.leases()).map((lease) => wallLease(lease, now));
   }
 
   /**
@@ -353,18 +373,18 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
 
   /** What each guest has used of the limits that rules set (`conns=50`, `limit rate=10mbit`), once it has begun something under them. */
   limits(): LimitState[] {
-    return this.#made.tape.aside(() => this.#made.stack.limits());
+    return this.#made.tape.aside(() => this.#made.lan.stack.limits());
   }
 
   flows(): FlowInfo[] {
-    return this.#made.tape.aside(() => this.#made.stack.flows());
+    return this.#made.tape.aside(() => this.#made.lan.stack.flows());
   }
 
   stats(): NetworkStats {
-    const { stack, reports, frames, sent } = this.#made;
-    const { framesIn, bytesIn } = frames;
+    const { lan, reports, sent } = this.#made;
+    const { framesIn, bytesIn } = lan.taken;
     const { frames: framesOut, bytes: bytesOut } = sent;
-    return { framesIn, bytesIn, framesOut, bytesOut, ...stack.gauges(), drops: reports.drops() };
+    return { framesIn, bytesIn, framesOut, bytesOut, ...lan.stack.gauges(), drops: reports.drops() };
   }
 
   /** Ends cables, connections and forwards. Resolves when all sockets are gone; may be called again. */
@@ -377,20 +397,20 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
   }
 
   async #close(): Promise<void> {
-    const { hook, asker, guests, tape, stack, cables, guestForwards, badLine, dns, timer, reports } = this.#made;
+    const { hook, asker, guests, tape, lan, cables, guestForwards, badLine, dns, reports } = this.#made;
     this.#ended.abort();
     hook?.close();
     asker?.close();
     guests.close();
     // Connections first: their resets still reach the guests.
     tape.told("close");
-    stack.close();
+    lan.stack.close();
     await Promise.all([cables.close(), guestForwards.close()]);
     badLine.close();
     dns.close();
-    timer.close();
+    lan.close();
     await reports.close();
-    await this.#recording?.close();
+    await tape.close();
   }
 
   /** The parts, for what is refused once the network closes. */

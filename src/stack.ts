@@ -28,6 +28,7 @@ import { type FlowInfo, flowInfos } from "./stack/flow-info.ts";
 import type { Flusher } from "./stack/flusher.ts";
 import type { Ipv4 } from "./stack/ipv4.ts";
 import type { Ipv6 } from "./stack/ipv6.ts";
+import { type KnownGuests, restoreGuests, saveGuests } from "./stack/known-guests.ts";
 import type { LocalServices } from "./stack/local-services.ts";
 import type { StackParts } from "./stack/parts.ts";
 import {
@@ -169,6 +170,21 @@ export class Stack implements LinkReceiver {
   /** What guests have used of their limits. */
   limits(): LimitState[] {
     return this.#made.gate.limits();
+  }
+
+  /** What is known of the guests, for another network in this one's place. */
+  saveGuests(): KnownGuests {
+    return saveGuests(this.#made);
+  }
+
+  /** What another network like this one, on the same cables, has known of its guests. */
+  restoreGuests(known: KnownGuests): void {
+    restoreGuests(this.#made, known);
+  }
+
+  /** Files on their way to guests. */
+  get transfers(): number {
+    return this.#made.tftp?.size ?? 0;
   }
 
   leases(): Lease[] {

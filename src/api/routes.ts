@@ -12,6 +12,7 @@ import { EventStreams } from "./event-stream.ts";
 import type { Metrics } from "./metrics.ts";
 import { PacketWatcher, packetFilter } from "./packets.ts";
 import type { RecentEvents } from "./recent.ts";
+import { recordingRoutes } from "./recording-routes.ts";
 import {
   type AnswerRequest,
   type CaptureRequest,
@@ -54,6 +55,7 @@ export function addRoutes(app: FastifyInstance, env: Surroundings): void {
   statusRoutes(app, env);
   forwardRoutes(app, env.network);
   captureRoutes(app, env);
+  recordingRoutes(app, env.network);
   impairmentRoutes(app, env.network);
   ruleRoutes(app, env.network);
   dnsRoutes(app, env.network);

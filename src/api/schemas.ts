@@ -39,6 +39,28 @@ const captureRequest = z.strictObject({
   keepFiles: z.int().min(1).optional(),
 });
 
+export interface RecordingRequest {
+  readonly file: string;
+  readonly payload?: boolean;
+  readonly endFlows?: boolean;
+}
+
+const recordingRequest = z.strictObject({
+  file: z
+    .string()
+    .min(1)
+    .describe("the new file to write, or a folder that is there, on the machine that tslirp runs on"),
+  payload: z.boolean().optional().describe("whether payload is in it (true)"),
+  endFlows: z.boolean().optional().describe("end the flows that there are (false)"),
+});
+
+const recording = z.object({
+  file: z.string(),
+  payload: z.boolean(),
+  began: z.string().describe("ISO 8601"),
+  bytes: z.int().describe("handed to the disk so far"),
+});
+
 export interface ImpairmentRequest {
   readonly rules: readonly ImpairmentOptions[];
   readonly seed?: number;
@@ -99,6 +121,9 @@ type SchemaName =
   | "capture"
   | "captures"
   | "captureRequest"
+  | "recording"
+  | "recordingState"
+  | "recordingRequest"
   | "impairment"
   | "impairmentRequest"
   | "publishRequest"
@@ -116,6 +141,9 @@ export const SCHEMAS: Readonly<Record<SchemaName, object>> = {
   capture: schema(capture),
   captures: schema(z.array(capture)),
   captureRequest: schema(captureRequest),
+  recording: schema(recording),
+  recordingState: schema(z.object({ recording: recording.nullable() })),
+  recordingRequest: schema(recordingRequest),
   impairment: schema(z.object({ rules: z.array(ImpairmentOptions) })),
   impairmentRequest: schema(impairmentRequest),
   publishRequest: schema(publishRequest),

@@ -66,6 +66,9 @@ interface Port {
   touched: boolean;
 }
 
+/** An address, its cable's name, and when it was last heard. */
+export type SavedMac = readonly [mac: number, cable: string, heard: number];
+
 interface Entry {
   readonly port: Port;
   heard: number;
@@ -163,6 +166,22 @@ export class Switch implements LinkReceiver {
     for (const mac of port.macs) this.#forget(mac, port);
     this.#tap.detached(link);
     this.#inner.detached(link);
+  }
+
+  /** The guests' addresses with their cables' names, and when they were heard, the first one first. */
+  save(): SavedMac[] {
+    return [...this.#table].map(([mac, { port, heard }]) => [mac, port.link.name, heard]);
+  }
+
+  /** What another switch has saved, as far as its cables are there. */
+  restore(saved: readonly SavedMac[]): void {
+    for (const [mac, cable, heard] of saved) {
+      const port = this.#ports.find(({ link }) => link.name === cable);
+      if (port === undefined) continue;
+      this.#table.set(mac, { port, heard, asked: Number.NEGATIVE_INFINITY });
+      port.macs.add(mac);
+      if (!port.uplink) this.#guests++;
+    }
   }
 
   #bridge(link: Link, slab: Slab, at: number, len: number, undone: number): void {

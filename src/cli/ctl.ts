@@ -10,6 +10,7 @@ import { ConfigError } from "../control/errors.ts";
 import { type ImpairmentOptions, impairmentText, parseImpairment } from "../control/impairment.ts";
 import { lintRules } from "../control/rule-lint.ts";
 import { ApiClient } from "./ctl/client.ts";
+import { recordCommands } from "./ctl/record.ts";
 import { type Cell, table } from "./ctl/table.ts";
 import { say } from "./output.ts";
 import { readRulesFile } from "./rules-file.ts";
@@ -96,6 +97,7 @@ export function ctlCommand(): Command {
     });
   publishCommands(ctl, client, show, list);
   captureCommands(ctl, client, show, list);
+  recordCommands(ctl, client, show);
   ctl
     .command("impair [rules...]")
     .description("how guests' lines are impaired; with rules, by those instead: delay=50ms,loss=1%")

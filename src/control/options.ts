@@ -22,7 +22,7 @@ import type { OnFlow } from "./on-flow.ts";
 import type { ResolvedAudit } from "./options/audit-options.ts";
 import { MAX_MTU, MIN_MTU } from "./options/mtu.ts";
 import type { NetworkOptions } from "./options/network-options.ts";
-import type { ResolvedRecord } from "./options/record-options.ts";
+import type { RecordOptions, ResolvedRecord } from "./options/record-options.ts";
 import { NetworkShape } from "./options/table.ts";
 import { parseProxy, resolveProxy } from "./proxy-rules.ts";
 import { parseRules } from "./rules.ts";
@@ -179,6 +179,13 @@ function resolveAudit(audit: NetworkOptions["audit"]): ResolvedAudit | null {
     keepFiles = AUDIT_FILES,
   } = typeof audit === "string" ? { file: audit } : audit;
   return { file: path.resolve(file), allowed, rotateBytes, keepFiles };
+}
+
+/** What `record` of a network is given. Throws `ConfigError`. */
+export function checkRecord(record: string | RecordOptions): ResolvedRecord {
+  const resolved = resolveRecord(checkShape(NetworkShape, { record }).record);
+  if (resolved === null) throw new ConfigError("record", record, "expected a new file's name");
+  return resolved;
 }
 
 function resolveRecord(record: NetworkOptions["record"]): ResolvedOptions["record"] {

@@ -1,9 +1,10 @@
 /** One network behind its seams: the stack, and the switch that the guests' cables meet in front of it. */
 import { LanGuard, NO_ADDRESSES } from "../attach/guard.ts";
-import { NullReceiver, Switch } from "../attach/switch.ts";
+import { NullReceiver, type SavedMac, Switch } from "../attach/switch.ts";
 import type { StackConfig } from "../core/config.ts";
 import type { FrameTap } from "../core/tap.ts";
 import { GATEWAY_MAC6, gatewayMac } from "../stack/gateway-mac.ts";
+import type { KnownGuests } from "../stack/known-guests.ts";
 import type { StackParts } from "../stack/parts.ts";
 import { Stack } from "../stack.ts";
 
@@ -12,6 +13,21 @@ export interface Lan {
   readonly switch: Switch;
   /** Whoever frames that guests do not say to each other end at. */
   readonly frames: Stack | NullReceiver;
+}
+
+/** All that a network knows of its guests; JSON keeps it. */
+export interface SavedLan extends KnownGuests {
+  readonly macs: readonly SavedMac[];
+}
+
+export function saveLan(lan: Lan): SavedLan {
+  return { ...lan.stack.saveGuests(), macs: lan.switch.save() };
+}
+
+/** `lan` has the same cables, and nothing has passed yet. */
+export function restoreLan(lan: Lan, saved: SavedLan): void {
+  lan.switch.restore(saved.macs);
+  lan.stack.restoreGuests(saved);
 }
 
 /** Deterministic: it does the same again when its seams say the same. `tap` stands on the cables. */

@@ -71,8 +71,11 @@ export class Forwards {
     return this.#entries.map(({ rule, address }) => ({ rule, address }));
   }
 
-  /** Listens. Rejects with the host's error (EADDRINUSE, EACCES), which names the address, or when there are too many. */
-  async add(rule: ForwardRule): Promise<OpenForward> {
+  /**
+   * Listens, `at` another place than the rule says where that leaves the port open. Rejects with the host's error (EADDRINUSE,
+   * EACCES), which names the address, or when there are too many.
+   */
+  async add(rule: ForwardRule, at: Endpoint | UnixEndpoint = rule.host): Promise<OpenForward> {
     const { forwards } = this.#config.limits;
     if (this.#entries.length + this.#opening >= forwards) {
       this.#env.trace.drop("forwards-full");
@@ -80,7 +83,7 @@ export class Forwards {
     }
     this.#opening++;
     try {
-      const entry = await this.#listen(rule);
+      const entry = await this.#listen(rule, at);
       this.#entries.push(entry);
       return entry;
     } finally {
@@ -88,7 +91,7 @@ export class Forwards {
     }
   }
 
-  async #listen(rule: ForwardRule): Promise<Entry> {
+  async #listen(rule: ForwardRule, at: Endpoint | UnixEndpoint): Promise<Entry> {
     const { port, name } = rule.guest;
     const fixed = rule.guest.host === null ? null : addressFromText(rule.guest.host);
     const target = (): Neighbour | null => {
@@ -98,8 +101,8 @@ export class Forwards {
     const tell = this.#teller(rule);
     let listener: HostListener;
     let socket: HostUdp | null = null;
-    if (rule.proto === "tcp" || "path" in rule.host)
-      listener = await this.#env.host.listenTcp(rule.host, (client) => {
+    if (rule.proto === "tcp" || "path" in at)
+      listener = await this.#env.host.listenTcp(at, (client) => {
         // A client that nobody takes is reset.
         const guest = target();
         if (guest === null) tell("a client is refused: no guest has that name");
@@ -112,7 +115,7 @@ export class Forwards {
         }
       });
     else {
-      const bound = await this.#env.host.bindUdp(rule.host, {
+      const bound = await this.#env.host.bindUdp(at, {
         onDatagram: (bytes, at, len, from) => {
           const guest = target();
           if (socket === null || guest === null) return;

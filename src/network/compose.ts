@@ -5,23 +5,20 @@
 import type { EventEmitter } from "node:events";
 import type { CableEnv } from "../attach/attachment.ts";
 import { SlabPool } from "../attach/slab.ts";
-import type { NullReceiver, Switch } from "../attach/switch.ts";
 import { CableTap } from "../attach/tap.ts";
 import type { Flow } from "../control/on-flow.ts";
 import type { ResolvedOptions } from "../control/options.ts";
 import type { ByteShare } from "../core/byte-budget.ts";
 import type { Clock } from "../core/clock.ts";
 import type { Link } from "../core/link.ts";
-import { NO_TAP } from "../core/tap.ts";
 import { Asker } from "../embed/asker.ts";
 import { BadLine } from "../embed/bad-line.ts";
 import { Cables } from "../embed/cables.ts";
+import { CurrentLan } from "../embed/current-lan.ts";
 import { FlowHook } from "../embed/flow-hook.ts";
 import { GuestForwards } from "../embed/guest-forwards.ts";
 import { Guests } from "../embed/guests.ts";
-import { composeLan } from "../embed/lan.ts";
 import type { NetworkEvents } from "../embed/network-events.ts";
-import { PollTimer } from "../embed/poll-timer.ts";
 import { BusyPoll } from "../host/busy-poll.ts";
 import { HostClock } from "../host/clock.ts";
 import { NodeDns } from "../host/dns.ts";
@@ -32,12 +29,12 @@ import { ProxiedNet } from "../host/proxy.ts";
 import { HostRandom } from "../host/random.ts";
 import type { Recording } from "../record/recording.ts";
 import type { StackParts } from "../stack/parts.ts";
-import type { Stack } from "../stack.ts";
 import { DnsAnswers } from "./dns-answers.ts";
 import { Published } from "./published.ts";
+import { Recordings } from "./recordings.ts";
 import { Reports } from "./reports.ts";
 import { NetworkRules } from "./rules.ts";
-import { NO_TAPE, type Tape } from "./tape.ts";
+import { Tape } from "./tape.ts";
 
 /** The parts that a network speaks with. */
 export interface ComposedNetwork {
@@ -49,11 +46,8 @@ export interface ComposedNetwork {
   readonly dns: NodeDns;
   readonly asker: Asker | null;
   readonly hook: FlowHook | null;
-  readonly stack: Stack;
-  readonly switch: Switch;
-  /** Whoever frames that guests do not say to each other end at. */
-  readonly frames: Stack | NullReceiver;
-  readonly timer: PollTimer;
+  readonly lan: CurrentLan;
+  readonly recordings: Recordings;
   readonly rules: NetworkRules;
   readonly dnsAnswers: DnsAnswers;
   readonly published: Published;
@@ -78,10 +72,10 @@ export function composeNetwork(
 ): ComposedNetwork {
   const { stack: config, outboundAddr, proxies } = options;
   const { limits } = config;
-  const cableOf = (host: string): Link | null => stack.cableOf(host);
+  const cableOf = (host: string): Link | null => lan.cableOf(host);
 
   // What is told of it
-  const tape = recording?.recorder ?? NO_TAPE;
+  const tape = new Tape(recording);
   const tap = new CableTap();
   const reports = new Reports(options, { emitter, tap, cableOf, rules: () => rules.list() });
   const notice = (text: string): void => reports.notice(text);
@@ -110,7 +104,7 @@ export function composeNetwork(
 
   // The stack and the switch
   const sent = { frames: 0, bytes: 0 };
-  const poll = new BusyPoll(options.busyPoll, () => stack.bytesIn + sent.bytes);
+  const poll = new BusyPoll(options.busyPoll, () => lan.taken.bytesIn + sent.bytes);
   const parts: StackParts = {
     ...{ dns, clock, random, trace: reports, gate: hook, rules: options.rules, asker, bytes },
     host: proxies.length === 0 ? host : new ProxiedNet(host, proxies, notice),
@@ -119,31 +113,33 @@ export function composeNetwork(
     endOfTurn: (run) => void setImmediate(run),
     stirred: () => poll.stir(),
   };
-  // Impairment is outside of what is recorded: what it lets through comes in.
-  const lan = recording === null ? composeLan(config, parts, tap) : composeLan(config, recording.parts(parts), NO_TAP);
-  const { stack, frames } = lan;
-  const receiver = recording?.receiver(lan.switch, tap) ?? lan.switch;
-  const local = recording?.local(stack.localServices) ?? stack.localServices;
-  const timer = new PollTimer(recording?.polled(stack) ?? stack, clock);
-  const rules = new NetworkRules({ stack, config, tape, asker }, options.ruleLines);
-  const dnsAnswers = new DnsAnswers(stack, tape, options);
-  const published = new Published(stack, config, tape, ended);
+  const lan = new CurrentLan(config, parts, tap, clock, recording);
+  const rules = new NetworkRules({ lan, config, tape, asker }, options.ruleLines);
+  const dnsAnswers = new DnsAnswers(lan, tape, options);
+  const published = new Published(lan, config, tape, ended);
+  const recordings = new Recordings({
+    ...{ options, parts, lan, tape, notice, ended },
+    rules: () => rules.list(),
+    dnsHosts: () => dnsAnswers.hosts(),
+    dnsZones: () => dnsAnswers.zones(),
+  });
 
   // What leads into the process
-  const guestForwards = new GuestForwards(local, cableOf, host, {
+  const guestForwards = new GuestForwards(lan.local, cableOf, host, {
     limits,
     onOutput: (program, pid, line) => reports.event({ type: "program-output", program, pid, line }),
     onRefused: () => reports.drop("programs-full"),
   });
-  const guests = new Guests(config, local, stack.policy, () => stack.firstGuest().text);
+  const first = (): string => tape.aside(() => lan.stack.firstGuest().text);
+  const guests = new Guests(config, lan.local, lan.stack.policy, first);
 
   // The cables
   const pool = new SlabPool(bytes.limited ? { cap: SHARED_SLABS } : {});
-  const env: CableEnv = { receiver, pool, trace: reports, clock, tap, limits, sent };
-  const badLine = new BadLine(tap, { target: receiver, clock, trace: reports });
+  const env: CableEnv = { receiver: lan, pool, trace: reports, clock, tap, limits, sent };
+  const badLine = new BadLine(tap, { target: lan, clock, trace: reports });
   const cables = new Cables(env, config, ownPorts);
   return {
-    ...{ clock, tape, tap, reports, ownPorts, dns, asker, hook, stack, switch: lan.switch, frames, timer },
+    ...{ clock, tape, tap, reports, ownPorts, dns, asker, hook, lan, recordings },
     ...{ rules, dnsAnswers, published, guestForwards, guests, badLine, cables, sent },
   };
 }

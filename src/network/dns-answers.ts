@@ -2,17 +2,17 @@
 import { parseDnsHost, parseDnsZone } from "../control/dns-rules.ts";
 import type { ResolvedOptions } from "../control/options.ts";
 import { textList } from "../control/shape.ts";
-import type { Stack } from "../stack.ts";
+import type { CurrentLan } from "../embed/current-lan.ts";
 import type { Tape } from "./tape.ts";
 
 export class DnsAnswers {
-  readonly #stack: Stack;
+  readonly #lan: CurrentLan;
   readonly #tape: Tape;
   #hosts: readonly string[];
   #zones: readonly string[];
 
-  constructor(stack: Stack, tape: Tape, { dnsHostLines, dnsZoneLines }: ResolvedOptions) {
-    this.#stack = stack;
+  constructor(lan: CurrentLan, tape: Tape, { dnsHostLines, dnsZoneLines }: ResolvedOptions) {
+    this.#lan = lan;
     this.#tape = tape;
     this.#hosts = dnsHostLines;
     this.#zones = dnsZoneLines;
@@ -30,7 +30,7 @@ export class DnsAnswers {
   setHosts(hosts: readonly string[]): void {
     const parsed = textList("dnsHosts", hosts).map(parseDnsHost);
     this.#tape.told("dnsHosts", hosts);
-    this.#stack.setDnsHosts(parsed);
+    this.#lan.stack.setDnsHosts(parsed);
     this.#hosts = [...hosts];
   }
 
@@ -38,7 +38,7 @@ export class DnsAnswers {
   setZones(zones: readonly string[]): void {
     const parsed = textList("dnsZones", zones).map(parseDnsZone);
     this.#tape.told("dnsZones", zones);
-    this.#stack.setDnsZones(parsed);
+    this.#lan.stack.setDnsZones(parsed);
     this.#zones = [...zones];
   }
 }

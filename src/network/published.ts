@@ -3,22 +3,22 @@ import { ConfigError } from "../control/errors.ts";
 import { resolveForwards } from "../control/forward-guests.ts";
 import { type Abortable, signalOf, whenAborted } from "../control/shape.ts";
 import type { ForwardRule, StackConfig } from "../core/config.ts";
+import type { CurrentLan } from "../embed/current-lan.ts";
 import { portHint } from "../host/port-hint.ts";
 import type { OpenForward } from "../nat/forwards.ts";
-import type { Stack } from "../stack.ts";
 import type { Tape } from "./tape.ts";
 
 const FORWARDS_A_TURN = 16;
 
 export class Published {
-  readonly #stack: Stack;
+  readonly #lan: CurrentLan;
   readonly #config: StackConfig;
   readonly #tape: Tape;
   readonly #ended: AbortSignal;
 
   /** `ended` is aborted when the network closes. */
-  constructor(stack: Stack, config: StackConfig, tape: Tape, ended: AbortSignal) {
-    this.#stack = stack;
+  constructor(lan: CurrentLan, config: StackConfig, tape: Tape, ended: AbortSignal) {
+    this.#lan = lan;
     this.#config = config;
     this.#tape = tape;
     this.#ended = ended;
@@ -28,7 +28,7 @@ export class Published {
   async open(): Promise<void> {
     try {
       this.#tape.told("open");
-      await this.#stack.open();
+      await this.#lan.stack.open();
     } catch (error) {
       throw forwardError(error);
     }
@@ -47,7 +47,7 @@ export class Published {
     try {
       for (const each of rules) {
         this.#tape.told("addForward", each);
-        open.push(await this.#stack.forwards.add(each));
+        open.push(await this.#lan.stack.forwards.add(each));
         // Listening is done before anything else has its turn: a range of thousands would hold up all packets.
         if (open.length % FORWARDS_A_TURN === 0) await nextTurn();
       }
@@ -63,12 +63,12 @@ export class Published {
 
   /** False when it was not open. */
   remove(forward: OpenForward): boolean {
-    this.#tape.told("removeForward", forward.rule);
-    return this.#stack.forwards.remove(forward);
+    this.#tape.told("removeForward", { ...forward.rule, host: forward.address });
+    return this.#lan.stack.forwards.remove(forward);
   }
 
   list(): readonly OpenForward[] {
-    return this.#stack.forwards.list();
+    return this.#lan.stack.forwards.list();
   }
 }
 

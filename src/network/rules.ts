@@ -5,13 +5,15 @@ import { parseRules } from "../control/rules.ts";
 import { textList } from "../control/shape.ts";
 import type { StackConfig } from "../core/config.ts";
 import type { Asker, AskVerdict, Question } from "../embed/asker.ts";
-import type { Stack } from "../stack.ts";
+import type { CurrentLan } from "../embed/current-lan.ts";
+import type { Explanation } from "../nat/rules/rule-gate.ts";
+import type { Subject } from "../nat/rules/rules.ts";
 import type { FlowExplanation } from "./info.ts";
 import type { Tape } from "./tape.ts";
 
 /** What the rules are about. */
 export interface Ruled {
-  readonly stack: Stack;
+  readonly lan: CurrentLan;
   readonly config: StackConfig;
   readonly tape: Tape;
   /** Who is asked before the default refuses; null for nobody. */
@@ -32,10 +34,10 @@ export class NetworkRules {
 
   /** Throws `ConfigError`, and then nothing has changed. */
   set(rules: readonly string[]): void {
-    const { stack, tape } = this.#network;
+    const { lan, tape } = this.#network;
     const parsed = parseRules(textList("rules", rules));
     tape.told("rules", rules);
-    stack.setRules(parsed);
+    lan.stack.setRules(parsed);
     this.#rules = [...rules];
   }
 
@@ -46,14 +48,16 @@ export class NetworkRules {
 
   /** Throws `ConfigError` about what is no flow. */
   explain(flow: string): FlowExplanation {
-    const { stack, config } = this.#network;
+    const { lan, config, tape } = this.#network;
     const { firstGuest } = config;
+    const { stack } = lan;
+    const said = (about: Subject): Explanation => tape.aside(() => stack.explain(about));
     const subject = parseFlow(flow, firstGuest, stack.policy.dns);
     const [name] = subject.names;
     const query =
       subject.proto === "dns" || name === undefined ? null : parseFlow(`dns ${name}`, firstGuest, stack.policy.dns);
-    const dns = query === null ? null : stack.explain({ ...subject, ...query, guest: subject.guest, mac: subject.mac });
-    return { flow, ...stack.explain(subject), dns };
+    const dns = query === null ? null : said({ ...subject, ...query, guest: subject.guest, mac: subject.mac });
+    return { flow, ...said(subject), dns };
   }
 
   /** Questions that wait for an answer. */

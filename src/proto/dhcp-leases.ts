@@ -30,6 +30,9 @@ import {
   isLeased,
   isLive,
   newHolding,
+  restoreRecord,
+  type SavedRecord,
+  saveRecord,
   vacate,
   vacateCable,
   yielding,
@@ -274,6 +277,18 @@ export class LeaseTable {
   /** The cable is gone, and all guests on it. */
   unplugged(cable: object, now: number): void {
     vacateCable(this.#byIp.values(), cable, now);
+  }
+
+  save(nameOf: (cable: object) => string): SavedRecord[] {
+    return [...this.#byIp.values()].map((record) => saveRecord(record, nameOf));
+  }
+
+  /** What another table like this one has saved. */
+  restore(saved: readonly SavedRecord[], cableOf: (name: string) => object | null): void {
+    for (const each of saved) {
+      const ip = each.ip as number;
+      restoreRecord(this.#byIp.get(ip) ?? this.#create(ip, false), each, cableOf);
+    }
   }
 
   /** Whether the client has an address already, or its cable may have one more. */

@@ -24,7 +24,7 @@ import * as wire from "../wire/dhcp.ts";
 import { macToString } from "../wire/ethernet.ts";
 import { ipv4ToString } from "../wire/ipv4.ts";
 import { type DhcpClient, type LeaseRecord, LeaseTable } from "./dhcp-leases.ts";
-import { type Ask, isGone, isLive } from "./holdings.ts";
+import { type Ask, isGone, isLive, type SavedRecord } from "./holdings.ts";
 import { guestLabel } from "./host-name.ts";
 
 /** Seconds. Renewal and rebinding times follow RFC 2131 section 4.4.5. */
@@ -189,6 +189,16 @@ export class DhcpServer {
       default:
         return this.#drop("dhcp-malformed");
     }
+  }
+
+  /** What is known of addresses, as plain data. */
+  save(nameOf: (cable: object) => string): SavedRecord[] {
+    return this.#leases.save(nameOf);
+  }
+
+  /** What another server like this one has saved. */
+  restore(saved: readonly SavedRecord[], cableOf: (name: string) => object | null): void {
+    this.#leases.restore(saved, cableOf);
   }
 
   /** The leases bound at `now`; of those whose holder is there, if `live`. */

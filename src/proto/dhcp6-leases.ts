@@ -25,6 +25,9 @@ import {
   isLeased,
   isLive,
   newHolding,
+  restoreRecord,
+  type SavedRecord,
+  saveRecord,
   vacate,
   vacateCable,
   yielding,
@@ -219,6 +222,18 @@ export class Lease6Table {
   /** The cable is gone, and all guests on it. */
   unplugged(cable: object, now: number): void {
     vacateCable(this.#records.values(), cable, now);
+  }
+
+  save(nameOf: (cable: object) => string): SavedRecord[] {
+    return [...this.#records.values()].map((record) => saveRecord(record, nameOf));
+  }
+
+  /** What another table like this one has saved. */
+  restore(saved: readonly SavedRecord[], cableOf: (name: string) => object | null): void {
+    for (const each of saved) {
+      const index = each.index as number;
+      restoreRecord(this.#records.get(index) ?? this.#create(index), each, cableOf);
+    }
   }
 
   /** Whether the association has an address already, or its cable may have one more. */

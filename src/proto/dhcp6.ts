@@ -26,7 +26,7 @@ import { IPV6_HEADER, IPV6_MIN_MTU, ipv6FromText, ipv6SamePrefix, ipv6ToString }
 import type { Lease } from "./dhcp.ts";
 import { type Association, type Lease6, Lease6Table } from "./dhcp6-leases.ts";
 import { ASSOCIATIONS, ascii, Dhcp6Message, type Requested, same } from "./dhcp6-message.ts";
-import { isLive } from "./holdings.ts";
+import { isLive, type SavedRecord } from "./holdings.ts";
 
 /** Bytes that `out` must have for `Dhcp6Server.receive`: what fits a packet that every link carries. */
 export const DHCP6_MAX_REPLY: number = IPV6_MIN_MTU - IPV6_HEADER - 8;
@@ -131,6 +131,16 @@ export class Dhcp6Server {
     const reply = this.#answer(message, multicast, now);
     if (reply === null) return this.#drop("dhcp6-malformed");
     return wire.dhcp6Write(out, DHCP6_MAX_REPLY, reply.type, message.xid, reply.options);
+  }
+
+  /** What is known of addresses, as plain data. */
+  save(nameOf: (cable: object) => string): SavedRecord[] {
+    return this.#leases.save(nameOf);
+  }
+
+  /** What another server like this one has saved. */
+  restore(saved: readonly SavedRecord[], cableOf: (name: string) => object | null): void {
+    this.#leases.restore(saved, cableOf);
   }
 
   /** The leases bound at `now`; of those whose holder is there, if `live`. */

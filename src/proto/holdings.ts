@@ -179,3 +179,25 @@ export function yielding<R extends Holding>(
 function goneSince({ vacated, owes }: Holding): number {
   return Math.min(vacated, owes);
 }
+
+/** A record as plain data that JSON keeps: its cable by name, and numbers without an end as words. */
+export type SavedRecord = Readonly<Record<string, string | number | boolean | null>>;
+
+export function saveRecord(record: Holding, nameOf: (cable: object) => string): SavedRecord {
+  const saved: Record<string, string | number | boolean | null> = {};
+  for (const [field, value] of Object.entries(record)) {
+    if (field === "cable") saved.cable = value === null ? null : nameOf(value);
+    else saved[field] = typeof value === "number" && !Number.isFinite(value) ? String(value) : value;
+  }
+  return saved;
+}
+
+/** Makes a record what was saved. `cableOf` gives null for a cable that is gone. */
+export function restoreRecord(
+  record: Holding,
+  { cable, ...saved }: SavedRecord,
+  cableOf: (name: string) => object | null,
+): void {
+  const times = ["until", "vacated", "since", "owes", "asked"].map((field) => [field, Number(saved[field])]);
+  Object.assign(record, saved, Object.fromEntries(times), { cable: typeof cable === "string" ? cableOf(cable) : null });
+}

@@ -35,6 +35,13 @@ const NONE: readonly string[] = [];
 /** Until when each name of an address, or of an alias's target, is good, the latest name last. In order of last use. */
 type ByTarget = Map<string, Map<string, number>>;
 
+/** For each guest the names of addresses, and of aliases' targets, as plain data. */
+export type SavedNames = readonly (readonly [
+  guest: number,
+  addresses: readonly (readonly [string, readonly (readonly [string, number])[]])[],
+  aliases: readonly (readonly [string, readonly (readonly [string, number])[]])[],
+])[];
+
 interface Known {
   readonly addresses: ByTarget;
   readonly aliases: ByTarget;
@@ -95,6 +102,24 @@ export class Names {
     this.#byGuest.set(guest, known);
     while (known.count > this.#mostEach) this.#forgetOne(known);
     while (this.#count > this.#most) this.#forgetOne(this.#richest());
+  }
+
+  save(): SavedNames {
+    const pairs = (targets: ByTarget) => [...targets].map(([target, names]) => [target, [...names]] as const);
+    return [...this.#byGuest].map(([guest, known]) => [guest, pairs(known.addresses), pairs(known.aliases)]);
+  }
+
+  /** What another one like this has saved. */
+  restore(saved: SavedNames): void {
+    const targets = (pairs: SavedNames[number][1]): ByTarget =>
+      new Map(pairs.map(([target, names]) => [target, new Map(names)]));
+    const size = (by: ByTarget): number => [...by.values()].reduce((sum, names) => sum + names.size, 0);
+    for (const [guest, ...pairs] of saved) {
+      const [addresses, aliases] = pairs.map(targets) as [ByTarget, ByTarget];
+      const count = size(addresses) + size(aliases);
+      this.#byGuest.set(guest, { addresses, aliases, count });
+      this.#count += count;
+    }
   }
 
   #bounded(ttl: number): number {

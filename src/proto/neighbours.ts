@@ -3,7 +3,7 @@
  * from what guests send, never from what they claim about addresses that are not theirs; who may be learned is decided
  * by the protocols (`stack/arp.ts`, `stack/ndp.ts`).
  */
-import type { Family, IpAddress } from "../core/address.ts";
+import { addressFromText, type Family, type IpAddress } from "../core/address.ts";
 import { FlowTable6 } from "../core/flow-table.ts";
 import { DEFAULT_LIMITS, type Limits } from "../core/limits.ts";
 import type { Link } from "../core/link.ts";
@@ -28,6 +28,15 @@ export interface Neighbour {
   most: number;
   /** Counts the changes of `mac`, so that what was made from it can be made anew. */
   epoch: number;
+}
+
+/** A guest's address as plain data. */
+export interface SavedNeighbour {
+  readonly ip: string;
+  readonly mac: string;
+  readonly cable: string;
+  readonly shown: number;
+  readonly most: number;
 }
 
 /** Who is told what becomes of guests. Nothing is learned or forgotten from inside these calls. */
@@ -212,6 +221,23 @@ export class Neighbours {
     const { ip, bytes: b } = n.address;
     if (n.family === 4) this.#byIp.delete(ip);
     else this.#byIp6.remove(0, get32(b, 0), get32(b, 4), get32(b, 8), get32(b, 12), 0);
+  }
+
+  /** Those that are there, as plain data. */
+  save(): SavedNeighbour[] {
+    return [...this.#all].flatMap(({ address, mac, link, shown, most }) =>
+      link === null ? [] : [{ ip: address.text, mac: macToString(mac), cable: link.name, shown, most }],
+    );
+  }
+
+  /** What another one like this has saved, as far as its cables are there. */
+  restore(saved: readonly SavedNeighbour[], linkOf: (name: string) => Link | null): void {
+    for (const { ip, mac, cable, shown, most } of saved) {
+      const link = linkOf(cable);
+      if (link === null) continue;
+      const bytes = Uint8Array.from(mac.split(":"), (hex) => Number.parseInt(hex, 16));
+      Object.assign(this.learn(addressFromText(ip), bytes, 0, link), { shown, most });
+    }
   }
 
   /** A cable is gone: its guests are unreachable until they speak again. Returns them. */

@@ -1,16 +1,12 @@
 /** The recorder between the cables and the switch. */
 import { COMPLETE, type Link, type LinkReceiver, type Offload, type Slab } from "../core/link.ts";
 import type { FrameTap } from "../core/tap.ts";
+import type { Delivery } from "../embed/current-lan.ts";
 import { headersLength, isSealed, keptLength } from "./frames.ts";
 import { Asked, type Recorder } from "./recorder.ts";
 
 /** Headers of a sent frame that are compared byte by byte: Ethernet, IPv6, TCP with all its options. */
 export const HEAD = 114;
-
-/** A receiver that also takes what impairment has held up. */
-export interface Delivery extends LinkReceiver {
-  deliver(link: Link, slab: Slab, at: number, len: number, undone?: number): void;
-}
 
 export class RecordedReceiver implements Delivery {
   readonly #recorder: Recorder;
@@ -40,6 +36,7 @@ export class RecordedReceiver implements Delivery {
 
   deliver(link: Link, slab: Slab, at: number, len: number, undone: number = COMPLETE): void {
     const recorded = this.#links.get(link)!;
+    if (!this.#recorder.active) return this.#inner.receive(recorded, slab, at, len, undone);
     const { bytes } = slab;
     const kept = this.#recorder.payload ? len : keptLength(bytes, at, len);
     const sealed = kept < len && undone === COMPLETE && isSealed(bytes, at, len);
@@ -69,7 +66,7 @@ export class RecordedReceiver implements Delivery {
 }
 
 /** A cable as the network sees it. */
-class RecordedLink implements Link {
+export class RecordedLink implements Link {
   readonly id: number;
   readonly name: string;
   readonly uplink: boolean;
@@ -108,6 +105,7 @@ class RecordedLink implements Link {
   }
 
   commit(len: number, undone: number = COMPLETE): void {
+    if (!this.#recorder.active) return this.#inner.commit(len, undone);
     const { tx } = this.#inner;
     const kept = this.#recorder.payload ? len : headersLength(tx, this.#at, len);
     const head = tx.subarray(this.#at, this.#at + Math.min(kept, HEAD));
@@ -117,6 +115,11 @@ class RecordedLink implements Link {
 
   flush(): void {
     this.#inner.flush();
+  }
+
+  /** The cable itself. */
+  get plain(): Link {
+    return this.#inner;
   }
 
   close(): void {

@@ -117,6 +117,7 @@ export const NAMES = [
   "servedDatagram",
   "sendUdp",
   "drop",
+  "guests",
 ] as const;
 
 export type EntryName = (typeof NAMES)[number];
@@ -242,6 +243,8 @@ export const ENTRIES: Readonly<Record<EntryName, EntryShape>> = {
 
   /** A packet or connection was dropped, and why. */
   drop: shape("out", { reason: "text" }),
+  /** What the network before this one, in whose place it is, has known of the guests. */
+  guests: shape("in", { known: "json" }),
 };
 
 /** A field's value: a number, a text, bytes, or anything that JSON can say. */

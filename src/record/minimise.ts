@@ -152,7 +152,6 @@ class Search {
         this.#replayed++;
         const told = network.tell(head);
         if (told !== undefined) await told;
-        else await Promise.resolve();
         if (last) await settle();
         if (symptom.kind === "crash") continue;
         if (last) return target(symptom, script.written, from, rest);

@@ -61,6 +61,7 @@ export class Recorder {
 
   /** Something comes in: it is written down before it is told. */
   told(name: EntryName, ...values: readonly Value[]): void {
+    if (this.#file === null) return;
     if (this.#calls > 0) this.write("within");
     this.write(name, ...values);
     if (this.#microtasks) return;
@@ -83,12 +84,12 @@ export class Recorder {
 
   /** Payload as it is written down: a copy of a view, or nothing. */
   kept(bytes: Uint8Array, at: number, len: number): Uint8Array {
-    return this.payload ? bytes.subarray(at, at + len) : NOTHING;
+    return this.payload && this.#file !== null ? bytes.subarray(at, at + len) : NOTHING;
   }
 
   /** What bytes are compared by. */
   crc(bytes: Uint8Array, at: number, len: number, before = 0): number {
-    return this.payload ? crc32(bytes.subarray(at, at + len), before) : 0;
+    return this.payload && this.#file !== null ? crc32(bytes.subarray(at, at + len), before) : 0;
   }
 
   clock(inner: Clock): Clock {

@@ -1,31 +1,45 @@
 /** A network's recording: its file, and the network's seams with the recorder in front of them. */
-import { statSync } from "node:fs";
+import { statSync, unlinkSync } from "node:fs";
 import path from "node:path";
 import type { ResolvedRecord } from "../control/options/record-options.ts";
 import type { ResolvedOptions } from "../control/options.ts";
 import { version } from "../control/version.ts";
-import type { LinkReceiver } from "../core/link.ts";
+import type { ForwardRule } from "../core/config.ts";
+import type { Link, LinkReceiver } from "../core/link.ts";
 import type { FrameTap } from "../core/tap.ts";
+import type { Delivery, Seams } from "../embed/current-lan.ts";
+import type { SavedLan } from "../embed/lan.ts";
 import type { Polled } from "../embed/poll-timer.ts";
 import type { Local } from "../stack/local-services.ts";
 import type { StackParts } from "../stack/parts.ts";
-import { type Delivery, RecordedReceiver } from "./cables.ts";
+import { RecordedLink, RecordedReceiver } from "./cables.ts";
 import { RecordingFile } from "./file.ts";
 import { type Header, VERSION } from "./format.ts";
 import { RecordedNet, recordedDns, recordedFiles } from "./host.ts";
 import { RecordedLocal, recordedGate } from "./local.ts";
 import { Recorder } from "./recorder.ts";
 
-export class Recording {
+/** A recording as its user sees it. */
+export interface RecordingState {
+  readonly file: string;
+  readonly payload: boolean;
+  readonly began: Date;
+  /** Handed to the disk so far. */
+  readonly bytes: number;
+}
+
+export class Recording implements Seams {
   readonly file: string;
   readonly recorder: Recorder;
   /** Told when the recording has ended by itself, and why. */
   onEnd: ((why: string) => void) | null = null;
   readonly #out: RecordingFile;
+  readonly #began: Date;
 
   /** Begins the file, in a folder one with the date for a name. Rejects with an `Error` of one line when it cannot be made. */
   static async begin({ file: target, payload }: ResolvedRecord, options: ResolvedOptions): Promise<Recording> {
-    const date = new Date().toISOString();
+    const began = new Date();
+    const date = began.toISOString();
     const isFolder = statSync(target, { throwIfNoEntry: false })?.isDirectory() ?? false;
     const file = isFolder ? path.join(target, `${date.replaceAll(":", "-")}-${process.pid}.tslirp`) : target;
     const header: Header = {
@@ -45,25 +59,31 @@ export class Recording {
       recording?.recorder.stop();
       if (why !== null) recording?.onEnd?.(why);
     });
-    recording = new Recording(file, out, payload);
+    recording = new Recording(file, out, payload, began);
     return recording;
   }
 
-  private constructor(file: string, out: RecordingFile, payload: boolean) {
+  private constructor(file: string, out: RecordingFile, payload: boolean, began: Date) {
+    this.#began = began;
     this.file = file;
     this.#out = out;
     this.recorder = new Recorder(out, payload);
+  }
+
+  get state(): RecordingState {
+    return { file: this.file, payload: this.recorder.payload, began: this.#began, bytes: this.#out.bytes };
+  }
+
+  /** Nothing has come of it: its file goes. */
+  async discard(): Promise<void> {
+    await this.close();
+    unlinkSync(this.file);
   }
 
   /** Nothing is recorded from now on. Resolves when the file is complete. */
   close(): Promise<void> {
     this.recorder.stop();
     return this.#out.close();
-  }
-
-  /** Bytes written so far. */
-  get bytes(): number {
-    return this.#out.bytes;
   }
 
   parts(parts: StackParts): StackParts {
@@ -87,6 +107,18 @@ export class Recording {
 
   local(inner: Local): Local {
     return new RecordedLocal(this.recorder, inner);
+  }
+
+  plain(link: Link): Link {
+    return link instanceof RecordedLink ? link.plain : link;
+  }
+
+  restored(saved: SavedLan): void {
+    this.recorder.told("guests", saved);
+  }
+
+  forwarded(rule: ForwardRule): void {
+    this.recorder.told("addForward", rule);
   }
 
   polled(inner: Polled): Polled {

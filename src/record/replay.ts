@@ -14,7 +14,7 @@ import type { ForwardRule, StackConfig } from "../core/config.ts";
 import type { HostIcmpError } from "../core/host-net.ts";
 import { COMPLETE, type Link, MAX_FRAME, type Offload, type Slab } from "../core/link.ts";
 import { NO_TAP } from "../core/tap.ts";
-import { composeLan, type Lan } from "../embed/lan.ts";
+import { composeLan, type Lan, restoreLan, type SavedLan } from "../embed/lan.ts";
 import { NO_RULES } from "../nat/rules/rules.ts";
 import { HEAD } from "./cables.ts";
 import { ENTRIES, type Entry, type EntryName, type Header, toJson } from "./format.ts";
@@ -107,8 +107,12 @@ export class Replay {
         if (ENTRIES[script.peek()!.name].direction !== "in") await settle();
         const next = script.peek();
         if (script.over || next === null) break;
-        if (ENTRIES[next.name].direction === "in") await this.tell(script.take());
-        else script.fail(null);
+        if (ENTRIES[next.name].direction !== "in") script.fail(null);
+        else {
+          // What was put off runs where the recording says so, and not whenever something is awaited.
+          const told = this.tell(script.take());
+          if (told !== undefined) await told;
+        }
       }
     } catch (error) {
       crash = error instanceof Error ? error : new Error(String(error));
@@ -241,10 +245,14 @@ export class Replay {
         return;
       case "removeForward": {
         const meant = toJson(values[0]);
-        const open = this.lan.stack.forwards.list().find(({ rule }) => toJson(rule) === meant);
+        const open = this.lan.stack.forwards
+          .list()
+          .find(({ rule, address }) => toJson(rule) === meant || toJson({ ...rule, host: address }) === meant);
         if (open !== undefined) this.lan.stack.forwards.remove(open);
         return;
       }
+      case "guests":
+        return restoreLan(this.lan, values[0] as SavedLan);
       case "dial":
         return void this.lan.stack.localServices.dial(rest[0] as Endpoint, host.client(rest[1] as Endpoint));
       case "serveTcp": {

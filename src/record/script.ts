@@ -33,6 +33,8 @@ export class Script {
   #done = false;
   #stopped = false;
   #micros = 0;
+  /** The first reading of the clock, which counts from whenever it likes. */
+  #began: number | null = null;
   /** Entries that have been gone through. */
   at = 0;
   /** How many things have come in by themselves, outside of any call. */
@@ -57,7 +59,7 @@ export class Script {
 
   /** Seconds since the recording began, by its clock. */
   get seconds(): number {
-    return this.#micros / 1e6;
+    return (this.#micros - (this.#began ?? this.#micros)) / 1e6;
   }
 
   peek(): Entry | null {
@@ -126,6 +128,7 @@ export class Script {
   /** The clock's next reading, in microseconds since the first. */
   clock(): number {
     if (this.#comes("clock")) this.#micros += this.take().values[0] as number;
+    this.#began ??= this.#micros;
     return this.#micros;
   }
 

@@ -64,7 +64,10 @@ export interface Composed {
   readonly flusher: Flusher;
   readonly links: Set<Link>;
   readonly neighbours: Neighbours;
+  readonly dhcp: DhcpServer;
+  readonly dhcp6: Dhcp6Server;
   readonly leases: GuestLeases;
+  readonly names: Names;
   readonly guestNames: GuestNames;
   readonly gate: RuleGate;
   readonly dnsTables: DnsTables;
@@ -215,6 +218,9 @@ export function compose(config: StackConfig, parts: StackParts, wake: () => void
       flusher,
       links,
       neighbours,
+      dhcp,
+      dhcp6,
+      names,
       leases,
       guestNames,
       gate,

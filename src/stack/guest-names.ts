@@ -48,6 +48,15 @@ export class GuestNames implements LocalNames {
     this.#find(name);
   }
 
+  /** Who has which name: names with MACs. */
+  save(): (readonly [string, string])[] {
+    return [...this.#owners];
+  }
+
+  restore(saved: readonly (readonly [string, string])[]): void {
+    for (const [name, mac] of saved) this.#owners.set(name, mac);
+  }
+
   /** Where the guest of this name is, IPv4 first; null when nobody is called so. */
   address(name: string): IpAddress | null {
     const lease = this.#find(this.#plain(name.toLowerCase().replace(/\.$/, "")));

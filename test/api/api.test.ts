@@ -197,6 +197,23 @@ describe("the API", () => {
     });
   });
 
+  test("records into a file from now on, one at a time, and says when it cannot", async () => {
+    expect((await ask("GET", "/v1/recording")).json).toEqual({ recording: null });
+    expect((await ask("DELETE", "/v1/recording")).status).toBe(404);
+    const file = path.join(folder, "a.tslirp");
+    const started = await ask("POST", "/v1/recording", { file, payload: false, endFlows: true });
+    expect(started).toMatchObject({ status: 201, json: { file, payload: false } });
+    expect((await ask("GET", "/v1/recording")).json).toMatchObject({ recording: { file } });
+    const second = await ask("POST", "/v1/recording", { file: `${file}.2`, endFlows: true });
+    expect(second).toMatchObject({ status: 400, json: { error: expect.stringContaining("is being written") } });
+    const ended = await ask("DELETE", "/v1/recording");
+    expect(ended).toMatchObject({ status: 200, json: { file, bytes: fs.statSync(file).size } });
+    expect((await ask("POST", "/v1/recording", { file, endFlows: true })).json).toMatchObject({
+      error: expect.stringContaining("the file exists"),
+    });
+    expect((await ask("POST", "/v1/recording", { file, payload: "no" })).status).toBe(400);
+  });
+
   test("captures into a file, and says when it cannot", async () => {
     const file = path.join(folder, "a.pcapng");
     const started = await ask("POST", "/v1/captures", { file, filter: "arp or udp" });
@@ -396,6 +413,7 @@ describe("the API", () => {
         "/v1/dns/zones",
         "/v1/events",
         "/v1/flows",
+        "/v1/recording",
       ].concat([
         "/v1/forwards",
         "/v1/forwards/{id}",

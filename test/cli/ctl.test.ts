@@ -65,6 +65,24 @@ test("capture start and stop, which leaves alone what --capture began", async ()
   expect((await ctl("capture", "ls")).stdout).toContain("b.pcapng");
 });
 
+test("record start, status and stop; what is misspelt is refused", async () => {
+  const file = path.join(folder, "run.tslirp");
+  expect((await ctl("record")).stdout).toBe("none\n");
+  expect(await ctl("record", "stop")).toMatchObject({ status: 1, stderr: "tslirp: no recording runs\n" });
+  expect((await ctl("record", "start", file, "--payload", "none")).stderr).toBe(
+    'tslirp: --payload: got "none"; expected on or off\n',
+  );
+  expect((await ctl("record", "start", file, "--payload", "off")).stdout).toMatch(/run\.tslirp +off /);
+  expect((await ctl("record", "start", `${file}.2`)).stderr).toMatch(/^tslirp: record: [^\n]* is being written\n$/);
+  expect((await ctl("record", "status")).stdout).toContain("run.tslirp");
+  expect((await ctl("record", "stop")).status).toBe(0);
+  expect(await new Command(["replay", file]).finished).toMatchObject({
+    status: 0,
+    stdout: expect.stringMatching(/^No difference\.$/m),
+  });
+  fs.rmSync(file);
+});
+
 test("a capture that another process writes is refused before anything has begun, and loses nothing", async () => {
   const file = path.join(folder, "b.pcapng");
   const before = fs.readFileSync(file);

@@ -72,6 +72,12 @@ it("a network whose user takes flows over replays", async () => {
   expect([difference?.message, crash]).toEqual([undefined, null]);
 });
 
+it("a network with rules, whose verdicts come a little later, replays", async () => {
+  const file = await record(true, { rules: ["allow tcp 10.0.2.2", "allow udp 0.0.0.0/0", "default deny"] });
+  const { difference, crash } = await replayFile(file);
+  expect([difference?.message, crash]).toEqual([undefined, null]);
+});
+
 it("without payload a recording holds nothing of what was fetched", async () => {
   const whole = readFileSync(await record(true));
   const blanked = readFileSync(await record(false));

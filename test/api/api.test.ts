@@ -413,7 +413,6 @@ describe("the API", () => {
         "/v1/dns/zones",
         "/v1/events",
         "/v1/flows",
-        "/v1/recording",
       ].concat([
         "/v1/forwards",
         "/v1/forwards/{id}",
@@ -421,6 +420,7 @@ describe("the API", () => {
         "/v1/leases",
         "/v1/limits",
         "/v1/packets",
+        "/v1/recording",
         "/v1/refusals",
         "/v1/rules",
         "/v1/status",

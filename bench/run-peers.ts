@@ -1,14 +1,18 @@
 /**
  * `tslirp run` beside slirp4netns and pasta: TCP of a network namespace to and from the host's loopback by iperf3, processor time
- * of the one in the middle, and what starting costs beside `unshare` alone. Peers that are not installed are left out.
+ * of the one in the middle, and what starting costs beside `unshare` alone. Peers that are not installed are left out. Then how long
+ * `serve` takes to its socket, and the library to be imported.
  *
- *     npm run bench:run [-- --seconds N --rounds N --brief]
+ *     npm run bench:run [-- --seconds N --rounds N --brief --starts --before DIST]
+ *
+ * `--starts` measures only what starting costs; `--before` does so of another build by turns.
  */
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
 import fs from "node:fs";
 import net, { type AddressInfo } from "node:net";
 import os from "node:os";
+import path from "node:path";
 import { parseArgs } from "node:util";
 
 const { values } = parseArgs({
@@ -16,12 +20,15 @@ const { values } = parseArgs({
     seconds: { type: "string", default: "3" },
     rounds: { type: "string", default: "3" },
     brief: { type: "boolean", default: false },
+    starts: { type: "boolean", default: false },
+    before: { type: "string" },
   },
 });
 const seconds = values.brief ? 1 : Number(values.seconds);
 const rounds = values.brief ? 1 : Number(values.rounds);
 const STARTS = values.brief ? 1 : 9;
-const MAIN = new URL("../dist/cli/main.js", import.meta.url).pathname;
+const DIST = new URL("../dist", import.meta.url).pathname;
+const MAIN = `${DIST}/cli/main.js`;
 const TICKS = Number(execFileSync("getconf", ["CLK_TCK"], { encoding: "utf8" }));
 /** The host's loopback, as each peer's namespace reaches it: by the gateway. */
 const GATEWAY = `$(ip -4 route show default | sed 's/.*via \\([0-9.]*\\).*/\\1/')`;
@@ -135,11 +142,13 @@ async function measure(peer: Peer, mtu: number, down: boolean): Promise<[number,
 
 const median = (all: readonly number[]): number => [...all].sort((a, b) => a - b)[all.length >> 1] ?? 0;
 
+/** Milliseconds until a program has said something; it is ended then. */
 async function startMillis(program: string, args: readonly string[]): Promise<number> {
-  const child = spawn(program, [...args, "sh", "-c", "echo first"], { stdio: ["ignore", "pipe", "inherit"] });
+  const child = spawn(program, args, { stdio: ["ignore", "pipe", "inherit"] });
   const began = performance.now();
   await once(child.stdout, "data");
   const millis = performance.now() - began;
+  child.kill();
   await once(child, "close");
   return millis;
 }
@@ -150,7 +159,7 @@ function installed(name: string): boolean {
 
 const peers = PEERS.filter(({ name }) => installed(name));
 const table: string[][] = [["", "unit", ...peers.map(({ name }) => name)]];
-for (const mtu of [1500, 65_520]) {
+for (const mtu of values.starts ? [] : [1500, 65_520]) {
   for (const down of [false, true]) {
     const speeds = peers.map((): number[] => []);
     const costs = peers.map((): number[] => []);
@@ -166,29 +175,40 @@ for (const mtu of [1500, 65_520]) {
     table.push([`${what}, processor`, "s per GB", ...costs.map((all) => median(all).toFixed(2))]);
   }
 }
+const FIRST = ["sh", "-c", "echo first"];
+const folder = fs.mkdtempSync(path.join(os.tmpdir(), "tslirp-bench-"));
+const ours = (dist: string, name: string): Record<string, [string, readonly string[]]> => ({
+  [name]: [process.execPath, [`${dist}/cli/main.js`, "run", "--", ...FIRST]],
+  [`${name} serve`]: [process.execPath, [`${dist}/cli/main.js`, "serve", "--listen", `unix:${folder}/serve.sock`]],
+  [`${name} import`]: [
+    process.execPath,
+    ["--input-type=module", "-e", `await import("${dist}/index.js"); console.log()`],
+  ],
+});
 const starts: Record<string, [string, readonly string[]]> = {
-  tslirp: [process.execPath, [MAIN, "run", "--"]],
-  pasta: ["pasta", [...PASTA, "--"]],
-  unshare: ["unshare", ["--user", "--map-root-user", "--net", "--mount", "--pid", "--fork", "--"]],
-  node: [process.execPath, ["-e", `require("child_process").spawn("sh",["-c","echo first"],{stdio:"inherit"})`]],
+  ...ours(DIST, "tslirp"),
+  ...(values.before === undefined ? {} : ours(path.resolve(values.before), "before")),
+  pasta: ["pasta", [...PASTA, "--", ...FIRST]],
+  unshare: ["unshare", ["--user", "--map-root-user", "--net", "--mount", "--pid", "--fork", "--", ...FIRST]],
+  node: [process.execPath, ["-e", "console.log()"]],
 };
 const took: Record<string, number[]> = {};
 for (let round = 0; round < STARTS; round++)
   for (const [name, [program, args]] of Object.entries(starts))
-    if (name === "node" || name === "unshare" || installed(name)) {
-      took[name] ??= [];
-      took[name].push(await startMillis(program, args));
-    }
+    if (program !== "pasta" || installed(program)) (took[name] ??= []).push(await startMillis(program, args));
+fs.rmSync(folder, { recursive: true });
 const cpu = os.cpus();
 process.stdout.write(
   `${new Date().toISOString().slice(0, 10)}, ${cpu.length} × ${cpu[0]?.model.trim()}, Linux ${os.release()}, Node ${process.version}; ` +
     `medians of ${rounds} rounds of ${seconds} s, one stream\n\n`,
 );
-for (const [at, row] of table.entries()) {
+for (const [at, row] of values.starts ? [] : table.entries()) {
   process.stdout.write(`| ${row.join(" | ")} |\n`);
   if (at === 0) process.stdout.write(`|${"---|".repeat(row.length)}\n`);
 }
-process.stdout.write("\nStart to first byte, ms: ");
+process.stdout.write(
+  "\nStart to first byte (serve: to its socket; import: of the library, with the start of Node), ms: ",
+);
 process.stdout.write(
   `${Object.entries(took)
     .map(([name, all]) => `${name} ${median(all).toFixed(0)}`)

@@ -3,14 +3,14 @@
 export type { MemoryCable } from "./attach/memory.ts";
 export type { FrameWatcher } from "./attach/tap.ts";
 export type { FrameSocket } from "./attach/websocket.ts";
+export type { Abortable } from "./control/abortable.ts";
 export type { Capture, CaptureOptions, CaptureStats } from "./control/capture.ts";
 export { ConfigError } from "./control/errors.ts";
-export type { ImpairmentOptions } from "./control/impairment.ts";
 export type { Flow, FlowTaker, FlowVerdict, OnFlow } from "./control/on-flow.ts";
+export type { ImpairmentOptions } from "./control/options/impairment-options.ts";
 export type { RecordOptions } from "./control/options/record-options.ts";
 export type { NetworkOptions } from "./control/options.ts";
 export type { ProxyOptions } from "./control/proxy-rules.ts";
-export type { Abortable } from "./control/shape.ts";
 export type { UplinkOptions } from "./control/uplink-rules.ts";
 export type { WsAccessOptions } from "./control/ws-access.ts";
 export type { Endpoint } from "./core/address.ts";

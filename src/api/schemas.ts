@@ -1,7 +1,8 @@
 /** What the control API takes and gives, as JSON schemas: requests are checked by them, the OpenAPI document shows them. */
-import { z } from "zod";
+import * as z from "zod";
 import type { CaptureOptions } from "../control/capture.ts";
-import { ImpairmentOptions } from "../control/impairment.ts";
+import { ImpairmentShape } from "../control/impairment.ts";
+import type { ImpairmentOptions } from "../control/options/impairment-options.ts";
 
 /** A zod shape as the draft that the server's validator reads. */
 function schema(shape: z.ZodType): object {
@@ -68,7 +69,7 @@ export interface ImpairmentRequest {
 
 const impairmentRequest = z.strictObject({
   rules: z
-    .array(ImpairmentOptions)
+    .array(ImpairmentShape)
     .max(64)
     .describe("the first that means a frame is its fate; none makes the line good"),
   seed: z.int().min(0).max(0xffff_ffff).optional(),
@@ -144,7 +145,7 @@ export const SCHEMAS: Readonly<Record<SchemaName, object>> = {
   recording: schema(recording),
   recordingState: schema(z.object({ recording: recording.nullable() })),
   recordingRequest: schema(recordingRequest),
-  impairment: schema(z.object({ rules: z.array(ImpairmentOptions) })),
+  impairment: schema(z.object({ rules: z.array(ImpairmentShape) })),
   impairmentRequest: schema(impairmentRequest),
   publishRequest: schema(publishRequest),
   rules: schema(rules),

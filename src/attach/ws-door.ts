@@ -5,7 +5,7 @@
  * What a client can hold before it is a guest is bounded: a request has ten seconds and Node's 16 kB of headers, and there
  * are so many connections. A message is one frame in one piece: no compression, no fragments, nothing longer.
  */
-import http from "node:http";
+import type http from "node:http";
 import type net from "node:net";
 import type { Duplex } from "node:stream";
 import { MAX_FRAME } from "../core/link.ts";
@@ -54,10 +54,10 @@ async function open(
   { access, guests, trace }: WsDoorOptions,
   onArrival: (arrival: Arrival) => void,
 ): Promise<GuestDoor> {
-  const { WebSocketServer } = await import("ws");
+  const [{ createServer }, { WebSocketServer }] = await Promise.all([import("node:http"), import("ws")]);
   const upgrades = new WebSocketServer(OPTIONS);
   const limits = { headersTimeout: REQUEST_MILLIS, requestTimeout: REQUEST_MILLIS, keepAliveTimeout: REQUEST_MILLIS };
-  const server = http.createServer({ ...limits, connectionsCheckingInterval: 1_000 }, (request, response) => {
+  const server = createServer({ ...limits, connectionsCheckingInterval: 1_000 }, (request, response) => {
     response.shouldKeepAlive = false;
     if (pathOf(request.url) !== wanted.path) return say(response, 404, `There is nothing here. Try ${wanted.path}.`);
     say(response, 200, ABOUT);
@@ -70,7 +70,7 @@ async function open(
     const refusal = wsRefusal(request, wanted.path, access);
     if (refusal !== null) {
       trace.drop("ws-refused");
-      return refuse(socket, refusal);
+      return void refuse(socket, refusal);
     }
     upgrades.handleUpgrade(request, socket, head, (ws) => {
       ws.on("error", () => {});
@@ -116,9 +116,10 @@ function say(response: http.ServerResponse, status: number, text: string): void 
   response.end(`${text}\n`);
 }
 
-function refuse(socket: Duplex, { status, line }: WsRefusal): void {
+async function refuse(socket: Duplex, { status, line }: WsRefusal): Promise<void> {
+  const { STATUS_CODES } = await import("node:http");
   socket.end(
-    `HTTP/1.1 ${status} ${http.STATUS_CODES[status]}\r\nContent-Type: text/plain\r\nContent-Length: ${line.length + 1}\r\nConnection: close\r\n\r\n${line}\n`,
+    `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\nContent-Type: text/plain\r\nContent-Length: ${line.length + 1}\r\nConnection: close\r\n\r\n${line}\n`,
   );
   setTimeout(() => socket.destroy(), REFUSED_MILLIS).unref();
 }

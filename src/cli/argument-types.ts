@@ -2,8 +2,8 @@
 import type { StreamAddress } from "../attach/address.ts";
 import type { WsAccess } from "../attach/ws-access.ts";
 import type { CaptureOptions } from "../control/capture.ts";
-import type { ImpairmentOptions } from "../control/impairment.ts";
 import type { LogOptions } from "../control/log.ts";
+import type { ImpairmentOptions } from "../control/options/impairment-options.ts";
 import type { NetworkOptions } from "../control/options/network-options.ts";
 import type { GuestNetworksOptions } from "../guest-networks.ts";
 

@@ -3,14 +3,12 @@ import { Command } from "commander";
 import { ConfigError } from "../control/errors.ts";
 import { version } from "../control/version.ts";
 import type { QemuArguments, ServeArguments } from "./argument-types.ts";
-import { readServeArguments } from "./arguments.ts";
 import { completionCommand } from "./completion.ts";
 import { ctlCommand } from "./ctl.ts";
 import { letSignalsGo } from "./early-signals.ts";
 import { addOptions } from "./flags.ts";
 import type { ReplayArguments } from "./replay.ts";
 import type { RunArguments } from "./run.ts";
-import { serve } from "./serve.ts";
 import type { Slirp4netnsArguments } from "./slirp4netns.ts";
 
 /** Commands that handle signals themselves. */
@@ -29,6 +27,7 @@ export function createProgram(ended: (status: number) => void): Command {
       const [word] = serveCommand.args;
       if (word !== undefined)
         throw new ConfigError("serve", word, "expected options only, or a command that tslirp --help lists");
+      const [{ readServeArguments }, { serve }] = await Promise.all([import("./arguments.ts"), import("./serve.ts")]);
       await serve(readServeArguments(given));
     });
   const qemuCommand = addOptions(new Command("qemu"), "qemu")

@@ -1,15 +1,16 @@
 /** Addresses as users type them, made canonical; null for what is none. Used at the edges only, never per packet. */
-import { Address4, Address6 } from "ip-address";
+import { isIPv4, isIPv6 } from "node:net";
 import type { Endpoint, IpText } from "../core/address.ts";
+import { ipv6FromText, ipv6ToString } from "../wire/ipv6.ts";
 
 /** Dotted decimal of four parts, without a prefix and without leading zeros (which some read as octal). */
 export function parseIpv4(text: string): IpText | null {
-  return /^[0-9.]+$/.test(text) && Address4.isValid(text) ? new Address4(text).correctForm() : null;
+  return isIPv4(text) ? text : null;
 }
 
 /** IPv6 in its shortest form, without prefix, zone or brackets. */
 export function parseIpv6(text: string): IpText | null {
-  return /^[0-9a-fA-F:.]+$/.test(text) && Address6.isValid(text) ? new Address6(text).correctForm() : null;
+  return isIPv6(text) && !text.includes("%") ? ipv6ToString(ipv6FromText(text)) : null;
 }
 
 export function parseIp(text: string): IpText | null {
@@ -87,9 +88,5 @@ function classPrefix(ip: number): number {
 
 /** The 4 or 16 bytes of an address that has been parsed. */
 export function addressBytes(ip: IpText): Uint8Array {
-  const bytes = ip.includes(":") ? new Address6(ip).toUnsignedByteArray() : new Address4(ip).toArray();
-  const whole = new Uint8Array(ip.includes(":") ? 16 : 4);
-  // Leading zero bytes are left out of a big number's.
-  whole.set(bytes.slice(-whole.length), Math.max(0, whole.length - bytes.length));
-  return whole;
+  return ip.includes(":") ? ipv6FromText(ip) : Uint8Array.from(ip.split("."), Number);
 }

@@ -1,29 +1,10 @@
 /** What users say of a bad line, and what `attach/impairment` makes of it. */
-import { z } from "zod";
+import * as z from "zod";
 import type { ImpairmentRule } from "../attach/impairment.ts";
 import { ConfigError } from "./errors.ts";
 import { parseFrameFilter } from "./frame-filter.ts";
+import type { ImpairmentOptions } from "./options/impairment-options.ts";
 import { checkShape } from "./shape.ts";
-
-/** One kind of traffic and how it suffers; what is left out does not. The first that means a frame is its fate. */
-export interface ImpairmentOptions {
-  /** Which frames: `host 10.0.2.15`, `ether host 52:54:00:12:34:56`, `udp port 53` (all). */
-  readonly filter?: string | undefined;
-  /** From guests (`up`), to guests (`down`), or `both` (both). */
-  readonly direction?: "up" | "down" | "both" | undefined;
-  /** Milliseconds, each way that `direction` names. */
-  readonly delay?: number | undefined;
-  /** Milliseconds more or less than `delay`; at most `delay`. */
-  readonly jitter?: number | undefined;
-  /** Share of frames lost, 0 to 1. */
-  readonly loss?: number | undefined;
-  /** Share of frames sent twice, 0 to 1. */
-  readonly duplicate?: number | undefined;
-  /** Share of frames that overtake those delayed, 0 to 1. */
-  readonly reorder?: number | undefined;
-  /** Bits per second, at least 1000. */
-  readonly rate?: number | undefined;
-}
 
 const MAX_DELAY = 600_000;
 const MAX_RULES = 64;
@@ -34,7 +15,7 @@ const number = (min: number, max: number, unit: string): z.ZodNumber => {
 const DIRECTION = "expected up, down or both";
 
 /** The shape of one rule. */
-export const ImpairmentOptions: z.ZodType<ImpairmentOptions> = z.strictObject(
+export const ImpairmentShape: z.ZodType<ImpairmentOptions> = z.strictObject(
   {
     filter: z.string("expected a filter like tcp port 80").optional(),
     direction: z.enum(["up", "down", "both"], DIRECTION).optional(),
@@ -55,11 +36,7 @@ export function resolveImpairment(rules: readonly ImpairmentOptions[]): Impairme
 }
 
 function resolveRule(name: string, input: ImpairmentOptions): ImpairmentRule {
-  const { filter, direction, delay, jitter, loss, duplicate, reorder, rate } = checkShape(
-    ImpairmentOptions,
-    input,
-    name,
-  );
+  const { filter, direction, delay, jitter, loss, duplicate, reorder, rate } = checkShape(ImpairmentShape, input, name);
   if ((jitter ?? 0) > (delay ?? 0)) throw new ConfigError(`${name}.jitter`, jitter, "expected at most the delay");
   return {
     filter: filter === undefined ? null : parseFrameFilter(`${name}.filter`, filter),

@@ -1,12 +1,10 @@
 /** `limits` of a network's options: their shape, and what is not said. */
-import { z } from "zod";
+import * as z from "zod";
 import { DEFAULT_LIMITS, type Limits, MOST_LIMITS } from "../core/limits.ts";
 import { parseNumber } from "./addresses.ts";
 import { ConfigError } from "./errors.ts";
 import { nearest } from "./nearest.ts";
-
-/** Some of a network's caps; the others have their defaults. */
-export type LimitsOptions = { readonly [K in keyof Limits]?: Limits[K] | undefined };
+import type { LimitsOptions } from "./options/limits-options.ts";
 
 /** A whole number from 1 to `max`. */
 export function cap(max: number): z.ZodNumber {

@@ -1,9 +1,20 @@
 /** Logs, always to stderr: lines for people, or JSON for machines. */
-import pino, { type DestinationStream, type Logger } from "pino";
+import { createRequire } from "node:module";
+import type { DestinationStream, Logger as Pino } from "pino";
 import { asciiJson } from "./ascii-json.ts";
-import type { LogLevel } from "./log-levels.ts";
+import { LOG_LEVELS, type LogLevel } from "./log-levels.ts";
 
-export type { Logger };
+type LogMethod = {
+  (words: string): void;
+  (fields: object, words: string): void;
+};
+
+/** The parts of pino's that are used. */
+export interface Logger extends Readonly<Record<Exclude<LogLevel, "silent">, LogMethod>> {
+  isLevelEnabled(level: LogLevel): boolean;
+  /** The same log, whose lines all have these fields. */
+  child(fields: object): Logger;
+}
 
 export interface LogOptions {
   readonly level: LogLevel;
@@ -21,17 +32,58 @@ const KINDS = 100;
 /** What waits for a reader of standard error; more is left out. */
 const MOST_WAITING = 1_048_576;
 
+/** What reads the time of a start has passed by then. */
+const LOAD_MILLIS = 200;
+
 /**
  * Writes never wait: a reader that is slow, or stuck, may not hold up the network. The last words of a process that fails
  * are written as it exits. Guests cause most lines, so each kind has its limit, and what is left out is counted.
+ *
+ * pino is loaded at the first line, or soon after the start: later, guests may have used up the descriptors that reading it
+ * takes. A log that says nothing does without.
  */
 export function createLog(options: LogOptions): Logger {
+  let made: Pino | null = null;
+  const log = (): Pino => (made ??= createPino(options));
+  if (options.level !== "silent") setTimeout(log, LOAD_MILLIS).unref();
+  return lazily(log, LOG_LEVELS.indexOf(options.level));
+}
+
+/** `loudest` is the last level, as an index of `LOG_LEVELS`, that is written. */
+function lazily(log: () => Pino, loudest: number): Logger {
+  const isLevelEnabled = (level: LogLevel): boolean => LOG_LEVELS.indexOf(level) <= loudest;
+  const method =
+    (level: Exclude<LogLevel, "silent">): LogMethod =>
+    (first: object | string, words?: string) => {
+      if (isLevelEnabled(level)) log()[level](first, words);
+    };
+  return {
+    error: method("error"),
+    warn: method("warn"),
+    info: method("info"),
+    debug: method("debug"),
+    trace: method("trace"),
+    isLevelEnabled,
+    child(fields) {
+      let made: Pino | null = null;
+      return lazily(() => (made ??= log().child(fields)), loudest);
+    },
+  };
+}
+
+let loaded: typeof import("pino") | null = null;
+
+function pino(): typeof import("pino") {
+  return (loaded ??= createRequire(import.meta.url)("pino") as typeof import("pino"));
+}
+
+function createPino(options: LogOptions): Pino {
   const limit = new LineLimit((count) => log.warn({ count }, "lines left out"));
   const out = options.destination ?? slowly(limit);
   const write = options.json
     ? (line: string) => out.write(asciiJson(line))
     : (line: string) => out.write(readable(line));
-  const log: Logger = pino(
+  const log: Pino = pino()(
     {
       level: options.level,
       base: null,
@@ -49,7 +101,7 @@ export function createLog(options: LogOptions): Logger {
 
 /** Standard error, behind a bounded queue. */
 function slowly(limit: LineLimit): DestinationStream {
-  const out = pino.destination({ dest: 2, sync: false, minLength: 0, maxLength: MOST_WAITING });
+  const out = pino().destination({ dest: 2, sync: false, minLength: 0, maxLength: MOST_WAITING });
   out.on("drop", () => limit.leftOut());
   return out;
 }
@@ -101,7 +153,7 @@ class LineLimit {
 export function readable(line: string): string {
   const { level, time, msg, ...rest } = JSON.parse(line) as Record<string, unknown>;
   const clock = new Date(Number(time)).toISOString().slice(11, 23);
-  const label = pino.levels.labels[Number(level)] ?? String(level);
+  const label = pino().levels.labels[Number(level)] ?? String(level);
   const fields = Object.entries(rest).map(([key, value]) => ` ${key}=${plain(value)}`);
   return `${clock} ${label.padEnd(5)} ${plain(msg, true)}${fields.join("")}\n`;
 }

@@ -1,11 +1,7 @@
 /** What a user gave, against its shape: the first thing that is wrong becomes a `ConfigError` that names it. */
-import { z } from "zod";
+import * as z from "zod";
+import type { Abortable } from "./abortable.ts";
 import { ConfigError } from "./errors.ts";
-
-/** What may be ended from without. */
-export interface Abortable {
-  readonly signal?: AbortSignal | undefined;
-}
 
 export const abortSignal: z.ZodType<AbortSignal> = z.instanceof(AbortSignal, { error: "expected an AbortSignal" });
 

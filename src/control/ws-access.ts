@@ -1,5 +1,5 @@
 /** Who may come by WebSocket, as users say it. */
-import { z } from "zod";
+import * as z from "zod";
 import { normalOrigin, type WsAccess } from "../attach/ws-access.ts";
 import { ConfigError } from "./errors.ts";
 

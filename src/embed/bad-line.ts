@@ -2,7 +2,8 @@
 import { Impairment, type ImpairmentEnv } from "../attach/impairment.ts";
 import type { CableTap } from "../attach/tap.ts";
 import { ConfigError } from "../control/errors.ts";
-import { type ImpairmentOptions, resolveImpairment } from "../control/impairment.ts";
+import { resolveImpairment } from "../control/impairment.ts";
+import type { ImpairmentOptions } from "../control/options/impairment-options.ts";
 import { SeededRandom } from "../core/random.ts";
 import { HostRandom } from "../host/random.ts";
 

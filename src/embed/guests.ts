@@ -2,10 +2,11 @@
  * The guests' network from within the process: dial a guest, listen where guests find you. One for each network; it
  * keeps what is open, so that closing the network ends it.
  */
-import { z } from "zod";
+import * as z from "zod";
+import type { Abortable } from "../control/abortable.ts";
 import { parseIp } from "../control/addresses.ts";
 import { ConfigError } from "../control/errors.ts";
-import { type Abortable, checkShape, signalOf } from "../control/shape.ts";
+import { checkShape, signalOf } from "../control/shape.ts";
 import { type Endpoint, endpointText, type IpText, ipv4FromText } from "../core/address.ts";
 import type { StackConfig } from "../core/config.ts";
 import type { AcceptedTcp, HostTcp, HostTcpEvents } from "../core/host-net.ts";

@@ -4,8 +4,6 @@
  */
 import { lookup, lookupService } from "node:dns";
 import { isIP, isIPv4 } from "node:net";
-import { Address6 } from "ip-address";
-import { put16 } from "../wire/bytes.ts";
 import {
   DNS_A,
   DNS_AAAA,
@@ -20,6 +18,7 @@ import {
   dnsQtype,
   dnsReply,
 } from "../wire/dns.ts";
+import { ipv6FromText } from "../wire/ipv6.ts";
 
 /** Calls under way: they take turns on libuv's few threads, which files need too. */
 const MAX_RUNNING = 32;
@@ -93,11 +92,7 @@ function failed(error: NodeJS.ErrnoException): boolean {
 /** 4 or 16 bytes. A scope id means nothing to a guest and is left out. */
 function addressBytes(text: string): Uint8Array {
   if (isIPv4(text)) return Uint8Array.from(text.split("."), Number);
-  const bytes = new Uint8Array(16);
-  new Address6(text).parsedAddress.forEach((group, i) => {
-    put16(bytes, 2 * i, Number.parseInt(group, 16));
-  });
-  return bytes;
+  return ipv6FromText(text.split("%", 1)[0]!);
 }
 
 /** "4.3.2.1.in-addr.arpa" → "1.2.3.4" (RFC 1035 section 3.5); ip6.arpa by nibbles (RFC 3596 section 2.5). */

@@ -6,7 +6,6 @@
 import fs from "node:fs/promises";
 import net from "node:net";
 import path from "node:path";
-import { isMainThread } from "node:worker_threads";
 import { handOver } from "./ownership.ts";
 
 /** A path has to fit `sockaddr_un` with its NUL (108 bytes on Linux, 104 elsewhere); a longer one would be cut. */
@@ -59,6 +58,7 @@ export async function listenUnix(
  * the main one may not set it.
  */
 async function bindPrivately(server: net.Server, at: string): Promise<void> {
+  const { isMainThread } = await import("node:worker_threads");
   if (!isMainThread) {
     await listening(server, { path: at, exclusive: true });
     return fs.chmod(at, 0o600);

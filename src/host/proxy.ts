@@ -8,7 +8,6 @@
  * machine, where our own listeners are: to a port that is one of ours it is given the address all the same.
  */
 import { once } from "node:events";
-import http from "node:http";
 import { createRequire } from "node:module";
 import net from "node:net";
 import { type Endpoint, endpointText } from "../core/address.ts";
@@ -190,7 +189,9 @@ function socksRefusal(error: Error): Error {
   return /NotAllowed|TTLExpired|Failure/.test(error.message) ? new Refusal("EHOSTUNREACH", error.message) : error;
 }
 
-function connect(server: ProxyServer, target: Endpoint, signal: AbortSignal): Promise<net.Socket> {
+async function connect(server: ProxyServer, target: Endpoint, signal: AbortSignal): Promise<net.Socket> {
+  // Part of Node itself, and of its start only for those who need it.
+  const http = await import("node:http");
   const { host, port, user, password } = server;
   const path = endpointText(target);
   const credentials = Buffer.from(`${user}:${password}`).toString("base64");

@@ -1,7 +1,9 @@
 /** The forwards of a network as its user opens and closes them: all that one rule means, or none. */
+
+import type { Abortable } from "../control/abortable.ts";
 import { ConfigError } from "../control/errors.ts";
 import { resolveForwards } from "../control/forward-guests.ts";
-import { type Abortable, signalOf, whenAborted } from "../control/shape.ts";
+import { signalOf, whenAborted } from "../control/shape.ts";
 import type { ForwardRule, StackConfig } from "../core/config.ts";
 import type { CurrentLan } from "../embed/current-lan.ts";
 import { portHint } from "../host/port-hint.ts";

@@ -1,12 +1,8 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { ConfigError } from "../../src/control/errors.ts";
-import {
-  type ImpairmentOptions,
-  impairmentText,
-  parseImpairment,
-  resolveImpairment,
-} from "../../src/control/impairment.ts";
+import { impairmentText, parseImpairment, resolveImpairment } from "../../src/control/impairment.ts";
+import type { ImpairmentOptions } from "../../src/control/options/impairment-options.ts";
 
 describe("an impairment as typed", () => {
   test.each<[string, ImpairmentOptions]>([

@@ -1,9 +1,10 @@
 /** The library in one ESM file, as programs that embed it ship it: esbuild makes it, and it runs where nothing is installed. */
 import { execFileSync } from "node:child_process";
 import fs from "node:fs";
-import { createRequire } from "node:module";
+
 import os from "node:os";
 import path from "node:path";
+import { buildSync } from "esbuild";
 import { afterAll, beforeAll, expect, it } from "vitest";
 
 const PROGRAM = `
@@ -36,7 +37,6 @@ beforeAll(() => {
 afterAll(() => fs.rmSync(folder, { recursive: true }));
 
 it("bundles, runs, and has nothing in it that only the command line or the API needs", () => {
-  const { buildSync } = createRequire(import.meta.resolve("tsx"))("esbuild");
   const outfile = path.join(folder, "program.mjs");
   const { metafile } = buildSync({
     ...{ stdin: { contents: PROGRAM, resolveDir: process.cwd() }, outfile, metafile: true, logLevel: "error" },

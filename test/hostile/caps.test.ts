@@ -3,7 +3,7 @@
  * and so is the guest itself when its fill is gone. What all may have: it is counted, and all are served afterwards.
  */
 import { describe, expect, test } from "vitest";
-import type { LimitsOptions } from "../../src/control/limits.ts";
+import type { LimitsOptions } from "../../src/control/options/limits-options.ts";
 import type { Limits } from "../../src/core/limits.ts";
 import type { DropReason } from "../../src/core/trace.ts";
 import { answer, query } from "../support/dns.ts";

@@ -3,8 +3,9 @@
  * tests, since a process of it starts in a third of the time that its sources take, and the tests start hundreds.
  */
 import fs from "node:fs";
-import { createRequire } from "node:module";
 import path from "node:path";
+import { buildSync } from "esbuild";
+import { bundle, bundling } from "../../build.ts";
 
 const ROOT = path.resolve(import.meta.dirname, "../..");
 /** Programs of the tests' own that run as processes. */
@@ -15,20 +16,8 @@ export function build(): string {
   // Within the repository, so that dependencies are found.
   const folder = path.join(ROOT, "node_modules/.cache/tslirp-tests", String(process.pid));
   process.once("exit", () => fs.rmSync(folder, { recursive: true, force: true }));
-  // tsx's compiler makes it in a moment.
-  const { buildSync } = createRequire(createRequire(`${ROOT}/`).resolve("tsx/package.json"))("esbuild");
-  const options = {
-    absWorkingDir: ROOT,
-    bundle: true,
-    platform: "node",
-    target: "node20",
-    format: "esm",
-    packages: "external",
-  };
-  const cli = path.join(folder, "dist/cli");
-  buildSync({ ...options, entryPoints: ["src/cli/main.ts"], outdir: cli, splitting: true });
-  buildSync({ ...options, entryPoints: HELPERS, outdir: path.join(folder, "support") });
-  fs.cpSync(path.join(ROOT, "src/api/page"), path.join(cli, "page"), { recursive: true });
+  bundle(path.join(folder, "dist"));
+  buildSync({ ...bundling(), entryPoints: HELPERS, outdir: path.join(folder, "support") });
   fs.copyFileSync(path.join(ROOT, "package.json"), path.join(folder, "package.json"));
   return folder;
 }

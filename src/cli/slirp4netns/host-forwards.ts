@@ -3,7 +3,7 @@
  * `remove_hostfwd`, and one answer.
  */
 import net from "node:net";
-import { z } from "zod";
+import * as z from "zod";
 import { listenUnix, type UnixFile } from "../../host/listen-unix.ts";
 import type { Network } from "../../network.ts";
 

@@ -6,7 +6,7 @@
  * `npm run options`, which writes `network-options.ts` and the documents anew; then use it, mostly in `resolveOptions`. An
  * option that only a command has stands in `command`.
  */
-import { z } from "zod";
+import * as z from "zod";
 import { parseEndpoint, parseIp, parseIpv4, parseIpv6 } from "../addresses.ts";
 import type { NetworkOptions } from "./network-options.ts";
 

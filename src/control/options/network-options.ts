@@ -1,9 +1,9 @@
 /** Written by `npm run options` from the descriptions beside this file. */
-import type { LimitsOptions } from "../limits.ts";
 import type { OnFlow } from "../on-flow.ts";
 import type { ProxyOptions } from "../proxy-rules.ts";
 import type { UplinkOptions } from "../uplink-rules.ts";
 import type { AuditOptions } from "./audit-options.ts";
+import type { LimitsOptions } from "./limits-options.ts";
 import type { Mode } from "./modes.ts";
 import type { RecordOptions } from "./record-options.ts";
 

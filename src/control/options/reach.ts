@@ -1,5 +1,5 @@
 /** Whom guests reach, and by which way. */
-import { z } from "zod";
+import * as z from "zod";
 import { cap } from "../limits.ts";
 import { parseNameTtl } from "../name-ttl.ts";
 import type { OnFlow } from "../on-flow.ts";

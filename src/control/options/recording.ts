@@ -1,5 +1,5 @@
 /** What is recorded of a network, for `tslirp replay`. */
-import { z } from "zod";
+import * as z from "zod";
 import { type NetworkGroup, TEXT } from "./description.ts";
 
 const RECORD = 'expected a new file\'s name, or { file: "run.tslirp", payload: false }';

@@ -1,5 +1,5 @@
 /** What makes rules livable: to learn them, to be told what they did. */
-import { z } from "zod";
+import * as z from "zod";
 import { bool, type NetworkGroup, ON_OFF, TEXT } from "./description.ts";
 
 const AUDIT = 'expected a file\'s name, or { file: "audit.jsonl", allowed: true }';

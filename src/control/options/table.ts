@@ -1,5 +1,5 @@
 /** All options, in the order in which `--help` and the documents list them. */
-import { z } from "zod";
+import * as z from "zod";
 import { ADDRESSES } from "./addresses.ts";
 import { COMMAND } from "./command.ts";
 import type { Command, Description, NetworkGroup, NetworkOption } from "./description.ts";

@@ -1,13 +1,19 @@
-/** Bubblewrap's sandboxes with a network of ours: a TAP into one that runs, and one inside `tslirp run`. */
+/**
+ * What makes containers, with a network of ours: bubblewrap (a TAP into a sandbox that runs, and one inside `tslirp run`), and
+ * rootlesskit, which starts us in slirp4netns' place.
+ */
 import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
 import fs from "node:fs";
 import http from "node:http";
 import type { AddressInfo } from "node:net";
+import os from "node:os";
+import path from "node:path";
 import type { Readable } from "node:stream";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { taps } from "../../src/host/tap-device.ts";
 import { Command } from "../cli/command.ts";
+import { PROGRAM } from "../support/program.ts";
 
 const able =
   taps() !== null && fs.existsSync("/dev/net/tun") && works("bwrap", "--unshare-user", "--bind", "/", "/", "true");
@@ -70,5 +76,48 @@ describe.runIf(able)("a bubblewrap sandbox", () => {
     ];
     const { status, stdout, stderr } = await new Command(["run", "--", ...inner]).finished;
     expect([status, stdout], stderr).toEqual([0, "hello"]);
+  });
+});
+
+const nobody = ["--reuid", "65534", "--regid", "65534", "--clear-groups", "--"];
+const rootless =
+  able &&
+  process.getuid!() === 0 &&
+  fs.existsSync("/etc/subuid") &&
+  works("rootlesskit", "--version") &&
+  works("sh", "-c", "command -v newuidmap") &&
+  works("setpriv", ...nobody, process.execPath, ...PROGRAM, "--version");
+
+describe.runIf(rootless)("rootlesskit", () => {
+  test("has us as its slirp4netns: an address, a resolver, the host by the gateway; nothing stays behind", async () => {
+    const folder = fs.mkdtempSync(path.join(os.tmpdir(), "rootless-"));
+    fs.chownSync(folder, 65_534, 65_534);
+    const binary = path.join(folder, "slirp4netns");
+    fs.writeFileSync(
+      binary,
+      `#!/bin/sh\necho $$ >>${folder}/pid\nexec ${[process.execPath, ...PROGRAM].join(" ")} slirp4netns "$@"\n`,
+      { mode: 0o755 },
+    );
+    fs.writeFileSync(path.join(folder, "ids"), "nobody:100000:65536\n");
+    // Whose identifiers nobody may use is said where only this test's processes see it.
+    const words = [
+      "rootlesskit",
+      "--net=slirp4netns",
+      `--slirp4netns-binary=${binary}`,
+      "--disable-host-loopback=false",
+    ];
+    const script = `for f in /etc/subuid /etc/subgid; do mount --bind ${folder}/ids $f; done
+      exec setpriv ${nobody.join(" ")} ${words.join(" ")} sh -ec 'ip -4 -br addr show tap0 | grep -o "10[.0-9/]*"
+        grep nameserver /etc/resolv.conf; curl -sS --max-time 20 ${url}'`;
+    const env = { ...process.env, HOME: folder, XDG_RUNTIME_DIR: folder, TMPDIR: folder };
+    const child = spawn("unshare", ["--mount", "sh", "-ec", script], { env, stdio: ["ignore", "pipe", "pipe"] });
+    let [out, err] = ["", ""];
+    child.stdout.on("data", (text: Buffer) => (out += text.toString()));
+    child.stderr.on("data", (text: Buffer) => (err += text.toString()));
+    expect(await once(child, "close"), err).toEqual([0, null]);
+    expect(out).toBe("10.0.2.100/24\nnameserver 10.0.2.3\nhello");
+    const pid = fs.readFileSync(path.join(folder, "pid"), "utf8").trim();
+    await expect.poll(() => fs.existsSync(`/proc/${pid}`), { timeout: 10_000 }).toBe(false);
+    fs.rmSync(folder, { recursive: true });
   });
 });

@@ -85,6 +85,15 @@ function run(args: readonly string[], script: string, env: NodeJS.ProcessEnv = {
     .finished;
 }
 
+function works(program: string, ...args: string[]): boolean {
+  try {
+    execFileSync(program, args, { stdio: "ignore" });
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 const able = OWN !== undefined && taps() !== null && fs.existsSync("/dev/net/tun");
 
 describe.runIf(able)("behind tslirp run", () => {
@@ -106,6 +115,32 @@ describe.runIf(able)("behind tslirp run", () => {
     const size = fs.statSync(path.join(served, "proof-1.0.0.tgz")).size;
     expect([status, stdout], stderr).toEqual([0, `cloned\n${size}\n`]);
   });
+
+  const nobody = ["--reuid", "65534", "--regid", "65534", "--clear-groups", "--"];
+  test.runIf(works("setpriv", ...nobody, process.execPath, ...PROGRAM, "--version"))(
+    "both serve an ordinary user, whose files they stay",
+    async () => {
+      fs.chmodSync(folder, 0o755);
+      const home = path.join(folder, "home");
+      fs.mkdirSync(home);
+      fs.chownSync(home, 65_534, 65_534);
+      const url = `http://world.test:${port}`;
+      const script = `cd ${home}; id -u; git clone -q ${url}/repo.git; cat repo/file
+        npm install --cache ${home}/.npm --no-audit --no-fund --no-update-notifier --registry ${url}/npm/ proof >&2; stat -c %u repo node_modules/proof`;
+      const words = [process.execPath, ...PROGRAM, "run", ...names, "--", "sh", "-ec", script];
+      const program = [
+        "-e",
+        `require("child_process").spawn(process.argv[1], process.argv.slice(2), { stdio: "inherit" })`,
+      ];
+      const { stdout, stderr } = await new Command(
+        ["--", "setpriv", ...nobody, ...words],
+        { HOME: home, TMPDIR: home },
+        false,
+        program,
+      ).finished;
+      expect(stdout, stderr).toBe("65534\ncloned\n65534\n65534\n");
+    },
+  );
 
   test("apt-get updates from a mirror", async () => {
     fs.writeFileSync(path.join(work, "sources.list"), `deb [trusted=yes] http://world.test:${port}/debian ./\n`);
@@ -180,7 +215,7 @@ describe.runIf(able && process.getuid!() === 0)("what keeps tslirp run from star
     ];
     return new Command(
       words,
-      { TMPDIR: folder, RUN: `${process.execPath} --import tsx src/cli/main.ts run` },
+      { TMPDIR: folder, RUN: `${[process.execPath, ...PROGRAM].join(" ")} run` },
       false,
       program,
     ).finished;

@@ -9,18 +9,16 @@
 import type { IpAddress } from "../../core/address.ts";
 import type { Timed } from "../../core/deadlines.ts";
 import type { HostTcp, HostTcpEvents } from "../../core/host-net.ts";
-import { COMPLETE, type Link, MAX_FRAME, type Slab, SUM_UNDONE } from "../../core/link.ts";
+import type { Slab } from "../../core/link.ts";
 import type { DropReason } from "../../core/trace.ts";
 import { type Neighbour, tooBig } from "../../proto/neighbours.ts";
 import { TcpEndpoint } from "../../proto/tcp/endpoint.ts";
 import { output } from "../../proto/tcp/output.ts";
 import type { ChunkPool } from "../../proto/tcp/send-buffer.ts";
-import { CLOSED, HELD, STATE_NAMES, SYN_SENT, type TcpPath, type TcpUser, TIME_WAIT } from "../../proto/tcp/types.ts";
+import { CLOSED, HELD, STATE_NAMES, SYN_SENT, type TcpUser, TIME_WAIT } from "../../proto/tcp/types.ts";
 import { ETH_HEADER } from "../../wire/ethernet.ts";
-import { PROTO_TCP } from "../../wire/ipv4.ts";
 import { seqLt } from "../../wire/seq.ts";
 import { TCP_HEADER } from "../../wire/tcp.ts";
-import { type Egress, headersOf, patchHeaders, templateSum } from "../egress.ts";
 import type { AdmittedTcp } from "../flow/admission.ts";
 import { type CloseReason, type Closing, closingOf, closingOfDial, closingOfRuling } from "../flow/close-reason.ts";
 import type { Decision, JudgedFlow } from "../flow/decision.ts";
@@ -29,9 +27,9 @@ import type { GuestError } from "../icmp/guest-errors.ts";
 import type { IcmpCause } from "../icmp/icmp-cause.ts";
 import type { NameCheck } from "../rules/name-check.ts";
 import type { RuleGate } from "../rules/rule-gate.ts";
+import { GuestPath, type PathContext, type PathFlow } from "./guest-path.ts";
 import type { GatheredFlow, PayloadGatherer } from "./payload-gatherer.ts";
 import type { ReceiveBudget, Receiver } from "./receive-budget.ts";
-import type { TcpResets } from "./tcp-resets.ts";
 import type { MeasuredFlow, WindowLimits } from "./window-limits.ts";
 
 const LINGER_MS = 120_000;
@@ -39,28 +37,22 @@ const LINGER_MS = 120_000;
 const MUCH = 16_384;
 /** A host's socket is never read by less. */
 const LEAST_READ = 512;
-const NO_TEMPLATE = new Uint8Array(0);
 
 /** What a connection needs of all connections. */
-export interface TcpFlowOwner {
-  readonly egress: Egress;
+export interface TcpFlowOwner extends PathContext {
   readonly chunks: ChunkPool;
   readonly gatherer: PayloadGatherer;
   readonly receiveBudget: ReceiveBudget;
   readonly windowLimits: WindowLimits;
-  readonly resets: TcpResets;
-  /** Flows that found the cable full. */
-  readonly blocked: Set<TcpFlow>;
   now(): number;
   /** Bytes that a connection may have towards its guest now. */
   sendLimit(): number;
-  touchLink(link: Link): void;
   flush(): void;
+  /** Its deadline may have changed. */
+  schedule(flow: TcpFlow): void;
   /** After a host's callback: timers and cables. */
   settle(flow: TcpFlow, much?: boolean): void;
   forgetTimer(flow: TcpFlow): void;
-  /** The guest is not known, or its cable is gone. */
-  unresolved(flow: TcpFlow): void;
   established(flow: TcpFlow): void;
   /** Connects it where it is to go. */
   dial(flow: TcpFlow, decision: Decision, nameCheck: NameCheck | null): void;
@@ -79,7 +71,7 @@ export interface TcpFlowOwner {
 
 export class TcpFlow
   extends Flow
-  implements TcpPath, TcpUser, HostTcpEvents, Timed, GatheredFlow, MeasuredFlow, Receiver, AdmittedTcp, JudgedFlow
+  implements TcpUser, HostTcpEvents, Timed, GatheredFlow, MeasuredFlow, Receiver, AdmittedTcp, JudgedFlow, PathFlow
 {
   readonly nat: TcpFlowOwner;
   readonly far: IpAddress;
@@ -102,12 +94,8 @@ export class TcpFlow
   waiting = 0;
   #lingerAt: number = Number.POSITIVE_INFINITY;
   #paused = false;
-  #template: Uint8Array = NO_TEMPLATE;
-  #base = 0;
-  #epoch = -1;
   /** Bytes in front of a segment. */
   readonly #headers: number;
-  readonly #pseudo: number;
 
   constructor(
     nat: TcpFlowOwner,
@@ -122,9 +110,9 @@ export class TcpFlow
     this.nat = nat;
     this.far = far;
     this.farPort = farPort;
-    this.#headers = headersOf(guest.family);
-    this.#pseudo = far.sum + guest.address.sum + PROTO_TCP;
-    this.tcb = new TcpEndpoint(this, this, nat.chunks);
+    const path = new GuestPath(this, nat);
+    this.#headers = path.headers;
+    this.tcb = new TcpEndpoint(path, this, nat.chunks);
   }
 
   deadline(): number {
@@ -146,59 +134,6 @@ export class TcpFlow
   /** The window that it may be offered now. */
   get receiveLimit(): number {
     return this.nat.windowLimits.receiveLimit(this.tcb.mss);
-  }
-
-  // The way to the guest (TcpPath)
-
-  get tx(): Uint8Array {
-    return this.guest.link!.tx;
-  }
-
-  get reachable(): boolean {
-    return this.guest.link !== null;
-  }
-
-  reserve(len: number): number {
-    const link = this.guest.link;
-    if (link === null) {
-      this.nat.unresolved(this);
-      return -1;
-    }
-    const at = link.reserve(this.#headers + len);
-    if (at < 0) {
-      this.nat.blocked.add(this);
-      return -1;
-    }
-    if (this.#epoch !== this.guest.epoch) {
-      this.#epoch = this.guest.epoch;
-      this.#template = this.nat.egress.template(this.guest, this.far, PROTO_TCP);
-      this.#base = templateSum(this.#template);
-    }
-    patchHeaders(this.#template, this.#base, link.tx, at, len);
-    return at + this.#headers;
-  }
-
-  offload(): number {
-    const offload = this.guest.link?.offload ?? null;
-    if (offload === null) return 0;
-    if (this.guest.family === 4 ? offload.tcp4 : offload.tcp6)
-      return Math.min(offload.largest, MAX_FRAME) - this.#headers;
-    return offload.sums ? SUM_UNDONE : 0;
-  }
-
-  commit(len: number, undone: number = COMPLETE): void {
-    const link = this.guest.link!;
-    link.commit(this.#headers + len, undone);
-    this.nat.touchLink(link);
-  }
-
-  pseudo(len: number): number {
-    return this.#pseudo + len;
-  }
-
-  resetLost(seq: number, ack: number): void {
-    const { guest, far, farPort, guestPort } = this;
-    this.nat.resets.owe({ guest, far, farPort, guestPort, seq, ack });
   }
 
   // What the guest's side tells (TcpUser)
@@ -391,10 +326,11 @@ export class TcpFlow
     this.nat.remove(this, reason);
   }
 
-  /** Sends what may go now; called at the end of a batch and when a cable has room. */
-  push(now: number): void {
+  /** Sends what may go now, and sets its timers; called at the end of a batch and when a cable has room. */
+  goOn(now: number): void {
     this.tcb.flightLimit = this.#flightLimit();
     if (this.tcb.state !== CLOSED) output(this.tcb, now);
+    this.nat.schedule(this);
   }
 
   #flightLimit(): number {

@@ -41,11 +41,13 @@ import type { FlowFinder } from "../flow/registry.ts";
 import type { IcmpCause } from "../icmp/icmp-cause.ts";
 import { InspectionChain } from "../inspect/chain.ts";
 import type { NameCheck } from "../rules/name-check.ts";
+import { TcpBatch } from "./batch.ts";
 import { PayloadGatherer } from "./payload-gatherer.ts";
 import { ReceiveBudget } from "./receive-budget.ts";
+import { StalledFlows } from "./stalled-flows.ts";
 import { TcpFlow, type TcpFlowOwner } from "./tcp-flow.ts";
 import { TcpResets } from "./tcp-resets.ts";
-import { LARGE, WindowLimits } from "./window-limits.ts";
+import { WindowLimits } from "./window-limits.ts";
 
 /** Connections that count for nobody any more, since their guests have done with them. */
 const MOST_DELIVERING = 1_024;
@@ -57,8 +59,7 @@ export class TcpNat implements FlowFinder, TcpFlowOwner {
   readonly gatherer: PayloadGatherer = new PayloadGatherer();
   readonly resets: TcpResets;
   readonly deadlines: Deadlines<TcpFlow> = new Deadlines();
-  /** Flows that found the cable full. */
-  readonly blocked: Set<TcpFlow> = new Set();
+  readonly stalled: StalledFlows;
   /** What hosts have not taken yet. */
   readonly receiveBudget: ReceiveBudget;
   /** What each connection may have of the window, and under way. */
@@ -71,13 +72,9 @@ export class TcpNat implements FlowFinder, TcpFlowOwner {
   readonly #mtu: number;
   readonly #rcvScale: number;
   readonly #admission: TcpAdmission;
-  readonly #waiting: Set<TcpFlow> = new Set();
   /** Connections whose guests have done, and whose hosts have bytes to take, the oldest first. */
   readonly #delivering: Set<TcpFlow> = new Set();
-  #touched: TcpFlow[] = [];
-  /** Flows that owe their guests an acknowledgement: at the end of this turn, and of the next one. */
-  #due: TcpFlow[] = [];
-  #owing: TcpFlow[] = [];
+  readonly #batch: TcpBatch;
 
   constructor(config: StackConfig, env: NatContext) {
     this.#env = env;
@@ -92,6 +89,8 @@ export class TcpNat implements FlowFinder, TcpFlowOwner {
     this.#chain = new InspectionChain(env, config.limits.nameWaitingBytes, config.refuseHttp === true);
     this.receiveBudget = new ReceiveBudget(config.limits, env.bytes);
     this.windowLimits = new WindowLimits(config.limits.receiveBuffer);
+    this.#batch = new TcpBatch(env.clock, this.gatherer, this.windowLimits);
+    this.stalled = new StalledFlows(env);
     this.#sendLimit = config.limits.sendBuffer;
     this.#table = new FlowMap(env.random);
     this.#admission = new TcpAdmission(config.limits, env.trace);
@@ -165,13 +164,7 @@ export class TcpNat implements FlowFinder, TcpFlowOwner {
     }
     const dropped = input(flow.tcb, slab, at, len, now);
     if (dropped !== null) this.#env.trace.drop(dropped);
-    this.#touch(flow);
-  }
-
-  #touch(flow: TcpFlow): void {
-    if (flow.touched) return;
-    flow.touched = true;
-    this.#touched.push(flow);
+    this.#batch.touch(flow);
   }
 
   /**
@@ -179,69 +172,22 @@ export class TcpNat implements FlowFinder, TcpFlowOwner {
    * nothing else to say may wait for `turnEnd`, and go with what the host says or closes meanwhile. True when any does.
    */
   batchEnd(now: number, late: boolean): boolean {
-    const touched = this.#touched;
-    if (touched.length === 0) return false;
-    // What is small first: it need not wait until the kernel has copied what is large.
-    const senders = this.#flushUp(0, LARGE, now) + this.#flushUp(LARGE, Number.POSITIVE_INFINITY, now);
-    this.gatherer.batchEnd();
-    this.windowLimits.shareAmong(senders);
-    for (let i = 0; i < touched.length; i++) {
-      const flow = touched[i]!;
-      flow.touched = false;
-      if (!late || !flow.tcb.owesOnlyAck()) flow.push(now);
-      else if (!flow.owes) {
-        flow.owes = true;
-        this.#owing.push(flow);
-      }
-      this.#schedule(flow);
-    }
-    touched.length = 0;
-    return this.#owing.length > 0;
+    return this.#batch.end(now, late);
   }
 
   /** A turn of the event loop ends: what was owed before it is sent. True when more is owed. */
   turnEnd(): boolean {
-    const due = this.#due;
-    if (due.length > 0) {
-      const now = this.now();
-      for (let i = 0; i < due.length; i++) {
-        const flow = due[i]!;
-        flow.owes = false;
-        if (!flow.tcb.ackPending) continue;
-        flow.push(now);
-        this.#schedule(flow);
-      }
-      due.length = 0;
-    }
-    this.#due = this.#owing;
-    this.#owing = due;
-    return this.#due.length > 0;
-  }
-
-  /** Writes to the host what flows with at least `least` and less than `most` bytes have; their number. */
-  #flushUp(least: number, most: number, now: number): number {
-    const touched = this.#touched;
-    let senders = 0;
-    for (let i = 0; i < touched.length; i++) {
-      const flow = touched[i]!;
-      const len = flow.pendingUp;
-      if (len === 0 || len < least || len >= most) continue;
-      senders++;
-      this.windowLimits.sending(flow, len, now);
-      this.gatherer.flush(flow);
-      flow.noteWaiting();
-    }
-    return senders;
+    return this.#batch.turnEnd();
   }
 
   /** After a host's callback: timers and cables. What is much goes out at once: the cable is full soon enough. */
   settle(flow: TcpFlow, much = false): void {
-    this.#schedule(flow);
+    this.schedule(flow);
     if (much) this.#env.flushNow();
     else this.#env.flush();
   }
 
-  #schedule(flow: TcpFlow): void {
+  schedule(flow: TcpFlow): void {
     if (flow.tcb.state === TIME_WAIT) this.#admission.finished(flow);
     if (this.deadlines.schedule(flow, flow.deadline())) this.#env.wake();
   }
@@ -359,10 +305,9 @@ export class TcpNat implements FlowFinder, TcpFlowOwner {
   }
 
   remove(flow: TcpFlow, reason: CloseReason): void {
-    this.blocked.delete(flow);
-    this.#waiting.delete(flow);
+    this.stalled.forget(flow);
     this.deadlines.remove(flow);
-    if (flow.deadline() !== Number.POSITIVE_INFINITY) this.#schedule(flow);
+    if (flow.deadline() !== Number.POSITIVE_INFINITY) this.schedule(flow);
     if (flow.flowState === CLOSED_FLOW) return;
     this.#admission.leave(flow);
     this.#table.remove(flow.guest, flow.far, (flow.guestPort << 16) | flow.farPort);
@@ -392,48 +337,21 @@ export class TcpNat implements FlowFinder, TcpFlowOwner {
     });
   }
 
-  /** A flow's guest is not known, or its cable is gone. */
-  unresolved(flow: TcpFlow): void {
-    this.#waiting.add(flow);
-    this.#env.resolve(flow.guest);
-  }
-
-  /** A guest has been found: what waited for it goes, and so does what an earlier cable of its had no room for. */
+  /** A guest has been found: what waited for it goes. */
   resolved(guest: Neighbour): void {
-    this.#goOn(this.#waiting, guest);
+    this.stalled.resolved(guest);
   }
 
-  /** A guest is on another cable than before. */
+  /** A guest is on another cable than before: what waited for it goes, and what the earlier one had no room for. */
   moved(guest: Neighbour): void {
     this.resets.moved(guest);
-    this.#goOn(this.#waiting, guest);
-    this.#goOn(this.blocked, guest);
+    this.stalled.moved(guest);
   }
 
-  #goOn(flows: Set<TcpFlow>, guest: Neighbour): void {
-    if (flows.size === 0) return;
-    const now = this.now();
-    for (const flow of [...flows]) {
-      if (flow.guest !== guest) continue;
-      flows.delete(flow);
-      flow.push(now);
-      this.#schedule(flow);
-    }
-  }
-
-  /**
-   * A cable has room: whoever found it full goes on, the longest waiting first. Who fills it again goes behind those that
-   * have not had their turn yet, and they keep their places: of two that could each fill the cable both are served.
-   */
+  /** A cable has room. */
   writable(link: Link, now: number): void {
     this.resets.writable(link);
-    for (const flow of this.blocked) {
-      if (flow.guest.link !== link) continue;
-      this.blocked.delete(flow);
-      flow.push(now);
-      this.#schedule(flow);
-      if (this.blocked.has(flow)) return;
-    }
+    this.stalled.writable(link, now);
   }
 
   pollAt(): number {
@@ -444,7 +362,7 @@ export class TcpNat implements FlowFinder, TcpFlowOwner {
     this.#chain.poll(now);
     for (let flow = this.deadlines.due(now); flow !== null; flow = this.deadlines.due(now)) {
       if (flow.deadline() <= now) flow.poll(now);
-      this.#schedule(flow);
+      this.schedule(flow);
     }
   }
 

@@ -6,6 +6,7 @@ export type { FrameSocket } from "./attach/websocket.ts";
 export type { Abortable } from "./control/abortable.ts";
 export type { Capture, CaptureOptions, CaptureStats } from "./control/capture.ts";
 export { ConfigError } from "./control/errors.ts";
+export type { AskVerdict, OnAsk, Question } from "./control/on-ask.ts";
 export type { Flow, FlowTaker, FlowVerdict, OnFlow } from "./control/on-flow.ts";
 export type { ImpairmentOptions } from "./control/options/impairment-options.ts";
 export type { RecordOptions } from "./control/options/record-options.ts";
@@ -18,14 +19,13 @@ export type { ForwardRule } from "./core/config.ts";
 export type { Limits } from "./core/limits.ts";
 export type { Link } from "./core/link.ts";
 export type { DropReason } from "./core/trace.ts";
-export type { AskVerdict, Question } from "./embed/asker.ts";
 export type { ListenTarget, Uplink } from "./embed/cables.ts";
 export type { DropSummary } from "./embed/drops.ts";
 export type { GuestServer, GuestServerEvents } from "./embed/guest-server.ts";
 export type { GuestSocket } from "./embed/guest-socket.ts";
 export type { GuestUdp, GuestUdpEvents, GuestUdpSender } from "./embed/guest-udp.ts";
 export type { BindGuestUdpOptions, ConnectOptions, ListenGuestOptions } from "./embed/guests.ts";
-export type { NetworkEvents } from "./embed/network-events.ts";
+export type { NetworkEvents, Refusal } from "./embed/network-events.ts";
 export {
   type GuestNetwork,
   GuestNetworks,

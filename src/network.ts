@@ -15,6 +15,7 @@ import type { FrameSocket } from "./attach/websocket.ts";
 import type { Abortable } from "./control/abortable.ts";
 import type { Capture, CaptureOptions } from "./control/capture.ts";
 import { ConfigError } from "./control/errors.ts";
+import type { AskVerdict, Question } from "./control/on-ask.ts";
 import type { ImpairmentOptions } from "./control/options/impairment-options.ts";
 import type { RecordOptions } from "./control/options/record-options.ts";
 import { type NetworkOptions, type ResolvedOptions, resolveOptions } from "./control/options.ts";
@@ -24,7 +25,6 @@ import { resolveUplink, type UplinkOptions } from "./control/uplink-rules.ts";
 import { type ByteShare, unshared } from "./core/byte-budget.ts";
 import type { ForwardRule, StackConfig } from "./core/config.ts";
 import type { Link } from "./core/link.ts";
-import type { AskVerdict, Question } from "./embed/asker.ts";
 import { closedError, type ListenTarget, type Uplink } from "./embed/cables.ts";
 import type { GuestServer } from "./embed/guest-server.ts";
 import type { GuestSocket } from "./embed/guest-socket.ts";
@@ -315,20 +315,20 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
     this.#made.reports.audit?.reopen();
   }
 
-  /** Questions that wait for an answer (`ask`). */
+  /** Questions that wait for an answer: `/v1/asks`. @internal */
   asks(): Question[] {
     return this.#made.rules.asks();
   }
 
   /**
-   * Answers a question: "allow" and "deny" are about the flows that wait, "always" and "never" become rules as well, the last
-   * ones. False when there is no such question: it has been answered, or nobody has for 30 seconds.
+   * Answers a question, for `/v1/asks`. False when there is no such question: it has been answered, or nobody has for 30
+   * seconds. @internal
    */
   answer(id: string, verdict: AskVerdict): boolean {
     return this.#made.rules.answer(id, verdict);
   }
 
-  /** The rules that answers have made, for whoever reads a file of rules again. */
+  /** The rules that answers have made, for whoever reads a file of rules again. @internal */
   answeredRules(): readonly string[] {
     return this.#made.rules.answered();
   }

@@ -40,6 +40,7 @@ import {
   ethType,
   ethUntagged,
   macNumber,
+  macToString,
 } from "./wire/ethernet.ts";
 
 /** A guest's read of fewer bytes holds no bulk: what answers it may wait for what the host says to it. */
@@ -204,6 +205,12 @@ export class Stack implements LinkReceiver {
   /** The cable of the guest that has an address; null when nobody is known to have it. */
   cableOf(host: IpText): Link | null {
     return this.#made.neighbours.find(addressFromText(host))?.link ?? null;
+  }
+
+  /** Which machine has an address, whatever other addresses it has; null when nobody is known to have it. */
+  macOf(host: IpText): string | null {
+    const guest = this.#made.neighbours.find(addressFromText(host));
+    return guest === null ? null : macToString(guest.mac, 0);
   }
 
   flows(): FlowInfo[] {

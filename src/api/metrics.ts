@@ -140,10 +140,8 @@ export class Metrics {
     });
     const rules = new Set<string>();
     this.#onRefused = ({ rule }) => {
-      // Why a rule was not about it after all is said behind it, in brackets.
-      const text = rule.replace(/^(default deny) \(.*$/, "$1");
-      if (rules.size < MOST_RULES) rules.add(text);
-      refused.inc({ rule: rules.has(text) ? text : "others" });
+      if (rules.size < MOST_RULES) rules.add(rule);
+      refused.inc({ rule: rules.has(rule) ? rule : "others" });
     };
     this.#onOpen = ({ proto, direction }) => opened.inc({ proto, direction });
     this.#onClose = (flow) => {

@@ -79,16 +79,17 @@ export class RecentEvents {
   }
 
   #refused(data: NetworkEvents["flowRefused"][0], time: number): void {
-    const { proto, guest, host, rule, why, direction } = data;
+    const { proto, guest, host, reason, direction } = data;
     // A guest asks again from another port, and a program is started again.
     const from = guest.replace(/:\d+$/, "");
     const where = proto === "dns" ? "" : data.remote;
     const program = data.process?.replace(/\[\d+\]$/, "");
-    const key = JSON.stringify([proto, direction, from, host, where, rule, why, program]);
+    const key = JSON.stringify([proto, direction, from, host, where, reason, program]);
     const before = this.#refusals.get(key);
     const count = before !== undefined && time - before.time < AGAIN_MS ? before.count + 1 : 1;
+    const types = [...new Set([...((count > 1 && before?.data.types) || []), ...(data.types ?? [])])];
     this.#refusals.delete(key);
-    this.#refusals.set(key, { time, count, data });
+    this.#refusals.set(key, { time, count, data: types.length === 0 ? data : { ...data, types } });
     for (const oldest of this.#refusals.keys()) {
       if (this.#refusals.size <= Math.min(REFUSALS, this.#most)) break;
       this.#refusals.delete(oldest);

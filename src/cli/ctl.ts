@@ -38,7 +38,7 @@ const FLOWS = [
   "rtt",
   "retransmissions",
 ];
-const REFUSALS = ["time", "count", "proto", "guest", "process", "host", "remote", "rule", "why", "remedy"];
+const REFUSALS = ["time", "count", "proto", "guest", "process", "host", "types", "remote", "reason", "remedy"];
 const ASKS = ["id", "rule", "guest", "cable", "waiting", "millisLeft"];
 const LIMITS = ["cable", "rule", "conns", "refused", "dropped"];
 const LEASES = ["ip", "mac", "hostname", "cable", "expires"];
@@ -222,13 +222,13 @@ export function ctlCommand(): Command {
 
 interface Said {
   readonly allow: boolean;
-  readonly rule: string;
+  readonly reason: string;
   readonly remedy: string | null;
 }
 
-function saidText({ allow, rule, remedy }: Said): string {
+function saidText({ allow, reason, remedy }: Said): string {
   const would = remedy === null ? "" : `; ${remedy} would allow it`;
-  return `${allow ? "allowed" : "refused"} by ${rule}${would}\n`;
+  return `${allow ? "allowed" : "refused"} by ${reason}${would}\n`;
 }
 
 /** Events as JSON lines, as long as they come; all of them, or those of one type. JSON in ASCII: guests choose some words. */

@@ -152,15 +152,13 @@ function sayRefused({
   guest,
   host,
   remote,
-  rule,
-  why,
+  reason,
   remedy,
   process: by,
 }: NetworkEvents["flowRefused"][0]): void {
   const to = proto === "dns" ? `the name ${host}` : `${proto} to ${host === null ? remote : `${host} (${remote})`}`;
-  const because = why === undefined ? rule : `${rule}: ${why}`;
   const help = remedy === null ? "" : `; --${remedy.replace(" ", " '")}' would allow it`;
-  const line = `tslirp: refused ${by === undefined ? guest : `${by} at ${guest}`} ${to} by ${because}${help}. More: --log-level info, or --api and tslirp ctl refusals`;
+  const line = `tslirp: refused ${by === undefined ? guest : `${by} at ${guest}`} ${to} by ${reason}${help}. More: --log-level info, or --api and tslirp ctl refusals`;
   process.stderr.write(`${line.replace(/[^ -~]/g, "?")}\n`);
 }
 
@@ -176,7 +174,8 @@ export function report(network: Network, log: Logger): void {
   network.on("flowClose", (flow) => log.debug(flow, "flow close"));
   const few = atMostEachSecond(REFUSALS_LOGGED);
   network.on("flowRefused", (flow) => {
-    if (few()) log.info(flow, `refused by ${flow.rule}`);
+    const { rule: _, ...shown } = flow;
+    if (few()) log.info(shown, "refused");
   });
   const questions = atMostEachSecond(REFUSALS_LOGGED);
   network.on("ask", ({ id, rule, guest }) => {

@@ -18,6 +18,7 @@ import { resolveServers, type SmbOptions } from "./guestfwd-rules.ts";
 import { resolveLimits } from "./limits.ts";
 import { resolveMode } from "./mode.ts";
 import { parseNameTtl } from "./name-ttl.ts";
+import type { OnAsk } from "./on-ask.ts";
 import type { OnFlow } from "./on-flow.ts";
 import type { ResolvedAudit } from "./options/audit-options.ts";
 import { MAX_MTU, MIN_MTU } from "./options/mtu.ts";
@@ -61,6 +62,8 @@ export interface ResolvedOptions {
   /** Microseconds. */
   readonly busyPoll: number;
   readonly ask: boolean;
+  /** Null asks no function. */
+  readonly onAsk: OnAsk | null;
   /** The file for the rules that were needed; null for none. */
   readonly learn: string | null;
   /** Null for none. */
@@ -142,6 +145,7 @@ export function resolveOptions(input: NetworkOptions = {}): ResolvedOptions {
     // One processor has others to serve meanwhile: those that are waited for.
     busyPoll: options.busyPoll ?? (availableParallelism() > 1 ? 100 : 0),
     ask: resolveAsk(options),
+    onAsk: options.onAsk ?? null,
     learn: options.learn === undefined ? null : path.resolve(options.learn),
     audit,
     record: resolveRecord(options.record),
@@ -158,12 +162,14 @@ function resolveFamilies({ ipv4 = true, ipv6 = true, subnet6, host6, dns6 }: Net
   return { ipv4, ipv6 };
 }
 
-function resolveAsk({ ask = false, onFlow, record, learn }: NetworkOptions): boolean {
+function resolveAsk({ onAsk, ask = onAsk !== undefined, onFlow, record, learn }: NetworkOptions): boolean {
+  const wrong = (expectation: string): ConfigError =>
+    onAsk === undefined ? new ConfigError("ask", ask, expectation) : new ConfigError("onAsk", onAsk, expectation);
+  if (onAsk !== undefined && !ask) throw wrong("expected ask to be on beside it, or left out");
   if (!ask) return false;
-  if (onFlow !== undefined) throw new ConfigError("ask", ask, "expected no onFlow beside it, which is asked instead");
-  if (record !== undefined) throw new ConfigError("ask", ask, "expected no record beside it: answers are not recorded");
-  if (learn !== undefined)
-    throw new ConfigError("ask", ask, "expected no learn beside it, under which the default refuses nothing");
+  if (onFlow !== undefined) throw wrong("expected no onFlow beside it, which is asked about every flow");
+  if (record !== undefined) throw wrong("expected no record beside it: answers are not recorded");
+  if (learn !== undefined) throw wrong("expected no learn beside it, under which the default refuses nothing");
   return true;
 }
 

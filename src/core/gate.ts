@@ -23,12 +23,12 @@ export interface GatedFlow {
 export type Ruling =
   /** What would have become of it without a gate. */
   | { readonly action: "allow" }
-  /** RST, ICMP "administratively prohibited" or silence. A DNS query is answered REFUSED, with `why` as its Extended DNS Error, or not at all. Counted as `reason` ("denied"). */
+  /** RST, ICMP "administratively prohibited" or silence. A DNS query is answered REFUSED, with `told` as its Extended DNS Error, or not at all. Counted as `reason` ("denied"). */
   | {
       readonly action: "deny";
       readonly how: "reset" | "icmp" | "drop";
       readonly reason?: DropReason;
-      readonly why?: string;
+      readonly told?: string;
     }
   /** As if the guest had dialled `to`, an address of the host's world. A DNS query goes to the resolver there. */
   | { readonly action: "redirect"; readonly to: Endpoint }

@@ -136,10 +136,17 @@ export type TraceEvent =
       /** The name by which the guest knows the remote address, or that it asked for. */
       host: string | null;
       direction: "out" | "in";
+      /** The guest's; null while nobody is known to have its address. */
+      cable: string | null;
       /** The rule as it was written, or the default. */
       rule: string;
-      /** Beside the rule: what the connection's first bytes have shown ("TLS name evil.test"), or which limit it was ("50 at once"). */
-      why?: string;
+      /**
+       * Why, in one line: the rule, and behind it what the connection's first bytes have shown ("default deny: TLS name
+       * evil.test"), which limit it was ("limit any conns=50: 50 at once"), or which rule does not mean it after all.
+       */
+      reason: string;
+      /** What a query asks for. */
+      qtype?: number;
       /** The narrowest rule that would have allowed it, before any that denies it; null where none would. */
       remedy: string | null;
       /**
@@ -165,7 +172,7 @@ export type TraceEvent =
       /** The narrowest rule that allows it; null where a rule of its own has. */
       needs: string | null;
       /** What the connection's first bytes have shown; `instead` is then the rule that it does without. */
-      why?: string;
+      shown?: string;
       instead?: string;
     }
   | {

@@ -7,6 +7,7 @@
  * `QUIET_MS`, so that a guest cannot have its owner asked without end. Questions are bounded, in all and of each
  * guest, and so are the flows that wait.
  */
+import { type AskVerdict, checkAskVerdict, type OnAsk, type Question } from "../control/on-ask.ts";
 import { parseRules } from "../control/rules.ts";
 import type { IpText } from "../core/address.ts";
 import type { Limits } from "../core/limits.ts";
@@ -19,21 +20,6 @@ const QUIET_MS = 10_000;
 /** Verdicts of no that are remembered. */
 const MOST_QUIET = 1_024;
 
-/** A question that waits for its answer. */
-export interface Question {
-  /** Names it to `answer`. */
-  readonly id: string;
-  /** The rule that would allow it: `allow tcp api.example.org:443`. A name in another script stands there as `xn--`. */
-  readonly rule: string;
-  /** The guest that asked first, and its cable. */
-  readonly guest: string;
-  readonly cable: string | null;
-  /** Flows that wait for it, and how many milliseconds it is before they are refused. */
-  readonly waiting: number;
-  readonly millisLeft: number;
-}
-
-export type AskVerdict = "allow" | "always" | "deny" | "never";
 type Answer = Rule | "again" | null;
 
 interface Asked {
@@ -44,6 +30,8 @@ interface Asked {
   readonly until: number;
   readonly waiting: ((answer: Answer) => void)[];
   readonly timer: NodeJS.Timeout;
+  /** Aborted when nobody's answer is wanted any more; null where no function is asked. */
+  readonly abort: AbortController | null;
 }
 
 export interface AskerOptions {
@@ -51,6 +39,11 @@ export interface AskerOptions {
   readonly cableOf: (host: IpText) => object | null;
   /** A new question. */
   readonly asked: (question: Question) => void;
+  /** Is asked, too; what it says is handed to `answer`. Null where only people are. */
+  readonly onAsk: OnAsk | null;
+  readonly answer: (id: string, verdict: AskVerdict) => void;
+  /** `onAsk` has thrown, or said nonsense. */
+  readonly failed: (error: Error, question: Question) => void;
   /** A question or a flow was refused since too many wait. */
   readonly full: () => void;
 }
@@ -77,7 +70,7 @@ export class Asker implements FlowAsker {
     const key = `${flow.cable ?? ""} ${flow.rule}`;
     const now = performance.now();
     if ((this.#quiet.get(key) ?? 0) > now || !sayable(flow.rule)) return refuse();
-    const cable = this.#options.cableOf(flow.host);
+    const cable = this.#options.cableOf(flow.guest);
     const known = this.#byKey.get(key);
     if (!this.#flows.allows(cable) || (known === undefined && !this.#questions.allows(cable))) {
       this.#options.full();
@@ -88,10 +81,30 @@ export class Asker implements FlowAsker {
     this.#questions.take(cable);
     const id = `a${this.#next++}`;
     const timer = setTimeout(() => this.#end(asked, null), ASK_MS).unref();
-    const asked: Asked = { id, key, flow, cable, until: now + ASK_MS, waiting: [done], timer };
+    const abort = this.#options.onAsk === null ? null : new AbortController();
+    const asked: Asked = { id, key, flow, cable, until: now + ASK_MS, waiting: [done], timer, abort };
     this.#byKey.set(key, asked);
     this.#byId.set(id, asked);
-    queueMicrotask(() => this.#options.asked(shown(asked)));
+    queueMicrotask(() => {
+      this.#options.asked(shown(asked));
+      void this.#askFunction(asked);
+    });
+  }
+
+  async #askFunction(asked: Asked): Promise<void> {
+    const { onAsk, answer, failed } = this.#options;
+    const { id, abort } = asked;
+    if (onAsk === null || abort === null) return;
+    const question = shown(asked);
+    let verdict: AskVerdict;
+    try {
+      verdict = checkAskVerdict("onAsk", await onAsk({ ...question, signal: abort.signal }));
+    } catch (error) {
+      // Of a question that is over nobody wants to hear.
+      if (this.#byId.has(id)) failed(error instanceof Error ? error : new Error(String(error)), question);
+      verdict = "deny";
+    }
+    if (this.#byId.has(id)) answer(id, verdict);
   }
 
   list(): Question[] {
@@ -112,7 +125,10 @@ export class Asker implements FlowAsker {
   }
 
   close(): void {
-    for (const { timer } of this.#byId.values()) clearTimeout(timer);
+    for (const { timer, abort } of this.#byId.values()) {
+      clearTimeout(timer);
+      abort?.abort();
+    }
     this.#byId.clear();
     this.#byKey.clear();
   }
@@ -121,6 +137,7 @@ export class Asker implements FlowAsker {
     if (!this.#byId.delete(asked.id)) return;
     this.#byKey.delete(asked.key);
     clearTimeout(asked.timer);
+    asked.abort?.abort();
     this.#questions.give(asked.cable);
     this.#flows.give(asked.cable, asked.waiting.length);
     if (answer === null) {
@@ -133,12 +150,9 @@ export class Asker implements FlowAsker {
 }
 
 function shown({ id, flow, waiting, until }: Asked): Question {
-  const { rule, host: guest, cable } = flow;
+  const { rule, proto, guest, cable, host, remote } = flow;
   return {
-    id,
-    rule,
-    guest,
-    cable,
+    ...{ id, rule, proto, guest, cable, host, remote },
     waiting: waiting.length,
     millisLeft: Math.max(0, Math.round(until - performance.now())),
   };

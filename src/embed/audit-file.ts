@@ -11,6 +11,7 @@ import { open, rename, rm } from "node:fs/promises";
 import { asciiJson } from "../control/ascii-json.ts";
 import type { ResolvedAudit } from "../control/options/audit-options.ts";
 import type { TraceEvent } from "../core/trace.ts";
+import type { Refusal } from "./network-events.ts";
 
 const OWNER_ONLY = 0o600;
 
@@ -21,7 +22,7 @@ export interface AuditFileEvents {
   readonly failed: (line: string) => void;
 }
 
-type Audited = Extract<TraceEvent, { type: "flow-refused" | "flow-allowed" }>;
+type Audited = ({ type: "flow-refused" } & Refusal) | Extract<TraceEvent, { type: "flow-allowed" }>;
 
 export class AuditFile {
   readonly #options: ResolvedAudit;

@@ -77,7 +77,8 @@ export function composeNetwork(
   // What is told of it
   const tape = new Tape(recording);
   const tap = new CableTap();
-  const reports = new Reports(options, { emitter, tap, cableOf, rules: () => rules.list() });
+  const macOf = (host: string): string | null => lan.stack.macOf(host);
+  const reports = new Reports(options, { emitter, tap, cableOf, macOf, rules: () => rules.list() });
   const notice = (text: string): void => reports.notice(text);
   if (recording !== null) recording.onEnd = notice;
 
@@ -92,7 +93,9 @@ export function composeNetwork(
   // Who decides about flows, beside the rules
   const asker = options.ask
     ? new Asker({
-        ...{ limits, cableOf },
+        ...{ limits, cableOf, onAsk: options.onAsk },
+        answer: (id, verdict) => void rules.answer(id, verdict),
+        failed: (error, question) => process.nextTick(() => emitter.emit("askError", error, question)),
         asked: (question) => process.nextTick(() => emitter.emit("ask", question)),
         full: () => reports.drop("asks-full"),
       })

@@ -14,7 +14,8 @@ import { AuditFile } from "../embed/audit-file.ts";
 import { Captures } from "../embed/captures.ts";
 import { Drops } from "../embed/drops.ts";
 import { LearnedFile } from "../embed/learned-file.ts";
-import { EVENT_NAMES, type NetworkEvents } from "../embed/network-events.ts";
+import { EVENT_NAMES, type NetworkEvents, type Refusal } from "../embed/network-events.ts";
+import { Refusals } from "../embed/refusals.ts";
 import { ProcessNames } from "../host/process-names.ts";
 
 type Ruled = Extract<TraceEvent, { type: "flow-refused" | "flow-allowed" }>;
@@ -28,6 +29,8 @@ export interface Reported {
   /** The rules in force. */
   readonly rules: () => readonly string[];
   readonly cableOf: (host: IpText) => Link | null;
+  /** Which machine has an address, whatever other addresses it has; null when nobody is known to have it. */
+  readonly macOf: (host: IpText) => string | null;
 }
 
 export class Reports implements Trace {
@@ -37,6 +40,7 @@ export class Reports implements Trace {
   readonly #drops: Drops;
   readonly #learned: LearnedFile | null;
   readonly #processes: ProcessNames = new ProcessNames();
+  readonly #refused: Refusals = new Refusals((refusal) => this.#tellRefusal(refusal));
 
   constructor({ audit, learn, stack: { limits } }: ResolvedOptions, network: Reported) {
     const { emitter, tap, rules } = network;
@@ -86,16 +90,31 @@ export class Reports implements Trace {
   async close(): Promise<void> {
     await this.captures.close();
     this.#drops.flush();
+    this.#refused.flush();
     await this.#learned?.close();
     await this.audit?.close();
   }
 
   /** What rules have decided, with the process where it is known. */
   #ruled(event: Ruled): void {
-    const named = this.#learned === null && this.audit === null && !this.#heard(event) ? event : this.#named(event);
-    if (named.type === "flow-allowed") this.#learned?.allowed(named);
+    if (this.#learned === null && this.audit === null && !this.#heard(event)) return;
+    const named = this.#named(event);
+    if (named.type === "flow-refused") return this.#refused.add(named, this.#guestOf(named));
+    this.#learned?.allowed(named);
     this.audit?.add(named);
     this.#tell(named);
+  }
+
+  #tellRefusal(refusal: Refusal): void {
+    this.audit?.add({ type: "flow-refused", ...refusal });
+    const { emitter } = this.#network;
+    if (emitter.listenerCount("flowRefused") > 0) process.nextTick(() => emitter.emit("flowRefused", refusal));
+  }
+
+  /** Names a guest, whichever of its addresses it has spoken from. */
+  #guestOf({ guest, cable }: Ruled): string {
+    const host = parseEndpoint(guest, 0)?.host;
+    return `${cable} ${host === undefined ? guest : (this.#network.macOf(host) ?? host)}`;
   }
 
   #heard({ type }: TraceEvent): boolean {

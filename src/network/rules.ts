@@ -1,10 +1,10 @@
 /** The rules of a network as its user sees them: replaced while it runs, explained, and made by answers (`ask`). */
-import { ConfigError } from "../control/errors.ts";
 import { parseFlow } from "../control/explain.ts";
+import { type AskVerdict, checkAskVerdict, type Question } from "../control/on-ask.ts";
 import { parseRules } from "../control/rules.ts";
 import { textList } from "../control/shape.ts";
 import type { StackConfig } from "../core/config.ts";
-import type { Asker, AskVerdict, Question } from "../embed/asker.ts";
+import type { Asker } from "../embed/asker.ts";
 import type { CurrentLan } from "../embed/current-lan.ts";
 import type { Explanation } from "../nat/rules/rule-gate.ts";
 import type { Subject } from "../nat/rules/rules.ts";
@@ -68,8 +68,7 @@ export class NetworkRules {
   /** False when there is no such question. Throws `ConfigError` about what is no verdict. */
   answer(id: string, verdict: AskVerdict): boolean {
     const { asker } = this.#network;
-    if (!["allow", "always", "deny", "never"].includes(verdict))
-      throw new ConfigError("answer", verdict, "expected allow, always, deny or never");
+    checkAskVerdict("answer", verdict);
     const rule = asker?.ruleOf(id) ?? null;
     if (asker === null || rule === null) return false;
     if (verdict === "always" || verdict === "never") {

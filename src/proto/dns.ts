@@ -206,7 +206,7 @@ export class DnsForwarder {
       if (ruling.how === "drop" && !asked.tcp) this.#over(asked);
       else {
         const refused = dnsReply(asked.query, 0, asked.query.length, DNS_REFUSED);
-        this.#answer(asked, ruling.why === undefined ? refused : dnsExplained(refused, EDE_BLOCKED, ruling.why));
+        this.#answer(asked, ruling.told === undefined ? refused : dnsExplained(refused, EDE_BLOCKED, ruling.told));
       }
     }
   }

@@ -321,7 +321,7 @@ describe("the API", () => {
     await ask("PUT", "/v1/rules", { rules: ["allow tcp *.good.test:443", "default deny"] });
     for (let i = 0; i < 3; i++) expect(await guest.dial(ipv4FromText("198.51.100.7"), 443)).toBe("refused");
     expect(await guest.dial(ipv4FromText("198.51.100.7"), 80)).toBe("refused");
-    const refusal = { proto: "tcp", direction: "out", host: null, rule: "default deny", time: expect.any(Number) };
+    const refusal = { proto: "tcp", direction: "out", host: null, reason: "default deny", time: expect.any(Number) };
     expect((await ask("GET", "/v1/refusals")).json).toMatchObject([
       { ...refusal, remote: "198.51.100.7:443", count: 3, remedy: "allow tcp 198.51.100.7:443" },
       { ...refusal, remote: "198.51.100.7:80", count: 1, remedy: "allow tcp 198.51.100.7:80" },
@@ -336,7 +336,7 @@ describe("the API", () => {
     for (let i = 0; i < 600; i++)
       network.emit("flowRefused", {
         ...{ proto: "dns", guest: "10.0.2.15:1", remote: "10.0.2.3:53", direction: "out", remedy: null },
-        ...{ host: `n${i}.test`, rule: `deny n${i}.test` },
+        ...{ host: `n${i}.test`, rule: `deny n${i}.test`, reason: `deny n${i}.test`, cable: null },
       });
     const kept = (await ask("GET", "/v1/refusals?last=500")).json as { host: string }[];
     expect([kept.length, kept.at(-1)!.host]).toEqual([500, "n599.test"]);

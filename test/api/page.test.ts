@@ -5,6 +5,8 @@ import net from "node:net";
 import { type Browser, chromium, type Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type Api, serveApi } from "../../src/api/server.ts";
+import { resolveName } from "../../src/cli/guest/dns.ts";
+import { ipv4FromText } from "../../src/core/address.ts";
 import { createNetwork, type Network } from "../../src/index.ts";
 import { type EmbeddedGuest, embeddedGuest } from "../support/embedded-guest.ts";
 
@@ -25,7 +27,7 @@ describe.skipIf(CHROMIUM === undefined && process.env.CI === undefined)("the pag
   const errors: string[] = [];
 
   beforeAll(async () => {
-    network = await createNetwork({ hostname: "web" });
+    network = await createNetwork({ hostname: "web", ask: true, rules: ["allow 10.0.2.2", "default deny"] });
     api = await serveApi(network, { address: { kind: "tcp", host: "127.0.0.1", port: 0 }, version: "1.2.3" });
     guest = await embeddedGuest(network);
     browser = await chromium.launch({ executablePath: CHROMIUM!, args: ARGS.split(" ") });
@@ -74,6 +76,36 @@ describe.skipIf(CHROMIUM === undefined && process.env.CI === undefined)("the pag
     await page.keyboard.press("Enter");
     await remove.waitFor({ state: "detached" });
     expect(network.forwards()).toEqual([]);
+  });
+
+  test("asks for a verdict while a flow waits: always makes a rule, deny refuses, and both are listed", async () => {
+    const dial = (last: number): Promise<string> => guest.dial(ipv4FromText(`192.0.2.${last}`), 443);
+    const always = "allow tcp 192.0.2.7:443";
+    const dialled = dial(7);
+    const row = page.locator("#asks tbody tr", { hasText: "192.0.2.7:443" });
+    await row.waitFor();
+    expect(await row.locator("code").textContent()).toBe(always);
+    await row.getByRole("button", { name: `Always: ${always}` }).click();
+    await page.locator("#asks-section").waitFor({ state: "hidden" });
+    expect(network.rules()).toEqual(["allow 10.0.2.2", "default deny", always]);
+    void dialled.catch(() => {});
+    const refused = dial(8);
+    const name = resolveName(guest.guest, "xn--pple-43d.test").catch(String);
+    const deny = page.locator("#asks button", { hasText: "Deny" });
+    await expect.poll(() => deny.count()).toBe(2);
+    expect(await page.locator("#asks").textContent()).toContain("allow dns xn--pple-43d.test");
+    await shot("asks");
+    await deny.first().click();
+    await deny.nth(0).waitFor();
+    await deny.first().click();
+    expect(await refused).toBe("refused");
+    expect(await name).toContain("REFUSED");
+    const refusal = page.locator("#refusals tbody tr", { hasText: "192.0.2.8:443" });
+    await refusal.waitFor();
+    expect(await refusal.locator("code").textContent()).toBe("allow tcp 192.0.2.8:443");
+    await shot("refusals");
+    await refusal.getByRole("button", { name: "Allow: allow tcp 192.0.2.8:443" }).click();
+    await expect.poll(() => network.rules()[0]).toBe("allow tcp 192.0.2.8:443");
   });
 
   test("says in one line what is wrong with a rule", async () => {

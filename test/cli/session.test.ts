@@ -37,7 +37,12 @@ const refusal: NetworkEvents["flowRefused"][0] = {
     host: "evil\u202e\u001b.test",
     direction: "out",
   },
-  ...{ rule: "default deny", remedy: "allow tcp evil.test:443" },
+  ...{
+    rule: "default deny",
+    reason: "default deny: TLS name evil.test",
+    cable: null,
+    remedy: "allow tcp evil.test:443",
+  },
 };
 
 describe("the first refusal of a run", () => {
@@ -46,7 +51,7 @@ describe("the first refusal of a run", () => {
     session.network.emit("flowRefused", refusal);
     session.network.emit("flowRefused", refusal);
     expect(stderr).toEqual([
-      "tslirp: refused 10.0.2.15:4000 tcp to evil??.test (192.0.2.7:443) by default deny; " +
+      "tslirp: refused 10.0.2.15:4000 tcp to evil??.test (192.0.2.7:443) by default deny: TLS name evil.test; " +
         "--allow 'tcp evil.test:443' would allow it. More: --log-level info, or --api and tslirp ctl refusals\n",
     ]);
   });
@@ -54,7 +59,10 @@ describe("the first refusal of a run", () => {
     const { session, stderr, lines } = await started("info", ["default deny"]);
     session.network.emit("flowRefused", refusal);
     expect(stderr).toEqual([]);
-    expect(lines.at(-1)).toMatch(/refused by default deny .*remedy="allow tcp evil\.test:443"\n$/);
+    expect(lines.at(-1)).toMatch(
+      /info {2}refused proto=tcp .*reason="default deny: TLS name evil\.test".* remedy="allow tcp evil\.test:443"\n$/,
+    );
+    expect(lines.at(-1)).not.toMatch(/ (?:rule|why)=/);
   });
 });
 

@@ -25,7 +25,7 @@ const asked = (name: string): Subject => ({
   names: [name],
 });
 const verdict = (subject: Subject, ...lines: string[]) => {
-  const { allow, rule } = judge(parseRules([...lines, "default deny"]), subject);
+  const { allow, reason: rule } = judge(parseRules([...lines, "default deny"]), subject);
   return [allow, rule];
 };
 
@@ -119,7 +119,7 @@ describe("a name on a private address", () => {
   it("is allowed by a rule that says so, and by none else", () => {
     expect(verdict(mirror, "allow tcp mirror.example:443")).toEqual([
       false,
-      'default deny (a private address is none of "allow tcp mirror.example:443")',
+      'default deny: a private address is not meant by "allow tcp mirror.example:443"',
     ]);
     expect(verdict(mirror, "allow tcp mirror.example:443 private=allow")[0]).toBe(true);
   });
@@ -172,7 +172,7 @@ describe("domains", () => {
       const rebound = { ...named("www.evil.test"), remote: addressFromText(text) };
       const [allow, rule] = verdict(rebound, "allow *.evil.test");
       expect(allow).toBe(false);
-      expect(rule).toBe('default deny (a private address is none of "allow *.evil.test")');
+      expect(rule).toBe('default deny: a private address is not meant by "allow *.evil.test"');
       expect(verdict(rebound, "allow *.evil.test", `allow ${text}`)[0]).toBe(true);
     },
   );
@@ -181,7 +181,7 @@ describe("domains", () => {
     const [allow, rule] = verdict(subject, "allow *.evil.test private=allow");
     expect(allow).toBe(false);
     expect(rule).toBe(
-      `default deny (an address of the guests' own network is none of "allow *.evil.test private=allow")`,
+      `default deny: an address of the guests' own network is not meant by "allow *.evil.test private=allow"`,
     );
   });
   test.each(["64:ff9b::a01:203", "2002:a01:203::1", "2001:0:1:2::3"])("nor one to %s, which is that in IPv6", (text) =>
@@ -198,7 +198,7 @@ describe("domains", () => {
     expect(verdict(name(10), "allow *.test")[0]).toBe(true);
     expect(verdict(name(11), "allow *.test")).toEqual([
       false,
-      'default deny (a name of so many labels is none of "allow *.test")',
+      'default deny: a name of so many labels is not meant by "allow *.test"',
     ]);
     expect(verdict(name(1), "allow *.test labels=1")[0]).toBe(true);
     expect(verdict(name(2), "allow *.test labels=1")[0]).toBe(false);

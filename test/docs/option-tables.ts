@@ -4,13 +4,15 @@ import { longFlag, NETWORK, NETWORK_FIELDS, type NetworkField, optionsOf } from 
 import { ENTRIES, NAMES } from "../../src/record/format.ts";
 
 const COLUMNS = 120;
-const IMPORTS = `import type { OnFlow } from "../on-flow.ts";
+const IMPORTS = `import type { OnAsk } from "../on-ask.ts";
+import type { OnFlow } from "../on-flow.ts";
 import type { ProxyOptions } from "../proxy-rules.ts";
 import type { UplinkOptions } from "../uplink-rules.ts";
 import type { AuditOptions } from "./audit-options.ts";
 import type { LimitsOptions } from "./limits-options.ts";
 import type { Mode } from "./modes.ts";
 import type { RecordOptions } from "./record-options.ts";
+
 `;
 
 /** The text of `src/control/options/network-options.ts`. */

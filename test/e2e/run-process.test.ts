@@ -44,7 +44,7 @@ socket.socket().connect_ex(("192.0.2.9", 80))'
     await command.printed(/done/);
     const logged = command.stderr
       .split("\n")
-      .filter((line) => line.includes("refused by"))
+      .filter((line) => line.includes('"msg":"refused"'))
       .map((line) => JSON.parse(line) as Record<string, string>);
     const of = (where: string): string[] =>
       logged

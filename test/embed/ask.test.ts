@@ -2,12 +2,12 @@
 import { once } from "node:events";
 import http from "node:http";
 import type net from "node:net";
-import { afterAll, afterEach, beforeAll, expect, test, vi } from "vitest";
+import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from "vitest";
 import { resolveName } from "../../src/cli/guest/dns.ts";
 import { httpGet } from "../../src/cli/guest/http.ts";
 import { DEFAULT_LIMITS } from "../../src/core/limits.ts";
-import { Asker, type Question } from "../../src/embed/asker.ts";
-import { createNetwork, type Network, type NetworkOptions } from "../../src/index.ts";
+import { Asker } from "../../src/embed/asker.ts";
+import { createNetwork, type Network, type NetworkOptions, type OnAsk, type Question } from "../../src/index.ts";
 import { type EmbeddedGuest, embeddedGuest } from "../support/embedded-guest.ts";
 
 const GATEWAY = "10.0.2.2";
@@ -87,7 +87,10 @@ test("never makes a rule that denies, and a rule that denies asks nobody", async
   expect(network.asks()).toEqual([]);
 });
 
-const flow = (rule: string, cable = "one") => ({ rule, host: cable, cable });
+const flow = (rule: string, cable = "one") => ({
+  ...{ rule, guest: cable, cable, host: null },
+  ...({ proto: "tcp", remote: "192.0.2.7:443" } as const),
+});
 function asker(limits: Partial<typeof DEFAULT_LIMITS> = {}) {
   let full = 0;
   const asked: Question[] = [];
@@ -98,6 +101,7 @@ function asker(limits: Partial<typeof DEFAULT_LIMITS> = {}) {
     cableOf,
     asked: (each: Question) => asked.push(each),
     full: () => full++,
+    ...{ onAsk: null, answer() {}, failed() {} },
   };
   return { made: new Asker(options), asked, full: () => full };
 }
@@ -143,9 +147,83 @@ test("names that no rule can say are not asked about, and those in other scripts
   made.close();
 });
 
+describe("onAsk", () => {
+  test.each([
+    ["allow", "let in", ["default deny"]],
+    ["always", "let in", ["default deny", "allow tcp 10.0.2.2:PORT"]],
+    ["deny", "refused", ["default deny"]],
+    ["never", "refused", ["default deny", "deny tcp 10.0.2.2:PORT"]],
+  ] as const)("answers %s, at once or later", async (verdict, outcome, rules) => {
+    const seen: Question[] = [];
+    const onAsk: OnAsk = async (question) => {
+      seen.push(question);
+      await new Promise((resolve) => setImmediate(resolve));
+      return verdict;
+    };
+    await asking({ ask: undefined, onAsk });
+    expect(await get().catch(() => "refused")).toBe(outcome);
+    expect(seen).toMatchObject([
+      {
+        proto: "tcp",
+        guest: "10.0.2.15",
+        host: null,
+        remote: `${GATEWAY}:${port}`,
+        rule: `allow tcp ${GATEWAY}:${port}`,
+      },
+    ]);
+    expect(network.rules()).toEqual(rules.map((rule) => rule.replace("PORT", String(port))));
+  });
+
+  test.each([
+    ["throws", () => Promise.reject(new Error("no idea")), "no idea"],
+    ["says nonsense", () => "perhaps" as "allow", 'onAsk: got "perhaps"; expected allow, always, deny or never'],
+  ])("that %s refuses, and askError tells of it", async (_, onAsk, message) => {
+    await asking({ ask: undefined, onAsk });
+    const told = once(network, "askError");
+    expect(await get().catch(() => "refused")).toBe("refused");
+    const [error, { rule }] = (await told) as [Error, Question];
+    expect([error.message, rule]).toEqual([message, `allow tcp ${GATEWAY}:${port}`]);
+  });
+
+  test("is told by its signal when somebody else has answered, and its own answer comes too late", async () => {
+    let ended = false;
+    let late = (_: "never"): void => {};
+    const onAsk: OnAsk = ({ signal }) => {
+      signal.addEventListener("abort", () => (ended = true));
+      return new Promise((resolve) => (late = resolve));
+    };
+    await asking({ ask: undefined, onAsk });
+    const asked = question();
+    const got = get();
+    network.answer((await asked).id, "allow");
+    expect([await got, ended]).toEqual(["let in", true]);
+    late("never");
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(network.rules()).toEqual(["default deny"]);
+  });
+
+  test("is told by its signal when the network closes", async () => {
+    const signals: AbortSignal[] = [];
+    await asking({ ask: undefined, onAsk: ({ signal }) => new Promise(() => void signals.push(signal)) });
+    const asked = question();
+    const got = get().catch(() => "refused");
+    await asked;
+    await network.close();
+    expect([signals.map(({ aborted }) => aborted), await got]).toEqual([[true], "refused"]);
+  });
+});
+
 test("what it does not go with is told", async () => {
-  await expect(createNetwork({ ask: true, onFlow: () => "allow" })).rejects.toThrow("ask");
-  await expect(createNetwork({ ask: true, record: "/tmp/x" })).rejects.toThrow("ask");
+  const onAsk = (): "allow" => "allow";
+  for (const beside of [{ onFlow: () => "allow" as const }, { record: "/tmp/x" }, { learn: "/tmp/x" }]) {
+    const [field] = Object.keys(beside);
+    for (const ask of [{ ask: true }, { onAsk }])
+      await expect(createNetwork({ ...ask, ...beside })).rejects.toThrow(
+        new RegExp(`^${Object.keys(ask)[0]}: got [^\\n]*; expected no ${field} beside it[^\\n]*$`),
+      );
+  }
+  await expect(createNetwork({ ask: false, onAsk })).rejects.toThrow(/^onAsk: [^\n]*expected ask to be on/);
+  await expect(createNetwork({ onAsk: "allow" as never })).rejects.toThrow(/^onAsk: got "allow"; expected a function/);
   network = await createNetwork();
   guest = undefined;
 });

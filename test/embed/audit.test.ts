@@ -18,7 +18,7 @@ afterEach(() => fs.rmSync(folder, { recursive: true, force: true }));
 type Event = Parameters<AuditFile["add"]>[0];
 const refused = (host: string, rule = "default deny"): Event => ({
   ...{ type: "flow-refused", proto: "tcp", direction: "out", guest: "10.0.2.15:40000" },
-  ...{ remote: "198.51.100.7:443", host, rule, remedy: `allow tcp ${host}:443` },
+  ...{ remote: "198.51.100.7:443", host, rule, reason: rule, cable: "tap", remedy: `allow tcp ${host}:443` },
 });
 const allowed: Event = {
   ...{ type: "flow-allowed", proto: "tcp", direction: "out", guest: "10.0.2.15:40000", cable: "tap" },

@@ -37,7 +37,7 @@ describe("connections", () => {
     const first = (await dial(script, 1001)) as TcpScript;
     expect(await dial(script, 1002)).not.toBe("refused");
     expect(await dial(script, 1003)).toBe("refused");
-    expect(refusals(script)).toMatchObject([{ rule, why: "2 at once", guest: "10.0.2.15:1003" }]);
+    expect(refusals(script)).toMatchObject([{ rule, reason: `${rule}: 2 at once`, guest: "10.0.2.15:1003" }]);
     expect(script.dropped("conn-limit")).toBe(1);
     expect(script.stack.limits()).toMatchObject([{ rule, conns: 2, refused: 1, dropped: 0 }]);
     first.send({ flags: "RST", seq: 1 });
@@ -87,7 +87,12 @@ it("DNS queries a second: more are dropped, and answered when asked again", asyn
   };
   expect(await ask(5)).toBe(2);
   expect(script.dropped("dns-rate")).toBe(3);
-  expect(refusals(script)[0]).toMatchObject({ proto: "dns", host: "n2.good.test", rule, why: "2 queries a second" });
+  expect(refusals(script)[0]).toMatchObject({
+    proto: "dns",
+    host: "n2.good.test",
+    rule,
+    reason: `${rule}: 2 queries a second`,
+  });
   script.advance(1_000);
   expect(await ask(1)).toBe(3);
 });

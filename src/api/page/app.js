@@ -1,5 +1,6 @@
 /** The page: asks the API once a second while it is seen, and shows what it says. Nothing comes from elsewhere. */
 import { ask, Gone, get, NoToken, network, own, send, token } from "./api.js";
+import { showAsks } from "./asks.js";
 import { newFlows, showFlows } from "./flows.js";
 import { Plot } from "./plot.js";
 import { element, fillTable, named } from "./table.js";
@@ -124,10 +125,11 @@ const REFUSED = [
   { label: "Times", number: true, show: ({ count }) => String(count ?? 1) },
   {
     label: "Wanted",
-    show: ({ proto, host, remote }) => named(`${proto.toUpperCase()} ${host ?? remote}`, host === null ? "" : remote),
+    show: ({ proto, host, remote, types = [] }) =>
+      named(`${proto.toUpperCase()} ${host ?? remote}`, host === null ? "" : types.join(", ") || remote),
     wrap: true,
   },
-  { label: "Refused by", show: ({ rule, why }) => named(rule, why ?? ""), wrap: true },
+  { label: "Reason", show: ({ reason }) => reason, wrap: true },
   { label: "This rule would allow it", show: (refusal) => allowing(refusal), wrap: true },
 ];
 
@@ -365,11 +367,12 @@ async function look() {
       `${version} · ${net}, gateway ${host} · ${counted(cables.length, "cable")} · up ${duration(uptimeSeconds)}`;
   }
   const due = performance.now() >= flowsDue;
-  const [flows, leases, dns, refusals] = await Promise.all([
+  const [flows, leases, dns, refusals, asks] = await Promise.all([
     due ? get(own("flows")) : null,
     get(own("leases")),
     get(own("dns?last=100")),
     refusalsTold ? get(own("refusals?last=100")).catch(noRefusals) : [],
+    refusalsTold ? get(own("asks")).catch(noRefusals) : [],
   ]);
   sample(status);
   if (flows !== null) {
@@ -384,6 +387,7 @@ async function look() {
       : "A guest is plugged in and has no address by DHCP yet.";
   fillTable($("leases"), GUESTS, leases, { empty: $("leases-empty") });
   fillTable($("dns"), NAMES, dns.reverse(), { empty: $("dns-empty") });
+  showAsks(asks);
   $("refusal-count").textContent = refusals.length === 0 ? "" : `the last ${refusals.length}`;
   // A button that is about to be clicked stays where it is.
   if (!$("refusals").matches(":hover, :focus-within"))

@@ -1,4 +1,5 @@
 /** Written by `npm run options` from the descriptions beside this file. */
+import type { OnAsk } from "../on-ask.ts";
 import type { OnFlow } from "../on-flow.ts";
 import type { ProxyOptions } from "../proxy-rules.ts";
 import type { UplinkOptions } from "../uplink-rules.ts";
@@ -115,10 +116,12 @@ export interface NetworkOptions {
   /** What no rule denies passes, and the rules that it would have taken are written to this file, for `--rules`. */
   readonly learn?: string | undefined;
   /**
-   * A flow that only the default would refuse waits up to 30 seconds for `tslirp ctl approve` or `deny` (off). The
-   * event `ask` tells of each question, `net.answer` answers it.
+   * A flow that only the default would refuse waits up to 30 seconds for `tslirp ctl approve` or `deny` (off). In a
+   * program `onAsk` says it.
    */
   readonly ask?: boolean | undefined;
+  /** Asked about what only the default would refuse, while it waits: once, always, or not. */
+  readonly onAsk?: OnAsk | undefined;
   /** A line of JSON for each refusal, appended to this file. */
   readonly audit?: string | AuditOptions | undefined;
   /**

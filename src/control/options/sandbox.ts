@@ -1,10 +1,11 @@
 /** What makes rules livable: to learn them, to be told what they did. */
 import * as z from "zod";
+import type { OnAsk } from "../on-ask.ts";
 import { bool, type NetworkGroup, ON_OFF, TEXT } from "./description.ts";
 
 const AUDIT = 'expected a file\'s name, or { file: "audit.jsonl", allowed: true }';
 
-export const SANDBOX: NetworkGroup<"learn" | "ask" | "audit" | "refuseHttp"> = {
+export const SANDBOX: NetworkGroup<"learn" | "ask" | "onAsk" | "audit" | "refuseHttp"> = {
   learn: {
     flag: "--learn <file>",
     reading: TEXT,
@@ -20,8 +21,16 @@ export const SANDBOX: NetworkGroup<"learn" | "ask" | "audit" | "refuseHttp"> = {
     help: "a flow that only the default would refuse waits up to 30 seconds for `tslirp ctl approve` or `deny`",
     initial: "off",
     more: "See [Allow, while it waits](rules.md#allow-while-it-waits).",
-    doc: "The event `ask` tells of each question, `net.answer` answers it.",
+    doc: "In a program `onAsk` says it.",
     shape: bool,
+  },
+  onAsk: {
+    flag: null,
+    reading: TEXT,
+    type: "OnAsk",
+    help: "asked about what only the default would refuse, while it waits: once, always, or not",
+    more: "See [Allow, while it waits](rules.md#allow-while-it-waits).",
+    shape: z.custom<OnAsk>((value) => typeof value === "function", 'expected a function like (question) => "allow"'),
   },
   audit: {
     flag: "--audit <file>",

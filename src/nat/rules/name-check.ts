@@ -7,7 +7,7 @@
  */
 import type { ShownName } from "../../proto/shown-name.ts";
 import { needOf, remedyOf, type Want } from "./remedy.ts";
-import type { RuleReports } from "./rule-reports.ts";
+import { because, type RuleReports } from "./rule-reports.ts";
 import { isNameOf, judge, type Rule, type Subject } from "./rules.ts";
 import type { RulesInForce } from "./rules-in-force.ts";
 
@@ -43,7 +43,7 @@ export class NameChecks {
     let check: NameCheck | null = null;
     const refuse: Refuse = (rule, what, remedy) => {
       if (check !== null) check.refusedBy = rule;
-      this.#reports.refused(subject, guestPort, rule, what, remedy);
+      this.#reports.refused(subject, guestPort, because(rule, what), remedy);
       return false;
     };
     if (by?.domain) check = (shown) => this.#named(subject, by, shown, refuse);
@@ -111,10 +111,10 @@ export class NameChecks {
       }
       if (needs === last || (needs === begun && instead === begun)) return true;
       last = needs;
-      const why = shown === "none" ? "no name in time" : `${shown.by} ${shown.flaw ?? shown.name ?? "without a name"}`;
+      const what = shown === "none" ? "no name in time" : `${shown.by} ${shown.flaw ?? shown.name ?? "without a name"}`;
       this.#reports.allowed(subject, guestPort, "default allow", null, {
         needs,
-        why,
+        shown: what,
         ...(instead === undefined ? {} : { instead }),
       });
       return true;

@@ -16,7 +16,7 @@ import { type LimitState, leaveAll, type Meter, Meters, NO_METERS } from "./mete
 import { type NameCheck, NameChecks } from "./name-check.ts";
 import type { Policy } from "./policy.ts";
 import { needOf, remedyOf } from "./remedy.ts";
-import { RuleReports, wantOf } from "./rule-reports.ts";
+import { type Asked, because, endText, RuleReports, wantOf } from "./rule-reports.ts";
 import { type FlowProto, isNameOf, judge, limitOf, NO_RULES, type Rule, type RuleSet, type Subject } from "./rules.ts";
 import { RulesInForce } from "./rules-in-force.ts";
 import { guardedPrefix } from "./special-addresses.ts";
@@ -34,9 +34,13 @@ const BUILT_IN = "built in: no metadata, link-local, loopback, multicast or rese
 export interface AskedFlow {
   /** The narrowest rule that would allow it. */
   readonly rule: string;
+  readonly proto: FlowProto;
   /** The guest's address and cable. */
-  readonly host: IpText;
+  readonly guest: IpText;
   readonly cable: string | null;
+  /** The far end's name, and `IP:PORT`. */
+  readonly host: string | null;
+  readonly remote: string;
 }
 
 /** Somebody who is asked before the default refuses a flow. */
@@ -81,6 +85,8 @@ export interface Grant {
 export interface Explanation {
   readonly allow: boolean;
   readonly rule: string;
+  /** As of a refusal: the rule, and what else there is to say. */
+  readonly reason: string;
   readonly remedy: string | null;
 }
 
@@ -138,22 +144,30 @@ export class RuleGate implements FlowGate {
     const remote = this.#policy.asRuled(addressFromText(flow.remote.host));
     const guest = addressFromText(flow.guest.host);
     const neighbour = this.#neighbours.find(guest);
-    const subject: Subject = {
+    const subject: Asked = {
       ...{ direction: "out", proto: flow.proto, guest, remote, port: flow.remote.port, names: flow.hosts },
       mac: neighbour === null ? -1 : macNumber(neighbour.mac, 0),
       cable: neighbour?.link?.name ?? null,
       inside: this.#policy.isInside(remote),
+      qtype: flow.qtype,
     };
     const later = (ruling: Ruling, grant: Grant = FREE): void => queueMicrotask(() => done(ruling, grant));
-    const { allow, rule, by } = judge(answered ? this.#rules.withOnce : this.#rules.set, subject);
+    const judgement = judge(answered ? this.#rules.withOnce : this.#rules.set, subject);
+    const { allow, rule, by } = judgement;
     if (!allow) {
       const refuse = (): void => {
-        this.#reports.refused(subject, flow.guest.port, rule);
-        later(flow.proto === "dns" ? { action: "deny", how: "reset", why: `refused by ${rule}` } : DENY);
+        this.#reports.refused(subject, flow.guest.port, judgement);
+        const told = `refused by ${judgement.reason}`;
+        later(flow.proto === "dns" ? { action: "deny", how: "reset", told } : DENY);
       };
       if (this.#asker === null || answered || by !== null || !this.#mayAsk(subject)) return refuse();
-      const needed = needOf(subject, subject.names[0] ?? null, wantOf(subject));
-      return this.#asker.ask({ rule: needed, host: guest.text, cable: subject.cable ?? null }, (answer) => {
+      const { proto, port, cable = null } = subject;
+      const name = subject.names[0] ?? null;
+      const asked: AskedFlow = {
+        ...{ rule: needOf(subject, name, wantOf(subject)), proto, guest: guest.text, cable, host: name },
+        remote: endText(proto, remote, port),
+      };
+      return this.#asker.ask(asked, (answer) => {
         if (answer === null) return refuse();
         if (answer !== "again") this.#rules.allowOnce(answer);
         this.#judge(flow, done, true);
@@ -169,7 +183,7 @@ export class RuleGate implements FlowGate {
     const passes = flow.proto === "dns" || named || this.#inner !== null || this.#policy.hostSide(remote) !== null;
     if (!passes) {
       const remedy = guarded && !this.#policy.closed ? remedyOf(subject, null) : null;
-      this.#reports.refused(subject, flow.guest.port, this.#policy.closed ? CLOSED : BUILT_IN, undefined, remedy);
+      this.#reports.refused(subject, flow.guest.port, because(this.#policy.closed ? CLOSED : BUILT_IN), remedy);
       return later(DENY);
     }
     const grant = this.#admit(subject, flow.guest.port, by, meters);
@@ -230,15 +244,15 @@ export class RuleGate implements FlowGate {
   }
 
   /** The ruling about what is one too many, which has been reported; null when there is room. */
-  #tooMany(subject: Subject, guestPort: number, meters: readonly Meter[]): Ruling | null {
+  #tooMany(subject: Asked, guestPort: number, meters: readonly Meter[]): Ruling | null {
     if (subject.proto === "icmp") return null;
     const now = this.#clock.now();
     const dns = subject.proto === "dns";
     for (const meter of meters) {
-      const why = dns ? meter.query(now) : meter.full(now);
-      if (why === null) continue;
+      const exceeded = dns ? meter.query(now) : meter.full(now);
+      if (exceeded === null) continue;
       meter.refused++;
-      this.#reports.refused(subject, guestPort, meter.limit.text, why, null);
+      this.#reports.refused(subject, guestPort, because(meter.limit.text, exceeded), null);
       return dns ? BUSY_DNS : BUSY;
     }
     return null;
@@ -260,18 +274,18 @@ export class RuleGate implements FlowGate {
     const inside = this.#policy.isInside(far);
     const cable = guest.link?.name ?? null;
     const subject: Subject = { direction, proto, guest: guest.address, mac, cable, remote: far, port, names, inside };
-    const { allow, rule } = judge(this.#rules.withOnce, subject);
-    if (!allow) this.#reports.refused({ ...subject, port: remotePort }, guestPort, rule);
-    return allow;
+    const judgement = judge(this.#rules.withOnce, subject);
+    if (!judgement.allow) this.#reports.refused({ ...subject, port: remotePort }, guestPort, judgement);
+    return judgement.allow;
   }
 
   /** What rules say about a flow that is not there. `onFlow` may say otherwise. */
   explain(subject: Subject): Explanation {
     const remote = this.#policy.asRuled(subject.remote);
     const whole = { ...subject, remote, inside: this.#policy.isInside(remote) };
-    const { allow, rule } = judge(this.#rules.set, whole);
+    const { allow, rule, reason } = judge(this.#rules.set, whole);
     const name = subject.names[0] ?? null;
-    return { allow, rule, remedy: allow ? null : remedyOf(whole, name, wantOf(whole)) };
+    return { allow, rule, reason, remedy: allow ? null : remedyOf(whole, name, wantOf(whole)) };
   }
 
   /** Closed by itself, and open to rules that name it: where there is no way out at all no rule makes one. */

@@ -115,6 +115,8 @@ export interface Judgement {
   readonly allow: boolean;
   /** The rule's text, or the default's. */
   readonly rule: string;
+  /** The same, and behind the default what kept a rule that names the far end from counting. */
+  readonly reason: string;
   /** Null for the default. */
   readonly by: Rule | null;
 }
@@ -125,11 +127,12 @@ export function judge(set: RuleSet, subject: Subject): Judgement {
     if (rule.direction !== subject.direction || !meansGuest(rule, subject)) continue;
     if (!(subject.proto === "dns" ? matchesQuery(rule, subject) : matches(rule, subject))) continue;
     const exception = rule.allow && rule.domain !== null ? exceptionOf(rule, rule.domain, subject) : null;
-    if (exception === null) return { allow: rule.allow, rule: rule.text, by: rule };
-    excepted ||= ` (${exception} is none of "${rule.text}")`;
+    if (exception === null) return { allow: rule.allow, rule: rule.text, reason: rule.text, by: rule };
+    excepted ||= `: ${exception} is not meant by "${rule.text}"`;
   }
-  if (subject.direction === "in" || set.allow) return { allow: true, rule: "default allow", by: null };
-  return { allow: false, rule: `default deny${excepted}`, by: null };
+  if (subject.direction === "in" || set.allow)
+    return { allow: true, rule: "default allow", reason: "default allow", by: null };
+  return { allow: false, rule: "default deny", reason: `default deny${excepted}`, by: null };
 }
 
 /**

@@ -22,7 +22,7 @@ interface Rig {
   say(bytes: Uint8Array | string, seq?: number): Promise<void>;
   /** What has reached the host. */
   heard(): string;
-  refused(): { rule?: string; why?: string }[];
+  refused(): { rule?: string; reason?: string }[];
 }
 
 /** A connection to FAR_IP, which `www.good.test` has led this guest to. */
@@ -128,7 +128,7 @@ describe("a second TLS hello", () => {
     await one.say(TLS("www.evil.test"), 7 + first.length);
     expect(one.heard().length).toBe(first.length + 6);
     expect(flags(one)).toContain("RST ACK");
-    expect(one.refused()).toMatchObject([{ why: "TLS name www.evil.test" }]);
+    expect(one.refused()).toMatchObject([{ reason: "default deny: TLS name www.evil.test" }]);
   });
   it("for the same one passes, as does all that follows, and nobody waits for one", async () => {
     const one = await rig();
@@ -152,7 +152,7 @@ describe("HTTP in the clear, for as long as the connection lives", () => {
     await settled(one.script);
     await one.say(HTTP("evil.test"), 1 + GOOD.length);
     expect(one.heard()).toBe(GOOD);
-    expect(one.refused()).toMatchObject([{ rule: "default deny", why: "HTTP name evil.test" }]);
+    expect(one.refused()).toMatchObject([{ rule: "default deny", reason: "default deny: HTTP name evil.test" }]);
     expect(one.script.host.dialled[0]!.closed).toBe("ECONNRESET");
     expect(one.script.stack.gauges()).toMatchObject({ tcpFlows: 0, timers: 0 });
   });
@@ -175,7 +175,7 @@ describe("HTTP in the clear, for as long as the connection lives", () => {
     expect(one.refused()).toEqual([]);
     one.script.advance(200);
     await settled(one.script);
-    expect(one.refused()).toMatchObject([{ why: "no name in time" }]);
+    expect(one.refused()).toMatchObject([{ reason: `${RULES[0]}: no name in time` }]);
     const other = await rig(RULES, 80);
     await other.say(`${GOOD}GET / HTTP/1.1\r\n`);
     const line = `X: ${"y".repeat(1_391)}\r\n`;
@@ -272,7 +272,7 @@ describe("a RST, and not one byte to the host, for", () => {
     expect(flags(one).at(-1)).toBe("RST ACK");
     expect(one.heard()).toBe("");
     expect(one.script.host.dialled[0]!.closed).toBe("ECONNRESET");
-    expect(one.refused().map((event) => [event.rule, event.why])).toEqual([[rule, shown]]);
+    expect(one.refused().map((event) => [event.rule, event.reason])).toEqual([[rule, `${rule}: ${shown}`]]);
     expect(one.script.dropped("name-refused")).toBe(1);
     expect(one.script.events.at(-1)).toMatchObject({ type: "flow-close", reason: "denied" });
     expect(one.script.stack.gauges()).toMatchObject({ tcpFlows: 0, timers: 0 });
@@ -292,7 +292,7 @@ describe("a RST, and not one byte to the host, for", () => {
     one.script.advance(200);
     await settled(one.script);
     expect(flags(one).at(-1)).toBe("RST ACK");
-    expect(one.refused()).toMatchObject([{ rule: RULES[0], why: "no name in time" }]);
+    expect(one.refused()).toMatchObject([{ rule: RULES[0], reason: `${RULES[0]}: no name in time` }]);
   });
   it("what has no end within 16 KiB", async () => {
     const one = await rig(RULES, 80);
@@ -368,7 +368,9 @@ describe("a rule's own word", () => {
   it("a rule against a name counts before one that allows its domain", async () => {
     const one = await rig(["deny tcp ads.good.test", ...RULES]);
     await one.say(TLS("ads.good.test"));
-    expect(one.refused()).toMatchObject([{ rule: "deny tcp ads.good.test", why: "TLS name ads.good.test" }]);
+    expect(one.refused()).toMatchObject([
+      { rule: "deny tcp ads.good.test", reason: "deny tcp ads.good.test: TLS name ads.good.test" },
+    ]);
   });
 });
 
@@ -411,14 +413,14 @@ describe("where rules only deny names", () => {
     one.script.advance(10_100);
     await settled(one.script);
     expect(one.heard()).toBe("");
-    expect(one.refused()).toMatchObject([{ rule: DENY[0], why: "no name in time" }]);
+    expect(one.refused()).toMatchObject([{ rule: DENY[0], reason: `${DENY[0]}: no name in time` }]);
   });
   it("of a later request, too", async () => {
     const one = await rig(DENY, 80);
     await one.say(HTTP("www.good.test"));
     await one.say(HTTP("www.ads.test"), 1 + HTTP("www.good.test").length);
     expect(one.heard()).toBe(HTTP("www.good.test"));
-    expect(one.refused()).toMatchObject([{ rule: DENY[0], why: "HTTP name www.ads.test" }]);
+    expect(one.refused()).toMatchObject([{ rule: DENY[0], reason: `${DENY[0]}: HTTP name www.ads.test` }]);
   });
   it("what a rule about addresses has allowed is not looked at", async () => {
     const one = await rig([`allow ${FAR_IP}`, ...DENY]);

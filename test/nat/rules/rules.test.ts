@@ -121,7 +121,8 @@ describe("other ways to a name server, and QUIC, at an address that an allowed n
     else expect(first?.tcp ? `tcp ${first.tcp.flags}` : `icmp ${first?.icmp?.type}/${first?.icmp?.code}`).toBe(told);
     const refused = script.events.filter(({ type }) => type === "flow-refused");
     expect(refused).toHaveLength(told === null ? 0 : 1);
-    if (told !== null) expect(refused).toMatchObject([{ host: "www.good.test", rule: expect.stringContaining(rule) }]);
+    if (told !== null)
+      expect(refused).toMatchObject([{ host: "www.good.test", reason: expect.stringContaining(rule) }]);
   });
 });
 

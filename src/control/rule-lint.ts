@@ -4,6 +4,9 @@ import { inNet4 } from "../nat/rules/special-addresses.ts";
 import { get32 } from "../wire/bytes.ts";
 import { ipv6SamePrefix } from "../wire/ipv6.ts";
 import { parseRules } from "./rules.ts";
+import { isShared } from "./shared-domains.ts";
+
+const HTTPS_PORT = 443;
 
 export interface RuleRemark {
   /** Where the rule stands: `FILE:LINE`. */
@@ -14,22 +17,59 @@ export interface RuleRemark {
 
 /** Remarks in the rules' order; none when nothing is odd. Throws `ConfigError` about what cannot be read. */
 export function lintRules(lines: readonly string[], fields: readonly string[]): RuleRemark[] {
-  const set = parseRules(lines, fields);
+  const without = !lines.some((line) => /^default(?:\s|$)/.test(line.trim()));
+  const set = parseRules(without ? [...lines, "default deny"] : lines, fields);
   const places = lines.flatMap((line, i) => (/^(?:allow|deny)\s/.test(line.trim()) ? [fields[i] ?? "rules"] : []));
   const remarks: RuleRemark[] = [];
   set.rules.forEach((rule, i) => {
     const say = (remark: string): void => void remarks.push({ field: places[i] ?? "rules", rule: rule.text, remark });
     const earlier = set.rules.slice(0, i).find((each) => covers(each, rule));
     if (earlier !== undefined) say(`never decides: what it is about, "${earlier.text}" decides before it`);
+    else if (onlyQuic(rule)) say("never decides: a name's UDP port 443 is QUIC, which takes quic=allow");
+    else if (rule.allow && rule.direction === "in" && !set.rules.slice(i + 1).some(deniesIn))
+      say("changes nothing: what comes in is allowed unless a rule denies it, and none behind this one does");
     if (deniesByClaim(rule)) say("denies by what a guest says of itself, and it can say otherwise: guest cable:NAME");
-    if (rule.allow && rule.domain?.below === true && rule.domain.name !== "" && !rule.domain.name.includes("."))
-      say(`means every name below .${rule.domain.name}, whoever has registered it`);
-    if (rule.allow && rule.direction === "out" && rule.text === opensAllNames(set))
-      say("lets every name be asked for, and a name carries data out: name the domains instead");
+    if (rule.allow && rule.direction === "out") {
+      for (const remark of moreThanItSeems(rule)) say(remark);
+      if (
+        opensAllNames({ ...set, rules: [...set.rules.slice(0, i).filter(isForAll), rule], allow: false }) === rule.text
+      )
+        say("lets every name be asked for, and a name carries data out: name the domains instead");
+    }
   });
-  if (set.allow)
-    remarks.push({ field: fields.at(-1) ?? "rules", rule: "default allow", remark: "what no rule denies passes" });
+  const last = fields.at(-1) ?? "rules";
+  if (without)
+    remarks.push({ field: last, rule: "no default", remark: "has to be said, here or beside it: default deny" });
+  if (set.allow) remarks.push({ field: last, rule: "default allow", remark: "what no rule denies passes" });
   return remarks;
+}
+
+/** What a rule about a name allows beside what its author is likely to think of. */
+function moreThanItSeems({ domain, proto, ports, terms }: Rule): string[] {
+  if (domain === null) return [];
+  const found: string[] = [];
+  const { name, below } = domain;
+  if (below && name !== "" && isShared(name)) found.push(`means every name below .${name}, whoever has it`);
+  if (proto === null) found.push("means TCP, UDP and ping, not only the web: tcp NAME:443");
+  else if (ports.length === 0 && (proto === "tcp" || proto === "udp"))
+    found.push(`means every port but other name servers': ${proto} NAME:443`);
+  const hides = [...(terms.ech ? ["ech=allow"] : []), ...(terms.unnamed === true ? ["unnamed=allow"] : [])];
+  if (hides.length > 0)
+    found.push(`means every server behind the name's addresses: ${hides.join(" and ")} hides which`);
+  return found;
+}
+
+function onlyQuic({ allow, direction, proto, domain, ports, terms }: Rule): boolean {
+  const quic = ports.length > 0 && ports.every((port) => port === HTTPS_PORT);
+  return allow && direction === "out" && proto === "udp" && domain !== null && quic && !terms.quic;
+}
+
+function deniesIn({ allow, direction }: Rule): boolean {
+  return !allow && direction === "in";
+}
+
+function isForAll({ guest, mac, cable }: Rule): boolean {
+  return guest === null && mac === null && cable === undefined;
 }
 
 /** Whether the earlier rule decides about everything that the later one is about. Where that cannot be told, it does not. */

@@ -29,7 +29,7 @@ describe("a rule that never decides", () => {
     [["allow tcp *.x.test:443", "allow tcp x.test:443"]],
     [["deny any guest cable:unix:/a#1", "allow tcp 192.0.2.7:443"]],
     [["deny any guest cable:unix:/a#1", "allow tcp 192.0.2.7:443 guest cable:unix:/a"]],
-    [["allow tcp *.x.test:443", "allow udp *.x.test:443"]],
+    [["allow tcp *.x.test:443", "allow udp *.x.test:443 quic=allow"]],
     [["allow tcp *.x.test:443", "allow tcp a.x.test:443 ech=allow"]],
     [["allow tcp any", "allow tcp *.x.test:443"]],
     [["deny any guest 10.0.2.15", "allow any guest 52:54:00:12:34:56"]],
@@ -57,16 +57,41 @@ it("what is said never to decide, does not", () => {
 });
 
 it("names that mean more than they seem, DNS left open, and no default deny", () => {
-  expect(remarks("allow tcp *.com:443", "default deny")).toEqual(["rules:1 means every name below .com"]);
+  for (const wide of ["com", "co.uk", "github.io", "cloudfront.net"])
+    expect(remarks(`allow tcp *.${wide}:443`, "default deny")).toEqual([`rules:1 means every name below .${wide}`]);
+  expect(remarks("allow tcp www.com:443", "allow tcp *.example.co.uk:443", "default deny")).toEqual([]);
+  expect(remarks("allow *.example.org", "default deny")).toEqual(["rules:1 means TCP"]);
+  expect(remarks("allow tcp *.example.org", "default deny")).toEqual([
+    "rules:1 means every port but other name servers'",
+  ]);
+  for (const word of ["ech", "unnamed"])
+    expect(remarks(`allow tcp x.test:443 ${word}=allow`, "default deny")).toEqual([
+      "rules:1 means every server behind the name's addresses",
+    ]);
   expect(remarks("deny any guest 10.0.2.15", "deny any guest cable:unix:/run/a.sock", "default deny")).toEqual([
     "rules:1 denies by what a guest says of itself",
   ]);
-  expect(remarks("allow dns any", "default deny")).toEqual(["rules:1 lets every name be asked for"]);
+  for (const open of ["dns any", "any", "tcp *:443", "any guest cable:unix:/run/a.sock"])
+    expect(remarks(`allow ${open}`, "default deny"), open).toContain("rules:1 lets every name be asked for");
+  for (const shut of ["icmp any", "tcp any:22", "icmp 0.0.0.0/0", "0.0.0.0/0"])
+    expect(remarks(`allow ${shut}`, "default deny"), shut).toEqual([]);
+  expect(remarks("deny dns any", "allow any", "default deny")).toEqual([]);
   expect(remarks("deny tcp x.test", "default allow")).toEqual(["rules:2 what no rule denies passes"]);
   expect(remarks("allow tcp *.debian.org:80,443", "default deny")).toEqual([]);
 });
 
+it("no default is told, and what else is odd all the same", () => {
+  expect(remarks("allow tcp x.test:443")).toEqual(["rules:1 has to be said"]);
+  expect(remarks("allow dns any")).toEqual(["rules:1 lets every name be asked for", "rules:1 has to be said"]);
+});
+
+it("a rule that can never decide by itself: QUIC that is not meant, and what comes in anyway", () => {
+  expect(remarks("allow udp *.x.test:443", "default deny")).toEqual(["rules:1 never decides"]);
+  expect(remarks("allow udp *.x.test:443 quic=allow", "allow udp y.test:443,8443", "default deny")).toEqual([]);
+  expect(remarks("allow in tcp any port 22", "default deny")).toEqual(["rules:1 changes nothing"]);
+  expect(remarks("allow in tcp any port 22", "deny in any", "default deny")).toEqual([]);
+});
+
 it("what cannot be read is told with its line", () => {
-  expect(() => lintRules(["allow tcp x.test:443"], ["f:1"])).toThrow(/^f:1: .*default deny/);
   expect(() => lintRules(["allow", "default deny"], ["f:1", "f:2"])).toThrow(/^f:1: /);
 });

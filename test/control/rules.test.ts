@@ -108,7 +108,9 @@ describe("a query for a name is a way out", () => {
     [["allow icmp any", "allow tcp *.example.org:443", "default deny"], null],
     [["allow dns any", "default deny"], "allow dns any"],
     [["allow tcp *:443", "default deny"], "allow tcp *:443"],
-    [["allow any guest 10.0.2.15", "default deny"], null],
+    [["allow any guest 10.0.2.15", "default deny"], "allow any guest 10.0.2.15"],
+    [["deny dns any guest 10.0.2.15", "allow any", "default deny"], "allow any"],
+    [["allow tcp any:443", "allow udp any", "allow 0.0.0.0/0", "default deny"], null],
     [["deny dns any", "allow any", "default deny"], null],
     [["deny tcp x.test", "default allow"], "default allow"],
   ])("which rule opens all is known: %j", (lines, rule) => expect(opensAllNames(parseRules(lines))).toBe(rule));

@@ -12,7 +12,6 @@ import type { AuditOptions } from "./audit-options.ts";
 import type { LimitsOptions } from "./limits-options.ts";
 import type { Mode } from "./modes.ts";
 import type { RecordOptions } from "./record-options.ts";
-
 `;
 
 /** The text of `src/control/options/network-options.ts`. */

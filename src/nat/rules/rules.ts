@@ -136,14 +136,15 @@ export function judge(set: RuleSet, subject: Subject): Judgement {
 }
 
 /**
- * The rule that lets every query for a name through, and so data out in names; "default allow" for the default, null where
- * none does.
+ * The rule that lets every query for a name through, of all guests or of those that it is about, and so data out in names;
+ * "default allow" for the default, null where none does.
  */
 export function opensAllNames({ rules, allow }: RuleSet): string | null {
   for (const rule of rules) {
-    if (rule.direction !== "out" || rule.guest !== null || rule.mac !== null || rule.cable !== undefined) continue;
+    if (rule.direction !== "out") continue;
     const all = rule.domain === null ? matchesQuery(rule, ANY_NAME) : rule.domain.below && rule.domain.name === "";
-    if (all) return rule.allow ? rule.text : null;
+    const some = rule.guest !== null || rule.mac !== null || rule.cable !== undefined;
+    if (all && (rule.allow || !some)) return rule.allow ? rule.text : null;
   }
   return allow ? "default allow" : null;
 }

@@ -9,7 +9,7 @@ const STATE =
 
 test("every module with process-wide state is named in ARCHITECTURE.md's table", () => {
   const text = readFileSync("ARCHITECTURE.md", "utf8");
-  const table = text.split("### What is one for a whole process\n")[1]!.split("\n## ")[0]!;
+  const table = text.split("## State of the whole process\n")[1]!.split("\n## ")[0]!;
   const modules = readdirSync("src", { recursive: true, encoding: "utf8" })
     .filter((file) => file.endsWith(".ts") && STATE.test(readFileSync(path.join("src", file), "utf8")))
     .map((file) => file.slice(0, -".ts".length));

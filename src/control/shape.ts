@@ -5,6 +5,9 @@ import { ConfigError } from "./errors.ts";
 
 export const abortSignal: z.ZodType<AbortSignal> = z.instanceof(AbortSignal, { error: "expected an AbortSignal" });
 
+// A shape is used once or twice: to make a function of it first, as zod does, takes longer.
+z.config({ jitless: true });
+
 /**
  * The value, checked. `name` is what the whole is called; fields are `NAME.FIELD`, or just `FIELD` for the options of a
  * call, whose `name` is "options". Throws `ConfigError`.

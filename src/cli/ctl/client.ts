@@ -1,5 +1,5 @@
 /** A client of the control API: JSON requests, and the streams that it serves. */
-import http, { type IncomingMessage, type RequestOptions } from "node:http";
+import type { IncomingMessage, RequestOptions } from "node:http";
 import type { Duplex } from "node:stream";
 import type { StreamAddress } from "../../attach/address.ts";
 
@@ -46,7 +46,8 @@ export class ApiClient {
   }
 
   /** A stream to a guest's port. */
-  dial(target: string): Promise<Duplex> {
+  async dial(target: string): Promise<Duplex> {
+    const http = await import("node:http");
     return new Promise((resolve, reject) => {
       const path = this.#network === null ? target : target.replace(/(?=:[0-9]+$)/, `.${this.#network}`);
       const request = http.request({ ...this.#target, method: "CONNECT", path });
@@ -75,7 +76,8 @@ export class ApiClient {
     return (text === "" ? undefined : JSON.parse(text)) as T;
   }
 
-  #request(method: string, path: string, body: object | undefined): Promise<IncomingMessage> {
+  async #request(method: string, path: string, body: object | undefined): Promise<IncomingMessage> {
+    const http = await import("node:http");
     return new Promise((resolve, reject) => {
       const own = this.#network === null ? path : path.replace(/^\/v1\//, `/v1/networks/${this.#network}/`);
       const request = http.request({ ...this.#target, method, path: own }, (response) => {

@@ -72,6 +72,7 @@ describe("defaults", () => {
       ruleLines: [],
       rules: { rules: [], allow: true, limits: [] },
       proxies: [],
+      onAsk: null,
       onFlow: null,
       onFlowTimeout: 10_000,
       busyPoll: expect.toSatisfy((micros) => micros === 0 || micros === 100),

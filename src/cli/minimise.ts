@@ -10,6 +10,7 @@ import { say } from "./output.ts";
 interface Given {
   readonly until?: string;
   readonly pcap?: string;
+  readonly print?: boolean;
   readonly inspect?: boolean;
   readonly output?: string;
 }
@@ -19,6 +20,7 @@ export async function minimiseCommand(file: string, given: Given): Promise<numbe
   for (const [option, value] of [
     ["--until", given.until],
     ["--pcap", given.pcap],
+    ["--print", given.print],
     ["--inspect", given.inspect],
   ] as const)
     if (value !== undefined)

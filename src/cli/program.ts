@@ -85,6 +85,7 @@ export function createProgram(ended: (status: number) => void): Command {
     .argument("<file>", "the recording")
     .option("--until <entry|time>", "stop before this entry (1200) or at this time (2.5s)")
     .option("--pcap <file>", "write the frames that pass, for Wireshark")
+    .option("--print", "print the frames that pass, each in a line")
     .option("--inspect", "print flows and leases where the replay stopped")
     .option("--minimise", "write the smallest recording that still shows the difference or crash")
     .option("--output <file>", "where --minimise writes it (FILE.min)")

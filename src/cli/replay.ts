@@ -4,6 +4,7 @@ import { ConfigError } from "../control/errors.ts";
 import { version } from "../control/version.ts";
 import { RecordingReader } from "../record/file.ts";
 import type { Header } from "../record/format.ts";
+import type { ReplayOptions } from "../record/replay.ts";
 import type { FileReplay } from "../record/run.ts";
 import { replayRecording } from "../record/run.ts";
 import {
@@ -16,6 +17,7 @@ import {
   writePacket,
   writeSection,
 } from "../wire/pcapng.ts";
+import { printFrame } from "../wire/print.ts";
 import { table } from "./ctl/table.ts";
 import { minimiseCommand } from "./minimise.ts";
 import { say } from "./output.ts";
@@ -23,6 +25,7 @@ import { say } from "./output.ts";
 export interface ReplayArguments {
   readonly until?: string;
   readonly pcap?: string;
+  readonly print?: boolean;
   readonly inspect?: boolean;
   readonly minimise?: boolean;
   readonly output?: string;
@@ -36,8 +39,12 @@ export async function replayCommand(file: string, given: ReplayArguments): Promi
   if (given.minimise === true) return minimiseCommand(file, given);
   const reader = new RecordingReader(file);
   const frames = given.pcap === undefined ? null : new FrameFile(given.pcap, reader.header);
+  const onFrame: ReplayOptions["onFrame"] = (...seen) => {
+    frames?.frame(...seen);
+    if (given.print === true) say(`${frameText(...seen)}\n`);
+  };
   try {
-    const result = await replayRecording(reader, { ...until, onFrame: frames?.frame });
+    const result = await replayRecording(reader, { ...until, onFrame });
     say(report(reader.header, result));
     if (given.inspect === true) say(state(result));
     return result.difference === null && result.crash === null ? 0 : 1;
@@ -54,6 +61,11 @@ function readUntil(text: string | undefined): { untilEntry?: number; untilSecond
   if (amount === undefined || (unit === "" && !Number.isInteger(number)))
     throw new ConfigError("--until", text, "expected the number of an entry, like 1200, or a time, like 2.5s");
   return unit === "s" ? { untilSeconds: number } : { untilEntry: number };
+}
+
+/** `0.125000 memory#1 > IP 10.0.2.15.49152 …`: from a guest `>`, to it `<`. */
+function frameText(cable: string, toGuest: boolean, frame: Uint8Array, seconds: number): string {
+  return `${seconds.toFixed(6)} ${cable} ${toGuest ? "<" : ">"} ${printFrame(frame, 0, frame.length).summary}`;
 }
 
 function report(header: Header, { entries, seconds, difference, crash, broken }: FileReplay): string {

@@ -13,21 +13,25 @@ import type { Clock } from "../core/clock.ts";
 import type { Random } from "../core/random.ts";
 import type { DropReason, Trace, TraceEvent } from "../core/trace.ts";
 import { crc32 } from "./crc.ts";
-import type { RecordingFile } from "./file.ts";
 import type { EntryName, Value } from "./format.ts";
 
 const NOTHING = new Uint8Array(0);
 
+/** Where entries go. Bytes in `values` may be a view of what is soon used again. */
+export interface EntrySink {
+  entry(name: EntryName, values: readonly Value[]): void;
+}
+
 export class Recorder {
   /** Whether payload is written down. */
   readonly payload: boolean;
-  #file: RecordingFile | null;
+  #file: EntrySink | null;
   #ids = 0;
   #aside = 0;
   #calls = 0;
   #microtasks = false;
 
-  constructor(file: RecordingFile, payload: boolean) {
+  constructor(file: EntrySink, payload: boolean) {
     this.#file = file;
     this.payload = payload;
   }

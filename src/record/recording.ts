@@ -87,18 +87,7 @@ export class Recording implements Seams {
   }
 
   parts(parts: StackParts): StackParts {
-    const { recorder } = this;
-    return {
-      ...parts,
-      host: new RecordedNet(recorder, parts.host),
-      dns: recordedDns(recorder, parts.dns),
-      files: parts.files ? recordedFiles(recorder, parts.files) : null,
-      gate: parts.gate ? recordedGate(recorder, parts.gate) : null,
-      clock: recorder.clock(parts.clock),
-      random: recorder.random(parts.random),
-      trace: recorder.trace(parts.trace),
-      ...(parts.endOfTurn === undefined ? {} : { endOfTurn: recorder.endOfTurn(parts.endOfTurn) }),
-    };
+    return recordedParts(this.recorder, parts);
   }
 
   receiver(inner: LinkReceiver, tap: FrameTap): Delivery {
@@ -133,4 +122,19 @@ export class Recording implements Seams {
       poll: (now) => inner.poll(this.recorder.polled(now)),
     };
   }
+}
+
+/** A stack's surroundings with a recorder in front of them. */
+export function recordedParts(recorder: Recorder, parts: StackParts): StackParts {
+  return {
+    ...parts,
+    host: new RecordedNet(recorder, parts.host),
+    dns: recordedDns(recorder, parts.dns),
+    files: parts.files ? recordedFiles(recorder, parts.files) : null,
+    gate: parts.gate ? recordedGate(recorder, parts.gate) : null,
+    clock: recorder.clock(parts.clock),
+    random: recorder.random(parts.random),
+    trace: recorder.trace(parts.trace),
+    ...(parts.endOfTurn === undefined ? {} : { endOfTurn: recorder.endOfTurn(parts.endOfTurn) }),
+  };
 }

@@ -1,17 +1,22 @@
 /**
  * `npm run fuzz -- [--minutes N] [--seed S] [--target NAME] [--keep]`: fuzzes each target for its share of N minutes
  * (1 unless given). A failure is printed as an input for `fixtures/corpus`, as small as could be made, and is the exit
- * status. With `--keep` the inputs that reached new blocks are added to the corpus.
+ * status; one of the whole network ("session") is a recording, too, and the command that replays it is printed. With `--keep` the inputs that reached new blocks are added to the corpus.
  */
 import { createHash } from "node:crypto";
-import { writeFileSync } from "node:fs";
+import { mkdirSync, rmSync, writeFileSync } from "node:fs";
+import path from "node:path";
 import { parseArgs } from "node:util";
 import { fuzz } from "./fuzz.ts";
+import { recordFinding } from "./recording.ts";
 import { TARGETS } from "./targets.ts";
 import { fuzzTlsHellos } from "./tls-hellos.ts";
 
 /** It waits for a server's answer, and so is none of `TARGETS`. */
 const TLS = "tls-hellos";
+
+/** Where recordings of findings go. */
+const RESULTS = "test/fuzz/results";
 
 const { values } = parseArgs({
   options: {
@@ -52,9 +57,14 @@ for (const target of targets) {
   console.log(`| ${target.name} | ${seed} | ${runs} | ${blocks} | ${found.length} | ${verdict} |`);
   if (failure === null) continue;
   failed = true;
-  console.error(
-    `${failure.error.stack}\nfixtures/corpus/${save(target.name, failure.input)}: ${failure.input.length} bytes`,
-  );
+  const name = save(target.name, failure.input);
+  console.error(`${failure.error.stack}\nfixtures/corpus/${name}: ${failure.input.length} bytes`);
+  if (target.name === "session") {
+    const file = path.join(RESULTS, name.replace(/hex$/, "tslirp"));
+    mkdirSync(RESULTS, { recursive: true });
+    rmSync(file, { force: true });
+    console.error(recordFinding(file, failure.input));
+  }
 }
 if (withTls) {
   const { runs, failure } = await fuzzTlsHellos(seed, Number.POSITIVE_INFINITY, performance.now() + share);

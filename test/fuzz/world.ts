@@ -8,8 +8,15 @@
 import { cable, type MemoryCable } from "../../src/attach/memory.ts";
 import { SlabPool } from "../../src/attach/slab.ts";
 import { resolveOptions } from "../../src/control/options.ts";
+import type { StackConfig } from "../../src/core/config.ts";
+import { NO_TAP } from "../../src/core/tap.ts";
 import { NO_TRACE } from "../../src/core/trace.ts";
-import { Stack } from "../../src/stack.ts";
+import { composeLan } from "../../src/embed/lan.ts";
+import { RecordedReceiver } from "../../src/record/cables.ts";
+import type { Recorder } from "../../src/record/recorder.ts";
+import { recordedParts } from "../../src/record/recording.ts";
+import type { StackParts } from "../../src/stack/parts.ts";
+import type { Stack } from "../../src/stack.ts";
 import { ManualClock } from "../support/clock.ts";
 import { FakeFiles } from "../support/fake-files.ts";
 import { FakeHost, type FakeUdpFar } from "../support/fake-host.ts";
@@ -19,6 +26,7 @@ import { put32, seal, tcpAt } from "./seal.ts";
 
 const MTU = 1_500;
 const ETH = 14;
+export const CONFIG: StackConfig = resolveOptions({ mtu: MTU }).stack;
 /** RFC 1812 section 4.3.2.3, RFC 4443 section 2.4 (c). */
 const MOST_ERROR4 = 576;
 const MOST_ERROR6 = 1_280;
@@ -56,6 +64,9 @@ export class World {
   readonly #host: FakeHost = new FakeHost();
   readonly #files: FakeFiles = new FakeFiles();
   readonly #stack: Stack;
+  readonly #recorder: Recorder | null;
+  /** What waits for the end of the turn. */
+  readonly #turns: (() => void)[] = [];
   readonly #cable: MemoryCable;
   readonly #queries: { query: Uint8Array; answer: (answer: Uint8Array | null) => void }[] = [];
   /** By "guest port, far port": the numbers that the next segment of the guest's should have. */
@@ -64,7 +75,8 @@ export class World {
   #out: Frame[] = [];
   #staleInput = false;
 
-  constructor() {
+  /** With a recorder all of it is written down. */
+  constructor(recorder: Recorder | null = null) {
     this.#files.put("f", "x".repeat(3_000));
     this.#udpFars = ["198.51.100.1", "2001:db8::1"].map((host) => this.#host.udpFar({ host, port: 7 }));
     const dns = {
@@ -73,11 +85,16 @@ export class World {
       },
       close() {},
     };
-    this.#stack = new Stack(resolveOptions({ mtu: MTU }).stack, {
+    const parts: StackParts = {
       ...{ host: this.#host, dns, files: this.#files, clock: this.#clock, trace: NO_TRACE },
       random: new SeededRandom(1),
-    });
-    this.#cable = cable(this.#stack, { pool: POOL, onFrame: (frame) => this.#take(frame) });
+      endOfTurn: (run) => void this.#turns.push(run),
+    };
+    const lan = composeLan(CONFIG, recorder === null ? parts : recordedParts(recorder, parts), NO_TAP);
+    this.#stack = lan.stack;
+    this.#recorder = recorder;
+    const receiver = recorder === null ? lan.switch : new RecordedReceiver(recorder, lan.switch, NO_TAP);
+    this.#cable = cable(receiver, { pool: POOL, onFrame: (frame) => this.#take(frame) });
     this.#cable.send(SOIL);
   }
 
@@ -153,7 +170,9 @@ export class World {
     this.#host.run();
     this.#files.run();
     this.#host.run();
-    this.#stack.poll(this.#clock.now());
+    for (const run of this.#turns.splice(0)) run();
+    const now = this.#clock.now();
+    this.#stack.poll(this.#recorder?.polled(now) ?? now);
   }
 
   #advance(millis: number): void {
@@ -195,6 +214,7 @@ export class World {
       const received = [...this.#host.dialled.map((far) => far.received), ...this.#udpFars.flatMap(datagramsOf)];
       for (const bytes of received) must(!staleRun(bytes), "bytes of an earlier packet went to the host");
     }
+    this.#recorder?.told("close");
     this.#stack.close();
     this.#settle();
     const { tcpFlows, udpFlows, icmpFlows, timers, sendBytes } = this.#stack.gauges();

@@ -2,8 +2,13 @@
 import { resolveOptions } from "../src/control/options.ts";
 import type { Clock } from "../src/core/clock.ts";
 import type { HostNet, HostTcp, HostTcpEvents } from "../src/core/host-net.ts";
-import type { Link, Slab } from "../src/core/link.ts";
+import type { Link, LinkReceiver, Slab } from "../src/core/link.ts";
+import { NO_TAP } from "../src/core/tap.ts";
 import { DROP_REASONS, type DropReason, type Trace } from "../src/core/trace.ts";
+import { RecordedReceiver } from "../src/record/cables.ts";
+import type { Recorder } from "../src/record/recorder.ts";
+import { recordedParts } from "../src/record/recording.ts";
+import type { StackParts } from "../src/stack/parts.ts";
 import { Stack } from "../src/stack.ts";
 import { region } from "../src/wire/arena.ts";
 import { put16, put32 } from "../src/wire/bytes.ts";
@@ -76,7 +81,12 @@ export class DiscardingLink implements Link {
 }
 
 /** For guests with an MTU of 1500. Nothing of the host is there but `connect`. */
-export function stackOf(clock: Clock, connect: HostNet["connectTcp"], drop: Trace["drop"]): Stack {
+export function stackOf(
+  clock: Clock,
+  connect: HostNet["connectTcp"],
+  drop: Trace["drop"],
+  recorder: Recorder | null = null,
+): Stack {
   const host: HostNet = {
     connectTcp: connect,
     listenTcp: refuse,
@@ -86,13 +96,15 @@ export function stackOf(clock: Clock, connect: HostNet["connectTcp"], drop: Trac
     bindUdp: refuse,
     openPing: refuse,
   };
-  return new Stack(resolveOptions({ mtu: 1500 }).stack, {
+  const parts: StackParts = {
     host,
     dns: { query: refuse, close() {} },
     clock,
     random: new SeededRandom(1),
     trace: { drop, event() {} },
-  });
+  };
+  const { stack } = resolveOptions({ mtu: 1500 });
+  return new Stack(stack, recorder === null ? parts : recordedParts(recorder, parts));
 }
 
 /** The guest's end of the connection, and the host's. */
@@ -100,6 +112,8 @@ export class Guest {
   readonly link: DiscardingLink = new DiscardingLink();
   readonly clock: ManualClock = new ManualClock(1_000);
   readonly stack: Stack;
+  /** Whom the cable hands its frames to: the stack, or the recorder in front of it. */
+  readonly receiver: LinkReceiver;
   readonly slab: Slab = { bytes: region(262_144), scarce: false, pin: refuse, unpin: refuse };
   /** The connection's, as the host's socket calls them. */
   readonly events: HostTcpEvents;
@@ -121,7 +135,7 @@ export class Guest {
   readonly #drops: Record<DropReason, number> = Object.fromEntries(DROP_REASONS.map((r) => [r, 0])) as never;
 
   /** `idle` further connections are open beside the one that is measured. `far` makes the far ends, instead of the host. */
-  constructor(idle = 0, far: ((events: HostTcpEvents) => HostTcp) | null = null) {
+  constructor(idle = 0, far: ((events: HostTcpEvents) => HostTcp) | null = null, recorder: Recorder | null = null) {
     let events: HostTcpEvents | null = null;
     const socket: HostTcp = {
       backlog: 0,
@@ -139,9 +153,10 @@ export class Guest {
       events = e;
       return far === null ? socket : far(e);
     };
-    this.stack = stackOf(this.clock, connect, (reason) => this.#drops[reason]++);
+    this.stack = stackOf(this.clock, connect, (reason) => this.#drops[reason]++, recorder);
+    this.receiver = recorder === null ? this.stack : new RecordedReceiver(recorder, this.stack, NO_TAP);
     this.link.onCommit = (at, len) => this.#take(at, len);
-    this.stack.attached(this.link);
+    this.receiver.attached(this.link);
     const open = (srcPort: number): void => {
       this.#send(segment({ srcPort, flags: "SYN", seq: 0, options: { mss: MSS, windowScale: 7 }, window: 65_535 }));
       if (events === null) throw new Error("the stack did not dial");
@@ -161,8 +176,8 @@ export class Guest {
 
   #send(frame: Uint8Array): void {
     this.slab.bytes.set(frame);
-    this.stack.receive(this.link, this.slab, 0, frame.length);
-    this.stack.batchEnd(this.link);
+    this.receiver.receive(this.link, this.slab, 0, frame.length);
+    this.receiver.batchEnd(this.link);
   }
 
   #take(at: number, len: number): void {

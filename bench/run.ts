@@ -7,6 +7,7 @@ import { decodeCases } from "./decode.ts";
 import { flowCases } from "./flows.ts";
 import { headerCases } from "./headers.ts";
 import { memoryRows } from "./memory.ts";
+import { recordRows } from "./recorder.ts";
 import { socketCases } from "./sockets.ts";
 import { switchCases } from "./switch.ts";
 import { walkCases } from "./walks.ts";
@@ -64,3 +65,7 @@ for (const suite of [
 console.log("\n| suite | case | kB |");
 console.log("| --- | --- | ---: |");
 for (const line of memoryRows()) console.log(line);
+
+console.log("\n| suite | case | bytes |");
+console.log("| --- | --- | ---: |");
+for (const line of recordRows()) console.log(line);

@@ -2,6 +2,7 @@
 import { SeededRandom } from "../test/support/random.ts";
 import { type Case, same } from "./case.ts";
 import { baseSum, FRAME, Guest, MSS, number, segment } from "./guest.ts";
+import { benchRecorder, RECORDED } from "./recorder.ts";
 
 /** Segments of one read of the cable. */
 export const BATCH = 64;
@@ -19,7 +20,14 @@ function beside(idle: number): string {
 }
 
 export function walkCases(): Case[] {
-  return [preparation(), ...IDLE.flatMap((idle) => [guestToHost(idle), hostToGuest(idle)])];
+  return [
+    preparation(),
+    ...IDLE.flatMap((idle) => [guestToHost(beside(idle), new Guest(idle)), hostToGuest(beside(idle), new Guest(idle))]),
+    ...RECORDED.flatMap((how) => {
+      const guest = (): Guest => new Guest(0, null, benchRecorder(how));
+      return [guestToHost(`, recorded, ${how}`, guest()), hostToGuest(`, recorded, ${how}`, guest())];
+    }),
+  ];
 }
 
 /** The bytes of a batch, and how they get their numbers: the stack moves payload in the slab, so each needs new ones. */
@@ -41,14 +49,13 @@ export function batch(): { payload: Uint8Array; write: (into: Uint8Array, seq: n
   };
 }
 
-function guestToHost(idle: number): Case {
-  const guest = new Guest(idle);
+function guestToHost(what: string, guest: Guest): Case {
   const { payload, write } = batch();
-  const { stack, link, slab } = guest;
+  const { receiver, link, slab } = guest;
   const send = (segments: number): void => {
     write(slab.bytes, guest.seq, guest.ack);
-    for (let k = 0; k < segments; k++) stack.receive(link, slab, k * FRAME, FRAME);
-    stack.batchEnd(link);
+    for (let k = 0; k < segments; k++) receiver.receive(link, slab, k * FRAME, FRAME);
+    receiver.batchEnd(link);
     guest.seq = (guest.seq + segments * MSS) | 0;
     if (guest.acked !== guest.seq) throw new Error("a batch was not acknowledged");
     guest.clock.advance(1);
@@ -60,7 +67,7 @@ function guestToHost(idle: number): Case {
   guest.onWrite = null;
   return {
     suite: "walk",
-    name: `guest to host, ${BATCH} segments of ${MSS} bytes to a read, preparation included${beside(idle)}`,
+    name: `guest to host, ${BATCH} segments of ${MSS} bytes to a read, preparation included${what}`,
     per: BATCH,
     bytes: MSS,
     call: () => send(BATCH),
@@ -91,8 +98,7 @@ function preparation(): Case {
   };
 }
 
-function hostToGuest(idle: number): Case {
-  const guest = new Guest(idle);
+function hostToGuest(what: string, guest: Guest): Case {
   const data = randomBytes(READ);
   const { ends, events } = guest;
   const acknowledge = acknowledging(guest);
@@ -111,7 +117,7 @@ function hostToGuest(idle: number): Case {
   guest.onPayload = null;
   return {
     suite: "walk",
-    name: `host to guest, reads of ${READ} bytes, segments of ${MSS}${beside(idle)}`,
+    name: `host to guest, reads of ${READ} bytes, segments of ${MSS}${what}`,
     per: READ / MSS,
     bytes: MSS,
     call,
@@ -124,7 +130,7 @@ function hostToGuest(idle: number): Case {
 
 /** Acknowledges all that the guest has been sent, in one read: every second segment (RFC 9293 section 3.8.6.3), and the last. */
 export function acknowledging(guest: Guest): () => void {
-  const { stack, link, slab, ends } = guest;
+  const { receiver, link, slab, ends } = guest;
   const bare = segment({ flags: "ACK", seq: 0, ack: 0, window: 65_535 });
   const base = baseSum(bare);
   for (let at = 0; at < slab.bytes.length - bare.length; at += bare.length) slab.bytes.set(bare, at);
@@ -136,8 +142,8 @@ export function acknowledging(guest: Guest): () => void {
       at += bare.length;
     }
     ends.length = 0;
-    for (let from = 0; from < at; from += bare.length) stack.receive(link, slab, from, bare.length);
-    stack.batchEnd(link);
+    for (let from = 0; from < at; from += bare.length) receiver.receive(link, slab, from, bare.length);
+    receiver.batchEnd(link);
   };
 }
 

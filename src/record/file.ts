@@ -3,7 +3,7 @@
  * the process. A disk that is slower than the network ends the recording, never the network: no more than
  * `MOST_WAITING` bytes wait to be written.
  */
-import { closeSync, createWriteStream, openSync, readFileSync, type WriteStream, writeSync } from "node:fs";
+import fs, { closeSync, createWriteStream, openSync, readFileSync, type WriteStream, writeSync } from "node:fs";
 import { BlockWriter, readEntries } from "./codec.ts";
 import { crc32 } from "./crc.ts";
 import { type Entry, type EntryName, fromJson, type Header, MAGIC, toJson, type Value, VERSION } from "./format.ts";
@@ -13,9 +13,18 @@ const BLOCK = 262_144;
 const MOST_WAITING: number = 64 * 1_048_576;
 /** The longest that an entry waits for its block, in milliseconds. */
 const FLUSH_MILLIS = 200;
+/** A disk that takes nothing for so long is not waited for. */
+const PATIENCE_MILLIS = 10_000;
 /** A block holds an entry at least, and the largest is a host's read of a megabyte or a file's. */
 const LARGEST_BLOCK: number = 64 * 1_048_576;
 const FRAMING = 8;
+
+/** What the disk is, for tests: Node's. */
+export interface Disk {
+  open: typeof fs.open;
+  write: typeof fs.write;
+  close: typeof fs.close;
+}
 
 export class RecordingFile {
   readonly #stream: WriteStream;
@@ -31,8 +40,13 @@ export class RecordingFile {
    * Begins a file; there may be none of that name. `ended` is told once that nothing more is written, and why where nobody
    * has asked for that. Rejects with an `Error` of one line.
    */
-  static async create(file: string, header: Header, ended: (why: string | null) => void): Promise<RecordingFile> {
-    const stream = createWriteStream(file, { flags: "wx", mode: 0o600 });
+  static async create(
+    file: string,
+    header: Header,
+    ended: (why: string | null) => void,
+    disk: Disk = fs,
+  ): Promise<RecordingFile> {
+    const stream = createWriteStream(file, { flags: "wx", mode: 0o600, fs: disk });
     await new Promise<void>((resolve, reject) => {
       stream.once("open", () => resolve());
       stream.once("error", (error: NodeJS.ErrnoException) =>
@@ -63,14 +77,30 @@ export class RecordingFile {
     else this.#timer ??= setTimeout(() => this.#flush(), FLUSH_MILLIS).unref();
   }
 
-  /** Writes what there is. Resolves when the file has it all. */
+  /**
+   * Writes what there is. Resolves when the file has it all, or when the disk has taken nothing for ten seconds; at once for a
+   * recording that has ended by itself.
+   */
   async close(): Promise<void> {
     if (!this.#over) {
       this.#flush();
       this.#end(null);
     }
-    if (this.#stream.closed) return;
-    await new Promise<void>((resolve) => this.#stream.once("close", () => resolve()));
+    if (this.#stream.destroyed) return;
+    for (let before = -1; !this.#stream.closed && before !== this.#waiting; ) {
+      before = this.#waiting;
+      await this.#closedWithin(PATIENCE_MILLIS);
+    }
+  }
+
+  #closedWithin(millis: number): Promise<void> {
+    return new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, millis);
+      this.#stream.once("close", () => {
+        clearTimeout(timer);
+        resolve();
+      });
+    });
   }
 
   #flush(): void {
@@ -97,7 +127,9 @@ export class RecordingFile {
     this.#over = true;
     if (this.#timer !== null) clearTimeout(this.#timer);
     this.#timer = null;
-    this.#stream.end();
+    // What is left goes to a disk that takes it, and is let go of for one that does not.
+    if (why === null) this.#stream.end();
+    else this.#stream.destroy();
     this.#ended(why);
   }
 }

@@ -25,11 +25,15 @@ export interface Surroundings {
   close(): Promise<void>;
 }
 
-export async function startSoakRig(): Promise<Surroundings> {
+/** `record` is the file that all of it is recorded in, without payload. */
+export async function startSoakRig(record: string): Promise<Surroundings> {
   const folder = mkdtempSync(join(tmpdir(), "tslirp-soak-"));
   const path = join(folder, "api.sock");
   const hostfwd = [`tcp:127.0.0.1:${FORWARD_PORT}-${GUEST}:${GUEST_ECHO_PORT}`];
-  const rig = await Rig.online({ hostfwd, args: ["--api", `unix:${path}`] });
+  const rig = await Rig.online({
+    hostfwd,
+    args: ["--api", `unix:${path}`, "--record", record, "--record-payload", "off"],
+  });
   // A card with a short queue drops what it has no room for. Data is sent again; a lost RST is a connection that stays.
   rig.guest.ip("link", "set", "tap0", "txqueuelen", "10000");
   const [guest, host] = [new Traffic(rig.guest), new Traffic(rig.host)];

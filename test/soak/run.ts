@@ -4,8 +4,8 @@
  * Rounds of mixed traffic follow each other until the time is over; between them it rests, so that all of it together
  * uses a `share` of one processor. SIGINT ends it after the present round. Then what was kept open ends, and everything must be as it was at the first rest.
  */
-import { mkdirSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { join, resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { parseArgs } from "node:util";
 import { ownSeconds } from "../../bench/system/meter.ts";
@@ -90,7 +90,12 @@ class Soak {
 }
 
 const started = new Date();
-const env = await startSoakRig();
+/** All that happens until something goes wrong, or until it is more than a replay reads. */
+const recording = resolve(values.out, "run.tslirp");
+const MOST_RECORDED = 1_500_000_000;
+mkdirSync(values.out, { recursive: true });
+rmSync(recording, { force: true });
+const env = await startSoakRig(recording);
 const { api, guest, rig } = env;
 const soak = new Soak(env);
 const load = noLoad();
@@ -119,6 +124,9 @@ try {
     const pause = (ownSeconds() - cpu) / share - (soak.seconds - from);
     if (rounds % 10 === 0) console.log(`${soak.seconds.toFixed(0)} s: ${rounds} rounds, ${soak.wrong.length} wrong`);
     if (soak.wrong.length > told) console.log(soak.wrong.slice(told).join("\n"));
+    const { recording: running } = await api.get<{ recording: { bytes: number } | null }>("/v1/recording");
+    if (running !== null && (soak.wrong.length > 0 || running.bytes > MOST_RECORDED)) await api.delete("/v1/recording");
+    if (soak.wrong.length > 0 && told === 0) console.log(`tslirp replay ${recording}`);
     told = soak.wrong.length;
     await sleep(Math.max(0, pause * 1000));
   }
@@ -151,7 +159,6 @@ try {
     wrong,
     cardDrops: await cardDrops(rig.guest),
   });
-  mkdirSync(values.out, { recursive: true });
   writeFileSync(join(values.out, "soak.csv"), csv(samples));
   writeFileSync(
     join(values.out, "soak.svg"),
@@ -165,4 +172,6 @@ try {
 } finally {
   await env.close().catch((error) => soak.wrong.push(String(error)));
 }
+if (soak.wrong.length === 0) rmSync(recording, { force: true });
+else console.log(`what led to it, unless it went on for too long: tslirp replay ${recording}`);
 process.exit(soak.wrong.length === 0 ? 0 : 1);

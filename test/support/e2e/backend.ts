@@ -75,7 +75,7 @@ export class Backend {
   }
 
   /** Asks it to end, as a service manager would; its exit status (null where a signal ended it). */
-  stop(signal: "SIGINT" | "SIGTERM" = "SIGTERM"): Promise<number | null> {
+  stop(signal: "SIGINT" | "SIGTERM" | "SIGKILL" = "SIGTERM"): Promise<number | null> {
     this.stopped = true;
     return new Promise((resolve) => {
       this.child.once("exit", (code) => resolve(code));

@@ -13,8 +13,8 @@ import { embeddedGuest } from "../support/embedded-guest.ts";
 const WINDOW = 2_920;
 const SENT = 12_000;
 
-/** Puts the fault in. Returns what takes it out again. */
-function withoutWindowUpdates(): () => void {
+/** Puts the fault in. Returns what takes it out again, and whether a window has been closed. */
+function withoutWindowUpdates(): { restore(): void; hasClosed(): boolean } {
   const sound = TcpNat.prototype.receive;
   const closed = new Set<number>();
   TcpNat.prototype.receive = function (guest, slab, dstAt, at, ...rest) {
@@ -24,8 +24,11 @@ function withoutWindowUpdates(): () => void {
     if (tcpFlags(bytes, at) === ACK && tcpWindow(bytes, at) === 0) closed.add(port);
     sound.call(this, guest, slab, dstAt, at, ...rest);
   };
-  return () => {
-    TcpNat.prototype.receive = sound;
+  return {
+    restore: () => {
+      TcpNat.prototype.receive = sound;
+    },
+    hasClosed: () => closed.size > 0,
   };
 }
 
@@ -33,7 +36,7 @@ function withoutWindowUpdates(): () => void {
 export async function recordHang(file: string): Promise<void> {
   const server = createServer((socket) => socket.on("error", () => {}).end("x".repeat(SENT)));
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const restore = withoutWindowUpdates();
+  const fault = withoutWindowUpdates();
   const net = await createNetwork({ ipv6: false, record: { file, payload: false } });
   const { guest, stop } = await embeddedGuest(net, 1, "web");
   try {
@@ -45,13 +48,13 @@ export async function recordHang(file: string): Promise<void> {
       { onData: (bytes) => void (received += bytes.length), onConnect: () => socket.pause() },
       { receiveBuffer: WINDOW, windowScale: false, timestamps: false },
     );
-    await new Promise((resolve) => setTimeout(resolve, 100));
+    while (!fault.hasClosed()) await new Promise((resolve) => setTimeout(resolve, 5));
     socket.resume();
     await new Promise((resolve) => setTimeout(resolve, 100));
     if (received >= SENT) throw new Error("nothing hangs");
     await net.stopRecording();
   } finally {
-    restore();
+    fault.restore();
     stop();
     await net.close();
     server.close();

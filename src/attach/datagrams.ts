@@ -11,7 +11,7 @@ import { HEADROOM, type ReadSlab } from "./slab.ts";
 
 /** Datagrams of a batch are written into one of two slabs of this size. */
 const TX_SLAB = 262_144;
-/** What the kernel may queue for us and for the far end: a burst of frames. It caps this at its own limit. */
+/** Bytes that the kernel may queue for us and for the far end: a burst of frames. The kernel caps this at its own limit. */
 const SOCKET_BUFFER = 1_048_576;
 
 export interface DatagramUser {
@@ -75,7 +75,7 @@ export class Datagrams {
     this.#user = user;
     this.#slab = env.pool.take();
     socket.on("message", (bytes, from) => this.#message(bytes, from.address, from.port));
-    // What the network says of a datagram (ECONNREFUSED) is no reason to stop.
+    // An error about one datagram (ECONNREFUSED) is no reason to stop.
     socket.on("error", () => {});
     try {
       socket.setRecvBufferSize(SOCKET_BUFFER);

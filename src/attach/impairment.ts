@@ -91,7 +91,7 @@ export class Impairment implements FrameTap {
     return false;
   }
 
-  /** What is to be cut suffers frame by frame, as on a wire. */
+  /** A frame that is to be cut suffers piece by piece, as on a wire. */
   #inPieces(link: Link, slab: Slab, at: number, len: number, undone: number): void {
     const frames = finished(slab.bytes, at, len, undone);
     if (frames === null) return this.#env.trace.drop("offload-malformed");

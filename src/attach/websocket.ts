@@ -9,7 +9,7 @@
  * Messages that came by one read of the socket are one batch: `ws` hands them on in one go, and the microtask behind them
  * ends the batch. A read slab is held for the time of a batch only, so a guest at rest holds none.
  *
- * Whoever sends text, or a message longer than any frame, is no guest: its cable ends.
+ * A client that sends text, or a message longer than any frame, is no guest: its cable ends.
  */
 import type net from "node:net";
 import { type Link, MAX_FRAME } from "../core/link.ts";

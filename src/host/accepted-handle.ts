@@ -5,7 +5,7 @@
  */
 import type net from "node:net";
 
-/** What is expected of Node's handles. */
+/** Our expectations of Node's handles. */
 interface Handle {
   useUserBuffer?: unknown;
 }

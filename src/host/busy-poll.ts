@@ -17,7 +17,7 @@ const NEAR = 0.2;
 const BULK = 50_000;
 const LOOK_MILLIS = 1;
 
-/** What it needs of the process; tests have their own. */
+/** The parts of the process that it needs; tests have their own. */
 export interface Loop {
   /** Milliseconds with fractions, monotonic. */
   now(): number;

@@ -25,7 +25,7 @@ import { Quota } from "../core/quota.ts";
 /** Between the connection's end and SIGTERM when both sides have ended in order, and between SIGTERM and SIGKILL. */
 const GRACE_MS = 1_000;
 const LOOPBACK = "127.0.0.1";
-/** What one process may say. */
+/** The most that one process may say. */
 const MAX_LINES = 200;
 const MAX_LINE = 1_000;
 
@@ -194,7 +194,7 @@ class Connection implements HostTcp, HostTcpEvents {
 
   #pair(): void {
     if (this.#over) return this.#settle();
-    // What is accepted is the process's to read.
+    // Accepted bytes are the process's to read.
     const server = createServer({ pauseOnConnect: true, allowHalfOpen: true });
     this.#server = server;
     server.once("error", (error) => this.#fail(error.message));

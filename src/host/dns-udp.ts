@@ -117,7 +117,7 @@ class Letters {
 interface Waiting {
   readonly id: number;
   readonly query: Uint8Array;
-  /** What was sent, under `id`; null before. */
+  /** The query that was sent, under `id`; null before. */
   sent: Uint8Array | null;
   /** "changed": the server has sent the name back in other letters, and is to be asked again. */
   readonly onResult: (answer: Uint8Array | null | "changed") => void;

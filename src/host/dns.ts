@@ -1,7 +1,7 @@
 /**
  * The host's resolvers (`HostDns`): raw queries out, raw answers back.
  *
- * Who is asked: the servers given, or those of /etc/resolv.conf as it is now, or, when it names none, the system's
+ * The resolvers: the servers given, or those of /etc/resolv.conf as it is now, or, when it names none, the system's
  * name service. Servers are asked in their order, one at a time. One that refuses, fails or says SERVFAIL, NOTIMP or
  * REFUSED (as split-horizon servers do about names of others) is passed over at once; after a silence the next is
  * asked as well, while a late answer is still welcome. Then they are asked again, until an answer or `totalMs`. Of
@@ -41,7 +41,7 @@ export interface NodeDnsOptions {
   readonly totalMs?: number;
 }
 
-/** What went wrong upstream, counted since the start. */
+/** Failures upstream, counted since the start. */
 export interface DnsCounters {
   /** Datagrams that answered nothing asked: late, doubled or forged. */
   ignored: number;

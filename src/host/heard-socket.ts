@@ -76,7 +76,7 @@ export abstract class HeardSocket {
     let code = libc.send(this.fd, packet, len, to, port);
     if (code === null) return null;
     if (isFull(code)) return this.#lost();
-    // What waits in the error queue makes the next send fail in its stead; what is too big is told there, with the MTU.
+    // An error that waits in the queue makes the next send fail in its stead; for a datagram that is too big it tells the MTU.
     this.#localMtu = 0;
     if (this.listen() && code !== "EMSGSIZE") code = libc.send(this.fd, packet, len, to, port);
     if (code === null) return null;

@@ -69,7 +69,7 @@ export function pingArgs(family: 4 | 6, len: number, ttl: number, source: string
   return [`-${family}`, "-c", "1", "-W", `${WAIT_SECONDS}`, "-s", `${len}`, "-t", `${ttl}`, ...from, to];
 }
 
-/** What the program's output says of the one request: answered, an error on the way, or null: nothing. */
+/** The outcome of the one request, by the program's output: answered, an error on the way, or null for none. */
 export function pingResult(output: string, len: number, to: string): "answered" | HostIcmpError | null {
   const reply = /^(\d+) bytes from (\S+?):? (?:icmp_)?seq=/m.exec(output);
   if (reply !== null && Number(reply[1]) === len + 8 && reply[2] === to) return "answered";

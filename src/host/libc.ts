@@ -41,7 +41,7 @@ export interface QueuedError {
   /** Of the ICMP error, of the socket's family. */
   type: number;
   icmpCode: number;
-  /** Who sent the ICMP error; null for the host itself. */
+  /** The sender of the ICMP error; null for the host itself. */
   from: string | null;
   mtu: number;
   /** Where the packet concerned was sent to. */

@@ -169,7 +169,7 @@ export class Outbox {
       for (let i = 0; i < taken; i++) first = this.#next[first]!;
       done += Math.max(taken, 0);
       if (taken > 0) continue;
-      // What there is no room for is lost, as UDP may be.
+      // A datagram for which there is no room is lost, as UDP may be.
       if (taken < 0) this.#again(sender, first);
       else sender.lost(this.#count[first]!);
       first = this.#next[first]!;
@@ -177,7 +177,7 @@ export class Outbox {
     }
   }
 
-  /** What the kernel has refused goes datagram by datagram. */
+  /** Datagrams that the kernel has refused go one by one. */
   #again(sender: Sender, message: number): void {
     const told = sender.listen();
     const each = this.#each[message]!;

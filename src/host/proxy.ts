@@ -64,7 +64,7 @@ export class ProxiedNet implements HostNet {
     this.#direct = direct;
     this.#rules = rules;
     this.#notice = notice;
-    // Who dials by it is told why it cannot be loaded.
+    // Each dial by the proxy is told why the library cannot be loaded.
     if (rules.some(({ server }) => server?.kind === "socks5")) loadSocks().catch(() => {});
   }
 
@@ -160,7 +160,7 @@ async function socks5(server: ProxyServer, target: Endpoint, signal: AbortSignal
   });
 }
 
-/** What came right behind the reply the library tells as 'data', an immediate after it has said that the way is open. */
+/** The library emits bytes that came right behind the reply as 'data', an immediate after it has said that the way is open. */
 function withHead(socket: net.Socket): Promise<net.Socket> {
   const head: Buffer[] = [];
   const onData = (chunk: Buffer): void => void head.push(chunk);

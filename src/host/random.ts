@@ -15,7 +15,7 @@ export class HostRandom implements Random {
     }
     const i = --this.#left;
     const value = this.#pool[i]!;
-    // What has been given out stays nowhere.
+    // Bytes that have been given out stay nowhere.
     this.#pool[i] = 0;
     return value;
   }

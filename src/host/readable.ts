@@ -25,7 +25,7 @@
 import fs from "node:fs";
 import net from "node:net";
 
-/** What is assumed of Node's handles. */
+/** Our assumptions about Node's handles. */
 interface PipeHandle {
   readonly fd?: unknown;
   onread: (() => void) | null;

@@ -50,7 +50,7 @@ export class SharedLibc {
   readonly #block: Buffer = Buffer.allocUnsafeSlow(BLOCK);
   readonly #header: Buffer;
   readonly #one: Buffer = Buffer.allocUnsafeSlow(8);
-  /** What the last `receive` has read begins here. */
+  /** The bytes that the last `receive` has read begin here. */
   readonly data: Buffer;
   /** The descriptors that came with it. They are the caller's to close. */
   readonly descriptors: number[] = [];

@@ -38,7 +38,7 @@ const LARGE_READ = 1_048_576;
 /** Private read buffers are smaller: there may be thousands. */
 const OWN_READ = 65_536;
 const PRIVATE: boolean = process.platform === "win32";
-/** What is never read into takes no room. */
+/** A buffer that nothing is read into takes no room. */
 const LARGE: Uint8Array = new Uint8Array(PRIVATE ? 0 : LARGE_READ);
 const SHARED: Uint8Array = LARGE.subarray(0, READ);
 /** Beginnings of the shared buffer, of 512 bytes and each twice as long as the one before. */
@@ -54,7 +54,7 @@ const KEEPALIVE_MS = 2 * 3_600_000;
 /** A first write of so much is one segment whatever the path (RFC 9293 section 3.7.1): Nagle lets it go. */
 const ONE_SEGMENT = 536;
 
-/** What takes the place of a connection's events once it is over. */
+/** Takes the place of a connection's events once it is over. */
 const NOBODY: HostTcpEvents = { onConnect() {}, onData() {}, onEnd() {}, onDrain() {}, onClose() {} };
 
 /** Node's options of a socket, with the ones that its types leave out. */

@@ -50,7 +50,7 @@ class Client implements UdpSender {
   readonly host: string;
   readonly port: number;
   readonly asked: string | undefined;
-  /** What came, to know it again: the socket address and the control data behind it. */
+  /** The datagram's marks, to know it again: the socket address and the control data behind it. */
   readonly #seen: Buffer;
   readonly #nameLength: number;
   /** What goes with an answer; empty where it spoke to a group. */

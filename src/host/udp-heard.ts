@@ -53,7 +53,7 @@ export class HeardUdp extends HeardSocket implements HostUdp, Sender {
     this.#events.onUdpLost?.(count);
   }
 
-  /** What was sent before goes. */
+  /** Datagrams that were sent before go out. */
   override close(): void {
     if (this.firstMessage >= 0) this.#outbox.flush();
     super.close();

@@ -1,4 +1,4 @@
-/** What the NAT needs of the stack around it. `Stack` makes one for TCP, UDP and ICMP. */
+/** The parts of the stack that the NAT needs. `Stack` makes one for TCP, UDP and ICMP. */
 import type { IpAddress } from "../core/address.ts";
 import type { ByteShare } from "../core/byte-budget.ts";
 import type { Clock } from "../core/clock.ts";
@@ -20,7 +20,7 @@ export interface NatContext {
   readonly clock: Clock;
   readonly random: Random;
   readonly trace: Trace;
-  /** What of the process's memory connections may hold. */
+  /** The process's memory that connections may hold. */
   readonly bytes: ByteShare;
   readonly egress: Egress;
   readonly errors: IcmpErrors;

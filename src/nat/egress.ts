@@ -19,7 +19,7 @@ import { EXT_FRAGMENT, FRAGMENT_HEADER } from "../wire/ipv6-extensions.ts";
 import { UDP_HEADER, udpWrite, udpWriteUndone } from "../wire/udp.ts";
 
 const TTL = 64;
-/** What is sent to anyone: Ethernet's own size. Only a guest that has shown that it takes more is sent more. */
+/** The largest packet to any guest: Ethernet's own. Only a guest that has shown that it takes more is sent more. */
 export const DATAGRAM_MTU = 1500;
 const MAX_PACKET = 65_535;
 const HEADERS4: number = ETH_HEADER + IPV4_HEADER;

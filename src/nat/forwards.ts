@@ -31,7 +31,7 @@ export interface ForwardGuests {
 /** Closes a port of this machine to guests, whatever address they dial. Returns what opens it again. */
 export type ProtectPort = (port: number) => () => void;
 
-/** What forwards need of the network around them. */
+/** The parts of the network that forwards need. */
 export interface ForwardContext {
   readonly host: HostNet;
   readonly tcp: TcpNat;

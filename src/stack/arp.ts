@@ -35,7 +35,7 @@ export class Arp {
     const arp = at + ETH_HEADER;
     const senderMac = arp + ARP_SENDER_MAC;
     if (!arpCheck(buf, arp, len - ETH_HEADER) || macIsGroup(buf, senderMac)) return trace.drop("arp-malformed");
-    // Who speaks of another card's address is no such card; beyond an uplink there may be those that speak for others.
+    // A sender that speaks of another card's address is not that card. Beyond an uplink, machines may speak for others.
     if (link.uplink !== true && !macEquals(buf, at + 6, buf.subarray(senderMac, senderMac + 6)))
       return trace.drop("arp-spoofed");
     const sender = arpSenderIp(buf, arp);

@@ -120,7 +120,7 @@ export function compose(config: StackConfig, parts: StackParts, wake: () => void
   const search = new GuestSearch(clock, (guest) => (guest.family === 4 ? arp.solicit(guest) : ndp.solicit(guest)));
   const bound = (event: TraceEvent): void => {
     if (event.type === "lease" && event.action === "bound") {
-      // Whoever was heard with that address before has lost it.
+      // The guest heard with that address before has lost it.
       const known = neighbours.find(addressFromText(event.ip));
       if (known !== null && macToString(known.mac) !== event.mac) {
         neighbours.handOver(known);
@@ -202,7 +202,7 @@ export function compose(config: StackConfig, parts: StackParts, wake: () => void
   const ipv6 = new Ipv6(lan, ndp, dhcp6, reassembler);
   const ownership = new AddressOwnership(config, policy, neighbours, dhcp, dhcp6, clock);
   const localServices = new LocalServices(lan, services);
-  // Who sent what stays incomplete is told, if we know who did (RFC 1122 section 3.3.2, RFC 8200 section 4.5).
+  // The sender of a packet that stays incomplete is told, if we know the sender (RFC 1122 section 3.3.2, RFC 8200 section 4.5).
   const incomplete = (first: FirstFragment | null): void => {
     trace.drop("ip-fragment");
     if (first === null) return;

@@ -1,4 +1,4 @@
-/** What guests have by DHCP and DHCPv6 together, and which guest is meant where none is named. */
+/** The leases of DHCP and DHCPv6 together, and which guest is meant where none is named. */
 import { addressAt, addressFromText, type IpAddress, ipv4Address } from "../core/address.ts";
 import type { Clock } from "../core/clock.ts";
 import type { StackConfig } from "../core/config.ts";

@@ -109,7 +109,7 @@ export class Ipv6 {
     else this.#unicast(guest, slab, at, ip, undone, whole, now);
   }
 
-  /** What came `whole` may not be cut on its way: in IPv6 only the source cuts (RFC 8200 section 5). */
+  /** A packet that came `whole` may not be cut on its way: in IPv6 only the source cuts (RFC 8200 section 5). */
   #unicast(guest: Neighbour, slab: Slab, eth: number, ip: number, undone: number, whole: boolean, now: number): void {
     const { trace, policy, errors } = this.#lan;
     const { proto, payloadAt: at, payloadLen: len } = this.#walk;
@@ -121,7 +121,7 @@ export class Ipv6 {
         trace.drop("ip-ttl");
         return errors.about(guest, this.#lan.policy.selfFor(guest.address), EXPIRED, buf, ip, proto, at, len);
       }
-      // What has an address for the cable only gets no further (RFC 4291 section 2.5.6).
+      // A packet with an address of the cable's scope gets no further (RFC 4291 section 2.5.6).
       if (ipv6IsLinkLocal(buf, ipv6Src(buf, ip))) {
         trace.drop("ip-source");
         return errors.about(guest, this.#lan.policy.selfFor(guest.address), BEYOND_SCOPE, buf, ip, proto, at, len);

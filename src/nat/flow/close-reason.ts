@@ -26,7 +26,7 @@ export type OwnReason =
 /** A reason of ours, or a host socket's code (ECONNREFUSED). */
 export type CloseReason = OwnReason | (string & {});
 
-/** What the guest is told: "told" when it has had its last segment already, "silence" when it is to find out itself. */
+/** How the guest learns of it: "told" when it has had its last segment already, "silence" when it is to find out itself. */
 export interface Closing {
   readonly guest: "told" | "rst" | "silence" | "icmp" | "icmp and rst";
   readonly cause: IcmpCause;
@@ -55,7 +55,7 @@ const OWN: Readonly<Record<OwnReason, Closing>> = {
   denied: closing("rst", "EACCES"),
   policy: closing("rst", "EACCES"),
   "conn-limit": closing("rst", "EACCES"),
-  /** What was opened while nobody was asked is asked about anew. */
+  /** Flows that began while nobody was asked end, and are asked about when they begin again. */
   rules: closing("rst", "EACCES"),
   /** Silence has ended it. */
   idle: closing("silence", "ETIMEDOUT"),

@@ -14,7 +14,7 @@
  * | DENIED  | a datagram flow that was refused: remembered, no socket | refuse packets, close |
  * | CLOSED  | in no table, no socket, no meter                       | nothing; a TCP host socket may still deliver what it holds |
  *
- * Who is not asked about (no rules, no `onFlow`) begins OPEN. TCP has no DENIED: a refused connection is CLOSED at once,
+ * Without rules and without `onFlow` a flow begins OPEN. TCP has no DENIED: a refused connection is CLOSED at once,
  * and while PENDING its endpoint is HELD (`proto/tcp`).
  *
  * The registry (`registry.ts`) is told when a flow begins and when it is over, and is the only way to walk over all of
@@ -40,7 +40,7 @@ export type FlowState = typeof PENDING | typeof OPEN | typeof DENIED | typeof CL
 
 export const NO_NAMES: readonly string[] = [];
 
-/** What is counted of a flow, as the API lists it. */
+/** A flow's counters, as the API lists them. */
 export interface FlowCounts {
   /** TCP's state by its name in RFC 9293, HELD before the host has connected; "" with others. */
   readonly state: string;
@@ -63,7 +63,7 @@ export abstract class Flow {
   /** Where it counts until it ends, and what paces it. */
   meters: readonly Meter[] = NO_METERS;
   readonly proto: "tcp" | "udp" | "icmp";
-  /** Who began. */
+  /** The side that began. */
   readonly direction: "in" | "out";
   readonly guest: Neighbour;
   /** The guest's port; an echo's identifier. */

@@ -38,7 +38,7 @@ export class EchoFlow extends Flow implements IdleFlow, HostPingEvents {
   /** The latest destination, so that addresses are not made per packet. */
   #to: IpAddress;
   #host: IpText = "";
-  // What is under way, by slot: sequence number (-1: nothing), the first word of the message, its length, destination
+  // Requests under way, by slot: sequence number (-1: nothing), the first word of the message, its length, destination
   // by the guest's words and by the host's.
   readonly #seqs: Int32Array = new Int32Array(SLOTS).fill(-1);
   readonly #words: Int32Array = new Int32Array(SLOTS);
@@ -57,7 +57,7 @@ export class EchoFlow extends Flow implements IdleFlow, HostPingEvents {
     this.#ping = env.host.openPing(guest.family, this);
   }
 
-  /** What it has asked last. */
+  /** The latest request. */
   get far(): IpAddress {
     return this.#to;
   }

@@ -21,7 +21,7 @@ import { IPV6_HEADER, ipv6NextHeader } from "../../wire/ipv6.ts";
 /** Of the upper layer a quote has at least so much: ports, and TCP's sequence number (RFC 792). */
 const QUOTED = 8;
 
-/** What a guest says of a packet: nobody is there, it is too big, or it did not arrive for some other reason. */
+/** A guest's complaint about a packet: nobody is there, it is too big, or it did not arrive for some other reason. */
 export type GuestError = "refused" | "too-big" | "lost";
 
 /** Whom an error is handed to: the registry of flows. */

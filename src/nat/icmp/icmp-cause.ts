@@ -1,4 +1,4 @@
-/** What an ICMP error says went wrong, in the words of both families (RFC 792, RFC 4443). */
+/** The causes of ICMP errors, in the words of both families (RFC 792, RFC 4443). */
 import type { Family } from "../../core/address.ts";
 import type { HostIcmpError } from "../../core/host-net.ts";
 import {
@@ -56,7 +56,7 @@ export const TOO_BIG: IcmpCause = { v4: [ICMP_UNREACHABLE, UNREACHABLE_TOO_BIG],
 export const EXPIRED: IcmpCause = { v4: [ICMP_TIME_EXCEEDED, 0], v6: [ICMP6_TIME_EXCEEDED, EXCEEDED6_HOPS] };
 /** Fragments of a packet that did not all come in time (RFC 792, RFC 4443 section 3.3). */
 export const INCOMPLETE: IcmpCause = { v4: [ICMP_TIME_EXCEEDED, 1], v6: [ICMP6_TIME_EXCEEDED, EXCEEDED6_REASSEMBLY] };
-/** What is sent from an address of the cable's scope and would have to leave it (RFC 4443 section 3.1); IPv6 only. */
+/** A packet from an address of the cable's scope would have to leave the cable (RFC 4443 section 3.1); IPv6 only. */
 export const BEYOND_SCOPE: IcmpCause = { v4: PROHIBITED.v4, v6: [ICMP6_UNREACHABLE, UNREACHABLE6_SCOPE] };
 
 /** A header that cannot be handled (RFC 792, RFC 4443 section 3.4); `word` is the pointer to it. */
@@ -64,7 +64,7 @@ export function headerProblem(code: number): IcmpCause {
   return { v4: [ICMP_PARAMETER_PROBLEM, 0], v6: [ICMP6_PARAMETER_PROBLEM, code] };
 }
 
-/** What an error means that has no packet behind it. */
+/** The cause of an error that has no packet behind it. */
 const BY_CODE: ReadonlyMap<string, IcmpCause> = new Map([
   ["ECONNREFUSED", NO_PORT],
   ["EHOSTUNREACH", NO_HOST],
@@ -81,7 +81,7 @@ const BY_CODE: ReadonlyMap<string, IcmpCause> = new Map([
 const PASSED4: readonly number[] = [ICMP_UNREACHABLE, ICMP_TIME_EXCEEDED, ICMP_PARAMETER_PROBLEM];
 const PASSED6: readonly number[] = [ICMP6_UNREACHABLE, ICMP6_TOO_BIG, ICMP6_TIME_EXCEEDED, ICMP6_PARAMETER_PROBLEM];
 
-/** What the guest is told of a host socket's error; null: nothing. */
+/** The ICMP error for the guest that a host socket's error becomes; null for none. */
 export function icmpCauseOfCode(code: string): IcmpCause | null {
   return BY_CODE.get(code) ?? null;
 }

@@ -57,7 +57,7 @@ export class IcmpErrors {
       this.#send(guest, from, cause.v4, word, buf, ip, at - ip + Math.min(QUOTED, size));
       return;
     }
-    // Who found a problem with a header, and so has no upper layer, has judged that (section 2.4 e.3).
+    // A sender that found a problem with a header knew no upper layer, and has judged the header itself (section 2.4 e.3).
     if (proto >= 0 && ipv6IsMulticast(buf, ipv6Dst(buf, ip))) return;
     if (proto === PROTO_ICMP6 && (size === 0 || icmp6IsError(buf[at]!))) return;
     this.#send(guest, from, cause.v6, word, buf, ip, Math.min(ICMP6_QUOTE_MAX, at + size - ip));

@@ -1,5 +1,5 @@
 /**
- * What stands between a flow and its host socket: a chain that is declared here, from the flow to the host.
+ * The chain between a flow and its host socket. It is declared here, from the flow to the host.
  *
  *     flow ── FirstBytesSocket ── PacedTcp ── host socket
  *             holds the guest's   narrows the window and

@@ -25,7 +25,7 @@ import type { NameCheck } from "../rules/name-check.ts";
 import { HostTcpStage } from "./host-tcp-stage.ts";
 
 const WAIT_MS = 10_000;
-/** What TLS and HTTP servers take at the most for a hello or a request's fields. */
+/** The most bytes that TLS and HTTP servers take for a hello or a request's fields. */
 const MOST_BYTES = 16_384;
 const FIRST_ROOM = 2_048;
 /** A guest that sends byte by byte would have all that is held read anew for each. */
@@ -120,7 +120,7 @@ class FirstBytesSocket extends HostTcpStage implements Timed {
     this.#nameCheck = nameCheck;
   }
 
-  /** What is held is no backlog: the host has not been given it, and `nameWaitingBytes` bounds it. */
+  /** Held bytes are no backlog: the host has not been given them, and `nameWaitingBytes` bounds them. */
   override write(slab: Slab, at: number, len: number): void {
     if (this.#state === "passed") this.socket.write(slab, at, len);
     if (this.#state === "requests") this.#readRequests(slab, at, len);
@@ -142,13 +142,13 @@ class FirstBytesSocket extends HostTcpStage implements Timed {
     } else if (this.decide(shown) && alone) this.socket.write(slab, at, len);
   }
 
-  /** What is read on its way is read piece by piece. */
+  /** Bytes that are read on their way are read piece by piece. */
   override writeMany(slab: Slab, at: Int32Array, len: Int32Array, count: number): void {
     if (this.#state === "passed") super.writeMany(slab, at, len, count);
     else for (let i = 0; i < count; i++) this.write(slab, at[i]!, len[i]!);
   }
 
-  /** What ends before it has shown a name will show none. */
+  /** A connection that ends before it has shown a name will show none. */
   override end(): void {
     if (this.#len > 0 && (this.#state === "undecided" || this.#state === "requests")) this.decide("none");
     if (this.#state !== "refused") this.socket.end();

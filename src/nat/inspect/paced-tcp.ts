@@ -21,7 +21,7 @@ const TICK_MS = 20;
 /** A share of a bucket is no smaller, in bytes: less would be read and sent at a high price. */
 const LEAST_SHARE = 2_048;
 
-/** What a connection's window may be at the most now. */
+/** The largest window of a connection now, in bytes. */
 export interface PacedFlow extends HostTcpEvents {
   readonly receiveLimit: number;
 }
@@ -30,7 +30,7 @@ export class Pacer {
   readonly #env: Pick<NatContext, "clock" | "wake">;
   /** Those that have waited longest come first. */
   readonly #waiting: Set<PacedTcp> = new Set();
-  /** What those that may read in this tick may take of each bucket. */
+  /** Bytes of each bucket for each connection that may read in this tick. */
   readonly #granted: Map<Bucket, number> = new Map();
   #nextAt = Number.POSITIVE_INFINITY;
 
@@ -71,7 +71,7 @@ export class Pacer {
     for (const paced of [...this.#waiting]) {
       const outcome = paced.refill(now, this.#granted);
       if (outcome !== "waits") this.#waiting.delete(paced);
-      // Whoever had its turn waits behind the others for the next.
+      // A connection that had its turn waits behind the others for the next one.
       if (outcome === "served") this.#waiting.add(paced);
     }
     this.#nextAt = this.#waiting.size === 0 ? Number.POSITIVE_INFINITY : now + TICK_MS;
@@ -85,7 +85,7 @@ class PacedTcp extends HostTcpStage implements HostTcpEvents {
   /** The flow has no room; the bucket is empty. Either keeps the socket from being read. */
   #paused = true;
   #empty = false;
-  /** What is left of its turn, once it has had to wait for one. */
+  /** Bytes left of its turn, once it has had to wait for one. */
   #turn = Number.POSITIVE_INFINITY;
   #over = false;
 
@@ -189,7 +189,7 @@ class PacedTcp extends HostTcpStage implements HostTcpEvents {
     this.#pacer.forget(this);
   }
 
-  /** What may be taken, less what others are about to take. */
+  /** Bytes that may be taken, less those that others are about to take. */
   #level(way: "up" | "down", now: number, granted?: ReadonlyMap<Bucket, number>): number {
     let least = Number.POSITIVE_INFINITY;
     for (const meter of this.#meters) {

@@ -1,5 +1,5 @@
 /**
- * What a guest has used of its limits. A rule's limits are for each guest by itself, so that one that exhausts them
+ * How much of its limits each guest has used. A rule's limits are for each guest by itself, so that one that exhausts them
  * takes nothing from another; and a guest is what is on one cable, since it can call itself by any MAC it likes.
  */
 import type { Link } from "../../core/link.ts";
@@ -16,7 +16,7 @@ export interface Limit {
   readonly queries: number | null;
 }
 
-/** What a guest has used. */
+/** One guest's use. */
 export interface LimitState {
   /** The guest's cable. */
   readonly cable: string;
@@ -49,7 +49,7 @@ export class Bucket {
     this.#at = now;
   }
 
-  /** What may be taken; below zero after more has been. */
+  /** Bytes that may be taken; below zero after more have been. */
   level(now: number): number {
     this.#level = Math.min(this.burst, this.#level + (now - this.#at) * this.#perMs);
     this.#at = now;
@@ -134,7 +134,7 @@ export class Meters {
 
   of(link: Link, limit: Limit, now: number): Meter {
     let mine = this.#byLink.get(link);
-    // Whoever ends its own cable and comes again has not begun anew.
+    // A guest that ends its own cable and comes again keeps its counts.
     if (mine === undefined) this.#byLink.set(link, (mine = this.#left.get(placeOf(link))?.shift() ?? new Map()));
     let meter = mine.get(limit.text);
     if (meter === undefined) mine.set(limit.text, (meter = new Meter(limit, now)));

@@ -139,7 +139,7 @@ export class Policy {
     if (b[0] === 0xff || get16(b, 0) >> 7 === 0xfe80 >> 7 || this.inNet6(b, 0)) return true;
     const embedded = embedded4(b);
     if (embedded.length === 0) return false;
-    // What begins with zeros is ::/96 or the like, whatever is in it.
+    // An address that begins with zeros is of ::/96 or the like, whatever its last part is.
     return (get16(b, 0) === 0 && get16(b, 2) === 0) || embedded.some((ip) => this.#refused4(ip));
   }
 

@@ -39,7 +39,7 @@ export class TcpBatch {
   end(now: number, late: boolean): boolean {
     const touched = this.#touched;
     if (touched.length === 0) return false;
-    // What is small first: it need not wait until the kernel has copied what is large.
+    // Small payloads go first, so that they need not wait until the kernel has copied large ones.
     const senders = this.#flushUp(0, LARGE, now) + this.#flushUp(LARGE, Number.POSITIVE_INFINITY, now);
     this.#gatherer.batchEnd();
     this.#windowLimits.shareAmong(senders);

@@ -12,7 +12,7 @@ import type { Limits } from "../../core/limits.ts";
 import type { Link } from "../../core/link.ts";
 import { Quota } from "../../core/quota.ts";
 
-/** What a window without scaling says (RFC 9293 section 3.1). */
+/** The largest window without scaling (RFC 9293 section 3.1). */
 const LEAST_WINDOW = 0xffff;
 
 /** A connection, as far as it concerns this. */

@@ -21,7 +21,7 @@ export class ForwardClients implements ClientTable {
   readonly #byEnds: FlowMap<ForwardClient>;
   /** Those with another port than their own, by socket and by what `wordsOf` says. */
   readonly #renamed: Map<HostUdp, Map<string, ForwardClient>> = new Map();
-  /** Who was heard last: mostly the next one, too. */
+  /** The client heard last, which is mostly the next one, too. */
   #last: ForwardClient | null = null;
 
   constructor(random: Random) {

@@ -22,7 +22,7 @@ import { datagramPasses } from "../rules/meters.ts";
 import { IDLE_MS, idleAfter, UdpFlow, type UdpFlowOwner } from "./udp-flow.ts";
 
 const DENIED_MS = 30_000;
-/** What was one too many may not be, soon. */
+/** Milliseconds after which a flow that was one too many may begin after all. */
 const TOO_MANY_MS = 1_000;
 
 export class JudgedUdpFlow extends UdpFlow implements HostUdpEvents, JudgedFlow {
@@ -94,7 +94,7 @@ export class JudgedUdpFlow extends UdpFlow implements HostUdpEvents, JudgedFlow 
   onDatagram(bytes: Uint8Array, at: number, len: number, from: Endpoint): void {
     const to = this.#to!;
     this.nat.used(this, idleAfter(from.port));
-    // Whoever was dialled is shown as the guest knows it; others may answer too.
+    // The far end that was dialled is shown as the guest knows it. Others may answer, too.
     const asked = from.port === to.port && from.host === to.host;
     const source = asked ? this.far : this.nat.guestSide(from.host, this);
     this.#toGuest(source, asked ? this.farPort : from.port, bytes, at, len);

@@ -33,6 +33,12 @@ export interface Slirp4netnsArguments {
   readonly targetType?: string;
 }
 
+/** What users type for a network's options. */
+const TYPED: ReadonlyMap<string, string> = new Map([
+  ["subnet", "--cidr"],
+  ["dhcpStart", "--cidr"],
+  ["outboundAddr", "--outbound-addr"],
+]);
 const LARGEST_MTU = 65_520;
 /** The namespace's address: the hundredth of its network. */
 const GUEST = 100;
@@ -48,7 +54,10 @@ export async function slirp4netns(given: Slirp4netnsArguments, target: string, t
   if (given.targetType !== undefined && given.targetType !== "netns")
     throw new ConfigError("--target-type", given.targetType, "expected netns");
   const stopped = stopSignal(exitFd);
-  const network = await createNetwork(options);
+  const network = await createNetwork(options).catch((error: unknown) => {
+    const typed = error instanceof ConfigError ? TYPED.get(error.field) : undefined;
+    throw typed === undefined ? error : (error as ConfigError).named(typed);
+  });
   try {
     const device = await openTap(tap, where);
     const gone = network.attachTap(device.fd);
@@ -115,8 +124,17 @@ async function configure(
 function descriptor(flag: string, text: string | undefined): number | null {
   if (text === undefined) return null;
   const fd = parseNumber(text, 3, 65_535);
-  if (fd === null) throw new ConfigError(flag, text, "expected the number of an inherited descriptor");
+  if (fd === null || !isOpen(fd)) throw new ConfigError(flag, text, "expected the number of an inherited descriptor");
   return fd;
+}
+
+function isOpen(fd: number): boolean {
+  try {
+    fs.fstatSync(fd);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 /** A signal, or the end of what `exitFd` is one end of. */

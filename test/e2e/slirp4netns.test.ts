@@ -80,6 +80,10 @@ describe.runIf(taps() !== null && fs.existsSync("/dev/net/tun"))("tslirp slirp4n
     };
     expect(fails("4194303")).toBe("tslirp: there is no process 4194303\n");
     expect(fails("--netns-type", "path", "/nowhere")).toBe("tslirp: there is no network namespace at /nowhere\n");
+    expect(fails("--ready-fd", "77", "1")).toMatch(/^tslirp: --ready-fd: got "77"; expected .*inherited descriptor\n$/);
+    expect(fails("--exit-fd", "77", "1")).toMatch(/^tslirp: --exit-fd: got "77"; expected .*inherited descriptor\n$/);
+    expect(fails("--cidr", "10.0.2.0/33", "1")).toMatch(/^tslirp: --cidr: got "10.0.2.0\/33"; expected .*\n$/);
+    expect(fails("--outbound-addr", "x", "1")).toMatch(/^tslirp: --outbound-addr: got "x"; expected .*\n$/);
     expect(fails("--netns-type", "bess", "1")).toMatch(/^tslirp: --netns-type: .*expected path or pid\n$/);
   });
 });

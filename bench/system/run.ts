@@ -4,10 +4,11 @@
  * Peers are interleaved: each run goes through all of them, and each run begins with another one, so that what changes
  * on the machine meanwhile falls on all. Compare ratios within one report; absolute figures move with the machine.
  */
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { Command, InvalidArgumentError } from "commander";
+import { comparison, LEAST_RUNS } from "./compare.ts";
 import { machineName, priority } from "./meter.ts";
 import { BUILD, PEERS, type Peer, tslirp, which } from "./peers.ts";
 import { svg } from "./plot.ts";
@@ -27,6 +28,7 @@ interface Options {
   readonly mtu: number[];
   readonly only?: string[];
   readonly variant: string[];
+  readonly against?: string;
   readonly join: Join;
   readonly out: string;
   readonly tries: number;
@@ -63,6 +65,10 @@ const program = new Command("bench:system")
     (words, all: string[]) => [...all, words],
     [],
   )
+  .option(
+    "--against <dist>",
+    "another build, run by run beside this one, with a verdict for each row; without peers these two alone",
+  )
   .option("--join <how>", "how guest and peer are joined: bridge, or QEMU's hub", "bridge")
   .option("--out <folder>", "where results.json, table.md and throughput.svg go", join(BENCH, "results"))
   .option("--tries <n>", "of a measurement that others on the machine disturb", positive, 3)
@@ -81,10 +87,14 @@ function variant(text: string): Peer {
   return first.startsWith("-") ? tslirp(text, BUILD, [first, ...rest]) : tslirp(text, first, rest);
 }
 
-function choose(names: readonly string[], { join: how, variant: more }: Options): { peers: Peer[]; skipped: string[] } {
+function choose(
+  names: readonly string[],
+  { join: how, variant: more, against }: Options,
+): { peers: Peer[]; skipped: string[] } {
   const skipped: string[] = [];
-  const named = names.length === 0 ? PEERS : names.map((n) => PEERS.find((p) => p.name === n) ?? fail(`no peer ${n}`));
-  const wanted = [...named, ...more.map(variant)];
+  const all = names.length > 0 ? names : against === undefined ? null : ["tslirp"];
+  const named = all === null ? PEERS : all.map((n) => PEERS.find((p) => p.name === n) ?? fail(`no peer ${n}`));
+  const wanted = [...named, ...[...more, ...(against === undefined ? [] : [against])].map(variant)];
   const peers = wanted.filter((peer) => {
     const lacking = peer.needs.find((need) => which(need) === null);
     if (lacking !== undefined) skipped.push(`${peer.name} (${lacking} is not installed)`);
@@ -157,6 +167,10 @@ async function main(): Promise<number> {
   if (options.join !== "bridge" && options.join !== "hub") fail(`--join ${options.join}: bridge or hub`);
   const unknown = options.only?.find((key) => !keys.includes(key));
   if (unknown !== undefined) fail(`--only ${unknown}: no such measurement; there are ${keys.join(", ")}`);
+  if (options.against !== undefined && !existsSync(join(options.against, "cli/main.js")))
+    fail(`--against ${options.against}: no build there; a dist folder has cli/main.js`);
+  if (options.against !== undefined && options.runs < LEAST_RUNS && !options.brief)
+    fail(`--runs ${options.runs}: what is compared needs ${LEAST_RUNS} runs at least`);
   if (process.platform !== "linux" || process.getuid?.() !== 0) fail("needs Linux and root, for network namespaces");
   for (const program of ["ip", "setpriv", "sysctl"]) if (which(program) === null) fail(`needs ${program}`);
   const tools = compileTools();
@@ -210,6 +224,7 @@ async function main(): Promise<number> {
   writeFileSync(join(out, "table.md"), table);
   if (options.updateReport) updateReport(table);
   process.stdout.write(table);
+  if (options.against !== undefined) process.stdout.write(comparison(results, options.against, "tslirp"));
   process.stderr.write(`results.json, table.md and throughput.svg are in ${out}\n`);
   // What the others do is theirs; ours must have done all of its work, and done it right.
   const ours = samples.filter((s) => s.peer === "tslirp" && !sound(s.figures)).map((s) => s.measurement);

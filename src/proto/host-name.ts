@@ -18,6 +18,10 @@ const RESERVED: ReadonlySet<string> = new Set([
   ...["wpad", "isatap", "teredo", "autodiscover", "autoconfig"],
   // What cloud-init and the clouds' agents ask for metadata and passwords (EC2, CloudStack, Google and others).
   ...["metadata", "metadata-server", "computemetadata", "instance-data", "data-server", "imds", "cloud-init"],
+  // Whom agents take orders or keys from at their first start: Salt, Puppet, UniFi, Kerberos.
+  ...["salt", "puppet", "puppetca", "unifi", "kerberos"],
+  // Names that are special in the world (RFC 6761, RFC 7686).
+  ...["test", "invalid", "example", "onion"],
   // The sign that a network wants no DNS over HTTPS (Firefox), and the one that names its encrypted resolver (RFC 9462).
   ...["use-application-dns", "resolver"],
 ]);

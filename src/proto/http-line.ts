@@ -8,9 +8,8 @@
  * one of them, "more" while one could, and looks at the whole line then. A line that some server may take for a request
  * is either "http", to be read strictly (`http-request`), or a flaw.
  *
- * One thing is not covered: a server that takes bytes other than ASCII's characters for a method (Java's
- * com.sun.net.httpserver does). Binary protocols in which the client speaks first begin with such bytes, and could not
- * pass otherwise.
+ * Java's com.sun.net.httpserver takes any bytes for a method and a version, line feeds among them. Protocols in which the client
+ * speaks first begin like that, and may never end a line: what is "other" here is watched on its way (`strange-line`).
  */
 const TAB = 9;
 const LF = 10;

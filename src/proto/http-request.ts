@@ -31,7 +31,7 @@ export interface HttpRequest extends ShownName {
 
 export type HttpHead = "more" | "other" | HttpRequest;
 
-/** "other" when no server takes it for an HTTP request. */
+/** "other" when no server takes it for an HTTP request, but for what `strange-line` knows. */
 export function readHttpRequest(buf: Uint8Array, at: number, len: number): HttpHead {
   const line = readHttpLine(buf, at, len);
   if (typeof line === "object") return broken(line.flaw);

@@ -14,18 +14,32 @@ import { readFirstBytes } from "./first-bytes.ts";
 import { latin1 } from "./http-line.ts";
 import { readHttpHead } from "./http-request.ts";
 import { flawed, type ShownName } from "./shown-name.ts";
+import { StrangeLine } from "./strange-line.ts";
 import { TlsHellos } from "./tls-hellos.ts";
 
 const CR = 13;
 const LF = 10;
-/** A chunk's size and the end of its line; a hundred thousand chunk extensions are nobody's. */
-const MOST_SIZE_LINE = 14;
-const SIZE_LINE = /^[0-9a-f]{1,12}$/i;
+/**
+ * A chunk's size and the end of its line; a hundred thousand chunk extensions are nobody's. Java's com.sun.net.httpserver keeps
+ * the size in 32 bits with a sign, and what it takes for the end of the chunks is another place than ours when there are more.
+ */
+const MOST_SIZE_LINE = 10;
+const SIZE_LINE = /^[0-7]?[0-9a-f]{1,7}$/i;
 /** Fields that count only in front of the body (RFC 9110 section 6.5.1). */
 const NO_TRAILER = /^(?:host|content-length|transfer-encoding|upgrade|connection)$/i;
 const FIELD = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+):[\t\x20-\x7e\x80-\xff]*$/;
 
-type State = "head" | "body" | "size" | "chunk" | "chunk-end" | "trailer" | "other-protocol" | "tls" | "passed";
+type State =
+  | "head"
+  | "body"
+  | "size"
+  | "chunk"
+  | "chunk-end"
+  | "trailer"
+  | "other-protocol"
+  | "strange"
+  | "tls"
+  | "passed";
 
 export class HttpRequests {
   readonly #look: (shown: ShownName) => boolean;
@@ -33,6 +47,7 @@ export class HttpRequests {
   /** What comes behind the body. */
   #behind: "head" | "other-protocol" = "head";
   readonly #hellos: TlsHellos;
+  readonly #line: StrangeLine;
   /** Of the body, or the chunk. */
   #left = 0;
   /** Bytes at the front of what waits that have no end of a head. */
@@ -42,6 +57,7 @@ export class HttpRequests {
   constructor(look: (shown: ShownName) => boolean) {
     this.#look = look;
     this.#hellos = new TlsHellos(look);
+    this.#line = new StrangeLine(look);
   }
 
   /** Whether the rest of the connection is no HTTP, and passes. */
@@ -89,6 +105,8 @@ export class HttpRequests {
         return this.#trailer(buf, at, end);
       case "other-protocol":
         return this.#otherProtocol(buf, at, end);
+      case "strange":
+        return this.#strange(buf, at, end);
       case "tls":
         return this.#tls(buf, at, end);
       default:
@@ -156,8 +174,8 @@ export class HttpRequests {
     const shown = readFirstBytes(buf, at, end - at);
     if (shown === "more") return 0;
     if (shown === "other") {
-      this.#state = "passed";
-      return end - at;
+      this.#state = "strange";
+      return this.#strange(buf, at, end);
     }
     if (shown.by === "TLS") {
       this.#state = "tls";
@@ -165,6 +183,12 @@ export class HttpRequests {
     }
     this.#state = "head";
     return this.#head(buf, at, end);
+  }
+
+  #strange(buf: Uint8Array, at: number, end: number): number {
+    const taken = this.#line.feed(buf, at, end - at);
+    if (this.#line.over) this.#state = "passed";
+    return taken;
   }
 
   #tls(buf: Uint8Array, at: number, end: number): number {

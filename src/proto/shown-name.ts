@@ -13,7 +13,7 @@ export interface ShownName {
   readonly flaw: string | null;
 }
 
-/** "more": cannot be told yet. "other": neither TLS nor HTTP. */
+/** "more": cannot be told yet. "other": neither TLS nor HTTP, if its first line turns out to be no request's (`strange-line`). */
 export type FirstBytesReading = "more" | "other" | ShownName;
 
 export function flawed(by: ShownName["by"], flaw: string): ShownName {

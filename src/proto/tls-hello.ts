@@ -4,7 +4,7 @@
  * than one way is a flaw. Of Encrypted Client Hello, real or for show (GREASE), the extension is all there is to see.
  *
  * Servers take more for TLS than clients ever send. Go's crypto/tls passes over an alert record in front of the hello,
- * and reads records of any version below 16.0; OpenSSL passes over alerts, too, and reads the hello of SSL 2. Whatever
+ * and reads records of many versions, Java's of any; OpenSSL passes over alerts, too, and reads the hello of SSL 2. Whatever
  * begins like a record of any of the five types is therefore TLS to us, and a flaw unless it is a plain hello.
  */
 import { get16 } from "../wire/bytes.ts";
@@ -14,8 +14,6 @@ import { flawed, hostName, type ShownName } from "./shown-name.ts";
 const FIRST_TYPE = 20;
 const LAST_TYPE = 24;
 const HANDSHAKE = 22;
-/** Major versions that some server reads on; SSL 3 and TLS have 3. */
-const MOST_MAJOR = 15;
 /** A hello in SSL 2's form (RFC 5246 appendix E.2) has a two-byte length with the top bit set, and the message type 1. */
 const SSL2_LENGTH = 0x80;
 const SSL2_CLIENT_HELLO = 1;
@@ -51,7 +49,6 @@ export function readTlsHello(buf: Uint8Array, at: number, len: number): "more" |
   if (type >= SSL2_LENGTH) return readSsl2(buf, at, len);
   if (type < FIRST_TYPE || type > LAST_TYPE) return "other";
   if (len === 1) return "more";
-  if (buf[at + 1]! > MOST_MAJOR) return "other";
   if (type !== HANDSHAKE) return broken("another record before its hello");
   if (buf[at + 1] !== 3) return broken("a record of another version");
   const pieces: Uint8Array[] = [];

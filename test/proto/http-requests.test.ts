@@ -98,6 +98,10 @@ describe("what a server may read otherwise ends the connection", () => {
     ["a size without CR", `${CHUNKED}5\nhello\r\n`],
     ["no size", `${CHUNKED}\r\nhello`],
     ["a size beyond measure", `${CHUNKED}${"0".repeat(20)}5\r\n`],
+    // In 32 bits these are 0, 3 and less than nothing.
+    ["a size of 2^32", `${CHUNKED}100000000\r\n\r\n`],
+    ["a size of 2^32 and 3", `${CHUNKED}100000003\r\n`],
+    ["a size of 2^31", `${CHUNKED}80000000\r\n`],
     ["a chunk extension", `${CHUNKED}5;x=y\r\nhello\r\n`],
     ["a chunk that does not end", `${CHUNKED}5\r\nhelloGET / HTTP/1.1\r\n`],
     ["a chunk that ends without CR", `${CHUNKED}5\r\nhello\n0\r\n\r\n`],
@@ -113,7 +117,7 @@ describe("what a server may read otherwise ends the connection", () => {
 describe("CONNECT and Upgrade", () => {
   const UPGRADE = "GET / HTTP/1.1\r\nHost: a.test\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
   const CONNECT = "CONNECT a.test:443 HTTP/1.1\r\n\r\n";
-  const FRAME = Uint8Array.of(0x81, 0x85, 1, 2, 3, 4, 5, 6, 7, 8, 9);
+  const FRAME = Uint8Array.of(0x81, 0x85, 1, 2, 3, 4, 32, 6, 7, 8, 9);
   it("end the looking when another protocol follows", () => {
     expect(say(UPGRADE, FRAME, GET("evil.test"))).toMatchObject({ refused: false, over: true });
     expect(say(CONNECT, "SSH-2.0-x\r\n", GET("evil.test"))).toMatchObject({ refused: false, over: true });

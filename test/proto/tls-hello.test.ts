@@ -71,7 +71,6 @@ describe("RFC 8446 section 5.1: what is no hello", () => {
   test.each<[string, number[]]>([
     ["HTTP", [...Buffer.from("GET / HTTP/1.1\r\n")]],
     ["SSH", [...Buffer.from("SSH-2.0-x\r\n")]],
-    ["a record of version 16.0, which nobody reads on", [22, 16, 0, 0, 1]],
     ["a length of 22 in front of a message", [0, 22, 1, 2]],
     ["bytes with the top bit set", [0x80, 0x2e, 2, 0, 2]],
     ["what has only the look of SSL 2's", [0x81, 0x85, 1, 2, 3, 4, 5, 6, 7, 8, 9]],
@@ -117,3 +116,11 @@ describe("RFC 8446 section 5.1: what is no hello", () => {
     );
   });
 });
+
+test.each([0, 2, 4, 15, 16, 127, 254, 255])(
+  "a record of version %d.x is TLS, since Java reads on, and a flaw",
+  (major) => {
+    const bytes = Uint8Array.of(22, major, ...clientHello({ names: ["a.test"] }).subarray(2));
+    expect(read(bytes)).toMatchObject({ by: "TLS", name: null, flaw: expect.any(String) });
+  },
+);

@@ -19,6 +19,7 @@ import { readFirstBytes } from "../../proto/first-bytes.ts";
 import { httpRefusal } from "../../proto/http-refusal.ts";
 import { HttpRequests } from "../../proto/http-requests.ts";
 import type { ShownName } from "../../proto/shown-name.ts";
+import { StrangeLine } from "../../proto/strange-line.ts";
 import { TlsHellos } from "../../proto/tls-hellos.ts";
 import type { NatContext } from "../context.ts";
 import type { NameCheck } from "../rules/name-check.ts";
@@ -106,7 +107,7 @@ class FirstBytesSocket extends HostTcpStage implements Timed {
   #len = 0;
   #looks = 0;
   #state: "undecided" | "requests" | "passed" | "refused" = "undecided";
-  #requests: HttpRequests | TlsHellos | null = null;
+  #requests: HttpRequests | TlsHellos | StrangeLine | null = null;
   /** The request for which the connection is refused; null for anything else. */
   #asked: ShownName | null = null;
   /** A request has gone on: its answer may be under way, and nothing of ours fits between. */
@@ -133,9 +134,11 @@ class FirstBytesSocket extends HostTcpStage implements Timed {
       if (++this.#looks >= MOST_LOOKS || this.#len + (alone ? len : 0) > MOST_BYTES) return void this.decide("none");
       if (alone) this.#hold(slab.bytes, at, len);
       this.#all.wait(this);
-    } else if (shown !== "other" && shown.flaw === null) {
+    } else if (shown === "other" || shown.flaw === null) {
+      if (shown === "other" && !this.#flow.hostClosed && !this.#nameCheck("other")) return this.#refuse();
       const look = (request: ShownName): boolean => this.#mayAsk(request);
-      this.#requests = shown.by === "HTTP" ? new HttpRequests(look) : new TlsHellos(look);
+      if (shown === "other") this.#requests = new StrangeLine(look);
+      else this.#requests = shown.by === "HTTP" ? new HttpRequests(look) : new TlsHellos(look);
       this.#state = "requests";
       if (alone) this.#readRequests(slab, at, len);
       else this.#readHeld();

@@ -194,9 +194,9 @@ describe("HTTP in the clear, for as long as the connection lives", () => {
     const one = await rig(RULES, 80);
     const upgrade = GOOD.replace("\r\n\r\n", "\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n");
     await one.say(upgrade);
-    await one.say("\x81\x85abcdefghi", 1 + upgrade.length);
+    await one.say("\x81\x85abcd \x01ghi", 1 + upgrade.length);
     await one.say(HTTP("evil.test"), 1 + upgrade.length + 11);
-    expect(latin1(one.heard())).toBe(`${upgrade}\x81\x85abcdefghi${HTTP("evil.test")}`);
+    expect(latin1(one.heard())).toBe(`${upgrade}\x81\x85abcd \x01ghi${HTTP("evil.test")}`);
   });
   it("the rules of the moment count for each request", async () => {
     const one = await rig(RULES, 80);

@@ -3,7 +3,8 @@
  * needs no password, and a cable that listens takes whoever comes.
  *
  * Theory of operation. Each process that holds ports leaves them in a file of its own, named by its number, in the user's
- * runtime folder, and takes that away with its last port. A file whose process is gone counts no more, and is removed by
+ * runtime folder and in `/tmp/tslirp-UID`, since one process may have been told another runtime folder than the next
+ * (a service has XDG_RUNTIME_DIR, cron has none), and takes that away with its last port. A file whose process is gone counts no more, and is removed by
  * whoever comes upon it. What the others hold is read when a guest dials an address of this machine, once a second at
  * the most. Where there is no such folder, or it is not this user's alone, everybody knows their own ports only. With
  * `--user` nothing is written before root's rights are gone: root would follow what that user has put in the folder.
@@ -19,16 +20,16 @@ const MOST_BYTES = 65_536;
 const MOST_FILES = 1_024;
 
 export class PortRegistry {
-  readonly #folder: string | null;
+  readonly #folders: readonly string[];
   readonly #pid: number;
   /** How often each port is held here. */
   readonly #own: Map<number, number> = new Map();
   #others: ReadonlySet<number> = new Set();
   #readAt: number = Number.NEGATIVE_INFINITY;
 
-  /** `folder` is made when a port is held; null for none. */
-  constructor(folder: string | null, pid: number = process.pid) {
-    this.#folder = folder;
+  /** `folders` are made when a port is held, each within a folder that is this user's alone, made likewise. */
+  constructor(folders: readonly string[], pid: number = process.pid) {
+    this.#folders = folders;
     this.#pid = pid;
   }
 
@@ -51,21 +52,30 @@ export class PortRegistry {
   has(port: number): boolean {
     if (this.#own.has(port)) return true;
     const now = performance.now();
-    if (this.#folder !== null && now - this.#readAt > FRESH_MILLIS) {
+    if (now - this.#readAt > FRESH_MILLIS) {
       this.#readAt = now;
-      this.#others = this.#read(this.#folder);
+      const found = new Set<number>();
+      for (const folder of this.#folders) this.#read(folder, found);
+      this.#others = found;
     }
     return this.#others.has(port);
   }
 
   /** Writes what is held; done with each change, and due once when the process has become another user. */
   publish(): void {
-    if (this.#folder === null || process.getuid?.() !== ownUid()) return;
-    const file = path.join(this.#folder, `${this.#pid}.ports`);
+    if (process.getuid?.() !== ownUid()) return;
+    for (const folder of this.#folders) this.#publish(folder);
+  }
+
+  #publish(folder: string): void {
+    const file = path.join(folder, `${this.#pid}.ports`);
     try {
       if (this.#own.size === 0) return fs.rmSync(file, { force: true });
-      fs.mkdirSync(this.#folder, { mode: 0o700, recursive: true });
-      if (!isOurs(this.#folder)) return;
+      // In somebody else's folder nothing is made.
+      for (const each of [path.dirname(folder), folder]) {
+        fs.mkdirSync(each, { mode: 0o700, recursive: true });
+        if (!isOurs(each)) return;
+      }
       fs.writeFileSync(`${file}.new`, [...this.#own.keys()].join("\n"), { mode: 0o600 });
       fs.renameSync(`${file}.new`, file);
     } catch {
@@ -73,10 +83,9 @@ export class PortRegistry {
     }
   }
 
-  #read(folder: string): ReadonlySet<number> {
-    const found = new Set<number>();
+  #read(folder: string, found: Set<number>): void {
     try {
-      if (!isOurs(folder)) return found;
+      if (![path.dirname(folder), folder].every(isOurs)) return;
       for (const name of fs.readdirSync(folder).slice(0, MOST_FILES)) {
         const pid = Number(/^([1-9]\d{0,9})\.ports$/.exec(name)?.[1] ?? this.#pid);
         if (pid === this.#pid) continue;
@@ -88,15 +97,14 @@ export class PortRegistry {
     } catch {
       // No folder: no others. A file that has gone meanwhile: as good as none.
     }
-    return found;
   }
 }
 
 let shared: PortRegistry | null = null;
 
-/** The one of this process: the folder `ports` within the user's runtime folder. */
+/** The one of this process: the folders `ports` within the user's runtime folder and in /tmp. */
 export function sharedRegistry(): PortRegistry {
-  shared ??= new PortRegistry(defaultFolder());
+  shared ??= new PortRegistry(defaultFolders());
   return shared;
 }
 
@@ -105,13 +113,15 @@ function ownUid(): number | undefined {
   return fileOwner()?.uid ?? process.getuid?.();
 }
 
-function defaultFolder(): string | null {
+function defaultFolders(): string[] {
   const uid = ownUid();
   // Windows has no such numbers: there everybody knows their own ports only.
-  if (uid === undefined) return null;
+  if (uid === undefined) return [];
   const base = fileOwner() === null ? process.env.XDG_RUNTIME_DIR : `/run/user/${uid}`;
   const own = base !== undefined && path.isAbsolute(base) && exists(base);
-  return path.join(own ? path.join(base, "tslirp") : `/tmp/tslirp-${uid}`, "ports");
+  const folders = [`/tmp/tslirp-${uid}`];
+  if (own) folders.unshift(path.join(base, "tslirp"));
+  return folders.map((folder) => path.join(folder, "ports"));
 }
 
 /** Under Node's permission model even asking may be refused: what cannot be seen is not there. */
@@ -123,13 +133,10 @@ function exists(file: string): boolean {
   }
 }
 
-/** Whether a folder, and the one around it, is this user's alone: in /tmp anybody may have made it. */
+/** Whether a folder is this user's alone: in /tmp anybody may have made it. */
 function isOurs(folder: string): boolean {
-  const uid = ownUid();
-  return [folder, path.dirname(folder)].every((each) => {
-    const stat = fs.lstatSync(each);
-    return stat.isDirectory() && stat.uid === uid && (stat.mode & 0o077) === 0;
-  });
+  const stat = fs.lstatSync(folder);
+  return stat.isDirectory() && stat.uid === ownUid() && (stat.mode & 0o077) === 0;
 }
 
 function lives(pid: number): boolean {

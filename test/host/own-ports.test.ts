@@ -105,7 +105,7 @@ test("a port is closed at an address with one of this machine's in it", () => {
 });
 
 describe("several processes of one user", () => {
-  const registry = (pid: number): OwnPorts => new OwnPorts(new PortRegistry(folder, pid));
+  const registry = (pid: number, ...more: string[]): OwnPorts => new OwnPorts(new PortRegistry([...more, folder], pid));
   let folder: string;
   beforeEach(() => {
     folder = path.join(fs.mkdtempSync(path.join(os.tmpdir(), "ports-")), "ports");
@@ -125,6 +125,22 @@ describe("several processes of one user", () => {
     expect(registry(1).has("127.0.0.1", 1_081)).toBe(true);
     second();
     expect(fs.readdirSync(folder)).toEqual([]);
+  });
+  test("know each other whichever runtime folder each was told, if they have one folder in common", () => {
+    const [one, two] = ["one", "two"].map((name) => path.join(path.dirname(folder), name, "ports"));
+    const release = registry(process.ppid, one!).protect(1_080);
+    expect(registry(1, two!).has("127.0.0.1", 1_080)).toBe(true);
+    release();
+    expect(registry(1, two!).has("127.0.0.1", 1_080)).toBe(false);
+    expect(fs.readdirSync(one!)).toEqual([]);
+  });
+  test("make nothing in a folder that others may write to", () => {
+    const foreign = path.join(path.dirname(folder), "foreign");
+    fs.mkdirSync(foreign);
+    fs.chmodSync(foreign, 0o777);
+    registry(process.ppid, path.join(foreign, "ports")).protect(1_080);
+    expect(fs.readdirSync(foreign)).toEqual([]);
+    expect(registry(1).has("127.0.0.1", 1_080)).toBe(true);
   });
   test("a file whose process is gone counts no more, and goes", async () => {
     const child = spawn(process.execPath, ["-e", ""]);

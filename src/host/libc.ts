@@ -27,6 +27,8 @@ const IPV6_V6ONLY = 26;
 const SOL_SOCKET = 1;
 const SO_SNDBUF = 7;
 const SO_OOBINLINE = 10;
+/** The same number on every architecture. */
+const SYS_PIDFD_OPEN = 434;
 export type SocketOption = "hops" | "mtuDiscover" | "recvErr" | "packetInfo";
 /** Values of `mtuDiscover`: fragment as needed with DF unset, or never and learn the MTU from an EMSGSIZE. */
 export const PMTUDISC_DONT = 0;
@@ -77,6 +79,7 @@ export class Libc {
   readonly #recvmsg: CFunction;
   readonly #recvmmsg: CFunction;
   readonly #close: CFunction;
+  readonly #syscall: CFunction;
   readonly #pton: CFunction;
   readonly #ntop: CFunction;
   readonly #errno: () => number;
@@ -101,6 +104,7 @@ export class Libc {
     this.#recvmsg = lib.func("int64_t recvmsg(int, void *, int)");
     this.#recvmmsg = lib.func("int recvmmsg(int, uintptr_t, uint32_t, int, void *)");
     this.#close = lib.func("int close(int)");
+    this.#syscall = lib.func("int64_t syscall(int64_t, int64_t, int64_t)");
     this.#pton = lib.func("int inet_pton(int, const char *, void *)");
     this.#ntop = lib.func("void *inet_ntop(int, const void *, void *, uint32_t)");
     this.#errno = koffi.errno;
@@ -160,6 +164,11 @@ export class Libc {
   /** How many bytes a socket takes before it is full. The kernel doubles it, and gives no more than `net.core.wmem_max`. */
   sendRoom(fd: number, bytes: number): void {
     this.#option(fd, SOL_SOCKET, SO_SNDBUF, bytes);
+  }
+
+  /** A descriptor of a process that can be read when that has ended; negative where the kernel gives none (before 5.3). */
+  openProcess(pid: number): number {
+    return Number(this.#syscall(SYS_PIDFD_OPEN, pid, 0));
   }
 
   /** A TCP socket gives urgent bytes in their place instead of beside the others. */

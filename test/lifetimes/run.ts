@@ -20,7 +20,11 @@ if (!(minutes > 0) || !Number.isInteger(first) || !(Number.isInteger(steps) && s
 const end = Date.now() + minutes * 60_000;
 let seed = first;
 try {
-  for (; Date.now() < end; seed++) await live(seed, steps);
+  for (; Date.now() < end; seed++) {
+    await live(seed, steps);
+    // A world is nothing but microtasks. What the garbage collector finds is given back in turns of the event loop only.
+    await new Promise((resolve) => setImmediate(resolve));
+  }
   console.log(`seeds ${first} to ${seed - 1}, ${steps} steps each: ok`);
 } catch (error) {
   console.error((error as Error).message);

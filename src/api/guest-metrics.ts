@@ -1,16 +1,13 @@
 /** Prometheus metrics where each guest has a network of its own: sums since the start, and what each guest has now. */
-import { Counter, collectDefaultMetrics, Gauge, Registry } from "prom-client";
+import { Counter, Gauge, Registry } from "prom-client";
 import type { GuestNetworks } from "../guest-networks.ts";
+import { collectProcessMetrics } from "./process-metrics.ts";
 
 /** `process`: also Node's own (event-loop lag, memory, CPU). */
 export function guestMetrics(networks: GuestNetworks, process: boolean): Registry {
   const registry = new Registry();
   const registers = [registry];
-  if (process) {
-    collectDefaultMetrics({ register: registry });
-    // Gauges by a counter's name, which stand there under their proper one as well.
-    for (const name of ["handles", "requests", "resources"]) registry.removeSingleMetric(`nodejs_active_${name}_total`);
-  }
+  if (process) collectProcessMetrics(registry);
   const total = (name: string, help: string, read: () => number): void => {
     new Counter({
       ...{ name, help, registers },

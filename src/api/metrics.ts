@@ -2,10 +2,11 @@
  * Prometheus metrics of one network (https://prometheus.io/docs/practices/naming/): counters from what the network
  * counts anyway, read when somebody asks; histograms from its events.
  */
-import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
+import { Counter, Gauge, Histogram, Registry } from "prom-client";
 import { dnsCodeName } from "../control/dns-words.ts";
 import type { NetworkEvents } from "../embed/network-events.ts";
 import type { Network } from "../network.ts";
+import { collectProcessMetrics } from "./process-metrics.ts";
 
 /** Rules that have a count of their own: what names a series is bounded. */
 const MOST_RULES = 100;
@@ -46,12 +47,7 @@ export class Metrics {
   constructor(network: Network, options: { readonly process: boolean }) {
     this.#network = network;
     const registers = [this.registry];
-    if (options.process) {
-      collectDefaultMetrics({ register: this.registry });
-      // Gauges by a counter's name, which stand there under their proper one as well.
-      for (const name of ["handles", "requests", "resources"])
-        this.registry.removeSingleMetric(`nodejs_active_${name}_total`);
-    }
+    if (options.process) collectProcessMetrics(this.registry);
     total(registers, "tslirp_frames_received_total", "Frames from guests.", () => network.stats().framesIn);
     total(registers, "tslirp_received_bytes_total", "Bytes of frames from guests.", () => network.stats().bytesIn);
     level(

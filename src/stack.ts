@@ -83,6 +83,7 @@ export class Stack implements LinkReceiver {
   /** Bytes from guests before this batch. */
   #before = 0;
   #now = 0;
+  #closed = false;
   framesIn = 0;
   bytesIn = 0;
 
@@ -122,9 +123,11 @@ export class Stack implements LinkReceiver {
     this.#tcp.chunks.rest();
   }
 
+  /** All flows end, and no guest begins another, whatever it makes of its reset. */
   close(): void {
-    this.forwards.close();
+    this.#closed = true;
     this.#made.flows.close();
+    this.forwards.close();
     this.#tcp.close();
     this.#made.udp.awaited.close();
     this.#made.tftp?.close();
@@ -281,6 +284,7 @@ export class Stack implements LinkReceiver {
   }
 
   receive(link: Link, slab: Slab, at: number, len: number, undone: number = COMPLETE): void {
+    if (this.#closed) return this.#trace.drop("network-closed");
     if (!this.#flusher.inBatch) {
       this.#flusher.beginBatch();
       this.#host.cork();

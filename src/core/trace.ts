@@ -68,6 +68,7 @@ export const DROP_REASONS = [
   "ndp-rogue",
   "ndp-spoofed",
   "neighbours-full",
+  "network-closed",
   "offload-malformed",
   "policy",
   "programs-full",

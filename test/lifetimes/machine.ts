@@ -32,6 +32,8 @@ export class Machine {
   cable: MemoryCable | null = null;
   /** Its receive window is shut: nothing more is acknowledged. */
   deaf = false;
+  /** Dials again as soon as it is reset. */
+  insistent = false;
   connections: Connection[] = [];
   /** Ports from which it has been dialled by a forward's clients. */
   readonly clients: Set<number> = new Set();
@@ -186,7 +188,9 @@ export class Machine {
       (each) => each.port === dstPort && each.farPort === srcPort && each.ip === ip!.dst && each.state !== "closed",
     );
     if (flags.includes("RST")) {
-      if (c !== undefined) c.state = "closed";
+      if (c === undefined) return;
+      c.state = "closed";
+      if (this.insistent) this.dial(c.farPort);
       return;
     }
     if (c === undefined) {

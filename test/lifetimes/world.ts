@@ -54,6 +54,8 @@ export class LifetimeWorld {
   readonly #ended: WeakSet<FakeFar> = new WeakSet();
   /** Whose datagrams came from a port of the host's. */
   readonly #mappings: Map<number, string> = new Map();
+  /** Why flows have ended since the network began to close. */
+  #closing: Map<string, string> | null = null;
   readonly #udpFar;
 
   constructor(seed: number, judged: boolean) {
@@ -103,7 +105,46 @@ export class LifetimeWorld {
     if (this.#host.open !== 2) throw new Error(`${this.#host.open} host sockets are open, expected the 2 forwards`);
   }
 
+  /**
+   * The network closes in the middle of everything. Throws what is left of it, and who is not told: each flow ends for
+   * that reason, each far end and each machine that hears is told, and what machines send then begins nothing.
+   */
+  async teardown(): Promise<void> {
+    const keys = new Set(this.#stack.flows().map(({ proto, guest, remote }) => `${proto} ${guest} ${remote}`));
+    const fars = this.#fars();
+    const told = this.#machines.flatMap((m) =>
+      m.connections
+        .filter(({ ip, port, farPort, state }) => {
+          const there = m.cable !== null && !this.#stalled.has(m) && this.#stack.cableOf(ip) === m.cable.link;
+          return there && state === "open" && keys.has(`tcp ${ip}:${port} ${FAR_IP}:${farPort}`);
+        })
+        .map((connection) => ({ m, connection })),
+    );
+    for (const m of this.#machines) m.insistent = true;
+    this.#closing = new Map();
+    this.#stack.close();
+    for (const m of this.#machines) {
+      if (m.ip === null) continue;
+      m.dial(80);
+      m.datagram(4_000, 7);
+      m.ping(1);
+    }
+    await this.#settle();
+    const ended = this.#closing;
+    const wrong = [...keys]
+      .filter((key) => ended.get(key) !== "network closed")
+      .map((key) => `${key}: ${ended.get(key)}`);
+    for (const { m, connection } of told) if (connection.state !== "closed") wrong.push(`${m.letter} is not told`);
+    for (const far of fars) if (far.closed === undefined) wrong.push("a far end is not told");
+    for (const [gauge, value] of Object.entries(this.#stack.gauges())) if (value !== 0) wrong.push(`${gauge} ${value}`);
+    if (this.#host.open !== 0) wrong.push(`${this.#host.open} host sockets`);
+    if (this.#stack.pollAt() !== Number.POSITIVE_INFINITY) wrong.push("a deadline");
+    wrong.push(...this.#violations);
+    if (wrong.length > 0) throw new Error(`left by a network that closed: ${wrong.join("; ")}`);
+  }
+
   #event(event: TraceEvent): void {
+    if (event.type === "flow-close") this.#closing?.set(`${event.proto} ${event.guest} ${event.remote}`, event.reason);
     if (event.type !== "flow-close" || event.reason !== "guest-gone") return;
     const held = this.#reached.get(event.guest.split(":")[0]!);
     if (held !== undefined && this.#clock.now() - held < (ABSENT - 1) * SECOND)
@@ -355,13 +396,13 @@ export class LifetimeWorld {
   }
 }
 
-/** A world of a seed, for so many steps. Throws with the steps that led there. */
-export async function live(seed: number, steps: number): Promise<void> {
+/** A world of a seed, for so many steps, and then its end: all leave, or the network closes. Throws with the steps that led there. */
+export async function live(seed: number, steps: number, end: "finish" | "teardown" = "finish"): Promise<void> {
   const world = new LifetimeWorld(seed, seed % 2 === 1);
   await world.open();
   try {
     for (let i = 0; i < steps; i++) await world.step();
-    await world.finish();
+    await world[end]();
   } catch (error) {
     const last = world.steps.slice(-25).join(", ");
     throw new Error(`seed ${seed}, step ${world.steps.length}: ${(error as Error).message} (last: ${last})`, {

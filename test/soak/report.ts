@@ -40,8 +40,11 @@ export function markdown(outcome: Outcome): string {
       `${load.datagrams}; ${load.datagramsAgain} times one was lost, by a bad line or a full cable, and sent again`,
     ],
     ["lines", ["good", ...outcome.lines].map((line) => `\`${line}\``).join(", ")],
-    ["memory at rest", `${mib(before)} in the first third after the warm-up, ${mib(after)} in the last (medians)`],
-    ["of that V8's heap, used or not", `${mib(heldBefore)} and ${mib(heldAfter)}`],
+    [
+      "memory at rest, without V8's young generation",
+      `${mib(before)} in the first third after the warm-up, ${mib(after)} in the last (medians)`,
+    ],
+    ["V8's heap, used or not, with it", `${mib(heldBefore)} and ${mib(heldAfter)}`],
     ["memory at most", mib(most((s) => s.rss))],
     ["handles of no flow", `${otherHandles(samples[0]!)} before all traffic, ${otherHandles(last)} after it`],
     ["TCP flows", `${most((s) => s.tcpFlows)} at most, ${last.tcpFlows} in the end`],

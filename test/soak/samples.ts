@@ -71,7 +71,10 @@ const GROWTH_BYTES = 24 * 1_048_576;
 const WARM_UP_SECONDS = 120;
 
 export interface Memory {
-  /** Medians of what was resident when traffic rested: the first third after the warm-up, and the last. */
+  /**
+   * Medians of what was resident when traffic rested, without V8's young generation, whose size V8 chooses by the load: the
+   * first third after the warm-up, and the last.
+   */
   readonly before: number;
   readonly after: number;
   /** The same of what V8 held. */
@@ -86,8 +89,8 @@ export function memoryOf(samples: readonly Sample[]): Memory {
   const third = Math.ceil(quiet.length / 3);
   const [first, last] = [quiet.slice(0, third), quiet.slice(-third)];
   return {
-    before: median(first.map((s) => s.rss)),
-    after: median(last.map((s) => s.rss)),
+    before: median(first.map((s) => s.rss - s.young)),
+    after: median(last.map((s) => s.rss - s.young)),
     heldBefore: median(first.map((s) => s.heapHeld)),
     heldAfter: median(last.map((s) => s.heapHeld)),
   };

@@ -1,5 +1,5 @@
 /** `tslirp replay`: a recording run again, compared with what the network did then. */
-import { closeSync, openSync, writeSync } from "node:fs";
+import { closeSync, openSync, statSync, writeSync } from "node:fs";
 import { ConfigError } from "../control/errors.ts";
 import { version } from "../control/version.ts";
 import { RecordingReader } from "../record/file.ts";
@@ -37,6 +37,8 @@ export async function replayCommand(file: string, given: ReplayArguments): Promi
   if (given.output !== undefined && given.minimise !== true)
     throw new ConfigError("--output", given.output, "expected --minimise beside it, which writes there");
   if (given.minimise === true) return minimiseCommand(file, given);
+  if (given.pcap !== undefined && isSameFile(given.pcap, file))
+    throw new ConfigError("--pcap", given.pcap, "expected another file than the recording, which would be lost");
   const reader = new RecordingReader(file);
   const frames = given.pcap === undefined ? null : new FrameFile(given.pcap, reader.header);
   const onFrame: ReplayOptions["onFrame"] = (...seen) => {
@@ -51,6 +53,11 @@ export async function replayCommand(file: string, given: ReplayArguments): Promi
   } finally {
     frames?.close();
   }
+}
+
+function isSameFile(a: string, b: string): boolean {
+  const [x, y] = [a, b].map((each) => statSync(each, { throwIfNoEntry: false }));
+  return x !== undefined && y !== undefined && x.dev === y.dev && x.ino === y.ino;
 }
 
 /** `1200` is an entry, `2.5s` a time. */
@@ -104,16 +111,14 @@ function textOf(value: unknown): string {
 /** All frames as pcapng, each cable an interface, at the times at which they passed. */
 class FrameFile {
   readonly #fd: number;
+  readonly #file: string;
   readonly #begin: number;
   readonly #interfaces: Map<string, number> = new Map();
 
   /** Throws an `Error` of one line when the file cannot be written. */
   constructor(file: string, header: Header) {
-    try {
-      this.#fd = openSync(file, "w");
-    } catch (error) {
-      throw new Error(`cannot write ${file}: ${(error as NodeJS.ErrnoException).code}`);
-    }
+    this.#file = file;
+    this.#fd = this.#able(() => openSync(file, "w"));
     this.#begin = Date.parse(header.date) * 1000;
     const application = Buffer.from(`tslirp ${version()} replay`);
     this.#write(sectionLength(application), (buf) => writeSection(buf, 0, application));
@@ -142,6 +147,15 @@ class FrameFile {
   #write(length: number, fill: (buf: Uint8Array) => void): void {
     const block = new Uint8Array(length);
     fill(block);
-    writeSync(this.#fd, block);
+    for (let at = 0; at < length; ) at += this.#able(() => writeSync(this.#fd, block, at));
+  }
+
+  /** Throws an `Error` of one line for what the system refuses. */
+  #able<T>(act: () => T): T {
+    try {
+      return act();
+    } catch (error) {
+      throw new Error(`cannot write ${this.#file}: ${(error as NodeJS.ErrnoException).code}`);
+    }
   }
 }

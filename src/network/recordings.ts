@@ -84,6 +84,8 @@ export class Recordings {
     if (flows.length > MOST_SHOWN) shown.push(`${flows.length - MOST_SHOWN} more`);
     if (lan.stack.transfers > 0) shown.push(`${lan.stack.transfers} by TFTP`);
     if (shown.length > 0)
-      throw refused(`expected no flows, which would end, or to be told to end them (endFlows): ${shown.join(", ")}`);
+      throw refused(
+        `expected no flows, which would end, or to be told to end them (endFlows, --end-flows): ${shown.join(", ")}`,
+      );
   }
 }

@@ -3,7 +3,15 @@
  * the process. A disk that is slower than the network ends the recording, never the network: no more than
  * `MOST_WAITING` bytes wait to be written.
  */
-import fs, { closeSync, createWriteStream, openSync, readFileSync, type WriteStream, writeSync } from "node:fs";
+import fs, {
+  closeSync,
+  createWriteStream,
+  openSync,
+  readFileSync,
+  readSync,
+  type WriteStream,
+  writeSync,
+} from "node:fs";
 import { BlockWriter, readEntries } from "./codec.ts";
 import { crc32 } from "./crc.ts";
 import { type Entry, type EntryName, fromJson, type Header, MAGIC, toJson, type Value, VERSION } from "./format.ts";
@@ -187,15 +195,7 @@ export class RecordingReader implements Iterable<Entry> {
   /** Throws an `Error` of one line about what is no recording, or one of a newer version. */
   constructor(file: string) {
     this.file = file;
-    let bytes: Buffer;
-    try {
-      bytes = readFileSync(file);
-    } catch (error) {
-      throw new Error(`cannot read ${file}: ${(error as NodeJS.ErrnoException).code ?? String(error)}`);
-    }
-    if (bytes.subarray(0, MAGIC.length).toString("latin1") !== MAGIC)
-      throw new Error(`${file} is no recording of tslirp's`);
-    const { blocks, broken } = readBlocks(bytes.subarray(MAGIC.length));
+    const { blocks, broken } = readBlocks(readBehindMagic(file));
     const first = blocks.shift();
     if (first === undefined) throw new Error(`${file} ends before its header: ${broken ?? "it is empty"}`);
     this.header = readHeader(file, first);
@@ -219,6 +219,28 @@ export class RecordingReader implements Iterable<Entry> {
       }
     }
   }
+}
+
+/** What follows the magic number. What has none is read no further: it may never end. */
+function readBehindMagic(file: string): Buffer {
+  let known: boolean;
+  let bytes: Buffer = Buffer.alloc(MAGIC.length);
+  try {
+    const fd = openSync(file, "r");
+    try {
+      let length = 0;
+      for (let more = 1; more > 0 && length < MAGIC.length; length += more)
+        more = readSync(fd, bytes, length, MAGIC.length - length, null);
+      known = bytes.toString("latin1") === MAGIC;
+      if (known) bytes = readFileSync(fd);
+    } finally {
+      closeSync(fd);
+    }
+  } catch (error) {
+    throw new Error(`cannot read ${file}: ${(error as NodeJS.ErrnoException).code ?? String(error)}`);
+  }
+  if (!known) throw new Error(`${file} is no recording of tslirp's`);
+  return bytes;
 }
 
 function readHeader(file: string, block: Uint8Array): Header {

@@ -12,7 +12,7 @@ export const RECORDING: NetworkGroup<"record"> = {
     help: "record all that enters the network at its seams, and what leaves it, in a new file, or one in an existing folder, for `tslirp replay`",
     more: "[docs/recording.md](recording.md) tells what is in it.",
     shape: z.union(
-      [z.string().min(1), z.strictObject({ file: z.string().min(1), payload: z.boolean().optional() })],
+      [z.string().min(1, RECORD), z.strictObject({ file: z.string().min(1, RECORD), payload: z.boolean().optional() })],
       RECORD,
     ),
   },

@@ -1,0 +1,42 @@
+/** `tslirp replay` on files that are none, and with files that must not be written. */
+import fs from "node:fs";
+import path from "node:path";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { Command, temporaryFolder } from "./command.ts";
+
+let folder: string;
+let file: string;
+
+beforeAll(() => {
+  folder = temporaryFolder();
+  file = path.join(folder, "run.tslirp");
+  fs.copyFileSync("fixtures/recordings/little-guest.tslirp", file);
+});
+afterAll(() => fs.rmSync(folder, { recursive: true }));
+
+test("a capture never takes the recording's own place, by whatever name", async () => {
+  const before = fs.readFileSync(file);
+  const link = path.join(folder, "link");
+  fs.symlinkSync(file, link);
+  for (const name of [file, link])
+    expect(await new Command(["replay", file, "--pcap", name]).finished).toMatchObject({
+      status: 2,
+      stderr: `tslirp: --pcap: got ${JSON.stringify(name)}; expected another file than the recording, which would be lost\n`,
+    });
+  expect(fs.readFileSync(file).equals(before)).toBe(true);
+});
+
+test.skipIf(!fs.existsSync("/dev/full"))("a full disk, and a file that never ends, are told in one line", async () => {
+  expect((await new Command(["replay", file, "--pcap", "/dev/full"]).finished).stderr).toBe(
+    "tslirp: cannot write /dev/full: ENOSPC\n",
+  );
+  expect((await new Command(["replay", "/dev/zero"]).finished).stderr).toBe(
+    "tslirp: /dev/zero is no recording of tslirp's\n",
+  );
+});
+
+test("frames are printed, each in a line with its time, cable and direction", async () => {
+  const { status, stdout } = await new Command(["replay", file, "--print"]).finished;
+  expect(status).toBe(0);
+  expect(stdout).toMatch(/^\d+\.\d{6} memory#1 > IP 10\.0\.2\.15\.\d+ > 10\.0\.2\.2\.\d+: Flags \[S\]/m);
+});

@@ -18,19 +18,17 @@ import { takeHandle } from "../host/accepted-handle.ts";
 import { sendRoom } from "../host/send-room.ts";
 import type { CableEnv } from "./attachment.ts";
 import { FrameDecoder } from "./decoder.ts";
-import { TransmitQueue, TX_SLAB } from "./transmit.ts";
+import { QueuedLink } from "./queued-link.ts";
+import { TX_SLAB } from "./transmit.ts";
 
 /** How long a closed cable may take to deliver what was flushed before. */
 const LINGER_MILLIS = 500;
 
-export class StreamLink implements Link {
-  readonly name: string;
+export class StreamLink extends QueuedLink {
   /** For the socket that this cable will run over. */
   readonly onread: net.OnReadOpts;
-  readonly #env: CableEnv;
   readonly #onGone: () => void;
   readonly #decoder: FrameDecoder;
-  readonly #queue: TransmitQueue;
   #socket: Duplex | null = null;
   /** It hands on what is written, by reference. */
   #hands = false;
@@ -42,13 +40,9 @@ export class StreamLink implements Link {
 
   /** Nothing happens before `start` or `abandon`. `onGone` follows `detached`. */
   constructor(name: string, env: CableEnv, onGone: () => void) {
-    this.name = name;
-    this.#env = env;
+    super(name, env);
     this.#onGone = onGone;
     this.#decoder = new FrameDecoder(env.pool, env.receiver, this, env.trace);
-    const write = (bytes: Uint8Array, done: () => void): unknown =>
-      this.#socket!.write(this.#hands ? Buffer.from(bytes) : bytes, done);
-    this.#queue = new TransmitQueue({ write }, () => env.receiver.writable(this));
     this.onread = {
       // Asked after each read. Nothing means: as before.
       buffer: () => this.#nextArea() as Uint8Array,
@@ -59,28 +53,8 @@ export class StreamLink implements Link {
     };
   }
 
-  get tx(): Uint8Array {
-    return this.#queue.tx;
-  }
-
-  reserve(len: number): number {
-    return this.#queue.reserve(len);
-  }
-
-  commit(len: number): void {
-    const { tap, sent } = this.#env;
-    if (tap.active && !tap.outgoing(this, this.#queue.tx, this.#queue.next, len)) return;
-    sent.frames++;
-    sent.bytes += len;
-    this.#queue.commit(len);
-  }
-
-  flush(): void {
-    this.#queue.flush();
-  }
-
-  rest(): void {
-    this.#queue.rest();
+  protected write(bytes: Uint8Array, done: () => void): void {
+    this.#socket!.write(this.#hands ? Buffer.from(bytes) : bytes, done);
   }
 
   /** The socket is connected. `reads` says that it has been given this cable's `onread`. */
@@ -95,9 +69,9 @@ export class StreamLink implements Link {
     socket.on("end", () => this.#end());
     socket.on("close", () => {
       this.#end();
-      this.#queue.release();
+      this.queue.release();
     });
-    this.#env.receiver.attached(this);
+    this.env.receiver.attached(this);
     if (!reads) socket.on("data", (chunk: Buffer) => this.#check(this.#decoder.copied(chunk)));
     socket.resume();
     // A stream that was over before it came says nothing any more.
@@ -113,8 +87,8 @@ export class StreamLink implements Link {
   /** There will be no socket after all. */
   abandon(): void {
     this.#decoder.close();
-    this.#queue.close();
-    this.#queue.release();
+    this.queue.close();
+    this.queue.release();
   }
 
   /** What has been flushed is still delivered, if the guest takes it soon; `detached` follows. */
@@ -122,7 +96,7 @@ export class StreamLink implements Link {
     if (this.#closing || this.#socket === null) return;
     this.#closing = true;
     this.#decoder.close();
-    this.#queue.close();
+    this.queue.close();
     const socket = this.#socket;
     socket.end(() => this.#end());
     this.#linger = setTimeout(() => this.#end(), LINGER_MILLIS);
@@ -145,9 +119,9 @@ export class StreamLink implements Link {
     this.#closing = true;
     if (this.#linger !== null) clearTimeout(this.#linger);
     this.#decoder.close();
-    this.#queue.close();
+    this.queue.close();
     this.#socket!.destroy();
-    this.#env.receiver.detached(this);
+    this.env.receiver.detached(this);
     this.#onGone();
   }
 }

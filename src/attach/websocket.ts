@@ -15,8 +15,9 @@ import type net from "node:net";
 import { type Link, MAX_FRAME } from "../core/link.ts";
 import { get32 } from "../wire/bytes.ts";
 import type { CableEnv } from "./attachment.ts";
+import { QueuedLink } from "./queued-link.ts";
 import { HEADROOM, type ReadSlab } from "./slab.ts";
-import { TransmitQueue, TX_SLAB } from "./transmit.ts";
+import { TX_SLAB } from "./transmit.ts";
 
 /** What a standard WebSocket and the `ws` package's have in common, as far as a cable needs it. */
 export interface FrameSocket {
@@ -70,12 +71,9 @@ function isWs(socket: FrameSocket): socket is WsSocket {
   return typeof (socket as Partial<WsSocket>).terminate === "function";
 }
 
-class WebSocketLink implements Link {
-  readonly name: string;
+class WebSocketLink extends QueuedLink {
   readonly #socket: FrameSocket;
-  readonly #env: CableEnv;
   readonly #onGone: () => void;
-  readonly #queue: TransmitQueue;
   /** What messages of this batch are copied to; null between two. */
   #slab: ReadSlab | null = null;
   /** Where the next message goes in it. */
@@ -91,18 +89,14 @@ class WebSocketLink implements Link {
     const slab = this.#slab;
     if (slab === null) return;
     this.#slab = null;
-    this.#env.receiver.batchEnd(this);
+    this.env.receiver.batchEnd(this);
     slab.release();
   };
 
   constructor(socket: FrameSocket, name: string, env: CableEnv, onGone: () => void) {
-    this.name = name;
+    super(name, env);
     this.#socket = socket;
-    this.#env = env;
     this.#onGone = onGone;
-    const write = (bytes: Uint8Array, done: () => void): void =>
-      isWs(socket) ? this.#sendByWs(socket, bytes, done) : this.#sendPlainly(bytes, done);
-    this.#queue = new TransmitQueue({ write }, () => env.receiver.writable(this));
     if (isWs(socket)) this.#listenToWs(socket);
     else this.#listen();
     if (socket.readyState === CONNECTING) socket.addEventListener("open", () => this.#attach());
@@ -110,28 +104,10 @@ class WebSocketLink implements Link {
     else this.#attach();
   }
 
-  get tx(): Uint8Array {
-    return this.#queue.tx;
-  }
-
-  reserve(len: number): number {
-    return this.#queue.reserve(len);
-  }
-
-  commit(len: number): void {
-    const { tap, sent } = this.#env;
-    if (tap.active && !tap.outgoing(this, this.#queue.tx, this.#queue.next, len)) return;
-    sent.frames++;
-    sent.bytes += len;
-    this.#queue.commit(len);
-  }
-
-  flush(): void {
-    this.#queue.flush();
-  }
-
-  rest(): void {
-    this.#queue.rest();
+  protected write(bytes: Uint8Array, done: () => void): void {
+    const socket = this.#socket;
+    if (isWs(socket)) this.#sendByWs(socket, bytes, done);
+    else this.#sendPlainly(bytes, done);
   }
 
   close(): void {
@@ -150,12 +126,12 @@ class WebSocketLink implements Link {
     socket.on("ping", heard);
     socket.on("pong", heard);
     socket.on("error", ({ code }) => {
-      if (code === TOO_LONG) this.#env.trace.drop("frame-too-long");
+      if (code === TOO_LONG) this.env.trace.drop("frame-too-long");
       this.#over();
     });
     socket.on("close", () => {
       this.#over();
-      this.#queue.release();
+      this.queue.release();
     });
     this.#ping = setInterval(() => {
       if (!this.#heard) return this.#over();
@@ -178,33 +154,33 @@ class WebSocketLink implements Link {
   #attach(): void {
     if (this.#gone) return;
     this.#attached = true;
-    this.#env.receiver.attached(this);
+    this.env.receiver.attached(this);
   }
 
   #message(bytes: Uint8Array): void {
     const { length } = bytes;
     if (this.#closing || !this.#attached) return;
     this.#heard = true;
-    if (length === 0) return this.#env.trace.drop("eth-short");
+    if (length === 0) return this.env.trace.drop("eth-short");
     if (length > MAX_FRAME) {
-      this.#env.trace.drop("frame-too-long");
+      this.env.trace.drop("frame-too-long");
       return this.#close(TOO_BIG);
     }
     if (this.#slab !== null && this.#end + length > this.#slab.bytes.length) this.#endBatch();
     if (this.#slab === null) {
-      this.#slab = this.#env.pool.take();
+      this.#slab = this.env.pool.take();
       this.#end = HEADROOM;
       queueMicrotask(this.#endBatch);
     }
     const at = this.#end;
     this.#slab.bytes.set(bytes, at);
     this.#end += length;
-    this.#env.receiver.receive(this, this.#slab, at, length);
+    this.env.receiver.receive(this, this.#slab, at, length);
   }
 
   #text(): void {
     if (this.#closing) return;
-    this.#env.trace.drop("ws-refused");
+    this.env.trace.drop("ws-refused");
     this.#close(UNSUPPORTED_DATA);
   }
 
@@ -237,7 +213,7 @@ class WebSocketLink implements Link {
   #close(code: number): void {
     if (this.#closing) return;
     this.#closing = true;
-    this.#queue.close();
+    this.queue.close();
     this.#socket.close(code);
     this.#linger = setTimeout(() => this.#over(), LINGER_MILLIS);
   }
@@ -248,14 +224,14 @@ class WebSocketLink implements Link {
     this.#closing = true;
     if (this.#ping !== null) clearInterval(this.#ping);
     if (this.#linger !== null) clearTimeout(this.#linger);
-    this.#queue.close();
+    this.queue.close();
     this.#endBatch();
     if (isWs(this.#socket)) this.#socket.terminate();
     else {
       this.#socket.close();
-      this.#queue.release();
+      this.queue.release();
     }
-    if (this.#attached) this.#env.receiver.detached(this);
+    if (this.#attached) this.env.receiver.detached(this);
     this.#onGone();
   }
 }

@@ -23,6 +23,7 @@ import {
   askBehind,
   askHolder,
   boundClaims,
+  claim,
   type Holding,
   hearHolder,
   holdsTooMany,
@@ -59,8 +60,6 @@ export interface DhcpClient {
 
 const OFFER_MS = 30_000;
 const DECLINE_MS = 600_000;
-/** An address in use without a lease is left alone for as long as a lease would last, or until the cable is gone. */
-const SEEN_MS = 86_400_000;
 
 export class LeaseTable {
   readonly #start: number;
@@ -247,11 +246,7 @@ export class LeaseTable {
       return true;
     // A client that goes on using what it gave back, or never renewed, is still that client.
     if (record.mac !== mac) this.#own(record, { mac, id: null }, now);
-    record.state = "seen";
-    record.since = now;
-    record.until = now + SEEN_MS;
-    hearHolder(record, cable);
-    boundClaims(this.#byIp.values(), cable, this.#limits.claimsPerGuest, now);
+    claim(record, this.#byIp.values(), cable, this.#limits.claimsPerGuest, now);
     return true;
   }
 

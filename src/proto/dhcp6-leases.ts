@@ -17,6 +17,7 @@ import {
   type Ask,
   askBehind,
   boundClaims,
+  claim,
   type Holding,
   type HoldingState,
   hearHolder,
@@ -51,8 +52,6 @@ export interface Association {
 
 const OFFER_MS = 30_000;
 const DECLINE_MS = 600_000;
-/** An address in use without a lease is left alone for as long as a lease would last, or until the cable is gone. */
-const SEEN_MS = 86_400_000;
 /** Addresses for one MAC. A system has one association for each interface, and a MAC is one. */
 const MOST_EACH = 4;
 
@@ -188,11 +187,7 @@ export class Lease6Table {
     // A client that goes on using what it gave back, or never renewed, is still that client.
     if (record.mac !== mac) record.duid = null;
     record.mac = mac;
-    record.state = "seen";
-    record.since = now;
-    record.until = now + SEEN_MS;
-    hearHolder(record, cable);
-    boundClaims(this.#records.values(), cable, this.#limits.claimsPerGuest, now);
+    claim(record, this.#records.values(), cable, this.#limits.claimsPerGuest, now);
     return true;
   }
 

@@ -36,6 +36,8 @@ export interface Holding {
   asked: number;
 }
 
+/** An address in use without a lease is left alone for as long as a lease would last, or until the cable is gone. */
+const CLAIM_MS = 86_400_000;
 /** So long an answer may take. */
 const ANSWER_MS = 1_000;
 /** Who has answered is not asked again for so long. */
@@ -120,6 +122,21 @@ export function holdsTooMany(records: Iterable<Holding>, cable: object | null, m
   for (const record of records)
     if (record.cable === cable && !record.fixed && record.until > now && !isGone(record, now)) count++;
   return count >= most;
+}
+
+/** Somebody on `cable` uses the address without a lease; beyond `most` the cable's oldest is free again. */
+export function claim(
+  record: Holding,
+  records: Iterable<Holding>,
+  cable: object | null,
+  most: number,
+  now: number,
+): void {
+  record.state = "seen";
+  record.since = now;
+  record.until = now + CLAIM_MS;
+  hearHolder(record, cable);
+  boundClaims(records, cable, most, now);
 }
 
 /** Called when `cable` uses one more without a lease, or has declined one. Beyond `most` its oldest is free again. */

@@ -13,6 +13,7 @@
 import { readFirstBytes } from "./first-bytes.ts";
 import { latin1 } from "./http-line.ts";
 import { readHttpHead } from "./http-request.ts";
+import { MessageFeed } from "./message-feed.ts";
 import { flawed, type ShownName } from "./shown-name.ts";
 import { StrangeLine } from "./strange-line.ts";
 import { TlsHellos } from "./tls-hellos.ts";
@@ -41,7 +42,7 @@ type State =
   | "tls"
   | "passed";
 
-export class HttpRequests {
+export class HttpRequests extends MessageFeed {
   readonly #look: (shown: ShownName) => boolean;
   #state: State = "head";
   /** What comes behind the body. */
@@ -55,6 +56,7 @@ export class HttpRequests {
 
   /** `look` is shown each request and says whether it may go on. */
   constructor(look: (shown: ShownName) => boolean) {
+    super();
     this.#look = look;
     this.#hellos = new TlsHellos(look);
     this.#line = new StrangeLine(look);
@@ -65,25 +67,13 @@ export class HttpRequests {
     return this.#state === "passed";
   }
 
-  /**
-   * How many of these bytes may go to the server. The others are to be given again, in front of those that follow; -1
-   * when the connection has been refused.
-   */
-  feed(buf: Uint8Array, at: number, len: number): number {
-    const end = at + len;
-    let next = at;
-    while (next < end) {
-      const taken = this.#step(buf, next, end);
-      if (taken < 0) return -1;
-      if (taken === 0) break;
-      next += taken;
-      this.#searched = 0;
-    }
-    return next - at;
+  protected step(buf: Uint8Array, at: number, end: number): number {
+    const taken = this.#read(buf, at, end);
+    if (taken > 0) this.#searched = 0;
+    return taken;
   }
 
-  /** Bytes that may go on; 0 when more have to come, -1 when it is refused. */
-  #step(buf: Uint8Array, at: number, end: number): number {
+  #read(buf: Uint8Array, at: number, end: number): number {
     switch (this.#state) {
       case "passed":
         return end - at;

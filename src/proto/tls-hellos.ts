@@ -8,6 +8,7 @@
  * another hello passes over it. A connection with such an offer is looked at for as long as it lives.
  */
 import { get16 } from "../wire/bytes.ts";
+import { MessageFeed } from "./message-feed.ts";
 import { flawed, type ShownName } from "./shown-name.ts";
 import { readTlsHello } from "./tls-hello.ts";
 
@@ -20,7 +21,7 @@ const CLIENT_HELLO = 1;
 /** A guest that sends byte by byte would have all that is held read anew for each. */
 const MOST_LOOKS = 256;
 
-export class TlsHellos {
+export class TlsHellos extends MessageFeed {
   readonly #look: (shown: ShownName) => boolean;
   #state: "hello" | "behind" | "passed" = "hello";
   /** Bytes of a record that pass. */
@@ -31,6 +32,7 @@ export class TlsHellos {
 
   /** `look` is shown each hello and says whether it may go on. */
   constructor(look: (shown: ShownName) => boolean) {
+    super();
     this.#look = look;
   }
 
@@ -39,24 +41,7 @@ export class TlsHellos {
     return this.#state === "passed";
   }
 
-  /**
-   * How many of these bytes may go to the server. The others are to be given again, in front of those that follow; -1
-   * when the connection has been refused.
-   */
-  feed(buf: Uint8Array, at: number, len: number): number {
-    const end = at + len;
-    let next = at;
-    while (next < end) {
-      const taken = this.#step(buf, next, end);
-      if (taken < 0) return -1;
-      if (taken === 0) break;
-      next += taken;
-    }
-    return next - at;
-  }
-
-  /** Bytes that may go on; 0 when more have to come, -1 when it is refused. */
-  #step(buf: Uint8Array, at: number, end: number): number {
+  protected step(buf: Uint8Array, at: number, end: number): number {
     if (this.#state === "passed") return end - at;
     if (this.#left > 0) {
       const part = Math.min(this.#left, end - at);
@@ -87,7 +72,7 @@ export class TlsHellos {
     if (size === 0) return this.#broken("a record of 0 bytes");
     if (type !== HANDSHAKE) {
       this.#left = RECORD_HEADER + size;
-      return this.#step(buf, at, end);
+      return this.step(buf, at, end);
     }
     if (buf[at + RECORD_HEADER] !== CLIENT_HELLO) return this.#pass(at, end);
     this.#state = "hello";

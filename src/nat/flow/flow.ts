@@ -27,7 +27,6 @@
 import { type Endpoint, endpointText, type IpAddress } from "../../core/address.ts";
 import type { Link } from "../../core/link.ts";
 import type { Neighbour } from "../../proto/neighbours.ts";
-import type { GuestError } from "../icmp/guest-errors.ts";
 import { type Meter, NO_METERS } from "../rules/meters.ts";
 import type { RuleGate } from "../rules/rule-gate.ts";
 import type { CloseReason } from "./close-reason.ts";
@@ -39,6 +38,9 @@ export const CLOSED_FLOW = 3;
 export type FlowState = typeof PENDING | typeof OPEN | typeof DENIED | typeof CLOSED_FLOW;
 
 export const NO_NAMES: readonly string[] = [];
+
+/** A guest's complaint about a packet: nobody is there, it is too big, or it did not arrive for some other reason. */
+export type GuestError = "refused" | "too-big" | "lost";
 
 /** A flow's counters, as the API lists them. */
 export interface FlowCounts {

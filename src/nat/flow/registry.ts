@@ -19,11 +19,10 @@
 import type { Clock } from "../../core/clock.ts";
 import type { Trace } from "../../core/trace.ts";
 import type { Neighbour, NeighbourWatcher } from "../../proto/neighbours.ts";
-import type { GuestError } from "../icmp/guest-errors.ts";
 import { leaveAll, NO_METERS } from "../rules/meters.ts";
 import type { RuleGate } from "../rules/rule-gate.ts";
 import type { CloseReason } from "./close-reason.ts";
-import { CLOSED_FLOW, type Flow } from "./flow.ts";
+import { CLOSED_FLOW, type Flow, type GuestError } from "./flow.ts";
 
 /** The stack's, as far as the registry needs it. */
 interface Surroundings {

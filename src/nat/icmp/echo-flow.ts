@@ -121,7 +121,8 @@ export class EchoFlow extends Flow implements IdleFlow, HostPingEvents {
     const slot = this.#taken;
     const proto = guest.family === 4 ? PROTO_ICMP : PROTO_ICMP6;
     const second = (this.guestPort << 16) | seq;
-    errors.recalled(guest, from, cause, dst, proto, this.#sizes[slot]!, this.#words[slot]!, second, error.mtu);
+    const request = { to: dst, proto, size: this.#sizes[slot]!, first: this.#words[slot]!, second };
+    errors.recalled(guest, from, cause, request, error.mtu);
     this.#env.flush();
   }
 

@@ -17,33 +17,14 @@ import {
 import { ICMP6_TIME_EXCEEDED, ICMP6_TOO_BIG, ICMP6_UNREACHABLE, UNREACHABLE6_PORT } from "../../wire/icmp6.ts";
 import { IPV4_HEADER, ipv4FragmentOffset, ipv4HeaderLength, ipv4Proto } from "../../wire/ipv4.ts";
 import { IPV6_HEADER, ipv6NextHeader } from "../../wire/ipv6.ts";
+import type { GuestError } from "../flow/flow.ts";
+import type { FlowRegistry } from "../flow/registry.ts";
 
 /** Of the upper layer a quote has at least so much: ports, and TCP's sequence number (RFC 792). */
 const QUOTED = 8;
 
-/** A guest's complaint about a packet: nobody is there, it is too big, or it did not arrive for some other reason. */
-export type GuestError = "refused" | "too-big" | "lost";
-
-/** Whom an error is handed to: the registry of flows. */
-export interface ErrorTaker {
-  /**
-   * About a packet of `proto` from the address at `farAt` to `guest`; `ports` has the guest's in its upper half. `seq` is
-   * TCP's. `mtu` comes with "too-big". False when it is about no flow.
-   */
-  guestError(
-    proto: number,
-    guest: Neighbour,
-    buf: Uint8Array,
-    farAt: number,
-    ports: number,
-    seq: number,
-    error: GuestError,
-    mtu: number,
-  ): boolean;
-}
-
 /** An ICMP message of `len` bytes at `at`, its checksum found right. False when it is no error or is about no flow. */
-export function guestError(guest: Neighbour, buf: Uint8Array, at: number, len: number, taker: ErrorTaker): boolean {
+export function guestError(guest: Neighbour, buf: Uint8Array, at: number, len: number, flows: FlowRegistry): boolean {
   const v4 = guest.family === 4;
   const error = v4 ? kind4(buf[at]!, buf[at + 1]!) : kind6(buf[at]!, buf[at + 1]!);
   if (error === null) return false;
@@ -57,7 +38,7 @@ export function guestError(guest: Neighbour, buf: Uint8Array, at: number, len: n
   const upper = ip + header;
   const ports = (get16(buf, upper + 2) << 16) | get16(buf, upper);
   const mtu = error === "too-big" ? (v4 ? get16(buf, at + 6) : get32(buf, at + 4) >>> 0) : 0;
-  return taker.guestError(proto, guest, buf, src, ports, get32(buf, upper + 4), error, mtu);
+  return flows.guestError(proto, guest, buf, src, ports, get32(buf, upper + 4), error, mtu);
 }
 
 function kind4(type: number, code: number): GuestError | null {

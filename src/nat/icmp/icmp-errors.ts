@@ -19,6 +19,16 @@ const PER_SECOND = 100;
 /** Of the packet's payload an error quotes so much: ports, and a sequence number or length (RFC 792). */
 const QUOTED = 8;
 
+/** What is remembered of a packet. */
+export interface RecalledPacket {
+  readonly to: IpAddress;
+  readonly proto: number;
+  /** Bytes behind the IP header, and the first eight of them. */
+  readonly size: number;
+  readonly first: number;
+  readonly second: number;
+}
+
 export class IcmpErrors {
   readonly #policy: Policy;
   readonly #egress: Egress;
@@ -64,20 +74,11 @@ export class IcmpErrors {
   }
 
   /**
-   * About a packet that is gone: what is quoted is made anew from its first eight bytes behind the IP header, `first`
-   * and `second`. `size` is how many there were; `word` is the error's own, the MTU of what is too big.
+   * About a packet of the guest's that is gone: what is quoted is made anew. `word` is the error's own, the MTU of what is too
+   * big.
    */
-  recalled(
-    guest: Neighbour,
-    from: IpAddress,
-    cause: IcmpCause,
-    to: IpAddress,
-    proto: number,
-    size: number,
-    first: number,
-    second: number,
-    word = 0,
-  ): void {
+  recalled(guest: Neighbour, from: IpAddress, cause: IcmpCause, packet: RecalledPacket, word = 0): void {
+    const { to, proto, size, first, second } = packet;
     const q = this.#quote;
     const v4 = guest.family === 4;
     const header = v4 ? IPV4_HEADER : IPV6_HEADER;

@@ -124,6 +124,7 @@ export class JudgedEcho extends Flow implements IdleFlow, JudgedFlow {
     const { guest } = this;
     const proto = guest.family === 4 ? PROTO_ICMP : PROTO_ICMP6;
     const gateway = policy.gatewayFor(guest.family);
-    errors.recalled(guest, gateway, PROHIBITED, this.far, proto, len, get32(buf, at), get32(buf, at + 4));
+    const request = { to: this.far, proto, size: len, first: get32(buf, at), second: get32(buf, at + 4) };
+    errors.recalled(guest, gateway, PROHIBITED, request);
   }
 }

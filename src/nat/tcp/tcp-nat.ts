@@ -238,8 +238,9 @@ export class TcpNat implements FlowFinder, TcpFlowOwner {
 
   icmpError({ guest, far, guestPort, farPort, tcb }: TcpFlow, cause: IcmpCause): void {
     const gateway = this.#env.policy.gatewayFor(guest.family);
-    const ports = (guestPort << 16) | farPort;
-    this.#env.errors.recalled(guest, gateway, cause, far, PROTO_TCP, TCP_HEADER, ports, tcb.irs);
+    const first = (guestPort << 16) | farPort;
+    const syn = { to: far, proto: PROTO_TCP, size: TCP_HEADER, first, second: tcb.irs };
+    this.#env.errors.recalled(guest, gateway, cause, syn);
   }
 
   /** A client of a guest's: dial the guest. Null, and the client not taken, when there is no room for another connection. */

@@ -2,8 +2,7 @@
 import type { IpAddress } from "../../core/address.ts";
 import type { HostUdp, UdpSender } from "../../core/host-net.ts";
 import type { Neighbour } from "../../proto/neighbours.ts";
-import { NO_NAMES } from "../flow/flow.ts";
-import type { GuestError } from "../icmp/guest-errors.ts";
+import { type GuestError, NO_NAMES } from "../flow/flow.ts";
 import { UdpFlow, type UdpFlowOwner } from "./udp-flow.ts";
 
 /** Where a client's flow is found. */

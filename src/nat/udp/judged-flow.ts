@@ -131,6 +131,7 @@ export class JudgedUdpFlow extends UdpFlow implements HostUdpEvents, JudgedFlow 
     if (this.#how === "drop") return;
     const size = UDP_HEADER + len;
     const gateway = this.#env.policy.gatewayFor(this.guest.family);
-    this.#env.errors.recalled(this.guest, gateway, PROHIBITED, this.far, PROTO_UDP, size, this.ports, size << 16);
+    const datagram = { to: this.far, proto: PROTO_UDP, size, first: this.ports, second: size << 16 };
+    this.#env.errors.recalled(this.guest, gateway, PROHIBITED, datagram);
   }
 }

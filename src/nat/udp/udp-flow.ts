@@ -4,8 +4,7 @@ import type { HostIcmpError } from "../../core/host-net.ts";
 import { type Neighbour, tooBig } from "../../proto/neighbours.ts";
 import type { IdleFlow } from "../flow/admission.ts";
 import type { CloseReason } from "../flow/close-reason.ts";
-import { Flow } from "../flow/flow.ts";
-import type { GuestError } from "../icmp/guest-errors.ts";
+import { Flow, type GuestError } from "../flow/flow.ts";
 
 /** RFC 4787 section 4.3 wants two minutes at least. */
 export const IDLE_MS = 180_000;

@@ -241,9 +241,10 @@ export class UdpNat implements FlowFinder, UdpFlowOwner {
     let from = this.#policy.gatewayFor(guest.family);
     if (isNoPort(cause, guest.family)) from = dst;
     else if (error.from !== null) from = this.#policy.guestSide(error.from, guest.family);
-    const ports = (flow.guestPort << 16) | dstPort;
+    const first = (flow.guestPort << 16) | dstPort;
     const size = UDP_HEADER + len;
-    this.#env.errors.recalled(guest, from, cause, dst, PROTO_UDP, size, ports, size << 16, error.mtu);
+    const datagram = { to: dst, proto: PROTO_UDP, size, first, second: size << 16 };
+    this.#env.errors.recalled(guest, from, cause, datagram, error.mtu);
     this.#env.flush();
   }
 

@@ -1,6 +1,6 @@
 /** `tslirp run`: a command in namespaces of its own, whose only way out is a network of ours. */
 import fs from "node:fs";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import os from "node:os";
 import path from "node:path";
 import { ConfigError } from "../control/errors.ts";
@@ -63,8 +63,7 @@ export async function run(given: RunArguments, command: readonly string[]): Prom
   let ports: OpenPorts | null = null;
   try {
     await writeFile(path.join(folder, "ip"), ipCommands(session.network.config));
-    await writeFile(path.join(folder, "resolv.conf"), resolvConf(session.network.config));
-    await writeFile(path.join(folder, "hosts"), hosts());
+    await writeCovers(path.join(folder, "covers"), session.network.config);
     session.begin();
     if (signals.asked !== null) return 128 + os.constants.signals[signals.asked];
     const within = new CommandNamespace({ folder, keep: given.keep === true }, command);
@@ -173,6 +172,17 @@ function ipCommands(config: StackConfig): string {
     if (out) lines.push(`route add default via ${config.host6}`);
   }
   return `${lines.join("\n")}\n`;
+}
+
+/** What the command is to find in place of the host's: its resolver, its hosts, and the folders of daemons that look names up. */
+async function writeCovers(folder: string, config: StackConfig): Promise<void> {
+  const resolver = resolvConf(config);
+  await mkdir(path.join(folder, "nothing"), { recursive: true });
+  // systemd-resolved's folder, with the files that /etc/resolv.conf may be a link to.
+  await mkdir(path.join(folder, "resolved"));
+  for (const name of ["resolv.conf", "resolved/resolv.conf", "resolved/stub-resolv.conf"])
+    await writeFile(path.join(folder, name), resolver);
+  await writeFile(path.join(folder, "hosts"), hosts());
 }
 
 function resolvConf(config: StackConfig): string {

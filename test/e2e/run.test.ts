@@ -95,6 +95,69 @@ describe.runIf(both).each(["root", "nobody"] as const)("a command of %s's", (use
   });
 });
 
+describe.runIf(both).each(["root", "nobody"] as const)("a command of %s's has no right to change", (user) => {
+  test("its resolver and its hosts: by no path, nor in namespaces of its own for others", async () => {
+    const script = `
+      before=$(cat /etc/resolv.conf /etc/hosts)
+      for file in /etc/resolv.conf /etc/hosts "$TMPDIR"/tslirp-run-*/*/* "$TMPDIR"/tslirp-run-*/*/*/*; do
+        chmod 666 $file; echo nameserver 192.0.2.99 >>$file
+      done
+      for file in /etc/resolv.conf /etc/hosts; do
+        rm -f $file; umount $file; mount -o remount,bind,rw $file
+        unshare -Urm sh -c "umount $file; mount -o remount,rw $file; mount -o remount,bind,rw $file; echo nameserver 192.0.2.99 >>$file"
+      done
+      [ "$before" = "$(cat /etc/resolv.conf /etc/hosts)" ] && echo same; stat -c %a /etc/resolv.conf /etc/hosts`;
+    const { stdout } = await runAs(user, [], `exec 2>/dev/null; ${script}`);
+    expect(stdout.trim().split("\n")).toEqual(["same", "444", "444"]);
+  });
+
+  test("the kernel's settings of its network", async () => {
+    const off = "echo 1 >/proc/sys/net/ipv6/conf/tap0/disable_ipv6";
+    const script = `
+      find /proc/sys/net /sys/class/net/*/ -type f -writable | grep -v ^/sys; ${off}
+      umount /proc/sys; mount -o remount,bind,rw /proc/sys; ${off}
+      unshare -Urm sh -c "umount /proc/sys; mount -o remount,bind,rw /proc/sys; ${off}; mount -t proc p /proc; ${off}"
+      unshare -Urmpf sh -c "${off}; mount -t proc p /proc; ${off}; mount -t proc p /mnt && echo 1 >/mnt/sys/net/ipv6/conf/tap0/disable_ipv6"
+      for file in /sys/class/net/lo/mtu /sys/class/net/lo/tx_queue_len; do cp $file /tmp/value.$$; cat /tmp/value.$$ >$file && echo $file; done
+      ip -6 addr show dev tap0 | grep -c fec0; ip -6 route show default | wc -l`;
+    const { stdout } = await runAs(user, [], `exec 2>/dev/null; ${script}`);
+    expect(stdout.trim().split("\n")).toEqual(["1", "1"]);
+  });
+
+  test("who looks names up for it: daemons of the host stay out of reach when they start again, and a resolver that was theirs is ours", async () => {
+    const daemons = ["nscd/socket", "avahi-daemon/socket", "systemd/resolve/io.systemd.Resolve"];
+    const sockets = daemons.map((each) => `/run/${each}`);
+    const names = sockets.join(" ");
+    const bind = `for s in ${names}; do rm -f $s; socat UNIX-LISTEN:$s,fork,mode=777 SYSTEM:'echo reached' & echo $! >>/run/signs/pids; done; for s in ${names}; do until [ -S $s ]; do sleep 0.05; done; done`;
+    const dial = `for s in ${names}; do socat -u UNIX-CONNECT:$s - 2>/dev/null; done`;
+    const inside = `
+      grep -c 10.0.2.3 /etc/resolv.conf /run/systemd/resolve/resolv.conf; ${dial}
+      echo >/run/signs/up; until [ -e /run/signs/again ]; do sleep 0.05; done; ${dial}
+      mkdir /run/nscd/x 2>/dev/null || ls -A /run/nscd /run/avahi-daemon`;
+    // The host's /run and /etc are the test's own, for its processes alone.
+    const host = `
+      mount --make-rprivate /; mount -t tmpfs t /run; mkdir -p /run/nscd /run/avahi-daemon /run/systemd/resolve /run/etc /run/signs; chmod 777 /run/signs
+      cp -r /etc/passwd /etc/group /etc/nsswitch.conf /etc/ld.so.cache /etc/hosts /etc/ssl /run/etc/
+      echo nameserver 192.0.2.53 >/run/systemd/resolve/stub-resolv.conf; ln -s ../run/systemd/resolve/stub-resolv.conf /run/etc/resolv.conf; mount --bind /run/etc /etc
+      ${bind}; ${dial}
+      { until [ -e /run/signs/up ]; do sleep 0.05; done; kill $(cat /run/signs/pids); ${bind}; echo >/run/signs/again; } &
+      "$@"`;
+    const main = [...(user === "root" ? [] : ["setpriv", ...drop]), process.execPath, ...PROGRAM];
+    const program = [
+      "-e",
+      `process.exit(require("child_process").spawnSync("timeout", process.argv.slice(1), { stdio: "inherit" }).status)`,
+    ];
+    const alone = ["40", "unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"];
+    const args = ["--", ...alone, "bash", "-c", host, "host", ...main, "run", "--", "sh", "-c", inside];
+    const { stdout, stderr } = await new Command(args, { TMPDIR: folder, HOME: folder }, false, program).finished;
+    expect(stdout.trim().split("\n"), stderr).toEqual([
+      ...["reached", "reached", "reached"],
+      ...["/etc/resolv.conf:1", "/run/systemd/resolve/resolv.conf:1"],
+      ...["/run/avahi-daemon:", "", "/run/nscd:"],
+    ]);
+  });
+});
+
 describe.runIf(able)("tslirp run", () => {
   test("tells what keeps a command from starting as a shell does", async () => {
     const absent = await start(["--", "no-such-command"]).finished;

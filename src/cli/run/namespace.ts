@@ -22,7 +22,7 @@ const ROOTS =
 const USERS = "-all,+net_raw";
 
 export interface NamespaceSettings {
-  /** Holds `ip`, `resolv.conf` and `hosts`; it is removed at the command's end. */
+  /** Holds `ip` and the folder `covers` (see `script`); it is removed at the command's end. */
   readonly folder: string;
   readonly keep: boolean;
 }
@@ -45,7 +45,12 @@ export class CommandNamespace {
       [
         ...["--user", "--keep-caps", "--net", "--mount", "--pid", "--fork", "--kill-child", "--"],
         ...["/bin/sh", path.join(settings.folder, "start"), settings.folder],
-        ...[root ? "0 2147483647" : `${group} ${group}`, root ? ROOTS : USERS, settings.keep ? "keep" : "end"],
+        ...[
+          root ? "0 2147483647" : `${group} ${group}`,
+          root ? ROOTS : USERS,
+          settings.keep ? "keep" : "end",
+          root ? "root" : "user",
+        ],
         ...command,
       ],
       { stdio: ["inherit", "inherit", "pipe", "pipe", "pipe", 2] },

@@ -5,13 +5,19 @@
  * 5 is the standard error that COMMAND gets, 7 is `/dev/net/tun`, which `host/tap-device` takes. The script's own errors go
  * to a file, whose first line is the reason.
  *
+ * What COMMAND must not change is bound over from a file system of its own, which is read-only and has no other path: a file in
+ * the host's folder for temporary files would be the user's to write. It is mounted where the new /proc then covers it. Folders of daemons that look names up are covered
+ * whole, since a daemon that starts again binds a new socket. Settings of the network (/proc/sys) are files that root may
+ * write without any capability; of an ordinary user's command the kernel refuses that, and /proc stays uncovered, or no
+ * sandbox in COMMAND could mount one.
+ *
  * A shell's child in the foreground stays in the terminal's foreground group, with stdin and signals as they were. What
  * `wait`s for the end of 3 runs beside it and kills all there is; COMMAND's end ends process 1, and the kernel then kills
  * whatever is left.
  */
 export const SCRIPT = `read -r pid rest </proc/self/stat
-folder=$1 ping=$2 bounding=$3 keep=$4
-shift 4
+folder=$1 ping=$2 bounding=$3 keep=$4 who=$5
+shift 5
 exec 2>"$folder/errors"
 fail() {
   read -r why <"$folder/errors" || why=unknown
@@ -32,13 +38,25 @@ done 2>/dev/null
 ip -batch "$folder/ip" || fail "the network cannot be set up"
 echo "$ping" >/proc/sys/net/ipv4/ping_group_range 2>/dev/null
 : >"$folder/errors"
-mount --bind "$folder/resolv.conf" /etc/resolv.conf || fail "/etc/resolv.conf cannot be replaced"
-[ ! -e /etc/hosts ] || mount --bind "$folder/hosts" /etc/hosts || fail "/etc/hosts cannot be replaced"
-for socket in /run/systemd/resolve/io.systemd.Resolve /run/nscd/socket /run/avahi-daemon/socket; do
-  [ ! -S "$socket" ] || mount --bind /dev/null "$socket"
+own=/proc/driver
+{
+  mount -t tmpfs -o mode=755,nosuid,nodev,noexec,size=1m tslirp "$own" &&
+    cp -R "$folder/covers/." "$own" && chmod -R a=rX "$own" && mount -o remount,ro "$own"
+} || fail "its own files cannot be made"
+for run in /run /var/run; do
+  [ ! -L "$run" ] || continue
+  for cover in resolved:systemd/resolve nothing:nscd nothing:avahi-daemon; do
+    place=$run/\${cover#*:}
+    [ ! -d "$place" ] || mount --bind "$own/\${cover%%:*}" "$place" || fail "$place cannot be covered"
+  done
 done
+mount --bind "$own/resolv.conf" /etc/resolv.conf || fail "/etc/resolv.conf cannot be replaced"
+[ ! -e /etc/hosts ] || mount --bind "$own/hosts" /etc/hosts || fail "/etc/hosts cannot be replaced"
 # Where that is not allowed (in some containers), processes see the host's, and nobody can be waited for.
 mount -t proc proc /proc 2>/dev/null || keep=
+[ "$who" = user ] || {
+  mount --bind /proc/sys /proc/sys && mount -o remount,bind,ro,nosuid,nodev,noexec /proc/sys
+} || fail "/proc/sys cannot be made read-only"
 {
   while read -r word; do :; done
   kill -KILL -1

@@ -1,16 +1,16 @@
 /** Addresses as users type them, made canonical; null for what is none. Used at the edges only, never per packet. */
-import { isIPv4, isIPv6 } from "node:net";
+import { Address4, Address6 } from "ip-address";
 import type { Endpoint, IpText } from "../core/address.ts";
-import { ipv6FromText, ipv6ToString } from "../wire/ipv6.ts";
+import { ipv6FromText } from "../wire/ipv6.ts";
 
 /** Dotted decimal of four parts, without a prefix and without leading zeros (which some read as octal). */
 export function parseIpv4(text: string): IpText | null {
-  return isIPv4(text) ? text : null;
+  return /^[0-9.]+$/.test(text) && Address4.isValid(text) ? new Address4(text).correctForm() : null;
 }
 
 /** IPv6 in its shortest form, without prefix, zone or brackets. */
 export function parseIpv6(text: string): IpText | null {
-  return isIPv6(text) && !text.includes("%") ? ipv6ToString(ipv6FromText(text)) : null;
+  return /^[0-9a-fA-F:.]+$/.test(text) && Address6.isValid(text) ? new Address6(text).correctForm() : null;
 }
 
 export function parseIp(text: string): IpText | null {

@@ -1,4 +1,5 @@
 /** The cables of one network: where guests come from, whoever brings them, until the network closes. */
+import fs from "node:fs";
 import type net from "node:net";
 import type { Duplex } from "node:stream";
 import { type AttachAddress, attachAddressText, parseAttachAddress } from "../attach/address.ts";
@@ -148,7 +149,10 @@ export class Cables {
   async makeTap(target: string, options: Abortable): Promise<{ readonly closed: Promise<void> }> {
     const { name, where } = parseTapTarget("tap", target);
     const device = await openTap(name, where);
-    if (this.#closed) throw closedError();
+    if (this.#closed) {
+      fs.closeSync(device.fd);
+      throw closedError();
+    }
     const { link, detached } = this.#tap(device, options);
     if (where !== null && "pid" in where && device.namespace !== null) {
       const forget = whenNamespaceIsLeft(device.namespace, where.pid, () => link.close());

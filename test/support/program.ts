@@ -1,8 +1,6 @@
 /** How the tests start the command line. */
-import { build } from "./built.ts";
-
-/** Made by Vitest's set-up; a program that is no test (the soak) makes its own, for its children, too. */
-const folder = (process.env.TSLIRP_BUILT ??= build());
+/** Not imported unless it is needed: what makes the programs becomes part of those that import this file. Made by Vitest's set-up; a program that is no test (the soak) makes its own, for its children, too. */
+const folder = (process.env.TSLIRP_BUILT ??= (await import("./built.ts")).build());
 
 /** Node's arguments for it as it is installed, with an absolute path. */
 export const PROGRAM: readonly string[] = [`${folder}/dist/cli/main.js`];

@@ -11,6 +11,7 @@
  * counted and left out, and the entries are bounded in all and of each cable. Names are shown as they stand in DNS, so
  * a name in another script is its `xn--` form.
  */
+import { farName } from "../nat/rules/far-end.ts";
 import { parseRules } from "./rules.ts";
 
 /** What `flow-allowed` says, as far as it counts here. */
@@ -79,7 +80,7 @@ export class LearnedRules {
     const entry = this.#entries.get(key);
     const known = entry?.ports.get(port);
     if (known === undefined) {
-      if (!sayable(flow.needs)) return this.#notSaid();
+      if (!sayable(flow.needs) || (isName(far) && farName(far) === null)) return this.#notSaid();
       const mine = this.#perCable.get(cable) ?? 0;
       if (this.#size >= this.#most || mine >= this.#mostEach) {
         this.full++;

@@ -1,6 +1,6 @@
 /** What is odd about rules that are right as far as their grammar goes: `ctl rules check`. */
 import { type Domain, deniesByClaim, isNameOf, type Net, opensAllNames, type Rule } from "../nat/rules/rules.ts";
-import { inNet4 } from "../nat/rules/special-addresses.ts";
+import { guardedPrefix, inNet4 } from "../nat/rules/special-addresses.ts";
 import { get32 } from "../wire/bytes.ts";
 import { ipv6SamePrefix } from "../wire/ipv6.ts";
 import { parseRules } from "./rules.ts";
@@ -31,6 +31,9 @@ export function lintRules(lines: readonly string[], fields: readonly string[]): 
     if (deniesByClaim(rule)) say("denies by what a guest says of itself, and it can say otherwise: guest cable:NAME");
     if (rule.allow && rule.direction === "out") {
       for (const remark of moreThanItSeems(rule)) say(remark);
+      if (!set.allow && isAny(rule)) say("means every address there is: name the far end");
+      if (rule.net !== null && opensGuarded(rule.net))
+        say("opens link-local addresses or those of cloud metadata, where machines find their credentials");
       if (
         opensAllNames({ ...set, rules: [...set.rules.slice(0, i).filter(isForAll), rule], allow: false }) === rule.text
       )
@@ -42,6 +45,15 @@ export function lintRules(lines: readonly string[], fields: readonly string[]): 
     remarks.push({ field: last, rule: "no default", remark: "has to be said, here or beside it: default deny" });
   if (set.allow) remarks.push({ field: last, rule: "default allow", remark: "what no rule denies passes" });
   return remarks;
+}
+
+function isAny({ net, domain, proto }: Rule): boolean {
+  return domain === null && proto !== "dns" && (net === null || net.prefix === 0);
+}
+
+function opensGuarded({ address, prefix }: Net): boolean {
+  const guarded = guardedPrefix(address);
+  return guarded > 0 && prefix >= guarded;
 }
 
 /** What a rule about a name allows beside what its author is likely to think of. */

@@ -10,6 +10,7 @@
  *     default deny
  */
 import { addressFromText } from "../core/address.ts";
+import { isHostName } from "../nat/rules/far-end.ts";
 import type { Domain, FlowProto, GuestLimit, Net, Rule, RuleSet } from "../nat/rules/rules.ts";
 import { macNumber } from "../wire/ethernet.ts";
 import { parseIp, parseNumber } from "./addresses.ts";
@@ -21,7 +22,6 @@ const FORM =
   "expected [in|out] [tcp|udp|icmp|dns] [any|IP|CIDR|NAME|*.NAME][:PORTS] [port PORTS] [guest IP|CIDR|MAC|cable:NAME] [ech=allow] …, like tcp *.debian.org:80,443";
 const PORTS = "expected ports from 1 to 65535, like 443 or 80,8000-8010";
 const LIMIT_FORM = "expected limit [any|guest IP|CIDR|MAC|cable:NAME] rate=10mbit conns=50 …";
-const NAME = /^(?=.{1,253}$)(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?$/;
 const MAC = /^[0-9a-f]{2}(?:[:-][0-9a-f]{2}){5}$/i;
 const MAX_PORT = 65_535;
 const ACTION = "expected a rule that begins with allow, deny or limit, or default allow, or default deny";
@@ -180,8 +180,7 @@ function parseDomain(text: string): Domain | null {
   if (lower === "*") return { name: "", below: true };
   const below = lower.startsWith("*.");
   const name = below ? lower.slice(2) : lower;
-  // What ends in a number is a broken address, and no name of the Internet does (RFC 3696 section 2).
-  return NAME.test(name) && !/(?:^|\.)[0-9]+$/.test(name) ? { name, below } : null;
+  return isHostName(name) ? { name, below } : null;
 }
 
 function parseGuest(text: string): Pick<Rule, "guest" | "mac" | "cable"> | null {

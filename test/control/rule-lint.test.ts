@@ -74,8 +74,8 @@ it("names that mean more than they seem, DNS left open, and no default deny", ()
   for (const open of ["dns any", "any", "tcp *:443", "any guest cable:unix:/run/a.sock"])
     expect(remarks(`allow ${open}`, "default deny"), open).toContain("rules:1 lets every name be asked for");
   for (const shut of ["icmp any", "tcp any:22", "icmp 0.0.0.0/0", "0.0.0.0/0"])
-    expect(remarks(`allow ${shut}`, "default deny"), shut).toEqual([]);
-  expect(remarks("deny dns any", "allow any", "default deny")).toEqual([]);
+    expect(remarks(`allow ${shut}`, "default deny"), shut).not.toContain("rules:1 lets every name be asked for");
+  expect(remarks("deny dns any", "allow any", "default deny")).toEqual(["rules:2 means every address there is"]);
   expect(remarks("deny tcp x.test", "default allow")).toEqual(["rules:2 what no rule denies passes"]);
   expect(remarks("allow tcp *.debian.org:80,443", "default deny")).toEqual([]);
 });
@@ -90,6 +90,13 @@ it("a rule that can never decide by itself: QUIC that is not meant, and what com
   expect(remarks("allow udp *.x.test:443 quic=allow", "allow udp y.test:443,8443", "default deny")).toEqual([]);
   expect(remarks("allow in tcp any port 22", "default deny")).toEqual(["rules:1 changes nothing"]);
   expect(remarks("allow in tcp any port 22", "deny in any", "default deny")).toEqual([]);
+});
+
+test("every address, and addresses of metadata", () => {
+  expect(remarks("allow tcp any:80", "default deny")).toContain("rules:1 means every address there is");
+  expect(remarks("allow tcp [fd00:ec2::254]:80", "default deny")).toContain(
+    "rules:1 opens link-local addresses or those of cloud metadata",
+  );
 });
 
 it("what cannot be read is told with its line", () => {

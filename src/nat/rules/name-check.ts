@@ -6,6 +6,7 @@
  * are learned, what it shows says which rules it would take.
  */
 import type { ShownName } from "../../proto/shown-name.ts";
+import { farName } from "./far-end.ts";
 import { needOf, remedyOf, type Want } from "./remedy.ts";
 import { because, type RuleReports } from "./rule-reports.ts";
 import { isNameOf, judge, type Rule, type Subject } from "./rules.ts";
@@ -64,7 +65,8 @@ export class NameChecks {
     if (name !== null) {
       const asked = { ...subject, port: shown.port ?? subject.port, names: [name] };
       const found = judge(this.#rules.withOnce, asked);
-      if (!found.allow) return refuse(found.rule, `${where} name ${name}`, remedyOf(asked, name));
+      if (!found.allow)
+        return refuse(found.rule, `${where} name ${name}`, remedyOf(farName(name) === null ? subject : asked, name));
       if (found.by?.domain) terms = found.by.terms;
     } else if (terms.unnamed !== true) return refuse(begun.text, `${where} without a name`, unnamed);
     const ech = `TLS with an encrypted name, beside ${name ?? "none"}`;
@@ -102,8 +104,8 @@ export class NameChecks {
       if (shown !== "none" && shown.flaw === null) {
         const want: Want = shown.encrypted ? "ech" : shown.name === null ? "unnamed" : null;
         const asked = shown.name ?? name;
-        // An address that stands where a name should is none (a Host field): no rule about names can mean it.
-        if (asked !== null && !/^[0-9.]+$/.test(asked)) {
+        // An address or a word of the rules' own that stands where a name should is none: no rule about names can mean it.
+        if (asked !== null && farName(asked) !== null) {
           needs = needOf({ ...subject, port: shown.port ?? subject.port }, asked, want);
           // A name that has not led to the address does not let the connection begin: both rules are needed.
           if (!subject.names.includes(asked) || shown.port !== null) instead = undefined;

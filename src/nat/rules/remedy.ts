@@ -1,5 +1,6 @@
 /** The narrowest rule that would have let a refused flow pass, as its author would write it. */
 import { endpointText } from "../../core/address.ts";
+import { farName } from "./far-end.ts";
 import type { Subject } from "./rules.ts";
 import { isPrivate } from "./special-addresses.ts";
 
@@ -9,8 +10,9 @@ import { isPrivate } from "./special-addresses.ts";
  */
 export function needOf(subject: Subject, name: string | null, want: Want): string {
   const { direction, proto, remote, inside } = subject;
-  if (direction === "out" && proto === "icmp" && name !== null && inside !== true)
-    return `allow icmp ${name}${isPrivate(remote) ? " private=allow" : ""}`;
+  const far = name === null ? null : farName(name);
+  if (direction === "out" && proto === "icmp" && far !== null && inside !== true)
+    return `allow icmp ${far}${isPrivate(remote) ? " private=allow" : ""}`;
   return remedyOf(subject, name, want) ?? `allow ${proto} ${remote.text}`;
 }
 
@@ -18,16 +20,17 @@ export function needOf(subject: Subject, name: string | null, want: Want): strin
 export type Want = "ech" | "quic" | "unnamed" | null;
 
 /**
- * Null where no rule is about it: the guests' own network, ICMP's far end apart from its address, what is malformed. A rule that
+ * About the address where no rule can say the name. Null where no rule is about it: a query for such a name, the guests' own network, ICMP's far end apart from its address, what is malformed. A rule that
  * denies stands before it, and has to go or to stand behind.
  */
 export function remedyOf(subject: Subject, name: string | null, want: Want = null): string | null {
   const { direction, proto, remote, port, inside } = subject;
-  if (proto === "dns") return name === null ? null : `allow dns ${name}`;
+  const far = name === null ? null : farName(name);
+  if (proto === "dns") return far === null ? null : `allow dns ${far}`;
   if (direction === "in") return `allow in ${proto} ${remote.text}${proto === "icmp" ? "" : ` port ${port}`}`;
   if (proto === "icmp") return `allow icmp ${remote.text}`;
-  if (name === null || inside === true) return `allow ${proto} ${endpointText({ host: remote.text, port })}`;
-  const words = [`allow ${proto} ${name}:${port}`];
+  if (far === null || inside === true) return `allow ${proto} ${endpointText({ host: remote.text, port })}`;
+  const words = [`allow ${proto} ${far}:${port}`];
   if (isPrivate(remote)) words.push("private=allow");
   if (want !== null) words.push(`${want}=allow`);
   return words.join(" ");

@@ -12,6 +12,7 @@ import type { Trace } from "../../core/trace.ts";
 import type { Neighbour, Neighbours } from "../../proto/neighbours.ts";
 import { DNS_ANY, DNS_HTTPS, DNS_SVCB } from "../../wire/dns.ts";
 import { macNumber } from "../../wire/ethernet.ts";
+import { farName } from "./far-end.ts";
 import { type LimitState, leaveAll, type Meter, Meters, NO_METERS } from "./meters.ts";
 import { type NameCheck, NameChecks } from "./name-check.ts";
 import type { Policy } from "./policy.ts";
@@ -285,7 +286,8 @@ export class RuleGate implements FlowGate {
     const whole = { ...subject, remote, inside: this.#policy.isInside(remote) };
     const { allow, rule, reason } = judge(this.#rules.set, whole);
     const name = subject.names[0] ?? null;
-    return { allow, rule, reason, remedy: allow ? null : remedyOf(whole, name, wantOf(whole)) };
+    const unsayable = name !== null && farName(name) === null;
+    return { allow, rule, reason, remedy: allow || unsayable ? null : remedyOf(whole, name, wantOf(whole)) };
   }
 
   /** Closed by itself, and open to rules that name it: where there is no way out at all no rule makes one. */

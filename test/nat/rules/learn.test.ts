@@ -92,6 +92,18 @@ test("a Host that is an address is learned by the address", async () => {
   expect((await learned(["a.test"], [HTTP(FAR_IP)], 80)).rules).toEqual([`allow tcp ${FAR_IP}:80`, "allow dns a.test"]);
 });
 
+test.each(["any", "in", "[fd00:ec2::254]", "[::1]", "[::ffff:169.254.169.254]", "-x.test"])(
+  "a Host %s, which no rule can say as a name, is learned by the address",
+  async (host) => {
+    expect((await learned(["a.test"], [HTTP(host)], 80)).rules).toEqual([`allow tcp ${FAR_IP}:80`, "allow dns a.test"]);
+  },
+);
+
+test("queries for a wildcard, or for a word of the rules' own, are no rule", async () => {
+  const { rules } = await learned(["*.a.test", "any"], ["SSH-2.0-x\r\n"], 22);
+  expect(rules).toEqual([`allow tcp ${FAR_IP}:22`]);
+});
+
 test("a protocol that has no place for a name, and a connection without a name", async () => {
   expect((await learned(["a.test"], ["SSH-2.0-x\r\n"], 22)).rules).toEqual(["allow tcp a.test:22"]);
   expect((await learned([], [HTTP("a.test")], 80)).rules).toEqual([`allow tcp ${FAR_IP}:80`]);

@@ -137,7 +137,7 @@ test("rules check: what is odd about a file, a line each, and the status says so
   fs.writeFileSync(file, "# a comment\nallow tcp any\ndeny tcp 192.0.2.7:443\ndefault deny\n");
   const found = await ctl("rules", "check", file);
   expect(found.stdout).toBe(
-    `${file}:3: deny tcp 192.0.2.7:443: never decides: what it is about, "allow tcp any" decides before it\n`,
+    `${file}:2: allow tcp any: means every address there is: name the far end\n${file}:3: deny tcp 192.0.2.7:443: never decides: what it is about, "allow tcp any" decides before it\n`,
   );
   expect(found.status).toBe(1);
   fs.writeFileSync(file, "allow tcp *.debian.org:80,443\ndefault deny\n");

@@ -57,7 +57,7 @@ export function markdown(outcome: Outcome): string {
   return `# Soak
 
 A real Linux guest (a network namespace behind a TAP and QEMU, MTU 1500) sends and receives everything at once through a
-\`tslirp serve\` process, round after round, while the line is made bad and good again through the control API.
+\`tslirp serve\` process, round after round. Meanwhile the control API makes the line bad and good again.
 \`test/soak/round.ts\` says what a round is. It fails when a byte differs, something hangs, or memory or handles grow.
 
 | | |

@@ -21,6 +21,7 @@ const HTTP2 = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const WITHOUT_BODY = /^(?:GET|HEAD|OPTIONS|TRACE|CONNECT)$/i;
 
 export interface HttpRequest extends ShownName {
+  readonly method: string;
   /** Of the head, with the empty lines in front of it and the one at its end. */
   readonly size: number;
   /** Of the body; null when it comes in chunks. */
@@ -71,7 +72,9 @@ function readLines(
     if (line !== "PRI * HTTP/2.0" || fields.length > 0) return broken("a request line of another form");
     const preface = latin1(buf, from - 16, Math.min(end, from + 8));
     if (preface !== HTTP2.slice(0, preface.length)) return broken("a preface of HTTP/2 that is none");
-    return preface.length < HTTP2.length ? "more" : { ...shown(null, null), size: size + 6, length: 0, leaves: true };
+    return preface.length < HTTP2.length
+      ? "more"
+      : { ...shown(null, null), method: "PRI", size: size + 6, length: 0, leaves: true };
   }
   const [, method = "", target = "", minor] = request;
   const found = readFields(fields);
@@ -85,7 +88,7 @@ function readLines(
   if (lengths.length > 0 && !/^\d{1,15}$/.test(lengths[0]!)) return broken("a Content-Length that is none");
   const length = chunked ? null : Number(lengths[0] ?? 0);
   if (length !== 0 && WITHOUT_BODY.test(method)) return broken(`a ${method.toUpperCase()} with a body`);
-  return { ...name, size, length, leaves: found.upgrade || isConnect(method) };
+  return { ...name, method, size, length, leaves: found.upgrade || isConnect(method) };
 }
 
 interface Fields {
@@ -157,5 +160,5 @@ function shown(name: string | null, port: number | null): ShownName {
 }
 
 function broken(flaw: string): HttpRequest {
-  return { by: "HTTP", name: null, port: null, encrypted: false, flaw, size: 0, length: 0, leaves: false };
+  return { by: "HTTP", name: null, port: null, encrypted: false, flaw, method: "", size: 0, length: 0, leaves: false };
 }

@@ -12,7 +12,7 @@
 
 import { readFirstBytes } from "./first-bytes.ts";
 import { latin1 } from "./http-line.ts";
-import { readHttpHead } from "./http-request.ts";
+import { type HttpRequest, readHttpHead } from "./http-request.ts";
 import { MessageFeed } from "./message-feed.ts";
 import { flawed, type ShownName } from "./shown-name.ts";
 import { StrangeLine } from "./strange-line.ts";
@@ -43,7 +43,7 @@ type State =
   | "passed";
 
 export class HttpRequests extends MessageFeed {
-  readonly #look: (shown: ShownName) => boolean;
+  readonly #look: (shown: ShownName | HttpRequest) => boolean;
   #state: State = "head";
   /** What comes behind the body. */
   #behind: "head" | "other-protocol" = "head";
@@ -55,7 +55,7 @@ export class HttpRequests extends MessageFeed {
   #searched = 0;
 
   /** `look` is shown each request and says whether it may go on. */
-  constructor(look: (shown: ShownName) => boolean) {
+  constructor(look: (shown: ShownName | HttpRequest) => boolean) {
     super();
     this.#look = look;
     this.#hellos = new TlsHellos(look);

@@ -16,6 +16,7 @@ import type { NatContext } from "../context.ts";
 import type { Meter } from "../rules/meters.ts";
 import type { NameCheck } from "../rules/name-check.ts";
 import { FirstBytes, type InspectedFlow } from "./first-bytes.ts";
+import { HeardHost } from "./heard-host.ts";
 import { type PacedFlow, Pacer } from "./paced-tcp.ts";
 
 /** A flow, as far as its chain is concerned. */
@@ -43,8 +44,9 @@ export class InspectionChain {
     nameCheck: NameCheck | null,
     connect: (events: HostTcpEvents) => HostTcp,
   ): void {
-    flow.host = this.#pacer.pace(flow, meters, connect);
-    if (nameCheck !== null) flow.host = this.#firstBytes.watch(flow, nameCheck);
+    const heard = nameCheck !== null && this.#firstBytes.answers ? new HeardHost() : null;
+    flow.host = this.#pacer.pace(flow, meters, heard === null ? connect : (events) => connect(heard.before(events)));
+    if (nameCheck !== null) flow.host = this.#firstBytes.watch(flow, nameCheck, heard);
   }
 
   pollAt(): number {

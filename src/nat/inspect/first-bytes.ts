@@ -17,12 +17,14 @@ import type { HostTcp } from "../../core/host-net.ts";
 import type { Slab } from "../../core/link.ts";
 import { readFirstBytes } from "../../proto/first-bytes.ts";
 import { httpRefusal } from "../../proto/http-refusal.ts";
+import type { HttpRequest } from "../../proto/http-request.ts";
 import { HttpRequests } from "../../proto/http-requests.ts";
 import type { ShownName } from "../../proto/shown-name.ts";
 import { StrangeLine } from "../../proto/strange-line.ts";
 import { TlsHellos } from "../../proto/tls-hellos.ts";
 import type { NatContext } from "../context.ts";
 import type { NameCheck } from "../rules/name-check.ts";
+import type { HeardHost } from "./heard-host.ts";
 import { HostTcpStage } from "./host-tcp-stage.ts";
 
 const WAIT_MS = 10_000;
@@ -38,8 +40,6 @@ export interface InspectedFlow {
   readonly hostClosed: boolean;
   /** The name that its first bytes have shown. */
   shown: string | null;
-  /** Bytes that the host has said. */
-  readonly bytesDown: number;
   onData(bytes: Uint8Array, at: number, len: number): void;
   onClose(code: string | null): void;
 }
@@ -61,8 +61,8 @@ export class FirstBytes {
   }
 
   /** What takes the place of the flow's host socket until the guest's first bytes have passed `look`. */
-  watch(flow: InspectedFlow, nameCheck: NameCheck): HostTcp {
-    return new FirstBytesSocket(this, flow, flow.host!, nameCheck);
+  watch(flow: InspectedFlow, nameCheck: NameCheck, heard: HeardHost | null = null): HostTcp {
+    return new FirstBytesSocket(this, flow, flow.host!, nameCheck, heard);
   }
 
   /** The first bytes are there, and do not say enough. The longest wait ends when all hold too much. */
@@ -110,15 +110,16 @@ class FirstBytesSocket extends HostTcpStage implements Timed {
   #requests: HttpRequests | TlsHellos | StrangeLine | null = null;
   /** The request for which the connection is refused; null for anything else. */
   #asked: ShownName | null = null;
-  /** A request has gone on: its answer may be under way, and nothing of ours fits between. */
-  #begun = false;
+  /** What the host says; null where nothing of ours is to be put behind it. */
+  readonly #heard: HeardHost | null;
 
-  constructor(all: FirstBytes, flow: InspectedFlow, socket: HostTcp, nameCheck: NameCheck) {
+  constructor(all: FirstBytes, flow: InspectedFlow, socket: HostTcp, nameCheck: NameCheck, heard: HeardHost | null) {
     super();
     this.#all = all;
     this.#flow = flow;
     this.socket = socket;
     this.#nameCheck = nameCheck;
+    this.#heard = heard;
   }
 
   /** Held bytes are no backlog: the host has not been given them, and `nameWaitingBytes` bounds them. */
@@ -136,7 +137,7 @@ class FirstBytesSocket extends HostTcpStage implements Timed {
       this.#all.wait(this);
     } else if (shown === "other" || shown.flaw === null) {
       if (shown === "other" && !this.#flow.hostClosed && !this.#nameCheck("other")) return this.#refuse();
-      const look = (request: ShownName): boolean => this.#mayAsk(request);
+      const look = (request: ShownName | HttpRequest): boolean => this.#mayAsk(request);
       if (shown === "other") this.#requests = new StrangeLine(look);
       else this.#requests = shown.by === "HTTP" ? new HttpRequests(look) : new TlsHellos(look);
       this.#state = "requests";
@@ -194,12 +195,13 @@ class FirstBytesSocket extends HostTcpStage implements Timed {
     if (this.#requests!.over) this.#pass();
   }
 
-  #mayAsk(request: ShownName): boolean {
+  #mayAsk(request: ShownName | HttpRequest): boolean {
     if (!this.#nameCheck(request)) {
       if (request.by === "HTTP") this.#asked = request;
       return false;
     }
-    this.#begun = true;
+    if ("method" in request) this.#heard?.request(request.method);
+    else this.#heard?.stop();
     this.#flow.shown = request.name;
     return true;
   }
@@ -226,6 +228,7 @@ class FirstBytesSocket extends HostTcpStage implements Timed {
 
   #pass(): void {
     this.#leave("passed");
+    this.#heard?.stop();
     if (this.#flow.host === this) this.#flow.host = this.socket;
   }
 
@@ -244,11 +247,11 @@ class FirstBytesSocket extends HostTcpStage implements Timed {
   }
 
   /**
-   * What the guest is told of its first request; null for nothing. Behind another request, or after a word of the host's, bytes
-   * of ours might stand in the middle of an answer, and of a request that cannot be relied on nobody knows where it ends.
+   * What the guest is told of its request; null for nothing. While another one waits for its answer, or the host is in the
+   * middle of one, bytes of ours might stand within that, and of a request that cannot be relied on nobody knows where it ends.
    */
   #answer(): Uint8Array | null {
-    if (!this.#all.answers || this.#begun || this.#asked === null || this.#flow.bytesDown > 0) return null;
+    if (this.#heard === null || !this.#heard.idle || this.#asked === null) return null;
     const { name, flaw, by } = this.#asked;
     if (by !== "HTTP" || flaw !== null) return null;
     return httpRefusal(name ?? "a request without a name", this.#nameCheck.refusedBy ?? "default deny");

@@ -493,8 +493,52 @@ describe("HTTP in the clear that is refused is answered", () => {
       "GET / HTTP/1.1\r\nHost: evil.test\r\nHost: www.good.test\r\n\r\n",
     ],
     ["a line that ends without CR", "GET / HTTP/1.1\nHost: evil.test\n\n"],
-    ["a later request, whose answer might stand within another", HTTP("www.good.test") + HTTP("evil.test")],
+    ["a request behind one that is not answered yet", HTTP("www.good.test") + HTTP("evil.test")],
   ])("but not %s", async (_what, request) => {
     expect((await answered(request)).text).toBe("");
+  });
+
+  /** What a later request gets, once the host has said this to the first. */
+  const later = async (said: string, method = "GET"): Promise<string> => {
+    const { script, say } = await rig(RULES, 80, true);
+    const first = HTTP("www.good.test").replace("GET", method);
+    await say(first);
+    script.host.dialled[0]!.send(said);
+    await settled(script);
+    await say(HTTP("evil.test"), 1 + first.length);
+    await settled(script);
+    const all = script.takeAll().map(({ tcp, payload }) => [tcp?.flags, Buffer.from(payload ?? []).toString("latin1")]);
+    const text = all.map(([, each]) => each).join("");
+    expect(text.startsWith(said)).toBe(true);
+    const rest = text.slice(said.length);
+    if (rest === "") expect(all.some(([flags]) => flags?.includes("RST"))).toBe(true);
+    else expect(rest).toMatch(/^HTTP\/1\.1 403 Forbidden\r\n[\s\S]*evil\.test is refused[\s\S]*\n$/);
+    return rest === "" ? "RST" : "403";
+  };
+  const OK = "HTTP/1.1 200 OK\r\n";
+  test.each([
+    ["GET", `${OK}Content-Length: 5\r\n\r\nhello`],
+    ["GET", `${OK}Content-Length: 0\r\n\r\n`],
+    ["GET", "HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n"],
+    ["GET", `HTTP/1.1 103 Early Hints\r\n\r\n${OK}Content-Length: 1\r\n\r\nx`],
+    ["GET", `${OK}Transfer-Encoding: chunked\r\n\r\n5;x=y\r\nhello\r\n0\r\nT: 1\r\n\r\n`],
+    ["HEAD", `${OK}Content-Length: 5\r\n\r\n`],
+  ])("so is a later one, where the answer to %s is complete: %j", async (method, said) => {
+    expect(await later(said, method)).toBe("403");
+  });
+  test.each([
+    ["no word", ""],
+    ["half a head", `${OK}Content-Length: 0\r\n`],
+    ["half a body", `${OK}Content-Length: 6\r\n\r\nhello`],
+    ["half a chunked body", `${OK}Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n`],
+    ["a body as long as the connection", `${OK}\r\nhello`],
+    ["a length said twice", `${OK}Content-Length: 5\r\nContent-Length: 9\r\n\r\nhello`],
+    ["a length beside chunks", `${OK}Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n`],
+    ["a line without CR", `${OK.replace("\r", "")}Content-Length: 0\n\n`],
+    ["another answer than was asked for", `${OK}Content-Length: 0\r\n\r\n${OK}Content-Length: 0\r\n\r\n`],
+    ["another protocol", "HTTP/1.1 101 Switching Protocols\r\n\r\n"],
+    ["no HTTP", "SSH-2.0-x\r\n"],
+  ])("but by a RST where the host has said %s: nothing of ours stands within an answer", async (_what, said) => {
+    expect(await later(said)).toBe("RST");
   });
 });

@@ -1,0 +1,145 @@
+/**
+ * What a server's side of an HTTP/1.x connection says about one thing: whether all that has been asked is answered, to the last byte, so
+ * that a message of somebody else's may follow (RFC 9112 section 6.3).
+ *
+ * Only heads are read, line by line, and of a line only as much as says a length; bodies are counted. What cannot be told for
+ * certain (an answer that ends with the connection, another protocol, an answer that nobody has asked for, a form that clients may read in
+ * different ways) is "unsure" for the rest of the connection. Lines that come in pieces are kept, `MOST_LINE` bytes at the most.
+ */
+import { latin1 } from "./http-line.ts";
+
+const CR = 13;
+const LF = 10;
+/** Enough for the status and for each field that counts. */
+const MOST_LINE = 256;
+/** Requests that wait for their answers. */
+const MOST_ASKED = 64;
+const STATUS = /^HTTP\/1\.[01] (\d{3})(?: |$)/;
+const LENGTH = /^content-length:[\t ]*(\d{1,15})[\t ]*$/i;
+const CHUNKED = /^transfer-encoding:[\t ]*chunked[\t ]*$/i;
+const SIZE = /^([0-9a-f]{1,12})(?:[\t ]*;|[\t ]*$)/i;
+
+type State = "status" | "fields" | "body" | "size" | "chunk" | "chunk-end" | "trailer" | "unsure";
+
+export class HttpResponses {
+  #state: State = "status";
+  /** Of each request that waits whether its answer has no body whatever it says (HEAD), the oldest first. */
+  readonly #asked: boolean[] = [];
+  /** What has come of a line that is not whole, and whether its last byte is a CR. */
+  #line = "";
+  #endsInCr = false;
+  #status = 0;
+  #length: number | null = null;
+  #chunked = false;
+  /** Of the body or chunk. */
+  #left = 0;
+
+  /** Whether all requests are answered. */
+  get idle(): boolean {
+    return this.#state === "status" && this.#line === "" && this.#asked.length === 0;
+  }
+
+  /** A request goes to the server. */
+  request(method: string): void {
+    // Behind CONNECT and HTTP/2's preface another protocol follows, and some servers know no case.
+    const odd = method === "CONNECT" || method === "PRI" || method !== method.toUpperCase();
+    if (this.#state === "unsure") return;
+    if (odd || this.#asked.length >= MOST_ASKED) this.#unsure();
+    else this.#asked.push(method === "HEAD");
+  }
+
+  /** Bytes from the server. */
+  feed(buf: Uint8Array, at: number, len: number): void {
+    const end = at + len;
+    let next = at;
+    while (next < end && this.#state !== "unsure") {
+      if (this.#state === "body" || this.#state === "chunk") {
+        const part = Math.min(this.#left, end - next);
+        this.#left -= part;
+        next += part;
+        if (this.#left === 0) this.#state = this.#state === "body" ? "status" : "chunk-end";
+      } else next = this.#read(buf, next, end);
+    }
+  }
+
+  /** A line, or what there is of it. */
+  #read(buf: Uint8Array, at: number, end: number): number {
+    const found = buf.indexOf(LF, at);
+    const lf = found < 0 || found >= end ? -1 : found;
+    const piece = latin1(buf, at, Math.min(lf < 0 ? end : lf, at + MOST_LINE));
+    const line = (this.#line + piece).slice(0, MOST_LINE);
+    if (lf < 0) {
+      this.#line = line;
+      this.#endsInCr = buf[end - 1] === CR;
+      return end;
+    }
+    const bare = lf === at ? this.#line === "" || !this.#endsInCr : buf[lf - 1] !== CR;
+    this.#line = "";
+    if (bare) this.#unsure();
+    else this.#take(line.endsWith("\r") ? line.slice(0, -1) : line);
+    return lf + 1;
+  }
+
+  #take(line: string): void {
+    switch (this.#state) {
+      case "status": {
+        const status = STATUS.exec(line);
+        if (status === null || this.#asked.length === 0) return this.#unsure();
+        this.#status = Number(status[1]);
+        this.#length = null;
+        this.#chunked = false;
+        this.#state = "fields";
+        return;
+      }
+      case "fields":
+        return line === "" ? this.#headEnds() : this.#field(line);
+      case "size": {
+        const size = SIZE.exec(line);
+        if (size === null) return this.#unsure();
+        this.#left = Number.parseInt(size[1]!, 16);
+        this.#state = this.#left === 0 ? "trailer" : "chunk";
+        return;
+      }
+      case "chunk-end":
+        if (line !== "") return this.#unsure();
+        this.#state = "size";
+        return;
+      case "trailer":
+        if (line === "") this.#state = "status";
+        return;
+      default:
+        return this.#unsure();
+    }
+  }
+
+  #field(line: string): void {
+    const said = line.length < MOST_LINE ? LENGTH.exec(line) : null;
+    if (said !== null && this.#length === null) this.#length = Number(said[1]);
+    else if (line.length < MOST_LINE && CHUNKED.test(line) && !this.#chunked) this.#chunked = true;
+    // One of the two that is said twice, otherwise or at length, a folded line.
+    else if (/^(?:content-length|transfer-encoding|[\t ])/i.test(line)) this.#unsure();
+  }
+
+  #headEnds(): void {
+    // An interim answer: the one that counts follows (RFC 9110 section 15.2).
+    if (this.#status >= 100 && this.#status < 200) {
+      if (this.#status === 101) return this.#unsure();
+      this.#state = "status";
+      return;
+    }
+    const bare = this.#asked.shift() === true || this.#status === 204 || this.#status === 304;
+    if (bare) this.#state = "status";
+    else if (this.#chunked) this.#state = this.#length === null ? "size" : "unsure";
+    else if (this.#length === null) this.#unsure();
+    else {
+      this.#left = this.#length;
+      this.#state = this.#left === 0 ? "status" : "body";
+    }
+  }
+
+  #unsure(): void {
+    this.#state = "unsure";
+    this.#line = "";
+    this.#asked.length = 0;
+  }
+}

@@ -6,6 +6,8 @@ export interface Case {
   readonly per: number;
   /** Payload bytes of one operation; 0 where a rate in bits says nothing. */
   readonly bytes: number;
+  /** Done once, before anything is timed or counted. */
+  prepare?(): Promise<void>;
   /** With a promise for what is done in later turns. */
   call(): void | Promise<void>;
   /** `call` gives a promise. */

@@ -1,5 +1,6 @@
 /** `npm run bench`: every case under benchmark.js, as a table. `--brief` shows in seconds that all of them still work. */
 import Benchmark from "benchmark";
+import { cableCases } from "./cables.ts";
 import type { Case } from "./case.ts";
 import { checksumCases } from "./checksum.ts";
 import { datagramCases } from "./datagrams.ts";
@@ -12,6 +13,9 @@ import { socketCases } from "./sockets.ts";
 import { switchCases } from "./switch.ts";
 import { walkCases } from "./walks.ts";
 
+/** One suite of the cases. */
+const at = process.argv.indexOf("--only");
+const only = at < 0 ? null : process.argv[at + 1];
 const brief = process.argv.includes("--brief");
 const options: Benchmark.Options = brief ? { maxTime: 0.05, minTime: 0.01, minSamples: 1 } : { maxTime: 1 };
 
@@ -24,6 +28,7 @@ function fail(error: Error): void {
 /** A row of the table. Throws when the case failed or did not do its work. */
 async function measure(c: Case): Promise<string> {
   let calls = 0;
+  await c.prepare?.();
   const bench = new Benchmark(
     c.name,
     (deferred?: Benchmark.Deferred) => {
@@ -59,8 +64,12 @@ for (const suite of [
   switchCases,
   socketCases,
   datagramCases,
+  cableCases,
 ])
-  for (const c of suite()) console.log(await measure(c));
+  for (const c of suite()) if (only === null || c.suite === only) console.log(await measure(c));
+
+// Cases that have not run have not closed what they opened.
+if (only !== null) process.exit();
 
 console.log("\n| suite | case | kB |");
 console.log("| --- | --- | ---: |");

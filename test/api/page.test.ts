@@ -4,11 +4,14 @@ import { createRequire } from "node:module";
 import net from "node:net";
 import { type Browser, chromium, type Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { serveGuestsApi } from "../../src/api/guests.ts";
 import { type Api, serveApi } from "../../src/api/server.ts";
 import { resolveName } from "../../src/cli/guest/dns.ts";
 import { ipv4FromText } from "../../src/core/address.ts";
+import { GuestNetworks } from "../../src/guest-networks.ts";
 import { createNetwork, type Network } from "../../src/index.ts";
 import { type EmbeddedGuest, embeddedGuest } from "../support/embedded-guest.ts";
+import { webSocketPlug } from "../support/web-socket-plug.ts";
 
 const CHROMIUM = ["/usr/bin/chromium", "/usr/bin/chromium-browser"].find((file) => existsSync(file));
 const ARGS =
@@ -191,15 +194,27 @@ describe.skipIf(CHROMIUM === undefined && process.env.CI === undefined)("the pag
     await shot("dark");
   });
 
+  let port: number | null = null;
+  const sinks: net.Server[] = [];
+  afterAll(() => {
+    for (const sink of sinks) sink.close();
+  });
+  async function connection(): Promise<number> {
+    const sink = net.createServer((socket) => socket.on("error", () => {})).listen(0, "127.0.0.1");
+    sinks.push(sink);
+    await new Promise((resolve) => sink.once("listening", resolve));
+    const { port: to } = sink.address() as net.AddressInfo;
+    guest.guest.connect(guest.guest.gateway, to, {});
+    return to;
+  }
+
   for (const colorScheme of ["light", "dark"] as const) {
     for (const width of [1200, 400]) {
       test(`everybody can use it: ${colorScheme}, ${width} pixels wide`, async () => {
         await page.emulateMedia({ colorScheme });
         await page.setViewportSize({ width, height: 1500 });
-        const server = net.createServer((socket) => socket.on("error", () => {})).listen(0, "127.0.0.1");
-        await new Promise((resolve) => server.once("listening", resolve));
-        const { port } = server.address() as net.AddressInfo;
-        const socket = guest.guest.connect(guest.guest.gateway, port, {});
+        // One connection is there for all four.
+        port ??= await connection();
         await page
           .locator("#flows td", { hasText: String(port) })
           .first()
@@ -208,8 +223,6 @@ describe.skipIf(CHROMIUM === undefined && process.env.CI === undefined)("the pag
         expect(await violations()).toEqual([]);
         // Nothing sticks out: what does not fit is in something that scrolls.
         expect(await page.evaluate("document.documentElement.scrollWidth")).toBeLessThanOrEqual(width);
-        socket.abort();
-        server.close();
       });
     }
   }
@@ -236,6 +249,31 @@ describe.skipIf(CHROMIUM === undefined && process.env.CI === undefined)("the pag
     await stranger.keyboard.press("Enter");
     await stranger.locator("#status", { hasText: "10.0.2.0/24" }).waitFor();
     await stranger.context().close();
+  });
+
+  test("where each guest has a network says what to do while there is none, lets one choose, and tells who has left", async () => {
+    const networks = new GuestNetworks();
+    const address = { kind: "tcp", host: "127.0.0.1", port: 0 } as const;
+    const each = await serveGuestsApi(networks, { address, version: "1" });
+    const ws = (await networks.listenAt("ws://127.0.0.1:0")) as { port: number };
+    const come = async (last: number) =>
+      embeddedGuest(await webSocketPlug(`ws://127.0.0.1:${ws.port}/`), last, `vm${last}`);
+    const looking = await (await browser.newContext()).newPage();
+    await looking.goto(`http://127.0.0.1:${(each.address as { port: number }).port}/?token=${each.token}`);
+    await looking.locator("#nobody").waitFor();
+    expect(await looking.locator("#choice").isVisible()).toBe(false);
+    const guests = [await come(1), await come(2)];
+    await looking.locator("#leases td", { hasText: "vm1" }).waitFor();
+    await looking.locator("#network").selectOption("g2");
+    await looking.locator("#leases td", { hasText: "vm2" }).waitFor();
+    guests.pop()!.stop();
+    await looking.locator("#left", { hasText: /vm2 .*has left; this is vm1/ }).waitFor();
+    await looking.locator("#leases td", { hasText: "vm1" }).waitFor();
+    guests.pop()!.stop();
+    await looking.locator("#nobody").waitFor();
+    await looking.context().close();
+    await each.close();
+    await networks.close();
   });
 
   test("loads nothing from elsewhere and complains of nothing", async () => {

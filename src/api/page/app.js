@@ -80,21 +80,39 @@ function gap() {
 
 // Which network, where each guest has one
 
+const QEMU = "-netdev stream,id=n0,server=off,addr.type=unix,addr.path=… -device virtio-net-pci,netdev=n0";
+function showNobody(nobody) {
+  $("nobody").hidden = !nobody;
+  $("main").hidden = nobody;
+  if (nobody) $("left").hidden = true;
+}
+
 function showChoice(list) {
-  $("choice").hidden = false;
+  $("choice").hidden = list.length === 0;
   const chosen = $("network").value;
+  const was = $("network").selectedOptions[0]?.textContent ?? "";
   const options = list.map(({ id, hostname, mac, cable }) => {
     const option = element("option", `${hostname ?? mac ?? "no lease yet"} (${id}, ${cable})`, { value: id });
     option.selected = id === chosen;
     return option;
   });
   $("network").replaceChildren(...options);
-  if ($("network").value !== chosen) choose();
+  if ($("network").value === chosen) return;
+  choose();
+  // Nobody should take one guest's figures for another's.
+  if (chosen === "" || list.length === 0) return;
+  $("left").hidden = false;
+  $("left").textContent = `${was} has left; this is ${$("network").selectedOptions[0].textContent}.`;
 }
 
 function choose() {
   network.base = $("network").value === "" ? "v1" : `v1/networks/${$("network").value}`;
   before = null;
+  flowsDue = 0;
+  $("left").hidden = true;
+  // What was removed was another guest's.
+  $("removed").hidden = true;
+  $("publish-error").textContent = "";
   plot.clear();
   watchPackets(false);
   once();
@@ -199,6 +217,9 @@ async function publish(rule) {
 }
 $("undo").addEventListener("click", async () => {
   if (await publish(removed)) $("removed").hidden = true;
+});
+$("rule").addEventListener("input", () => {
+  $("publish-error").textContent = "";
 });
 $("publish").addEventListener("submit", async (event) => {
   event.preventDefault();
@@ -356,9 +377,9 @@ async function look() {
     const { version, uptimeSeconds } = status;
     const list = await get("v1/networks");
     showChoice(list);
-    $("main").hidden = list.length === 0;
+    showNobody(list.length === 0);
     $("status").textContent =
-      `${version} · ${counted(list.length, "guest")}, a network for each · up ${duration(uptimeSeconds)}${list.length === 0 ? " · no guest yet" : ""}`;
+      `${version} · ${counted(list.length, "guest")}, a network for each · up ${duration(uptimeSeconds)}`;
     if (list.length === 0) return;
     status = await get(own("status"));
   } else {
@@ -381,10 +402,13 @@ async function look() {
     newFlows(flows, leases);
     redrawFlows();
   }
-  $("leases-empty").textContent =
-    status.cables.length === 0
-      ? "No guest yet: start QEMU with the arguments that tslirp serve has printed."
-      : "A guest is plugged in and has no address by DHCP yet.";
+  if (status.cables.length > 0) $("leases-empty").textContent = "A guest is plugged in and has no address by DHCP yet.";
+  else
+    $("leases-empty").replaceChildren(
+      "No guest yet: start QEMU with ",
+      element("code", QEMU),
+      ", as tslirp serve has printed it.",
+    );
   fillTable($("leases"), GUESTS, leases, { empty: $("leases-empty") });
   fillTable($("dns"), NAMES, dns.reverse(), { empty: $("dns-empty") });
   showAsks(asks);

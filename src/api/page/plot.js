@@ -50,10 +50,8 @@ export class Plot {
         [0, y(most * share)],
         [width, y(most * share)],
       ]);
-      paint.fillStyle = colour(".dim");
-      paint.textAlign = "left";
-      if (share > 0) paint.fillText(human(most * share, "bit/s"), 2, y(most * share) - 3);
     }
+    paint.fillStyle = colour(".dim");
     const step = STEPS.find((each) => (each / seconds) * width > 90) ?? 300;
     for (let back = 0; back <= seconds; back += step) {
       const at = width - (back / seconds) * width;
@@ -71,6 +69,15 @@ export class Plot {
           run = [];
         }
       }
+    }
+    // Where a line passes behind them they stay readable.
+    paint.textAlign = "left";
+    paint.lineWidth = 4;
+    paint.strokeStyle = getComputedStyle(document.documentElement).backgroundColor;
+    for (const share of [0.5, 1]) {
+      const label = [human(most * share, "bit/s"), 2, y(most * share) - 3];
+      paint.strokeText(...label);
+      paint.fillText(...label);
     }
   }
 }

@@ -1,5 +1,8 @@
 /** How the tests start the command line. */
-/** Not imported unless it is needed: what makes the programs becomes part of those that import this file. Made by Vitest's set-up; a program that is no test (the soak) makes its own, for its children, too. */
+/**
+ * Made by Vitest's set-up; a program that is no test (the soak) makes its own, for its children, too. What makes it is imported
+ * only then, since programs of the tests' own import this file.
+ */
 const folder = (process.env.TSLIRP_BUILT ??= (await import("./built.ts")).build());
 
 /** Node's arguments for it as it is installed, with an absolute path. */

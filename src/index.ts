@@ -37,6 +37,8 @@ export type { OpenForward } from "./nat/forwards.ts";
 export type { LimitState } from "./nat/rules/meters.ts";
 export type { Lease, NetworkStats } from "./network/info.ts";
 export type { EndFlows } from "./network/recordings.ts";
+export { type ReplayReport, replay } from "./network/replay.ts";
 export { createNetwork, Network } from "./network.ts";
 export type { RecordingState } from "./record/recording.ts";
+export type { ReplayOptions } from "./record/replay.ts";
 export type { FlowInfo } from "./stack/flow-info.ts";

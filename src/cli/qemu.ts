@@ -40,7 +40,7 @@ export async function qemu(given: QemuArguments, command: readonly string[]): Pr
     const ours = i === 0 ? given : { ...given, hostfwd: undefined, publish: undefined, record, learn, audit };
     return { network, options: readNetworkArguments(ours, network, network.hub ? "hub" : "stream") };
   });
-  const session = readSessionArguments(given, "silent");
+  const session = readSessionArguments(given, "warn");
   const log = createLog(session.log);
   const folder = await mkdtemp(path.join(socketsParent(), "tslirp-"));
   using custody = new Custody(folder, session.hangup);

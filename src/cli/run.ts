@@ -54,7 +54,7 @@ export async function run(given: RunArguments, command: readonly string[]): Prom
     { option: "run", netdev: { id: null, options: {} } },
     "stream",
   );
-  const settings = readSessionArguments(given, "silent");
+  const settings = readSessionArguments(given, "warn");
   const log = createLog(settings.log);
   using signals = new Signals(settings.hangup);
   const session = await startSession(options, settings, log);

@@ -240,7 +240,7 @@ export const COMMAND: Readonly<Record<CommandField, Description>> = {
     flag: "--log-level <level>",
     reading: TEXT,
     help: `how much is told on stderr: ${LOG_LEVELS.join(", ")}`,
-    initial: "info; qemu: silent",
+    initial: "info; qemu and run: warn",
   },
   logJson: { flag: "--log-json", reading: { as: "flag" }, help: "logs as JSON" },
 };

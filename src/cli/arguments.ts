@@ -1,6 +1,6 @@
 /** What was typed, as the options of a network. */
 
-import { statSync } from "node:fs";
+import { readFileSync, statSync } from "node:fs";
 import path from "node:path";
 import { parseApiAddress } from "../api/address.ts";
 import { parseAttachAddress } from "../attach/address.ts";
@@ -8,6 +8,7 @@ import type { WsAccess } from "../attach/ws-access.ts";
 import { ConfigError } from "../control/errors.ts";
 import { parseFrameFilter } from "../control/frame-filter.ts";
 import { parseImpairment } from "../control/impairment.ts";
+import { LEARNED_HEADER } from "../control/learned-rules.ts";
 import { parseLimits } from "../control/limits.ts";
 import { LOG_LEVELS, type LogLevel } from "../control/log-levels.ts";
 import { type Netdev, parseNetdev } from "../control/netdev.ts";
@@ -86,6 +87,7 @@ export function readNetworkArguments(
     dnsSearch: [...(inherited.dnsSearch ?? []), ...(args.dnssearch ?? [])],
   };
   checkLearned(args);
+  checkOutputs(args);
   if (args.ask === true && args.api === undefined)
     throw new ConfigError("--ask", true, "expected --api beside it, by which tslirp ctl approve answers");
   try {
@@ -107,8 +109,23 @@ function checkLearned({ learn, rules }: NetworkArguments): void {
   if (learn === "" || isFolder(learn)) throw new ConfigError("--learn", learn, "expected a file's name");
   if (!isFolder(path.dirname(learn)))
     throw new ConfigError("--learn", learn, "expected a file in a folder that exists");
+  if (!isLearned(learn))
+    throw new ConfigError("--learn", learn, "expected a new file, or one that --learn has made: it is written anew");
   if (rules !== undefined && path.resolve(rules) === path.resolve(learn))
     throw new ConfigError("--learn", learn, "expected another file than that of --rules, which is read while it runs");
+}
+
+/** Each file that is written is one file's. Throws `ConfigError`. */
+function checkOutputs(args: NetworkArguments): void {
+  const seen = new Map<string, string>();
+  for (const name of ["learn", "audit", "record", "capture"] as const) {
+    const file = args[name];
+    if (typeof file !== "string" || file === "") continue;
+    const place = path.resolve(file);
+    const other = seen.get(place);
+    if (other !== undefined) throw new ConfigError(`--${name}`, file, `expected another file than that of ${other}`);
+    seen.set(place, `--${name}`);
+  }
 }
 
 /** A network's options that stand behind flags of their own. */
@@ -172,9 +189,11 @@ function typedRules({ allow, deny, limit, default: rest }: NetworkArguments): re
   return allow ?? deny ?? limit ?? rest ?? [];
 }
 
-/** All rules of a network with a file of them: the typed ones come first. Throws `ConfigError`. */
-export function readRules({ file, typed }: RulesFile): readonly string[] {
-  const read = readRulesFile("--rules", file);
+/** All rules of a network with a file of them, which may be read `again`: the typed ones come first. Throws `ConfigError`. */
+export function readRules({ file, typed }: RulesFile, again: boolean = false): readonly string[] {
+  const read = readRulesFile("--rules", file, again);
+  if (typed.length + read.lines.length === 0)
+    throw new ConfigError("--rules", file, "expected a rule in it at least: without any all is allowed");
   return checkRules([...typed, ...read.lines], [...typed.map(ruleFlag), ...read.fields]);
 }
 
@@ -213,6 +232,14 @@ function checkCaptureFile(file: string): void {
   if (isFolder(file)) throw new ConfigError("--capture", file, "expected a file, not a folder");
   if (!isFolder(path.dirname(file)))
     throw new ConfigError("--capture", file, "expected a file in a folder that exists");
+}
+
+/** Whether nothing is lost when a file is written by `--learn`: there is none, or it was. */
+function isLearned(file: string): boolean {
+  const stat = statSync(file, { throwIfNoEntry: false });
+  // What is no file is refused where it is opened.
+  if (stat === undefined || !stat.isFile() || stat.size === 0) return true;
+  return readFileSync(file, "utf8").startsWith(LEARNED_HEADER);
 }
 
 function isFolder(name: string): boolean {

@@ -1,5 +1,5 @@
 /** The commands and their options, as commander has them: what `tslirp` runs, what completion offers, what the man page lists. */
-import { Command } from "commander";
+import { Command, InvalidArgumentError } from "commander";
 import { ConfigError } from "../control/errors.ts";
 import { version } from "../control/version.ts";
 import type { QemuArguments, ServeArguments } from "./argument-types.ts";
@@ -102,8 +102,23 @@ export function createProgram(ended: (status: number) => void): Command {
   program.addCommand(demoCommand).addCommand(replayCommand).addCommand(ctlCommand());
   program.addCommand(slirpCommand).addCommand(completionCommand(program)).addCommand(workerCommand, { hidden: true });
   for (const command of program.commands) if (!LISTENING.has(command.name())) command.hook("preAction", letSignalsGo);
+  for (const command of program.commands) takeNoOptionsForValues(command);
   program.addHelpText("after", () => `\nOptions of serve:\n${optionsHelp(serveCommand)}`);
   return program;
+}
+
+/** A value that was forgotten would swallow the option behind it, and that would be lost without a word. */
+function takeNoOptionsForValues(command: Command): void {
+  for (const option of command.options) {
+    if (!option.required) continue;
+    const { parseArg } = option;
+    option.argParser((value: string, previous: unknown) => {
+      if (value.startsWith("--"))
+        throw new InvalidArgumentError(`Expected a value; ./${value} is a file of that name.`);
+      return parseArg === undefined ? value : parseArg(value, previous);
+    });
+  }
+  for (const each of command.commands) takeNoOptionsForValues(each);
 }
 
 /** The list of a command's options, as its own help shows it. */

@@ -1,5 +1,5 @@
 /** Rules from a file and from those that it includes: `include FILE`, whose rules stand in that line's place. */
-import { readFileSync } from "node:fs";
+import { closeSync, constants, fstatSync, openSync, readFileSync } from "node:fs";
 import path from "node:path";
 import { ConfigError } from "../control/errors.ts";
 import { readRuleLines } from "../control/rules.ts";
@@ -8,6 +8,8 @@ import { readRuleLines } from "../control/rules.ts";
 const MAX_DEPTH = 8;
 /** Files that include two others each would be read 2⁸ times otherwise. */
 const MAX_FILES = 64;
+/** What is longer holds no rules that anybody has written. */
+const MAX_BYTES = 4_194_304;
 
 export interface RuleLines {
   readonly lines: readonly string[];
@@ -17,9 +19,10 @@ export interface RuleLines {
 
 /**
  * All of them in their order, those of included files too, which are found from the folder of the file that includes them.
- * `field` is what named the file. Throws `ConfigError` about the line that is wrong.
+ * `field` is what named the file. With `again` the file may be in somebody's hands: what ends within a line is half written.
+ * Throws `ConfigError` about the line that is wrong.
  */
-export function readRulesFile(field: string, file: string): RuleLines {
+export function readRulesFile(field: string, file: string, again: boolean = false): RuleLines {
   const lines: string[] = [];
   const fields: string[] = [];
   let files = 0;
@@ -29,7 +32,7 @@ export function readRulesFile(field: string, file: string): RuleLines {
     if (within.includes(place)) throw wrong("expected no file that includes itself");
     if (within.length > MAX_DEPTH) throw wrong(`expected files that include others ${MAX_DEPTH} deep at the most`);
     if (++files > MAX_FILES) throw wrong(`expected at most ${MAX_FILES} files of rules`);
-    const found = readRuleLines(name, textOf(name, wrong));
+    const found = readRuleLines(name, textOf(name, again, wrong));
     found.lines.forEach((line, i) => {
       const where = found.fields[i]!;
       const included = /^include(?:\s+(.+))?$/.exec(line);
@@ -48,10 +51,23 @@ export function readRulesFile(field: string, file: string): RuleLines {
   return { lines, fields };
 }
 
-function textOf(file: string, wrong: (expectation: string) => ConfigError): string {
+function textOf(file: string, again: boolean, wrong: (expectation: string) => ConfigError): string {
+  let text: string;
+  let fd = -1;
   try {
-    return readFileSync(file, "utf8");
+    // A pipe that nobody writes to would hold up the whole network.
+    fd = openSync(file, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0));
+    const stat = fstatSync(fd);
+    if (!stat.isFile() && !stat.isDirectory()) throw wrong("expected a file, no pipe and no device");
+    if (stat.size > MAX_BYTES) throw wrong(`expected a file of at most ${MAX_BYTES} bytes`);
+    text = readFileSync(fd, "utf8");
   } catch (error) {
+    if (error instanceof ConfigError) throw error;
     throw wrong(`expected a file that can be read (${(error as NodeJS.ErrnoException).code})`);
+  } finally {
+    if (fd >= 0) closeSync(fd);
   }
+  if (again && text !== "" && !text.endsWith("\n"))
+    throw wrong("expected a line end behind the last line: without one it may be half written");
+  return text;
 }

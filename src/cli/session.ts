@@ -84,7 +84,7 @@ export function rereadRules(
 ): { close(): Promise<void> } {
   const reread = (): void => {
     try {
-      ruled.setRules([...new Set([...readRules(rules), ...(ruled.answeredRules?.() ?? [])])]);
+      ruled.setRules([...new Set([...readRules(rules, true), ...(ruled.answeredRules?.() ?? [])])]);
       log.info(`rules read again from ${rules.file}`);
     } catch (error) {
       log.error(`rules as before: ${(error as Error).message}`);

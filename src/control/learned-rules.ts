@@ -47,6 +47,9 @@ const MOST_SHOWN = 3;
 const NEED =
   /^allow (?:(?<bare>icmp|dns) (?<whole>\S+)|(?<proto>tcp|udp) (?<far>\[[0-9a-f:.]+\]|[^\s:]+):(?<port>\d+))(?<words>(?: [a-z]+=allow)*)$/;
 
+/** The first line of what is learned. */
+export const LEARNED_HEADER = "# Rules that a run has used, by tslirp --learn.";
+
 export class LearnedRules {
   /** Ports of far ends that there was no room for, and names that no rule can say. */
   full = 0;
@@ -101,10 +104,7 @@ export class LearnedRules {
 
   /** The file. `given` are the user's rules in force. */
   text(given: readonly string[]): string {
-    const lines = [
-      "# Rules that a run has used, by tslirp --learn.",
-      "# Under them alone: --rules THIS-FILE --default deny",
-    ];
+    const lines = [LEARNED_HEADER, "# Under them alone: --rules THIS-FILE --default deny"];
     const own = given.map((rule) => rule.trim());
     const used = [...this.#used.keys()].filter((rule) => rule.startsWith("allow ") && !own.includes(rule));
     for (const rule of [...own, ...used]) {

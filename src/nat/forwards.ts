@@ -58,7 +58,10 @@ export class Forwards {
   readonly #env: ForwardContext;
   readonly #entries: Entry[] = [];
   /** Forwards, by their tellers, whose guests have not answered yet, and when that is told. The earliest first. */
-  readonly #doubts: Map<(what: string) => void, { readonly guest: Neighbour; readonly at: number }> = new Map();
+  readonly #doubts: Map<
+    (what: string) => void,
+    { readonly guest: Neighbour; readonly epoch: number; readonly at: number }
+  > = new Map();
   /** Those that begin to listen. */
   #opening = 0;
 
@@ -155,7 +158,7 @@ export class Forwards {
   /** A client comes for a guest that may not be there: looks again later. */
   #doubt(guest: Neighbour, tell: (what: string) => void): void {
     if (guest.link !== null || this.#doubts.has(tell)) return;
-    this.#doubts.set(tell, { guest, at: this.#env.clock.now() + PATIENCE_MS });
+    this.#doubts.set(tell, { guest, epoch: guest.epoch, at: this.#env.clock.now() + PATIENCE_MS });
     if (this.#doubts.size === 1) this.#env.wake();
   }
 
@@ -166,10 +169,11 @@ export class Forwards {
 
   /** Tells of guests that have not answered. */
   poll(now: number): void {
-    for (const [tell, { guest, at }] of this.#doubts) {
+    for (const [tell, { guest, epoch, at }] of this.#doubts) {
       if (at > now) return;
       this.#doubts.delete(tell);
-      if (guest.link === null)
+      // It may have answered, and gone since.
+      if (guest.link === null && guest.epoch === epoch)
         tell(`a client waits, and nobody answers for ${guest.address.text}: is the guest's network up?`);
     }
   }

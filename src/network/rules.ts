@@ -39,6 +39,25 @@ export class NetworkRules {
     tape.told("rules", rules);
     lan.stack.setRules(parsed);
     this.#rules = [...rules];
+    this.#settle();
+  }
+
+  /** Questions that a rule answers now are asked no more: their flows are looked at anew. */
+  #settle(): void {
+    const { asker } = this.#network;
+    for (const { id, rule } of asker?.list() ?? []) {
+      const flow = rule.replace(/^allow /, "").replace(/ [a-z]+=[^ ]+/g, "");
+      if (!this.#decidedByDefault(flow)) asker!.answer(id, "again");
+    }
+  }
+
+  #decidedByDefault(flow: string): boolean {
+    try {
+      return /^default /.test(this.explain(flow).rule);
+    } catch {
+      // It cannot be asked about as one flow (a whole range, say): somebody still answers.
+      return true;
+    }
   }
 
   /** Those in force. */

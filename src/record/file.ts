@@ -271,6 +271,7 @@ function readBlocks(bytes: Uint8Array): { blocks: Uint8Array[]; broken: string |
     const broken = (why: string) => ({ blocks, broken: `block ${blocks.length} ${why}` });
     if (at + FRAMING > bytes.length) return broken("is cut off");
     const length = view.getUint32(at, true);
+    if (length === 0) return broken("has no bytes, as after a loss of power");
     if (length > LARGEST_BLOCK) return broken("has a length that no block has");
     if (at + FRAMING + length > bytes.length) return broken("is cut off");
     const block = bytes.subarray(at + FRAMING, at + FRAMING + length);

@@ -1,7 +1,11 @@
+import fs from "node:fs";
+import os from "node:os";
+import path from "node:path";
 import { describe, expect, it } from "vitest";
 import type { ServeArguments } from "../../src/cli/argument-types.ts";
 import { readServeArguments } from "../../src/cli/arguments.ts";
 import { ConfigError } from "../../src/control/errors.ts";
+import { LEARNED_HEADER } from "../../src/control/learned-rules.ts";
 import { resolveOptions } from "../../src/control/options.ts";
 import { DEFAULT_LIMITS } from "../../src/core/limits.ts";
 
@@ -136,4 +140,22 @@ it.each<[ServeArguments, string, string]>([
   expect(() => readServeArguments(args)).toThrow(ConfigError);
   expect(() => readServeArguments(args)).toThrow(expect.objectContaining({ field }));
   expect(() => readServeArguments(args)).toThrow(shown);
+});
+
+describe("files that are written", () => {
+  it("are one option's each", () => {
+    expect(() => readServeArguments({ learn: "/tmp/x", audit: "/tmp/../tmp/x" })).toThrow(
+      /^--audit: .*than that of --learn/,
+    );
+  });
+
+  it("by --learn lose nothing that it has not made", () => {
+    const folder = fs.mkdtempSync(path.join(os.tmpdir(), "arguments-"));
+    const [learned, other] = ["learned", "other"].map((name) => path.join(folder, name));
+    fs.writeFileSync(learned!, `${LEARNED_HEADER}\nallow tcp a.test:1\n`);
+    fs.writeFileSync(other!, "keep me\n");
+    expect(readServeArguments({ learn: learned }).network.learn).toBe(learned);
+    expect(() => readServeArguments({ learn: other })).toThrow(/^--learn: .*one that --learn has made/);
+    fs.rmSync(folder, { recursive: true });
+  });
 });

@@ -1,8 +1,10 @@
 /** Files of rules that include others. */
+import { execFileSync } from "node:child_process";
 import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, expect, it, test } from "vitest";
+import { readRules } from "../../src/cli/arguments.ts";
 import { readRulesFile } from "../../src/cli/rules-file.ts";
 
 let folder: string;
@@ -83,4 +85,27 @@ test.each([
 
 test("a file that cannot be read is told by the option", () => {
   expect(() => read(path.join(folder, "none"))).toThrow(/^--rules: got .*ENOENT/);
+});
+
+it("a pipe and a device are none, and hold nobody up", () => {
+  const pipe = path.join(folder, "pipe");
+  execFileSync("mkfifo", [pipe]);
+  for (const file of [pipe, "/dev/zero", "/dev/null"]) {
+    expect(() => read(file)).toThrow("expected a file, no pipe and no device");
+    expect(() => read(write("main", `include ${file}\n`))).toThrow(/main:1: .*no pipe and no device/);
+  }
+});
+
+it("what ends within a line is half written, when it is read again", () => {
+  const file = write("main", "default deny\nallow tcp");
+  expect(read(file).lines).toHaveLength(2);
+  expect(() => readRulesFile("--rules", file, true)).toThrow("half written");
+});
+
+it("without a rule in it all would be allowed, which nobody has said", () => {
+  for (const text of ["", "# nothing\n"]) {
+    const file = write("main", text);
+    expect(() => readRules({ file, typed: [] }, true)).toThrow("without any all is allowed");
+    expect(readRules({ file, typed: ["default deny"] }, true)).toEqual(["default deny"]);
+  }
 });

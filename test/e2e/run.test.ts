@@ -241,6 +241,15 @@ describe.runIf(able)("tslirp run", () => {
     trapping.child.kill("SIGTERM");
     expect(await trapping.finished).toMatchObject({ status: 5, stdout: "up\ntold\n" });
 
+    // In the moments before there is a command, too, from the first process within on.
+    for (const millis of [0, 20, 40, 60, 90]) {
+      const begun = start(["--", "sh", "-c", "sleep 30; echo ran to its end"]);
+      await expect.poll(() => childOf(begun.child.pid!), { timeout: 10_000, interval: 1 }).toBeGreaterThan(0);
+      await new Promise((resolve) => setTimeout(resolve, millis));
+      begun.child.kill("SIGTERM");
+      expect(await begun.finished, `${millis} ms`).toMatchObject({ status: 143, stdout: "" });
+    }
+
     const mark = `sleep ${200_000 + process.pid}`;
     for (const victim of ["us", "the namespace"] as const) {
       const command = start(["--", "sh", "-c", `${mark} & echo up; wait`]);

@@ -83,7 +83,24 @@ test("never makes a rule that denies, and a rule that denies asks nobody", async
   expect(await got).toBe("refused");
   expect(await get().catch(() => "refused")).toBe("refused");
   expect(network.rules()).toEqual(["default deny", `deny tcp ${GATEWAY}:${port}`]);
-  expect(refused).toEqual(["default deny", `deny tcp ${GATEWAY}:${port}`]);
+  // The flow that waited, too, is refused by the rule.
+  expect(refused).toEqual([`deny tcp ${GATEWAY}:${port}`, `deny tcp ${GATEWAY}:${port}`]);
+  expect(network.asks()).toEqual([]);
+});
+
+test("other rules that answer a question end its wait, and leave those that they say nothing about", async () => {
+  await asking();
+  const asked = question();
+  const got = get();
+  await asked;
+  const other = question();
+  const name = resolveName(guest!.guest, "other.test").catch(String);
+  const { id } = await other;
+  network.setRules([`allow tcp ${GATEWAY}:${port}`, "default deny"]);
+  expect(await got).toBe("let in");
+  expect(network.asks()).toMatchObject([{ id }]);
+  network.setRules(["deny dns other.test", "default deny"]);
+  expect(await name).toContain("REFUSED");
   expect(network.asks()).toEqual([]);
 });
 

@@ -69,6 +69,12 @@ function framed(block: Uint8Array): Buffer {
   return Buffer.concat([framing, block]);
 }
 
+it("zeros behind the last block, as a loss of power leaves them, are told", () => {
+  const { entries } = said(small);
+  for (const count of [1, 8, 4_095, 4_096])
+    expect(said(Buffer.concat([small, Buffer.alloc(count)]))).toEqual({ entries, complaint: expect.any(String) });
+});
+
 it("lengths that promise gigabytes take none", () => {
   const head = framed(Buffer.from(toJson(header)));
   const long = Buffer.alloc(8);

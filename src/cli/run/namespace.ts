@@ -15,6 +15,10 @@ import { SCRIPT } from "./script.ts";
 
 export const TAP_NAME = "tap0";
 const TUN = 7;
+/** A signal waits so long for a command that is about to begin, and looks so often. */
+const PATIENCE_MILLIS = 2_000;
+const RETRY_MILLIS = 10;
+const ENDING: ReadonlySet<NodeJS.Signals> = new Set(["SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM"]);
 /** What root's command may still be given: a container's usual set, none of which reaches beyond its namespaces. */
 const ROOTS =
   "-all,+chown,+dac_override,+fowner,+fsetid,+kill,+setgid,+setuid,+setpcap,+net_bind_service,+net_raw,+sys_chroot,+mknod,+audit_write,+setfcap";
@@ -86,13 +90,21 @@ export class CommandNamespace {
     if (said !== "on") throw await this.#failure(said);
   }
 
-  /** Passes a signal on to the command. */
-  signal(signal: NodeJS.Signals): void {
+  /**
+   * Passes a signal on to the command, and waits for it to be there; what is to end it and finds none ends all. Neither `unshare`
+   * nor the script would hand it on.
+   */
+  signal(signal: NodeJS.Signals, until: number = performance.now() + PATIENCE_MILLIS): void {
     if (this.#over) return;
-    const pid = signal === "SIGKILL" ? null : this.#command();
+    if (signal === "SIGKILL") return void this.#child.kill(signal);
+    const pid = this.#command();
+    if (pid === null) {
+      if (performance.now() < until) setTimeout(() => this.signal(signal, until), RETRY_MILLIS);
+      else if (ENDING.has(signal)) this.#child.kill("SIGKILL");
+      return;
+    }
     try {
-      if (pid === null) this.#child.kill(signal);
-      else process.kill(pid, signal);
+      process.kill(pid, signal);
     } catch {
       // It has just ended.
     }
@@ -104,11 +116,16 @@ export class CommandNamespace {
     await this.ended.catch(() => {});
   }
 
-  /** The latest child of process 1: those that set up have ended, and who waits for our end came before. */
+  /**
+   * The latest child of process 1: those that set up have ended, and who waits for our end came before. Until it executes
+   * a program of its own it is the shell, which traps signals.
+   */
   #command(): number | null {
+    const programOf = (pid: number): string => fs.readFileSync(`/proc/${pid}/cmdline`, "latin1");
     try {
       const children = fs.readFileSync(`/proc/${this.pid}/task/${this.pid}/children`, "utf8").trim().split(" ");
-      return children.length < 2 ? null : Number(children.at(-1));
+      const latest = Number(children.at(-1));
+      return children.length < 2 || programOf(latest) === programOf(this.pid) ? null : latest;
     } catch {
       return null;
     }

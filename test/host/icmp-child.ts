@@ -1,4 +1,5 @@
 /** Pings from the namespace it runs in, and prints what came of it as JSON: see `icmp.test.ts`. */
+import { readFileSync } from "node:fs";
 import type { HostPingEvents } from "../../src/core/host-net.ts";
 import { NodeHostNet } from "../../src/host/net.ts";
 import { HostRandom } from "../../src/host/random.ts";
@@ -14,11 +15,13 @@ export interface Report {
   readonly sockets: number;
 }
 
-/** Ping sockets, which a handle of this kind watches (`host/readable`), and this process's own pipes. */
-function handles(): number {
-  return process.getActiveResourcesInfo().filter((kind) => kind === "PipeWrap").length;
+/** Ping sockets of this namespace, where nobody else has any. */
+function pingSockets(): number {
+  return ["icmp", "icmp6"].reduce((sum, name) => {
+    const lines = readFileSync(`/proc/self/net/${name}`, "utf8").trim().split("\n");
+    return sum + lines.length - 1;
+  }, 0);
 }
-const before = handles();
 
 const notices: string[] = [];
 const replies: string[] = [];
@@ -51,7 +54,7 @@ const until = performance.now() + PATIENCE_MS;
 while (replies.length + errors.length < EXPECTED && notices.length === 0 && performance.now() < until) {
   await new Promise((resolve) => setTimeout(resolve, 5));
 }
-const sockets = handles() - before;
+const sockets = pingSockets();
 const report: Report = { notices, replies: replies.sort(), errors, sockets };
 v4.close();
 v6.close();

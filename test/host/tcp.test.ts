@@ -170,7 +170,7 @@ describe("dialling", () => {
     const script = fileURLToPath(new URL("./few-descriptors.ts", import.meta.url));
     const child = fork(script, {
       execPath: "/bin/sh",
-      execArgv: ["-c", `ulimit -n 60; exec "${process.execPath}" --import tsx "$0"`],
+      execArgv: ["-c", `ulimit -n 100; exec "${process.execPath}" --import tsx "$0"`],
     });
     const report = await new Promise((resolve) => child.once("message", resolve));
     expect(report).toEqual({ codes: ["EMFILE"], udp: ["EMFILE"], served: true });

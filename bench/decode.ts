@@ -3,7 +3,7 @@ import { FrameDecoder } from "../src/attach/decoder.ts";
 import { SlabPool } from "../src/attach/slab.ts";
 import type { LinkReceiver } from "../src/core/link.ts";
 import { NO_TRACE } from "../src/core/trace.ts";
-import { put32 } from "../src/wire/bytes.ts";
+import { get32, put32 } from "../src/wire/bytes.ts";
 import { type Case, same } from "./case.ts";
 import { DiscardingLink } from "./guest.ts";
 
@@ -25,14 +25,17 @@ export function decodeCases(): Case[] {
     detached() {},
   };
   const decoder = new FrameDecoder(new SlabPool(), receiver, new DiscardingLink(), NO_TRACE);
-  const area = decoder.readArea;
-  const per = Math.floor(area.length / (LEN + 4));
+  const per = Math.floor(decoder.readArea.length / (LEN + 4));
   let first = 0;
-  for (let k = 0; k < per; k++) {
-    put32(area, k * (LEN + 4), LEN);
-    area[k * (LEN + 4) + 4] = k;
-    first += k & 255;
-  }
+  for (let k = 0; k < per; k++) first += k & 255;
+  /** A cable gives its memory back between reads, and mostly has the same again. */
+  const fill = (area: Uint8Array): void => {
+    if (get32(area, 0) === LEN) return;
+    for (let k = 0; k < per; k++) {
+      put32(area, k * (LEN + 4), LEN);
+      area[k * (LEN + 4) + 4] = k;
+    }
+  };
   return [
     {
       suite: "decoding",
@@ -40,6 +43,7 @@ export function decodeCases(): Case[] {
       per,
       bytes: LEN,
       call() {
+        fill(decoder.readArea);
         if (!decoder.received(per * (LEN + 4))) throw new Error("the decoder gave up");
       },
       check(calls) {

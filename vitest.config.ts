@@ -1,3 +1,4 @@
+import { availableParallelism } from "node:os";
 import { defineConfig } from "vitest/config";
 
 export default defineConfig({
@@ -10,5 +11,7 @@ export default defineConfig({
     testTimeout: 60_000,
     hookTimeout: 120_000,
     pool: "forks",
+    // Most files wait for processes, guests and sockets: on two processors, too, two at a time take less than one after the other.
+    maxWorkers: Math.max(2, availableParallelism() - 1),
   },
 });

@@ -296,7 +296,8 @@ export class GuestNetworks extends EventEmitter<GuestNetworksEvents> implements 
   #endFullest(): void {
     this.#ending = null;
     while (this.#budget.exceeded) {
-      const fullest = this.#budget.fullest()!;
+      const fullest = this.#budget.fullest();
+      if (fullest === null) return;
       const { held } = fullest;
       const guest = [...this.#guests.values()].find(({ bytes }) => bytes === fullest);
       // Connections end at once, and with them what they hold.

@@ -47,8 +47,9 @@ export class HttpRequests extends MessageFeed {
   #state: State = "head";
   /** What comes behind the body. */
   #behind: "head" | "other-protocol" = "head";
-  readonly #hellos: TlsHellos;
-  readonly #line: StrangeLine;
+  /** Readers of what may follow an Upgrade or CONNECT, made when it does. */
+  #hellos: TlsHellos | null = null;
+  #line: StrangeLine | null = null;
   /** Of the body, or the chunk. */
   #left = 0;
   /** Bytes at the front of what waits that have no end of a head. */
@@ -58,8 +59,6 @@ export class HttpRequests extends MessageFeed {
   constructor(look: (shown: ShownName | HttpRequest) => boolean) {
     super();
     this.#look = look;
-    this.#hellos = new TlsHellos(look);
-    this.#line = new StrangeLine(look);
   }
 
   /** Whether the rest of the connection is no HTTP, and passes. */
@@ -176,12 +175,14 @@ export class HttpRequests extends MessageFeed {
   }
 
   #strange(buf: Uint8Array, at: number, end: number): number {
+    this.#line ??= new StrangeLine(this.#look);
     const taken = this.#line.feed(buf, at, end - at);
     if (this.#line.over) this.#state = "passed";
     return taken;
   }
 
   #tls(buf: Uint8Array, at: number, end: number): number {
+    this.#hellos ??= new TlsHellos(this.#look);
     const taken = this.#hellos.feed(buf, at, end - at);
     if (this.#hellos.over) this.#state = "passed";
     return taken;

@@ -2,7 +2,7 @@
  * What makes containers, with a network of ours: bubblewrap (a TAP into a sandbox that runs, and one inside `tslirp run`), and
  * rootlesskit, which starts us in slirp4netns' place.
  */
-import { execFileSync, spawn } from "node:child_process";
+import { spawn } from "node:child_process";
 import { once } from "node:events";
 import fs from "node:fs";
 import http from "node:http";
@@ -13,19 +13,11 @@ import type { Readable } from "node:stream";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { taps } from "../../src/host/tap-device.ts";
 import { Command } from "../cli/command.ts";
+import { works } from "../support/e2e/requirements.ts";
 import { PROGRAM } from "../support/program.ts";
 
 const able =
   taps() !== null && fs.existsSync("/dev/net/tun") && works("bwrap", "--unshare-user", "--bind", "/", "/", "true");
-
-function works(program: string, ...args: string[]): boolean {
-  try {
-    execFileSync(program, args, { stdio: "ignore" });
-    return true;
-  } catch {
-    return false;
-  }
-}
 
 const server = http.createServer((_request, response) => response.end("hello"));
 let url = "";

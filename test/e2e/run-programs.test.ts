@@ -11,6 +11,7 @@ import path from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { taps } from "../../src/host/tap-device.ts";
 import { Command, type Finished } from "../cli/command.ts";
+import { works } from "../support/e2e/requirements.ts";
 import { PROGRAM } from "../support/program.ts";
 
 const ROOT = path.resolve(import.meta.dirname, "../..");
@@ -83,15 +84,6 @@ const names = ["world.test", "good.test", "bad.test"].flatMap((name) => ["--dns-
 function run(args: readonly string[], script: string, env: NodeJS.ProcessEnv = {}): Promise<Finished> {
   return new Command(["run", ...names, ...args, "--", "sh", "-ec", `cd ${work}; ${script}`], { HOME: work, ...env })
     .finished;
-}
-
-function works(program: string, ...args: string[]): boolean {
-  try {
-    execFileSync(program, args, { stdio: "ignore" });
-    return true;
-  } catch {
-    return false;
-  }
 }
 
 const able = OWN !== undefined && taps() !== null && fs.existsSync("/dev/net/tun");

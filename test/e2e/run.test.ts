@@ -9,6 +9,7 @@ import path from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { taps } from "../../src/host/tap-device.ts";
 import { Command, type Finished } from "../cli/command.ts";
+import { works } from "../support/e2e/requirements.ts";
 import { PROGRAM } from "../support/program.ts";
 
 const NOBODY = 65_534;
@@ -17,15 +18,6 @@ const able =
 const root = process.getuid?.() === 0;
 const drop = ["--reuid", String(NOBODY), "--regid", String(NOBODY), "--clear-groups", "--"];
 const both = able && root && works("setpriv", ...drop, process.execPath, ...PROGRAM, "--version");
-
-function works(program: string, ...args: string[]): boolean {
-  try {
-    execFileSync(program, args, { stdio: "ignore" });
-    return true;
-  } catch {
-    return false;
-  }
-}
 
 /** Folders for temporary files of their own, which show what is left behind. */
 const folder = fs.mkdtempSync("/tmp/run-test-");

@@ -63,4 +63,17 @@ describe("a client of a forward", () => {
     script.advance(10_000);
     expect(notices(script)).toEqual([]);
   });
+
+  test("nor when it has answered, and is gone by then", async () => {
+    const script = await forwarding();
+    script.host.dial(HERE);
+    script.send({
+      eth: { src: GUEST_MAC },
+      arp: { op: "reply", senderMac: GUEST_MAC, senderIp: GUEST_IP, targetIp: "10.0.2.2" },
+    });
+    script.advance(1_000);
+    script.cable.close();
+    script.advance(10_000);
+    expect(notices(script)).toEqual([]);
+  });
 });

@@ -1,6 +1,6 @@
 /**
- * A runtime folder for each file of tests: what other tests hold, of this run or another one on the machine, is not this
- * one's to know (`host/port-registry`).
+ * A runtime folder for each file of tests: sockets, tokens and files of other tests, of this run or another one on the machine, are
+ * not this one's. (Ports that any process of this user holds it knows all the same, `host/port-registry`.)
  */
 import fs from "node:fs";
 import os from "node:os";

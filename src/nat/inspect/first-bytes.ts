@@ -9,8 +9,11 @@
  *
  * HTTP in the clear names a server with each request, so such a connection is never let go: each request's head is held
  * until it is whole and allowed (`proto/http-requests`), and bodies pass as they come, counted. That costs a call and a
- * few comparisons for each write of the guest's to such a connection; what the host says is not touched. TLS may show a second
- * hello, with another name, and is let go when none can follow (`proto/tls-hellos`).
+ * few comparisons for each write of the guest's to such a connection. TLS may show a second hello, with another name, and is let
+ * go when none can follow (`proto/tls-hellos`); another protocol when its first line can be no request's (`proto/strange-line`).
+ *
+ * Refused requests may be answered. Then the host's bytes are counted on their way (`heard-host`): an answer of ours stands
+ * behind a whole one of the host's, or there is none.
  */
 import { Deadlines, type Timed } from "../../core/deadlines.ts";
 import type { HostTcp } from "../../core/host-net.ts";

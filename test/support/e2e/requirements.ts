@@ -57,3 +57,13 @@ export function describeE2e(name: string, needs: readonly string[], body: () => 
 
 /** True where libslirp is the back-end: `it.skipIf(LIBSLIRP)("… (libslirp: why it does not)", …)`. */
 export const LIBSLIRP: boolean = BACKEND === "libslirp";
+
+/** Whether a program can be run like that here. */
+export function works(program: string, ...args: string[]): boolean {
+  try {
+    execFileSync(program, args, { stdio: "ignore" });
+    return true;
+  } catch {
+    return false;
+  }
+}

@@ -226,8 +226,10 @@ function readBehindMagic(file: string): Buffer {
   let known: boolean;
   let bytes: Buffer = Buffer.alloc(MAGIC.length);
   try {
-    const fd = openSync(file, "r");
+    // A pipe that nobody writes to would be waited for.
+    const fd = openSync(file, fs.constants.O_RDONLY | (fs.constants.O_NONBLOCK ?? 0));
     try {
+      if (fs.fstatSync(fd).isFIFO()) throw Object.assign(new Error(), { code: "it is a pipe" });
       let length = 0;
       for (let more = 1; more > 0 && length < MAGIC.length; length += more)
         more = readSync(fd, bytes, length, MAGIC.length - length, null);

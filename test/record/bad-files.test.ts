@@ -1,4 +1,5 @@
 /** Files that lie: one line says what is wrong, what is good before it is used, and nothing is taken that is not there. */
+import { execFileSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
@@ -73,6 +74,12 @@ it("zeros behind the last block, as a loss of power leaves them, are told", () =
   const { entries } = said(small);
   for (const count of [1, 8, 4_095, 4_096])
     expect(said(Buffer.concat([small, Buffer.alloc(count)]))).toEqual({ entries, complaint: expect.any(String) });
+});
+
+it("a pipe is none, and is not waited for", () => {
+  const pipe = path.join(folder, "pipe");
+  execFileSync("mkfifo", [pipe]);
+  expect(() => new RecordingReader(pipe)).toThrow(`cannot read ${pipe}: it is a pipe`);
 });
 
 it("lengths that promise gigabytes take none", () => {

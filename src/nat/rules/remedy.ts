@@ -20,8 +20,9 @@ export function needOf(subject: Subject, name: string | null, want: Want): strin
 export type Want = "ech" | "quic" | "unnamed" | null;
 
 /**
- * About the address where no rule can say the name. Null where no rule is about it: a query for such a name, the guests' own network, ICMP's far end apart from its address, what is malformed. A rule that
- * denies stands before it, and has to go or to stand behind.
+ * About the address where no rule can say the name. Null where no rule is about it: a query for such a name, the guests' own
+ * network, ICMP's far end apart from its address, what is malformed. A rule that denies stands before it, and has to go or to
+ * stand behind.
  */
 export function remedyOf(subject: Subject, name: string | null, want: Want = null): string | null {
   const { direction, proto, remote, port, inside } = subject;

@@ -15,6 +15,14 @@ function notices(script: PacketScript): string[] {
   return script.events.flatMap((event) => (event.type === "notice" ? [event.text] : []));
 }
 
+/** The guest answers who asks for it. */
+function answer(script: PacketScript): void {
+  script.send({
+    eth: { src: GUEST_MAC },
+    arp: { op: "reply", senderMac: GUEST_MAC, senderIp: GUEST_IP, targetIp: "10.0.2.2" },
+  });
+}
+
 describe("a client of a forward", () => {
   test("is reset at once while no guest is plugged in, and one line a minute says so", async () => {
     const script = await forwarding();
@@ -56,10 +64,7 @@ describe("a client of a forward", () => {
   test("is not told of when its guest answers in time", async () => {
     const script = await forwarding();
     script.host.dial(HERE);
-    script.send({
-      eth: { src: GUEST_MAC },
-      arp: { op: "reply", senderMac: GUEST_MAC, senderIp: GUEST_IP, targetIp: "10.0.2.2" },
-    });
+    answer(script);
     script.advance(10_000);
     expect(notices(script)).toEqual([]);
   });
@@ -67,10 +72,7 @@ describe("a client of a forward", () => {
   test("nor when it has answered, and is gone by then", async () => {
     const script = await forwarding();
     script.host.dial(HERE);
-    script.send({
-      eth: { src: GUEST_MAC },
-      arp: { op: "reply", senderMac: GUEST_MAC, senderIp: GUEST_IP, targetIp: "10.0.2.2" },
-    });
+    answer(script);
     script.advance(1_000);
     script.cable.close();
     script.advance(10_000);

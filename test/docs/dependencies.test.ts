@@ -1,10 +1,14 @@
-/** What users install with tslirp is what README.md and SECURITY.md say, to the package. */
-import { readFileSync } from "node:fs";
+/** What users install with tslirp, and what is built into it, is what README.md and SECURITY.md say, to the package. */
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
 import { expect, test } from "vitest";
+import { builtIn, bundle } from "../../build.ts";
 
 interface Locked {
   readonly integrity?: string;
   readonly dev?: boolean;
+  readonly license?: string;
   readonly hasInstallScript?: boolean;
   readonly dependencies?: Readonly<Record<string, string>>;
   readonly optionalDependencies?: Readonly<Record<string, string>>;
@@ -40,6 +44,14 @@ function closure(name: string): Set<string> {
   return found;
 }
 
+/** The licences of packages as SECURITY.md tells them. */
+function licences(packages: readonly { readonly license?: string }[]): string {
+  const found = new Map<string, number>();
+  for (const { license = "none" } of packages) found.set(license, (found.get(license) ?? 0) + 1);
+  const words = [...found].sort(([, a], [, b]) => b - a).map(([name, count]) => `${name} (${count})`);
+  return `Their licences: ${words.join(", ")}.`;
+}
+
 const all = new Set(direct.flatMap((name) => [...closure(name)]));
 
 test("README.md's table of dependencies lists each runtime dependency, and nothing else", () => {
@@ -52,7 +64,22 @@ test("SECURITY.md says where each comes from and how many packages come with it"
   const rows = [...read("SECURITY.md").matchAll(/^\| `([^`]+)` \| [^|]+ \| [^|]+ \| (\d+) \|$/gm)];
   const said = Object.fromEntries(rows.map(([, name, count]) => [name, Number(count)]));
   expect(said).toEqual(Object.fromEntries(direct.map((name) => [name, closure(name).size - 1])));
-  expect(read("SECURITY.md")).toContain(`${all.size} packages`);
+  expect(read("SECURITY.md")).toContain(`npm installs these, ${all.size} packages`);
+  expect(read("SECURITY.md")).toContain(`some of\nthem shared. ${licences([...all].map((at) => lock[at]!))}`);
+});
+
+test("SECURITY.md says what is built in, and under which licences", () => {
+  const folder = mkdtempSync(path.join(tmpdir(), "tslirp-built-in-"));
+  const packages = builtIn(bundle(folder));
+  rmSync(folder, { recursive: true });
+  const rows = [...read("SECURITY.md").matchAll(/^\| `([^`]+)` \| [^|]+ \| [^|]+ \|$/gm)].map(([, name]) => name!);
+  expect(packages.map(({ name }) => name)).toEqual(expect.arrayContaining(rows));
+  // Each other one is there because one of these wants it.
+  const wanted = new Set(rows.flatMap((name) => [...closure(name)]));
+  for (const { folder: at } of packages) expect(wanted).toContain(at);
+  expect(read("SECURITY.md")).toContain(
+    `what they need, ${packages.length} packages, are built into \`dist/\`. ${licences(packages)}`,
+  );
 });
 
 test("the lock file pins all of them by content, and none of them runs a program at install but those named", () => {

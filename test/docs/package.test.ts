@@ -1,4 +1,4 @@
-/** The package that `npm pack` makes: what README.md links to is in it, and its licences are those that SECURITY.md lists. */
+/** The package that `npm pack` makes: what README.md links to is in it. */
 import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { expect, it } from "vitest";
@@ -15,15 +15,4 @@ it("holds every file that README.md links to, the man page, and no test", { time
   const { man } = JSON.parse(readFileSync("package.json", "utf8")) as { man: string };
   expect(packed).toContain(man.replace(/^\.\//, ""));
   expect(packed.filter((file) => /^(?:test|src|fixtures)\//.test(file))).toEqual([]);
-});
-
-it("brings packages of the licences that SECURITY.md lists, and of no other", () => {
-  const { packages } = JSON.parse(readFileSync("package-lock.json", "utf8")) as {
-    packages: Record<string, { dev?: boolean; license?: string }>;
-  };
-  const licences = new Map<string, number>();
-  for (const [at, { dev, license }] of Object.entries(packages))
-    if (at !== "" && dev !== true) licences.set(license ?? "none", (licences.get(license ?? "none") ?? 0) + 1);
-  const words = [...licences].sort(([, a], [, b]) => b - a).map(([name, count]) => `${name} (${count})`);
-  expect(readFileSync("SECURITY.md", "utf8")).toContain(`Their licences: ${words.join(", ")}.`);
 });

@@ -10,6 +10,7 @@ import { ConfigError } from "../control/errors.ts";
 import { impairmentText, parseImpairment } from "../control/impairment.ts";
 import type { ImpairmentOptions } from "../control/options/impairment-options.ts";
 import { lintRules } from "../control/rule-lint.ts";
+import { byDefault } from "./ctl/by-default.ts";
 import { ApiClient } from "./ctl/client.ts";
 import { recordCommands } from "./ctl/record.ts";
 import { type Cell, table } from "./ctl/table.ts";
@@ -278,8 +279,7 @@ function publishCommands(ctl: Command, client: () => ApiClient, show: Show, list
       }
       show(closed, () => rowsText(closed, FORWARDS));
     });
-  publish
-    .command("ls", { isDefault: true })
+  byDefault(publish, "ls")
     .description("which there are")
     .action(() => list("/v1/forwards", FORWARDS));
 }
@@ -316,8 +316,7 @@ function captureCommands(ctl: Command, client: () => ApiClient, show: Show, list
       for (const id of wanted) ended.push(await client().delete<Row>(`/v1/captures/${encodeURIComponent(id)}`));
       show(ended, () => rowsText(ended, CAPTURES));
     });
-  capture
-    .command("ls", { isDefault: true })
+  byDefault(capture, "ls")
     .description("which run")
     .action(() => list("/v1/captures", CAPTURES));
 }

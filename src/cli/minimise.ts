@@ -1,11 +1,14 @@
 /** `tslirp replay --minimise`: the smallest recording that still shows a difference or a crash. */
 import { statSync } from "node:fs";
 import { ConfigError } from "../control/errors.ts";
-import { RecordingReader, writeRecording } from "../record/file.ts";
+import { RecordingError, RecordingReader, writeRecording } from "../record/file.ts";
 import type { Entry } from "../record/format.ts";
 import { minimise } from "../record/minimise.ts";
 import { configOf } from "../record/run.ts";
 import { say } from "./output.ts";
+
+/** They are all in memory, some hundred bytes each, and no more are ever replayed for it. */
+const MOST_ENTRIES = 3_000_000;
 
 interface Given {
   readonly until?: string;
@@ -29,7 +32,12 @@ export async function minimiseCommand(file: string, given: Given): Promise<numbe
   if (statSync(output, { throwIfNoEntry: false }) !== undefined)
     throw new ConfigError("--output", output, "expected a new file's name; this one exists");
   const reader = new RecordingReader(file);
-  const entries = [...reader];
+  const entries: Entry[] = [];
+  for (const entry of reader) {
+    entries.push(entry);
+    if (entries.length > MOST_ENTRIES)
+      throw new RecordingError(`${file} has more than ${MOST_ENTRIES} entries, too many to be minimised`);
+  }
   if (reader.broken !== null) say(`The file is broken behind what is used: ${reader.broken}.\n`);
   const result = await minimise(reader.header, entries, configOf(reader.header));
   if (result === null) {

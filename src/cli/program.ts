@@ -83,7 +83,7 @@ export function createProgram(ended: (status: number) => void): Command {
   const replayCommand = new Command("replay")
     .description("run a recording (--record) again, and say where the network does something else")
     .argument("<file>", "the recording")
-    .option("--until <entry|time>", "stop before this entry (1200) or at this time (2.5s)")
+    .option("--until <entry|time>", "stop before what came in as this entry (1200) or later, or after this time (2.5s)")
     .option("--pcap <file>", "write the frames that pass, for Wireshark")
     .option("--print", "print the frames that pass, each in a line")
     .option("--inspect", "print flows and leases where the replay stopped")

@@ -1,8 +1,12 @@
-/** `tslirp replay`: a recording run again, compared with what the network did then. */
+/**
+ * `tslirp replay`: a recording run again, compared with what the network did then. Exit status: 0 when it did the same, 1 when
+ * not, 2 for what is no recording that can be replayed.
+ */
 import { closeSync, openSync, statSync, writeSync } from "node:fs";
+import { CommanderError } from "commander";
 import { ConfigError } from "../control/errors.ts";
 import { version } from "../control/version.ts";
-import { RecordingReader } from "../record/file.ts";
+import { RecordingError, RecordingReader } from "../record/file.ts";
 import type { Header } from "../record/format.ts";
 import type { ReplayOptions } from "../record/replay.ts";
 import type { FileReplay } from "../record/run.ts";
@@ -31,8 +35,18 @@ export interface ReplayArguments {
   readonly output?: string;
 }
 
-/** Resolves with the exit status: 0 when the network did all that it had done, 1 when not. Rejects as `RecordingReader` throws. */
+/** Resolves with the exit status: 0 when the network did all that it had done, 1 when not. Rejects with an error of one line, which has one, too. */
 export async function replayCommand(file: string, given: ReplayArguments): Promise<number> {
+  try {
+    return await run(file, given);
+  } catch (error) {
+    // A script tells a file that cannot be read from a network that does something else.
+    if (error instanceof RecordingError) throw new CommanderError(2, "tslirp.recording", error.message);
+    throw error;
+  }
+}
+
+async function run(file: string, given: ReplayArguments): Promise<number> {
   const until = readUntil(given.until);
   if (given.output !== undefined && given.minimise !== true)
     throw new ConfigError("--output", given.output, "expected --minimise beside it, which writes there");
@@ -47,7 +61,7 @@ export async function replayCommand(file: string, given: ReplayArguments): Promi
   };
   try {
     const result = await replayRecording(reader, { ...until, onFrame });
-    say(report(reader.header, result));
+    say(report(reader.header, result, given.until === undefined ? "No difference." : "No difference up to there."));
     if (given.inspect === true) say(state(result));
     return result.difference === null && result.crash === null ? 0 : 1;
   } finally {
@@ -75,7 +89,7 @@ function frameText(cable: string, toGuest: boolean, frame: Uint8Array, seconds: 
   return `${seconds.toFixed(6)} ${cable} ${toGuest ? "<" : ">"} ${printFrame(frame, 0, frame.length).summary}`;
 }
 
-function report(header: Header, { entries, seconds, difference, crash, broken }: FileReplay): string {
+function report(header: Header, { entries, seconds, difference, crash, broken }: FileReplay, same: string): string {
   const lines = [
     `Recorded ${header.date} by tslirp ${header.package} on Node ${header.node}${header.payload ? "" : ", without payload"}.`,
     `Replayed by tslirp ${version()} on Node ${process.versions.node}: ${entries} entries, ${seconds.toFixed(3)} s.`,
@@ -85,7 +99,7 @@ function report(header: Header, { entries, seconds, difference, crash, broken }:
     lines.push("Payload was left out: what looks inside it (names in TLS and HTTP) may differ for that alone.");
   if (crash !== null) lines.push(`The network threw: ${crash.stack ?? crash.message}`);
   else if (difference !== null) lines.push(`The first difference: ${difference.message}`);
-  else lines.push("No difference.");
+  else lines.push(same);
   return `${lines.join("\n")}\n`;
 }
 

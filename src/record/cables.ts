@@ -2,7 +2,7 @@
 import { COMPLETE, type Link, type LinkReceiver, type Offload, type Slab } from "../core/link.ts";
 import type { FrameTap } from "../core/tap.ts";
 import type { Delivery } from "../embed/current-lan.ts";
-import { headersLength, isSealed, keptLength } from "./frames.ts";
+import { AS_FOUND, headersLength, isSummed, keptLength, UNKNOWN } from "./frames.ts";
 import { Asked, type Recorder } from "./recorder.ts";
 
 /** Headers of a sent frame that are compared byte by byte: Ethernet, IPv6, TCP with all its options. */
@@ -39,8 +39,8 @@ export class RecordedReceiver implements Delivery {
     if (!this.#recorder.active) return this.#inner.receive(recorded, slab, at, len, undone);
     const { bytes } = slab;
     const kept = this.#recorder.payload ? len : keptLength(bytes, at, len);
-    const sealed = kept < len && undone === COMPLETE && isSealed(bytes, at, len);
-    this.#recorder.told("frame", recorded.id, undone, len - kept, sealed ? 1 : 0, bytes.subarray(at, at + kept));
+    const sealed = kept < len && isSummed(undone !== COMPLETE) ? AS_FOUND : UNKNOWN;
+    this.#recorder.told("frame", recorded.id, undone, len - kept, sealed, bytes.subarray(at, at + kept));
     this.#inner.receive(recorded, slab, at, len, undone);
   }
 

@@ -7,8 +7,9 @@ import fs, {
   closeSync,
   createWriteStream,
   openSync,
-  readFileSync,
   readSync,
+  unlink,
+  unlinkSync,
   type WriteStream,
   writeSync,
 } from "node:fs";
@@ -42,11 +43,12 @@ export class RecordingFile {
   #waiting = 0;
   #over = false;
   /** Written so far. */
-  bytes = 0;
+  bytes: number;
 
   /**
-   * Begins a file; there may be none of that name. `ended` is told once that nothing more is written, and why where nobody
-   * has asked for that. Rejects with an `Error` of one line.
+   * Begins a file; there may be none of that name. Resolves when the disk has taken its first block. `ended` is told once
+   * that nothing more is written, and why where nobody has asked for that. Rejects with an `Error` of one line; then there
+   * is no file.
    */
   static async create(
     file: string,
@@ -54,28 +56,42 @@ export class RecordingFile {
     ended: (why: string | null) => void,
     disk: Disk = fs,
   ): Promise<RecordingFile> {
+    const head = new TextEncoder().encode(toJson(header));
+    const beginning = Buffer.concat([new TextEncoder().encode(MAGIC), frame(head), head]);
     const stream = createWriteStream(file, { flags: "wx", mode: 0o600, fs: disk });
-    await new Promise<void>((resolve, reject) => {
-      stream.once("open", () => resolve());
-      stream.once("error", (error: NodeJS.ErrnoException) =>
-        reject(
-          new Error(
-            error.code === "EEXIST"
-              ? `cannot record to ${file}: the file exists; expected a new one`
-              : `cannot record to ${file}: ${error.code ?? error.message}`,
-          ),
-        ),
+    let made = false;
+    try {
+      await new Promise<void>((resolve, reject) => {
+        stream.once("error", reject);
+        stream.once("open", () => {
+          made = true;
+          resolve();
+        });
+      });
+      await new Promise<void>((resolve, reject) => {
+        const late = setTimeout(() => reject(new Error("the disk takes nothing")), PATIENCE_MILLIS);
+        stream.write(beginning, (error) => {
+          clearTimeout(late);
+          if (error) reject(error);
+          else resolve();
+        });
+      });
+    } catch (error) {
+      stream.on("error", () => {}).destroy();
+      if (made) unlink(file, () => {});
+      const { code, message } = error as NodeJS.ErrnoException;
+      throw new Error(
+        `cannot record to ${file}: ${code === "EEXIST" ? "the file exists; expected a new one" : (code ?? message)}`,
       );
-    });
-    return new RecordingFile(stream, header, ended);
+    }
+    return new RecordingFile(stream, beginning.length, ended);
   }
 
-  private constructor(stream: WriteStream, header: Header, ended: (why: string | null) => void) {
+  private constructor(stream: WriteStream, bytes: number, ended: (why: string | null) => void) {
     this.#stream = stream;
+    this.bytes = bytes;
     this.#ended = ended;
     stream.on("error", (error) => this.#end(`the recording has ended: ${error.message}`));
-    this.#put(new TextEncoder().encode(MAGIC), false);
-    this.#put(new TextEncoder().encode(toJson(header)), true);
   }
 
   entry(name: EntryName, values: readonly Value[]): void {
@@ -115,17 +131,16 @@ export class RecordingFile {
     if (this.#timer !== null) clearTimeout(this.#timer);
     this.#timer = null;
     if (this.#over || this.#block.used === 0) return;
-    this.#put(this.#block.take(), true);
+    this.#put(this.#block.take());
     if (this.#waiting > MOST_WAITING) this.#end("the recording has ended: the disk is slower than the network");
   }
 
-  #put(bytes: Uint8Array, framed: boolean): void {
-    const framing = framed ? frame(bytes) : new Uint8Array(0);
-    const size = framing.length + bytes.length;
+  #put(block: Uint8Array): void {
+    const size = FRAMING + block.length;
     this.#waiting += size;
     this.bytes += size;
-    if (framed) this.#stream.write(framing);
-    this.#stream.write(bytes, () => {
+    this.#stream.write(frame(block));
+    this.#stream.write(block, () => {
       this.#waiting -= size;
     });
   }
@@ -150,99 +165,195 @@ function frame(block: Uint8Array): Uint8Array {
   return framing;
 }
 
-/** Writes a whole recording; there may be none of that name. Returns its bytes. Throws an `Error` of one line. */
-export function writeRecording(file: string, header: Header, entries: Iterable<Entry>): number {
-  let bytes = 0;
-  try {
-    const fd = openSync(file, "wx", 0o600);
-    const put = (...parts: readonly Uint8Array[]): void => {
-      for (const part of parts) for (let at = 0; at < part.length; ) at += writeSync(fd, part, at);
-      bytes += parts.reduce((sum, part) => sum + part.length, 0);
-    };
+/** Writes a recording that is made in one go, entry by entry. Its methods throw an `Error` of one line. */
+export class RecordingWriter {
+  readonly #file: string;
+  readonly #fd: number;
+  readonly #block: BlockWriter = new BlockWriter();
+  /** Written so far. */
+  bytes = 0;
+
+  /** Begins a file; there may be none of that name. */
+  constructor(file: string, header: Header) {
+    this.#file = file;
+    this.#fd = this.#able(() => openSync(file, "wx", 0o600));
     try {
       const head = new TextEncoder().encode(toJson(header));
-      put(new TextEncoder().encode(MAGIC), frame(head), head);
-      const block = new BlockWriter();
-      const flush = (): void => {
-        const full = block.take();
-        if (full.length > 0) put(frame(full), full);
-      };
-      for (const { name, values } of entries) {
-        block.entry(name, values);
-        if (block.used >= BLOCK) flush();
-      }
-      flush();
-    } finally {
-      closeSync(fd);
+      this.#put(new TextEncoder().encode(MAGIC), frame(head), head);
+    } catch (error) {
+      this.discard();
+      throw error;
     }
-  } catch (error) {
-    const { code, message } = error as NodeJS.ErrnoException;
-    throw new Error(
-      `cannot write ${file}: ${code === "EEXIST" ? "the file exists; expected a new one" : (code ?? message)}`,
-    );
   }
-  return bytes;
+
+  entry({ name, values }: Entry): void {
+    this.#block.entry(name, values);
+    if (this.#block.used >= BLOCK) this.#flush();
+  }
+
+  /** Returns the file's bytes. */
+  close(): number {
+    this.#flush();
+    closeSync(this.#fd);
+    return this.bytes;
+  }
+
+  /** Nothing has come of it: its file goes. */
+  discard(): void {
+    closeSync(this.#fd);
+    unlinkSync(this.#file);
+  }
+
+  #flush(): void {
+    const block = this.#block.take();
+    if (block.length > 0) this.#put(frame(block), block);
+  }
+
+  #put(...parts: readonly Uint8Array[]): void {
+    for (const part of parts)
+      for (let at = 0; at < part.length; ) at += this.#able(() => writeSync(this.#fd, part, at));
+    this.bytes += parts.reduce((sum, part) => sum + part.length, 0);
+  }
+
+  #able<T>(act: () => T): T {
+    try {
+      return act();
+    } catch (error) {
+      const { code, message } = error as NodeJS.ErrnoException;
+      throw new Error(
+        `cannot write ${this.#file}: ${code === "EEXIST" ? "the file exists; expected a new one" : (code ?? message)}`,
+      );
+    }
+  }
 }
 
-/** A recording that is read. Its file is in memory as a whole. */
+/** Writes a whole recording; there may be none of that name. Returns its bytes. Throws an `Error` of one line; then there is no file. */
+export function writeRecording(file: string, header: Header, entries: Iterable<Entry>): number {
+  const writer = new RecordingWriter(file, header);
+  try {
+    for (const entry of entries) writer.entry(entry);
+    return writer.close();
+  } catch (error) {
+    writer.discard();
+    throw error;
+  }
+}
+
+/** What is no recording, or none that this version can read; says so in one line. */
+export class RecordingError extends Error {}
+
+/** A recording that is read, a block at a time. */
 export class RecordingReader implements Iterable<Entry> {
   readonly file: string;
   readonly header: Header;
   /** What is wrong with the file behind its last good block, in words, once the entries have been read; null for nothing. */
-  broken: string | null;
-  readonly #blocks: readonly Uint8Array[];
+  broken: string | null = null;
 
-  /** Throws an `Error` of one line about what is no recording, or one of a newer version. */
+  /** Throws a `RecordingError` about what is no recording, or one of a newer version. */
   constructor(file: string) {
     this.file = file;
-    const { blocks, broken } = readBlocks(readBehindMagic(file));
-    const first = blocks.shift();
-    if (first === undefined) throw new Error(`${file} ends before its header: ${broken ?? "it is empty"}`);
-    this.header = readHeader(file, first);
-    this.#blocks = blocks;
-    this.broken = broken;
+    const blocks = new BlockReader(file);
+    try {
+      const first = blocks.next();
+      if (first === null) throw new RecordingError(`${file} ends before its header: ${blocks.broken ?? "it is empty"}`);
+      this.header = readHeader(file, first);
+    } finally {
+      blocks.close();
+    }
   }
 
+  /** Throws a `RecordingError` where the file can be read no longer. */
   *[Symbol.iterator](): Generator<Entry> {
-    for (const [i, block] of this.#blocks.entries()) {
-      const entries = readEntries(block);
-      for (;;) {
-        let next: IteratorResult<Entry>;
-        try {
-          next = entries.next();
-        } catch (error) {
-          this.broken = `block ${i + 1} has an entry of another format: ${(error as Error).message}`;
-          return;
+    const blocks = new BlockReader(this.file);
+    try {
+      blocks.next();
+      for (let block = blocks.next(); block !== null; block = blocks.next()) {
+        const entries = readEntries(block);
+        for (;;) {
+          let next: IteratorResult<Entry>;
+          try {
+            next = entries.next();
+          } catch (error) {
+            this.broken = `block ${blocks.count - 1} has an entry of another format: ${(error as Error).message}`;
+            return;
+          }
+          if (next.done) break;
+          yield next.value;
         }
-        if (next.done) break;
-        yield next.value;
       }
+      this.broken = blocks.broken;
+    } finally {
+      blocks.close();
     }
   }
 }
 
-/** What follows the magic number. What has none is read no further: it may never end. */
-function readBehindMagic(file: string): Buffer {
-  let known: boolean;
-  let bytes: Buffer = Buffer.alloc(MAGIC.length);
-  try {
+/** A file's blocks, its header's the first. */
+class BlockReader {
+  readonly #file: string;
+  readonly #fd: number;
+  /** Blocks so far. */
+  count = 0;
+  /** Why there are no more, in words; null at the file's end. */
+  broken: string | null = null;
+
+  /** Throws a `RecordingError` about what cannot be read or does not begin as a recording. */
+  constructor(file: string) {
+    this.#file = file;
     // A pipe that nobody writes to would be waited for.
-    const fd = openSync(file, fs.constants.O_RDONLY | (fs.constants.O_NONBLOCK ?? 0));
+    this.#fd = this.#able(() => openSync(file, fs.constants.O_RDONLY | (fs.constants.O_NONBLOCK ?? 0)));
     try {
-      if (fs.fstatSync(fd).isFIFO()) throw Object.assign(new Error(), { code: "it is a pipe" });
-      let length = 0;
-      for (let more = 1; more > 0 && length < MAGIC.length; length += more)
-        more = readSync(fd, bytes, length, MAGIC.length - length, null);
-      known = bytes.toString("latin1") === MAGIC;
-      if (known) bytes = readFileSync(fd);
-    } finally {
-      closeSync(fd);
+      if (this.#able(() => fs.fstatSync(this.#fd)).isFIFO())
+        throw new RecordingError(`cannot read ${file}: it is a pipe`);
+      if (Buffer.from(this.#bytes(MAGIC.length)).toString("latin1") !== MAGIC)
+        throw new RecordingError(`${file} is no recording of tslirp's`);
+    } catch (error) {
+      this.close();
+      throw error;
     }
-  } catch (error) {
-    throw new Error(`cannot read ${file}: ${(error as NodeJS.ErrnoException).code ?? String(error)}`);
   }
-  if (!known) throw new Error(`${file} is no recording of tslirp's`);
-  return bytes;
+
+  /** The next good block, the caller's own; null where there is none. */
+  next(): Uint8Array | null {
+    const framing = this.#bytes(FRAMING);
+    if (framing.length === 0) return null;
+    if (framing.length < FRAMING) return this.#end("is cut off");
+    const view = new DataView(framing.buffer, framing.byteOffset);
+    const length = view.getUint32(0, true);
+    if (length === 0) return this.#end("has no bytes, as after a loss of power");
+    if (length > LARGEST_BLOCK) return this.#end("has a length that no block has");
+    const block = this.#bytes(length);
+    if (block.length < length) return this.#end("is cut off");
+    if (crc32(block) !== view.getUint32(4, true)) return this.#end("has other bytes than were written");
+    this.count++;
+    return block;
+  }
+
+  close(): void {
+    closeSync(this.#fd);
+  }
+
+  #end(why: string): null {
+    this.broken = `block ${this.count} ${why}`;
+    return null;
+  }
+
+  /** The next bytes, or as many as there are. */
+  #bytes(length: number): Uint8Array {
+    const bytes = new Uint8Array(length);
+    let at = 0;
+    for (let more = 1; more > 0 && at < length; at += more)
+      more = this.#able(() => readSync(this.#fd, bytes, at, length - at, null));
+    return bytes.subarray(0, at);
+  }
+
+  #able<T>(act: () => T): T {
+    try {
+      return act();
+    } catch (error) {
+      throw new RecordingError(`cannot read ${this.#file}: ${(error as NodeJS.ErrnoException).code ?? String(error)}`);
+    }
+  }
 }
 
 function readHeader(file: string, block: Uint8Array): Header {
@@ -250,36 +361,18 @@ function readHeader(file: string, block: Uint8Array): Header {
   try {
     header = fromJson(Buffer.from(block).toString("utf8")) as Header;
   } catch {
-    throw new Error(`${file} has a header that is no JSON`);
+    throw new RecordingError(`${file} has a header that is no JSON`);
   }
   if (typeof header !== "object" || header === null || typeof header.version !== "number")
-    throw new Error(`${file} has a header without a version`);
+    throw new RecordingError(`${file} has a header without a version`);
   if (header.version > VERSION)
-    throw new Error(
+    throw new RecordingError(
       `${file} has version ${header.version}, written by tslirp ${header.package}; this one reads up to ${VERSION}`,
     );
   const { config, rules, seed } = header;
   if (typeof config !== "object" || config === null || typeof seed !== "number")
-    throw new Error(`${file} has a header without a configuration`);
+    throw new RecordingError(`${file} has a header without a configuration`);
   if (!Array.isArray(rules) || !rules.every((rule) => typeof rule === "string"))
-    throw new Error(`${file} has a header without rules`);
+    throw new RecordingError(`${file} has a header without rules`);
   return header;
-}
-
-function readBlocks(bytes: Uint8Array): { blocks: Uint8Array[]; broken: string | null } {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
-  const blocks: Uint8Array[] = [];
-  for (let at = 0; at < bytes.length; ) {
-    const broken = (why: string) => ({ blocks, broken: `block ${blocks.length} ${why}` });
-    if (at + FRAMING > bytes.length) return broken("is cut off");
-    const length = view.getUint32(at, true);
-    if (length === 0) return broken("has no bytes, as after a loss of power");
-    if (length > LARGEST_BLOCK) return broken("has a length that no block has");
-    if (at + FRAMING + length > bytes.length) return broken("is cut off");
-    const block = bytes.subarray(at + FRAMING, at + FRAMING + length);
-    if (crc32(block) !== view.getUint32(at + 4, true)) return broken("has other bytes than were written");
-    blocks.push(block);
-    at += FRAMING + length;
-  }
-  return { blocks, broken: null };
 }

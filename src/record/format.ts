@@ -8,8 +8,8 @@
  */
 
 export const MAGIC = "tslirp recording\n";
-/** A reader refuses what is newer than itself. */
-export const VERSION = 1;
+/** A reader refuses what is newer than itself. Version 1 had no `sealed` of 2. */
+export const VERSION = 2;
 
 /** How a field is written. */
 export type Kind =
@@ -139,7 +139,10 @@ export const ENTRIES: Readonly<Record<EntryName, EntryShape>> = {
 
   // Cables
   attached: shape("in", { link: id, name: "text", traits: "json" }),
-  /** The first bytes of a frame; `blank` more were left out. `sealed`: the transport checksum was right. */
+  /**
+   * The first bytes of a frame; `blank` more were left out. `sealed`: the checksum behind IP's headers was right (1), or right
+   * unless the network drops the frame for it (2).
+   */
   frame: shape("in", { link: id, undone: "number", blank: "number", sealed: "number", bytes: "bytes" }),
   batchEnd: shape("in", { link: id }),
   writable: shape("in", { link: id }),

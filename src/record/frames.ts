@@ -3,8 +3,11 @@ import { get16, put16 } from "../wire/bytes.ts";
 import { finish, sum, valid } from "../wire/checksum.ts";
 import { ETH_HEADER, ETH_IPV4, ETH_IPV6 } from "../wire/ethernet.ts";
 import { type FrameFacts, frameFacts, readFacts } from "../wire/frame-facts.ts";
-import { PROTO_TCP, PROTO_UDP } from "../wire/ipv4.ts";
-import { IPV6_HEADER } from "../wire/ipv6.ts";
+import { ICMP_HEADER, ICMP_PARAMETER_PROBLEM, ICMP_TIME_EXCEEDED, ICMP_UNREACHABLE } from "../wire/icmp.ts";
+import { ICMP6_ECHO } from "../wire/icmp6.ts";
+import { PROTO_ICMP, PROTO_TCP, PROTO_UDP } from "../wire/ipv4.ts";
+import { IPV6_HEADER, PROTO_ICMP6 } from "../wire/ipv6.ts";
+import { type Ipv6Walk, ipv6Look, newIpv6Walk } from "../wire/ipv6-extensions.ts";
 import { TCP_HEADER, tcpHeaderLength } from "../wire/tcp.ts";
 import { UDP_HEADER, udpLength } from "../wire/udp.ts";
 
@@ -12,65 +15,140 @@ import { UDP_HEADER, udpLength } from "../wire/udp.ts";
 const SERVICES: ReadonlySet<number> = new Set([53, 67, 68, 69, 546, 547]);
 /** A datagram of no more than that is kept whole: TFTP's acknowledgements are, and hold no secret. */
 const SMALL_DATAGRAM = 8;
+/** ICMP's errors: they quote a packet, and payload with it. */
+const ERRORS: ReadonlySet<number> = new Set([ICMP_UNREACHABLE, 4, 5, ICMP_TIME_EXCEEDED, ICMP_PARAMETER_PROBLEM]);
+/** Of a quoted packet's transport header: ports and TCP's number. UDP's checksum, which is over its payload, follows. */
+const QUOTED_TCP = 8;
+const QUOTED_UDP = 6;
+
+/** How a recorded frame's checksum was: anything, right, or as the network finds it, which drops what is wrong. */
+export const UNKNOWN = 0;
+export const RIGHT = 1;
+export const AS_FOUND = 2;
+/** What a wrong checksum is dropped for. */
+export const SUM_DROPS: ReadonlySet<string> = new Set(["tcp-checksum", "udp-malformed", "icmp-checksum"]);
 
 const facts: FrameFacts = frameFacts();
+const quoted: Ipv6Walk = newIpv6Walk();
+
+/**
+ * What of a frame is headers, and what the checksum behind IP's headers is over: TCP's, UDP's, or that of an ICMP error. One
+ * record, filled by `readLayout` and read before the next frame is looked at.
+ */
+const layout = {
+  /** Bytes up to the payload; all of them where nothing is left out. */
+  headers: 0,
+  /** Where the message behind IP's headers begins, and its bytes: -1 unless all of them are in the frame, with a checksum. */
+  at: 0,
+  size: -1,
+  /** Where its checksum stands; -1 where there is none, or where bytes end before. */
+  field: -1,
+};
+
+function readLayout(buf: Uint8Array, at: number, len: number): void {
+  readFacts(facts, buf, at, len);
+  const { proto, payload, ethType } = facts;
+  layout.headers = len;
+  layout.at = payload;
+  layout.size = layout.field = -1;
+  const end = at + len;
+  const start = payload - at;
+  if (proto === PROTO_TCP || proto === PROTO_UDP) {
+    // A fragment that is not the first has no header of its own.
+    if (facts.srcPort < 0) layout.headers = Math.min(start, len);
+    else if (proto === PROTO_UDP) {
+      if (len - start > UDP_HEADER + SMALL_DATAGRAM) layout.headers = start + UDP_HEADER;
+    } else if (start + TCP_HEADER <= len) layout.headers = Math.min(len, start + tcpHeaderLength(buf, payload));
+    if (facts.srcPort < 0) return;
+  } else if (!isError(buf, end)) return;
+  else layout.headers = Math.min(len, quotedEnd(buf, end) - at);
+  const field = payload + (proto === PROTO_TCP ? 16 : proto === PROTO_UDP ? 6 : 2);
+  if (field + 2 > end) return;
+  layout.field = field;
+  const packet = at + ETH_HEADER;
+  let size = -1;
+  if (ethType === ETH_IPV6) size = get16(buf, packet + 4) + IPV6_HEADER - (payload - packet);
+  else if ((get16(buf, packet + 6) & 0x2000) === 0) size = get16(buf, packet + 2) - (payload - packet);
+  if (size < (proto === PROTO_TCP ? TCP_HEADER : UDP_HEADER) || payload + size > end) return;
+  if (proto === PROTO_UDP && (udpLength(buf, payload) !== size || get16(buf, field) === 0)) return;
+  layout.size = size;
+}
+
+/** Whether `facts` are of a whole ICMP error. */
+function isError(buf: Uint8Array, end: number): boolean {
+  const { proto, payload, ethType, eth } = facts;
+  if (payload < 0 || payload + ICMP_HEADER > end) return false;
+  if (ethType === ETH_IPV4)
+    return proto === PROTO_ICMP && (get16(buf, eth + ETH_HEADER + 6) & 0x3fff) === 0 && ERRORS.has(buf[payload]!);
+  // Behind other headers it may be a fragment.
+  return (
+    ethType === ETH_IPV6 &&
+    proto === PROTO_ICMP6 &&
+    payload === eth + ETH_HEADER + IPV6_HEADER &&
+    buf[payload]! < ICMP6_ECHO
+  );
+}
+
+/** Where the headers of the packet end that an ICMP error quotes. */
+function quotedEnd(buf: Uint8Array, end: number): number {
+  const at = facts.payload + ICMP_HEADER;
+  if (facts.ethType === ETH_IPV4) {
+    if (at + 20 > end) return end;
+    return at + (buf[at]! & 15) * 4 + (buf[at + 9] === PROTO_UDP ? QUOTED_UDP : QUOTED_TCP);
+  }
+  if (at + IPV6_HEADER > end) return end;
+  ipv6Look(buf, at, end, quoted);
+  return quoted.payloadAt + (quoted.proto === PROTO_UDP ? QUOTED_UDP : QUOTED_TCP);
+}
 
 /**
  * Bytes of a guest's frame up to its payload. All of them where our own services read the payload, or where there is no
- * TCP or UDP.
+ * TCP, UDP or ICMP error.
  */
 export function keptLength(buf: Uint8Array, at: number, len: number): number {
-  readFacts(facts, buf, at, len);
-  if (SERVICES.has(facts.srcPort) || SERVICES.has(facts.dstPort)) return len;
-  const headers = headersLength(buf, at, len);
-  return facts.proto === PROTO_UDP && facts.srcPort >= 0 && len - headers <= SMALL_DATAGRAM ? len : headers;
+  readLayout(buf, at, len);
+  return SERVICES.has(facts.srcPort) || SERVICES.has(facts.dstPort) ? len : layout.headers;
 }
 
-/** Bytes of a frame up to its TCP or UDP payload; all of them where there is neither. */
+/** Bytes of a frame up to its payload, also of our own services'; all of them where there is no TCP, UDP or ICMP error. */
 export function headersLength(buf: Uint8Array, at: number, len: number): number {
-  readFacts(facts, buf, at, len);
-  if (facts.proto !== PROTO_TCP && facts.proto !== PROTO_UDP) return len;
-  const start = facts.payload - at;
-  // A fragment that is not the first has no header of its own.
-  if (facts.srcPort < 0) return Math.min(start, len);
-  if (facts.proto === PROTO_UDP)
-    return len - start <= UDP_HEADER + SMALL_DATAGRAM ? len : Math.min(len, start + UDP_HEADER);
-  return start + TCP_HEADER > len ? len : Math.min(len, start + tcpHeaderLength(buf, facts.payload));
+  readLayout(buf, at, len);
+  return layout.headers;
 }
 
-/** The sum of the transport's bytes and pseudo-header; -1 where there is no whole segment or datagram with a checksum. */
-function transportSum(buf: Uint8Array, at: number, len: number): number {
-  readFacts(facts, buf, at, len);
-  const { proto, payload, src, ethType } = facts;
-  if ((proto !== PROTO_TCP && proto !== PROTO_UDP) || facts.srcPort < 0) return -1;
-  const packet = at + ETH_HEADER;
-  let size = -1;
-  if (ethType === ETH_IPV4 && (get16(buf, packet + 6) & 0x2000) === 0)
-    size = get16(buf, packet + 2) - (payload - packet);
-  else if (ethType === ETH_IPV6) size = get16(buf, packet + 4) + IPV6_HEADER - (payload - packet);
-  if (size < UDP_HEADER || payload + size > at + len) return -1;
-  if (proto === PROTO_TCP && size < TCP_HEADER) return -1;
-  if (proto === PROTO_UDP && (udpLength(buf, payload) !== size || get16(buf, payload + 6) === 0)) return -1;
-  const addresses = ethType === ETH_IPV4 ? 8 : 32;
-  return sum(buf, src, addresses) + proto + size + sum(buf, payload, size);
+/**
+ * Whether the frame that `keptLength` was asked about last has a whole message with a checksum, which the network sums: so
+ * the recorder, whom bulk data should cost little, need not. `undone` frames have none, but for ICMP's.
+ */
+export function isSummed(undone: boolean): boolean {
+  return layout.size >= 0 && (!undone || facts.srcPort < 0);
 }
 
-/** Whether a frame's transport checksum is there and right. */
+/** The sum of `layout`'s message and its pseudo-header. */
+function messageSum(buf: Uint8Array): number {
+  const { proto, ethType, src } = facts;
+  const { at, size } = layout;
+  const pseudo = proto === PROTO_ICMP ? 0 : sum(buf, src, ethType === ETH_IPV4 ? 8 : 32) + proto + size;
+  return pseudo + sum(buf, at, size);
+}
+
+/** Whether a frame's checksum behind IP's headers is there and right. */
 export function isSealed(buf: Uint8Array, at: number, len: number): boolean {
-  const total = transportSum(buf, at, len);
-  return total >= 0 && valid(total);
+  readLayout(buf, at, len);
+  return layout.size >= 0 && valid(messageSum(buf));
 }
 
-/** Makes a frame's transport checksum right. */
-export function seal(buf: Uint8Array, at: number, len: number): void {
-  readFacts(facts, buf, at, len);
-  const field = facts.payload + (facts.proto === PROTO_TCP ? 16 : 6);
+/** Makes a frame's checksum behind IP's headers right, or, if not `right`, wrong. Where there is none nothing happens. */
+export function seal(buf: Uint8Array, at: number, len: number, right = true): void {
+  readLayout(buf, at, len);
+  const { field, size } = layout;
+  if (size < 0) return;
   put16(buf, field, 0xffff);
-  const total = transportSum(buf, at, len);
-  if (total < 0) return;
   // The field's own 0xffff does not count: in ones' complement it is zero.
-  const sealed = finish(total);
-  put16(buf, field, facts.proto === PROTO_UDP && sealed === 0 ? 0xffff : sealed);
+  const sealed = finish(messageSum(buf));
+  const sent = facts.proto === PROTO_UDP && sealed === 0 ? 0xffff : sealed;
+  // One bit makes it wrong; in UDP nothing but zero means none, and 0xffff is zero's other form.
+  put16(buf, field, right ? sent : sent === 1 || sent === 0xffff ? 0x0100 ^ sent : sent ^ 1);
 }
 
 /**
@@ -84,12 +162,13 @@ export function unseal(buf: Uint8Array, at: number, len: number): void {
     put16(buf, facts.payload + 6, 0);
 }
 
-/** Where the transport checksum stands in `head`, the first bytes of a frame, so that it can be passed over; -1 for nowhere. */
+/**
+ * Where the checksum behind IP's headers stands in `head`, the first bytes of a frame, so that it can be passed over: it is over
+ * payload that was left out. -1 for nowhere.
+ */
 export function checksumField(head: Uint8Array): number {
-  readFacts(facts, head, 0, head.length);
-  if (facts.srcPort < 0) return -1;
-  const field = facts.payload + (facts.proto === PROTO_TCP ? 16 : 6);
-  return field + 2 <= head.length ? field : -1;
+  readLayout(head, 0, head.length);
+  return layout.field;
 }
 
 /** The same bytes for the same seed and place, unlike any text. */

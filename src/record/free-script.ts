@@ -4,7 +4,7 @@
  * asks them in the same episode: an episode is what came in by itself, with all that the network did and asked about it.
  */
 import { ENTRIES, type Entry, type EntryName, toJson, type Value } from "./format.ts";
-import { Script, SINCE } from "./script.ts";
+import { isDrop, Script, SINCE } from "./script.ts";
 
 /** Identifiers for what the recording does not have. */
 const FIRST_NEW_ID = 1_000_000_000;
@@ -81,6 +81,10 @@ export class FreeScript extends Script {
     const entry = this.#bag.shift()!;
     this.#write(entry);
     return entry;
+  }
+
+  override drops(reasons: ReadonlySet<string>): boolean {
+    return this.#bag.some((entry) => isDrop(entry, reasons));
   }
 
   override reply(name: EntryName, of: number, nth: number, since: number): Entry | null {

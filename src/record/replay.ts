@@ -17,15 +17,19 @@ import { NO_TAP } from "../core/tap.ts";
 import { composeLan, type Lan, restoreLan, type SavedLan } from "../embed/lan.ts";
 import { NO_RULES } from "../nat/rules/rules.ts";
 import { HEAD } from "./cables.ts";
+import { RecordingError } from "./file.ts";
 import { ENTRIES, type Entry, type EntryName, type Header, toJson } from "./format.ts";
-import { headersLength, seal, standIn, unseal } from "./frames.ts";
+import { AS_FOUND, headersLength, SUM_DROPS, seal, standIn, UNKNOWN, unseal } from "./frames.ts";
 import type { RecordedError } from "./host.ts";
 import type { RecordedRuling } from "./local.ts";
 import { asError, ReplayHost, sumOf } from "./replay-host.ts";
 import { Answers, type Difference, Questions, Script } from "./script.ts";
 
 export interface ReplayOptions {
-  /** Stop before this entry, or at this time in seconds since the recording began. */
+  /**
+   * Stop before what comes in by itself at this entry or behind it, counted from 0, or later than at this time, in seconds
+   * since the recording began.
+   */
   readonly untilEntry?: number | undefined;
   readonly untilSeconds?: number | undefined;
   /** Sees each frame, from a guest and to one, at its time in seconds. */
@@ -55,12 +59,14 @@ export async function replay(
   return made(header, new Script(entries, header.payload), config, options).run();
 }
 
-/** Throws an `Error` of one line about a configuration that no network can have. */
+/** Throws a `RecordingError` about a configuration that no network can have. */
 function made(header: Header, script: Script, config: StackConfig, options: ReplayOptions): Replay {
   try {
     return new Replay(header, script, config, options);
   } catch (error) {
-    throw new Error(`the recording's configuration makes no network: ${(error as Error).message.split("\n")[0]}`);
+    throw new RecordingError(
+      `the recording's configuration makes no network: ${(error as Error).message.split("\n")[0]}`,
+    );
   }
 }
 
@@ -102,7 +108,7 @@ export class Replay {
     const script = this.#script;
     let crash: Error | null = null;
     try {
-      while (!script.over && script.at < untilEntry && script.seconds < untilSeconds) {
+      while (!script.over && script.at < untilEntry && script.nextSeconds <= untilSeconds) {
         // Only what was put off until now could be what the network does by itself.
         if (ENTRIES[script.peek()!.name].direction !== "in") await settle();
         const next = script.peek();
@@ -290,8 +296,8 @@ export class Replay {
     const frame = new Uint8Array(bytes.length + blank);
     frame.set(bytes);
     frame.set(standIn(this.#header.seed, this.#script.at, blank), bytes.length);
-    if (sealed === 1) seal(frame, 0, frame.length);
-    else unseal(frame, 0, frame.length);
+    if (sealed === UNKNOWN) unseal(frame, 0, frame.length);
+    else seal(frame, 0, frame.length, sealed !== AS_FOUND || !this.#script.drops(SUM_DROPS));
     return frame;
   }
 

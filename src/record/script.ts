@@ -29,7 +29,8 @@ export class Difference {
 export class Script {
   readonly #entries: Iterator<Entry>;
   readonly #payload: boolean;
-  #next: Entry | null = null;
+  /** Entries that have been read ahead, the next one first. */
+  readonly #ahead: Entry[] = [];
   #done = false;
   #stopped = false;
   #micros = 0;
@@ -59,23 +60,50 @@ export class Script {
 
   /** Seconds since the recording began, by its clock. */
   get seconds(): number {
-    return (this.#micros - (this.#began ?? this.#micros)) / 1e6;
+    return this.#since(this.#micros);
   }
 
   peek(): Entry | null {
-    if (this.#next === null && !this.#done) {
+    return this.#peek(0);
+  }
+
+  #peek(place: number): Entry | null {
+    while (this.#ahead.length <= place && !this.#done) {
       const read = this.#entries.next();
       if (read.done === true) this.#done = true;
-      else this.#next = read.value;
+      else this.#ahead.push(read.value);
     }
-    return this.#next;
+    return this.#ahead[place] ?? null;
   }
 
   take(): Entry {
     const entry = this.peek()!;
-    this.#next = null;
+    this.#ahead.shift();
     this.at++;
     return entry;
+  }
+
+  /** Whether the network, told what has just been taken, dropped something for one of these reasons. */
+  drops(reasons: ReadonlySet<string>): boolean {
+    for (let i = 0; ; i++) {
+      const entry = this.#peek(i);
+      if (entry === null || ENTRIES[entry.name].direction === "in") return false;
+      if (isDrop(entry, reasons)) return true;
+    }
+  }
+
+  /** When what comes next came in, in seconds since the recording began, as far as its first reading of the clock tells. */
+  get nextSeconds(): number {
+    for (let i = 0; ; i++) {
+      const entry = this.#peek(i);
+      if (entry === null || (i > 0 && ENTRIES[entry.name].direction === "in")) return this.seconds;
+      if (entry.name === "poll") return this.#since(entry.values[0] as number);
+      if (entry.name === "clock") return this.#since(this.#micros + (entry.values[0] as number));
+    }
+  }
+
+  #since(micros: number): number {
+    return (micros - (this.#began ?? micros)) / 1e6;
   }
 
   /** The next entry, if it has this name. */
@@ -153,6 +181,10 @@ export class Script {
     const sum = name === "sent" && !this.#payload ? checksumField(x) : -1;
     return x.every((byte, i) => byte === y[i] || (sum >= 0 && (i === sum || i === sum + 1)));
   }
+}
+
+export function isDrop({ name, values }: Entry, reasons: ReadonlySet<string>): boolean {
+  return name === "drop" && reasons.has(values[0] as string);
 }
 
 /** At which question of its episode a reply has been given, for who leaves episodes out. */

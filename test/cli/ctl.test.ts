@@ -69,6 +69,10 @@ test("record start, status and stop; what is misspelt is refused", async () => {
   const file = path.join(folder, "run.tslirp");
   expect((await ctl("record")).stdout).toBe("none\n");
   expect(await ctl("record", "stop")).toMatchObject({ status: 1, stderr: "tslirp: no recording runs\n" });
+  expect(await ctl("record", "bogus")).toMatchObject({
+    status: 2,
+    stderr: 'tslirp: ctl record: got "bogus"; expected one of start, stop, status\n',
+  });
   expect((await ctl("record", "start", file, "--payload", "none")).stderr).toBe(
     'tslirp: --payload: got "none"; expected on or off\n',
   );

@@ -2,6 +2,7 @@
 import fs from "node:fs";
 import path from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { RecordingReader } from "../../src/record/file.ts";
 import { Command, temporaryFolder } from "./command.ts";
 
 let folder: string;
@@ -39,4 +40,21 @@ test("frames are printed, each in a line with its time, cable and direction", as
   const { status, stdout } = await new Command(["replay", file, "--print"]).finished;
   expect(status).toBe(0);
   expect(stdout).toMatch(/^\d+\.\d{6} memory#1 > IP 10\.0\.2\.15\.\d+ > 10\.0\.2\.2\.\d+: Flags \[S\]/m);
+});
+
+test("what is no recording is status 2", async () => {
+  const none = path.join(folder, "none");
+  expect(await new Command(["replay", none]).finished).toMatchObject({
+    status: 2,
+    stderr: `tslirp: cannot read ${none}: ENOENT\n`,
+  });
+});
+
+test("--until stops before what came in as that entry, and says how far it has come", async () => {
+  const entries = [...new RecordingReader(file)];
+  const fifth = entries.flatMap(({ name }, i) => (name === "frame" ? [i] : []))[4]!;
+  const { status, stdout } = await new Command(["replay", file, "--until", String(fifth)]).finished;
+  expect(status).toBe(0);
+  expect(stdout).toContain(`: ${fifth} entries, `);
+  expect(stdout).toMatch(/\nNo difference up to there\.\n$/);
 });

@@ -13,15 +13,18 @@ import { CONFIG } from "./world.ts";
 
 afterEach(() => void vi.restoreAllMocks());
 
-test("whatever a network is told by the fuzzer's inputs, it does the same when it is told again", async () => {
-  const inputs = [...sessionSeeds(), ...corpusOf("session").map(({ input }) => input)];
-  expect(inputs.length).toBeGreaterThan(5);
-  for (const input of inputs.slice(0, 60)) {
-    const { difference, crash, entries } = await replay(HEADER, recorded(input), CONFIG);
-    expect([difference?.message, crash]).toEqual([undefined, null]);
-    expect(entries).toBeGreaterThan(30);
-  }
-});
+test.each([true, false])(
+  "whatever a network is told by the fuzzer's inputs, it does the same when it is told again, payload %s",
+  async (payload) => {
+    const inputs = [...sessionSeeds(), ...corpusOf("session").map(({ input }) => input)];
+    expect(inputs.length).toBeGreaterThan(5);
+    for (const [i, input] of inputs.slice(0, 60).entries()) {
+      const { difference, crash, entries } = await replay({ ...HEADER, payload }, recorded(input, payload), CONFIG);
+      expect([i, difference?.message, crash]).toEqual([i, undefined, null]);
+      expect(entries).toBeGreaterThan(30);
+    }
+  },
+);
 
 test("a finding is a file whose replay crashes where the fuzzer did", async () => {
   const folder = mkdtempSync(path.join(tmpdir(), "tslirp-fuzz-"));

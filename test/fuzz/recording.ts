@@ -20,9 +20,9 @@ export const HEADER: Header = {
 };
 
 /** Runs the input once more, and returns all that happened, up to whatever is thrown. */
-export function recorded(input: Uint8Array): Entry[] {
+export function recorded(input: Uint8Array, payload = true): Entry[] {
   const block = new BlockWriter();
-  const recorder = new Recorder(block, true);
+  const recorder = new Recorder(block, payload);
   try {
     new World(recorder).run(input);
   } catch {

@@ -1,12 +1,13 @@
 /** Frames without payload, and with bytes that stand for it. */
 import fc from "fast-check";
 import { expect, it } from "vitest";
-import { isSealed, keptLength, seal, standIn } from "../../src/record/frames.ts";
+import { isSealed, isSummed, keptLength, seal, standIn } from "../../src/record/frames.ts";
 import { ETH_HEADER, ETH_IPV4, ETH_IPV6, ethWrite } from "../../src/wire/ethernet.ts";
 import { IPV4_HEADER, ipv4Write, PROTO_TCP, PROTO_UDP } from "../../src/wire/ipv4.ts";
 import { IPV6_HEADER, ipv6FromText, ipv6Write } from "../../src/wire/ipv6.ts";
 import { ACK, TCP_HEADER, tcpWrite } from "../../src/wire/tcp.ts";
 import { UDP_HEADER, udpWrite } from "../../src/wire/udp.ts";
+import { encodeFrame } from "../support/frames.ts";
 
 const MAC = new Uint8Array([2, 0, 0, 0, 0, 1]);
 
@@ -42,9 +43,30 @@ it("a frame that is sealed has a right checksum, whatever its payload, of TCP an
         expect(isSealed(bytes, 0, bytes.length)).toBe(true);
         bytes[bytes.length - 1]! ^= 1;
         expect(isSealed(bytes, 0, bytes.length)).toBe(false);
+        seal(bytes, 0, bytes.length, false);
+        expect(isSealed(bytes, 0, bytes.length)).toBe(false);
       },
     ),
   );
+});
+
+it("an ICMP error is kept up to the quoted packet's ports, without the payload that follows", () => {
+  const secret = new TextEncoder().encode("the guest's secret");
+  for (const [proto, kept] of [
+    [PROTO_UDP, 6],
+    [PROTO_TCP, 8],
+  ] as const) {
+    const about = frame(4, proto, secret).subarray(ETH_HEADER);
+    const error = encodeFrame({ ip: {}, icmp: { type: 3, code: 3 }, payload: about });
+    const length = keptLength(error, 0, error.length);
+    expect(length).toBe(ETH_HEADER + 20 + 8 + 20 + kept);
+    expect(isSummed(false)).toBe(true);
+    expect(isSealed(error, 0, error.length)).toBe(true);
+    const about6 = frame(6, proto, secret).subarray(ETH_HEADER);
+    const error6 = encodeFrame({ ip6: {}, icmp6: { type: 1, code: 4 }, payload: about6 });
+    expect(keptLength(error6, 0, error6.length)).toBe(ETH_HEADER + 40 + 8 + 40 + kept);
+    expect(isSealed(error6, 0, error6.length)).toBe(true);
+  }
 });
 
 it("payload is left out, but for what our own services read and what is very short", () => {

@@ -86,6 +86,23 @@ it("without payload a recording holds nothing of what was fetched", async () => 
   expect(blanked.length).toBeLessThan(whole.length / 4);
 });
 
+it("stops where it is told to: before an entry that comes in, or when all is in that had come by then", async () => {
+  const file = await record(false);
+  const all = await replayFile(file);
+  const entries = [...new RecordingReader(file)];
+  const told = entries.flatMap(({ name }, i) => (name === "frame" ? [i] : []));
+  for (const untilEntry of told.slice(0, 20)) expect((await replayFile(file, { untilEntry })).entries).toBe(untilEntry);
+  expect((await replayFile(file, { untilSeconds: all.seconds })).entries).toBe(all.entries);
+  for (const share of [0.1, 0.5, 0.9]) {
+    const { entries: some, seconds } = await replayFile(file, { untilSeconds: all.seconds * share });
+    expect(seconds).toBeLessThanOrEqual(all.seconds * share);
+    // What comes next came in later; a poll says itself when.
+    if (entries[some]!.name === "poll") continue;
+    const next = await replayFile(file, { untilEntry: some + 1 });
+    expect(next.seconds).toBeGreaterThan(all.seconds * share);
+  }
+});
+
 describe("a network that does something else", () => {
   /** Replays with one entry changed. */
   async function changed(change: (entry: Entry) => Entry): Promise<ReplayResult & { readonly at: number }> {

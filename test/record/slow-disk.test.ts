@@ -41,9 +41,14 @@ async function recordUntilEnd(file: string, disk: Disk): Promise<{ why: string |
 }
 
 it("a disk that takes nothing ends it when 64 MiB wait, and closing does not wait for the disk", async () => {
+  let begun = false;
   const { why, count } = await recordUntilEnd(
     path.join(folder, "stalled"),
-    diskThat(() => {}),
+    diskThat((...args) => {
+      // Its beginning is on the disk before anybody is told that it records.
+      if (!begun) (fs.write as unknown as Write)(...args);
+      begun = true;
+    }),
   );
   expect(why).toBe("the recording has ended: the disk is slower than the network");
   expect(count).toBeLessThanOrEqual(66);
@@ -64,4 +69,12 @@ it("a disk that fills ends it with the system's word, and what stands there is g
   expect(why).toBe("the recording has ended: ENOSPC: no space left on device, write");
   const reader = new RecordingReader(file);
   expect([...reader].length).toBeGreaterThan(2);
+});
+
+it("a disk that is full from the start is told in place of a success, and leaves no file", async () => {
+  const file = path.join(folder, "none");
+  const full = diskThat((...args) => answered(args)(Object.assign(new Error("full"), { code: "ENOSPC" })));
+  const begun = RecordingFile.create(file, HEADER, () => {}, full);
+  await expect(begun).rejects.toThrow(`cannot record to ${file}: ENOSPC`);
+  await expect.poll(() => fs.existsSync(file)).toBe(false);
 });

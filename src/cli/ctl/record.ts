@@ -2,6 +2,7 @@
 import path from "node:path";
 import type { Command } from "commander";
 import { ConfigError } from "../../control/errors.ts";
+import { byDefault } from "./by-default.ts";
 import type { ApiClient } from "./client.ts";
 import { table } from "./table.ts";
 
@@ -38,8 +39,7 @@ export function recordCommands(
       const ended = await client().delete<State>("/v1/recording");
       show(ended, () => stateText(ended));
     });
-  record
-    .command("status", { isDefault: true })
+  byDefault(record, "status")
     .description("whether one runs")
     .action(async () => {
       const state = await client().get<{ recording: State | null }>("/v1/recording");

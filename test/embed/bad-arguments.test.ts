@@ -1,5 +1,4 @@
 /** What the library says to a program that calls it wrongly: which argument, what was given, what would be right. */
-import { createServer } from "node:net";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { createNetwork, type Network } from "../../src/index.ts";
 
@@ -53,15 +52,6 @@ it.each<[string, () => unknown, string]>([
 });
 
 it("a range of ports lets packets by while it opens and closes again", async () => {
-  const ports: number[] = [];
-  for (let i = 0; i < 2; i++) {
-    const server = createServer().listen(0, "127.0.0.1");
-    await new Promise((resolve) => server.once("listening", resolve));
-    ports.push((server.address() as { port: number }).port);
-    await new Promise((resolve) => server.close(resolve));
-  }
-  const [first] = ports as [number, number];
-  const last = Math.min(first + 1_999, 65_535);
   let turns = 0;
   let over = false;
   const count = (): void => {
@@ -69,8 +59,15 @@ it("a range of ports lets packets by while it opens and closes again", async () 
     if (!over) setImmediate(count);
   };
   setImmediate(count);
-  // Somebody else may have one of them: all or none.
-  await network.publish(`${first}-${last}:${first}-${last}`).catch(() => []);
+  // Below the ports that the system gives to whoever asks for any. Somebody else may still have one of a range, which
+  // is then refused as a whole: the next range is tried.
+  let opened = 0;
+  for (let first = 10_000; opened === 0 && first < 30_000; first += 500) {
+    const range = `${first}-${first + 499}`;
+    turns = 0;
+    opened = (await network.publish(`${range}:${range}`).catch(() => [])).length;
+  }
   over = true;
+  expect(opened).toBeGreaterThan(0);
   expect(turns).toBeGreaterThan(10);
 });

@@ -172,6 +172,11 @@ export class GuestNetworks extends EventEmitter<GuestNetworksEvents> implements 
     return door.address;
   }
 
+  /** Where guests may come: a port that was 0 is the one taken. */
+  listening(): AttachAddress[] {
+    return [...this.#doors].map(({ address }) => address);
+  }
+
   /** Those that are there, in the order of their coming. */
   list(): GuestNetwork[] {
     return [...this.#guests.values()];

@@ -112,6 +112,11 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
     return this.#open.cables.listen(target);
   }
 
+  /** Where guests may come: a port that was 0 is the one taken. */
+  listening(): AttachAddress[] {
+    return this.#made.cables.listening();
+  }
+
   /** Dials a QEMU that listens (`server=on`), and again whenever it is gone. */
   async dial(target: ListenTarget): Promise<void> {
     await this.#open.cables.dial(target);

@@ -6,7 +6,7 @@ const FILES: Readonly<Record<string, readonly [file: string, type: string]>> = {
   "/": ["index.html", "text/html; charset=utf-8"],
   "/style.css": ["style.css", "text/css; charset=utf-8"],
   ...Object.fromEntries(
-    ["app", "api", "asks", "flows", "plot", "table", "words"].map((name) => [
+    ["app", "api", "asks", "flows", "forwards", "line", "networks", "packets", "plot", "table", "words"].map((name) => [
       `/${name}.js`,
       [`${name}.js`, "text/javascript; charset=utf-8"] as const,
     ]),

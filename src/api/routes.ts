@@ -9,6 +9,8 @@ import type { Network } from "../network.ts";
 import { dnsRoutes } from "./dns-routes.ts";
 import type { Endings } from "./endings.ts";
 import { EventStreams } from "./event-stream.ts";
+import type { History } from "./history.ts";
+import { listeningShown } from "./listening.ts";
 import type { Metrics } from "./metrics.ts";
 import { PacketWatcher, packetFilter } from "./packets.ts";
 import type { RecentEvents } from "./recent.ts";
@@ -26,6 +28,7 @@ export interface Surroundings {
   readonly network: Network;
   readonly recent: RecentEvents;
   readonly metrics: Metrics;
+  readonly history: History;
   readonly version: string;
   readonly startedAt: number;
   readonly endings: Endings;
@@ -62,7 +65,8 @@ export function addRoutes(app: FastifyInstance, env: Surroundings): void {
   eventRoutes(app, env);
 }
 
-function statusRoutes(app: FastifyInstance, { network, recent, metrics, version, startedAt }: Surroundings): void {
+function statusRoutes(app: FastifyInstance, env: Surroundings): void {
+  const { network, recent, metrics, history, version, startedAt } = env;
   const get = (url: string, summary: string, response: object, handler: () => unknown): void => {
     app.get(url, { schema: { summary, response: { 200: response } } }, async () => handler());
   };
@@ -71,6 +75,7 @@ function statusRoutes(app: FastifyInstance, { network, recent, metrics, version,
     pid: process.pid,
     uptimeSeconds: (Date.now() - startedAt) / 1000,
     cables: network.cables(),
+    listening: listeningShown(network.listening()),
     net: `${network.config.net}/${network.config.prefix}`,
     host: network.config.host,
     dns: network.config.dns,
@@ -81,6 +86,9 @@ function statusRoutes(app: FastifyInstance, { network, recent, metrics, version,
     gateway: network.config.gateway,
     uplinks: network.uplinks().map(({ name, remotes, stats }) => ({ name, remotes, ...stats })),
     ...network.stats(),
+  }));
+  get("/v1/history", "Throughput of the last minutes, while somebody asks", SCHEMAS.history, () => ({
+    samples: history.samples(),
   }));
   get("/v1/flows", "Connections and mappings that exist", SCHEMAS.list, () => network.flows());
   get("/v1/leases", "Addresses bound by DHCP", SCHEMAS.list, () =>

@@ -116,6 +116,18 @@ const failure = z.object({ error: z.string().describe("one line: what, where, wh
 /** Whatever an object of the library's shows; its fields are the library's, documented there. */
 const open = z.looseObject({});
 
+const history = z.object({
+  samples: z
+    .array(
+      z.object({
+        ago: z.int().describe("milliseconds, to the end of the second that it is about"),
+        up: z.int().describe("bits a second from guests"),
+        down: z.int().describe("bits a second to guests"),
+      }),
+    )
+    .describe("the oldest first"),
+});
+
 type SchemaName =
   | "forward"
   | "forwards"
@@ -133,6 +145,7 @@ type SchemaName =
   | "dnsHosts"
   | "dnsZones"
   | "failure"
+  | "history"
   | "open"
   | "list";
 
@@ -154,5 +167,6 @@ export const SCHEMAS: Readonly<Record<SchemaName, object>> = {
   dnsZones: schema(dnsZones),
   failure: schema(failure),
   open: schema(open),
+  history: schema(history),
   list: schema(z.array(open)),
 };

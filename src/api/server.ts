@@ -16,6 +16,7 @@ import type { Network } from "../network.ts";
 import { refusal } from "./access.ts";
 import { dial } from "./dial.ts";
 import { Endings } from "./endings.ts";
+import { History } from "./history.ts";
 import { Metrics } from "./metrics.ts";
 import { addPage, isPage } from "./page.ts";
 import { RecentEvents } from "./recent.ts";
@@ -53,7 +54,8 @@ export async function serveApi(network: Network, options: ApiOptions): Promise<A
   const metrics = new Metrics(network, { process: options.processMetrics ?? true });
   const sockets = new Set<Duplex>();
   const endings = new Endings();
-  const env = { network, recent, metrics, version: options.version, startedAt: Date.now(), endings };
+  const history = new History(network);
+  const env = { network, recent, metrics, history, version: options.version, startedAt: Date.now(), endings };
   const app = await application(env, token, (server) => {
     server.on("connection", (socket) => {
       sockets.add(socket);
@@ -72,6 +74,7 @@ export async function serveApi(network: Network, options: ApiOptions): Promise<A
       await app.close();
       recent.close();
       metrics.close();
+      history.close();
     },
   });
 }

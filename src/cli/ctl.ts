@@ -43,7 +43,19 @@ const REFUSALS = ["time", "count", "proto", "guest", "process", "host", "types",
 const ASKS = ["id", "rule", "guest", "cable", "waiting", "millisLeft"];
 const LIMITS = ["cable", "rule", "conns", "refused", "dropped"];
 const LEASES = ["ip", "mac", "hostname", "cable", "expires"];
-const NETWORKS = ["id", "hostname", "ip", "mac", "cable", "tcpFlows", "udpFlows", "bytesIn", "bytesOut"];
+const NETWORKS = [
+  "id",
+  "pid",
+  "guests",
+  "hostname",
+  "ip",
+  "mac",
+  "cable",
+  "tcpFlows",
+  "udpFlows",
+  "bytesIn",
+  "bytesOut",
+];
 const FORWARDS = ["id", "proto", "host", "guest"];
 const CAPTURES = ["id", "file", "packets", "bytes", "dropped"];
 
@@ -56,7 +68,10 @@ export function ctlCommand(): Command {
       "unix:PATH or tcp:127.0.0.1:PORT; default: $TSLIRP_API, or what is found in the user's runtime folder",
     )
     .option("--token <token>", "for TCP; default: $TSLIRP_API_TOKEN, or what serve has left in the runtime folder")
-    .option("--network <id>", "one of several networks (serve --per-guest), by an id that ctl networks lists")
+    .option(
+      "--network <id>",
+      "one of several networks (serve --per-guest, --workers), by an id that ctl networks lists",
+    )
     .option("--json", "the API's own JSON");
   const client = (): ApiClient => connect(ctl.opts<Given>());
   const show = (value: unknown, text: () => string): void => {
@@ -75,7 +90,7 @@ export function ctlCommand(): Command {
     });
   ctl
     .command("networks")
-    .description("where there are several (serve --per-guest): which, for --network")
+    .description("where there are several (serve --per-guest, --workers): which, for --network")
     .action(async () => {
       const rows = await connect({ ...ctl.opts<Given>(), network: undefined }).get<Row[]>("/v1/networks");
       show(rows, () => rowsText(rows, NETWORKS));
@@ -370,11 +385,18 @@ function cell(value: Cell): Cell {
   return typeof value === "number" && !Number.isInteger(value) ? Number(value.toFixed(3)) : value;
 }
 
+/** One of a list, by its name where it has one. */
+function listed(value: unknown): string {
+  if (typeof value !== "object" || value === null) return String(value);
+  const { address, name } = value as { readonly address?: string; readonly name?: string };
+  return address ?? name ?? JSON.stringify(value);
+}
+
 function statusText(status: Readonly<Record<string, unknown>>): string {
   const { drops, ...rest } = status;
   const lines = Object.entries(rest).map(([key, value]): Cell[] => [
     key,
-    Array.isArray(value) ? value.join(" ") : String(value),
+    Array.isArray(value) ? value.map(listed).join(" ") : String(value),
   ]);
   const dropped = Object.entries((drops ?? {}) as Record<string, number>).filter(([, count]) => count > 0);
   return table(

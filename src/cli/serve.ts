@@ -1,8 +1,11 @@
 /** `tslirp serve`: a network for the guests that come, or one for each worker's, until a signal says stop. */
+import type { Api } from "../api/server.ts";
+import type { WorkersView } from "../api/workers.ts";
 import { type AttachAddress, attachAddressText, parseAttachAddress, type StreamAddress } from "../attach/address.ts";
 import type { WsAccess } from "../attach/ws-access.ts";
 import { createLog, type Logger } from "../control/log.ts";
 import { qemuArgs, shellLine } from "../control/qemu-args.ts";
+import { version } from "../control/version.ts";
 import type { WsAccessOptions } from "../control/ws-access.ts";
 import type { GuestNetworksOptions } from "../guest-networks.ts";
 import { makeFilesFor, type Owner, ownerName } from "../host/ownership.ts";
@@ -11,8 +14,8 @@ import type { ServeOptions } from "./argument-types.ts";
 import { whenLauncherEnds } from "./launcher.ts";
 import { say } from "./output.ts";
 import { becomeUser, findUser } from "./rights.ts";
-import { usualDoor } from "./runtime-folder.ts";
-import { rereadRules, startSession, warnOfOpenDoor } from "./session.ts";
+import { runtimeFolder, usualDoor } from "./runtime-folder.ts";
+import { announce as announceApi, rereadRules, startSession, warnOfOpenDoor } from "./session.ts";
 
 /** Who serves, and until when. */
 interface Setting {
@@ -98,24 +101,33 @@ async function serveByWorkers(options: ServeOptions, count: number, { log, user,
   const { ofWorker } = await import("./workers/options.ts");
   const { network, session } = options;
   const workers = Array.from({ length: count }, (_, i) => ({
-    ...{ number: i + 1, network, session: ofWorker(session, i + 1), user },
+    ...{ number: i + 1, network, session: ofWorker(session, i + 1, runtimeFolder), user },
   }));
   const supervisor = await Supervisor.start(workers, log);
-  const rules = session.rules === null ? null : rereadRules(supervisor, session.rules, log);
+  const doors: { close(): Promise<unknown> }[] = [supervisor];
   try {
+    if (session.rules !== null) doors.unshift(rereadRules(supervisor, session.rules, log));
+    const api = session.api === null ? null : await openWorkersApi(supervisor, session.api);
+    if (api !== null) doors.unshift(api);
     const listening: AttachAddress[] = [];
     for (const text of listenAddresses(options))
       listening.push(await supervisor.listen(parseAttachAddress(text) as StreamAddress));
     for (const address of listening) warnOfOpenDoor(log, "cable", address);
     giveUpRoot(user, log);
+    if (api !== null) doors.unshift(announceApi(api, log));
     log.info(`${count} workers, each with a network of its own`);
     for (const address of listening) announce(address, options);
     await stopped;
     log.info("stopping");
   } finally {
-    await rules?.close();
-    await supervisor.close();
+    for (const door of doors) await door.close();
   }
+}
+
+/** Loaded only when asked for: it is much code. */
+async function openWorkersApi(workers: WorkersView, address: StreamAddress): Promise<Api> {
+  const { serveWorkersApi } = await import("../api/workers.ts");
+  return serveWorkersApi(workers, { address, version: version() });
 }
 
 function giveUpRoot(user: Owner | null, log: Logger): void {

@@ -64,6 +64,8 @@ export class Cables {
   readonly #ownPorts: OwnPorts;
   readonly #uplinks: Set<VxlanUplink> = new Set();
   readonly #attachments: Set<Attachment> = new Set();
+  /** Those of them that wait for guests. */
+  readonly #listening: Map<Attachment, AttachAddress> = new Map();
   readonly #links: Map<Link, Promise<void>> = new Map();
   readonly #inside: Set<MemoryCable> = new Set();
   #made = 0;
@@ -102,7 +104,14 @@ export class Cables {
     const attachment = await this.#open(waitsFor(target), () =>
       listenAt(this.#address("listen", target), this.#env, accessOf(target)),
     );
-    return attachment.address!;
+    const address = attachment.address!;
+    this.#listening.set(attachment, address);
+    void attachment.closed.then(() => this.#listening.delete(attachment));
+    return address;
+  }
+
+  listening(): AttachAddress[] {
+    return [...this.#listening.values()];
   }
 
   async dial(target: ListenTarget): Promise<void> {

@@ -416,6 +416,7 @@ describe("the API", () => {
       ].concat([
         "/v1/forwards",
         "/v1/forwards/{id}",
+        "/v1/history",
         "/v1/impairment",
         "/v1/leases",
         "/v1/limits",

@@ -83,7 +83,8 @@ test("tells whoever asks for one network's things where they are", async () => {
   const response = await ask("/v1/flows");
   expect(response.status).toBe(404);
   expect(await response.json()).toEqual({
-    error: "each guest has a network of its own: ask /v1/networks/ID/flows; /v1/networks lists them",
+    error:
+      "each guest has a network of its own: ask /v1/networks/ID/flows (tslirp ctl --network ID); /v1/networks lists them (tslirp ctl networks)",
   });
 });
 

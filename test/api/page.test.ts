@@ -1,15 +1,17 @@
 /** The web page in a real browser, with a guest at work. */
-import { existsSync, mkdirSync, readFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, rmSync } from "node:fs";
 import { createRequire } from "node:module";
 import net from "node:net";
 import { type Browser, chromium, type Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { serveGuestsApi } from "../../src/api/guests.ts";
 import { type Api, serveApi } from "../../src/api/server.ts";
+import { serveWorkersApi } from "../../src/api/workers.ts";
 import { resolveName } from "../../src/cli/guest/dns.ts";
 import { ipv4FromText } from "../../src/core/address.ts";
 import { GuestNetworks } from "../../src/guest-networks.ts";
 import { createNetwork, type Network } from "../../src/index.ts";
+import { temporaryFolder } from "../cli/command.ts";
 import { type EmbeddedGuest, embeddedGuest } from "../support/embedded-guest.ts";
 import { webSocketPlug } from "../support/web-socket-plug.ts";
 
@@ -36,8 +38,7 @@ describe.skipIf(CHROMIUM === undefined && process.env.CI === undefined)("the pag
     browser = await chromium.launch({ executablePath: CHROMIUM!, args: ARGS.split(" ") });
     page = await browser.newPage({ viewport: { width: 1200, height: 1500 } });
     page.on("console", (message) => {
-      // A server without them is asked for refusals once.
-      if (message.type() === "error" && !message.location().url.includes("/v1/refusals")) errors.push(message.text());
+      if (message.type() === "error") errors.push(message.text());
     });
     page.on("pageerror", (error) => errors.push(error.message));
     await page.goto(`${base()}/?token=${api.token}`);
@@ -111,6 +112,39 @@ describe.skipIf(CHROMIUM === undefined && process.env.CI === undefined)("the pag
     await expect.poll(() => network.rules()[0]).toBe("allow tcp 192.0.2.8:443");
   });
 
+  test("shows forwards and a bad line that others have set, and does not pass off as its own what its sliders cannot say", async () => {
+    const [forward] = await network.publish("tcp:127.0.0.1:0-:81");
+    network.impair([{ delay: 40, direction: "up" }]);
+    await page.locator("#forwards td", { hasText: ":81" }).waitFor();
+    await page.locator("#impair-state", { hasText: "1 rule that sliders cannot show" }).waitFor();
+    network.impair([{ delay: 40 }]);
+    network.unpublish(forward!);
+    await page.locator("#impair label", { hasText: "40 ms" }).waitFor();
+    network.impair([]);
+    await page.locator("#impair label", { hasText: "40 ms" }).waitFor({ state: "detached" });
+    await page.locator("#forwards-empty").waitFor();
+  });
+
+  test("explains its words without a pointer to hold over them", async () => {
+    const words = page.locator("#flow-words");
+    await words.locator("summary").focus();
+    await page.keyboard.press("Enter");
+    await words.locator("dt", { hasText: "half closed" }).waitFor();
+    expect(await words.locator("dd").allTextContents()).toEqual(
+      expect.arrayContaining([expect.stringContaining("may serve others, too")]),
+    );
+  });
+
+  test("leaves alone what somebody is about to copy", async () => {
+    await page.evaluate(`getSelection().selectAllChildren(document.querySelector("#leases td:nth-child(2)"))`);
+    await page.evaluate(`window.kept = document.querySelector("#leases td:nth-child(2)")`);
+    await page.waitForResponse((response) => response.url().endsWith("/v1/leases"));
+    await page.waitForResponse((response) => response.url().endsWith("/v1/status"));
+    expect(await page.evaluate<string>("getSelection().toString()")).toBe("10.0.2.15");
+    expect(await page.evaluate("kept.isConnected")).toBe(true);
+    await page.evaluate("getSelection().removeAllRanges()");
+  });
+
   test("says in one line what is wrong with a rule", async () => {
     await page.locator("#rule").fill("nonsense");
     await page.keyboard.press("Enter");
@@ -165,6 +199,19 @@ describe.skipIf(CHROMIUM === undefined && process.env.CI === undefined)("the pag
     await page.locator('#watch-button[aria-pressed="true"]').waitFor();
     await expect.poll(() => asked.some((url) => url.endsWith("/v1/status")), { timeout: 10_000 }).toBe(true);
     await page.locator("#watch-button").click();
+    // What passed meanwhile is known to the API.
+    const history = await page.evaluate<{ samples: object[] }>(
+      `fetch("v1/history", { headers: { authorization: "Bearer ${api.token}" } }).then((answer) => answer.json())`,
+    );
+    expect(history.samples.length).toBeGreaterThan(3);
+  });
+
+  test("tells why packets cannot be listed", async () => {
+    await page.locator("#packet-filter").fill("nonsense");
+    await page.locator("#watch-button").click();
+    await page.locator("#packet-note", { hasText: 'got "nonsense"' }).waitFor();
+    expect(await page.locator("#watch-button").getAttribute("aria-pressed")).toBe("false");
+    errors.length = 0;
   });
 
   test("records what passes and offers it as pcapng", async () => {
@@ -260,12 +307,15 @@ describe.skipIf(CHROMIUM === undefined && process.env.CI === undefined)("the pag
       embeddedGuest(await webSocketPlug(`ws://127.0.0.1:${ws.port}/`), last, `vm${last}`);
     const looking = await (await browser.newContext()).newPage();
     await looking.goto(`http://127.0.0.1:${(each.address as { port: number }).port}/?token=${each.token}`);
-    await looking.locator("#nobody").waitFor();
+    await looking.locator("#nobody", { hasText: `ws://127.0.0.1:${ws.port}/` }).waitFor();
     expect(await looking.locator("#choice").isVisible()).toBe(false);
     const guests = [await come(1), await come(2)];
     await looking.locator("#leases td", { hasText: "vm1" }).waitFor();
+    await looking.evaluate(`window.kept = document.querySelector('#network option[value="g1"]')`);
     await looking.locator("#network").selectOption("g2");
     await looking.locator("#leases td", { hasText: "vm2" }).waitFor();
+    // A list that is open stays open.
+    expect(await looking.evaluate("kept.isConnected")).toBe(true);
     guests.pop()!.stop();
     await looking.locator("#left", { hasText: /vm2 .*has left; this is vm1/ }).waitFor();
     await looking.locator("#leases td", { hasText: "vm1" }).waitFor();
@@ -274,6 +324,42 @@ describe.skipIf(CHROMIUM === undefined && process.env.CI === undefined)("the pag
     await looking.context().close();
     await each.close();
     await networks.close();
+  });
+
+  test("where workers have networks lets one choose, and says when one is being started again", async () => {
+    const folder = temporaryFolder();
+    const networks = [await createNetwork(), await createNetwork()];
+    const own = await Promise.all(
+      networks.map((each, i) =>
+        serveApi(each, { address: { kind: "unix", path: `${folder}/${i + 1}` }, version: "1" }),
+      ),
+    );
+    const workers = own.map((_, i) => ({
+      number: i + 1,
+      pid: 1,
+      ready: true,
+      guests: i,
+      socket: `${folder}/${i + 1}`,
+    }));
+    const view = { workers: () => workers, listening: () => [], refused: 0, protectPort: () => {} };
+    const all = await serveWorkersApi(view, { address: { kind: "tcp", host: "127.0.0.1", port: 0 }, version: "1" });
+    const second = await embeddedGuest(networks[1]!, 2, "vm2");
+    const looking = await (await browser.newContext()).newPage();
+    await looking.goto(`http://127.0.0.1:${(all.address as { port: number }).port}/?token=${all.token}`);
+    await looking.locator("#leases-empty", { hasText: "No guest yet" }).waitFor();
+    await looking.getByLabel("Worker").selectOption({ label: "worker 2 (1 guest)" });
+    await looking.locator("#leases td", { hasText: "vm2" }).waitFor();
+    workers[1] = { ...workers[1]!, ready: false };
+    await own[1]!.close();
+    await looking.locator("#gone", { hasText: "worker 2 is being started again" }).waitFor();
+    await looking.locator("#network").selectOption("w1");
+    await looking.locator("#gone").waitFor({ state: "hidden" });
+    await looking.context().close();
+    second.stop();
+    await all.close();
+    await own[0]!.close();
+    for (const each of networks) await each.close();
+    rmSync(folder, { recursive: true });
   });
 
   test("loads nothing from elsewhere and complains of nothing", async () => {
@@ -289,6 +375,18 @@ describe.skipIf(CHROMIUM === undefined && process.env.CI === undefined)("the pag
     await page.locator("#gone", { hasText: "has not answered since" }).waitFor();
     await page.locator("main.stale").waitFor();
     await shot("gone");
+    // The same one again: what was added meanwhile is there without anybody's doing.
+    const { port: before } = api.address as { port: number };
+    const address = { kind: "tcp", host: "127.0.0.1", port: before } as const;
+    api = await serveApi(network, { address, version: "1.2.3", token: api.token! });
+    await network.publish("tcp:127.0.0.1:0-:82");
+    await page.locator("#gone").waitFor({ state: "hidden" });
+    await page.locator("#forwards td", { hasText: ":82" }).waitFor();
+    // Another one, with a token of its own.
+    await api.close();
+    await page.locator("#gone", { hasText: "has not answered since" }).waitFor();
+    api = await serveApi(network, { address, version: "1.2.3" });
+    await page.locator("#token-error", { hasText: "not the token" }).waitFor();
     errors.length = 0;
   });
 });

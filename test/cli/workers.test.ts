@@ -195,6 +195,31 @@ describe("guests", () => {
   });
 });
 
+describe("the API", () => {
+  it("is one for all workers, on TCP, too, and ctl chooses among them by --network", async () => {
+    const command = await twoWorkers("--api", "tcp:127.0.0.1:0");
+    await hears(command, "2 workers, each with a network of its own");
+    const api = /API on (tcp:127[^,]*), its token/.exec(command.stderr)![1]!;
+    const first = await guestOf(command, 1);
+    await guestOf(command, 2);
+    const ctl = (...args: readonly string[]) =>
+      new Command(["ctl", "--api", api, ...args], { XDG_RUNTIME_DIR: folder }).finished;
+    const networks = await ctl("networks");
+    expect(networks).toMatchObject({ status: 0, stderr: "" });
+    expect(networks.stdout).toMatch(/^ID +PID +GUESTS.*\nw1 +\d+ +1 .*\nw2 +\d+ +1 /);
+    expect((await ctl("--network", "w2", "leases")).stdout).toContain("52:54:00:00:00:02");
+    expect((await ctl("--network", "w1", "rules", "default deny")).stdout).toBe("default deny\n");
+    expect((await ctl("leases")).stderr).toMatch(/^tslirp: each worker has a network of its own: .*--network ID/);
+    // Its port is closed to guests.
+    expect(await first.dial(first.guest.gateway, Number(api.split(":").at(-1)))).toBe("refused");
+    process.kill(pidOf(command, 1), "SIGKILL");
+    await hears(command, "worker ready", 3);
+    expect((await ctl("--network", "w1", "rules")).stdout).toBe("none\n");
+    expect((await command.stop()).status).toBe(0);
+    expect(fs.readdirSync(path.join(folder, "tslirp")).filter((name) => !name.startsWith("ports"))).toEqual([]);
+  });
+});
+
 describe("rules", () => {
   it("are read again on SIGHUP for all workers, also for one that comes later", async () => {
     const file = path.join(folder, "rules");
@@ -220,7 +245,7 @@ describe("rules", () => {
 describe("the end", () => {
   it("by SIGTERM leaves neither process nor socket, status 0", async () => {
     const command = await twoWorkers("--api", `unix:${path.join(folder, "api")}`);
-    expect(fs.readdirSync(folder).sort()).toEqual(["api.1", "api.2", "net.sock"]);
+    expect(fs.readdirSync(folder).sort()).toEqual(["api", "api.1", "api.2", "net.sock"]);
     for (const name of fs.readdirSync(folder))
       expect(fs.lstatSync(path.join(folder, name)).mode & 0o777, name).toBe(0o600);
     const { socket } = await guestOf(command, 1);
@@ -287,7 +312,6 @@ describe("options", () => {
     [{ listen: ["unix:/n", "udp:127.0.0.1:0"] }, '--listen: got "udp:127.0.0.1:0"; expected none with --workers'],
     [{ uplink: ["vxlan://192.0.2.1?vni=4"] }, '--uplink: got "vxlan://192.0.2.1?vni=4"; expected none with --workers'],
     [{ socks: "unix:/s" }, '--socks: got "unix:/s"; expected none with --workers'],
-    [{ api: "tcp:127.0.0.1:0" }, '--api: got "tcp:127.0.0.1:0"; expected none with --workers'],
   ])("%j does not go with workers", (args, line) => {
     expect(read(args)).toThrow(line);
   });
@@ -298,9 +322,17 @@ describe("options", () => {
       ...{ api: "unix:/run/api", capture: "/tmp/net.pcapng", lease: ["52:54:00:12:34:56=10.0.2.20"] },
     });
     expect(workers).toBeGreaterThan(0);
-    expect(ofWorker(session, 2)).toMatchObject({
+    const nowhere = (): string => {
+      throw new Error("no folder is needed");
+    };
+    expect(ofWorker(session, 2, nowhere)).toMatchObject({
       ...{ api: { kind: "unix", path: "/run/api.2" }, capture: { file: "/tmp/net.2.pcapng" } },
       impair: session.impair,
+    });
+    const onTcp = readServeArguments({ workers: "2", api: "tcp:127.0.0.1:0" }).session;
+    expect(ofWorker(onTcp, 2, () => "/run/tslirp").api).toEqual({
+      kind: "unix",
+      path: `/run/tslirp/workers-${process.pid}.2`,
     });
   });
 });

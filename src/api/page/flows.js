@@ -1,7 +1,7 @@
 /** Flows: how fast each is, by what it has carried since the last look, and pings of one pair as one. */
 import { sparkline } from "./plot.js";
-import { fillTable, named } from "./table.js";
-import { human, millis, stateWords } from "./words.js";
+import { element, fillTable, named } from "./table.js";
+import { human, millis, STATE_WORDS, stateWords } from "./words.js";
 
 const SHOWN = 500;
 const RATES = 30;
@@ -15,6 +15,15 @@ const guestName = (flow) => names.get(flow.guest.replace(/^\[?(.*?)\]?(?::\d+)?$
 const address = (flow) => (flow.count > 1 ? `${flow.guest}, ${flow.count} of them` : flow.guest);
 /** A guest's name for the far end is what it resolved: others may have the same address. */
 const GUESS = "the name that the guest had resolved to this address; it may serve others, too";
+const ROUND_TRIP = "between tslirp and the guest";
+const AGAIN = "segments that the guest did not acknowledge in time";
+/** Columns' words, for those who have no pointer to hold over them, too. */
+const WORDS = [
+  ["≈ name", GUESS],
+  ["out, in", "begun by the guest, or by the far end through a forward"],
+  ["Round trip", ROUND_TRIP],
+  ["Sent again", AGAIN],
+];
 
 const COLUMNS = [
   {
@@ -60,17 +69,22 @@ const COLUMNS = [
     label: "Round trip",
     number: true,
     show: (flow) => (flow.rtt >= 0 ? millis(flow.rtt) : "—"),
-    title: () => "between tslirp and the guest",
+    title: () => ROUND_TRIP,
     sort: (flow) => flow.rtt ?? -1,
   },
   {
     label: "Sent again",
     number: true,
     show: (flow) => (flow.proto === "tcp" ? String(flow.retransmissions) : "—"),
-    title: () => "segments that the guest did not acknowledge in time",
+    title: () => AGAIN,
     sort: (flow) => flow.retransmissions ?? 0,
   },
 ];
+
+/** Explains the words of the table below it. */
+export function explainFlows(list) {
+  for (const [word, meaning] of [...STATE_WORDS, ...WORDS]) list.append(element("dt", word), element("dd", meaning));
+}
 
 /** What the API says of them now. */
 export function newFlows(list, leases) {

@@ -3,6 +3,8 @@ import { ago, human } from "./words.js";
 
 const MOST_SECONDS = 600;
 const LEAST_SECONDS = 4;
+/** Nobody has measured in between. */
+const GAP_MILLIS = 3_000;
 const STEPS = [1, 2, 5, 10, 30, 60, 120, 300];
 
 export class Plot {
@@ -19,6 +21,22 @@ export class Plot {
   add(at, up, down) {
     this.#samples.push({ at, up, down });
     while (this.#samples[0].at < at - MOST_SECONDS * 1000) this.#samples.shift();
+    this.draw();
+  }
+
+  /** What was measured elsewhere, the oldest first: `ago` in milliseconds before `now`. It takes the place of what is from the same time. */
+  fill(now, samples) {
+    if (samples.length === 0) return;
+    const from = now - samples[0].ago;
+    const filled = this.#samples.filter(({ at }) => at < from);
+    let last = filled.at(-1)?.at ?? null;
+    for (const { ago, up, down } of samples) {
+      const at = now - ago;
+      if (last !== null && at - last > GAP_MILLIS) filled.push({ at: at - 1000, up: null, down: null });
+      filled.push({ at, up, down });
+      last = at;
+    }
+    this.#samples = filled;
     this.draw();
   }
 

@@ -7,11 +7,34 @@ export function element(name, text, attributes = {}) {
   return made;
 }
 
+/** What each table shows, as it was told. */
+let shown = new WeakMap();
+/** What they show next is another network's. */
+export function forgetTables() {
+  shown = new WeakMap();
+}
+
+/** What is the same stays as it is: a button that has been pressed, a cell that is about to be copied. */
+function isShown(table, rows) {
+  const text = JSON.stringify(rows);
+  if (shown.get(table) === text) return true;
+  if (!isSelected(table)) shown.set(table, text);
+  return false;
+}
+
+/** Whether somebody is about to copy some of it. */
+function isSelected(table) {
+  const selection = getSelection();
+  return selection !== null && !selection.isCollapsed && selection.containsNode(table, true);
+}
+
 /**
  * `columns`: { label, show(row) → text or node, sort(row)?, number?, wrap?, title?(row) }. `sorting`: { column, down } and
  * what a click on a head calls. `empty` is shown when there are no rows.
  */
 export function fillTable(table, columns, rows, { sorting, empty } = {}) {
+  if (sorting === undefined && isShown(table, rows)) return;
+  if (rows.length > 0 && isSelected(table)) return;
   if (empty !== undefined) empty.hidden = rows.length > 0;
   table.hidden = rows.length === 0;
   if (rows.length === 0) return table.replaceChildren();

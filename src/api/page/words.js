@@ -36,6 +36,15 @@ const STATES = {
 /** A word, and what it means. */
 export const stateWords = (state) => STATES[state] ?? [state.toLowerCase(), ""];
 
+/** The words for states, which several of them share, and what each means. */
+export const STATE_WORDS = [
+  ["connecting", "an end has not answered yet, or the flow waits for a ruling"],
+  ["open", "both ends send and receive"],
+  ["half closed", "one end has finished, and the other still sends"],
+  ["closing", "the end is on its way, and the guest has not confirmed it"],
+  ["closed", "over; kept for a second against stray packets"],
+];
+
 const TYPES = {
   1: "A",
   2: "NS",

@@ -1,11 +1,12 @@
 /**
  * Which options go with `--workers`, and what becomes of them in each worker. What is a network's own (addresses, rules, guest
  * forwards, TFTP, impairment) is every worker's. What is there once on this machine, or leads to one network, is
- * refused: host ports, an inherited or dialled cable, UDP cables, uplinks, a SOCKS server. The API and a capture are each
- * worker's own, with its number in their names.
+ * refused: host ports, an inherited or dialled cable, UDP cables, uplinks, a SOCKS server. A capture is each worker's own,
+ * with its number in its name. So is an API on a UNIX socket, to which the supervisor's leads (`api/workers`).
  */
 import os from "node:os";
 import path from "node:path";
+import type { StreamAddress } from "../../attach/address.ts";
 import { parseNumber } from "../../control/addresses.ts";
 import { ConfigError } from "../../control/errors.ts";
 import type { NetworkOptions } from "../../control/options.ts";
@@ -40,20 +41,26 @@ export function readWorkers(args: ServeArguments, netdev: NetworkOptions): numbe
   refuse("--audit", args.audit as string | undefined, "an audit is of one network");
   refuse("--learn", args.learn as string | undefined, "rules are learned of one network");
   refuse("--socks", args.socks, "a SOCKS server leads to one network");
-  const api = args.api?.startsWith("unix:") ? undefined : args.api;
-  refuse("--api", api, "each worker has its own; expected unix:PATH, which becomes PATH.1, PATH.2 and so on");
   return count;
 }
 
-/** What a worker does beside serving its guests. The rules' file is the supervisor's to read. */
-export function ofWorker(session: SessionOptions, number: number): SessionOptions {
+/**
+ * What a worker does beside serving its guests. The rules' file is the supervisor's to read. `folder` is where a worker's
+ * socket stands when the supervisor's API is on TCP.
+ */
+export function ofWorker(session: SessionOptions, number: number, folder: () => string): SessionOptions {
   const { api, capture } = session;
   return {
     ...session,
     rules: null,
-    api: api?.kind === "unix" ? { kind: "unix", path: `${api.path}.${number}` } : null,
+    api: api === null ? null : { kind: "unix", path: `${ownApi(api, folder)}.${number}` },
     capture: capture === null ? null : { ...capture, file: numbered(capture.file, number) },
   };
+}
+
+/** Without the worker's number. */
+function ownApi(api: StreamAddress, folder: () => string): string {
+  return api.kind === "unix" ? api.path : path.join(folder(), `workers-${process.pid}`);
 }
 
 /** `a/net.pcapng` is `a/net.2.pcapng` for the second. */

@@ -15,6 +15,7 @@
  * killed leaves no worker behind.
  */
 import type net from "node:net";
+import type { WorkersView, WorkerView } from "../../api/workers.ts";
 import { attachAddressText, type StreamAddress } from "../../attach/address.ts";
 import { type Door, openDoor } from "../../attach/door.ts";
 import type { Logger } from "../../control/log.ts";
@@ -44,7 +45,7 @@ interface Count {
   guests: number;
 }
 
-export class Supervisor {
+export class Supervisor implements WorkersView {
   readonly #places: readonly Place[];
   /** Guests at one door. */
   readonly #cables: number;
@@ -86,8 +87,30 @@ export class Supervisor {
     const count: Count = { guests: 0 };
     const door = await openDoor(address, (socket, at) => this.#accept(socket, at, count));
     this.#doors.push(door);
-    if (door.address.kind === "tcp") this.#tellAll({ order: "protect", port: door.address.port });
+    if (door.address.kind === "tcp") this.protectPort(door.address.port);
     return door.address;
+  }
+
+  /** With the paths of their own APIs, where `options.session.api` says one. */
+  workers(): WorkerView[] {
+    return this.#places.map(({ options, ready, child }) => ({
+      ...{ number: options.number, pid: child?.pid ?? null, ready: ready !== null, guests: child?.load ?? 0 },
+      socket: options.session.api?.kind === "unix" ? options.session.api.path : "",
+    }));
+  }
+
+  listening(): StreamAddress[] {
+    return this.#doors.map(({ address }) => address);
+  }
+
+  /** Guests that were sent away, in all. */
+  get refused(): number {
+    return this.#refused;
+  }
+
+  /** Closes a port of this machine to all workers' guests. */
+  protectPort(port: number): void {
+    this.#tellAll({ order: "protect", port });
   }
 
   /** Other rules from now on, for all workers. They have been checked. */

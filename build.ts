@@ -2,14 +2,18 @@
  * `npm run build`, after tsc has written the types: `src` as a few files of JavaScript in `dist`, since reading four hundred
  * takes longer than everything else at a start.
  *
- * A command's code is in files of its own, which are read when it is asked for. The packages that package.json lists for run
- * time stay packages. Others that `src` imports become part of `dist`, with their licences: zod, of which a third is used, and
- * the API's server and metrics (Fastify, prom-client), which are 51 packages and 20 MB when they are installed, and 2 MB so.
- * Nothing is made shorter: a stack trace names functions and lines that can be read, below the name of their source file.
+ * What is loaded when: a process reads the entry that it is started by, what that imports, and a command's own file once the
+ * command is asked for (`import()` in `cli/program` and others). `FILES` says which modules stand together, so that a start
+ * reads few files and none of them for a small part of it.
+ *
+ * The packages that package.json lists for run time stay packages. Others that `src` imports become part of `dist`, with their
+ * licences: what is used of zod, ip-address and commander, and the API's server and metrics (Fastify, prom-client), which are
+ * 51 packages and 20 MB when they are installed, and 2 MB so. Nothing is made shorter: a stack trace names functions and
+ * lines that can be read, below the name of their source file.
  */
 import { chmodSync, cpSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
-import { type BuildOptions, buildSync, type Metafile } from "esbuild";
+import { type CodeSplittingGroup, type InputOptions, rolldown } from "rolldown";
 
 const ROOT = import.meta.dirname ?? path.dirname(new URL(import.meta.url).pathname);
 
@@ -25,49 +29,56 @@ function manifestOf(folder: string): Manifest {
   return JSON.parse(readFileSync(path.join(folder, "package.json"), "utf8")) as Manifest;
 }
 
+/** The library, the program, and what the program reads once signals are held. */
+const ENTRIES = { index: "src/index.ts", "cli/main": "src/cli/main.ts", "cli/command-line": "src/cli/command-line.ts" };
+
+/** Modules that one file holds; the first line that matches counts. What an entry needs from its first line on is tagged `$initial`. */
+const FILES: CodeSplittingGroup[] = [
+  // What the program begins with: alone, since reading the rest takes a while.
+  { name: "signals", test: /[\\/]early-signals\.ts$/ },
+  // What options and rules are read with, and what watches over a start.
+  {
+    name: "options",
+    tags: ["$initial"],
+    test: /[\\/](src[\\/](wire|core|control|attach[\\/]address\b|host[\\/](libc|readable)\b)|zod|ip-address)\b/,
+  },
+  // The network.
+  { name: "network", tags: ["$initial"], test: /[\\/]src[\\/](?!cli[\\/]|api[\\/])/ },
+  // The commands' options and help, and `ctl`.
+  { name: "commands", tags: ["$initial"], test: /[\\/](src[\\/](cli|api)[\\/](?!main|command-line)|commander[\\/])/ },
+  // What those commands share that run a network, before it is loaded.
+  { name: "arguments", test: /[\\/]src[\\/](cli|api|control)[\\/](?!session\.ts)[^\\/]+\.ts$/, minShareCount: 3 },
+];
+
 /** How sources become what is run. */
-export function bundling(): BuildOptions {
+export function bundling(): InputOptions {
   const { version, dependencies, optionalDependencies } = manifestOf(ROOT);
+  // A package of the API's asks for "supports-color" and does without: whether it is here by chance shall change nothing.
+  const packages = [...Object.keys({ ...dependencies, ...optionalDependencies }), "supports-color"];
   return {
-    absWorkingDir: ROOT,
-    bundle: true,
+    cwd: ROOT,
     platform: "node",
-    format: "esm",
-    target: "node20",
-    // A package of the API's asks for "supports-color" and does without: whether it is here by chance shall change nothing.
-    external: [...Object.keys({ ...dependencies, ...optionalDependencies }), "supports-color"],
-    define: { TSLIRP_VERSION: JSON.stringify(version) },
-    logLevel: "warning",
+    external: (id) => packages.some((name) => id === name || id.startsWith(`${name}/`)),
+    transform: { target: "node20", define: { TSLIRP_VERSION: JSON.stringify(version) } },
+    logLevel: "warn",
   };
 }
 
-/** The library and the command line in `outdir`. Returns what became part of them. */
-export function bundle(outdir: string): Metafile {
-  const { metafile } = buildSync({
-    ...bundling(),
-    entryPoints: ["src/index.ts", "src/cli/main.ts"],
-    outbase: "src",
-    outdir,
-    chunkNames: "lib/[name]-[hash]",
-    splitting: true,
-    metafile: true,
+/** The library and the command line in `outdir`. Returns the modules that became part of them. */
+export async function bundle(outdir: string): Promise<string[]> {
+  const made = await rolldown({ ...bundling(), input: ENTRIES });
+  const { output } = await made.write({
+    dir: outdir,
+    entryFileNames: "[name].js",
+    chunkFileNames: "lib/[name]-[hash].js",
+    codeSplitting: { groups: FILES },
+    minifyInternalExports: false,
+    comments: false,
   });
-  for (const file of Object.keys(metafile.outputs)) giveRequire(path.join(ROOT, file));
   // Beside the code that reads it.
   cpSync(path.join(ROOT, "src/api/page"), path.join(outdir, "lib/page"), { recursive: true });
   chmodSync(path.join(outdir, "cli/main.js"), 0o755);
-  return metafile;
-}
-
-/**
- * Packages in CommonJS that became part of a module ask for Node's own modules by `require`, which a module has not.
- * esbuild's `__require` is theirs, and takes a `require` that is there: this gives one to the file which defines it.
- */
-function giveRequire(file: string): void {
-  const text = readFileSync(file, "utf8");
-  if (!text.includes("var __require =")) return;
-  const given = 'import { createRequire } from "node:module";\nconst require = createRequire(import.meta.url);\n';
-  writeFileSync(file, given + text);
+  return output.flatMap((file) => (file.type === "chunk" ? file.moduleIds : []));
 }
 
 /** A package that became part of what was built. */
@@ -80,11 +91,12 @@ export interface BuiltIn {
   readonly folder: string;
 }
 
-/** The packages that became part of it, by name. */
-export function builtIn({ outputs }: Metafile): BuiltIn[] {
-  const inputs = Object.values(outputs).flatMap((output) => Object.keys(output.inputs));
-  const folders = new Set(inputs.flatMap((input) => /^.*\bnode_modules\/(?:@[^/]+\/)?[^/]+/.exec(input)?.[0] ?? []));
-  return [...folders]
+/** The packages of these modules, by name. */
+export function builtIn(modules: readonly string[]): BuiltIn[] {
+  const folders = modules.flatMap(
+    (id) => /^.*\bnode_modules\/(?:@[^/]+\/)?[^/]+/.exec(path.relative(ROOT, id))?.[0] ?? [],
+  );
+  return [...new Set(folders)]
     .map((folder) => ({ ...manifestOf(path.join(ROOT, folder)), folder }))
     .sort((a, b) => (a.name < b.name ? -1 : 1));
 }
@@ -101,5 +113,5 @@ function notices(packages: readonly BuiltIn[]): string {
 
 if (process.argv[1] === new URL(import.meta.url).pathname) {
   const dist = path.join(ROOT, "dist");
-  writeFileSync(path.join(dist, "BUILT-IN.txt"), notices(builtIn(bundle(dist))));
+  writeFileSync(path.join(dist, "BUILT-IN.txt"), notices(builtIn(await bundle(dist))));
 }

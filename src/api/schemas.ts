@@ -1,30 +1,31 @@
 /** What the control API takes and gives, as JSON schemas: requests are checked by them, the OpenAPI document shows them. */
-import * as z from "zod";
+import * as z from "zod/mini";
 import type { CaptureOptions } from "../control/capture.ts";
 import { ImpairmentShape } from "../control/impairment.ts";
 import type { ImpairmentOptions } from "../control/options/impairment-options.ts";
+import type { Shape } from "../control/shape.ts";
 
 /** A zod shape as the draft that the server's validator reads. */
-function schema(shape: z.ZodType): object {
+function schema(shape: Shape<unknown>): object {
   const { $schema: _, ...rest } = z.toJSONSchema(shape, { target: "draft-7" });
   return rest;
 }
 
 const forward = z.object({
-  id: z.string().describe("names the forward in DELETE /v1/forwards/{id}"),
-  rule: z.string().describe("`tcp 127.0.0.1:2222 -> 10.0.2.15:22`"),
+  id: z.string().check(z.describe("names the forward in DELETE /v1/forwards/{id}")),
+  rule: z.string().check(z.describe("`tcp 127.0.0.1:2222 -> 10.0.2.15:22`")),
   proto: z.enum(["tcp", "udp"]),
-  host: z.string().describe("where it listens: `IP:PORT` or `unix:PATH`"),
-  guest: z.string().describe("`IP:PORT` in the guests' network"),
+  host: z.string().check(z.describe("where it listens: `IP:PORT` or `unix:PATH`")),
+  guest: z.string().check(z.describe("`IP:PORT` in the guests' network")),
 });
 
 const capture = z.object({
   id: z.string(),
-  file: z.string().nullable(),
-  byApi: z.boolean().describe("begun through this API, and not by `--capture` or by the program"),
+  file: z.nullable(z.string()),
+  byApi: z.boolean().check(z.describe("begun through this API, and not by `--capture` or by the program")),
   packets: z.int(),
   bytes: z.int(),
-  dropped: z.int().describe("packets left out because the writer was too slow"),
+  dropped: z.int().check(z.describe("packets left out because the writer was too slow")),
 });
 
 export interface CaptureRequest extends CaptureOptions {
@@ -32,12 +33,12 @@ export interface CaptureRequest extends CaptureOptions {
 }
 
 const captureRequest = z.strictObject({
-  file: z.string().min(1).describe("the pcapng file to write, on the machine that tslirp runs on"),
-  filter: z.string().optional().describe("`tcp port 80 and host 10.0.2.15`"),
-  snapLength: z.int().min(1).max(65_553).optional(),
-  rotateBytes: z.int().min(1).optional(),
-  rotateSeconds: z.number().min(1).optional(),
-  keepFiles: z.int().min(1).optional(),
+  file: z.string().check(z.minLength(1), z.describe("the pcapng file to write, on the machine that tslirp runs on")),
+  filter: z.optional(z.string()).check(z.describe("`tcp port 80 and host 10.0.2.15`")),
+  snapLength: z.optional(z.int().check(z.minimum(1), z.maximum(65_553))),
+  rotateBytes: z.optional(z.int().check(z.minimum(1))),
+  rotateSeconds: z.optional(z.number().check(z.minimum(1))),
+  keepFiles: z.optional(z.int().check(z.minimum(1))),
 });
 
 export interface RecordingRequest {
@@ -49,17 +50,19 @@ export interface RecordingRequest {
 const recordingRequest = z.strictObject({
   file: z
     .string()
-    .min(1)
-    .describe("the new file to write, or a folder that is there, on the machine that tslirp runs on"),
-  payload: z.boolean().optional().describe("whether payload is in it (true)"),
-  endFlows: z.boolean().optional().describe("end the flows that there are (false)"),
+    .check(
+      z.minLength(1),
+      z.describe("the new file to write, or a folder that is there, on the machine that tslirp runs on"),
+    ),
+  payload: z.optional(z.boolean()).check(z.describe("whether payload is in it (true)")),
+  endFlows: z.optional(z.boolean()).check(z.describe("end the flows that there are (false)")),
 });
 
 const recording = z.object({
   file: z.string(),
   payload: z.boolean(),
-  began: z.string().describe("ISO 8601"),
-  bytes: z.int().describe("handed to the disk so far"),
+  began: z.string().check(z.describe("ISO 8601")),
+  bytes: z.int().check(z.describe("handed to the disk so far")),
 });
 
 export interface ImpairmentRequest {
@@ -70,9 +73,8 @@ export interface ImpairmentRequest {
 const impairmentRequest = z.strictObject({
   rules: z
     .array(ImpairmentShape)
-    .max(64)
-    .describe("the first that means a frame is its fate; none makes the line good"),
-  seed: z.int().min(0).max(0xffff_ffff).optional(),
+    .check(z.maxLength(64), z.describe("the first that means a frame is its fate; none makes the line good")),
+  seed: z.optional(z.int().check(z.minimum(0), z.maximum(0xffff_ffff))),
 });
 
 export interface PublishRequest {
@@ -80,7 +82,9 @@ export interface PublishRequest {
 }
 
 const publishRequest = z.strictObject({
-  rule: z.string().min(1).max(4096).describe("Docker's grammar (`2222:22`) or QEMU's (`tcp::2222-:22`)"),
+  rule: z
+    .string()
+    .check(z.minLength(1), z.maxLength(4096), z.describe("Docker's grammar (`2222:22`) or QEMU's (`tcp::2222-:22`)")),
 });
 
 export interface RulesRequest {
@@ -94,25 +98,28 @@ export interface AnswerRequest {
 const answer = z.strictObject({
   verdict: z
     .enum(["allow", "always", "deny", "never"])
-    .describe("allow and deny: the flows that wait; always and never: others like them, too, by a rule"),
+    .check(z.describe("allow and deny: the flows that wait; always and never: others like them, too, by a rule")),
 });
 
 const rules = z.strictObject({
   rules: z
-    .array(z.string().max(1024))
-    .max(4096)
-    .describe("`allow tcp *.debian.org:80,443`, `default deny`; none allows everything"),
+    .array(z.string().check(z.maxLength(1024)))
+    .check(z.maxLength(4096), z.describe("`allow tcp *.debian.org:80,443`, `default deny`; none allows everything")),
 });
 
 /** Lines of one kind, whose grammar the library checks. */
 const dnsHosts = z.strictObject({
-  hosts: z.array(z.string().max(1024)).max(4096).describe("`db.example.com=10.1.2.3`; none forgets all"),
+  hosts: z
+    .array(z.string().check(z.maxLength(1024)))
+    .check(z.maxLength(4096), z.describe("`db.example.com=10.1.2.3`; none forgets all")),
 });
 const dnsZones = z.strictObject({
-  zones: z.array(z.string().max(1024)).max(4096).describe("`corp.example.com=10.1.0.53`; none forgets all"),
+  zones: z
+    .array(z.string().check(z.maxLength(1024)))
+    .check(z.maxLength(4096), z.describe("`corp.example.com=10.1.0.53`; none forgets all")),
 });
 
-const failure = z.object({ error: z.string().describe("one line: what, where, what would be right") });
+const failure = z.object({ error: z.string().check(z.describe("one line: what, where, what would be right")) });
 /** Whatever an object of the library's shows; its fields are the library's, documented there. */
 const open = z.looseObject({});
 
@@ -120,12 +127,12 @@ const history = z.object({
   samples: z
     .array(
       z.object({
-        ago: z.int().describe("milliseconds, to the end of the second that it is about"),
-        up: z.int().describe("bits a second from guests"),
-        down: z.int().describe("bits a second to guests"),
+        ago: z.int().check(z.describe("milliseconds, to the end of the second that it is about")),
+        up: z.int().check(z.describe("bits a second from guests")),
+        down: z.int().check(z.describe("bits a second to guests")),
       }),
     )
-    .describe("the oldest first"),
+    .check(z.describe("the oldest first")),
 });
 
 type SchemaName =
@@ -156,7 +163,7 @@ export const SCHEMAS: Readonly<Record<SchemaName, object>> = {
   captures: schema(z.array(capture)),
   captureRequest: schema(captureRequest),
   recording: schema(recording),
-  recordingState: schema(z.object({ recording: recording.nullable() })),
+  recordingState: schema(z.object({ recording: z.nullable(recording) })),
   recordingRequest: schema(recordingRequest),
   impairment: schema(z.object({ rules: z.array(ImpairmentShape) })),
   impairmentRequest: schema(impairmentRequest),

@@ -1,30 +1,30 @@
 /** What users say of a bad line, and what `attach/impairment` makes of it. */
-import * as z from "zod";
+import * as z from "zod/mini";
 import type { ImpairmentRule } from "../attach/impairment.ts";
 import { ConfigError } from "./errors.ts";
 import { parseFrameFilter } from "./frame-filter.ts";
 import type { ImpairmentOptions } from "./options/impairment-options.ts";
-import { checkShape } from "./shape.ts";
+import { checkShape, type Shape } from "./shape.ts";
 
 const MAX_DELAY = 600_000;
 const MAX_RULES = 64;
-const number = (min: number, max: number, unit: string): z.ZodNumber => {
+const number = (min: number, max: number, unit: string): Shape<number | undefined> => {
   const expectation = `expected ${unit} from ${min} to ${max}`;
-  return z.number(expectation).min(min, expectation).max(max, expectation);
+  return z.optional(z.number(expectation).check(z.minimum(min, expectation), z.maximum(max, expectation)));
 };
 const DIRECTION = "expected up, down or both";
 
 /** The shape of one rule. */
-export const ImpairmentShape: z.ZodType<ImpairmentOptions> = z.strictObject(
+export const ImpairmentShape: Shape<ImpairmentOptions> = z.strictObject(
   {
-    filter: z.string("expected a filter like tcp port 80").optional(),
-    direction: z.enum(["up", "down", "both"], DIRECTION).optional(),
-    delay: number(0, MAX_DELAY, "milliseconds").optional(),
-    jitter: number(0, MAX_DELAY, "milliseconds").optional(),
-    loss: number(0, 1, "a share").optional(),
-    duplicate: number(0, 1, "a share").optional(),
-    reorder: number(0, 1, "a share").optional(),
-    rate: number(1000, 1e12, "bits per second").optional(),
+    filter: z.optional(z.string("expected a filter like tcp port 80")),
+    direction: z.optional(z.enum(["up", "down", "both"], DIRECTION)),
+    delay: number(0, MAX_DELAY, "milliseconds"),
+    jitter: number(0, MAX_DELAY, "milliseconds"),
+    loss: number(0, 1, "a share"),
+    duplicate: number(0, 1, "a share"),
+    reorder: number(0, 1, "a share"),
+    rate: number(1000, 1e12, "bits per second"),
   },
   "expected an object like { delay: 50, loss: 0.01 }",
 );

@@ -1,21 +1,22 @@
 /** `limits` of a network's options: their shape, and what is not said. */
-import * as z from "zod";
+import * as z from "zod/mini";
 import { DEFAULT_LIMITS, type Limits, MOST_LIMITS } from "../core/limits.ts";
 import { parseNumber } from "./addresses.ts";
 import { ConfigError } from "./errors.ts";
 import { nearest } from "./nearest.ts";
 import type { LimitsOptions } from "./options/limits-options.ts";
+import type { Shape } from "./shape.ts";
 
 /** A whole number from 1 to `max`. */
-export function cap(max: number): z.ZodNumber {
+export function cap(max: number): Shape<number> {
   const expectation = `expected a whole number from 1 to ${max}`;
-  return z.int(expectation).min(1, expectation).max(max, expectation);
+  return z.int(expectation).check(z.minimum(1, expectation), z.maximum(max, expectation));
 }
 
 export const LIMIT_NAMES: readonly (keyof Limits)[] = Object.keys(DEFAULT_LIMITS) as (keyof Limits)[];
 
-export const LimitsShape: z.ZodType<LimitsOptions> = z.strictObject(
-  Object.fromEntries(LIMIT_NAMES.map((name) => [name, cap(MOST_LIMITS[name]).optional()])),
+export const LimitsShape: Shape<LimitsOptions> = z.strictObject(
+  Object.fromEntries(LIMIT_NAMES.map((name) => [name, z.optional(cap(MOST_LIMITS[name]))])),
   `expected an object with ${LIMIT_NAMES.join(", ")}`,
 );
 

@@ -1,9 +1,12 @@
 /** What a user gave, against its shape: the first thing that is wrong becomes a `ConfigError` that names it. */
-import * as z from "zod";
+import * as z from "zod/mini";
 import type { Abortable } from "./abortable.ts";
 import { ConfigError } from "./errors.ts";
 
-export const abortSignal: z.ZodType<AbortSignal> = z.instanceof(AbortSignal, { error: "expected an AbortSignal" });
+/** What checks a value: zod's smaller half, which is read in a quarter of the time. */
+export type Shape<T> = z.ZodMiniType<T>;
+
+export const abortSignal: Shape<AbortSignal> = z.instanceof(AbortSignal, { error: "expected an AbortSignal" });
 
 // A shape is used once or twice: to make a function of it first, as zod does, takes longer.
 z.config({ jitless: true });
@@ -12,7 +15,7 @@ z.config({ jitless: true });
  * The value, checked. `name` is what the whole is called; fields are `NAME.FIELD`, or just `FIELD` for the options of a
  * call, whose `name` is "options". Throws `ConfigError`.
  */
-export function checkShape<T>(shape: z.ZodType<T>, input: T, name = "options"): T {
+export function checkShape<T>(shape: Shape<T>, input: T, name = "options"): T {
   const result = shape.safeParse(input);
   if (result.success) return result.data;
   const issue = result.error.issues[0]!;
@@ -22,7 +25,7 @@ export function checkShape<T>(shape: z.ZodType<T>, input: T, name = "options"): 
   throw new ConfigError(field, at(input, keys), unknown ? "there is no such option" : issue.message);
 }
 
-const abortable = z.object({ signal: abortSignal.optional() }, "expected an object like { signal }");
+const abortable = z.object({ signal: z.optional(abortSignal) }, "expected an object like { signal }");
 
 /** The signal among a call's options. Throws `ConfigError`, also for a signal that stands in the options' own place. */
 export function signalOf(options: Abortable): AbortSignal | undefined {

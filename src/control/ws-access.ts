@@ -1,7 +1,8 @@
 /** Who may come by WebSocket, as users say it. */
-import * as z from "zod";
+import * as z from "zod/mini";
 import { normalOrigin, type WsAccess } from "../attach/ws-access.ts";
 import { ConfigError } from "./errors.ts";
+import type { Shape } from "./shape.ts";
 
 export interface WsAccessOptions {
   /** Web pages whose browsers may, `https://example.org`; `*` for all, `null` for those that are files (none). */
@@ -14,18 +15,15 @@ const ORIGIN =
   "expected a web page's origin like https://example.org or http://localhost:8000, * for all, or null for files";
 const TOKEN = "expected a token of 1 to 256 letters, digits and ._~+/=-";
 
-const origins = z.array(z.string(ORIGIN), "expected a list of origins").readonly().optional();
-const token = z
-  .string(TOKEN)
-  .regex(/^[A-Za-z0-9._~+/=-]{1,256}$/, TOKEN)
-  .optional();
+const origins = z.optional(z.readonly(z.array(z.string(ORIGIN), "expected a list of origins")));
+const token = z.optional(z.string(TOKEN).check(z.regex(/^[A-Za-z0-9._~+/=-]{1,256}$/, TOKEN)));
 
 /** Throws `ConfigError` about what `names` calls the two. */
 export function resolveWsAccess(
   options: WsAccessOptions,
   names: { readonly origins: string; readonly token: string },
 ): WsAccess {
-  const check = <T>(name: "origins" | "token", shape: z.ZodType<T>, value: unknown): T => {
+  const check = <T>(name: "origins" | "token", shape: Shape<T>, value: unknown): T => {
     const result = shape.safeParse(value);
     if (result.success) return result.data;
     throw new ConfigError(names[name], value, result.error.issues[0]!.message);

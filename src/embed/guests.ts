@@ -2,11 +2,11 @@
  * The guests' network from within the process: dial a guest, listen where guests find you. One for each network; it
  * keeps what is open, so that closing the network ends it.
  */
-import * as z from "zod";
+import * as z from "zod/mini";
 import type { Abortable } from "../control/abortable.ts";
 import { parseIp } from "../control/addresses.ts";
 import { ConfigError } from "../control/errors.ts";
-import { checkShape, signalOf } from "../control/shape.ts";
+import { checkShape, type Shape, signalOf } from "../control/shape.ts";
 import { type Endpoint, endpointText, type IpText, ipv4FromText } from "../core/address.ts";
 import type { StackConfig } from "../core/config.ts";
 import type { AcceptedTcp, HostTcp, HostTcpEvents } from "../core/host-net.ts";
@@ -44,10 +44,10 @@ export interface ListenGuestOptions extends Abortable {
 export type BindGuestUdpOptions = Omit<ListenGuestOptions, "allowHalfOpen">;
 
 /** The kinds of their fields; what an address and a port may be is the network's to say. `http.Agent` brings many more. */
-const shape: z.ZodType<Omit<ConnectOptions, "port">> = z.object(
+const shape: Shape<Omit<ConnectOptions, "port">> = z.object(
   {
-    host: z.string("expected an IP address like 10.0.2.15").optional(),
-    allowHalfOpen: z.boolean("expected true or false").optional(),
+    host: z.optional(z.string("expected an IP address like 10.0.2.15")),
+    allowHalfOpen: z.optional(z.boolean("expected true or false")),
   },
   "expected an object like { host, port }",
 );

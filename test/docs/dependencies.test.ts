@@ -68,9 +68,9 @@ test("SECURITY.md says where each comes from and how many packages come with it"
   expect(read("SECURITY.md")).toContain(`some of\nthem shared. ${licences([...all].map((at) => lock[at]!))}`);
 });
 
-test("SECURITY.md says what is built in, and under which licences", () => {
+test("SECURITY.md says what is built in, and under which licences", async () => {
   const folder = mkdtempSync(path.join(tmpdir(), "tslirp-built-in-"));
-  const packages = builtIn(bundle(folder));
+  const packages = builtIn(await bundle(folder));
   rmSync(folder, { recursive: true });
   const rows = [...read("SECURITY.md").matchAll(/^\| `([^`]+)` \| [^|]+ \| [^|]+ \|$/gm)].map(([, name]) => name!);
   expect(packages.map(({ name }) => name)).toEqual(expect.arrayContaining(rows));

@@ -4,7 +4,7 @@
  */
 import fs from "node:fs";
 import path from "node:path";
-import { buildSync } from "esbuild";
+import { rolldown } from "rolldown";
 import { bundle, bundling } from "../../build.ts";
 
 const ROOT = path.resolve(import.meta.dirname, "../..");
@@ -12,18 +12,20 @@ const ROOT = path.resolve(import.meta.dirname, "../..");
 const HELPERS = ["test/support/e2e/agent.ts", "test/support/e2e/services-process.ts"];
 
 /** Makes them in a folder of this process, which goes with it; its path. */
-export function build(): string {
+export async function build(): Promise<string> {
   // Within the repository, so that dependencies are found.
   const folder = path.join(ROOT, "node_modules/.cache/tslirp-tests", String(process.pid));
   process.once("exit", () => fs.rmSync(folder, { recursive: true, force: true }));
-  bundle(path.join(folder, "dist"));
-  // Packages stay packages, those that only tests have, too: esbuild, which these programs name, is none to bundle.
-  buildSync({ ...bundling(), packages: "external", entryPoints: HELPERS, outdir: path.join(folder, "support") });
+  await bundle(path.join(folder, "dist"));
+  // Packages stay packages, those that only tests have, too.
+  const external = (id: string): boolean => !id.startsWith(".") && !path.isAbsolute(id);
+  const helpers = await rolldown({ ...bundling(), external, input: HELPERS });
+  await helpers.write({ dir: path.join(folder, "support") });
   fs.copyFileSync(path.join(ROOT, "package.json"), path.join(folder, "package.json"));
   return folder;
 }
 
 /** Vitest's set-up, once for all files. */
-export default function setup(): void {
-  process.env.TSLIRP_BUILT = build();
+export default async function setup(): Promise<void> {
+  process.env.TSLIRP_BUILT = await build();
 }

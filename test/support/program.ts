@@ -3,7 +3,7 @@
  * Made by Vitest's set-up; a program that is no test (the soak) makes its own, for its children, too. What makes it is imported
  * only then, since programs of the tests' own import this file.
  */
-const folder = (process.env.TSLIRP_BUILT ??= (await import("./built.ts")).build());
+const folder = (process.env.TSLIRP_BUILT ??= await (await import("./built.ts")).build());
 
 /** Node's arguments for it as it is installed, with an absolute path. */
 export const PROGRAM: readonly string[] = [`${folder}/dist/cli/main.js`];

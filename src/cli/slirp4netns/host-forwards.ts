@@ -3,15 +3,15 @@
  * `remove_hostfwd`, and one answer.
  */
 import net from "node:net";
-import * as z from "zod";
+import * as z from "zod/mini";
 import { listenUnix, type UnixFile } from "../../host/listen-unix.ts";
 import type { Network } from "../../network.ts";
 
 const MOST_REQUEST = 4_096;
 const WAIT_MILLIS = 5_000;
-const PORT = z.int().min(1).max(65_535);
+const PORT = z.int().check(z.minimum(1), z.maximum(65_535));
 /** None is said by an empty text, too: podman does. */
-const ADDRESS = z.union([z.ipv4(), z.literal("").transform(() => undefined)]).optional();
+const ADDRESS = z.optional(z.union([z.ipv4(), z.literal("")]));
 const REQUEST = z.discriminatedUnion("execute", [
   z.object({
     execute: z.literal("add_hostfwd"),
@@ -87,13 +87,15 @@ export class HostForwards {
       return this.#remove(request.arguments.id);
     } catch (error) {
       const desc =
-        error instanceof z.ZodError || error instanceof SyntaxError ? "bad request" : (error as Error).message;
+        error instanceof z.core.$ZodError || error instanceof SyntaxError ? "bad request" : (error as Error).message;
       return { error: { desc } };
     }
   }
 
   async #add(wanted: Extract<z.infer<typeof REQUEST>, { execute: "add_hostfwd" }>["arguments"]): Promise<number> {
-    const { host_port, guest_port, host_addr = "0.0.0.0", guest_addr = this.#network.config.dhcpStart } = wanted;
+    const { host_port, guest_port } = wanted;
+    const host_addr = wanted.host_addr || "0.0.0.0";
+    const guest_addr = wanted.guest_addr || this.#network.config.dhcpStart;
     const proto = wanted.proto.startsWith("udp") ? "udp" : "tcp";
     const closing = new AbortController();
     const rule = `${proto}:${host_addr}:${host_port}-${guest_addr}:${guest_port}`;

@@ -1,5 +1,5 @@
 /** The guests' networks and our addresses in them. */
-import * as z from "zod";
+import * as z from "zod/mini";
 import { parseSubnet4, SUBNET4 } from "../subnet4.ts";
 import { parseNet6, SUBNET6 } from "../subnet6.ts";
 import { bool, checked, ipv4, ipv6, type NetworkGroup, ON_OFF, TEXT, wholeNumber } from "./description.ts";

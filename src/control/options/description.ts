@@ -6,8 +6,9 @@
  * `npm run options`, which writes `network-options.ts` and the documents anew; then use it, mostly in `resolveOptions`. An
  * option that only a command has stands in `command`.
  */
-import * as z from "zod";
+import * as z from "zod/mini";
 import { parseEndpoint, parseIp, parseIpv4, parseIpv6 } from "../addresses.ts";
+import type { Shape } from "../shape.ts";
 import type { NetworkOptions } from "./network-options.ts";
 
 /** Where an option may stand beside the library. */
@@ -55,7 +56,7 @@ export interface NetworkOption<T> extends Omit<Description, "flag" | "reading"> 
   readonly type: string;
   /** What the library says beyond `help`. */
   readonly doc?: string;
-  readonly shape: z.ZodType<T>;
+  readonly shape: Shape<T>;
 }
 
 /** A group of options of a network. */
@@ -75,31 +76,36 @@ const DOMAIN = "expected a domain name of labels of 1 to 63 letters, digits, hyp
 const RESOLVER = "expected IP[:PORT], like 192.0.2.53 or [2001:db8::53]:5353";
 
 /** A text that `accepts` takes; another one, or none, is told `expectation`. */
-export function checked(expectation: string, accepts: (text: string) => boolean): z.ZodType<string> {
-  return z.string(expectation).refine(accepts, expectation);
+export function checked(expectation: string, accepts: (text: string) => boolean): Shape<string> {
+  return z.string(expectation).check(z.refine(accepts, expectation));
 }
 
-export const ipv4: z.ZodType<string> = checked(IPV4, (text) => parseIpv4(text) !== null);
-export const ipv6: z.ZodType<string> = checked(IPV6, (text) => parseIpv6(text) !== null);
-export const ip: z.ZodType<string> = checked(IP, (text) => parseIp(text) !== null);
-export const name: z.ZodType<string> = checked(NAME, (text) => /^[A-Za-z0-9._-]{1,255}$/.test(text));
-export const domain: z.ZodType<string> = checked(DOMAIN, (text) =>
+/** A text that is not empty. */
+export function something(expectation: string): Shape<string> {
+  return checked(expectation, (text) => text !== "");
+}
+
+export const ipv4: Shape<string> = checked(IPV4, (text) => parseIpv4(text) !== null);
+export const ipv6: Shape<string> = checked(IPV6, (text) => parseIpv6(text) !== null);
+export const ip: Shape<string> = checked(IP, (text) => parseIp(text) !== null);
+export const name: Shape<string> = checked(NAME, (text) => /^[A-Za-z0-9._-]{1,255}$/.test(text));
+export const domain: Shape<string> = checked(DOMAIN, (text) =>
   /^(?=.{1,254}$)(?:[A-Za-z0-9_-]{1,63}\.)*[A-Za-z0-9_-]{1,63}\.?$/.test(text),
 );
-export const resolver: z.ZodType<string> = checked(RESOLVER, (text) => parseEndpoint(text, 53) !== null);
-export const bool: z.ZodType<boolean> = z.boolean("expected true or false");
+export const resolver: Shape<string> = checked(RESOLVER, (text) => parseEndpoint(text, 53) !== null);
+export const bool: Shape<boolean> = z.boolean("expected true or false");
 
 /** Texts of which each is `each`. */
-export function list(each: z.ZodType<string>, expectation: string): z.ZodType<readonly string[]> {
-  return z.array(each, expectation).readonly();
+export function list(each: Shape<string>, expectation: string): Shape<readonly string[]> {
+  return z.readonly(z.array(each, expectation));
 }
 
 /** Forwards and the like, whose grammar is checked where they are read. */
-export function grammar(example: string, what = "forwards"): z.ZodType<readonly string[]> {
+export function grammar(example: string, what = "forwards"): Shape<readonly string[]> {
   const expectation = `expected a list of ${what} like ["${example}"]`;
   return list(z.string(expectation), expectation);
 }
 
-export function wholeNumber(min: number, max: number, expectation: string): z.ZodType<number> {
-  return z.int(expectation).min(min, expectation).max(max, expectation);
+export function wholeNumber(min: number, max: number, expectation: string): Shape<number> {
+  return z.int(expectation).check(z.minimum(min, expectation), z.maximum(max, expectation));
 }

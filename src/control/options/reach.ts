@@ -1,10 +1,10 @@
 /** Whom guests reach, and by which way. */
-import * as z from "zod";
+import * as z from "zod/mini";
 import { cap } from "../limits.ts";
 import { parseNameTtl } from "../name-ttl.ts";
 import type { OnFlow } from "../on-flow.ts";
 import { UPLINK_EXAMPLE } from "../uplink-rules.ts";
-import { bool, ip, LIST, list, type NetworkGroup, ON_OFF, TEXT } from "./description.ts";
+import { bool, checked, ip, LIST, list, type NetworkGroup, ON_OFF, TEXT } from "./description.ts";
 import { MODES } from "./modes.ts";
 
 const UPLINK = `expected an uplink like "${UPLINK_EXAMPLE}", { remotes: ["192.0.2.7"], vni: 42 }, or a list of them`;
@@ -14,13 +14,13 @@ const RULE_LIST = 'expected a list of rules like ["allow tcp *.debian.org:80", "
 const uplink = z.union([
   z.string(),
   z.strictObject({
-    remotes: z.array(z.string()).readonly(),
+    remotes: z.readonly(z.array(z.string())),
     vni: z.number(),
-    local: z.string().optional(),
-    mtu: z.number().optional(),
+    local: z.optional(z.string()),
+    mtu: z.optional(z.number()),
   }),
 ]);
-const proxy = z.union([z.string(), z.strictObject({ match: z.string().optional(), proxy: z.string() })]);
+const proxy = z.union([z.string(), z.strictObject({ match: z.optional(z.string()), proxy: z.string() })]);
 
 const NAME_TTL = "expected seconds from 1 to 86400, the least and the most, like 60-3600";
 
@@ -53,7 +53,7 @@ export const REACH: NetworkGroup<
     type: "string | UplinkOptions | readonly (string | UplinkOptions)[]",
     help: "a segment of other machines that guests share: `vxlan://IP[:PORT][,IP…]?vni=N[&local=IP[:PORT]][&mtu=N]`",
     doc: 'In all modes but "bridged" our gateway serves those machines, too.',
-    shape: z.union([uplink, z.array(uplink).readonly()], UPLINK),
+    shape: z.union([uplink, z.readonly(z.array(uplink))], UPLINK),
   },
   isolate: {
     flag: "--isolate",
@@ -96,7 +96,7 @@ export const REACH: NetworkGroup<
     help: "for how many seconds an answer's addresses are good for rules about its name: its TTL, within these bounds",
     initial: "60-86400",
     more: "See [Rules](rules.md#rules).",
-    shape: z.string().refine((text) => parseNameTtl(text) !== null, NAME_TTL),
+    shape: checked(NAME_TTL, (text) => parseNameTtl(text) !== null),
   },
   rules: {
     flag: null,
@@ -127,7 +127,7 @@ export const REACH: NetworkGroup<
     type: "string | readonly (string | ProxyOptions)[]",
     help: "by which proxy guests' TCP connections leave: `[MATCH=]socks5://[USER:PASSWORD@]HOST[:PORT]`, `http://…` (CONNECT) or `direct`; the first that fits decides",
     more: "MATCH is `*.example.com`, an address or a network, with `:PORT` or not. UDP and ping go by none.",
-    shape: z.union([z.string(), z.array(proxy).readonly()], PROXY),
+    shape: z.union([z.string(), z.readonly(z.array(proxy))], PROXY),
   },
   outboundAddr: {
     flag: "--outbound-addr <ip>",

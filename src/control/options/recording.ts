@@ -1,6 +1,6 @@
 /** What is recorded of a network, for `tslirp replay`. */
-import * as z from "zod";
-import { type NetworkGroup, TEXT } from "./description.ts";
+import * as z from "zod/mini";
+import { type NetworkGroup, something, TEXT } from "./description.ts";
 
 const RECORD = 'expected a new file\'s name, or { file: "run.tslirp", payload: false }';
 
@@ -12,7 +12,7 @@ export const RECORDING: NetworkGroup<"record"> = {
     help: "record all that enters the network at its seams, and what leaves it, in a new file, or one in an existing folder, for `tslirp replay`",
     more: "[docs/recording.md](recording.md) tells what is in it.",
     shape: z.union(
-      [z.string().min(1, RECORD), z.strictObject({ file: z.string().min(1, RECORD), payload: z.boolean().optional() })],
+      [something(RECORD), z.strictObject({ file: something(RECORD), payload: z.optional(z.boolean()) })],
       RECORD,
     ),
   },

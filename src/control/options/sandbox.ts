@@ -1,7 +1,7 @@
 /** What makes rules livable: to learn them, to be told what they did. */
-import * as z from "zod";
+import * as z from "zod/mini";
 import type { OnAsk } from "../on-ask.ts";
-import { bool, type NetworkGroup, ON_OFF, TEXT } from "./description.ts";
+import { bool, type NetworkGroup, ON_OFF, something, TEXT, wholeNumber } from "./description.ts";
 
 const AUDIT = 'expected a file\'s name, or { file: "audit.jsonl", allowed: true }';
 
@@ -12,7 +12,7 @@ export const SANDBOX: NetworkGroup<"learn" | "ask" | "onAsk" | "audit" | "refuse
     type: "string",
     help: "what no rule denies passes, and the rules that it would have taken are written to this file, for `--rules`",
     more: "See [Learn the rules](rules.md#learn-the-rules).",
-    shape: z.string().min(1, "expected a file's name"),
+    shape: something("expected a file's name"),
   },
   ask: {
     flag: "--ask",
@@ -40,12 +40,12 @@ export const SANDBOX: NetworkGroup<"learn" | "ask" | "onAsk" | "audit" | "refuse
     more: "See [The audit](rules.md#the-audit).",
     shape: z.union(
       [
-        z.string().min(1),
+        something(AUDIT),
         z.strictObject({
-          file: z.string().min(1),
-          allowed: z.boolean().optional(),
-          rotateBytes: z.int().min(1).optional(),
-          keepFiles: z.int().min(0).max(1000).optional(),
+          file: something(AUDIT),
+          allowed: z.optional(z.boolean()),
+          rotateBytes: z.optional(wholeNumber(1, Number.MAX_SAFE_INTEGER, AUDIT)),
+          keepFiles: z.optional(wholeNumber(0, 1000, AUDIT)),
         }),
       ],
       AUDIT,

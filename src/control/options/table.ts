@@ -1,5 +1,6 @@
 /** All options, in the order in which `--help` and the documents list them. */
-import * as z from "zod";
+import * as z from "zod/mini";
+import type { Shape } from "../shape.ts";
 import { ADDRESSES } from "./addresses.ts";
 import { COMMAND } from "./command.ts";
 import type { Command, Description, NetworkGroup, NetworkOption } from "./description.ts";
@@ -27,10 +28,10 @@ export type NetworkField = keyof NetworkOptions;
 export const NETWORK_FIELDS: readonly NetworkField[] = Object.keys(NETWORK) as NetworkField[];
 
 /** Checks each field by itself; `resolveOptions` checks what they have to do with each other. */
-export const NetworkShape: z.ZodType<NetworkOptions> = z.strictObject(
-  Object.fromEntries(NETWORK_FIELDS.map((field) => [field, NETWORK[field].shape.optional()])),
+export const NetworkShape: Shape<NetworkOptions> = z.strictObject(
+  Object.fromEntries(NETWORK_FIELDS.map((field) => [field, z.optional(NETWORK[field].shape)])),
   "expected an object of network options",
-) as unknown as z.ZodType<NetworkOptions>;
+) as unknown as Shape<NetworkOptions>;
 
 /** The options that `command` takes, in the order of its help. */
 export function optionsOf(command: Command): readonly Description[] {

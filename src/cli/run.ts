@@ -1,20 +1,25 @@
-/** `tslirp run`: a command in namespaces of its own, whose only way out is a network of ours. */
+/**
+ * `tslirp run`: a command in namespaces of its own, whose only way out is a network of ours.
+ *
+ * In the order of what takes longest: the arguments are read, the namespaces begin, and while a process of theirs sets them
+ * up the network is loaded and opened here. Then it gets its TAP, and the command starts.
+ */
 import fs from "node:fs";
-import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { rm } from "node:fs/promises";
 import os from "node:os";
 import path from "node:path";
 import { ConfigError } from "../control/errors.ts";
 import { createLog } from "../control/log.ts";
+import { resolveOptions } from "../control/options.ts";
 import type { StackConfig } from "../core/config.ts";
-import { needTaps } from "../host/tap-device.ts";
 import { ipv6FromText, ipv6ToString } from "../wire/ipv6.ts";
 import type { NetworkArguments } from "./argument-types.ts";
 import { readNetworkArguments, readSessionArguments } from "./arguments.ts";
 import { whenLauncherEnds } from "./launcher.ts";
 import { needLinux } from "./need-linux.ts";
 import { CommandNamespace, TAP_NAME } from "./run/namespace.ts";
+import type { Session } from "./run/network.ts";
 import { OpenPorts } from "./run/open-ports.ts";
-import { startSession } from "./session.ts";
 
 const NOT_EXECUTABLE = 126;
 const NOT_FOUND = 127;
@@ -46,7 +51,6 @@ export async function run(given: RunArguments, command: readonly string[]): Prom
   }
   for (const tool of ["unshare", "setpriv", "ip", "mount"])
     if (lookFor(tool) !== 0) throw new Error(`run needs ${tool} (util-linux, iproute2), which is not on the PATH`);
-  needTaps();
   const automatic = given.publish?.includes("auto") ?? false;
   const publish = given.publish?.filter((rule) => rule !== "auto");
   const options = readNetworkArguments(
@@ -57,26 +61,30 @@ export async function run(given: RunArguments, command: readonly string[]): Prom
   const settings = readSessionArguments(given, "warn");
   const log = createLog(settings.log);
   using signals = new Signals(settings.hangup);
-  const session = await startSession(options, settings, log);
-  const folder = await mkdtemp(path.join(os.tmpdir(), "tslirp-run-"));
+  const folder = fs.mkdtempSync(path.join(os.tmpdir(), "tslirp-run-"));
   let namespace: CommandNamespace | null = null;
+  let session: Session | null = null;
   let ports: OpenPorts | null = null;
   try {
-    await writeFile(path.join(folder, "ip"), ipCommands(session.network.config));
-    await writeCovers(path.join(folder, "covers"), session.network.config);
-    session.begin();
-    if (signals.asked !== null) return 128 + os.constants.signals[signals.asked];
+    const { stack: config } = resolveOptions(options);
+    fs.writeFileSync(path.join(folder, "ip"), ipCommands(config));
+    writeCovers(path.join(folder, "covers"), config);
     const within = new CommandNamespace({ folder, keep: given.keep === true }, command);
     namespace = within;
     signals.onInsist = () => within.signal("SIGKILL");
-    await within.start((device) => void session.network.attachTap(device.fd));
+    const [{ needTaps, startSession }] = await Promise.all([import("./run/network.ts"), within.begin()]);
+    const taps = needTaps();
+    const { network, begin } = (session = await startSession(options, settings, log));
+    await begin();
+    if (signals.asked !== null) return 128 + os.constants.signals[signals.asked];
+    await within.start((pid, tun) => void network.attachTap(taps.take(pid, tun, TAP_NAME).fd));
     signals.passTo((signal) => within.signal(signal));
-    if (automatic) ports = new OpenPorts(session.network, within.pid, log);
+    if (automatic) ports = new OpenPorts(network, within.pid, log);
     return await within.ended;
   } finally {
     ports?.[Symbol.dispose]();
     await namespace?.kill();
-    await session.close();
+    await session?.close();
     await rm(folder, { recursive: true, force: true });
   }
 }
@@ -175,14 +183,14 @@ function ipCommands(config: StackConfig): string {
 }
 
 /** What the command is to find in place of the host's: its resolver, its hosts, and the folders of daemons that look names up. */
-async function writeCovers(folder: string, config: StackConfig): Promise<void> {
+function writeCovers(folder: string, config: StackConfig): void {
   const resolver = resolvConf(config);
-  await mkdir(path.join(folder, "nothing"), { recursive: true });
+  fs.mkdirSync(path.join(folder, "nothing"), { recursive: true });
   // systemd-resolved's folder, with the files that /etc/resolv.conf may be a link to.
-  await mkdir(path.join(folder, "resolved"));
+  fs.mkdirSync(path.join(folder, "resolved"));
   for (const name of ["resolv.conf", "resolved/resolv.conf", "resolved/stub-resolv.conf"])
-    await writeFile(path.join(folder, name), resolver);
-  await writeFile(path.join(folder, "hosts"), hosts());
+    fs.writeFileSync(path.join(folder, name), resolver);
+  fs.writeFileSync(path.join(folder, "hosts"), hosts());
 }
 
 function resolvConf(config: StackConfig): string {

@@ -10,7 +10,6 @@ import fs from "node:fs";
 import { constants } from "node:os";
 import path from "node:path";
 import type { Readable, Writable } from "node:stream";
-import { needTaps, type TapDevice } from "../../host/tap-device.ts";
 import { SCRIPT } from "./script.ts";
 
 export const TAP_NAME = "tap0";
@@ -33,6 +32,7 @@ export interface NamespaceSettings {
 
 export class CommandNamespace {
   readonly #child: ChildProcess;
+  readonly #lines: AsyncGenerator<string, undefined>;
   /** Process 1 within, as we know it; 0 before it has said so. */
   pid = 0;
   /** Resolves with the exit status. */
@@ -63,6 +63,7 @@ export class CommandNamespace {
       this.#errors += text;
     });
     (this.#child.stdio[3] as Writable).on("error", () => {});
+    this.#lines = linesOf(this.#child.stdio[4] as Readable);
     this.ended = new Promise((resolve, reject) => {
       this.#child.once("error", () => {
         this.#over = true;
@@ -76,18 +77,36 @@ export class CommandNamespace {
     this.ended.catch(() => {});
   }
 
-  /** Sets the namespaces up around a TAP, which `attach` is given, and starts the command. Rejects with an `Error` of one line. */
-  async start(attach: (device: TapDevice) => void): Promise<void> {
-    const lines = this.#lines();
-    const first = (await lines.next()).value ?? "";
+  /** The namespaces begin to be set up, as far as that needs no TAP. Rejects with an `Error` of one line. */
+  async begin(): Promise<void> {
+    const first = await this.#said();
     const [word, pid] = first.split(" ");
     if (word !== "up") throw await this.#failure(first);
     this.pid = Number(pid);
     this.#map();
-    attach(needTaps().take(this.pid, TUN, TAP_NAME));
-    (this.#child.stdio[3] as Writable).write("go\n");
-    const said = (await lines.next()).value ?? "";
-    if (said !== "on") throw await this.#failure(said);
+    this.#say("mapped");
+  }
+
+  /**
+   * Then `makeTap` makes the TAP, of the `/dev/net/tun` that process `pid` has open as `tun`, and the command starts. Rejects
+   * with an `Error` of one line.
+   */
+  async start(makeTap: (pid: number, tun: number) => void): Promise<void> {
+    const ready = await this.#said();
+    if (ready !== "ready") throw await this.#failure(ready);
+    makeTap(this.pid, TUN);
+    this.#say("go");
+    const on = await this.#said();
+    if (on !== "on") throw await this.#failure(on);
+  }
+
+  #say(word: string): void {
+    (this.#child.stdio[3] as Writable).write(`${word}\n`);
+  }
+
+  /** The next line that the script says; empty when it says no more. */
+  async #said(): Promise<string> {
+    return (await this.#lines.next()).value ?? "";
   }
 
   /**
@@ -145,19 +164,6 @@ export class CommandNamespace {
     }
   }
 
-  /** What the script says, line by line, until its end. */
-  async *#lines(): AsyncGenerator<string, undefined> {
-    let text = "";
-    for await (const part of (this.#child.stdio[4] as Readable).setEncoding("utf8")) {
-      text += part as string;
-      for (let end = text.indexOf("\n"); end >= 0; end = text.indexOf("\n")) {
-        yield text.slice(0, end);
-        text = text.slice(end + 1);
-      }
-    }
-    return undefined;
-  }
-
   async #failure(said: string): Promise<Error> {
     await this.ended;
     const own = this.#errors.trim().split("\n")[0] ?? "";
@@ -165,6 +171,18 @@ export class CommandNamespace {
     const why = said.startsWith("failed ") ? said.slice(7) : own || "its namespaces ended";
     return new Error(`cannot run a command in namespaces of its own: ${why}${denied ? userNamespaces() : ""}`);
   }
+}
+
+async function* linesOf(stream: Readable): AsyncGenerator<string, undefined> {
+  let text = "";
+  for await (const part of stream.setEncoding("utf8")) {
+    text += part as string;
+    for (let end = text.indexOf("\n"); end >= 0; end = text.indexOf("\n")) {
+      yield text.slice(0, end);
+      text = text.slice(end + 1);
+    }
+  }
+  return undefined;
 }
 
 /** A map from each of our own ids to itself. */

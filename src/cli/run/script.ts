@@ -1,9 +1,11 @@
 /**
  * What runs in the new namespaces before COMMAND, and for as long as it does: process 1 there, a POSIX shell.
  *
- * Descriptors: 3 is read (we say `go`; its end means that we are gone), 4 says how far it is (`up PID`, `on`, `failed WHY`),
- * 5 is the standard error that COMMAND gets, 7 is `/dev/net/tun`, which `host/tap-device` takes. The script's own errors go
- * to a file, whose first line is the reason.
+ * Descriptors: 3 is read (we say `mapped` when it has its users, and `go` when it has its TAP; its end means that we are gone),
+ * 4 says how far it is (`up PID`, `ready`, `on`, `failed WHY`), 5 is the standard error that COMMAND gets, 7 is
+ * `/dev/net/tun`, which `host/tap-device` takes. The script's own errors go to a file, whose first line is the reason.
+ *
+ * What needs no TAP is done first: meanwhile we load the network.
  *
  * What COMMAND must not change is bound over from a file system of its own, which is read-only and has no other path: a file in
  * the host's folder for temporary files would be the user's to write. It is mounted where the new /proc then covers it. Folders of daemons that look names up are covered
@@ -30,12 +32,7 @@ fail() {
 }
 exec 7<>/dev/net/tun || fail "/dev/net/tun cannot be opened"
 echo "up $pid" >&4
-read -r go <&3 || exit 125
-exec 7>&-
-for key in accept_ra accept_dad autoconf; do
-  echo 0 >"/proc/sys/net/ipv6/conf/tap0/$key"
-done 2>/dev/null
-ip -batch "$folder/ip" || fail "the network cannot be set up"
+read -r mapped <&3 || exit 125
 echo "$ping" >/proc/sys/net/ipv4/ping_group_range 2>/dev/null
 : >"$folder/errors"
 own=/proc/driver
@@ -54,6 +51,14 @@ mount --bind "$own/resolv.conf" /etc/resolv.conf || fail "/etc/resolv.conf canno
 [ ! -e /etc/hosts ] || mount --bind "$own/hosts" /etc/hosts || fail "/etc/hosts cannot be replaced"
 # Where that is not allowed (in some containers), processes see the host's, and nobody can be waited for.
 mount -t proc proc /proc 2>/dev/null || keep=
+echo ready >&4
+read -r go <&3 || exit 125
+exec 7>&-
+for key in accept_ra accept_dad autoconf; do
+  echo 0 >"/proc/sys/net/ipv6/conf/tap0/$key"
+done 2>/dev/null
+: >"$folder/errors"
+ip -batch "$folder/ip" || fail "the network cannot be set up"
 [ "$who" = user ] || {
   mount --bind /proc/sys /proc/sys && mount -o remount,bind,ro,nosuid,nodev,noexec /proc/sys
 } || fail "/proc/sys cannot be made read-only"

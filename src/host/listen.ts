@@ -1,7 +1,9 @@
 /** Listening TCP and UNIX sockets of the host: what port forwards are made of. */
 import net from "node:net";
 import type { AcceptedTcp, Endpoint, HostListener, HostTcp, HostTcpEvents, UnixEndpoint } from "../core/host-net.ts";
+import { acceptDirectly } from "./direct-tcp.ts";
 import { listening, listenUnix } from "./listen-unix.ts";
+import type { StreamLibc } from "./stream-libc.ts";
 import { abort, inLine, NodeTcp } from "./tcp.ts";
 
 const UNIX_CLIENT: Endpoint = { host: "127.0.0.1", port: 0 };
@@ -9,10 +11,14 @@ const MAPPED = "::ffff:";
 
 export type OnAccept = (socket: AcceptedTcp) => void;
 
-/** Resolves when clients can connect. Rejects with an `Error` that has the system's `code`. */
-export async function listenTcp(at: Endpoint | UnixEndpoint, onAccept: OnAccept): Promise<HostListener> {
+/** Resolves when clients can connect, whose connections are direct where there is `c`. Rejects with an `Error` that has the system's `code`. */
+export async function listenTcp(
+  at: Endpoint | UnixEndpoint,
+  onAccept: OnAccept,
+  c: StreamLibc | null,
+): Promise<HostListener> {
   const server = new net.Server({ allowHalfOpen: true, pauseOnConnect: true });
-  server.on("connection", (socket) => accepted(socket, "path" in at, onAccept));
+  server.on("connection", (socket) => accepted(socket, "path" in at, onAccept, c));
   let listener: HostListener;
   if ("path" in at) listener = await listenOnPath(server, at.path);
   else {
@@ -31,21 +37,24 @@ class Accepted implements AcceptedTcp {
   readonly remote: Endpoint;
   readonly #socket: net.Socket;
   readonly #unix: boolean;
+  readonly #c: StreamLibc | null;
   taken = false;
 
-  constructor(remote: Endpoint, socket: net.Socket, unix: boolean) {
+  constructor(remote: Endpoint, socket: net.Socket, unix: boolean, c: StreamLibc | null) {
     this.remote = remote;
     this.#socket = socket;
     this.#unix = unix;
+    this.#c = c;
   }
 
   accept(events: HostTcpEvents): HostTcp {
     this.taken = true;
-    return new NodeTcp(events, this.#socket, this.#unix);
+    const direct = this.#c === null || this.#unix ? null : acceptDirectly(this.#c, this.#socket, events);
+    return direct ?? new NodeTcp(events, this.#socket, this.#unix);
   }
 }
 
-function accepted(socket: net.Socket, unix: boolean, onAccept: OnAccept): void {
+function accepted(socket: net.Socket, unix: boolean, onAccept: OnAccept, c: StreamLibc | null): void {
   const { remoteAddress, remotePort } = socket;
   let remote = UNIX_CLIENT;
   if (!unix) {
@@ -57,7 +66,7 @@ function accepted(socket: net.Socket, unix: boolean, onAccept: OnAccept): void {
     const host = remoteAddress.startsWith(MAPPED) ? remoteAddress.slice(MAPPED.length) : remoteAddress;
     remote = { host, port: remotePort };
   }
-  const offer = new Accepted(remote, socket, unix);
+  const offer = new Accepted(remote, socket, unix, c);
   onAccept(offer);
   if (offer.taken) return;
   socket.on("error", () => {});

@@ -13,12 +13,14 @@ import type {
   UnixEndpoint,
 } from "../core/host-net.ts";
 import type { Random } from "../core/random.ts";
+import { dialDirectly, FailedTcp, isLoopback } from "./direct-tcp.ts";
 import { NodePings } from "./icmp.ts";
 import { type Libc, libc } from "./libc.ts";
 import { listenTcp } from "./listen.ts";
 import { Outbox } from "./outbox.ts";
 import { OwnPorts } from "./own-ports.ts";
 import { tellsReadable } from "./readable.ts";
+import { type StreamLibc, streamLibc } from "./stream-libc.ts";
 import { Dialling, NodeTcp } from "./tcp.ts";
 import { BoundUdp, brokenUdp, NodeUdp, type UdpEnv, udpSource } from "./udp.ts";
 import { AddressedUdp, isEveryAddress } from "./udp-addressed.ts";
@@ -64,14 +66,23 @@ export class NodeHostNet implements HostNet {
   }
 
   connectTcp(to: Endpoint | UnixEndpoint, events: HostTcpEvents): HostTcp {
-    if (!("path" in to) && this.ownPorts.has(to.host, to.port)) return new RefusedTcp(events);
+    if (!("path" in to) && this.ownPorts.has(to.host, to.port)) return new FailedTcp("ECONNREFUSED", events);
+    if (!("path" in to) && isLoopback(to.host)) {
+      const c = this.#streams();
+      const direct = c === null ? null : dialDirectly(c, to, events);
+      if (direct !== null) return direct;
+    }
     const socket = new NodeTcp(events, null, "path" in to);
     socket.dial(to, "path" in to ? null : this.#source(to.host), this.#dialling);
     return socket;
   }
 
   listenTcp(at: Endpoint | UnixEndpoint, onAccept: (socket: AcceptedTcp) => void): Promise<HostListener> {
-    return listenTcp(at, onAccept);
+    return listenTcp(at, onAccept, this.#streams());
+  }
+
+  #streams(): StreamLibc | null {
+    return this.#useLibc ? streamLibc() : null;
   }
 
   openUdp(family: 4 | 6, events: HostUdpEvents): HostUdp {
@@ -108,7 +119,7 @@ export class NodeHostNet implements HostNet {
   #source(to: string): string | null {
     const from = this.#outboundAddr;
     if (from === null || from.includes(":") !== to.includes(":")) return null;
-    return to.startsWith("127.") || to === "::1" ? null : from;
+    return isLoopback(to) ? null : from;
   }
 }
 
@@ -123,26 +134,4 @@ function starvation(notice: (text: string) => void): (code: string) => void {
       code === "EMFILE" ? "this process may open (ulimit -n, LimitNOFILE=)" : "this machine has (fs.file-max)";
     notice(`${code}: no descriptor is left of those that ${whose}; guests' connections fail until others have ended`);
   };
-}
-
-/** A connection to where nobody listens, without asking the host. */
-class RefusedTcp implements HostTcp {
-  readonly backlog = 0;
-  readonly local = null;
-  #over = false;
-
-  constructor(events: HostTcpEvents) {
-    process.nextTick(() => {
-      if (!this.#over) events.onClose("ECONNREFUSED");
-    });
-  }
-
-  write(): void {}
-  end(): void {}
-  pause(): void {}
-  resume(): void {}
-
-  reset(): void {
-    this.#over = true;
-  }
 }

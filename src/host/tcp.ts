@@ -31,6 +31,7 @@ import { BUFFER_COST } from "../core/cost.ts";
 import type { Endpoint, HostTcp, HostTcpEvents, UnixEndpoint } from "../core/host-net.ts";
 import type { Slab } from "../core/link.ts";
 import { takeHandle } from "./accepted-handle.ts";
+import { begun, KEEPALIVE_MS, type Lasting, over } from "./keepalive.ts";
 import { libc } from "./libc.ts";
 
 const READ = 262_144;
@@ -40,7 +41,7 @@ const OWN_READ = 65_536;
 const PRIVATE: boolean = process.platform === "win32";
 /** A buffer that nothing is read into takes no room. */
 const LARGE: Uint8Array = new Uint8Array(PRIVATE ? 0 : LARGE_READ);
-const SHARED: Uint8Array = LARGE.subarray(0, READ);
+export const SHARED: Uint8Array = LARGE.subarray(0, READ);
 /** Beginnings of the shared buffer, of 512 bytes and each twice as long as the one before. */
 const LEAST_READ = 512;
 const VIEWS: readonly Uint8Array[] = Array.from({ length: 12 }, (_, i) => LARGE.subarray(0, LEAST_READ << i));
@@ -49,22 +50,26 @@ const MOST_LARGE = 16;
 let large = 0;
 /** Closed sockets kept for the next dials, in a process; where each has a read buffer of its own there are none. */
 const MOST_IDLE = PRIVATE ? 0 : 64;
-/** Silence before a far end is asked whether it is there (RFC 9293 section 3.8.4: two hours). */
-const KEEPALIVE_MS = 2 * 3_600_000;
 /** A first write of so much is one segment whatever the path (RFC 9293 section 3.7.1): Nagle lets it go. */
-const ONE_SEGMENT = 536;
+export const ONE_SEGMENT = 536;
 
 /** Takes the place of a connection's events once it is over. */
-const NOBODY: HostTcpEvents = { onConnect() {}, onData() {}, onEnd() {}, onDrain() {}, onClose() {} };
+export const NOBODY: HostTcpEvents = { onConnect() {}, onData() {}, onEnd() {}, onDrain() {}, onClose() {} };
 
 /** Node's options of a socket, with the ones that its types leave out. */
 interface SocketOptions extends net.SocketConstructorOpts {
-  keepAlive?: boolean;
-  keepAliveInitialDelay?: number;
   onread?: net.OnReadOpts;
   handle?: object;
   /** With `handle`: reads nothing before `resume()`. */
   pauseOnCreate?: boolean;
+}
+
+/** As much of a buffer as a flow wants: all of `most`, or a beginning of it. */
+export function readView(wanted: number, most: Uint8Array): Uint8Array {
+  if (wanted >= most.length) return most;
+  let i = 0;
+  while (LEAST_READ << (i + 1) <= wanted) i++;
+  return VIEWS[i]!;
 }
 
 /** A socket that knows whose it is, so that all can share their listeners; null while it is idle. */
@@ -114,14 +119,8 @@ function readingSocket(handle: object | null): OwnedSocket {
   if (handle !== null) {
     options.handle = handle;
     options.pauseOnCreate = true;
-  } else {
-    // Each connection that it dials has it then.
-    options.keepAlive = true;
-    options.keepAliveInitialDelay = KEEPALIVE_MS;
   }
   socket = listen(new OwnedSocket(options));
-  // Else a far end that is gone without a word would never be missed: we answer the guest's own probes.
-  if (handle !== null) socket.setKeepAlive(true, KEEPALIVE_MS);
   return socket;
 }
 
@@ -189,7 +188,7 @@ export class Dialling {
   }
 }
 
-export class NodeTcp implements HostTcp {
+export class NodeTcp implements HostTcp, Lasting {
   readonly #socket: OwnedSocket;
   readonly #unix: boolean;
   #events: HostTcpEvents;
@@ -210,6 +209,7 @@ export class NodeTcp implements HostTcp {
   #head: Buffer | null = null;
   /** The last read was full. */
   #full = false;
+  #endTold = false;
   readonly #onWritten: (error?: Error | null) => void = (error) => {
     this.#done++;
     // An error closes the socket and is told by that.
@@ -217,8 +217,8 @@ export class NodeTcp implements HostTcp {
   };
 
   /**
-   * `accepted` is a connection, null makes one to `dial`. It is moved to a socket of ours, where Node lets us; what has been
-   * read on it already comes first.
+   * `accepted` is a connection, null makes one to `dial`. It is moved to a socket of ours, where Node lets us and it is none
+   * yet; what has been read on it already comes first.
    */
   constructor(events: HostTcpEvents, accepted: net.Socket | null, unix: boolean) {
     this.#events = events;
@@ -226,6 +226,8 @@ export class NodeTcp implements HostTcp {
     let socket: OwnedSocket;
     if (accepted === null) {
       socket = (unix ? undefined : idle.pop()) ?? readingSocket(null);
+    } else if (accepted instanceof OwnedSocket) {
+      socket = accepted;
     } else {
       accepted.pause();
       if (accepted.readableLength > 0) this.#head = accepted.read() as Buffer;
@@ -239,7 +241,17 @@ export class NodeTcp implements HostTcp {
     }
     this.#socket = socket;
     socket.owner = this;
-    if (accepted !== null && !unix) inLine(socket);
+    if (accepted !== null && !unix) {
+      inLine(socket);
+      begun(this);
+    }
+  }
+
+  /** A TCP connection that another has had until now. `ended`: the far end's FIN has been told, and is not told again. */
+  static over(events: HostTcpEvents, handle: object, ended: boolean): NodeTcp {
+    const tcp = new NodeTcp(events, readingSocket(handle), false);
+    tcp.#endTold = ended;
+    return tcp;
   }
 
   /** Begins to connect, watched by `dialling`. `from` is the local address; null leaves it to the host. */
@@ -261,12 +273,8 @@ export class NodeTcp implements HostTcp {
 
   /** What the next read goes to: as much as the flow wants, and is good for the socket. */
   readBuffer(): Uint8Array {
-    const most = this.#streams ? LARGE_READ : READ;
-    const wanted = this.#events.readMost?.(this.#full) ?? most;
-    if (wanted >= most) return this.#streams ? LARGE : SHARED;
-    let i = 0;
-    while (LEAST_READ << (i + 1) <= wanted) i++;
-    return VIEWS[i]!;
+    const most = this.#streams ? LARGE : SHARED;
+    return readView(this.#events.readMost?.(this.#full) ?? most.length, most);
   }
 
   /** Each write that waits costs an object and a buffer, however little is in it. */
@@ -361,7 +369,10 @@ export class NodeTcp implements HostTcp {
   connected(): void {
     if (this.#closed) return;
     this.#dialled();
-    if (!this.#unix) inLine(this.#socket);
+    if (!this.#unix) {
+      inLine(this.#socket);
+      begun(this);
+    }
     this.#events.onConnect();
   }
 
@@ -376,7 +387,11 @@ export class NodeTcp implements HostTcp {
     if (!this.#closed && !this.#unix && !socket.writableEnded && socket.remoteAddress === undefined) {
       socket.destroy();
       this.closed("ECONNRESET");
-    } else this.#events.onEnd();
+    } else if (!this.#endTold) this.#events.onEnd();
+  }
+
+  keepAlive(): void {
+    this.#socket.setKeepAlive(true, KEEPALIVE_MS);
   }
 
   timedOut(): void {
@@ -434,6 +449,7 @@ export class NodeTcp implements HostTcp {
   /** No callback follows. The bytes of a write that is still under way are not read any more once the socket closes. */
   #over(): void {
     this.#closed = true;
+    over(this);
     this.#head = null;
     this.#events = NOBODY;
     this.#stream(false);

@@ -84,6 +84,7 @@ describe("reading", () => {
   });
 
   it("takes more at a time of sixteen sockets only", async () => {
+    rig = new NodeRig({ libc: false });
     const server = net.createServer((socket) => void socket.on("error", () => {}).write(Buffer.alloc(64 * 1_048_576)));
     await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
     const at = { host: "127.0.0.1", port: (server.address() as net.AddressInfo).port };
@@ -98,7 +99,7 @@ describe("reading", () => {
       return rig.net.connectTcp(at, near) as NodeTcp;
     });
     for (const tcp of open) tcp.resume();
-    await rig.until(() => reads > 2_000);
+    await rig.until(() => reads > 800);
     expect(most).toBeGreaterThan(0);
     expect(most).toBeLessThanOrEqual(16);
     for (const tcp of open) tcp.reset();
@@ -180,6 +181,11 @@ describe("dialling", () => {
 });
 
 describe("a socket that has been used", () => {
+  // Where the C library can be had, connections on the loopback have none of Node's.
+  beforeEach(() => {
+    rig = new NodeRig({ libc: false });
+  });
+
   /** Connects, says `text` and ends, as the far end does. Tells which of Node's sockets it was. */
   async function once(text: string, to: Awaited<ReturnType<NodeRig["serve"]>>): Promise<[HostTcp, net.Socket]> {
     const connect = vi.spyOn(net.Socket.prototype, "connect");

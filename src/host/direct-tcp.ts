@@ -1,0 +1,315 @@
+/**
+ * A TCP connection that is read and written by the C library's calls (Linux, `stream-libc.ts`), without a socket of Node's.
+ *
+ * Theory of operation. A `net.Socket` is two streams with their states, events and ticks; a connection that brings a request and
+ * an answer costs more in them than in the kernel. Here such a connection is a descriptor, in a handle of libuv's that tells when
+ * it can be read (as in `readable.ts`: with an empty buffer libuv reads nothing and calls back). `send` and `recv` go to the
+ * descriptor.
+ *
+ * Nothing here waits for room: a handle with an empty buffer does not tell of that. So when the kernel does not take a write, and
+ * when a read brings much, the handle becomes a socket of Node's after all (`NodeTcp`), which has all that a long transfer
+ * needs, and keeps the connection until its end.
+ *
+ * Connections to the loopback are dialled here, since they stand when `connect` returns; others by `NodeTcp`. Those that a
+ * listener has accepted come here, too.
+ *
+ * Assumed of Node, which documents none of it, beside what `readable.ts` assumes: a `net.Socket` that has been asked to connect
+ * has its `_handle`, whose constructor makes others; and `handle` is an option of `net.Socket`. `test/platform/direct-tcp.test.ts`
+ * proves it for the Node it runs on. Where the handle lacks a function, nothing is direct.
+ */
+import net from "node:net";
+import type { Endpoint, HostTcp, HostTcpEvents } from "../core/host-net.ts";
+import type { Slab } from "../core/link.ts";
+import { takeHandle } from "./accepted-handle.ts";
+import { begun, KEEPALIVE_MS, type Lasting, over } from "./keepalive.ts";
+import { isFull } from "./libc.ts";
+import type { StreamLibc } from "./stream-libc.ts";
+import { NOBODY, NodeTcp, ONE_SEGMENT, readView, SHARED } from "./tcp.ts";
+
+/** A read of so much is a transfer's. */
+const MUCH = 65_536;
+/** TCPConstants.SOCKET. */
+const KIND = 0;
+
+/** Our expectations of Node's TCP handles. */
+export interface TcpHandle {
+  readonly fd?: unknown;
+  onread: ((this: TcpHandle) => void) | null;
+  /** Whose it is, for `onread`. */
+  direct?: DirectTcp | null;
+  open(fd: number): number;
+  useUserBuffer(buffer: Uint8Array): void;
+  readStart(): number;
+  readStop(): number;
+  getsockname(into: { address?: string; port?: number }): number;
+  close(): void;
+}
+
+type TcpClass = new (kind: number) => TcpHandle;
+
+/** Handles know buffers by their addresses only: it is kept for ever. */
+const NO_BUFFER: Buffer = Buffer.allocUnsafeSlow(0);
+
+function onReadable(this: TcpHandle): void {
+  this.direct?.readable();
+}
+
+function onNothing(): void {}
+
+/** Connections that stand and have not said so: that is done when the call that has dialled them is over. */
+const standing: DirectTcp[] = [];
+
+function tellStanding(): void {
+  for (let i = 0; i < standing.length; i++) standing[i]!.connected();
+  standing.length = 0;
+}
+
+export class DirectTcp implements HostTcp, Lasting {
+  readonly #c: StreamLibc;
+  readonly #fd: number;
+  readonly #handle: TcpHandle;
+  #events: HostTcpEvents;
+  /** What the connection has become. */
+  #node: NodeTcp | null = null;
+  #closed = false;
+  #reading = false;
+  #full = false;
+  /** FINs: ours, and the far end's. */
+  #ours = false;
+  #theirs = false;
+  #wrote = false;
+  #nagle = true;
+
+  /** The connection of `handle`, whose descriptor is `fd`; it stands. */
+  constructor(c: StreamLibc, handle: TcpHandle, fd: number, events: HostTcpEvents) {
+    this.#c = c;
+    this.#fd = fd;
+    this.#handle = handle;
+    this.#events = events;
+    handle.direct = this;
+    handle.onread = onReadable;
+    handle.useUserBuffer(NO_BUFFER);
+    begun(this);
+  }
+
+  /** Tells that it is connected, when the caller has returned. */
+  announce(): void {
+    if (standing.push(this) === 1) process.nextTick(tellStanding);
+  }
+
+  connected(): void {
+    if (!this.#closed) this.#events.onConnect();
+  }
+
+  /** As `NodeTcp` has it. */
+  get streams(): boolean {
+    return this.#node?.streams ?? false;
+  }
+
+  get backlog(): number {
+    return this.#node === null ? 0 : this.#node.backlog;
+  }
+
+  get local(): Endpoint | null {
+    if (this.#node !== null) return this.#node.local;
+    const name: { address?: string; port?: number } = {};
+    if (this.#closed || this.#handle.getsockname(name) !== 0) return null;
+    return { host: name.address!, port: name.port! };
+  }
+
+  write(slab: Slab, at: number, len: number): void {
+    if (this.#node !== null) return this.#node.write(slab, at, len);
+    if (this.#closed || this.#ours || len === 0) return;
+    if (this.#nagle && (this.#wrote || len > ONE_SEGMENT)) {
+      this.#nagle = false;
+      this.#c.noDelay(this.#fd);
+    }
+    this.#wrote = true;
+    const { bytes } = slab;
+    const taken = this.#c.send(this.#fd, Buffer.from(bytes.buffer as ArrayBuffer, bytes.byteOffset + at, len));
+    if (taken === len) return;
+    if (taken >= 0) return this.#become().write(slab, at + taken, len - taken);
+    const code = this.#c.code();
+    if (isFull(code)) return this.#become().write(slab, at, len);
+    this.#failLater(code);
+  }
+
+  writeMany(slab: Slab, at: Int32Array, len: Int32Array, count: number): void {
+    if (this.#node === null && (this.#closed || this.#ours)) return;
+    (this.#node ?? this.#become()).writeMany(slab, at, len, count);
+  }
+
+  end(): void {
+    if (this.#node !== null) return this.#node.end();
+    if (this.#closed || this.#ours) return;
+    this.#ours = true;
+    this.#c.shutdown(this.#fd);
+    if (this.#theirs) process.nextTick(() => this.#finish(null));
+  }
+
+  pause(): void {
+    if (this.#node !== null) return this.#node.pause();
+    this.#full = false;
+    if (!this.#reading) return;
+    this.#reading = false;
+    this.#handle.readStop();
+  }
+
+  resume(): void {
+    if (this.#node !== null) return this.#node.resume();
+    if (this.#closed || this.#reading || this.#theirs) return;
+    this.#reading = true;
+    this.#handle.readStart();
+  }
+
+  reset(): void {
+    if (this.#node !== null) return this.#node.reset();
+    if (this.#closed) return;
+    this.#c.breakOnClose(this.#fd);
+    this.#over();
+  }
+
+  keepAlive(): void {
+    this.#c.keepAlive(this.#fd, KEEPALIVE_MS / 1000);
+  }
+
+  /** The descriptor can be read. */
+  readable(): void {
+    if (this.#closed || !this.#reading) return;
+    const wanted = this.#events.readMost?.(this.#full);
+    const into = wanted === undefined ? SHARED : readView(wanted, SHARED);
+    const got = this.#c.receive(this.#fd, into);
+    if (got > 0) {
+      this.#full = got === into.length;
+      this.#events.onData(into, 0, got);
+      if (got >= MUCH && !this.#closed && this.#node === null) this.#become();
+      return;
+    }
+    if (got < 0) {
+      const code = this.#c.code();
+      if (code !== "EAGAIN" && code !== "EINTR") this.#finish(code);
+      return;
+    }
+    this.pause();
+    this.#theirs = true;
+    this.#events.onEnd();
+    if (this.#ours && this.#node === null) this.#finish(null);
+  }
+
+  /** A socket of Node's takes its place. */
+  #become(): NodeTcp {
+    over(this);
+    const handle = this.#handle;
+    handle.direct = null;
+    const reading = this.#reading;
+    if (reading) handle.readStop();
+    const node = NodeTcp.over(this.#events, handle, this.#theirs);
+    this.#node = node;
+    this.#events = NOBODY;
+    if (this.#ours) node.end();
+    // One that has had its end reads it again, and says no more of it.
+    if (reading || this.#theirs) node.resume();
+    return node;
+  }
+
+  #failLater(code: string): void {
+    process.nextTick(() => this.#finish(code));
+  }
+
+  /** Null when both directions have ended in order. */
+  #finish(code: string | null): void {
+    if (this.#closed) return;
+    const events = this.#events;
+    this.#over();
+    events.onClose(code);
+  }
+
+  #over(): void {
+    this.#closed = true;
+    this.#reading = false;
+    this.#events = NOBODY;
+    over(this);
+    const handle = this.#handle;
+    handle.direct = null;
+    handle.onread = onNothing;
+    handle.close();
+  }
+}
+
+/** It has been refused, or could not be: `onClose` follows with `code`. */
+export class FailedTcp implements HostTcp {
+  readonly backlog = 0;
+  readonly local = null;
+  #over = false;
+
+  constructor(code: string, events: HostTcpEvents) {
+    process.nextTick(() => {
+      if (!this.#over) events.onClose(code);
+    });
+  }
+
+  write(): void {}
+  end(): void {}
+  pause(): void {}
+  resume(): void {}
+
+  reset(): void {
+    this.#over = true;
+  }
+}
+
+/** Whether connections to `host` stand when `connect` returns. */
+export function isLoopback(host: string): boolean {
+  return host.startsWith("127.") || host === "::1";
+}
+
+/** Dials what is on this machine. Null where that needs a socket of Node's. */
+export function dialDirectly(c: StreamLibc, to: Endpoint, events: HostTcpEvents): HostTcp | null {
+  const Handle = tcpClass();
+  if (Handle === null) return null;
+  const fd = c.dial(to.host, to.port);
+  if (fd < 0) return c.dialError === "ECONNREFUSED" ? new FailedTcp("ECONNREFUSED", events) : null;
+  const handle = new Handle(KIND);
+  if (handle.open(fd) !== 0) {
+    handle.close();
+    c.close(fd);
+    return null;
+  }
+  const tcp = new DirectTcp(c, handle, fd, events);
+  tcp.announce();
+  return tcp;
+}
+
+/** The connection of a socket that a server has accepted, paused. Null where Node does not let us, or has read some of it. */
+export function acceptDirectly(c: StreamLibc, socket: net.Socket, events: HostTcpEvents): HostTcp | null {
+  const held = (socket as unknown as { _handle?: object | null })._handle;
+  if (!held || !isTcp(held) || typeof held.fd !== "number" || held.fd < 0 || socket.bytesRead > 0) return null;
+  const { fd } = held;
+  const handle = takeHandle(socket);
+  return handle === null ? null : new DirectTcp(c, handle as TcpHandle, fd, events);
+}
+
+/** Undefined until it has been looked for. */
+let found: TcpClass | null | undefined;
+
+/** The class of Node's TCP handles; null where it is not as we expect. */
+export function tcpClass(): TcpClass | null {
+  found ??= findTcpClass();
+  return found;
+}
+
+function findTcpClass(): TcpClass | null {
+  const socket = new net.Socket();
+  socket.on("error", () => {});
+  // It is destroyed before it connects: Node does that in the next tick.
+  socket.connect({ host: "127.0.0.1", port: 1, autoSelectFamily: false });
+  const handle = (socket as unknown as { _handle?: object | null })._handle;
+  socket.destroy();
+  return handle && isTcp(handle) ? ((handle as object).constructor as TcpClass) : null;
+}
+
+const FUNCTIONS = ["open", "useUserBuffer", "readStart", "readStop", "getsockname", "close"] as const;
+
+function isTcp(handle: object): handle is TcpHandle {
+  return FUNCTIONS.every((name) => typeof (handle as Record<string, unknown>)[name] === "function");
+}

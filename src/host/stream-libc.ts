@@ -1,0 +1,134 @@
+/**
+ * The C library calls of a TCP connection, through koffi (see `libc.ts`). None of them waits.
+ */
+import { createRequire } from "node:module";
+import { getSystemErrorName } from "node:util";
+import { AF_INET, AF_INET6, type Libc, libc } from "./libc.ts";
+
+const SOCK_STREAM_NONBLOCK_CLOEXEC = 1 | 0o4000 | 0o2000000;
+const MSG_DONTWAIT_NOSIGNAL = 0x40 | 0x4000;
+const IPPROTO_TCP = 6;
+const TCP_NODELAY = 1;
+const TCP_KEEPIDLE = 4;
+const SOL_SOCKET = 1;
+const SO_KEEPALIVE = 9;
+const SO_LINGER = 13;
+const SHUT_WR = 1;
+const NAME_SIZE = 28;
+/** Node has no name for it (asm-generic/errno.h; the same on every architecture of `libc.ts`). */
+const EINPROGRESS = 115;
+
+type CFunction = (...args: unknown[]) => number;
+
+export class StreamLibc {
+  readonly #libc: Libc;
+  readonly #socket: CFunction;
+  readonly #connect: CFunction;
+  readonly #send: CFunction;
+  readonly #recv: CFunction;
+  readonly #shutdown: CFunction;
+  readonly #setsockopt: CFunction;
+  readonly #errno: () => number;
+  readonly #name: Buffer = Buffer.allocUnsafeSlow(NAME_SIZE);
+  readonly #one: Buffer = Buffer.alloc(4);
+  /** struct linger: on, for no time. */
+  readonly #noLinger: Buffer = Buffer.alloc(8);
+  #dialErrno = 0;
+
+  /** Throws where koffi cannot be loaded. */
+  constructor(names: Libc) {
+    const koffi = createRequire(import.meta.url)("koffi");
+    const lib = koffi.load(null);
+    this.#libc = names;
+    this.#socket = lib.func("int socket(int, int, int)");
+    this.#connect = lib.func("int connect(int, const void *, uint32_t)");
+    this.#send = lib.func("int64_t send(int, const void *, size_t, int)");
+    this.#recv = lib.func("int64_t recv(int, void *, size_t, int)");
+    this.#shutdown = lib.func("int shutdown(int, int)");
+    this.#setsockopt = lib.func("int setsockopt(int, int, int, const void *, uint32_t)");
+    this.#errno = koffi.errno;
+    this.#one.writeInt32LE(1);
+    this.#noLinger.writeInt32LE(1);
+  }
+
+  /**
+   * A socket whose connection stands, with urgent bytes in line; -1 where it does not stand at once, or not at all:
+   * `dialError` tells why.
+   */
+  dial(host: string, port: number): number {
+    const fd = this.#socket(host.includes(":") ? AF_INET6 : AF_INET, SOCK_STREAM_NONBLOCK_CLOEXEC, 0);
+    if (fd < 0) {
+      this.#dialErrno = this.#errno();
+      return -1;
+    }
+    this.#libc.urgentInLine(fd);
+    const name = this.#name;
+    const size = this.#libc.nameTo(name, 0, host, port);
+    let failed = this.#connect(fd, name, size) < 0;
+    // The handshake over the loopback takes place within the first call, and the second one tells what came of it.
+    if (failed && this.#errno() === EINPROGRESS) failed = this.#connect(fd, name, size) < 0;
+    if (!failed) return fd;
+    this.#dialErrno = this.#errno();
+    this.#libc.close(fd);
+    return -1;
+  }
+
+  /** Why the last `dial` has failed; no name of Node's where the far end has not answered yet. */
+  get dialError(): string {
+    return getSystemErrorName(-this.#dialErrno);
+  }
+
+  /** Bytes that the kernel has taken; -1 for an error (`code`). */
+  send(fd: number, bytes: Uint8Array): number {
+    return this.#send(fd, bytes, bytes.length, MSG_DONTWAIT_NOSIGNAL);
+  }
+
+  /** Bytes that stand in `into` now; 0 at the far end's FIN, -1 for an error (`code`). */
+  receive(fd: number, into: Uint8Array): number {
+    return this.#recv(fd, into, into.length, MSG_DONTWAIT_NOSIGNAL);
+  }
+
+  /** FIN. */
+  shutdown(fd: number): void {
+    this.#shutdown(fd, SHUT_WR);
+  }
+
+  /** Whoever closes it now sends a RST. */
+  breakOnClose(fd: number): void {
+    this.#setsockopt(fd, SOL_SOCKET, SO_LINGER, this.#noLinger, 8);
+  }
+
+  /** Nagle's algorithm is off. */
+  noDelay(fd: number): void {
+    this.#setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, this.#one, 4);
+  }
+
+  /** The kernel asks a far end that has been silent for so long whether it is there. */
+  keepAlive(fd: number, seconds: number): void {
+    this.#setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, this.#one, 4);
+    const idle = Buffer.alloc(4);
+    idle.writeInt32LE(seconds);
+    this.#setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, idle, 4);
+  }
+
+  /** For a descriptor that no handle has adopted. */
+  close(fd: number): void {
+    this.#libc.close(fd);
+  }
+
+  /** The last call's error. */
+  code(): string {
+    return getSystemErrorName(-this.#errno());
+  }
+}
+
+let loaded: StreamLibc | null | undefined;
+
+/** Null where the C library cannot be had. */
+export function streamLibc(): StreamLibc | null {
+  if (loaded === undefined) {
+    const names = libc();
+    loaded = names === null ? null : new StreamLibc(names);
+  }
+  return loaded;
+}

@@ -6,14 +6,9 @@
  * reading, many datagrams at a time (`inbox.ts`).
  */
 import type { HostIcmpError } from "../core/host-net.ts";
-import { Inbox, MESSAGES } from "./inbox.ts";
+import { type Inbox, MESSAGES, READS, sharedInbox } from "./inbox.ts";
 import { isFull, type Libc, PMTUDISC_DO, PMTUDISC_DONT, type QueuedError } from "./libc.ts";
 import { type Readable, readableDescriptor } from "./readable.ts";
-
-/** A socket is read so many times in a turn: others have theirs, too. */
-const READS = 2;
-/** Of the process: it is made with the first socket. */
-let inbox: Inbox | null = null;
 
 export abstract class HeardSocket {
   readonly fd: number;
@@ -32,8 +27,8 @@ export abstract class HeardSocket {
     this.#family = family;
     this.fd = fd;
     libc.set(fd, family, "recvErr", 1);
-    inbox ??= new Inbox(libc);
-    this.#socket = readableDescriptor(fd, () => this.#read(inbox!));
+    const inbox = sharedInbox(libc);
+    this.#socket = readableDescriptor(fd, () => this.#read(inbox));
   }
 
   /** Datagram `i` of the inbox is for this socket; it stands there during the call only. */

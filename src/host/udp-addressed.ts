@@ -14,13 +14,12 @@ import type { Endpoint, HostListener, HostUdp, HostUdpEvents, UdpSender } from "
 import { get32 } from "../wire/bytes.ts";
 import { ipv4ToString } from "../wire/ipv4.ts";
 import { ipv6ToString } from "../wire/ipv6.ts";
+import { type Inbox, MESSAGES, READS, sharedInbox } from "./inbox.ts";
 import { isFull, type Libc } from "./libc.ts";
 import { type Readable, readableDescriptor } from "./readable.ts";
 
 /** Clients that are known again without a word made for them; a power of two. */
 const REMEMBERED = 256;
-/** Datagrams taken in one turn: others have theirs, too. */
-const AT_ONCE = 64;
 const MSG_DONTWAIT = 0x40;
 const LEVEL_IP = 0;
 const LEVEL_IPV6 = 41;
@@ -32,8 +31,7 @@ const DATA_SIZE = 65_536;
 const NOTHING: Buffer = Buffer.alloc(0);
 
 /*
- * Two such blocks outside V8's heap, where nothing moves, one for each way: struct msghdr, struct iovec, a socket address,
- * control data, data.
+ * A block outside V8's heap, where nothing moves, for an answer: struct msghdr, struct iovec, a socket address, control data, data.
  */
 const NAME_LENGTH = 8;
 const CONTROL_LENGTH = 40;
@@ -76,12 +74,17 @@ class Client implements UdpSender {
     return #seen in to;
   }
 
-  /** Whether what stands in the block is another datagram of it. */
-  sent(block: Buffer, nameLength: number, controlLength: number): boolean {
+  /** Whether datagram `i` of the inbox is another one of it. */
+  sent(inbox: Inbox, i: number): boolean {
     const seen = this.#seen;
+    const nameLength = inbox.nameLength(i);
+    const controlLength = inbox.controlLength(i);
     if (this.#nameLength !== nameLength || seen.length !== nameLength + controlLength) return false;
-    for (let i = 0; i < nameLength; i++) if (seen[i] !== block[NAME + i]) return false;
-    for (let i = 0; i < controlLength; i++) if (seen[nameLength + i] !== block[CONTROL + i]) return false;
+    const { table } = inbox;
+    const name = inbox.nameAt(i);
+    const control = inbox.controlAt(i) - nameLength;
+    for (let k = 0; k < nameLength; k++) if (seen[k] !== table[name + k]) return false;
+    for (let k = nameLength; k < seen.length; k++) if (seen[k] !== table[control + k]) return false;
     return true;
   }
 
@@ -94,11 +97,9 @@ class Client implements UdpSender {
   }
 }
 
-/** `recvmsg` and `sendmsg` with a block each. */
-class Messages {
-  readonly received: Buffer;
+/** `sendmsg` with its block. */
+class Answers {
   readonly sent: Buffer;
-  readonly #recvmsg: CFunction;
   readonly #sendmsg: CFunction;
   readonly #getsockname: CFunction;
   readonly #errno: () => number;
@@ -107,31 +108,17 @@ class Messages {
   constructor() {
     const koffi = createRequire(import.meta.url)("koffi");
     const lib = koffi.load(null);
-    this.#recvmsg = lib.func("int64_t recvmsg(int, void *, int)");
     this.#sendmsg = lib.func("int64_t sendmsg(int, const void *, int)");
     this.#getsockname = lib.func("int getsockname(int, void *, void *)");
     this.#errno = koffi.errno;
-    const block = (): Buffer => {
-      const bytes = Buffer.allocUnsafeSlow(DATA + DATA_SIZE).fill(0);
-      const base = BigInt(koffi.address(bytes));
-      bytes.writeBigUInt64LE(base + BigInt(NAME), 0);
-      bytes.writeBigUInt64LE(base + BigInt(IOVEC), 16);
-      bytes.writeBigUInt64LE(1n, 24);
-      bytes.writeBigUInt64LE(base + BigInt(CONTROL), 32);
-      bytes.writeBigUInt64LE(base + BigInt(DATA), IOVEC);
-      return bytes;
-    };
-    this.received = block();
-    this.sent = block();
-  }
-
-  /** Bytes of the next datagram, which stand at `DATA` of `received`; -1 when there is none. */
-  receive(fd: number): number {
-    const block = this.received;
-    block.writeUInt32LE(NAME_SIZE, NAME_LENGTH);
-    block.writeUInt32LE(CONTROL_SIZE, CONTROL_LENGTH);
-    block.writeUInt32LE(DATA_SIZE, DATA_LENGTH);
-    return Number(this.#recvmsg(fd, block, MSG_DONTWAIT));
+    const bytes = Buffer.allocUnsafeSlow(DATA + DATA_SIZE).fill(0);
+    const base = BigInt(koffi.address(bytes));
+    bytes.writeBigUInt64LE(base + BigInt(NAME), 0);
+    bytes.writeBigUInt64LE(base + BigInt(IOVEC), 16);
+    bytes.writeBigUInt64LE(1n, 24);
+    bytes.writeBigUInt64LE(base + BigInt(CONTROL), 32);
+    bytes.writeBigUInt64LE(base + BigInt(DATA), IOVEC);
+    this.sent = bytes;
   }
 
   /** Sends `len` bytes that stand in `sent`, as its address and control data are. Null when the kernel took it. */
@@ -142,14 +129,14 @@ class Messages {
 
   /** The port that the kernel has chosen. */
   port(fd: number): number {
-    const block = this.received;
+    const block = this.sent;
     block.writeUInt32LE(NAME_SIZE, CONTROL);
     this.#getsockname(fd, block.subarray(NAME), block.subarray(CONTROL));
     return block.readUInt16BE(NAME + 2);
   }
 }
 
-let messages: Messages | null = null;
+let answers: Answers | null = null;
 
 /** Whether an address stands for all of the host's. */
 export function isEveryAddress(host: string): boolean {
@@ -161,7 +148,8 @@ export class AddressedUdp implements HostUdp, HostListener {
   readonly #libc: Libc;
   readonly #family: 4 | 6;
   readonly #events: HostUdpEvents;
-  readonly #messages: Messages;
+  readonly #answers: Answers;
+  readonly #inbox: Inbox;
   readonly #socket: Readable;
   /** Each at a place that follows from its address and port; whoever is heard later takes the place. */
   readonly #clients: (Client | null)[] = new Array<Client | null>(REMEMBERED).fill(null);
@@ -170,8 +158,9 @@ export class AddressedUdp implements HostUdp, HostListener {
 
   /** Throws the system's error (EADDRINUSE, EACCES). */
   constructor(libc: Libc, at: Endpoint, events: HostUdpEvents) {
-    messages ??= new Messages();
-    this.#messages = messages;
+    answers ??= new Answers();
+    this.#answers = answers;
+    this.#inbox = sharedInbox(libc);
     this.#libc = libc;
     this.#events = events;
     this.#family = at.host.includes(":") ? 6 : 4;
@@ -184,7 +173,7 @@ export class AddressedUdp implements HostUdp, HostListener {
       libc.close(fd);
       throw error;
     }
-    this.address = { host: at.host, port: messages.port(fd) };
+    this.address = { host: at.host, port: answers.port(fd) };
     this.#socket = readableDescriptor(fd, () => this.#read());
   }
 
@@ -194,18 +183,18 @@ export class AddressedUdp implements HostUdp, HostListener {
     const { fd } = this.#socket;
     if (len > DATA_SIZE) return this.#events.onUdpLost?.(1);
     if (ttl !== this.#ttl) this.#libc.set(fd, this.#family, "hops", (this.#ttl = ttl));
-    const block = this.#messages.sent;
+    const block = this.#answers.sent;
     block.set(at === 0 && len === bytes.length ? bytes : bytes.subarray(at, at + len), DATA);
     if (Client.is(to)) to.address(block);
     else {
       block.writeUInt32LE(this.#libc.nameTo(block, NAME, to.host, to.port), NAME_LENGTH);
       block.writeUInt32LE(0, CONTROL_LENGTH);
     }
-    let code = this.#messages.send(fd, len);
+    let code = this.#answers.send(fd, len);
     // The address may have gone since.
     if (code === "EINVAL" || code === "EADDRNOTAVAIL") {
       block.writeUInt32LE(0, CONTROL_LENGTH);
-      code = this.#messages.send(fd, len);
+      code = this.#answers.send(fd, len);
     }
     if (code === null) return;
     if (isFull(code)) return this.#events.onUdpLost?.(1);
@@ -223,43 +212,45 @@ export class AddressedUdp implements HostUdp, HostListener {
   }
 
   #read(): void {
-    const { received } = this.#messages;
-    for (let n = 0; n < AT_ONCE && !this.#closed; n++) {
-      const len = this.#messages.receive(this.#socket.fd);
-      if (len < 0) return;
-      // Answers that are given during the call stand elsewhere.
-      this.#events.onDatagram(received, DATA, len, this.#sender(received));
+    const inbox = this.#inbox;
+    for (let reads = 0; reads < READS && !this.#closed; reads++) {
+      const count = inbox.receive(this.#socket.fd, true);
+      for (let i = 0; i < count && !this.#closed; i++)
+        this.#events.onDatagram(inbox.bytes, inbox.at(i), inbox.length(i), this.#sender(inbox, i));
+      if (count < MESSAGES) return;
     }
   }
 
-  #sender(block: Buffer): Client {
-    const nameLength = this.#family === 6 ? 28 : 16;
-    const controlLength = Math.min(block.readUInt32LE(CONTROL_LENGTH), CONTROL_SIZE);
+  #sender(inbox: Inbox, i: number): Client {
+    const { table } = inbox;
+    const name = inbox.nameAt(i);
     // The low bits of the port and of the address, wherever those are.
     const place =
-      (block[NAME + 3]! ^ block[NAME + (this.#family === 6 ? 23 : 7)]! ^ block[NAME + 2]!) & (REMEMBERED - 1);
+      (table[name + 3]! ^ table[name + (this.#family === 6 ? 23 : 7)]! ^ table[name + 2]!) & (REMEMBERED - 1);
     const known = this.#clients[place]!;
-    if (known?.sent(block, nameLength, controlLength)) return known;
-    const client = this.#met(block, nameLength, controlLength);
+    if (known?.sent(inbox, i)) return known;
+    const client = this.#met(inbox, i);
     this.#clients[place] = client;
     return client;
   }
 
-  #met(block: Buffer, nameLength: number, controlLength: number): Client {
-    const port = block.readUInt16BE(NAME + 2);
-    const host = this.#family === 6 ? ipv6ToString(block, NAME + 8) : ipv4ToString(get32(block, NAME + 4));
-    const seen = Buffer.concat([
-      block.subarray(NAME, NAME + nameLength),
-      block.subarray(CONTROL, CONTROL + controlLength),
-    ]);
-    const control = this.#answerFrom(block, CONTROL + controlLength);
+  #met(inbox: Inbox, i: number): Client {
+    const { table } = inbox;
+    const name = inbox.nameAt(i);
+    const port = table.readUInt16BE(name + 2);
+    const host = this.#family === 6 ? ipv6ToString(table, name + 8) : ipv4ToString(get32(table, name + 4));
+    const nameLength = inbox.nameLength(i);
+    const controlAt = inbox.controlAt(i);
+    const controlEnd = controlAt + inbox.controlLength(i);
+    const seen = Buffer.concat([table.subarray(name, name + nameLength), table.subarray(controlAt, controlEnd)]);
+    const control = this.#answerFrom(table, controlAt, controlEnd);
     return new Client(host, port, this.#askedBy(control), seen, nameLength, control);
   }
 
-  /** Control data, which ends at `end`, by which an answer leaves from where the datagram in the block has arrived. */
-  #answerFrom(block: Buffer, end: number): Buffer {
+  /** Control data by which an answer leaves from where a datagram with those from `begin` to `end` in `block` has arrived. */
+  #answerFrom(block: Buffer, begin: number, end: number): Buffer {
     const [level, type, size] = this.#family === 6 ? [LEVEL_IPV6, IPV6_PKTINFO, 20] : [LEVEL_IP, IP_PKTINFO, 12];
-    for (let at = CONTROL; at + 16 + size <= end; ) {
+    for (let at = begin; at + 16 + size <= end; ) {
       const len = Number(block.readBigUInt64LE(at));
       if (len < 16) break;
       if (block.readInt32LE(at + 8) === level && block.readInt32LE(at + 12) === type) {

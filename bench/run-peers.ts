@@ -1,6 +1,7 @@
 /**
  * `tslirp run` beside slirp4netns and pasta: TCP of a network namespace to and from the host's loopback by iperf3, processor time
- * of the one in the middle, and what starting costs beside `unshare` alone. Peers that are not installed are left out. Then how long
+ * of the one in the middle, and what starting costs beside `unshare` alone. Peers that are not installed are left out; `PASTA=FILE`
+ * names a second pasta, one built from its sources. Then how long
  * `serve` takes to its socket, and the library to be imported.
  *
  *     npm run bench:run [-- --seconds N --rounds N --brief --starts --before DIST]
@@ -64,15 +65,17 @@ function wrapped(program: string, args: readonly string[], script: string): Runn
   return { pid: child.pid!, output: output(child), up: once(child.stdout, "data") };
 }
 
+function pasta(name: string, program: string): Peer {
+  return { name, run: async (mtu, script) => wrapped(program, [...PASTA, "--mtu", String(mtu), "--"], script) };
+}
+
 const PEERS: readonly Peer[] = [
   {
     name: "tslirp",
     run: async (mtu, script) => wrapped(process.execPath, [MAIN, "run", "--mtu", String(mtu), "--"], script),
   },
-  {
-    name: "pasta",
-    run: async (mtu, script) => wrapped("pasta", [...PASTA, "--mtu", String(mtu), "--"], script),
-  },
+  pasta("pasta", "pasta"),
+  ...(process.env.PASTA === undefined ? [] : [pasta("pasta, built", process.env.PASTA)]),
   { name: "slirp4netns", run: throughSlirp4netns },
 ];
 
@@ -154,7 +157,11 @@ async function startMillis(program: string, args: readonly string[]): Promise<nu
 }
 
 function installed(name: string): boolean {
-  return name === "tslirp" || (process.env.PATH ?? "").split(":").some((each) => fs.existsSync(`${each}/${name}`));
+  return (
+    name === "tslirp" ||
+    name === "pasta, built" ||
+    (process.env.PATH ?? "").split(":").some((each) => fs.existsSync(`${each}/${name}`))
+  );
 }
 
 const peers = PEERS.filter(({ name }) => installed(name));
@@ -189,6 +196,7 @@ const starts: Record<string, [string, readonly string[]]> = {
   ...ours(DIST, "tslirp"),
   ...(values.before === undefined ? {} : ours(path.resolve(values.before), "before")),
   pasta: ["pasta", [...PASTA, "--", ...FIRST]],
+  ...(process.env.PASTA === undefined ? {} : { "pasta, built": [process.env.PASTA, [...PASTA, "--", ...FIRST]] }),
   unshare: ["unshare", ["--user", "--map-root-user", "--net", "--mount", "--pid", "--fork", "--", ...FIRST]],
   node: [process.execPath, ["-e", "console.log()"]],
 };

@@ -1,4 +1,5 @@
 /** Cables that we open: a QEMU that listens (`server=on`), dialled again whenever it is gone, or an inherited socket. */
+import fs from "node:fs";
 import net from "node:net";
 import { attachAddressText, type StreamAddress } from "./address.ts";
 import type { Attachment, CableEnv } from "./attachment.ts";
@@ -83,6 +84,11 @@ class StreamClient implements Attachment {
 
 /** A connected socket inherited as descriptor `fd`; it is ours from now on. Throws an `Error` of one line if it is none. */
 export function inheritStream(fd: number, env: CableEnv): Attachment {
+  const kind = kindOf(fd);
+  if (kind !== "socket") {
+    const expected = kind === null ? "it is not open" : `it is a ${kind}; expected a connected stream socket, or a TAP`;
+    throw new Error(`cannot use descriptor ${fd} as a guest's cable: ${expected}`);
+  }
   let onClosed = () => {};
   const closed = new Promise<void>((resolve) => {
     onClosed = resolve;
@@ -104,4 +110,18 @@ export function inheritStream(fd: number, env: CableEnv): Attachment {
       return closed;
     },
   };
+}
+
+/** What a descriptor is, in a user's words; null where it is not open. */
+function kindOf(fd: number): "socket" | "file" | "folder" | "pipe" | "device" | null {
+  let stat: fs.Stats;
+  try {
+    stat = fs.fstatSync(fd);
+  } catch {
+    return null;
+  }
+  if (stat.isSocket()) return "socket";
+  if (stat.isDirectory()) return "folder";
+  if (stat.isFIFO()) return "pipe";
+  return stat.isFile() ? "file" : "device";
 }

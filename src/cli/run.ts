@@ -20,6 +20,7 @@ import { needLinux } from "./need-linux.ts";
 import { CommandNamespace, TAP_NAME } from "./run/namespace.ts";
 import type { Session } from "./run/network.ts";
 import { OpenPorts } from "./run/open-ports.ts";
+import { SCRIPT } from "./run/script.ts";
 
 const NOT_EXECUTABLE = 126;
 const NOT_FOUND = 127;
@@ -49,6 +50,7 @@ export async function run(given: RunArguments, command: readonly string[]): Prom
     process.stderr.write(`tslirp: run ${program}: ${refused === NOT_FOUND ? "not found" : "not executable"}\n`);
     return refused;
   }
+  if (!fs.existsSync("/proc/self/ns/user")) throw new Error("run needs /proc with namespaces, which is not here");
   for (const tool of ["unshare", "setpriv", "ip", "mount"])
     if (lookFor(tool) !== 0) throw new Error(`run needs ${tool} (util-linux, iproute2), which is not on the PATH`);
   const automatic = given.publish?.includes("auto") ?? false;
@@ -61,14 +63,12 @@ export async function run(given: RunArguments, command: readonly string[]): Prom
   const settings = readSessionArguments(given, "warn");
   const log = createLog(settings.log);
   using signals = new Signals(settings.hangup);
-  const folder = fs.mkdtempSync(path.join(os.tmpdir(), "tslirp-run-"));
+  const folder = makeFolder();
   let namespace: CommandNamespace | null = null;
   let session: Session | null = null;
   let ports: OpenPorts | null = null;
   try {
-    const { stack: config } = resolveOptions(options);
-    fs.writeFileSync(path.join(folder, "ip"), ipCommands(config));
-    writeCovers(path.join(folder, "covers"), config);
+    writeSetup(folder, resolveOptions(options).stack);
     const within = new CommandNamespace({ folder, keep: given.keep === true }, command);
     namespace = within;
     signals.onInsist = () => within.signal("SIGKILL");
@@ -180,6 +180,30 @@ function ipCommands(config: StackConfig): string {
     if (out) lines.push(`route add default via ${config.host6}`);
   }
   return `${lines.join("\n")}\n`;
+}
+
+/** For temporary files, of this user alone. Throws an `Error` of one line. */
+function makeFolder(): string {
+  try {
+    const folder = fs.mkdtempSync(path.join(os.tmpdir(), "tslirp-run-"));
+    fs.chmodSync(folder, 0o700);
+    return folder;
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    throw new Error(`run cannot make a folder for temporary files in ${os.tmpdir()}: ${code} (TMPDIR names another)`);
+  }
+}
+
+/** Writes what sets the namespaces up. The command has its user's umask, which may keep even us from reading; these files do not. */
+function writeSetup(folder: string, config: StackConfig): void {
+  const before = process.umask(0o022);
+  try {
+    fs.writeFileSync(path.join(folder, "start"), SCRIPT);
+    fs.writeFileSync(path.join(folder, "ip"), ipCommands(config));
+    writeCovers(path.join(folder, "covers"), config);
+  } finally {
+    process.umask(before);
+  }
 }
 
 /** What the command is to find in place of the host's: its resolver, its hosts, and the folders of daemons that look names up. */

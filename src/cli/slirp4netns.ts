@@ -62,7 +62,7 @@ export async function slirp4netns(given: Slirp4netnsArguments, target: string, t
     const device = await openTap(tap, where);
     const gone = network.attachTap(device.fd);
     if (given.configure === true) await configure(network, where, tap, `${options.dhcpStart}/${prefix}`, given);
-    const forwards = given.apiSocket === undefined ? null : await HostForwards.listen(network, given.apiSocket);
+    const forwards = given.apiSocket === undefined ? null : await listenAt(network, given.apiSocket);
     if (readyFd !== null) {
       fs.writeSync(readyFd, "1");
       fs.closeSync(readyFd);
@@ -72,6 +72,14 @@ export async function slirp4netns(given: Slirp4netnsArguments, target: string, t
     return 0;
   } finally {
     await network.close();
+  }
+}
+
+async function listenAt(network: Network, path: string): Promise<HostForwards> {
+  try {
+    return await HostForwards.listen(network, path);
+  } catch (error) {
+    throw new Error(`cannot listen at ${path} (--api-socket): ${(error as Error).message}`);
   }
 }
 

@@ -42,6 +42,13 @@ export const TAP_DOWN = -2;
 /** The device is gone. */
 export const TAP_GONE = -3;
 
+/** What the kernel means where it makes no device. */
+const REFUSED: Readonly<Record<string, string>> = {
+  EBUSY: "that name is taken",
+  EINVAL: "that is another device's name, or one that no device may have",
+  EPERM: "no right to make network devices there",
+};
+
 type CFunction = (...args: unknown[]) => number;
 
 export class Taps {
@@ -105,9 +112,7 @@ export class Taps {
     request.writeUInt16LE(IFF_TAP | IFF_NO_PI | IFF_VNET_HDR, IFNAMSIZ);
     if (this.#ioctl(fd, TUNSETIFF, request) < 0) {
       const code = this.#code();
-      const why =
-        code === "EBUSY" ? "that name is taken" : code === "EPERM" ? "no right to make network devices there" : code;
-      throw new Error(`cannot make TAP ${name}: ${why}`);
+      throw new Error(`cannot make TAP ${name}: ${REFUSED[code] ?? code}`);
     }
     return this.adopt(fd);
   }

@@ -179,6 +179,15 @@ describe.runIf(able)("tslirp run", () => {
     other.close();
   });
 
+  test("takes its user's umask and descriptors as they are, and no standard input or output", async () => {
+    const words = [process.execPath, ...PROGRAM, "run", "--", "sh", "-c", `'umask; ulimit -n; cat; exit 3'`].join(" ");
+    const script = `ulimit -n 64; umask 777; ${words} <&-; ${words.replace("umask;", "echo;")} <&- >&-; echo $?`;
+    const program = ["-e", `require("child_process").spawnSync("sh", ["-c", process.argv[1]], { stdio: "inherit" })`];
+    const { stdout, stderr } = await new Command([script], { TMPDIR: folder }, false, program).finished;
+    expect([stdout, stderr]).toEqual(["0777\n64\n3\n", expect.not.stringContaining("tslirp")]);
+    expect(left()).toEqual([]);
+  });
+
   test("with --keep waits for it", async () => {
     const { status, stdout } = await run(["--keep"], "{ sleep 1; echo late; } & exit 4");
     expect([status, stdout]).toEqual([4, "late\n"]);
@@ -240,6 +249,16 @@ describe.runIf(able)("tslirp run", () => {
       await new Promise((resolve) => setTimeout(resolve, millis));
       begun.child.kill("SIGTERM");
       expect(await begun.finished, `${millis} ms`).toMatchObject({ status: 143, stdout: "" });
+    }
+
+    // We are killed before there is a command: its namespaces clean up.
+    for (const millis of [0, 60]) {
+      const begun = start(["--", "sleep", "30"]);
+      await expect.poll(() => childOf(begun.child.pid!), { timeout: 10_000, interval: 1 }).toBeGreaterThan(0);
+      await new Promise((resolve) => setTimeout(resolve, millis));
+      begun.child.kill("SIGKILL");
+      await begun.finished;
+      await expect.poll(left, { timeout: 5_000 }).toEqual([]);
     }
 
     const mark = `sleep ${200_000 + process.pid}`;

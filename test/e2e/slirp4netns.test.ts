@@ -69,6 +69,22 @@ describe.runIf(taps() !== null && fs.existsSync("/dev/net/tun"))("tslirp slirp4n
     fs.rmSync(folder, { recursive: true });
   });
 
+  test("without an exit descriptor serves until a signal comes, when nobody is left in the namespace, too", async () => {
+    const holder = spawn("unshare", ["--user", "--map-root-user", "--net", "sh", "-c", "echo ready; read _"], {
+      stdio: ["pipe", "pipe", "inherit"],
+    });
+    await once(holder.stdout, "data");
+    const args = [...MAIN, "--configure", "--ready-fd=3", String(holder.pid), "tap0"];
+    const child = spawn(process.execPath, args, { cwd: ROOT, stdio: ["ignore", "inherit", "inherit", "pipe"] });
+    const ended = once(child, "exit");
+    await once(child.stdio[3]!, "data");
+    holder.stdin.end();
+    await once(holder, "exit");
+    expect(await Promise.race([ended, new Promise((resolve) => setTimeout(resolve, 1_500))])).toBeUndefined();
+    child.kill("SIGTERM");
+    expect(await ended).toEqual([0, null]);
+  });
+
   test("refuses what it cannot serve in one line", () => {
     const fails = (...args: string[]): string => {
       try {

@@ -71,7 +71,34 @@ describe.runIf(able)("serve --tap", () => {
   });
 });
 
+test.each([
+  ["77", "it is not open", ""],
+  ["0", "it is a file; expected a connected stream socket, or a TAP", "</etc/passwd"],
+  ["0", "it is a folder; expected a connected stream socket, or a TAP", "</"],
+  ["0", "it is a pipe; expected a connected stream socket, or a TAP", "8<<end 0<&8\nend"],
+  ["0", "it is a device; expected a connected stream socket, or a TAP", "<>/dev/null"],
+])("serve --fd %s tells in a line why that is no cable: %s", async (fd, why, redirection) => {
+  const program = [
+    "-e",
+    `process.exit(require("child_process").spawnSync("sh", ["-c", process.argv[1]], { stdio: ["pipe", "inherit", "inherit"] }).status)`,
+  ];
+  const script = `"$NODE" ${PROGRAM.join(" ")} serve --fd ${fd} ${redirection}`;
+  const refused = await new Command([script], { NODE: process.execPath }, false, program).finished;
+  expect([refused.status, refused.stderr]).toEqual([
+    1,
+    `tslirp: cannot use descriptor ${fd} as a guest's cable: ${why}\n`,
+  ]);
+});
+
 describe.runIf(able && root)("as root, serve --tap", () => {
+  test("a name that another device has is one line", async () => {
+    const { status, stderr } = await new Command(["serve", "--tap", "lo"]).finished;
+    expect([status, stderr]).toEqual([
+      1,
+      "tslirp: cannot make TAP lo: that is another device's name, or one that no device may have\n",
+    ]);
+  });
+
   test("takes a namespace by its path, as ip netns makes it", async () => {
     const name = `tslirp-test-${process.pid}`;
     execFileSync("ip", ["netns", "add", name]);

@@ -10,7 +10,6 @@ import fs from "node:fs";
 import { constants } from "node:os";
 import path from "node:path";
 import type { Readable, Writable } from "node:stream";
-import { SCRIPT } from "./script.ts";
 
 export const TAP_NAME = "tap0";
 const TUN = 7;
@@ -25,7 +24,7 @@ const ROOTS =
 const USERS = "-all,+net_raw";
 
 export interface NamespaceSettings {
-  /** Holds `ip` and the folder `covers` (see `script`); it is removed at the command's end. */
+  /** Holds `start`, `ip` and the folder `covers` (see `script`); it is removed at the command's end. */
   readonly folder: string;
   readonly keep: boolean;
 }
@@ -41,7 +40,6 @@ export class CommandNamespace {
   #over = false;
 
   constructor(settings: NamespaceSettings, command: readonly string[]) {
-    fs.writeFileSync(path.join(settings.folder, "start"), SCRIPT);
     const root = process.getuid!() === 0;
     const group = process.getgid!();
     this.#child = spawn(

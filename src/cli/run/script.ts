@@ -26,13 +26,18 @@ fail() {
   echo "failed $1: $why" >&4
   exit 125
 }
+# Who began this has ended, and cannot clean up.
+gone() {
+  rm -rf "$folder"
+  exit 125
+}
 [ -c /dev/net/tun ] || {
   echo "no such device" >"$folder/errors"
   fail "/dev/net/tun cannot be opened"
 }
 exec 7<>/dev/net/tun || fail "/dev/net/tun cannot be opened"
 echo "up $pid" >&4
-read -r mapped <&3 || exit 125
+read -r mapped <&3 || gone
 echo "$ping" >/proc/sys/net/ipv4/ping_group_range 2>/dev/null
 : >"$folder/errors"
 own=/proc/driver
@@ -52,7 +57,7 @@ mount --bind "$own/resolv.conf" /etc/resolv.conf || fail "/etc/resolv.conf canno
 # Where that is not allowed (in some containers), processes see the host's, and nobody can be waited for.
 mount -t proc proc /proc 2>/dev/null || keep=
 echo ready >&4
-read -r go <&3 || exit 125
+read -r go <&3 || gone
 exec 7>&-
 for key in accept_ra accept_dad autoconf; do
   echo 0 >"/proc/sys/net/ipv6/conf/tap0/$key"

@@ -29,6 +29,7 @@ import type { Flusher } from "./stack/flusher.ts";
 import type { Ipv4 } from "./stack/ipv4.ts";
 import type { Ipv6 } from "./stack/ipv6.ts";
 import { type KnownGuests, restoreGuests, saveGuests } from "./stack/known-guests.ts";
+import { leavesPayload } from "./stack/left-payload.ts";
 import type { LocalServices } from "./stack/local-services.ts";
 import type { StackParts } from "./stack/parts.ts";
 import {
@@ -281,6 +282,10 @@ export class Stack implements LinkReceiver {
     const late = this.bytesIn - this.#before < SMALL_BATCH && link.direct !== true;
     this.#flusher.endBatch(late, this.#tcp.batchEnd(this.#now, late && this.#flusher.waits));
     this.#stirred();
+  }
+
+  leavesPayload(link: Link, slab: Slab, at: number, head: number, len: number): boolean {
+    return !this.#closed && leavesPayload(this.#made.lan, link, slab.bytes, at, head, len);
   }
 
   receive(link: Link, slab: Slab, at: number, len: number, undone: number = COMPLETE): void {

@@ -61,7 +61,7 @@ const program = new Command("bench:system")
   .option("--only <list>", `of ${keys.join(", ")}`, list)
   .option(
     "--variant <words>",
-    'a further tslirp beside the peers, with other options or (first word) of another dist folder: "--busy-poll 0" (repeatable)',
+    'a further tslirp beside the peers, with other options or (first word) of another dist folder: "--busy-poll 0"; over vhost-user behind "vhost:" (repeatable)',
     (words, all: string[]) => [...all, words],
     [],
   )
@@ -81,10 +81,12 @@ function fail(message: string): never {
   process.exit(2);
 }
 
-/** "--busy-poll 0", "/tmp/before/dist" or "/tmp/before/dist --busy-poll 0"; that is its name, too. */
+/** "--busy-poll 0", "/tmp/before/dist" or "/tmp/before/dist --busy-poll 0", over vhost-user behind "vhost:"; that is its name, too. */
 function variant(text: string): Peer {
-  const [first = "", ...rest] = text.split(" ");
-  return first.startsWith("-") ? tslirp(text, BUILD, [first, ...rest]) : tslirp(text, first, rest);
+  const vhost = text.startsWith("vhost:");
+  const [first = "", ...rest] = text.slice(vhost ? 6 : 0).split(" ");
+  const kind = vhost ? "vhost" : "socket";
+  return first.startsWith("-") ? tslirp(text, BUILD, [first, ...rest], kind) : tslirp(text, first, rest, kind);
 }
 
 function choose(

@@ -17,7 +17,7 @@
  * are dealt with, before another begins. Nobody may pin that one, so it is always `scarce`. A cable takes a slab of its
  * own for a cut frame and for reads of some length, so a guest at rest holds none.
  */
-import { MAX_FRAME, type Slab } from "../core/link.ts";
+import { type Elsewhere, MAX_FRAME, type Slab } from "../core/link.ts";
 import { giveBack, region } from "../wire/arena.ts";
 
 /** Room for all but one byte of the longest frame and its length prefix, rounded up so that reads start aligned. */
@@ -70,6 +70,8 @@ export class ReadSlab implements ReadArea {
   readonly bytes: Uint8Array;
   /** The part of `bytes` that a read fills. */
   readonly readArea: Uint8Array;
+  /** Set by the cable that reads into it. */
+  elsewhere: Elsewhere | null = null;
   readonly #pool: SlabPool;
   #pins = 0;
   #reading = true;

@@ -133,6 +133,12 @@ export class Switch implements LinkReceiver {
     this.#inner.attached(link);
   }
 
+  leavesPayload(link: Link, slab: Slab, at: number, head: number, len: number, undone: number): boolean {
+    // Whoever looks at frames, and other guests, are given them whole.
+    if (this.#tap.active || !this.#gateway.has(macNumber(slab.bytes, at))) return false;
+    return this.#inner.leavesPayload?.(link, slab, at, head, len, undone) === true;
+  }
+
   receive(link: Link, slab: Slab, at: number, len: number, undone: number = COMPLETE): void {
     if (this.#tap.active && !this.#tap.incoming(link, slab, at, len, undone)) return;
     this.deliver(link, slab, at, len, undone);

@@ -78,6 +78,8 @@ export interface HostTcp {
   /** The most bytes that the guest may be asked to send now, beside what `backlog` leaves of its window. Left out: no cap. */
   readonly windowCap?: number;
   readonly local: Endpoint | null;
+  /** Now it could take payload from where the guest has it (`Slab.elsewhere`). Left out: it needs all of a slab in place. */
+  readonly takesElsewhere?: boolean;
   /**
    * Writes a view of `slab`. If the kernel does not take it all at once, the implementation pins the slab (or copies,
    * when the bytes are few) until it has. All bytes are always accepted: the caller bounds `backlog` by its window.

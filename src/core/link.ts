@@ -32,6 +32,12 @@ export interface Link {
   /** Room for a frame of up to `len` bytes: its offset in `tx`, or -1 when the cable is full (the receiver's `writable` follows). */
   reserve(len: number): number;
   /**
+   * The frame at the last reserve goes on with `len` bytes of `buf` in place of those at `o` in `tx`, where they need not be
+   * put: the cable copies them to its guest from where they stand, which they do until `commit`. What is gathered is the end of
+   * the frame, piece by piece. Left out: all of a frame is written to `tx`.
+   */
+  gather?(o: number, buf: Uint8Array, at: number, len: number): void;
+  /**
    * The frame at the last reserve stands there with `len` bytes; `undone` says what is missing from it, no more than
    * `offload` allows (`COMPLETE` when left out).
    */
@@ -47,6 +53,12 @@ export interface Link {
 /** What an attachment calls. Implemented by the stack (one guest, or several through `attach/switch`). */
 export interface LinkReceiver {
   attached(link: Link): void;
+  /**
+   * Whether the payload of the frame for which `receive` is called next may be left where the guest has it (`Slab.elsewhere`):
+   * nobody looks at it on its way to a host's socket, which takes it from there. Only the first `head` bytes of the frame
+   * are in the slab. Left out: no payload may.
+   */
+  leavesPayload?(link: Link, slab: Slab, at: number, head: number, len: number, undone: number): boolean;
   /**
    * One frame, valid during the call. If the receiver must keep reading the bytes after `batchEnd` (a host write is
    * pending on them), it calls `slab.pin()` and later `slab.unpin()`. The attachment has checked that a frame with
@@ -65,8 +77,24 @@ export interface Slab {
   readonly bytes: Uint8Array;
   /** So much is pinned already that a writer copies what it must keep instead of pinning this slab too. */
   readonly scarce: boolean;
+  /** Bytes that are not in `bytes` yet, until the end of the batch. Null or left out: all are. */
+  readonly elsewhere?: Elsewhere | null;
   pin(): void;
   unpin(): void;
+}
+
+/**
+ * Payload in a slab that stands in the guest's own memory still. The guest may change it until it is copied or sent, which
+ * harms nobody else: no header is ever left there.
+ */
+export interface Elsewhere {
+  /** Puts what of the `len` bytes at `at` of the slab is elsewhere in its place. */
+  fill(at: number, len: number): void;
+  /**
+   * Writes `count` ranges of the slab to a socket's descriptor, each byte from where it stands, without waiting. How many bytes
+   * the kernel has taken; 0 also when it refuses.
+   */
+  send(fd: number, at: Int32Array, len: Int32Array, count: number): number;
 }
 
 /** What a guest behind a cable takes undone. */

@@ -137,6 +137,10 @@ export class CurrentLan implements Delivery {
     this.#receiver.attached(link);
   }
 
+  leavesPayload(link: Link, slab: Slab, at: number, head: number, len: number, undone: number): boolean {
+    return this.#receiver.leavesPayload?.(link, slab, at, head, len, undone) === true;
+  }
+
   receive(link: Link, slab: Slab, at: number, len: number, undone: number = COMPLETE): void {
     this.#receiver.receive(link, slab, at, len, undone);
   }

@@ -117,9 +117,15 @@ export class DirectTcp implements HostTcp, Lasting {
     return { host: name.address!, port: name.port! };
   }
 
+  get takesElsewhere(): boolean {
+    return this.#node === null ? !this.#closed && !this.#ours : this.#node.takesElsewhere;
+  }
+
   write(slab: Slab, at: number, len: number): void {
     if (this.#node !== null) return this.#node.write(slab, at, len);
     if (this.#closed || this.#ours || len === 0) return;
+    // It is a transfer's.
+    if ((slab.elsewhere ?? null) !== null) return this.#become().write(slab, at, len);
     if (this.#nagle && (this.#wrote || len > ONE_SEGMENT)) {
       this.#nagle = false;
       this.#c.noDelay(this.#fd);

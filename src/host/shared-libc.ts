@@ -34,7 +34,9 @@ const DATA_SIZE = 4096;
 const CONTROL = DATA + DATA_SIZE;
 const IOVEC = CONTROL + CONTROL_SIZE;
 const MSGHDR = IOVEC + 16;
-const BLOCK = MSGHDR + 56;
+/** The header of what is sent in pieces. */
+const VECTOR = MSGHDR + 56;
+const BLOCK = VECTOR + 56;
 
 type CFunction = (...args: unknown[]) => number;
 
@@ -45,10 +47,14 @@ export class SharedLibc {
   readonly #munmap: CFunction;
   readonly #fcntl: CFunction;
   readonly #write: CFunction;
+  readonly #sendmsg: CFunction;
+  readonly #addressOf: (bytes: Uint8Array) => bigint | number;
   readonly #errno: () => number;
   readonly #view: (address: number, length: number) => ArrayBuffer;
   readonly #block: Buffer = Buffer.allocUnsafeSlow(BLOCK);
   readonly #header: Buffer;
+  readonly #vectorHeader: Uint32Array;
+  readonly #vectorAddress: number;
   readonly #one: Buffer = Buffer.allocUnsafeSlow(8);
   /** The bytes that the last `receive` has read begin here. */
   readonly data: Buffer;
@@ -65,6 +71,8 @@ export class SharedLibc {
     this.#munmap = lib.func("int munmap(uintptr_t, size_t)");
     this.#fcntl = lib.func("int fcntl(int, int, int)");
     this.#write = lib.func("int64_t write(int, const void *, size_t)");
+    this.#sendmsg = lib.func("int64_t sendmsg(int, uintptr_t, int)");
+    this.#addressOf = koffi.address;
     this.#errno = koffi.errno;
     this.#view = koffi.view;
     const block = this.#block;
@@ -75,6 +83,8 @@ export class SharedLibc {
     block.writeBigUInt64LE(1n, MSGHDR + 24);
     block.writeBigUInt64LE(base + BigInt(CONTROL), MSGHDR + 32);
     this.#header = block.subarray(MSGHDR, MSGHDR + 56);
+    this.#vectorHeader = new Uint32Array(block.buffer, block.byteOffset + VECTOR, 14);
+    this.#vectorAddress = Number(base) + VECTOR;
     this.data = block.subarray(DATA, DATA + DATA_SIZE);
     this.#one.writeBigUInt64LE(1n);
   }
@@ -102,6 +112,20 @@ export class SharedLibc {
       at += (size + 7) & ~7;
     }
     return block.readInt32LE(MSGHDR + 48) & MSG_CTRUNC ? BROKEN : n;
+  }
+
+  /** Where memory outside V8's heap is. */
+  addressOf(bytes: Uint8Array): number {
+    return Number(this.#addressOf(bytes));
+  }
+
+  /** How many bytes a stream socket has taken of `count` pieces whose `struct iovec`s are at `vector`; 0 where it refuses. */
+  sendVector(fd: number, vector: number, count: number): number {
+    const words = this.#vectorHeader;
+    words[4] = vector;
+    words[5] = Math.floor(vector / 2 ** 32);
+    words[6] = count;
+    return Math.max(0, Number(this.#sendmsg(fd, this.#vectorAddress, MSG_DONTWAIT | MSG_NOSIGNAL)));
   }
 
   /** Whether the socket has taken all of it. */

@@ -59,6 +59,11 @@ export class SharedMapping {
     return view;
   }
 
+  /** Where in this process the byte `at` stands. */
+  addressOf(at: number): number {
+    return this.#range.address + this.#skip + at;
+  }
+
   /** The other process's memory is let go of; views read zeros from now on. */
   close(): void {
     const range = this.#range;

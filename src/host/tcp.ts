@@ -13,6 +13,9 @@
  * afterwards when it took all, which is nearly always. Otherwise the slab is pinned until that write's callback. Then
  * there is a backlog, and while there is one further bytes are copied: a socket pins one slab at the most.
  *
+ * What stands in a guest's memory (`Slab.elsewhere`) the kernel is given from there, by a call of our own on the socket's
+ * descriptor, if Node has nothing in hand that would have to go before. What it does not take goes the way of all bytes.
+ *
  * Ending. Node asks for the shutdown when all bytes are out. While it is under way, a turn, libuv refuses to reset; so a
  * reset then follows it. Before that a reset throws away what waits.
  *
@@ -29,7 +32,7 @@
 import net from "node:net";
 import { BUFFER_COST } from "../core/cost.ts";
 import type { Endpoint, HostTcp, HostTcpEvents, UnixEndpoint } from "../core/host-net.ts";
-import type { Slab } from "../core/link.ts";
+import type { Elsewhere, Slab } from "../core/link.ts";
 import { takeHandle } from "./accepted-handle.ts";
 import { begun, KEEPALIVE_MS, type Lasting, over } from "./keepalive.ts";
 import { libc } from "./libc.ts";
@@ -71,6 +74,15 @@ export function readView(wanted: number, most: Uint8Array): Uint8Array {
   while (LEAST_READ << (i + 1) <= wanted) i++;
   return VIEWS[i]!;
 }
+
+/** Our assumption about Node's sockets, of which nothing but speed depends. */
+interface HasDescriptor {
+  readonly _handle?: { readonly fd?: unknown } | null;
+}
+
+/** The ranges of a single write. */
+const ONE_AT = new Int32Array(1);
+const ONE_LEN = new Int32Array(1);
 
 /** A socket that knows whose it is, so that all can share their listeners; null while it is idle. */
 class OwnedSocket extends net.Socket {
@@ -290,9 +302,23 @@ export class NodeTcp implements HostTcp, Lasting {
     return localAddress === undefined || localPort === undefined ? null : { host: localAddress, port: localPort };
   }
 
+  get takesElsewhere(): boolean {
+    return this.#descriptor() >= 0;
+  }
+
   write(slab: Slab, at: number, len: number): void {
     const socket = this.#socket;
     if (this.#closed || socket.writableEnded || len === 0) return;
+    const { elsewhere } = slab;
+    if (elsewhere !== undefined && elsewhere !== null) {
+      ONE_AT[0] = at;
+      ONE_LEN[0] = len;
+      const taken = this.#sendFrom(elsewhere, ONE_AT, ONE_LEN, 1);
+      if (taken === len) return;
+      at += taken;
+      len -= taken;
+      elsewhere.fill(at, len);
+    }
     const copied = this.#copies(slab);
     this.#hand(slab, at, len, copied);
     this.#handed(slab, copied);
@@ -301,11 +327,38 @@ export class NodeTcp implements HostTcp, Lasting {
   writeMany(slab: Slab, at: Int32Array, len: Int32Array, count: number): void {
     const socket = this.#socket;
     if (this.#closed || socket.writableEnded) return;
+    const { elsewhere } = slab;
+    let taken = elsewhere !== undefined && elsewhere !== null ? this.#sendFrom(elsewhere, at, len, count) : 0;
+    let first = 0;
+    while (first < count && taken >= len[first]!) taken -= len[first++]!;
+    if (first === count) return;
     const copied = this.#copies(slab);
     socket.cork();
-    for (let i = 0; i < count; i++) this.#hand(slab, at[i]!, len[i]!, copied);
+    for (let i = first; i < count; i++) {
+      const from = at[i]! + taken;
+      const size = len[i]! - taken;
+      taken = 0;
+      elsewhere?.fill(from, size);
+      this.#hand(slab, from, size, copied);
+    }
     socket.uncork();
     this.#handed(slab, copied);
+  }
+
+  /** The socket's, if it takes bytes now without Node: it is open, and has nothing in hand that would have to go before. -1: it does not. */
+  #descriptor(): number {
+    const socket = this.#socket;
+    if (this.#closed || socket.connecting || socket.writableEnded || socket.writableLength > 0) return -1;
+    const fd = (socket as unknown as HasDescriptor)._handle?.fd;
+    return typeof fd === "number" ? fd : -1;
+  }
+
+  /** Has the kernel take what it can of these ranges from where they stand. */
+  #sendFrom(elsewhere: Elsewhere, at: Int32Array, len: Int32Array, count: number): number {
+    const fd = this.#descriptor();
+    if (fd < 0) return 0;
+    this.#prompt();
+    return elsewhere.send(fd, at, len, count);
   }
 
   /** Whether the slab may be overwritten before the kernel has what is written now. */

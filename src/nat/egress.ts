@@ -24,6 +24,8 @@ export const DATAGRAM_MTU = 1500;
 const MAX_PACKET = 65_535;
 const HEADERS4: number = ETH_HEADER + IPV4_HEADER;
 const HEADERS6: number = ETH_HEADER + IPV6_HEADER;
+/** Up to so many bytes a loop is faster than a view made for `set`. */
+const SHORT = 128;
 /** A datagram that must be cut is put together here first; used within one call. */
 const whole = new Uint8Array(MAX_PACKET);
 
@@ -113,9 +115,11 @@ export class Egress {
     const o = this.#begin(link, mac, src, dst, PROTO_UDP, size, mtu);
     if (o < 0) return;
     const out = this.#buf;
-    copy(buf, at, len, out, o + UDP_HEADER);
+    const undone = out !== whole && (link.offload ?? null)?.sums === true;
+    if (undone && len > SHORT && link.gather !== undefined) link.gather(o + UDP_HEADER, buf, at, len);
+    else copy(buf, at, len, out, o + UDP_HEADER);
     const pseudo = src.sum + dst.sum + PROTO_UDP + size;
-    if (out !== whole && (link.offload ?? null)?.sums === true) {
+    if (undone) {
       udpWriteUndone(out, o, srcPort, dstPort, len, pseudo);
       link.commit(headersOf(dst.family) + size, SUM_UNDONE);
       return;
@@ -224,9 +228,8 @@ export class Egress {
   }
 }
 
-/** Below some hundred bytes a loop is faster than a view made for `set`. */
 function copy(from: Uint8Array, at: number, len: number, to: Uint8Array, o: number): void {
-  if (len > 128) to.set(from.subarray(at, at + len), o);
+  if (len > SHORT) to.set(from.subarray(at, at + len), o);
   else for (let i = 0; i < len; i++) to[o + i] = from[at + i]!;
 }
 

@@ -60,6 +60,7 @@ export interface DnsTables {
 
 /** The parts that a stack speaks with. */
 export interface Composed {
+  readonly lan: Lan;
   readonly policy: Policy;
   readonly flusher: Flusher;
   readonly links: Set<Link>;
@@ -214,6 +215,7 @@ export function compose(config: StackConfig, parts: StackParts, wake: () => void
   };
   return {
     ...{
+      lan,
       policy,
       flusher,
       links,

@@ -162,7 +162,12 @@ class FakeTcp implements HostTcp {
     this.#pump();
   }
 
+  get takesElsewhere(): boolean {
+    return this.#host.takesElsewhere;
+  }
+
   write(slab: Slab, at: number, len: number): void {
+    if (this.#host.takesElsewhere) slab.elsewhere?.fill(at, len);
     if (this.#closed || this.#endWanted || len === 0) return;
     const view = slab.bytes.subarray(at, at + len);
     if (this.far.closed !== undefined) {
@@ -427,6 +432,8 @@ export class FakeHost implements HostNet {
   readonly dialled: FakeFar[] = [];
   /** Sockets and listeners that are open. */
   open = 0;
+  /** Sockets take what is not in a slab yet from where it stands. */
+  takesElsewhere = false;
   /** There is no room for datagrams and pings. */
   full = false;
   readonly #deferred: (() => void)[] = [];

@@ -1,14 +1,17 @@
 /**
  * The ring that the guest sends by. Each chain is a `struct virtio_net_hdr` and a frame, in as many descriptors as the guest
- * likes. All of it is copied once, into a slab of ours: only there is it looked at, so that nothing changes between a look and
- * its use. The chain is then the guest's again.
+ * likes. What is looked at of it is copied first, into a slab of ours, so that nothing changes between a look and its use: all
+ * of it, or, where the receiver does not look at a large segment's payload, all but that (`left-payload`). The chain is the guest's
+ * again at the end of the batch.
  */
-import type { Link } from "../../core/link.ts";
-import { MAX_FRAME } from "../../core/link.ts";
+import { COMPLETE, type Link, MAX_FRAME } from "../../core/link.ts";
+import type { SharedLibc } from "../../host/shared-libc.ts";
+import { virtioUndone } from "../../wire/virtio-net.ts";
 import type { CableEnv } from "../attachment.ts";
 import type { ReadSlab } from "../slab.ts";
 import { ChainWalk, END, LIE } from "./chain.ts";
 import type { Features } from "./features.ts";
+import { LeftPayload } from "./left-payload.ts";
 import { copy, type GuestMemory } from "./memory.ts";
 import { FALSE_HEADER, undoneOf } from "./net-header.ts";
 import type { Vring } from "./vring.ts";
@@ -16,6 +19,10 @@ import type { Vring } from "./vring.ts";
 /** What `#gather` says instead of a length. */
 const TOO_LONG = -2;
 const ALIGN = 15;
+/** A descriptor of so many bytes holds payload, which may be left: of the chain's first one, all but `HEADERS`. */
+const LONG = 4_096;
+/** More than the headers of Ethernet, IP and TCP with all their options. */
+const HEADERS = 256;
 
 export class FromGuest {
   readonly #env: CableEnv;
@@ -24,17 +31,22 @@ export class FromGuest {
   readonly #ring: Vring;
   readonly #features: Features;
   readonly #walk: ChainWalk;
+  readonly #left: LeftPayload;
+  /** Bytes of the frame in hand that are in the slab, and the pieces that are left of those before; the rest is left. */
+  #here = 0;
+  #kept = 0;
   #slab: ReadSlab;
   #closed = false;
   #busy = false;
 
-  constructor(env: CableEnv, link: Link, memory: GuestMemory, ring: Vring, features: Features) {
+  constructor(env: CableEnv, link: Link, libc: SharedLibc, memory: GuestMemory, ring: Vring, features: Features) {
     this.#env = env;
     this.#link = link;
     this.#memory = memory;
     this.#ring = ring;
     this.#features = features;
     this.#walk = new ChainWalk(memory, ring, features.indirect);
+    this.#left = new LeftPayload(libc, memory);
     this.#slab = env.pool.take();
   }
 
@@ -52,20 +64,27 @@ export class FromGuest {
     let taken = 0;
     let frames = 0;
     this.#busy = true;
+    this.#left.begin(slab);
     for (; taken < waiting && at <= room && !this.#closed; taken++) {
       const head = ring.head(0);
       if (head < 0) break;
       const len = this.#gather(head, at);
       if (len === LIE) {
+        this.#left.forget(this.#kept);
         ring.broken = true;
         break;
       }
       ring.use(head, 0);
-      if (!this.#deliver(slab, at, len)) continue;
+      if (!this.#deliver(slab, at, len)) {
+        // Another frame has its place.
+        this.#left.forget(this.#kept);
+        continue;
+      }
       frames++;
       at = (at + len + ALIGN) & ~ALIGN;
     }
     if (frames > 0) this.#env.receiver.batchEnd(this.#link);
+    slab.elsewhere = null;
     this.#busy = false;
     if (this.#closed) slab.release();
     else if (slab.pinned) {
@@ -75,16 +94,18 @@ export class FromGuest {
     return taken;
   }
 
-  /** No frame follows, even from the middle of a batch. */
+  /** No frame follows, even from the middle of a batch: its memory may be gone from now on. */
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    if (!this.#busy) this.#slab.release();
+    if (this.#busy) this.#left.settle(0);
+    else this.#slab.release();
   }
 
   #deliver(slab: ReadSlab, at: number, len: number): boolean {
     const { receiver, trace } = this.#env;
     const { header } = this.#features;
+    if (len > this.#here) this.#decide(slab, at, len);
     if (len === TOO_LONG) trace.drop("frame-too-long");
     else if (len <= header) trace.drop("eth-short");
     else {
@@ -98,24 +119,58 @@ export class FromGuest {
     return false;
   }
 
-  /** Copies a chain to `at` in the slab. Its length, `TOO_LONG`, or `LIE`. */
+  /** Of a frame `len` bytes long `#here` are in the slab. The others stay where they are, if nobody looks at them. */
+  #decide(slab: ReadSlab, at: number, len: number): void {
+    const { receiver } = this.#env;
+    const { header } = this.#features;
+    const { bytes } = slab;
+    const undone = virtioUndone(bytes, at, bytes, at + header, len - header);
+    const here = this.#here - header;
+    const link = this.#link;
+    if (undone > COMPLETE && receiver.leavesPayload?.(link, slab, at + header, here, len - header, undone) === true)
+      slab.elsewhere = this.#left;
+    else this.#left.settle(this.#kept);
+  }
+
+  /**
+   * Copies a chain to `at` in the slab, but for what may be left of it: `#here` bytes of the frame are there, and what is left
+   * begins behind piece `#kept`. Its length, `TOO_LONG`, or `LIE`.
+   */
   #gather(head: number, at: number): number {
+    const { header } = this.#features;
     const walk = this.#walk;
-    const memory = this.#memory;
-    const bytes = this.#slab.bytes;
-    const most = this.#features.header + MAX_FRAME;
+    const left = this.#left;
+    const most = header + MAX_FRAME;
     let len = 0;
+    let all = true;
+    this.#kept = left.count;
     walk.begin(head);
     for (let more = walk.next(); more !== END; more = walk.next()) {
+      const { address, length } = walk;
       if (more === LIE || walk.writable) return LIE;
-      if (len + walk.length > most) return TOO_LONG;
-      const piece = memory.pieces[memory.find(walk.address)];
-      // Mostly a descriptor's memory is in one piece.
-      if (piece !== undefined && walk.address + walk.length <= piece.end)
-        copy(piece.bytes, walk.address - piece.guest, bytes, at + len, walk.length);
-      else if (!memory.read(walk.address, walk.length, bytes, at + len)) return LIE;
-      len += walk.length;
+      if (len + length > most) return TOO_LONG;
+      if (all && length < LONG) {
+        if (!this.#copy(address, length, at + len)) return LIE;
+      } else {
+        const copied = all && len <= header ? HEADERS : 0;
+        if (copied > 0 && !this.#copy(address, copied, at + len)) return LIE;
+        if (all) this.#here = len + copied;
+        all = false;
+        if (!left.leave(at + len + copied, address + copied, length - copied)) return LIE;
+      }
+      len += length;
     }
+    if (all) this.#here = len;
     return len;
+  }
+
+  #copy(address: number, len: number, at: number): boolean {
+    const memory = this.#memory;
+    const { bytes } = this.#slab;
+    const piece = memory.pieces[memory.find(address)];
+    // Mostly a descriptor's memory is in one piece.
+    if (piece === undefined || address + len > piece.end) return memory.read(address, len, bytes, at);
+    copy(piece.bytes, address - piece.guest, bytes, at, len);
+    return true;
   }
 }

@@ -15,11 +15,14 @@ import type { CableEnv } from "../attachment.ts";
 import type { Features } from "./features.ts";
 import { FromGuest } from "./from-guest.ts";
 import type { GuestMemory } from "./memory.ts";
-import { DOES_NOT_FIT, ToGuest } from "./to-guest.ts";
+import { ToGuest } from "./to-guest.ts";
 import type { Vring } from "./vring.ts";
 
 /** A frame is built here, with room for its header before. */
 const FRAME = 16;
+/** Pieces of one frame that are taken from where they stand; more are put together first. */
+const MOST_GATHERED = 64;
+const NO_BYTES = new Uint8Array(0);
 /** So many turns without a frame are looked at before the guest is asked to kick again. */
 const IDLE_TURNS = 2;
 
@@ -53,6 +56,12 @@ export class VhostUserLink implements Link {
   #attached = false;
   /** The room that a `reserve` did not find; 0 for none. */
   #wanted = 0;
+  /** What has been gathered for the frame that is being written, and the bytes in `tx` before it. */
+  #gathered = 0;
+  #head = 0;
+  readonly #pieces: Uint8Array[] = [];
+  readonly #pieceAt: Int32Array = new Int32Array(MOST_GATHERED);
+  readonly #pieceLen: Int32Array = new Int32Array(MOST_GATHERED);
   #awake = false;
   #idle = 0;
   #closed = false;
@@ -83,7 +92,8 @@ export class VhostUserLink implements Link {
     this.#finish(this.#sending);
     this.#sending = running;
     this.#fromGuest?.close();
-    this.#fromGuest = running === null ? null : new FromGuest(this.#env, this, memory, running.ring, features);
+    this.#fromGuest =
+      running === null ? null : new FromGuest(this.#env, this, this.#libc, memory, running.ring, features);
     if (running === null) return;
     this.#attach();
     this.kicked();
@@ -114,20 +124,50 @@ export class VhostUserLink implements Link {
   }
 
   reserve(len: number): number {
+    this.#gathered = 0;
     if (this.#toGuest?.has(len) === true) return FRAME;
     this.#wanted = len;
     this.#check(this.#receiving);
     return -1;
   }
 
+  gather(o: number, buf: Uint8Array, at: number, len: number): void {
+    const n = this.#gathered;
+    // Whoever looks at frames has them in one piece.
+    if (this.#env.tap.active || n >= MOST_GATHERED - 1) {
+      this.tx.set(buf.subarray(at, at + len), o);
+      if (n === 0) return;
+      buf = this.tx;
+      at = o;
+      // The last piece grows with what follows it in `tx`.
+      if (this.#pieces[n - 1] === buf && this.#pieceAt[n - 1]! + this.#pieceLen[n - 1]! === o) {
+        this.#pieceLen[n - 1] = this.#pieceLen[n - 1]! + len;
+        return;
+      }
+    }
+    if (n === 0) this.#head = o - FRAME;
+    this.#pieces[n] = buf;
+    this.#pieceAt[n] = at;
+    this.#pieceLen[n] = len;
+    this.#gathered = n + 1;
+  }
+
   commit(len: number, undone: number = COMPLETE): void {
     const { tap, sent, trace } = this.#env;
     if (tap.active && !tap.outgoing(this, this.tx, FRAME, len)) return;
+    const to = this.#toGuest;
     // The tap may have brought an end to it.
-    if (this.#toGuest === null) return;
+    if (to === null) return;
+    const { tx } = this;
     const from = FRAME - this.#header;
-    virtioWrite(this.tx, from, undone, this.tx, FRAME, len);
-    if (this.#toGuest.write(this.tx, from, this.#header + len) === DOES_NOT_FIT) return trace.drop("frame-too-long");
+    virtioWrite(tx, from, undone, tx, FRAME, len);
+    if (!to.begin(this.#header + len, tx, from)) return trace.drop("frame-too-long");
+    to.put(tx, from, this.#header + (this.#gathered > 0 ? this.#head : len));
+    for (let i = 0; i < this.#gathered; i++) {
+      to.put(this.#pieces[i]!, this.#pieceAt[i]!, this.#pieceLen[i]!);
+      this.#pieces[i] = NO_BYTES;
+    }
+    this.#gathered = 0;
     sent.frames++;
     sent.bytes += len;
   }

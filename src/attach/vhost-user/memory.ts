@@ -22,6 +22,8 @@ export interface Piece {
   readonly guest: number;
   readonly end: number;
   readonly bytes: Uint8Array;
+  /** Where they are in this process. */
+  readonly address: number;
 }
 
 interface Region {
@@ -140,7 +142,9 @@ export class GuestMemory {
     const pieces: Piece[] = [];
     for (let from = Number(guest), end = from + Number(size); from < end; ) {
       const to = Math.min(end, (Math.floor(from / PIECE) + 1) * PIECE);
-      pieces.push({ guest: from, end: to, bytes: new Uint8Array(mapping.view(from - Number(guest), to - from)) });
+      const at = from - Number(guest);
+      const bytes = new Uint8Array(mapping.view(at, to - from));
+      pieces.push({ guest: from, end: to, bytes, address: mapping.addressOf(at) });
       from = to;
     }
     return { spec, mapping, pieces };

@@ -2,19 +2,14 @@
  * The ring that the guest receives by. It gives buffers; a frame is scattered over as many as it takes (mergeable buffers), or
  * has to fit one chain.
  *
- * `room` looks ahead: it walks the chains that the guest has made available until they hold a frame, and keeps where they
- * lead, checked, in memory of ours. `write` then follows what was kept. A frame stands in our own array first, where it has been
- * built and is still in the processor's cache.
+ * `has` looks ahead: it walks the chains that the guest has made available until they hold a frame, and keeps where they
+ * lead, checked, in memory of ours. `begin` and `put` then follow what was kept: each piece of a frame, its headers, what a send
+ * buffer holds of it, goes from where it stands to where the guest wants it, and nowhere else.
  */
 import { ChainWalk, END, LIE } from "./chain.ts";
 import type { Features } from "./features.ts";
 import { copy, type GuestMemory } from "./memory.ts";
 import type { Vring } from "./vring.ts";
-
-/** What `write` says. */
-export const WRITTEN = 0;
-/** No buffer of the guest's is so large. */
-export const DOES_NOT_FIT = 1;
 
 /** Where `num_buffers` stands in the header. */
 const NUM_BUFFERS = 10;
@@ -38,6 +33,13 @@ export class ToGuest {
   readonly #partMask: number;
   #firstPart = 0;
   #seenParts = 0;
+  /** The frame that has begun: its bytes that are to come, and of these the ones of this chain. */
+  #left = 0;
+  #inChain = 0;
+  /** Of this chain: its bytes in all, its parts that are left, and how much of the first of these has been written. */
+  #written = 0;
+  #partsLeft = 0;
+  #partDone = 0;
 
   constructor(memory: GuestMemory, ring: Vring, features: Features) {
     this.#memory = memory;
@@ -63,33 +65,66 @@ export class ToGuest {
   }
 
   /**
-   * Writes the `len` bytes at `at`, header and frame, for which there is room. The header's `num_buffers` is filled in.
-   * The caller publishes.
+   * Begins a frame of `len` bytes with its header, for which there is room. The header's `num_buffers` is filled in where it
+   * stands, at `header`. All of the frame follows by `put`; then the caller publishes. False when no buffer is so large.
    */
-  write(bytes: Uint8Array, at: number, len: number): number {
-    const ring = this.#ring;
-    const mask = ring.size - 1;
+  begin(len: number, bytes: Uint8Array, header: number): boolean {
+    const mask = this.#ring.size - 1;
     let chains = 1;
     for (let held = this.#bytes[this.#first]!; held < len; chains++) {
-      if (!this.#features.mergeable || chains === this.#seen) return DOES_NOT_FIT;
+      if (!this.#features.mergeable || chains === this.#seen) return false;
       held += this.#bytes[(this.#first + chains) & mask]!;
     }
     if (this.#features.header > NUM_BUFFERS) {
-      bytes[at + NUM_BUFFERS] = chains;
-      bytes[at + NUM_BUFFERS + 1] = chains >> 8;
+      bytes[header + NUM_BUFFERS] = chains;
+      bytes[header + NUM_BUFFERS + 1] = chains >> 8;
     }
-    for (let i = 0; i < chains; i++) {
-      const first = this.#first;
-      const part = Math.min(len, this.#bytes[first]!);
-      this.#scatter(bytes, at, part, this.#parts[first]!);
-      ring.use(this.#heads[first]!, part);
+    this.#left = len;
+    this.#beginChain();
+    return true;
+  }
+
+  /** The frame's next `len` bytes. */
+  put(bytes: Uint8Array, at: number, len: number): void {
+    while (len > 0) {
+      const index = this.#firstPart;
+      const done = this.#partDone;
+      const part = Math.min(len, this.#partLen[index]! - done, this.#inChain);
+      copy(bytes, at, this.#memory.pieces[this.#partPiece[index]!]!.bytes, this.#partAt[index]! + done, part);
       at += part;
       len -= part;
-      this.#room -= this.#bytes[first]!;
-      this.#first = (first + 1) & mask;
-      this.#seen--;
+      this.#partDone = done + part;
+      this.#inChain -= part;
+      if (this.#inChain === 0) this.#endChain();
+      else if (this.#partDone === this.#partLen[index]!) this.#nextPart();
     }
-    return WRITTEN;
+  }
+
+  #beginChain(): void {
+    const first = this.#first;
+    this.#written = Math.min(this.#left, this.#bytes[first]!);
+    this.#inChain = this.#written;
+    this.#left -= this.#written;
+    this.#partsLeft = this.#parts[first]!;
+    this.#partDone = 0;
+  }
+
+  #nextPart(): void {
+    this.#firstPart = (this.#firstPart + 1) & this.#partMask;
+    this.#partsLeft--;
+    this.#partDone = 0;
+  }
+
+  /** The chain is the guest's, also what of it was not needed. */
+  #endChain(): void {
+    const first = this.#first;
+    this.#ring.use(this.#heads[first]!, this.#written);
+    this.#firstPart = (this.#firstPart + this.#partsLeft) & this.#partMask;
+    this.#seenParts -= this.#parts[first]!;
+    this.#room -= this.#bytes[first]!;
+    this.#first = (first + 1) & (this.#ring.size - 1);
+    this.#seen--;
+    if (this.#left > 0) this.#beginChain();
   }
 
   #enough(needed: number): boolean {
@@ -143,18 +178,5 @@ export class ToGuest {
     this.#parts[at] = this.#seenParts - from;
     this.#room += bytes;
     return true;
-  }
-
-  /** Puts `len` bytes into the next `parts` parts, which are used up. */
-  #scatter(bytes: Uint8Array, at: number, len: number, parts: number): void {
-    for (let i = 0; i < parts; i++) {
-      const index = this.#firstPart;
-      const part = Math.min(len, this.#partLen[index]!);
-      if (part > 0) copy(bytes, at, this.#memory.pieces[this.#partPiece[index]!]!.bytes, this.#partAt[index]!, part);
-      at += part;
-      len -= part;
-      this.#firstPart = (index + 1) & this.#partMask;
-    }
-    this.#seenParts -= parts;
   }
 }

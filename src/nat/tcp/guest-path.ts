@@ -90,6 +90,12 @@ export class GuestPath implements TcpPath {
     return offload.sums ? SUM_UNDONE : 0;
   }
 
+  gather(o: number, buf: Uint8Array, at: number, len: number): void {
+    const link = this.#guest.link!;
+    if (link.gather === undefined) link.tx.set(buf.subarray(at, at + len), o);
+    else link.gather(o, buf, at, len);
+  }
+
   commit(len: number, undone: number = COMPLETE): void {
     const link = this.#guest.link!;
     link.commit(this.headers + len, undone);

@@ -11,13 +11,16 @@
  *   *stage* first. A long run is always written where it stands: copying it costs more than a call. Long runs that
  *   follow one another, as at a large MTU, are one call (`HostTcp.writeMany`).
  *
+ * Payload that the guest's memory still holds (`Slab.elsewhere`) is a long run always, to which nothing is moved; what is short
+ * of it, or goes to a socket that cannot take it from there, is put in its place first.
+ *
  * A slab or stage that a socket does not take at once is pinned by that socket; a pinned stage is replaced.
  */
 import { type HostTcp, writeRuns } from "../../core/host-net.ts";
 import type { Slab } from "../../core/link.ts";
 
 /** From this length on a payload is not moved. */
-const LONG = 16_384;
+export const LONG = 16_384;
 const STAGE = 262_144;
 /** So many long runs are written in one call: more than a read of 256 KiB brings. */
 const TOGETHER = 16;
@@ -77,10 +80,12 @@ export class PayloadGatherer {
 
   append(flow: GatheredFlow, slab: Slab, at: number, len: number): void {
     flow.pendingUp += len;
+    const elsewhere = slab.elsewhere ?? null;
+    if (len < LONG) elsewhere?.fill(at, len);
     const run = flow.lastRun;
     if (this.#last === flow && run >= 0 && this.#slabs[run] === slab) {
       const end = this.#at[run]! + this.#len[run]!;
-      if (len < LONG && end <= at) {
+      if (len < LONG && end <= at && (elsewhere === null || this.#len[run]! < LONG)) {
         if (end < at) slab.bytes.copyWithin(end, at, at + len);
         this.#len[run]! += len;
         return;
@@ -131,6 +136,9 @@ export class PayloadGatherer {
       last = run;
       run = this.#next[run]!;
     } while (run >= 0 && count < TOGETHER && this.#slabs[run] === slab && this.#len[run]! >= LONG);
+    const elsewhere = slab.elsewhere ?? null;
+    if (elsewhere !== null && host.takesElsewhere !== true)
+      for (let i = 0; i < count; i++) elsewhere.fill(this.#manyAt[i]!, this.#manyLen[i]!);
     writeRuns(host, slab, this.#manyAt, this.#manyLen, count);
     return last;
   }

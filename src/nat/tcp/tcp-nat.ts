@@ -9,7 +9,7 @@ import type { Neighbour } from "../../proto/neighbours.ts";
 import { input } from "../../proto/tcp/input.ts";
 import { IsnGenerator } from "../../proto/tcp/isn.ts";
 import { ChunkPool } from "../../proto/tcp/send-buffer.ts";
-import { TIME_WAIT } from "../../proto/tcp/types.ts";
+import { ESTABLISHED, TIME_WAIT } from "../../proto/tcp/types.ts";
 import { macNumber } from "../../wire/ethernet.ts";
 import { IPV4_HEADER, PROTO_TCP } from "../../wire/ipv4.ts";
 import { IPV6_HEADER } from "../../wire/ipv6.ts";
@@ -42,7 +42,7 @@ import type { IcmpCause } from "../icmp/icmp-cause.ts";
 import { InspectionChain } from "../inspect/chain.ts";
 import type { NameCheck } from "../rules/name-check.ts";
 import { TcpBatch } from "./batch.ts";
-import { PayloadGatherer } from "./payload-gatherer.ts";
+import { LONG, PayloadGatherer } from "./payload-gatherer.ts";
 import { ReceiveBudget } from "./receive-budget.ts";
 import { StalledFlows } from "./stalled-flows.ts";
 import { TcpFlow, type TcpFlowOwner } from "./tcp-flow.ts";
@@ -165,6 +165,18 @@ export class TcpNat implements FlowFinder, TcpFlowOwner {
     const dropped = input(flow.tcb, slab, at, len, now);
     if (dropped !== null) this.#env.trace.drop(dropped);
     this.#batch.touch(flow);
+  }
+
+  /**
+   * Whether the segment at `at`, whose checksum is undone, is its connection's next, and its `payload` bytes go to a host's
+   * socket that takes them from wherever they stand. Only its header may be looked at.
+   */
+  leavesPayload(guest: Neighbour, buf: Uint8Array, dstAt: number, at: number, payload: number): boolean {
+    if (payload < LONG || (tcpFlags(buf, at) & (SYN | ACK | RST | FIN)) !== ACK) return false;
+    const flow = this.#table.get(guest, buf, dstAt, (tcpSrc(buf, at) << 16) | tcpDst(buf, at));
+    if (flow === null || flow.hostClosed || flow.host?.takesElsewhere !== true) return false;
+    const { tcb } = flow;
+    return tcb.state === ESTABLISHED && tcpSeq(buf, at) === tcb.rcvNxt && tcb.assembler.empty;
   }
 
   /**

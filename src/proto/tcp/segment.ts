@@ -43,7 +43,7 @@ export function segment(t: Tcb, now: number, seq: number, flags: number, len: nu
   const undone = t.path.offload === undefined || t.path.offload() === 0 ? COMPLETE : len > t.mss ? t.mss : SUM_UNDONE;
   let payload = 0;
   if (len > 0 && undone === COMPLETE) payload = t.sendBuffer.copyOut(seqDiff(seq, t.sndUna), len, tx, o);
-  else if (len > 0) t.sendBuffer.copy(seqDiff(seq, t.sndUna), len, tx, o);
+  else if (len > 0) t.sendBuffer.gather(seqDiff(seq, t.sndUna), len, t.path, o);
   const window = syn ? synWindow(t) : t.offerWindow();
   const ack = (flags & ACK) !== 0 ? t.rcvNxt : 0;
   tcpWrite(tx, at, t.path.farPort, t.path.guestPort, seq, ack, header, flags, window);

@@ -20,6 +20,7 @@ import { type ByteShare, unshared } from "../../core/byte-budget.ts";
 import { giveBack, region } from "../../wire/arena.ts";
 import { copySum, swapped } from "../../wire/checksum.ts";
 import { HeldBytes } from "./assembler.ts";
+import type { TcpPath } from "./types.ts";
 
 const LARGE_SHIFT = 14;
 const SMALL_SHIFT = 11;
@@ -182,14 +183,16 @@ export class SendBuffer {
     return total;
   }
 
-  /** The same without a sum. */
-  copy(offset: number, len: number, out: Uint8Array, at: number): void {
+  /** The same without a sum, by whoever carries it to the guest: it takes each piece from where it stands. */
+  gather(offset: number, len: number, path: TcpPath, at: number): void {
     const size = 1 << this.#shift;
     let from = this.#start + offset;
     while (len > 0) {
       const inChunk = from & (size - 1);
       const n = Math.min(len, size - inChunk);
-      out.set(this.#chunks[from >> this.#shift]!.subarray(inChunk, inChunk + n), at);
+      const chunk = this.#chunks[from >> this.#shift]!;
+      if (path.gather === undefined) path.tx.set(chunk.subarray(inChunk, inChunk + n), at);
+      else path.gather(at, chunk, inChunk, n);
       from += n;
       at += n;
       len -= n;

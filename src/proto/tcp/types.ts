@@ -41,6 +41,11 @@ export interface TcpPath {
    * so many bytes long, headers from TCP's on, and is cut later. 0 when left out.
    */
   offload?(): number;
+  /**
+   * The segment at the last reserve goes on with `len` bytes of `buf` in place of those at `o` in `tx`, as in `core/link`. Left
+   * out: all of it is written to `tx`.
+   */
+  gather?(o: number, buf: Uint8Array, at: number, len: number): void;
   /** The segment at the last reserve, of `len` bytes, stands there; what is `undone` is as in `core/link` (0 when left out). */
   commit(len: number, undone?: number): void;
   /** The sum of the pseudo-header for a segment of `len` bytes. */

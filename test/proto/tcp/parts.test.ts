@@ -3,6 +3,7 @@ import { describe, expect, test } from "vitest";
 import { Assembler, HeldBytes } from "../../../src/proto/tcp/assembler.ts";
 import { Scoreboard } from "../../../src/proto/tcp/scoreboard.ts";
 import { CHUNK, ChunkPool, SendBuffer } from "../../../src/proto/tcp/send-buffer.ts";
+import type { TcpPath } from "../../../src/proto/tcp/types.ts";
 import { baseOf, giveBack, region } from "../../../src/wire/arena.ts";
 import { fold, scalarSum } from "../../../src/wire/checksum.ts";
 
@@ -155,7 +156,7 @@ test("what stands in small chunks is copied out whole, with its sum or without",
   buffer.append(source, 0, source.length);
   const [summed, plain] = [new Uint8Array(4000), new Uint8Array(4000)];
   buffer.copyOut(1000, 4000, summed, 0);
-  buffer.copy(1000, 4000, plain, 0);
+  buffer.gather(1000, 4000, { tx: plain } as TcpPath, 0);
   for (const out of [summed, plain]) expect(Buffer.compare(out, source.subarray(1000, 5000))).toBe(0);
 });
 

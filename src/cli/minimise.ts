@@ -1,36 +1,18 @@
 /** `tslirp replay --minimise`: the smallest recording that still shows a difference or a crash. */
 import { statSync } from "node:fs";
-import { ConfigError } from "../control/errors.ts";
 import { RecordingError, RecordingReader, writeRecording } from "../record/file.ts";
 import type { Entry } from "../record/format.ts";
 import { minimise } from "../record/minimise.ts";
 import { configOf } from "../record/run.ts";
 import { say } from "./output.ts";
+import { type Rewriting, rewritten } from "./rewriting.ts";
 
 /** They are all in memory, some hundred bytes each, and no more are ever replayed for it. */
 const MOST_ENTRIES = 3_000_000;
 
-interface Given {
-  readonly until?: string;
-  readonly pcap?: string;
-  readonly print?: boolean;
-  readonly inspect?: boolean;
-  readonly output?: string;
-}
-
 /** Resolves with the exit status: 0 when a smaller recording was written, 1 when there was nothing to show. */
-export async function minimiseCommand(file: string, given: Given): Promise<number> {
-  for (const [option, value] of [
-    ["--until", given.until],
-    ["--pcap", given.pcap],
-    ["--print", given.print],
-    ["--inspect", given.inspect],
-  ] as const)
-    if (value !== undefined)
-      throw new ConfigError(option, String(value), "expected it without --minimise: replay what that writes");
-  const output = given.output ?? `${file}.min`;
-  if (statSync(output, { throwIfNoEntry: false }) !== undefined)
-    throw new ConfigError("--output", output, "expected a new file's name; this one exists");
+export async function minimiseCommand(file: string, given: Rewriting): Promise<number> {
+  const output = rewritten("--minimise", file, "min", given);
   const reader = new RecordingReader(file);
   const entries: Entry[] = [];
   for (const entry of reader) {

@@ -88,7 +88,8 @@ export function createProgram(ended: (status: number) => void): Command {
     .option("--print", "print the frames that pass, each in a line")
     .option("--inspect", "print flows and leases where the replay stopped")
     .option("--minimise", "write the smallest recording that still shows the difference or crash")
-    .option("--output <file>", "where --minimise writes it (FILE.min)")
+    .option("--anonymise", "write the same run without payload, and with other addresses and names")
+    .option("--output <file>", "where these write it (FILE.min, FILE.anon)")
     .action(async (file: string, given: ReplayArguments) => {
       const { replayCommand: replay } = await import("./replay.ts");
       ended(await replay(file, given));

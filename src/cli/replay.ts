@@ -22,6 +22,7 @@ import {
   writeSection,
 } from "../wire/pcapng.ts";
 import { printFrame } from "../wire/print.ts";
+import { anonymiseCommand } from "./anonymise.ts";
 import { table } from "./ctl/table.ts";
 import { minimiseCommand } from "./minimise.ts";
 import { say } from "./output.ts";
@@ -32,6 +33,7 @@ export interface ReplayArguments {
   readonly print?: boolean;
   readonly inspect?: boolean;
   readonly minimise?: boolean;
+  readonly anonymise?: boolean;
   readonly output?: string;
 }
 
@@ -48,9 +50,13 @@ export async function replayCommand(file: string, given: ReplayArguments): Promi
 
 async function run(file: string, given: ReplayArguments): Promise<number> {
   const until = readUntil(given.until);
-  if (given.output !== undefined && given.minimise !== true)
-    throw new ConfigError("--output", given.output, "expected --minimise beside it, which writes there");
-  if (given.minimise === true) return minimiseCommand(file, given);
+  const { minimise, anonymise } = given;
+  if (given.output !== undefined && minimise !== true && anonymise !== true)
+    throw new ConfigError("--output", given.output, "expected --minimise or --anonymise beside it, which writes there");
+  if (minimise === true && anonymise === true)
+    throw new ConfigError("--anonymise", "true", "expected it without --minimise: one after the other");
+  if (minimise === true) return minimiseCommand(file, given);
+  if (anonymise === true) return anonymiseCommand(file, given);
   if (given.pcap !== undefined && isSameFile(given.pcap, file))
     throw new ConfigError("--pcap", given.pcap, "expected another file than the recording, which would be lost");
   const reader = new RecordingReader(file);
@@ -91,7 +97,7 @@ function frameText(cable: string, toGuest: boolean, frame: Uint8Array, seconds: 
 
 function report(header: Header, { entries, seconds, difference, crash, broken }: FileReplay, same: string): string {
   const lines = [
-    `Recorded ${header.date} by tslirp ${header.package} on Node ${header.node}${header.payload ? "" : ", without payload"}.`,
+    `Recorded ${header.date} by tslirp ${header.package} on Node ${header.node}${header.payload ? "" : ", without payload"}${header.anonymous ? ", anonymous" : ""}.`,
     `Replayed by tslirp ${version()} on Node ${process.versions.node}: ${entries} entries, ${seconds.toFixed(3)} s.`,
   ];
   if (broken !== null) lines.push(`The file is broken behind that: ${broken}.`);

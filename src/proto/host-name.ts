@@ -10,7 +10,7 @@
 const MOST = 63;
 
 /** Words that are nobody's. */
-const RESERVED: ReadonlySet<string> = new Set([
+export const RESERVED_NAMES: ReadonlySet<string> = new Set([
   // The machine itself, as hosts files and resolvers have it (RFC 6761, systemd's nss-myhostname), and what is ours.
   ...["localhost", "localdomain", "localhost4", "localhost6", "ip6-localhost", "ip6-loopback", "loopback"],
   ...["broadcasthost", "gateway", "outbound", "internal", "local"],
@@ -40,5 +40,5 @@ export function guestLabel(bytes: Uint8Array): string | null {
     .slice(0, MOST)
     .replace(/^-+/, "")
     .replace(/-+$/, "");
-  return label === "" || RESERVED.has(label) || /^(?:\d+|0x[0-9a-f]*)$/.test(label) ? null : label;
+  return label === "" || RESERVED_NAMES.has(label) || /^(?:\d+|0x[0-9a-f]*)$/.test(label) ? null : label;
 }

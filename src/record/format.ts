@@ -269,6 +269,8 @@ export interface Header {
   readonly date: string;
   /** Whether payload is in it; otherwise lengths and `seed` stand for it. */
   readonly payload: boolean;
+  /** Addresses and names in it are others than they were. */
+  readonly anonymous?: boolean;
   readonly seed: number;
   /** The network's `StackConfig`, maps as lists of pairs. */
   readonly config: unknown;

@@ -32,7 +32,7 @@ const facts: FrameFacts = frameFacts();
 const quoted: Ipv6Walk = newIpv6Walk();
 
 /**
- * What of a frame is headers, and what the checksum behind IP's headers is over: TCP's, UDP's, or that of an ICMP error. One
+ * What of a frame is headers, and what the checksum behind IP's headers is over: TCP's, UDP's, or ICMP's. One
  * record, filled by `readLayout` and read before the next frame is looked at.
  */
 const layout = {
@@ -60,8 +60,8 @@ function readLayout(buf: Uint8Array, at: number, len: number): void {
       if (len - start > UDP_HEADER + SMALL_DATAGRAM) layout.headers = start + UDP_HEADER;
     } else if (start + TCP_HEADER <= len) layout.headers = Math.min(len, start + tcpHeaderLength(buf, payload));
     if (facts.srcPort < 0) return;
-  } else if (!isError(buf, end)) return;
-  else layout.headers = Math.min(len, quotedEnd(buf, end) - at);
+  } else if (!isWholeIcmp(end)) return;
+  else if (isError(buf)) layout.headers = Math.min(len, quotedEnd(buf, end) - at);
   const field = payload + (proto === PROTO_TCP ? 16 : proto === PROTO_UDP ? 6 : 2);
   if (field + 2 > end) return;
   layout.field = field;
@@ -74,19 +74,18 @@ function readLayout(buf: Uint8Array, at: number, len: number): void {
   layout.size = size;
 }
 
-/** Whether `facts` are of a whole ICMP error. */
-function isError(buf: Uint8Array, end: number): boolean {
-  const { proto, payload, ethType, eth } = facts;
+/** Whether `facts` are of an ICMP message that is in one packet. */
+function isWholeIcmp(end: number): boolean {
+  const { buf, proto, payload, ethType, eth } = facts;
   if (payload < 0 || payload + ICMP_HEADER > end) return false;
-  if (ethType === ETH_IPV4)
-    return proto === PROTO_ICMP && (get16(buf, eth + ETH_HEADER + 6) & 0x3fff) === 0 && ERRORS.has(buf[payload]!);
+  if (ethType === ETH_IPV4) return proto === PROTO_ICMP && (get16(buf, eth + ETH_HEADER + 6) & 0x3fff) === 0;
   // Behind other headers it may be a fragment.
-  return (
-    ethType === ETH_IPV6 &&
-    proto === PROTO_ICMP6 &&
-    payload === eth + ETH_HEADER + IPV6_HEADER &&
-    buf[payload]! < ICMP6_ECHO
-  );
+  return ethType === ETH_IPV6 && proto === PROTO_ICMP6 && payload === eth + ETH_HEADER + IPV6_HEADER;
+}
+
+function isError(buf: Uint8Array): boolean {
+  const type = buf[facts.payload]!;
+  return facts.proto === PROTO_ICMP ? ERRORS.has(type) : type < ICMP6_ECHO;
 }
 
 /** Where the headers of the packet end that an ICMP error quotes. */
@@ -168,6 +167,13 @@ export function unseal(buf: Uint8Array, at: number, len: number): void {
  */
 export function checksumField(head: Uint8Array): number {
   readLayout(head, 0, head.length);
+  // An ICMP message that is no error is there whole.
+  return facts.srcPort < 0 && !isError(head) ? -1 : layout.field;
+}
+
+/** Where the checksum of TCP, UDP or ICMP stands in a frame; -1 for nowhere. */
+export function messageField(frame: Uint8Array): number {
+  readLayout(frame, 0, frame.length);
   return layout.field;
 }
 

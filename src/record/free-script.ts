@@ -16,26 +16,34 @@ export interface Episode {
 }
 
 /** A recording in episodes. What is in front of the first (a network's making) is an episode without a head. */
-export function episodesOf(entries: readonly Entry[]): {
+export function episodesOf(entries: Iterable<Entry>): {
   readonly first: readonly Entry[];
   readonly episodes: Episode[];
 } {
-  const first: Entry[] = [];
-  const episodes: Episode[] = [];
-  let rest = first;
+  const [first, ...episodes] = episodesIn(entries);
+  return { first: first!.rest, episodes: episodes as Episode[] };
+}
+
+/** The same one by one: the first has no head. */
+export function* episodesIn(
+  entries: Iterable<Entry>,
+): Generator<{ readonly head: Entry | null; readonly rest: readonly Entry[] }> {
+  let head: Entry | null = null;
+  let rest: Entry[] = [];
   let micros = 0;
   let within = false;
   for (const entry of entries) {
     if (ENTRIES[entry.name].direction === "in" && !within) {
+      yield { head, rest };
+      head = entry;
       rest = [];
-      episodes.push({ head: entry, rest });
     } else if (entry.name === "clock") {
       micros += entry.values[0] as number;
       rest.push({ name: "clock", values: [micros] });
     } else rest.push(entry);
     within = entry.name === "within";
   }
-  return { first, episodes };
+  yield { head, rest };
 }
 
 export class FreeScript extends Script {
@@ -47,8 +55,16 @@ export class FreeScript extends Script {
   #chance = 1;
   #over = false;
 
+  readonly #keepsPayload: boolean;
+
   constructor(payload: boolean) {
     super([], payload);
+    this.#keepsPayload = payload;
+  }
+
+  /** What was recorded of the episode and has not come yet. */
+  get left(): readonly Entry[] {
+    return this.#bag;
   }
 
   /** The network is about to be told of an episode. */
@@ -88,7 +104,13 @@ export class FreeScript extends Script {
   }
 
   override reply(name: EntryName, of: number, nth: number, since: number): Entry | null {
-    const entry = this.#find((each) => each.name === name && each.values[0] === of && SINCE.get(each) === since);
+    const entry = this.#find(
+      (each) =>
+        each.name === name &&
+        each.values[0] === of &&
+        // Of a recording that has not been replayed before, the question's number is known only as it was.
+        (SINCE.has(each) ? SINCE.get(each) === since : each.values[1] === nth),
+    );
     if (entry === null) return null;
     const written = { name, values: [of, nth, ...entry.values.slice(2)] };
     SINCE.set(written, since);
@@ -100,7 +122,13 @@ export class FreeScript extends Script {
     if (this.#over) return;
     this.#find((entry) => entry.name === name);
     // Bytes may be a view of what is soon used again.
-    this.#write({ name, values: values.map((value) => (value instanceof Uint8Array ? value.slice() : value)) });
+    const fields = Object.keys(ENTRIES[name].fields);
+    const written = values.map((value, i) => {
+      // Of payload that is left out there is no sum.
+      if (fields[i] === "crc" && !this.#keepsPayload) return 0;
+      return value instanceof Uint8Array ? value.slice() : value;
+    });
+    this.#write({ name, values: written });
   }
 
   override expectNew(name: EntryName, ...values: readonly Value[]): number {
@@ -137,6 +165,6 @@ export class FreeScript extends Script {
   #write(entry: Entry): void {
     if (this.#over) return;
     this.written.push(entry);
-    this.at = this.written.length;
+    this.at++;
   }
 }

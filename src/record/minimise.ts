@@ -189,7 +189,7 @@ function target(
 }
 
 /** Whether the network does the same, by name and length, as before. */
-function sameCalls(written: readonly Entry[], from: number, rest: readonly Entry[]): boolean {
+export function sameCalls(written: readonly Entry[], from: number, rest: readonly Entry[]): boolean {
   let at = 0;
   const calls = rest.filter(isCall);
   for (let i = from; i < written.length; i++) {
@@ -200,7 +200,7 @@ function sameCalls(written: readonly Entry[], from: number, rest: readonly Entry
   return at === calls.length;
 }
 
-const isCall = ({ name }: Entry): boolean => ENTRIES[name].direction === "out";
+export const isCall = ({ name }: Entry): boolean => ENTRIES[name].direction === "out";
 
 function callText({ name, values }: Entry): string {
   const at = Object.keys(ENTRIES[name].fields).indexOf("length");

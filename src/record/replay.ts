@@ -350,7 +350,10 @@ class ReplayLink implements Link {
   commit(len: number, undone: number = COMPLETE): void {
     // The recording says how much of a frame it has: all headers, or as many bytes as are kept.
     const recorded = (this.#script.next("sent")?.values[3] as Uint8Array | undefined)?.length ?? HEAD;
-    const head = this.tx.subarray(0, Math.min(recorded === 0 ? headersLength(this.tx, 0, len) : recorded, len));
+    const head = this.tx.subarray(
+      0,
+      Math.min(recorded === 0 ? Math.min(HEAD, headersLength(this.tx, 0, len)) : recorded, len),
+    );
     this.#script.expect("sent", this.#id, len, undone, head, sumOf(this.tx, 0, len));
     this.#options.onFrame?.(this.name, true, this.tx.slice(0, len), this.#script.seconds);
   }

@@ -164,10 +164,17 @@ export function dnsReadName(buf: Uint8Array, start: number, at: number, end: num
     length += n + 1;
     if (n > 63 || length > MAX_NAME || i + n >= end) return null;
     if (text !== "") text += ".";
-    for (let k = i + 1; k <= i + n; k++) text += character(buf[k]!);
+    text += dnsLabel(buf, i + 1, n);
     i += n + 1;
   }
   return null;
+}
+
+/** A label of `len` bytes as text (see `dnsReadName`). */
+export function dnsLabel(buf: Uint8Array, at: number, len: number): string {
+  let text = "";
+  for (let i = at; i < at + len; i++) text += character(buf[i]!);
+  return text;
 }
 
 function character(byte: number): string {

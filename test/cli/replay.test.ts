@@ -58,3 +58,19 @@ test("--until stops before what came in as that entry, and says how far it has c
   expect(stdout).toContain(`: ${fifth} entries, `);
   expect(stdout).toMatch(/\nNo difference up to there\.\n$/);
 });
+
+test("--anonymise writes a recording that replays, and goes with nothing else that writes or prints", async () => {
+  const { status, stdout } = await new Command(["replay", "--anonymise", file]).finished;
+  expect(stdout).toMatch(
+    new RegExp(
+      `^\\d+ addresses, 1 MACs and \\d+ words of names .*\n\\d+ entries, \\d+ bytes\\.\ntslirp replay ${file}.anon\n$`,
+    ),
+  );
+  expect(status).toBe(0);
+  const { header } = new RecordingReader(`${file}.anon`);
+  expect([header.anonymous, header.payload]).toEqual([true, false]);
+  expect(await new Command(["replay", file, "--anonymise", "--minimise"]).finished).toMatchObject({
+    status: 2,
+    stderr: 'tslirp: --anonymise: got "true"; expected it without --minimise: one after the other\n',
+  });
+});

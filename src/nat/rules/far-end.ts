@@ -4,7 +4,7 @@
  */
 
 /** What parsers of rules take for something else than a name, where a far end may stand. */
-const WORDS: ReadonlySet<string> = new Set([
+export const RULE_WORDS: ReadonlySet<string> = new Set([
   ...["any", "in", "out", "tcp", "udp", "icmp", "dns", "port", "ports", "guest"],
   ...["allow", "deny", "limit", "default", "include"],
 ]);
@@ -18,5 +18,5 @@ export function isHostName(name: string): boolean {
 
 /** The name as a rule's far end, which means that name and no other; null where no rule can say it. */
 export function farName(name: string): string | null {
-  return isHostName(name) && !WORDS.has(name) ? name : null;
+  return isHostName(name) && !RULE_WORDS.has(name) ? name : null;
 }

@@ -14,8 +14,12 @@ export function benchRecorder(how: How, count: (bytes: number) => void = () => {
   const block = new BlockWriter();
   const recorder = new Recorder(
     {
+      block,
       entry(name, values) {
         block.entry(name, values);
+        this.ended();
+      },
+      ended() {
         if (block.used < BLOCK) return;
         const full = block.take();
         crc32(full);

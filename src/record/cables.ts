@@ -40,7 +40,7 @@ export class RecordedReceiver implements Delivery {
     const { bytes } = slab;
     const kept = this.#recorder.payload ? len : keptLength(bytes, at, len);
     const sealed = kept < len && isSummed(undone !== COMPLETE) ? AS_FOUND : UNKNOWN;
-    this.#recorder.told("frame", recorded.id, undone, len - kept, sealed, bytes.subarray(at, at + kept));
+    this.#recorder.frame(recorded.id, undone, sealed, bytes, at, kept, len);
     this.#inner.receive(recorded, slab, at, len, undone);
   }
 
@@ -108,8 +108,7 @@ export class RecordedLink implements Link {
     if (!this.#recorder.active) return this.#inner.commit(len, undone);
     const { tx } = this.#inner;
     const kept = this.#recorder.payload ? len : headersLength(tx, this.#at, len);
-    const head = tx.subarray(this.#at, this.#at + Math.min(kept, HEAD));
-    this.#recorder.write("sent", this.id, len, undone, head, this.#recorder.crc(tx, this.#at, len));
+    this.#recorder.sent(this.id, undone, tx, this.#at, Math.min(kept, HEAD), len);
     this.#inner.commit(len, undone);
   }
 

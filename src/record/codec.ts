@@ -1,10 +1,12 @@
 /** Entries as bytes: written into blocks that grow as they must, read from blocks that may lie. */
 import { ENTRIES, type Entry, type EntryName, fromJson, type Kind, NAMES, toJson, type Value } from "./format.ts";
 
-const TAGS: ReadonlyMap<EntryName, number> = new Map(NAMES.map((name, tag) => [name, tag]));
+export const TAGS: ReadonlyMap<EntryName, number> = new Map(NAMES.map((name, tag) => [name, tag]));
 const KINDS: readonly (readonly Kind[])[] = NAMES.map((name) => Object.values(ENTRIES[name].fields));
 /** Payload that stands in one entry, or is left out of it: no read of a host or a file is larger. In bytes. */
 const MOST_PAYLOAD: number = 16 * 1_048_576;
+/** Bytes that are copied one by one. */
+const MOST_COPIED = 192;
 const encoder = new TextEncoder();
 const decoder = new TextDecoder("utf-8", { fatal: true });
 
@@ -28,24 +30,40 @@ export class BlockWriter {
     return block;
   }
 
+  /** Forgets what has been collected. */
+  clear(): void {
+    this.#used = 0;
+  }
+
+  /** Where an entry may be written in parts. */
+  get block(): BlockWriter {
+    return this;
+  }
+
+  /** Such an entry has ended. */
+  ended(): void {}
+
+  /** An entry begins, whose fields are written one by one: for what comes a hundred thousand times a second. */
+  begin(tag: number): void {
+    this.#room(1);
+    this.#bytes[this.#used++] = tag;
+  }
+
   entry(name: EntryName, values: readonly Value[]): void {
     const tag = TAGS.get(name)!;
     const kinds = KINDS[tag]!;
-    this.#room(1);
-    this.#bytes[this.#used++] = tag;
+    this.begin(tag);
     for (let i = 0; i < kinds.length; i++) this.#field(kinds[i]!, values[i]);
   }
 
   #field(kind: Kind, value: Value): void {
     switch (kind) {
       case "number":
-        return this.#number(value as number);
+        return this.number(value as number);
       case "signed":
-        return this.#number((value as number) < 0 ? -(value as number) * 2 - 1 : (value as number) * 2);
+        return this.signed(value as number);
       case "word":
-        this.#room(4);
-        for (let i = 0; i < 4; i++) this.#bytes[this.#used++] = (value as number) >>> (8 * i);
-        return;
+        return this.word(value as number);
       case "text":
         return this.#sized(encoder.encode(value as string));
       case "json":
@@ -55,17 +73,36 @@ export class BlockWriter {
     }
   }
 
-  #number(value: number): void {
+  number(value: number): void {
     this.#room(8);
-    while (value >= 128) {
-      this.#bytes[this.#used++] = (value % 128) | 128;
-      value = Math.floor(value / 128);
-    }
-    this.#bytes[this.#used++] = value;
+    let rest = value;
+    for (; rest > 0x7fff_ffff; rest = Math.floor(rest / 128)) this.#bytes[this.#used++] = (rest % 128) | 128;
+    for (; rest >= 128; rest >>>= 7) this.#bytes[this.#used++] = (rest & 127) | 128;
+    this.#bytes[this.#used++] = rest;
+  }
+
+  signed(value: number): void {
+    this.number(value < 0 ? -value * 2 - 1 : value * 2);
+  }
+
+  word(value: number): void {
+    this.#room(4);
+    for (let i = 0; i < 4; i++) this.#bytes[this.#used++] = value >>> (8 * i);
+  }
+
+  /** Bytes of a larger buffer. A view of few costs more than they do. */
+  span(buf: Uint8Array, at: number, len: number): void {
+    if (len > MOST_COPIED) return this.#sized(buf.subarray(at, at + len));
+    this.number(len);
+    this.#room(len);
+    const bytes = this.#bytes;
+    const to = this.#used;
+    for (let i = 0; i < len; i++) bytes[to + i] = buf[at + i]!;
+    this.#used = to + len;
   }
 
   #sized(bytes: Uint8Array): void {
-    this.#number(bytes.length);
+    this.number(bytes.length);
     this.#room(bytes.length);
     this.#bytes.set(bytes, this.#used);
     this.#used += bytes.length;

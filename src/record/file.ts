@@ -38,7 +38,7 @@ export interface Disk {
 export class RecordingFile {
   readonly #stream: WriteStream;
   readonly #block: BlockWriter = new BlockWriter();
-  readonly #ended: (why: string | null) => void;
+  readonly #onEnd: (why: string | null) => void;
   #timer: NodeJS.Timeout | null = null;
   #waiting = 0;
   #over = false;
@@ -90,14 +90,23 @@ export class RecordingFile {
   private constructor(stream: WriteStream, bytes: number, ended: (why: string | null) => void) {
     this.#stream = stream;
     this.bytes = bytes;
-    this.#ended = ended;
+    this.#onEnd = ended;
     stream.on("error", (error) => this.#end(`the recording has ended: ${error.message}`));
   }
 
+  /** What is written here once the recording has ended goes nowhere. */
+  get block(): BlockWriter {
+    return this.#block;
+  }
+
   entry(name: EntryName, values: readonly Value[]): void {
-    if (this.#over) return;
     this.#block.entry(name, values);
-    if (this.#block.used >= BLOCK) this.#flush();
+    this.ended();
+  }
+
+  ended(): void {
+    if (this.#over) this.#block.clear();
+    else if (this.#block.used >= BLOCK) this.#flush();
     else this.#timer ??= setTimeout(() => this.#flush(), FLUSH_MILLIS).unref();
   }
 
@@ -153,7 +162,7 @@ export class RecordingFile {
     // What is left goes to a disk that takes it, and is let go of for one that does not.
     if (why === null) this.#stream.end();
     else this.#stream.destroy();
-    this.#ended(why);
+    this.#onEnd(why);
   }
 }
 

@@ -12,6 +12,7 @@
 import type { Clock } from "../core/clock.ts";
 import type { Random } from "../core/random.ts";
 import type { DropReason, Trace, TraceEvent } from "../core/trace.ts";
+import { type BlockWriter, TAGS } from "./codec.ts";
 import { crc32 } from "./crc.ts";
 import type { EntryName, Value } from "./format.ts";
 
@@ -20,7 +21,14 @@ const NOTHING = new Uint8Array(0);
 /** Where entries go. Bytes in `values` may be a view of what is soon used again. */
 export interface EntrySink {
   entry(name: EntryName, values: readonly Value[]): void;
+  /** Where entries that come often are written in parts, without an object for each; `ended` is told behind them. */
+  readonly block: BlockWriter;
+  ended(): void;
 }
+
+const FRAME = TAGS.get("frame")!;
+const SENT = TAGS.get("sent")!;
+const CLOCK = TAGS.get("clock")!;
 
 export class Recorder {
   /** Whether payload is written down. */
@@ -68,12 +76,47 @@ export class Recorder {
     if (this.#file === null) return;
     if (this.#calls > 0) this.write("within");
     this.write(name, ...values);
-    if (this.#microtasks) return;
+    if (!this.#microtasks) this.#settles();
+  }
+
+  #settles(): void {
     this.#microtasks = true;
     queueMicrotask(() => {
       this.#microtasks = false;
       this.write("microtasks");
     });
+  }
+
+  /** The first `kept` bytes of a guest's frame of `len` come in. */
+  frame(link: number, undone: number, sealed: number, buf: Uint8Array, at: number, kept: number, len: number): void {
+    const file = this.#file;
+    if (file === null) return;
+    if (this.#calls > 0) this.write("within");
+    if (this.#aside === 0) {
+      const { block } = file;
+      block.begin(FRAME);
+      block.number(link);
+      block.number(undone);
+      block.number(len - kept);
+      block.number(sealed);
+      block.span(buf, at, kept);
+      file.ended();
+    }
+    if (!this.#microtasks) this.#settles();
+  }
+
+  /** A frame of `len` bytes goes to a guest; `head` of them are written down. */
+  sent(link: number, undone: number, buf: Uint8Array, at: number, head: number, len: number): void {
+    const file = this.#file;
+    if (file === null || this.#aside > 0) return;
+    const { block } = file;
+    block.begin(SENT);
+    block.number(link);
+    block.number(len);
+    block.number(undone);
+    block.span(buf, at, head);
+    block.word(this.crc(buf, at, len));
+    file.ended();
   }
 
   /** What `look` reads is nobody's doing, and is not written down. */
@@ -102,7 +145,12 @@ export class Recorder {
       now: () => {
         const micros = Math.floor(inner.now() * 1000);
         if (this.#aside === 0) {
-          this.write("clock", micros - before);
+          const file = this.#file;
+          if (file !== null) {
+            file.block.begin(CLOCK);
+            file.block.signed(micros - before);
+            file.ended();
+          }
           before = micros;
         }
         return micros / 1000;

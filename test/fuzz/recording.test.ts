@@ -2,13 +2,16 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
+import fc from "fast-check";
 import { afterEach, expect, test, vi } from "vitest";
 import { TcpNat } from "../../src/nat/tcp/tcp-nat.ts";
+import { BlockWriter } from "../../src/record/codec.ts";
+import type { Entry, Header } from "../../src/record/format.ts";
 import { replay } from "../../src/record/replay.ts";
 import { replayFile } from "../../src/record/run.ts";
 import { corpusOf } from "./fuzz.ts";
 import { HEADER, recorded, recordFinding } from "./recording.ts";
-import { sessionSeeds } from "./seeds.ts";
+import { concat, sessionSeeds } from "./seeds.ts";
 import { CONFIG } from "./world.ts";
 
 afterEach(() => void vi.restoreAllMocks());
@@ -40,3 +43,35 @@ test("a finding is a file whose replay crashes where the fuzzer did", async () =
   expect(crashes).toContain("a fault put in on purpose");
   rmSync(folder, { recursive: true });
 });
+
+test("a random run that is recorded twice is the same bytes, and one that is replayed twice the same frames", async () => {
+  const bytesOf = (entries: readonly Entry[]): Buffer => {
+    const block = new BlockWriter();
+    for (const { name, values } of entries) block.entry(name, values);
+    return Buffer.from(block.take());
+  };
+  const frames = async (header: Header, entries: readonly Entry[]): Promise<string[]> => {
+    const seen: string[] = [];
+    const { difference } = await replay(header, entries, CONFIG, {
+      onFrame: (_, toGuest, frame) => void seen.push(`${toGuest} ${Buffer.from(frame).toString("hex")}`),
+    });
+    expect(difference?.message).toBeUndefined();
+    return seen;
+  };
+  const input = fc.array(fc.constantFrom(...sessionSeeds()), { minLength: 1, maxLength: 4 }).chain((seeds) =>
+    fc.array(fc.tuple(fc.nat(4_000), fc.nat(255)), { maxLength: 6 }).map((changes) => {
+      const bytes = concat(...seeds);
+      for (const [at, value] of changes) bytes[at % bytes.length] = value;
+      return bytes;
+    }),
+  );
+  await fc.assert(
+    fc.asyncProperty(input, fc.boolean(), async (bytes, payload) => {
+      const entries = recorded(bytes, payload);
+      expect(bytesOf(recorded(bytes, payload)).equals(bytesOf(entries))).toBe(true);
+      const header = { ...HEADER, payload };
+      expect(await frames(header, entries)).toEqual(await frames(header, entries));
+    }),
+    { numRuns: 40 },
+  );
+}, 30_000);

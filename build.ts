@@ -47,7 +47,7 @@ const FILES: CodeSplittingGroup[] = [
   // The commands' options and help, and `ctl`.
   { name: "commands", tags: ["$initial"], test: /[\\/](src[\\/](cli|api)[\\/](?!main|command-line)|commander[\\/])/ },
   // What those commands share that run a network, before it is loaded.
-  { name: "arguments", test: /[\\/]src[\\/](cli|api|control)[\\/](?!session\.ts)[^\\/]+\.ts$/, minShareCount: 3 },
+  { name: "arguments", test: /[\\/]src[\\/](cli[\\/](arguments|launcher)|control[\\/]log)\.ts$/ },
 ];
 
 /** How sources become what is run. */

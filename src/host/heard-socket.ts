@@ -21,32 +21,50 @@ export abstract class HeardSocket {
   /** The MTU that the host itself has named last. */
   #localMtu = 0;
 
-  /** Takes the descriptor, bound or not. */
-  constructor(libc: Libc, family: 4 | 6, fd: number) {
+  /** Whether datagrams are read in runs (`Libc.readRuns`). */
+  readonly #runs: boolean;
+
+  /** Takes the descriptor, bound or not. `runs`: of UDP. */
+  constructor(libc: Libc, family: 4 | 6, fd: number, runs: boolean) {
     this.#libc = libc;
     this.#family = family;
     this.fd = fd;
+    this.#runs = runs;
     libc.set(fd, family, "recvErr", 1);
+    if (runs) libc.readRuns(fd);
     const inbox = sharedInbox(libc);
     this.#socket = readableDescriptor(fd, () => this.#read(inbox));
   }
 
-  /** Datagram `i` of the inbox is for this socket; it stands there during the call only. */
-  protected abstract received(inbox: Inbox, i: number): void;
+  /** A datagram is for this socket, of message `i` of the inbox; it stands there, at `at`, during the call only. */
+  protected abstract received(inbox: Inbox, i: number, at: number, len: number): void;
   /** What to do about an error: `e` is valid during the call, the function is called when that may be. */
   protected abstract heard(e: QueuedError, error: HostIcmpError): (() => void) | null;
 
   #read(inbox: Inbox): void {
     for (let reads = 0; reads < READS && !this.closed; reads++) {
-      const count = inbox.receive(this.fd);
+      const count = inbox.receive(this.fd, this.#runs);
       if (count < 0) {
         // It was woken for what others have said.
         if (reads === 0) for (const tell of this.#drain()) if (!this.closed) tell();
         return;
       }
-      for (let i = 0; i < count && !this.closed; i++) this.received(inbox, i);
+      for (let i = 0; i < count; i++) this.#message(inbox, i);
       if (count < MESSAGES) return;
     }
+  }
+
+  #message(inbox: Inbox, i: number): void {
+    const each = inbox.each(i);
+    let at = inbox.at(i);
+    let left = inbox.length(i);
+    do {
+      if (this.closed) return;
+      const len = Math.min(each, left);
+      this.received(inbox, i, at, len);
+      at += len;
+      left -= len;
+    } while (left > 0);
   }
 
   /** Hop limit and DF of what is sent from now on. */

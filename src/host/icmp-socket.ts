@@ -26,7 +26,7 @@ export class PingSocket extends HeardSocket implements HostPing {
 
   /** Throws a Node error when the system does not give one (EACCES: not in the range of groups). */
   constructor(libc: Libc, family: 4 | 6, source: string | null, events: HostPingEvents) {
-    super(libc, family, open(libc, family, source));
+    super(libc, family, open(libc, family, source), false);
     this.#family = family;
     this.#events = events;
   }
@@ -46,9 +46,8 @@ export class PingSocket extends HeardSocket implements HostPing {
     this.#events.onPingLost?.();
   }
 
-  protected received(inbox: Inbox, i: number): void {
+  protected received(inbox: Inbox, i: number, at: number, len: number): void {
     const { bytes } = inbox;
-    const [at, len] = [inbox.at(i), inbox.length(i)];
     if (len < ICMP_HEADER || bytes[at] !== ECHO_REPLY[this.#family]) return;
     const { host } = inbox.sender(i, this.#from);
     this.#events.onReply(bytes.readUInt16BE(at + 6), bytes, at + ICMP_HEADER, len - ICMP_HEADER, host);

@@ -6,6 +6,9 @@
  * stand here, each in room for the longest there is, until the next call: whoever is given one copies what it keeps. A socket that
  * wants to know where a datagram has arrived is given the control data, too (IP_PKTINFO, `udp-addressed.ts`).
  *
+ * With UDP_GRO the kernel hands over as one message what has come as one packet: a run of datagrams of equal length, but for the last,
+ * that its sender has sent by UDP_SEGMENT or a card has put together, as QUIC's are. It says how long each is.
+ *
  * All happens within one callback of the event loop's, so there is one such table for all networks of the process. Most of its
  * room is never touched, and so no memory.
  */
@@ -29,6 +32,10 @@ const PART = 16;
 const NAME = 32;
 const NAME_SIZE = 28;
 const CONTROL = 64;
+/** struct cmsghdr. */
+const CONTROL_HEADER = 16;
+const SOL_UDP = 17;
+const UDP_GRO = 104;
 /** Where in a header the lengths of the address, the control data and the datagram stand, in words. */
 const NAME_LENGTH = 2;
 const CONTROL_LENGTH = 10;
@@ -105,7 +112,21 @@ export class Inbox {
     return this.#words[(i * HEADER) / 4 + CONTROL_LENGTH]!;
   }
 
-  /** Who sent datagram `i`: `last`, if that is who it was, so that not every datagram makes an `Endpoint`. */
+  /** How long each of the datagrams that message `i` consists of is; the last one may be shorter. */
+  each(i: number): number {
+    const end = controlAt(i) + this.controlLength(i);
+    for (let at = controlAt(i); at + CONTROL_HEADER + 4 <= end; ) {
+      const word = at >> 2;
+      const size = this.#words[word]!;
+      if (size < CONTROL_HEADER) break;
+      if (this.#words[word + 2] === SOL_UDP && this.#words[word + 3] === UDP_GRO)
+        return Math.max(1, this.#words[word + 4]!);
+      at += (size + 7) & ~7;
+    }
+    return this.length(i);
+  }
+
+  /** Who sent message `i`: `last`, if that is who it was, so that not every datagram makes an `Endpoint`. */
   sender(i: number, last: LastSender): Endpoint {
     const at = nameAt(i);
     const size = this.nameLength(i);

@@ -26,7 +26,7 @@ export class HeardUdp extends HeardSocket implements HostUdp, Sender {
 
   /** Throws a Node error (EMFILE, EADDRNOTAVAIL). */
   constructor(libc: Libc, outbox: Outbox, family: 4 | 6, address: string, env: UdpEnv, events: HostUdpEvents) {
-    super(libc, family, open(libc, family, address, env.random));
+    super(libc, family, open(libc, family, address, env.random), true);
     this.#outbox = outbox;
     this.#ownPorts = env.ownPorts;
     this.#events = events;
@@ -63,8 +63,8 @@ export class HeardUdp extends HeardSocket implements HostUdp, Sender {
     process.nextTick(() => this.closed || this.#events.onUdpError(error, to));
   }
 
-  protected received(inbox: Inbox, i: number): void {
-    this.#events.onDatagram(inbox.bytes, inbox.at(i), inbox.length(i), inbox.sender(i, this.#from));
+  protected received(inbox: Inbox, i: number, at: number, len: number): void {
+    this.#events.onDatagram(inbox.bytes, at, len, inbox.sender(i, this.#from));
   }
 
   protected heard(e: QueuedError, error: HostIcmpError): () => void {

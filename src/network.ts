@@ -368,7 +368,7 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
   }
 
   /**
-   * What the rules would say about a flow, without one: `tcp api.example.org:443`, `icmp 192.0.2.1`, `dns example.org`, with
+   * What would become of a flow, without one: `tcp api.example.org:443`, `icmp 192.0.2.1`, `dns example.org`, with
    * `guest IP|MAC|cable:NAME` behind it where that matters; without it the first guest's address asks. What is known of that guest now
    * (its MAC, its cable) counts for rules that name it so. A name is taken to lead to a public address. `onFlow` is not asked. Throws
    * `ConfigError`.

@@ -62,6 +62,9 @@ export interface Gauges {
   readonly outOfOrderBytes: number;
 }
 
+const OWN = "built in: the network answers it itself";
+const ANSWERED: Explanation = { allow: true, rule: OWN, reason: OWN, remedy: null };
+
 export class Stack implements LinkReceiver {
   readonly forwards: Forwards;
   readonly policy: Policy;
@@ -152,9 +155,12 @@ export class Stack implements LinkReceiver {
     this.#made.dnsTables.zones = new DnsZones(dnsZones);
   }
 
-  /** What the rules say about a flow that is not there. */
+  /** What becomes of a flow that is not there. */
   explain(subject: Subject): Explanation {
-    return this.#made.gate.explain(this.#identified(subject));
+    const { gate, localServices, dns } = this.#made;
+    const whole = this.#identified(subject);
+    if (localServices.answers(whole)) return ANSWERED;
+    return gate.explain(whole, subject.proto === "dns" && dns.answersHere(subject.names[0] ?? "") !== null);
   }
 
   /** The subject with what is known now of its guest, which was named by an address, a MAC or a cable. */

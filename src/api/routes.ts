@@ -126,7 +126,7 @@ function statusRoutes(app: FastifyInstance, env: Surroundings): void {
     "/v1/why",
     {
       schema: {
-        summary: "What the rules would say about a flow, and which of them: tcp api.example.org:443",
+        summary: "What would become of a flow, and by which rule: tcp api.example.org:443",
         querystring: { type: "object", required: ["flow"], properties: { flow: { type: "string", maxLength: 400 } } },
         response: { 200: SCHEMAS.open, 400: SCHEMAS.failure },
       },

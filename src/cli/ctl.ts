@@ -209,7 +209,7 @@ export function ctlCommand(): Command {
     });
   ctl
     .command("why <flow...>")
-    .description("what the rules would say about a flow: why tcp api.example.org:443; why icmp 192.0.2.1")
+    .description("what would become of a flow, and by which rule: why tcp api.example.org:443; why icmp 192.0.2.1")
     .action(async (words: string[]) => {
       const said = await client().get<Said & { flow: string; dns: Said | null }>(
         `/v1/why?flow=${encodeURIComponent(words.join(" "))}`,

@@ -158,6 +158,12 @@ export class DnsForwarder {
     return true;
   }
 
+  /** Whether queries for a name are answered here: "always" whatever rules say, "ruled" as they allow; null where resolvers are asked. */
+  answersHere(name: string): "always" | "ruled" | null {
+    if (this.#watch.hosts()?.answer(name, DNS_A)) return "ruled";
+    return this.#watch.local?.answer(name, DNS_A)?.known === true ? "always" : null;
+  }
+
   /** Counts what is too much: a query, or a connection. */
   busy(): void {
     this.#trace.drop("dns-busy");

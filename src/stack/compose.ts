@@ -71,6 +71,7 @@ export interface Composed {
   readonly names: Names;
   readonly guestNames: GuestNames;
   readonly gate: RuleGate;
+  readonly dns: DnsForwarder;
   readonly dnsTables: DnsTables;
   readonly flows: FlowRegistry;
   readonly tcp: TcpNat;
@@ -226,6 +227,7 @@ export function compose(config: StackConfig, parts: StackParts, wake: () => void
       leases,
       guestNames,
       gate,
+      dns,
       dnsTables,
       flows,
       tcp,

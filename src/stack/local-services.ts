@@ -1,8 +1,10 @@
 /** What the process itself does within the guests' network, without the host's sockets: dial guests, and serve them. */
 import { addressFromText, type Endpoint, type IpAddress, type IpText } from "../core/address.ts";
 import type { AcceptedTcp } from "../core/host-net.ts";
+import type { Subject } from "../nat/rules/rules.ts";
 import type { Services, TcpService, UdpService } from "../nat/services.ts";
 import type { Neighbour } from "../proto/neighbours.ts";
+import { TFTP_PORT } from "../wire/tftp.ts";
 import type { Lan } from "./lan.ts";
 
 const DNS_PORT = 53;
@@ -47,6 +49,19 @@ export class LocalServices {
   sendUdp(from: Endpoint, guest: Endpoint, bytes: Uint8Array): void {
     const to = this.#neighbour(guest.host);
     this.#lan.udp.fromService(to, guest.port, addressFromText(from.host), from.port, bytes);
+  }
+
+  /** Whether the process itself answers a flow of a guest's there, which nobody judges then. */
+  answers({ proto, remote, port, names }: Subject): boolean {
+    const { policy, services, tftp, dns } = this.#lan;
+    if (proto === "dns") return dns.answersHere(names[0] ?? "") === "always";
+    // Where a name leads is not known.
+    if (names.length > 0) return false;
+    if (proto === "icmp") return policy.oursAt(remote.family, remote.bytes, 0) !== null;
+    const at = { host: remote.text, port };
+    if (proto === "tcp") return services.tcp(at) !== null;
+    if (services.udp(at) !== null || (policy.isDns(remote) && port === DNS_PORT)) return true;
+    return tftp !== null && port === TFTP_PORT && remote.is(policy.gatewayFor(remote.family));
   }
 
   #neighbour(host: IpText): Neighbour {

@@ -17,7 +17,7 @@ import { type LimitState, leaveAll, type Meter, Meters, NO_METERS } from "./mete
 import { type NameCheck, NameChecks } from "./name-check.ts";
 import type { Policy } from "./policy.ts";
 import { needOf, remedyOf } from "./remedy.ts";
-import { type Asked, because, endText, RuleReports, wantOf } from "./rule-reports.ts";
+import { type Asked, type Because, because, endText, RuleReports, wantOf } from "./rule-reports.ts";
 import { type FlowProto, isNameOf, judge, limitOf, NO_RULES, type Rule, type RuleSet, type Subject } from "./rules.ts";
 import { RulesInForce } from "./rules-in-force.ts";
 import { guardedPrefix } from "./special-addresses.ts";
@@ -29,6 +29,8 @@ const BUSY: Ruling = { action: "deny", how: "reset", reason: "conn-limit" };
 /** Silence makes clients ask again, a little later. */
 const BUSY_DNS: Ruling = { action: "deny", how: "drop", reason: "dns-rate" };
 const CLOSED = "mode: nothing leaves this host";
+const NO_GATEWAY = "host-loopback off: the gateway leads nowhere";
+const INSIDE = "built in: the guests' own network is not reached by way of the gateway";
 const BUILT_IN = "built in: no metadata, link-local, loopback, multicast or reserved addresses";
 
 /** A flow that only the default refuses. */
@@ -82,7 +84,7 @@ export interface Grant {
   readonly dialName: string | null;
 }
 
-/** What rules say, which of them, and which one would have let it pass; null where none would, or it does. */
+/** What becomes of a flow, by which rule, and which one would have let it pass; null where none would, or it does. */
 export interface Explanation {
   readonly allow: boolean;
   readonly rule: string;
@@ -179,12 +181,11 @@ export class RuleGate implements FlowGate {
     if (busy !== null) return later(busy);
     const domain = by?.domain ? by : null;
     if (domain !== null && flow.proto === "dns" && tellsKeys(flow.qtype) && !domain.terms.ech) return later(EMPTY);
-    const guarded = flow.proto !== "dns" && this.#isGuarded(remote);
-    const named = guarded && !!by?.net && by.net.prefix >= guardedPrefix(remote);
-    const passes = flow.proto === "dns" || named || this.#inner !== null || this.#policy.hostSide(remote) !== null;
-    if (!passes) {
-      const remedy = guarded && !this.#policy.closed ? remedyOf(subject, null) : null;
-      this.#reports.refused(subject, flow.guest.port, because(this.#policy.closed ? CLOSED : BUILT_IN), remedy);
+    const way = flow.proto === "dns" ? "open" : this.#wayTo(remote, by);
+    const named = way === "named";
+    // Whoever is asked next may send it elsewhere.
+    if (typeof way === "object" && this.#inner === null) {
+      this.#reports.refused(subject, flow.guest.port, way, this.#namingRemedy(subject));
       return later(DENY);
     }
     const grant = this.#admit(subject, flow.guest.port, by, meters);
@@ -280,14 +281,36 @@ export class RuleGate implements FlowGate {
     return judgement.allow;
   }
 
-  /** What rules say about a flow that is not there. `onFlow` may say otherwise. */
-  explain(subject: Subject): Explanation {
+  /**
+   * What becomes of a flow that is not there, by the rules and by what is closed whatever they say. `onFlow` may say otherwise.
+   * `answeredHere`: of a query, that it needs no resolver.
+   */
+  explain(subject: Subject, answeredHere = false): Explanation {
     const remote = this.#policy.asRuled(subject.remote);
     const whole = { ...subject, remote, inside: this.#policy.isInside(remote) };
-    const { allow, rule, reason } = judge(this.#rules.set, whole);
+    const { allow, rule, reason, by } = judge(this.#rules.set, whole);
     const name = subject.names[0] ?? null;
     const unsayable = name !== null && farName(name) === null;
-    return { allow, rule, reason, remedy: allow || unsayable ? null : remedyOf(whole, name, wantOf(whole)) };
+    if (!allow) return { allow, rule, reason, remedy: unsayable ? null : remedyOf(whole, name, wantOf(whole)) };
+    const refusing = this.#policy.closed && !answeredHere ? because(CLOSED) : "open";
+    const way = subject.proto === "dns" ? refusing : this.#wayTo(remote, by);
+    if (typeof way === "object") return { allow: false, ...way, remedy: this.#namingRemedy(whole) };
+    return { allow, rule, reason, remedy: null };
+  }
+
+  /** The way of what `by` has allowed, null for the default: "named" is past what is closed to others. Or why there is none. */
+  #wayTo(remote: IpAddress, by: Rule | null): "open" | "named" | Because {
+    const policy = this.#policy;
+    if (this.#isGuarded(remote) && by?.net && by.net.prefix >= guardedPrefix(remote)) return "named";
+    if (policy.hostSide(remote) !== null) return "open";
+    if (policy.closed) return because(CLOSED);
+    if (remote.is(policy.gatewayFor(remote.family))) return because(NO_GATEWAY);
+    return because(policy.isInside(remote) ? INSIDE : BUILT_IN);
+  }
+
+  /** The rule that opens what is closed to all rules that do not name it; null where none does. */
+  #namingRemedy(subject: Subject): string | null {
+    return subject.proto !== "dns" && this.#isGuarded(subject.remote) ? remedyOf(subject, null) : null;
   }
 
   /** Closed by itself, and open to rules that name it: where there is no way out at all no rule makes one. */

@@ -4,8 +4,10 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { resolveName } from "../../src/cli/guest/dns.ts";
+import { resolveOptions } from "../../src/control/options.ts";
 import { SeededRandom } from "../../src/core/random.ts";
 import { createNetwork } from "../../src/index.ts";
+import { Addresses } from "../../src/record/anonymous/addresses.ts";
 import { type Anonymised, anonymise } from "../../src/record/anonymous/anonymise.ts";
 import { RecordingReader, writeRecording } from "../../src/record/file.ts";
 import { type Entry, type Header, toJson } from "../../src/record/format.ts";
@@ -181,6 +183,37 @@ describe("of what a guest did", () => {
     expect(toJson(again.header.config)).not.toBe(toJson(result.header.config));
     expect(again.differs).toBeNull();
   });
+});
+
+it("a MAC that chance made becomes another as a whole, and so do the addresses and the group that are made of it", () => {
+  const addresses = new Addresses(resolveOptions().stack, new SeededRandom(3));
+  const use = (): readonly string[] => [
+    addresses.macText("9a:9c:cd:ad:75:08"),
+    addresses.text("fe80::989c:cdff:fead:7508"),
+    addresses.text("fec0::989c:cdff:fead:7508"),
+    addresses.text("ff02::1:ffad:7508"),
+    addresses.macText("33:33:ff:ad:75:08"),
+    addresses.macText("52:54:00:ad:75:08"),
+  ];
+  use();
+  addresses.seal();
+  const [mac, local, global, group, groupMac, qemu] = use();
+  const [a, b, c, d, e, f] = mac!.split(":").map((byte) => Number.parseInt(byte, 16)) as [
+    number,
+    number,
+    number,
+    number,
+    number,
+    number,
+  ];
+  const hex = (high: number, low: number): string => ((high << 8) | low).toString(16);
+  const made = `${hex(a ^ 2, b)}:${hex(c, 0xff)}:${hex(0xfe, d)}:${hex(e, f)}`;
+  expect([local, global]).toEqual([`fe80::${made}`, `fec0::${made}`]);
+  expect(group).toBe(`ff02::1:ff${d.toString(16).padStart(2, "0")}:${hex(e, f)}`);
+  expect(groupMac).toBe(`33:33:ff:${mac!.slice(9)}`);
+  expect(qemu).toBe(`52:54:00:${mac!.slice(9)}`);
+  expect(mac!.slice(0, 8)).not.toBe("9a:9c:cd");
+  expect(a & 3).toBe(2);
 });
 
 it("a run of all seams, with payload, becomes one without, whose guest has another MAC", async () => {

@@ -41,6 +41,7 @@ export class Addresses {
   readonly #six: Prefixes;
   readonly #serials: Substitutes;
   readonly #identifiers: Substitutes;
+  readonly #makers: Substitutes;
   readonly #macs: Set<string> = new Set();
   readonly #ours: ReadonlySet<string>;
   readonly #net6: Net;
@@ -52,6 +53,7 @@ export class Addresses {
     this.#six = new Prefixes(UPPER, random, METADATA6.map(netOf), CLASSES6.map(netOf));
     this.#serials = new Substitutes(random);
     this.#identifiers = new Substitutes(random);
+    this.#makers = new Substitutes(random);
     this.#ours = new Set([gatewayMac(config), GATEWAY_MAC6].map(hexOf));
   }
 
@@ -62,7 +64,7 @@ export class Addresses {
 
   /** All have been met: from now on each has another. */
   seal(): void {
-    for (const each of [this.#four, this.#six, this.#serials, this.#identifiers]) each.seal();
+    for (const each of [this.#four, this.#six, this.#serials, this.#identifiers, this.#makers]) each.seal();
   }
 
   /** Of 4 or 16 bytes. */
@@ -87,13 +89,14 @@ export class Addresses {
     return `${ipv6ToString(other, 0)}/${shorter}`;
   }
 
-  /** Six bytes: the maker's stay, the serial becomes another. */
+  /** Six bytes: the maker's stay, unless chance made them; the serial becomes another. */
   mac(bytes: Uint8Array): Uint8Array {
     const isGroup = (bytes[0]! & 1) !== 0;
     const isSolicited = get16(bytes, 0) === 0x3333 && bytes[2] === 0xff;
     if ((isGroup && !isSolicited) || bytes.every((byte) => byte === 0) || this.#ours.has(hexOf(bytes))) return bytes;
     if (!isGroup) this.#macs.add(hexOf(bytes));
-    return joined(bytes.subarray(0, 3), this.#serial(bytes.subarray(3)));
+    const maker = bytes.subarray(0, 3);
+    return joined(isGroup ? maker : this.#maker(maker), this.#serial(bytes.subarray(3)));
   }
 
   macText(text: string): string {
@@ -123,7 +126,19 @@ export class Addresses {
     // Ours, and the pool's.
     if (identifier.every((byte) => byte === 0)) return bytes;
     const isMacs = bytes[11] === 0xff && bytes[12] === 0xfe;
-    return joined(bytes.subarray(0, 8), isMacs ? identifier : this.#identifier(identifier), this.#serial(low));
+    if (!isMacs) return joined(bytes.subarray(0, 8), this.#identifier(identifier), this.#serial(low));
+    // A MAC in which one bit is another (RFC 4291 appendix A).
+    const [first = 0, second = 0, third = 0] = this.#maker(Uint8Array.of(bytes[8]! ^ 2, bytes[9]!, bytes[10]!));
+    return joined(bytes.subarray(0, 8), Uint8Array.of(first ^ 2, second, third, 0xff, 0xfe), this.#serial(low));
+  }
+
+  /** Three bytes; of a MAC that is nobody's product they may be as good as a name. QEMU's are everybody's. */
+  #maker(bytes: Uint8Array): Uint8Array {
+    const isLocal = (bytes[0]! & 2) !== 0;
+    if (!isLocal || hexOf(bytes) === "525400") return bytes;
+    const propose = (): string =>
+      hexOf(bytes.map((byte, i) => (i === 0 ? (this.#makers.below(64) << 2) | (byte & 3) : this.#makers.below(256))));
+    return bytesOf(this.#makers.of(hexOf(bytes), propose));
   }
 
   #serial(bytes: Uint8Array): Uint8Array {

@@ -2,12 +2,13 @@
  * v86 in a web page, with a network: `node serve.mjs`, then open the address that it prints.
  *
  * The page is served from here with v86 (npm), a BIOS and a CD with iPXE (Debian's packages `seabios` and `ipxe`): nothing
- * comes from elsewhere. The PC in the page sends its frames over a WebSocket to the network here, gets a lease, resolves a
+ * comes from elsewhere. `node serve.mjs PORT FOLDER` boots the Linux that `linux-image.mjs` has made there instead. The PC in the page sends its frames over a WebSocket to the network here, gets a lease, resolves a
  * name, fetches a page and does what that says. Only this page may have a cable: its origin is the one that is listed.
  */
 import { once } from "node:events";
 import { createReadStream } from "node:fs";
 import http from "node:http";
+import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { createNetwork } from "tslirp";
 
@@ -23,18 +24,27 @@ const FILES = {
   "/vgabios.bin": ["/usr/share/seabios/vgabios-stdvga.bin", "application/octet-stream"],
   "/ipxe.iso": ["/usr/lib/ipxe/ipxe.iso", "application/octet-stream"],
 };
+/** What v86 boots from. */
+let boot = { cdrom: { url: "ipxe.iso" } };
+const [, , listenAt = "0", linux] = process.argv;
+if (linux !== undefined) {
+  for (const name of ["vmlinuz", "initrd.gz"]) FILES[`/${name}`] = [path.join(linux, name), "application/octet-stream"];
+  // What takes long on an emulated processor and is of no use here.
+  const cmdline = "console=ttyS0 console=tty0 nosmp tsc=reliable mitigations=off random.trust_cpu=on cryptomgr.notests";
+  boot = { bzimage: { url: "vmlinuz" }, initrd: { url: "initrd.gz" }, cmdline };
+}
 
 const site = http.createServer((request, response) => {
   const { pathname } = new URL(request.url, "http://localhost");
   if (pathname === "/settings.json")
-    return response.setHeader("content-type", "application/json").end(JSON.stringify({ relay, done }));
+    return response.setHeader("content-type", "application/json").end(JSON.stringify({ relay, done, boot }));
   const file = FILES[pathname];
   if (file === undefined) return response.writeHead(404).end();
   const stream = createReadStream(file[0]);
   stream.on("error", () => response.destroy());
   stream.pipe(response.setHeader("content-type", file[1]));
 });
-site.listen(Number(process.argv[2] ?? 0), "127.0.0.1");
+site.listen(Number(listenAt), "127.0.0.1");
 await once(site, "listening");
 const origin = `http://127.0.0.1:${site.address().port}`;
 
@@ -44,6 +54,7 @@ const pages = http.createServer((request, response) => {
   const url = new URL(request.url, `http://${NAME}`);
   console.log(`page ${url.pathname} for ${request.headers["user-agent"]}`);
   if (url.pathname === "/done") done = `The PC at ${url.searchParams.get("ip")} has done what the page said.`;
+  if (url.pathname === "/done") return response.end("The network works.\n");
   response.end(`#!ipxe\nimgfetch http://${NAME}/done?ip=\${net0/ip} ||\necho The network works: \${net0/ip}\nsleep 86400\n`);
 });
 
@@ -67,12 +78,14 @@ async function stop() {
   process.exit();
 }
 
-/** Takes a DNS query over: one A record, whatever was asked (RFC 1035 section 4.1). */
+/** Takes a DNS query over: an address for who asks for A, else none (RFC 1035 section 4.1). */
 function answerWith(address) {
   return (socket) =>
     socket.once("data", (query) => {
       const question = query.subarray(12, query.indexOf(0, 12) + 5);
-      const head = Buffer.from([query[0], query[1], 0x85, 0x80, 0, 1, 0, 1, 0, 0, 0, 0]);
+      const asksForA = question.readUInt16BE(question.length - 4) === 1;
+      const head = Buffer.from([query[0], query[1], 0x85, 0x80, 0, 1, 0, asksForA ? 1 : 0, 0, 0, 0, 0]);
+      if (!asksForA) return socket.end(Buffer.concat([head, question]));
       const record = [0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, ...address.split(".").map(Number)];
       socket.end(Buffer.concat([head, question, Buffer.from(record)]));
     });

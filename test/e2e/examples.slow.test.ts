@@ -169,11 +169,13 @@ describeE2e("examples from the installed package", NEEDS, () => {
     await finish(running);
   });
 
-  it("v86 in a web page, over a WebSocket", async () => {
-    const running = new Running(installed.folder, ["examples/browser/serve.mjs"]);
+  /** What the PC in the page has said, when it has done all. */
+  async function inBrowser(args: readonly string[], shot: string, timeout: number): Promise<string> {
+    const running = new Running(installed.folder, ["examples/browser/serve.mjs", ...args]);
     const [, address] = await running.said(/Open (http:\S+)/);
-    const args = "--no-sandbox --disable-gpu --no-first-run --disable-background-networking --disable-component-update";
-    const browser = await chromium.launch({ executablePath: CHROMIUM!, args: args.split(" ") });
+    const flags =
+      "--no-sandbox --disable-gpu --no-first-run --disable-background-networking --disable-component-update";
+    const browser = await chromium.launch({ executablePath: CHROMIUM!, args: flags.split(" ") });
     try {
       const page = await browser.newPage({ viewport: { width: 900, height: 600 } });
       const elsewhere: string[] = [];
@@ -181,17 +183,32 @@ describeE2e("examples from the installed package", NEEDS, () => {
         if (!/^(?:http:\/\/127\.0\.0\.1:|data:|blob:)/.test(request.url())) elsewhere.push(request.url());
       });
       await page.goto(address!);
-      await page
-        .locator("#state", { hasText: `The PC at ${GUEST} has done what the page said` })
-        .waitFor({ timeout: 180_000 });
-      if (process.env.SCREENSHOTS !== undefined) await page.screenshot({ path: `${process.env.SCREENSHOTS}/v86.png` });
-      expect(running.output).toMatch(/lease 10\.0\.2\.15 for .*name www\.v86\.test.*page \/boot\.ipxe for iPXE/s);
+      await page.locator("#state", { hasText: `The PC at ${GUEST} has done what the page said` }).waitFor({ timeout });
+      if (process.env.SCREENSHOTS !== undefined)
+        await page.screenshot({ path: `${process.env.SCREENSHOTS}/${shot}.png` });
       expect(elsewhere).toEqual([]);
     } finally {
       await browser.close();
     }
     expect(await running.end(true)).toBe(0);
+    return running.output;
+  }
+
+  it("v86 in a web page, over a WebSocket", async () => {
+    const output = await inBrowser([], "v86", 180_000);
+    expect(output).toMatch(/lease 10\.0\.2\.15 for .*name www\.v86\.test.*page \/boot\.ipxe for iPXE/s);
   }, 240_000);
+
+  it.skipIf(!existsSync("/usr/bin/apt-get"))(
+    "Debian's Linux in v86 in a web page",
+    async () => {
+      const making = new Running(installed.folder, ["examples/browser/linux-image.mjs", "linux"]);
+      await making.said(/^Linux \S+ is in/m);
+      const output = await inBrowser(["0", "linux"], "v86-linux", 420_000);
+      expect(output).toMatch(/lease 10\.0\.2\.15 for .*name www\.v86\.test.*page \/done for Wget/s);
+    },
+    500_000,
+  );
 
   it("v86 in JavaScript", async () => {
     const running = new Running(installed.folder, ["examples/v86.mjs"]);

@@ -10,7 +10,7 @@ export function parseApiAddress(field: string, text: string): StreamAddress {
   try {
     address = parseAttachAddress(text);
   } catch (error) {
-    throw new ConfigError(field, text, `${EXPECTED} (${(error as Error).message})`);
+    throw new ConfigError(field, text, /^(?:unix|tcp):/.test(text) ? (error as Error).message : EXPECTED);
   }
   if (
     address.kind === "udp" ||

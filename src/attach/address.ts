@@ -31,17 +31,16 @@ export type AttachAddress = StreamAddress | DgramAddress | WsAddress | VhostUser
 
 const EXAMPLES = "unix:PATH, tcp:HOST:PORT, udp:HOST:PORT, ws://HOST:PORT or vhost-user:PATH";
 
-/** Throws an `Error` of one line that says what was given and what would be right. Port 0 takes a free one. */
+/** Throws an `Error` of one line that says what would be right. Port 0 takes a free one. */
 export function parseAttachAddress(text: string): AttachAddress {
   const colon = text.indexOf(":");
   const kind = text.slice(0, Math.max(colon, 0));
   const rest = text.slice(colon + 1);
-  if (kind === "unix" || kind === "vhost-user") return { kind, path: unixPath(text, rest, kind) };
-  if (kind === "tcp" || kind === "udp") return { kind, ...hostPort(text, rest, `${kind}:`) };
-  if (kind === "ws" && rest.startsWith("//")) return webSocket(text, rest.slice(2));
-  if (kind === "wss")
-    throw new Error(`${quote(text)} asks for TLS, which a reverse proxy does: expected ws://127.0.0.1:PORT behind it`);
-  throw new Error(`${quote(text)} is not an address to attach at: expected ${EXAMPLES}`);
+  if (kind === "unix" || kind === "vhost-user") return { kind, path: unixPath(rest, kind) };
+  if (kind === "tcp" || kind === "udp") return { kind, ...hostPort(rest, `${kind}:`) };
+  if (kind === "ws" && rest.startsWith("//")) return webSocket(rest.slice(2));
+  if (kind === "wss") throw new Error("expected ws://127.0.0.1:PORT behind a reverse proxy, which does TLS");
+  throw new Error(`expected ${EXAMPLES}`);
 }
 
 export function attachAddressText(address: AttachAddress): string {
@@ -50,44 +49,36 @@ export function attachAddressText(address: AttachAddress): string {
   return `${address.kind}:${endpointText(address)}`;
 }
 
-function unixPath(text: string, path: string, kind: string): string {
-  if (path === "")
-    throw new Error(`${quote(text)} has no path: expected ${kind}:PATH, like ${kind}:/run/user/1000/vm.sock`);
-  if (path.includes("\0")) throw new Error(`${quote(text)} has a NUL in its path`);
+function unixPath(path: string, kind: string): string {
+  if (path === "") throw new Error(`expected ${kind}:PATH, like ${kind}:/run/user/1000/vm.sock`);
+  if (path.includes("\0")) throw new Error("expected a path without NUL");
   const bytes = Buffer.byteLength(path);
   if (bytes > UNIX_PATH_MAX) {
-    throw new Error(`${quote(text)} is ${bytes} bytes long: a UNIX socket's path has at most ${UNIX_PATH_MAX}`);
+    throw new Error(`expected at most ${UNIX_PATH_MAX} bytes in a UNIX socket's path, not ${bytes}`);
   }
   return path;
 }
 
-function webSocket(text: string, rest: string): WsAddress {
+function webSocket(rest: string): WsAddress {
   const slash = rest.indexOf("/");
   const path = slash < 0 ? "/" : rest.slice(slash);
-  if (!/^[A-Za-z0-9._~!$&'()*+,;=:@%/-]*$/.test(path))
-    throw new Error(`${quote(text)} has no valid path: expected one like /relay, without a query`);
-  return { kind: "ws", ...hostPort(text, slash < 0 ? rest : rest.slice(0, slash), "ws://"), path };
+  if (!/^[A-Za-z0-9._~!$&'()*+,;=:@%/-]*$/.test(path)) throw new Error("expected a path like /relay, without a query");
+  return { kind: "ws", ...hostPort(slash < 0 ? rest : rest.slice(0, slash), "ws://"), path };
 }
 
 /** `scheme` is what stands before the host. */
-function hostPort(text: string, rest: string, scheme: string): { host: string; port: number } {
+function hostPort(rest: string, scheme: string): { host: string; port: number } {
   const expected = `expected ${scheme}HOST:PORT, like ${scheme}127.0.0.1:9000 or ${scheme}[::1]:9000`;
   const match = /^(?:\[([^\]]*)\]|([^:[\]]*)):([^:]*)$/.exec(rest);
-  if (match === null) throw new Error(`${quote(text)} is not an address to attach at: ${expected}`);
+  if (match === null) throw new Error(expected);
   const [, bracketed, plain, portText] = match;
   const host = bracketed ?? plain ?? "";
   if (bracketed !== undefined ? !isIPv6(bracketed) : !/^[A-Za-z0-9_.-]+$/.test(host)) {
-    throw new Error(`${quote(text)} has no valid host: ${expected}`);
+    throw new Error(`${expected}: a name, an IPv4 address, or an IPv6 address in brackets`);
   }
   const port = Number(portText);
   if (!/^[0-9]{1,5}$/.test(portText ?? "") || port > 65_535) {
-    throw new Error(`${quote(text)} has no port from 0 to 65535: ${expected}`);
+    throw new Error(`${expected}, with a port from 0 to 65535`);
   }
   return { host, port };
-}
-
-/** Printable and short, whatever was given. */
-function quote(text: string): string {
-  const shown = text.length > 120 ? `${text.slice(0, 117)}...` : text;
-  return JSON.stringify(shown);
 }

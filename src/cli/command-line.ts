@@ -1,4 +1,5 @@
 /** The command line. Exit status: 0 stopped as asked, 1 something failed at run time, 2 bad arguments (one line says which). */
+import { getSystemErrorMap } from "node:util";
 import { type Command, CommanderError } from "commander";
 import { ConfigError } from "../control/errors.ts";
 import { say } from "./output.ts";
@@ -22,10 +23,20 @@ export async function main(args: readonly string[]): Promise<number> {
   }
 }
 
-/** Errors are thrown, not printed: `complain` prints them. */
+/** Errors are thrown, not printed: `complain` prints them. An argument that is missing, or too many, makes one ask for its command's help. */
 function throwErrors(command: Command): void {
-  command.exitOverride().configureOutput({ outputError: () => {}, writeOut: say });
+  command.exitOverride((error) => {
+    if (/^commander\.(?:missingArgument|excessArguments)$/.test(error.code))
+      error.message = `${error.message.replace(/\.$/, "")} (see ${nameOf(command)} --help)`;
+    throw error;
+  });
+  command.configureOutput({ outputError: () => {}, writeOut: say });
   command.commands.forEach(throwErrors);
+}
+
+/** With those of the commands above: "tslirp ctl flows". */
+function nameOf(command: Command): string {
+  return command.parent === null ? command.name() : `${nameOf(command.parent)} ${command.name()}`;
 }
 
 function failed(error: unknown): number {
@@ -39,6 +50,13 @@ function failed(error: unknown): number {
 
 /** Exactly one line, whatever the message. */
 function complain(message: string, status: number): number {
-  process.stderr.write(`tslirp: ${message.replace(/\s*[\r\n]+\s*/g, " ")}\n`);
+  process.stderr.write(`tslirp: ${codeInWords(message.replace(/\s*[\r\n]+\s*/g, " "))}\n`);
   return status;
+}
+
+/** The system's words in place of its code, where a message ends with one: "cannot read x: ENOENT". */
+function codeInWords(message: string): string {
+  const code = /(?<=: |\()E[A-Z0-9]+(?=\)?$)/.exec(message)?.[0];
+  const words = code && [...getSystemErrorMap().values()].find(([name]) => name === code)?.[1];
+  return words ? message.replace(new RegExp(`${code}(?=\\)?$)`), words) : message;
 }

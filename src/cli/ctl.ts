@@ -17,6 +17,7 @@ import { type Cell, table } from "./ctl/table.ts";
 import { say } from "./output.ts";
 import { readRulesFile } from "./rules-file.ts";
 import { leftToken, leftTokens, runtimeFolder } from "./runtime-folder.ts";
+import { wouldAllow } from "./would-allow.ts";
 
 interface Given {
   readonly api?: string;
@@ -243,8 +244,7 @@ interface Said {
 }
 
 function saidText({ allow, reason, remedy }: Said): string {
-  const would = remedy === null ? "" : `; ${remedy} would allow it`;
-  return `${allow ? "allowed" : "refused"} by ${reason}${would}\n`;
+  return `${allow ? "allowed" : "refused"} by ${reason}${wouldAllow(remedy, (rule) => rule)}\n`;
 }
 
 /** Events as JSON lines, as long as they come; all of them, or those of one type. JSON in ASCII: guests choose some words. */

@@ -1,6 +1,6 @@
 /** The commands and their options, as commander has them: what `tslirp` runs, what completion offers, what the man page lists. */
 import { Command, InvalidArgumentError } from "commander";
-import { ConfigError } from "../control/errors.ts";
+import { nearest } from "../control/nearest.ts";
 import { version } from "../control/version.ts";
 import type { QemuArguments, ServeArguments } from "./argument-types.ts";
 import { completionCommand } from "./completion.ts";
@@ -25,8 +25,7 @@ export function createProgram(ended: (status: number) => void): Command {
     .allowExcessArguments()
     .action(async (given: ServeArguments) => {
       const [word] = serveCommand.args;
-      if (word !== undefined)
-        throw new ConfigError("serve", word, "expected options only, or a command that tslirp --help lists");
+      if (word !== undefined) throw new InvalidArgumentError(`"${word}" is no command; ${commandNear(word, program)}`);
       const [{ readServeArguments }, { serve }] = await Promise.all([import("./arguments.ts"), import("./serve.ts")]);
       await serve(readServeArguments(given));
     });
@@ -106,6 +105,16 @@ export function createProgram(ended: (status: number) => void): Command {
   for (const command of program.commands) takeNoOptionsForValues(command);
   program.addHelpText("after", () => `\nOptions of serve:\n${optionsHelp(serveCommand)}`);
   return program;
+}
+
+/** The end of a sentence about a word that is no command. */
+function commandNear(word: string, program: Command): string {
+  const shown = program.createHelp().visibleCommands(program);
+  const near = nearest(
+    word,
+    shown.map((command) => command.name()),
+  );
+  return near === null ? "tslirp --help lists them" : `did you mean ${near}? tslirp --help lists all`;
 }
 
 /** A value that was forgotten would swallow the option behind it, and that would be lost without a word. */

@@ -44,7 +44,7 @@ export interface RunArguments extends NetworkArguments {
 export async function run(given: RunArguments, command: readonly string[]): Promise<number> {
   needLinux("run");
   const [program] = command;
-  if (program === undefined) throw new ConfigError("run", "", "expected -- and a command, like -- npm install");
+  if (program === undefined) throw new ConfigError("run", undefined, "expected -- and a command, like -- npm install");
   const refused = lookFor(program);
   if (refused !== 0) {
     process.stderr.write(`tslirp: run ${program}: ${refused === NOT_FOUND ? "not found" : "not executable"}\n`);

@@ -13,6 +13,7 @@ import { createNetwork, type Network } from "../network.ts";
 import type { RulesFile, SessionOptions } from "./argument-types.ts";
 import { readRules } from "./arguments.ts";
 import { leaveToken, tokenFile } from "./runtime-folder.ts";
+import { wouldAllow } from "./would-allow.ts";
 
 const REFUSALS_LOGGED = 20;
 const FORWARDS_LOGGED = 20;
@@ -157,7 +158,7 @@ function sayRefused({
   process: by,
 }: NetworkEvents["flowRefused"][0]): void {
   const to = proto === "dns" ? `the name ${host}` : `${proto} to ${host === null ? remote : `${host} (${remote})`}`;
-  const help = remedy === null ? "" : `; --${remedy.replace(" ", " '")}' would allow it`;
+  const help = wouldAllow(remedy, (rule) => `--${rule.replace(" ", " '")}'`);
   const line = `tslirp: refused ${by === undefined ? guest : `${by} at ${guest}`} ${to} by ${reason}${help}. More: --log-level info, or --api and tslirp ctl refusals`;
   process.stderr.write(`${line.replace(/[^ -~]/g, "?")}\n`);
 }

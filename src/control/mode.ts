@@ -16,7 +16,7 @@ export function resolveMode(options: NetworkOptions): Pick<StackConfig, "restric
   const { dhcp = mode !== "bridged" } = options;
   const gateway = mode !== "bridged" || dhcp;
   if (mode === "bridged" && [options.uplink ?? []].flat().length === 0)
-    throw new ConfigError("uplink", "", `expected where mode bridged leads, like ${UPLINK_EXAMPLE}`);
+    throw new ConfigError("uplink", undefined, `expected where mode bridged leads, like ${UPLINK_EXAMPLE}`);
   if (!gateway) {
     for (const field of GATEWAYS_OWN) {
       const value = options[field];

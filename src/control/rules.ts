@@ -25,7 +25,7 @@ const LIMIT_FORM = "expected limit [any|guest IP|CIDR|MAC|cable:NAME] rate=10mbi
 const MAC = /^[0-9a-f]{2}(?:[:-][0-9a-f]{2}){5}$/i;
 const MAX_PORT = 65_535;
 const ACTION = "expected a rule that begins with allow, deny or limit, or default allow, or default deny";
-const DEFAULT = "expected what becomes of the rest as well: default allow, or default deny";
+const DEFAULT = "what becomes of everything that no rule names";
 
 /**
  * All rules of a network, each `allow …`, `deny …`, `limit …` or, once, `default allow|deny`, in any case. None at all allows everything.
@@ -38,19 +38,29 @@ export function parseRules(lines: readonly string[], fields: readonly string[] =
   lines.forEach((line, i) => {
     const field = fields[i] ?? "rules";
     const [action = "", ...words] = line.trim().split(/\s+/);
+    // A flag says the first word, and its user has typed the others.
+    const typed = field.startsWith("--") ? words.join(" ") : line;
     if (action === "default") {
       if (words.length !== 1 || (words[0] !== "allow" && words[0] !== "deny"))
-        throw new ConfigError(field, line, "expected default allow or default deny");
-      if (allow !== null) throw new ConfigError(field, line, "expected one default only");
+        throw new ConfigError(
+          field,
+          typed,
+          typed === line ? "expected default allow or default deny" : "expected allow or deny",
+        );
+      if (allow !== null) throw new ConfigError(field, typed, "expected one default only");
       allow = words[0] === "allow";
-    } else if (action === "limit") limits.push(parseLimit(field, line, words));
+    } else if (action === "limit") limits.push(parseLimit(field, line, typed, words));
     else if (action !== "allow" && action !== "deny") throw new ConfigError(field, line, ACTION);
-    else rules.push(parseRule(field, line, action === "allow", words));
+    else rules.push(parseRule(field, line, typed, action === "allow", words));
   });
   if (rules.length + limits.length > MAX_RULES)
     throw new ConfigError("rules", rules.length + limits.length, `expected at most ${MAX_RULES} rules`);
   // Whoever lists what is allowed means that nothing else is, but may have forgotten to say so.
-  if (rules.length > 0 && allow === null) throw new ConfigError(fields[0] ?? "rules", lines[0], DEFAULT);
+  if (rules.length > 0 && allow === null) {
+    const field = fields[0] ?? "rules";
+    if (field.startsWith("--")) throw new ConfigError("--default", undefined, `expected deny or allow: ${DEFAULT}`);
+    throw new ConfigError(field, lines[0], `expected default deny or default allow as well: ${DEFAULT}`);
+  }
   return { rules, allow: allow ?? true, limits };
 }
 
@@ -78,8 +88,9 @@ interface Draft {
   guest: Pick<Rule, "guest" | "mac" | "cable"> | null;
 }
 
-function parseRule(field: string, text: string, allow: boolean, words: readonly string[]): Rule {
-  const wrong = (expectation: string): ConfigError => new ConfigError(field, text, expectation);
+/** `typed` is what of `text` its user has typed. */
+function parseRule(field: string, text: string, typed: string, allow: boolean, words: readonly string[]): Rule {
+  const wrong = (expectation: string): ConfigError => new ConfigError(field, typed, expectation);
   const draft: Draft = { direction: null, proto: null, far: null, ports: null, guest: null };
   const set = <K extends keyof Draft>(key: K, word: string, value: NonNullable<Draft[K]>): void => {
     if (draft[key] !== null) throw wrong(`expected one of the kind only, not also ${show(word)}`);
@@ -130,8 +141,8 @@ function parseRule(field: string, text: string, allow: boolean, words: readonly 
 }
 
 /** `[any|guest X] rate=10mbit …`: what guests may use in all, each of them. */
-function parseLimit(field: string, text: string, words: readonly string[]): GuestLimit {
-  const wrong = (expectation: string): ConfigError => new ConfigError(field, text, expectation);
+function parseLimit(field: string, text: string, typed: string, words: readonly string[]): GuestLimit {
+  const wrong = (expectation: string): ConfigError => new ConfigError(field, typed, expectation);
   const terms = new RuleTerms(wrong);
   let guest: Pick<Rule, "guest" | "mac" | "cable"> = { guest: null, mac: null };
   for (let i = 0; i < words.length; i++) {

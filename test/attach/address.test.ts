@@ -46,6 +46,6 @@ describe("attach addresses", () => {
     "ws://user@127.0.0.1:80/",
     "wss://127.0.0.1:443/",
   ])("refuses %j in one line that says what would be right", (text) => {
-    expect(() => parseAttachAddress(text)).toThrow(/^"[^\n]*(expected|at most|NUL)[^\n]*$/);
+    expect(() => parseAttachAddress(text)).toThrow(/^expected [^\n]+$/);
   });
 });

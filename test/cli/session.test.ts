@@ -55,6 +55,20 @@ describe("the first refusal of a run", () => {
         "--allow 'tcp evil.test:443' would allow it. More: --log-level info, or --api and tslirp ctl refusals\n",
     ]);
   });
+  it("of a name says which rule allows the connection as well", async () => {
+    const { session, stderr } = await started("silent", ["default deny"]);
+    const name = {
+      ...refusal,
+      proto: "dns" as const,
+      host: "evil.test",
+      reason: "default deny",
+      remedy: "allow dns evil.test",
+    };
+    session.network.emit("flowRefused", name);
+    expect(stderr.join("")).toContain(
+      "the name evil.test by default deny; --allow 'dns evil.test' would allow it, and --allow 'tcp evil.test:PORT' connections as well.",
+    );
+  });
   it("is in the log where there is one", async () => {
     const { session, stderr, lines } = await started("info", ["default deny"]);
     session.network.emit("flowRefused", refusal);

@@ -256,7 +256,7 @@ describe("what is wrong is told in one line", () => {
     expect(wrong).toThrow(words);
   });
   it("rules without a default, or with two", () => {
-    expect(() => parseRules(["allow any"])).toThrow("default allow, or default deny");
+    expect(() => parseRules(["allow any"])).toThrow("default deny or default allow as well");
     expect(() => parseRules(["default deny", "default deny"])).toThrow("one default only");
     expect(parseRules([])).toEqual({ rules: [], allow: true, limits: [] });
   });

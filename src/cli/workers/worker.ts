@@ -14,7 +14,7 @@ import type { News, Order, WorkerOptions } from "./messages.ts";
 /** Resolves with the exit status. */
 export async function work(): Promise<number> {
   if (process.send === undefined)
-    throw new ConfigError("worker", "", "expected serve --workers, which starts its workers itself");
+    throw new ConfigError("worker", undefined, "expected serve --workers, which starts its workers itself");
   const told = new Promise<void>((resolve) => {
     process.once("disconnect", resolve);
     process.once("SIGTERM", resolve);

@@ -21,11 +21,12 @@ import { ConfigError } from "./control/errors.ts";
 import { MAX_DGRAM_MTU } from "./control/options/mtu.ts";
 import type { NetworkOptions } from "./control/options/network-options.ts";
 import { type ResolvedOptions, resolveOptions } from "./control/options.ts";
+import { whenAborted } from "./control/shape.ts";
 import { ByteBudget, type ByteShare } from "./core/byte-budget.ts";
 import type { Limits } from "./core/limits.ts";
 import type { Link } from "./core/link.ts";
 import { DROP_REASONS, type DropReason } from "./core/trace.ts";
-import { accessOf, attachAddress, type ListenTarget } from "./embed/cables.ts";
+import { accessOf, attachAddress, checkTarget, type ListenTarget, waitsFor } from "./embed/cables.ts";
 import { Network } from "./network.ts";
 
 export interface GuestNetworksOptions {
@@ -104,6 +105,8 @@ export const EACH_MAY: Readonly<Partial<Limits>> = {
 };
 
 interface Guest extends GuestNetwork {
+  /** Ends the waiting where it came, and the guest; null for never. */
+  readonly signal: AbortSignal | undefined;
   readonly link: Link;
   readonly bytes: ByteShare;
   /** Milliseconds. */
@@ -133,8 +136,10 @@ export class GuestNetworks extends EventEmitter<GuestNetworksEvents> implements 
   #sweep: NodeJS.Timeout | null = null;
   #made = 0;
   #over = false;
+  /** Aborted when they close. */
+  readonly #ended: AbortController = new AbortController();
 
-  /** Throws `ConfigError`, also about options that lead to one network. */
+  /** Throws `ConfigError`, also about options that lead to one network, and the reason of a signal that is aborted. */
   constructor(
     options: NetworkOptions = {},
     { guests = GUESTS, idle = 0, bytes = GUEST_BYTES }: GuestNetworksOptions = {},
@@ -147,8 +152,12 @@ export class GuestNetworks extends EventEmitter<GuestNetworksEvents> implements 
       throw new ConfigError("idle", idle, "expected a whole number of seconds, 0 for never");
     if (!Number.isInteger(bytes) || bytes < LEAST_GUEST_BYTES || bytes > MOST_GUEST_BYTES)
       throw new ConfigError("bytes", bytes, `expected a whole number from ${LEAST_GUEST_BYTES} to ${MOST_GUEST_BYTES}`);
-    this.#options = { ...options, limits: { ...EACH_MAY, ...options.limits } };
+    const { signal } = resolveOptions(options);
+    signal?.throwIfAborted();
+    // It ends all of them, and so is none of theirs.
+    this.#options = { ...options, signal: undefined, limits: { ...EACH_MAY, ...options.limits } };
     this.#resolved = resolveOptions(this.#options);
+    if (signal !== null) whenAborted(signal, () => void this.close(), this.#ended.signal);
     this.#rules = options.rules ?? [];
     this.#most = guests;
     this.#idle = idle * 1000;
@@ -158,16 +167,36 @@ export class GuestNetworks extends EventEmitter<GuestNetworksEvents> implements 
     });
   }
 
-  /** Waits for guests. Resolves with the address, once they can come. Rejects as `Network.listenAt` does. */
+  /**
+   * Waits for guests. Resolves with the address, once they can come. Rejects as `Network.listenAt` does. Aborting the
+   * target's signal ends the waiting, and the networks of those who came by it.
+   */
   async listenAt(target: ListenTarget): Promise<AttachAddress> {
-    if (this.#over) throw new Error("the networks are closed");
+    if (this.#over) throw closedError();
+    checkTarget("listen", target);
+    const signal = waitsFor(target);
+    signal?.throwIfAborted();
     const address = attachAddress("listen", target);
-    const door = await this.#opener(address, target)((arrival) => this.#arrived(arrival, door?.address ?? address));
-    if (this.#over) {
+    let at = address;
+    const door = await this.#opener(address, target)((arrival) => this.#arrived(arrival, at, signal));
+    at = door.address;
+    if (this.#over || signal?.aborted) {
+      this.#endAll(signal);
       await door.close();
-      throw new Error("the networks are closed");
+      signal?.throwIfAborted();
+      throw closedError();
     }
     this.#doors.add(door);
+    if (signal !== undefined)
+      whenAborted(
+        signal,
+        () => {
+          this.#doors.delete(door);
+          void door.close();
+          this.#endAll(signal);
+        },
+        this.#ended.signal,
+      );
     if ("port" in door.address) this.protectPort(door.address.port);
     return door.address;
   }
@@ -219,6 +248,7 @@ export class GuestNetworks extends EventEmitter<GuestNetworksEvents> implements 
   /** Resolves when all sockets are gone. */
   async close(): Promise<void> {
     this.#over = true;
+    this.#ended.abort();
     if (this.#sweep !== null) clearInterval(this.#sweep);
     if (this.#ending !== null) clearImmediate(this.#ending);
     // Connections first: their resets still reach the guests, of a UDP socket, too.
@@ -246,8 +276,14 @@ export class GuestNetworks extends EventEmitter<GuestNetworksEvents> implements 
     return dgramDoor(address, trace);
   }
 
-  #arrived(arrival: Arrival, at: AttachAddress): void {
-    if (this.#over || this.#guests.size >= this.#most) {
+  /** Ends those who came where `signal` ends the waiting. */
+  #endAll(signal: AbortSignal | undefined): void {
+    for (const guest of this.#guests.values())
+      if (guest.signal !== undefined && guest.signal === signal) guest.link.close();
+  }
+
+  #arrived(arrival: Arrival, at: AttachAddress, signal: AbortSignal | undefined): void {
+    if (this.#over || signal?.aborted || this.#guests.size >= this.#most) {
       this.#left.refused++;
       this.#left.drops["cables-full"]++;
       return arrival.refuse();
@@ -261,6 +297,7 @@ export class GuestNetworks extends EventEmitter<GuestNetworksEvents> implements 
     const { link, detached } = network.attachArrival(arrival, cable);
     const now = performance.now();
     const guest: Guest = {
+      signal,
       id,
       cable,
       since: Date.now(),
@@ -277,6 +314,8 @@ export class GuestNetworks extends EventEmitter<GuestNetworksEvents> implements 
     this.emit("come", guest);
     // Without host ports there is nothing that others could see before it is open.
     network.open().catch((error: Error) => {
+      // It may have left before, and its network with it.
+      if (this.#over || this.#guests.get(id) !== guest) return;
       this.emit("failed", error);
       link.close();
     });
@@ -331,6 +370,10 @@ export class GuestNetworks extends EventEmitter<GuestNetworksEvents> implements 
         guest.link.close();
     }
   }
+}
+
+function closedError(): Error {
+  return new Error("the networks are closed");
 }
 
 function add(totals: GuestTotals, network: Network): void {

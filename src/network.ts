@@ -52,6 +52,8 @@ export async function createNetwork(options: NetworkOptions = {}): Promise<Netwo
     signal?.throwIfAborted();
   } catch (error) {
     await network.close();
+    // Once it is aborted, what failed did so since the network was closing.
+    signal?.throwIfAborted();
     throw error;
   }
   return network;
@@ -75,13 +77,13 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
     if (options.signal !== null) whenAborted(options.signal, () => void this.close(), this.#ended.signal);
   }
 
-  /** Opens the configured forwards; `createNetwork` has done so. */
+  /** Opens the configured forwards; `createNetwork` has done so. Rejects when the network closes meanwhile. */
   async open(): Promise<void> {
     const { guestForwards, smb, uplinks } = this.#options;
-    await this.#made.reports.open();
-    this.#made.guestForwards.open(guestForwards, smb);
-    await this.#made.published.open();
-    for (const uplink of uplinks) await this.#made.cables.uplink(uplink);
+    await this.#open.reports.open();
+    this.#open.guestForwards.open(guestForwards, smb);
+    await this.#open.published.open();
+    for (const uplink of uplinks) await this.#open.cables.uplink(uplink);
   }
 
   /**

@@ -99,7 +99,7 @@ export async function listen(
   let file: UnixFile | null = null;
   let unprotect = (): void => {};
   const close = async (): Promise<void> => {
-    await file?.unlink();
+    file?.unlink();
     await endings.end();
     // It was not Fastify that made the server listen: nor does it end that.
     const ended = new Promise<void>((resolve) => app.server.close(() => resolve()));

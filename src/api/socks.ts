@@ -64,7 +64,7 @@ export async function serveSocks(network: Network, address: StreamAddress): Prom
   return {
     address: address.kind === "tcp" ? { ...address, port } : address,
     close: async () => {
-      await file?.unlink();
+      file?.unlink();
       unprotect();
       for (const client of clients) client.destroy();
       await new Promise((resolve) => server.close(resolve));

@@ -62,7 +62,7 @@ export async function openDoor(wanted: StreamAddress, onConnection: OnConnection
   return {
     address,
     close: async () => {
-      await file?.unlink();
+      file?.unlink();
       server.close();
     },
   };

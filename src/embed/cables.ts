@@ -157,9 +157,12 @@ export class Cables {
   /** Makes a TAP and serves what is behind it, until that namespace is left or the cable ends. */
   async makeTap(target: string, options: Abortable): Promise<{ readonly closed: Promise<void> }> {
     const { name, where } = parseTapTarget("tap", target);
+    const signal = signalOf(options);
+    signal?.throwIfAborted();
     const device = await openTap(name, where);
-    if (this.#closed) {
+    if (this.#closed || signal?.aborted) {
       fs.closeSync(device.fd);
+      signal?.throwIfAborted();
       throw closedError();
     }
     const { link, detached } = this.#tap(device, options);
@@ -263,7 +266,7 @@ function endBy(signal: AbortSignal | undefined, open: { readonly closed: Promise
 }
 
 /** What ends the waiting for a target. */
-function waitsFor(target: ListenTarget): AbortSignal | undefined {
+export function waitsFor(target: ListenTarget): AbortSignal | undefined {
   return typeof target === "string" ? undefined : signalOf(target);
 }
 
@@ -293,7 +296,7 @@ export function closedError(): Error {
 const TARGET = "expected { path }, { host, port }, { ws }, { vhostUser } or a text like unix:PATH";
 
 /** Throws `ConfigError` about what is none: programs in JavaScript are not checked before. */
-function checkTarget(field: string, target: ListenTarget): void {
+export function checkTarget(field: string, target: ListenTarget): void {
   const given: unknown = target;
   if (typeof given === "string") return;
   const { path, host, port, ws, vhostUser } = (given ?? {}) as Record<string, unknown>;

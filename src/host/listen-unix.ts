@@ -3,6 +3,7 @@
  * path, made 0600, and only then renamed to it. So it can be connected to as soon as it is seen, nobody else ever could,
  * and a stale one is replaced without a gap. One that somebody serves is left alone: an error.
  */
+import { lstatSync, unlinkSync } from "node:fs";
 import fs from "node:fs/promises";
 import net from "node:net";
 import path from "node:path";
@@ -13,8 +14,8 @@ export const UNIX_PATH_MAX: number = process.platform === "linux" ? 107 : 103;
 
 /** The file of a listening socket. */
 export interface UnixFile {
-  /** Takes the file away, if it is still ours: another process may have taken the path since. */
-  unlink(): Promise<void>;
+  /** Takes the file away, if it is still ours: another process may have taken the path since. It is gone when this returns. */
+  unlink(): void;
 }
 
 /** Resolves when clients can connect. Rejects with an `Error` that has a `code`; `server` is closed then. */
@@ -107,10 +108,10 @@ async function refuseUnlessStale(at: string): Promise<void> {
   throw refusal("EADDRINUSE", "another process serves it");
 }
 
-async function unlinkOwn(at: string, own: { dev: bigint; ino: bigint }): Promise<void> {
+function unlinkOwn(at: string, own: { dev: bigint; ino: bigint }): void {
   try {
-    const { dev, ino } = await fs.lstat(at, { bigint: true });
-    if (dev === own.dev && ino === own.ino) await fs.unlink(at);
+    const { dev, ino } = lstatSync(at, { bigint: true });
+    if (dev === own.dev && ino === own.ino) unlinkSync(at);
   } catch {
     // It is gone already.
   }

@@ -83,7 +83,7 @@ async function listenOnPath(server: net.Server, at: string): Promise<HostListene
     address: { path: at },
     close: () => {
       server.close();
-      void file.unlink();
+      file.unlink();
     },
   };
 }

@@ -64,6 +64,7 @@ export class Forwards {
   > = new Map();
   /** Those that begin to listen. */
   #opening = 0;
+  #closed = false;
 
   constructor(config: StackConfig, env: ForwardContext) {
     this.#config = config;
@@ -76,10 +77,11 @@ export class Forwards {
 
   /**
    * Listens, `at` another place than the rule says where that leaves the port open. Rejects with the host's error (EADDRINUSE,
-   * EACCES), which names the address, or when there are too many.
+   * EACCES), which names the address, when there are too many, or when the network has closed meanwhile.
    */
   async add(rule: ForwardRule, at: Endpoint | UnixEndpoint = rule.host): Promise<OpenForward> {
     const { forwards } = this.#config.limits;
+    this.#needOpen();
     if (this.#entries.length + this.#opening >= forwards) {
       this.#env.trace.drop("forwards-full");
       throw new Error(`there are ${forwards} already, as many as the limit forwards allows`);
@@ -87,11 +89,18 @@ export class Forwards {
     this.#opening++;
     try {
       const entry = await this.#listen(rule, at);
+      // Nobody would close it any more.
+      if (this.#closed) entry.close();
+      this.#needOpen();
       this.#entries.push(entry);
       return entry;
     } finally {
       this.#opening--;
     }
+  }
+
+  #needOpen(): void {
+    if (this.#closed) throw new Error("the network is closed");
   }
 
   async #listen(rule: ForwardRule, at: Endpoint | UnixEndpoint): Promise<Entry> {
@@ -187,7 +196,9 @@ export class Forwards {
     return true;
   }
 
+  /** None opens from now on. */
   close(): void {
+    this.#closed = true;
     for (const entry of this.#entries) entry.close();
     this.#entries.length = 0;
     this.#doubts.clear();

@@ -5,6 +5,7 @@ import { ConfigError } from "../control/errors.ts";
 import { resolveForwards } from "../control/forward-guests.ts";
 import { signalOf, whenAborted } from "../control/shape.ts";
 import type { ForwardRule, StackConfig } from "../core/config.ts";
+import { closedError } from "../embed/cables.ts";
 import type { CurrentLan } from "../embed/current-lan.ts";
 import { portHint } from "../host/port-hint.ts";
 import type { OpenForward } from "../nat/forwards.ts";
@@ -48,8 +49,7 @@ export class Published {
     };
     try {
       for (const each of rules) {
-        this.#tape.told("addForward", each);
-        open.push(await this.#lan.stack.forwards.add(each));
+        open.push(await this.#open(each));
         // Listening is done before anything else has its turn: a range of thousands would hold up all packets.
         if (open.length % FORWARDS_A_TURN === 0) await nextTurn();
       }
@@ -57,10 +57,25 @@ export class Published {
       close();
       throw forwardError(error);
     }
-    if (signal?.aborted) close();
+    const ended = this.#ended.aborted;
+    if (signal?.aborted || ended) close();
     signal?.throwIfAborted();
+    if (ended) throw closedError();
     if (signal !== undefined) whenAborted(signal, close, this.#ended);
     return open;
+  }
+
+  /** A recording that begins meanwhile brings another network, which is to have the forward. */
+  async #open(rule: ForwardRule): Promise<OpenForward> {
+    const { forwards } = this.#lan.stack;
+    this.#tape.told("addForward", rule);
+    try {
+      return await forwards.add(rule);
+    } catch (error) {
+      if (this.#ended.aborted) throw closedError();
+      if (forwards === this.#lan.stack.forwards) throw error;
+      return this.#open(rule);
+    }
   }
 
   /** False when it was not open. */

@@ -67,6 +67,7 @@ export class Recordings {
     const rules = lines.length === 0 ? NO_RULES : parseRules(lines);
     const failed = await lan.replace({ config, parts: { ...parts, rules }, seams: recording });
     const first = tape.aside(() => lan.stack.firstGuest().text);
+    if (ended.aborted) throw closedError();
     for (const [rule, error] of failed) notice(`forward ${forwardText(rule, first)} is closed: ${error.message}`);
     return recording.state;
   }

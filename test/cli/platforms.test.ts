@@ -61,7 +61,7 @@ it("a UNIX socket is its owner's alone whatever the mask is, and the mask is as 
     const file = await listenUnix(server, path.join(folder, "s"));
     expect(fs.statSync(path.join(folder, "s")).mode & 0o777).toBe(0o600);
     expect(process.umask(0)).toBe(0);
-    await file.unlink();
+    file.unlink();
     server.close();
   } finally {
     process.umask(before);

@@ -55,7 +55,7 @@ export class HostForwards {
   }
 
   async close(): Promise<void> {
-    await this.#file?.unlink();
+    this.#file?.unlink();
     return new Promise((resolve) => this.#server.close(() => resolve()));
   }
 

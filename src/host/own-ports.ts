@@ -6,15 +6,22 @@
  *
  * Other processes of this user are jailers, too, of guests that may be each other's enemies: each leaves the ports that it
  * holds in a file for the others (`port-registry`).
+ *
+ * A machine answers at more addresses than its interfaces have, where a route says so (`ip route add local`): what it speaks
+ * to from the very address that it speaks to, or from its loopback, is itself. That is asked for ports that are held only.
  */
 import { networkInterfaces } from "node:os";
 import { addressFromText } from "../core/address.ts";
 import { ipv4ToString } from "../wire/ipv4.ts";
 import { embedded4 } from "../wire/ipv6-embedded.ts";
+import { isInspectorPort } from "./inspector-port.ts";
 import { type PortRegistry, sharedRegistry } from "./port-registry.ts";
+import { sourceTowards } from "./source-towards.ts";
 
 /** How long the list of the host's addresses is trusted. */
 const FRESH_MILLIS = 1000;
+/** Other hosts of which it is known meanwhile whether they are this one. */
+const MOST_KNOWN = 4_096;
 
 export class OwnPorts {
   /** How often each port is held. */
@@ -24,10 +31,14 @@ export class OwnPorts {
   readonly #registry: PortRegistry;
   #addresses: ReadonlySet<string> = new Set();
   #readAt: number = Number.NEGATIVE_INFINITY;
+  /** Whether a host without an interface here is this one, as long as the addresses are trusted. */
+  readonly #routed: Map<string, boolean> = new Map();
+  readonly #sourceTowards: (host: string) => string | null;
 
-  /** `registry` is shared by the networks of this process. */
-  constructor(registry: PortRegistry = sharedRegistry()) {
+  /** `registry` is shared by the networks of this process; `towards` tells the address that this machine speaks from to another. */
+  constructor(registry: PortRegistry = sharedRegistry(), towards: (host: string) => string | null = sourceTowards) {
     this.#registry = registry;
+    this.#sourceTowards = towards;
   }
 
   /** From now on the port is closed to guests. Returns what ends that. */
@@ -47,12 +58,12 @@ export class OwnPorts {
 
   /** Whether the port is one of ours, or of another process of this user's, at whatever address. */
   holds(port: number): boolean {
-    return this.#ports.has(port) || this.#registry.has(port);
+    return this.#ports.has(port) || this.#registry.has(port) || isInspectorPort(port);
   }
 
   /** Whether `host` is this machine and the port closed. */
   has(host: string, port: number): boolean {
-    return this.#isThisHost(host) && this.holds(port);
+    return this.holds(port) && this.#isThisHost(host);
   }
 
   /** The same of datagrams, which may not go to an uplink's other end either. */
@@ -72,8 +83,19 @@ export class OwnPorts {
       this.#readAt = now;
       const all = Object.values(networkInterfaces()).flatMap((list) => list ?? []);
       this.#addresses = new Set(all.map((each) => each.address));
+      this.#routed.clear();
     }
-    return this.#addresses.has(plain);
+    return this.#addresses.has(plain) || this.#isRoutedHere(plain);
+  }
+
+  #isRoutedHere(plain: string): boolean {
+    let here = this.#routed.get(plain);
+    if (here !== undefined) return here;
+    const source = this.#sourceTowards(plain);
+    here = source !== null && (source === plain || source.startsWith("127.") || source === "::1");
+    if (this.#routed.size >= MOST_KNOWN) this.#routed.clear();
+    this.#routed.set(plain, here);
+    return here;
   }
 }
 

@@ -1,11 +1,13 @@
 /** Ports of this process that are nobody's to reach from a guest, though the host's loopback is. */
-import { spawn } from "node:child_process";
+import { execFile, spawn } from "node:child_process";
 import { createSocket } from "node:dgram";
 import { once } from "node:events";
 import fs from "node:fs";
+import inspector from "node:inspector";
 import net from "node:net";
 import os, { networkInterfaces } from "node:os";
 import path from "node:path";
+import { promisify } from "node:util";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { libc } from "../../src/host/libc.ts";
 import { NodeHostNet } from "../../src/host/net.ts";
@@ -160,6 +162,54 @@ describe("several processes of one user", () => {
     fs.writeFileSync(path.join(folder, "x.ports"), "1080");
     expect(registry(1).has("127.0.0.1", 1_080)).toBe(false);
   });
+});
+
+describe("an address that is on no interface", () => {
+  const asked: string[] = [];
+  const towards = (host: string): string | null => {
+    asked.push(host);
+    if (host === "2001:db8::1") return "::1";
+    return host.startsWith("192.0.2.") ? host : "10.0.0.1";
+  };
+  test("is this machine's where a route says so, and asked for once and only for a port that is held", () => {
+    const ports = new OwnPorts(new PortRegistry([]), towards);
+    ports.protect(7_001);
+    for (const host of ["192.0.2.1", "192.0.2.1", "2001:db8::1", "64:ff9b::192.0.2.1", "::ffff:192.0.2.1"]) {
+      expect([ports.has(host, 7_001), ports.hasUdp(host, 7_001)]).toEqual([true, true]);
+      expect(ports.has(host, 7_002)).toBe(false);
+    }
+    expect(ports.has("198.51.100.7", 7_001)).toBe(false);
+    expect(asked.filter((host) => host === "192.0.2.1")).toHaveLength(1);
+  });
+
+  const root = process.platform === "linux" && process.getuid?.() === 0;
+  test.skipIf(!root)("is refused by all sockets, with such routes", async () => {
+    const child = path.join(import.meta.dirname, "any-ip-child.ts");
+    const commands = [
+      "ip link set lo up",
+      "ip route add local 192.0.2.0/24 dev lo",
+      "ip -6 route add local 2001:db8::/64 dev lo",
+      `exec ${process.execPath} --import tsx ${child}`,
+    ];
+    const { stdout } = await promisify(execFile)("unshare", ["-n", "sh", "-c", commands.join(" && ")]);
+    const refused = { tcp: "ECONNREFUSED", udp: "ECONNREFUSED" };
+    expect(JSON.parse(stdout)).toEqual({
+      "192.0.2.1": refused,
+      "2001:db8::1": refused,
+      unheld: { tcp: "connected", udp: "sent" },
+    });
+  });
+});
+
+test("Node's debugger is refused as long as it listens", async () => {
+  const host = new NodeHostNet({ random: new SeededRandom() });
+  inspector.open(0, "127.0.0.1");
+  const port = Number(new URL(inspector.url()!).port);
+  expect(await dial(host, "127.0.0.1", port)).toBe("ECONNREFUSED");
+  expect(host.ownPorts.holds(port)).toBe(true);
+  inspector.close();
+  // Somebody else's from now on.
+  expect(host.ownPorts.holds(port)).toBe(false);
 });
 
 test("a port protected twice is let go when both have let go", async () => {

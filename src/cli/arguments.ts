@@ -22,7 +22,7 @@ import { resolveWsAccess } from "../control/ws-access.ts";
 import type { NetworkArguments, RulesFile, ServeArguments, ServeOptions, SessionOptions } from "./argument-types.ts";
 import { commandNumber, number } from "./command-number.ts";
 import { readPerGuest } from "./per-guest-options.ts";
-import { readRulesFile } from "./rules-file.ts";
+import { type RuleLines, readRulesFile } from "./rules-file.ts";
 import { readWorkers } from "./workers/options.ts";
 
 /** What the guests' cables run over: it sets the MTU when nobody else does. */
@@ -77,7 +77,7 @@ export function readNetworkArguments(
   // What an uplink takes fits there, too.
   if (cable !== "stream" && args.uplink === undefined) flags.mtu ??= CAUTIOUS_MTU;
   const typed = typedRules(args);
-  if (args.rules !== undefined) flags.rules = readRules({ file: args.rules, typed });
+  if (args.rules !== undefined) flags.rules = readRules({ file: args.rules, typed }).lines;
   else if (typed.length > 0) flags.rules = checkRules(typed, typed.map(ruleFlag));
   const network: NetworkOptions = {
     ...inherited,
@@ -189,12 +189,19 @@ function typedRules({ allow, deny, limit, default: rest }: NetworkArguments): re
   return allow ?? deny ?? limit ?? rest ?? [];
 }
 
-/** All rules of a network with a file of them, which may be read `again`: the typed ones come first. Throws `ConfigError`. */
-export function readRules({ file, typed }: RulesFile, again: boolean = false): readonly string[] {
-  const read = readRulesFile("--rules", file, again);
+/**
+ * All rules of a network with a file of them: the typed ones come first. `before` is given when it is read again, with the
+ * `counts` of the last time. Throws `ConfigError`.
+ */
+export function readRules(
+  { file, typed }: RulesFile,
+  before: RuleLines["counts"] | null = null,
+): Pick<RuleLines, "lines" | "counts"> {
+  const read = readRulesFile("--rules", file, before);
   if (typed.length + read.lines.length === 0)
     throw new ConfigError("--rules", file, "expected a rule in it at least: without any all is allowed");
-  return checkRules([...typed, ...read.lines], [...typed.map(ruleFlag), ...read.fields]);
+  const lines = checkRules([...typed, ...read.lines], [...typed.map(ruleFlag), ...read.fields]);
+  return { lines, counts: read.counts };
 }
 
 function checkRules(lines: readonly string[], fields: readonly string[]): readonly string[] {

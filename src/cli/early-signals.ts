@@ -3,6 +3,9 @@
  * SIGHUP, too, which asks a running one to read its rules again. So they are kept from the first line on, and told to
  * whoever listens for them first. The second one of SIGINT and SIGTERM ends the process at once. A command that never listens
  * lets them go: they have the system's effect again.
+ *
+ * SIGUSR1 has none. Without a listener Node opens its debugger at 127.0.0.1:9229 then, which a guest reaches through the
+ * gateway's address: whoever means another program's "open your log again" would let guests run what they like in here.
  */
 import { constants } from "node:os";
 
@@ -14,6 +17,7 @@ const came: Map<Kept, boolean> = new Map();
 
 /** What another process may send from now on waits for a listener. */
 export function holdSignals(): void {
+  process.on("SIGUSR1", nothing);
   for (const signal of KEPT) {
     came.set(signal, false);
     process.on(signal, keep);
@@ -30,6 +34,8 @@ export function letSignalsGo(): void {
   }
   came.clear();
 }
+
+function nothing(): void {}
 
 function keep(name: NodeJS.Signals): void {
   const signal = name as Kept;

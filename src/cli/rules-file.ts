@@ -11,20 +11,26 @@ const MAX_FILES = 64;
 /** What is longer holds no rules that anybody has written. */
 const MAX_BYTES = 4_194_304;
 
+const INCLUDE = /^include(?:\s+(.+))?$/;
+
 export interface RuleLines {
   readonly lines: readonly string[];
   /** Where each line stands: FILE:LINE. */
   readonly fields: readonly string[];
+  /** How many rules each file had of its own, by its whole path. */
+  readonly counts: ReadonlyMap<string, number>;
 }
 
 /**
  * All of them in their order, those of included files too, which are found from the folder of the file that includes them.
- * `field` is what named the file. With `again` the file may be in somebody's hands: what ends within a line is half written.
+ * `field` is what named the file. `before` is given when it is read again, with the `counts` of the last time. The files may
+ * be in somebody's hands then: what ends within a line is half written, and one that had rules and has none is being written.
  * Throws `ConfigError` about the line that is wrong.
  */
-export function readRulesFile(field: string, file: string, again: boolean = false): RuleLines {
+export function readRulesFile(field: string, file: string, before: RuleLines["counts"] | null = null): RuleLines {
   const lines: string[] = [];
   const fields: string[] = [];
+  const counts = new Map<string, number>();
   let files = 0;
   const read = (from: string, given: string, name: string, within: readonly string[]): void => {
     const wrong = (expectation: string): ConfigError => new ConfigError(from, given, expectation);
@@ -32,10 +38,14 @@ export function readRulesFile(field: string, file: string, again: boolean = fals
     if (within.includes(place)) throw wrong("expected no file that includes itself");
     if (within.length > MAX_DEPTH) throw wrong(`expected files that include others ${MAX_DEPTH} deep at the most`);
     if (++files > MAX_FILES) throw wrong(`expected at most ${MAX_FILES} files of rules`);
-    const found = readRuleLines(name, textOf(name, again, wrong));
+    const found = readRuleLines(name, textOf(name, before !== null, wrong));
+    const own = found.lines.filter((line) => !INCLUDE.test(line)).length;
+    if (own === 0 && (before?.get(place) ?? 0) > 0)
+      throw wrong("expected a rule in it, as there was: without its include line it may have none");
+    counts.set(place, own);
     found.lines.forEach((line, i) => {
       const where = found.fields[i]!;
-      const included = /^include(?:\s+(.+))?$/.exec(line);
+      const included = INCLUDE.exec(line);
       if (included === null) {
         lines.push(line);
         fields.push(where);
@@ -48,7 +58,7 @@ export function readRulesFile(field: string, file: string, again: boolean = fals
     });
   };
   read(field, file, file, []);
-  return { lines, fields };
+  return { lines, fields, counts };
 }
 
 function textOf(file: string, again: boolean, wrong: (expectation: string) => ConfigError): string {

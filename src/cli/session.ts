@@ -12,6 +12,7 @@ import { deniesByClaim, opensAllNames } from "../nat/rules/rules.ts";
 import { createNetwork, type Network } from "../network.ts";
 import type { RulesFile, SessionOptions } from "./argument-types.ts";
 import { readRules } from "./arguments.ts";
+import type { RuleLines } from "./rules-file.ts";
 import { leaveToken, tokenFile } from "./runtime-folder.ts";
 import { wouldAllow } from "./would-allow.ts";
 
@@ -83,9 +84,17 @@ export function rereadRules(
   rules: RulesFile,
   log: Logger,
 ): { close(): Promise<void> } {
+  let counts: RuleLines["counts"] = new Map();
+  try {
+    counts = readRules(rules, null).counts;
+  } catch {
+    // It has just changed, and is told when it is read again.
+  }
   const reread = (): void => {
     try {
-      ruled.setRules([...new Set([...readRules(rules, true), ...(ruled.answeredRules?.() ?? [])])]);
+      const read = readRules(rules, counts);
+      ruled.setRules([...new Set([...read.lines, ...(ruled.answeredRules?.() ?? [])])]);
+      counts = read.counts;
       log.info(`rules read again from ${rules.file}`);
     } catch (error) {
       log.error(`rules as before: ${(error as Error).message}`);

@@ -25,7 +25,7 @@ it("rules of an included file stand in its place, each known by its own file and
   const main = write("main", "allow tcp a.test:1\ninclude sets/one # the first\nallow tcp d.test:4\n");
   const one = write("sets/one", "\ninclude two\nallow tcp c.test:3");
   const two = write("sets/two", "allow tcp b.test:2");
-  expect(read(main)).toEqual({
+  expect(read(main)).toMatchObject({
     lines: ["allow tcp a.test:1", "allow tcp b.test:2", "allow tcp c.test:3", "allow tcp d.test:4"],
     fields: [`${main}:1`, `${two}:1`, `${one}:3`, `${main}:3`],
   });
@@ -99,13 +99,29 @@ it("a pipe and a device are none, and hold nobody up", () => {
 it("what ends within a line is half written, when it is read again", () => {
   const file = write("main", "default deny\nallow tcp");
   expect(read(file).lines).toHaveLength(2);
-  expect(() => readRulesFile("--rules", file, true)).toThrow("half written");
+  expect(() => readRulesFile("--rules", file, new Map())).toThrow("half written");
 });
 
 it("without a rule in it all would be allowed, which nobody has said", () => {
   for (const text of ["", "# nothing\n"]) {
     const file = write("main", text);
-    expect(() => readRules({ file, typed: [] }, true)).toThrow("without any all is allowed");
-    expect(readRules({ file, typed: ["default deny"] }, true)).toEqual(["default deny"]);
+    expect(() => readRules({ file, typed: [] }, new Map())).toThrow("without any all is allowed");
+    expect(readRules({ file, typed: ["default deny"] }, new Map()).lines).toEqual(["default deny"]);
   }
+});
+
+it("a file that had rules and has none when it is read again is being written: all stays as it was", () => {
+  const none = ["", "# nothing\n", "\n\n"];
+  write("denied", "deny tcp 192.0.2.9\n");
+  write("empty", "# none yet\n");
+  write("outer", "include denied\n");
+  const file = write("main", "include outer\ninclude empty\ndefault allow\n");
+  const { counts } = readRules({ file, typed: [] });
+  for (const text of none) {
+    write("denied", text);
+    expect(() => readRules({ file, typed: [] }, counts), text).toThrow(/outer:1: .*a rule in it, as there was/);
+  }
+  // One that had none may go on having none, and one that is included no more may be empty.
+  write("outer", "deny tcp 192.0.2.10\n");
+  expect(readRules({ file, typed: [] }, counts).lines).toEqual(["deny tcp 192.0.2.10", "default allow"]);
 });

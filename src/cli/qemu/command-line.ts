@@ -17,6 +17,7 @@
 import { ConfigError } from "../../control/errors.ts";
 import { jsonPairs, type Netdev, parseNetdev, readUserOptions } from "../../control/netdev.ts";
 import { joinOptions, lastValue, type OptionPair, splitOptions, takeType } from "../../control/qemu-options.ts";
+import { BARE, VALUED } from "./options.ts";
 
 /** One user network of the command line, to be served by us. */
 export interface UserNetwork {
@@ -40,7 +41,11 @@ interface NetOption {
   readonly type: string;
   readonly rest: readonly OptionPair[];
 }
-type Word = string | NetOption;
+/** The value of another option: it is no option, whatever it looks like (`-append -nodefaults`). */
+interface Value {
+  readonly value: string;
+}
+type Word = string | Value | NetOption;
 
 /** What an argument becomes. */
 type Part = string | { readonly cable: UserNetwork };
@@ -48,8 +53,8 @@ type Part = string | { readonly cable: UserNetwork };
 /** Reads QEMU's arguments (without the program). Throws `ConfigError`, whose field is `-nic hostfwd` or the like. */
 export function readQemuCommand(program: string, args: readonly string[]): QemuCommand {
   const words = readWords(args);
-  const plan = new Plan(words.filter((word) => typeof word !== "string"));
-  const parts = words.flatMap((word) => (typeof word === "string" ? [word] : plan.parts(word)));
+  const plan = new Plan(words.filter(isNetOption));
+  const parts = words.flatMap((word) => (isNetOption(word) ? plan.parts(word) : [textOf(word)]));
   if (hasDefaultNetwork(program, words)) {
     const network = plan.add("", { id: null, options: {} }, false);
     parts.push("-net", `nic,netdev=${network.id}`, "-netdev", { cable: network });
@@ -73,9 +78,24 @@ function readWords(args: readonly string[]): Word[] {
     if (text !== undefined && (option === "-netdev" || option === "-nic" || option === "-net")) {
       words.push(readNetOption(option, text));
       i++;
-    } else words.push(word);
+      continue;
+    }
+    words.push(word);
+    if (text === undefined || !/^-./.test(option) || BARE.has(option)) continue;
+    // Of an option that we do not know, what looks like an option is taken for one.
+    if (text.startsWith("-") && !VALUED.has(option)) continue;
+    words.push({ value: text });
+    i++;
   }
   return words;
+}
+
+function isNetOption(word: Word): word is NetOption {
+  return typeof word !== "string" && "option" in word;
+}
+
+function textOf(word: string | Value): string {
+  return typeof word === "string" ? word : word.value;
 }
 
 function readNetOption(option: NetOption["option"], text: string): NetOption {
@@ -224,8 +244,14 @@ function readUser({ option }: NetOption, read: () => Netdev): Netdev {
 /** Whether QEMU would give this machine its default card and a user network: any option about networks says no. */
 function hasDefaultNetwork(program: string, words: readonly Word[]): boolean {
   // `-netdev` as the last word lacks its value, which QEMU will say.
-  if (words.some((word) => typeof word !== "string" || /^--?(nodefaults|netdev|nic|net)$/.test(word))) return false;
+  if (
+    words.some(
+      (word) => isNetOption(word) || (typeof word === "string" && /^--?(nodefaults|netdev|nic|net)$/.test(word)),
+    )
+  )
+    return false;
   const machine = words.findLast((_, i) => /^--?(M|machine)$/.test(String(words[i - 1])));
+  const name = machine === undefined || isNetOption(machine) ? "" : textOf(machine);
   // Neither has a default card.
-  return !/^(type=)?(microvm|none)\b/.test(String(machine)) && !/-microvm$/.test(program);
+  return !/^(type=)?(microvm|none)\b/.test(name) && !/-microvm$/.test(program);
 }

@@ -109,6 +109,24 @@ describe("what becomes of a QEMU command", () => {
     expect(() => rewritten(line)).toThrow(expectation);
   });
 
+  it("takes the value of another option for no option, whatever it looks like", () => {
+    for (const value of ["-nodefaults", "-nic", "-netdev", "--net", "-nic user", "-daemonize"]) {
+      for (const option of ["-name", "-append", "--kernel", "-fw_cfg"]) {
+        const args = [option, value];
+        const { networks, arguments: to } = readQemuCommand("qemu-system-x86_64", args);
+        expect(networks, `${option} ${value}`).toHaveLength(1);
+        expect(to(() => "stream").slice(0, 2)).toEqual(args);
+      }
+    }
+    const machine = readQemuCommand("qemu-system-x86_64", ["-name", "-M", "-append", "microvm", "-S", "-nic", "user"]);
+    expect(machine.networks.map(({ option }) => option)).toEqual(["-nic"]);
+  });
+
+  it("takes what follows an option without a value for an option", () => {
+    for (const bare of ["-S", "-snapshot", "-nographic", "--enable-kvm", "-not-known"])
+      expect(readQemuCommand("qemu-system-x86_64", [bare, "-nodefaults"]).networks, bare).toEqual([]);
+  });
+
   it("whatever the arguments are: a command, or a ConfigError", () => {
     const option = fc.constantFrom("-netdev", "--nic", "-net", "-device");
     const value = fc.oneof(

@@ -1,5 +1,5 @@
 /** `tslirp ctl`: speaks to a running tslirp over its control API. Tables for people, `--json` for scripts. */
-import { existsSync, renameSync, writeFileSync } from "node:fs";
+import { existsSync } from "node:fs";
 import path from "node:path";
 import { pipeline } from "node:stream/promises";
 import { Command } from "commander";
@@ -15,7 +15,7 @@ import { ApiClient } from "./ctl/client.ts";
 import { recordCommands } from "./ctl/record.ts";
 import { type Cell, table } from "./ctl/table.ts";
 import { say } from "./output.ts";
-import { readRulesFile } from "./rules-file.ts";
+import { readRulesFile, saveRulesFile } from "./rules-file.ts";
 import { leftToken, leftTokens, runtimeFolder } from "./runtime-folder.ts";
 import { wouldAllow } from "./would-allow.ts";
 
@@ -174,9 +174,7 @@ export function ctlCommand(): Command {
     .description("the rules in force into a file, as --rules reads it, those that answers have made among them")
     .action(async (file: string) => {
       const now = await client().get<{ rules: string[] }>("/v1/rules");
-      const next = `${file}.${process.pid}.new`;
-      writeFileSync(next, now.rules.map((rule) => `${rule}\n`).join(""), { mode: 0o600 });
-      renameSync(next, file);
+      saveRulesFile("file", file, now.rules);
       show(now, () => `${now.rules.length} rules in ${file}\n`);
     });
   ctl

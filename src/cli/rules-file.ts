@@ -1,8 +1,18 @@
 /** Rules from a file and from those that it includes: `include FILE`, whose rules stand in that line's place. */
-import { closeSync, constants, fstatSync, openSync, readFileSync } from "node:fs";
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  lstatSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import path from "node:path";
 import { ConfigError } from "../control/errors.ts";
-import { readRuleLines } from "../control/rules.ts";
+import { parseRules, readRuleLines } from "../control/rules.ts";
 
 /** How many files deep. */
 const MAX_DEPTH = 8;
@@ -80,4 +90,39 @@ function textOf(file: string, again: boolean, wrong: (expectation: string) => Co
   if (again && text !== "" && !text.endsWith("\n"))
     throw wrong("expected a line end behind the last line: without one it may be half written");
   return text;
+}
+
+/**
+ * Writes rules to a new file, an empty one or one of rules, whose place the new one takes at once. Throws `ConfigError` where
+ * something else would be lost.
+ */
+export function saveRulesFile(field: string, file: string, rules: readonly string[]): void {
+  const there = lstatSync(file, { throwIfNoEntry: false });
+  if (there !== undefined && !there.isFile())
+    throw new ConfigError(field, file, "expected a file, not a link, a device, a pipe, a socket or a folder");
+  if (there !== undefined && there.size > 0 && !holdsRules(field, file))
+    throw new ConfigError(field, file, "expected a new file or one of rules: it holds something else");
+  const next = `${file}.${process.pid}.new`;
+  try {
+    // Never through a link that somebody has put there.
+    writeFileSync(next, rules.map((rule) => `${rule}\n`).join(""), { mode: 0o600, flag: "wx" });
+    renameSync(next, file);
+  } catch (error) {
+    rmSync(next, { force: true });
+    throw new ConfigError(
+      field,
+      file,
+      `expected a file that can be written (${(error as NodeJS.ErrnoException).code})`,
+    );
+  }
+}
+
+function holdsRules(field: string, file: string): boolean {
+  try {
+    const { lines, fields } = readRulesFile(field, file);
+    parseRules(lines, fields);
+    return true;
+  } catch {
+    return false;
+  }
 }

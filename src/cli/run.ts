@@ -5,7 +5,6 @@
  * up the network is loaded and opened here. Then it gets its TAP, and the command starts.
  */
 import fs from "node:fs";
-import { rm } from "node:fs/promises";
 import os from "node:os";
 import path from "node:path";
 import { ConfigError } from "../control/errors.ts";
@@ -13,14 +12,13 @@ import { createLog } from "../control/log.ts";
 import { resolveOptions } from "../control/options.ts";
 import type { StackConfig } from "../core/config.ts";
 import { ipv6FromText, ipv6ToString } from "../wire/ipv6.ts";
-import type { NetworkArguments } from "./argument-types.ts";
+import type { NetworkArguments, SessionOptions } from "./argument-types.ts";
 import { readNetworkArguments, readSessionArguments } from "./arguments.ts";
 import { whenLauncherEnds } from "./launcher.ts";
 import { needLinux } from "./need-linux.ts";
 import { CommandNamespace, TAP_NAME } from "./run/namespace.ts";
 import type { Session } from "./run/network.ts";
 import { OpenPorts } from "./run/open-ports.ts";
-import { SCRIPT } from "./run/script.ts";
 
 const NOT_EXECUTABLE = 126;
 const NOT_FOUND = 127;
@@ -63,13 +61,14 @@ export async function run(given: RunArguments, command: readonly string[]): Prom
   const settings = readSessionArguments(given, "warn");
   const log = createLog(settings.log);
   using signals = new Signals(settings.hangup);
-  const folder = makeFolder();
   let namespace: CommandNamespace | null = null;
   let session: Session | null = null;
   let ports: OpenPorts | null = null;
   try {
-    writeSetup(folder, resolveOptions(options).stack);
-    const within = new CommandNamespace({ folder, keep: given.keep === true }, command);
+    const within = new CommandNamespace(
+      { ...setup(resolveOptions(options).stack), keep: given.keep === true },
+      command,
+    );
     namespace = within;
     signals.onInsist = () => within.signal("SIGKILL");
     const [{ needTaps, startSession }] = await Promise.all([import("./run/network.ts"), within.begin()]);
@@ -77,7 +76,7 @@ export async function run(given: RunArguments, command: readonly string[]): Prom
     const { network, begin } = (session = await startSession(options, settings, log));
     await begin();
     if (signals.asked !== null) return 128 + os.constants.signals[signals.asked];
-    await within.start((pid, tun) => void network.attachTap(taps.take(pid, tun, TAP_NAME).fd));
+    await within.start(ownSockets(settings), (pid, tun) => void network.attachTap(taps.take(pid, tun, TAP_NAME).fd));
     signals.passTo((signal) => within.signal(signal));
     if (automatic) ports = new OpenPorts(network, within.pid, log);
     return await within.ended;
@@ -85,7 +84,6 @@ export async function run(given: RunArguments, command: readonly string[]): Prom
     ports?.[Symbol.dispose]();
     await namespace?.kill();
     await session?.close();
-    await rm(folder, { recursive: true, force: true });
   }
 }
 
@@ -182,39 +180,17 @@ function ipCommands(config: StackConfig): string {
   return `${lines.join("\n")}\n`;
 }
 
-/** For temporary files, of this user alone. Throws an `Error` of one line. */
-function makeFolder(): string {
-  try {
-    const folder = fs.mkdtempSync(path.join(os.tmpdir(), "tslirp-run-"));
-    fs.chmodSync(folder, 0o700);
-    return folder;
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    throw new Error(`run cannot make a folder for temporary files in ${os.tmpdir()}: ${code} (TMPDIR names another)`);
-  }
+/** What the command finds in place of the host's. */
+function setup(config: StackConfig): { ip: string; resolver: string; hosts: string } {
+  return { ip: ipCommands(config), resolver: resolvConf(config), hosts: hosts() };
 }
 
-/** Writes what sets the namespaces up. The command has its user's umask, which may keep even us from reading; these files do not. */
-function writeSetup(folder: string, config: StackConfig): void {
-  const before = process.umask(0o022);
-  try {
-    fs.writeFileSync(path.join(folder, "start"), SCRIPT);
-    fs.writeFileSync(path.join(folder, "ip"), ipCommands(config));
-    writeCovers(path.join(folder, "covers"), config);
-  } finally {
-    process.umask(before);
-  }
-}
-
-/** What the command is to find in place of the host's: its resolver, its hosts, and the folders of daemons that look names up. */
-function writeCovers(folder: string, config: StackConfig): void {
-  const resolver = resolvConf(config);
-  fs.mkdirSync(path.join(folder, "nothing"), { recursive: true });
-  // systemd-resolved's folder, with the files that /etc/resolv.conf may be a link to.
-  fs.mkdirSync(path.join(folder, "resolved"));
-  for (const name of ["resolv.conf", "resolved/resolv.conf", "resolved/stub-resolv.conf"])
-    fs.writeFileSync(path.join(folder, name), resolver);
-  fs.writeFileSync(path.join(folder, "hosts"), hosts());
+/**
+ * Our sockets that have a path. The command has our user, so their mode keeps it from none of them, and by the API it could
+ * change its own rules.
+ */
+function ownSockets({ api, socks }: SessionOptions): string[] {
+  return [api, socks].flatMap((address) => (address?.kind === "unix" ? [fs.realpathSync(address.path)] : []));
 }
 
 function resolvConf(config: StackConfig): string {

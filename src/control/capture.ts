@@ -23,6 +23,7 @@ import {
   interfaceLength,
   PACKET_DATA,
   packetLength,
+  SECTION_HEADER,
   STATISTICS_LENGTH,
   sectionLength,
   writeInterface,
@@ -66,6 +67,7 @@ const FLUSH_MILLIS = 50;
 const MAX_INTERFACES = 256;
 
 const NO_READER = "expected a pipe that somebody reads: start its reader first";
+const NO_CAPTURE = "expected a new file, an empty one or a capture: it holds something else";
 const ONE_WRITER = "expected a file that no other capture writes";
 /** Files that this process's captures write, by `place`: two writers would leave a file that nobody can read. */
 const WRITTEN: Set<string> = new Set();
@@ -85,9 +87,21 @@ function place(file: string): string {
   }
 }
 
+/** Whether a file that is about to be written over holds a capture, as far as its first bytes tell. */
+function beginsAsCapture(file: string, done: (error: Error | null) => void): void {
+  fs.open(file, "r", (error, fd) => {
+    if (error !== null) return done(error);
+    const head = new Uint8Array(4);
+    fs.read(fd, head, 0, 4, 0, (unread) => {
+      const capture = new DataView(head.buffer).getUint32(0) === SECTION_HEADER;
+      fs.close(fd, () => done(unread ?? (capture ? null : new Error(NO_CAPTURE))));
+    });
+  });
+}
+
 /**
- * `fs.open` for writing. A file that another process's capture writes is refused before it has lost anything, and a pipe
- * that nobody reads at once: an open that waits for its reader could not be ended.
+ * `fs.open` for writing. A file that another process's capture writes, or that holds something else, is refused before it has
+ * lost anything, and a pipe that nobody reads at once: an open that waits for its reader could not be ended.
  */
 function openLocked(
   file: string,
@@ -105,7 +119,10 @@ function openLocked(
       if (stats.isFIFO()) return fs.open(file, O_WRONLY, (gone, waiting) => fs.close(fd, () => done(gone, waiting)));
       if (!lockFile(fd)) return fail(new Error(ONE_WRITER));
       // A terminal has nothing to cut.
-      fs.ftruncate(fd, (cut) => (cut === null || cut.code === "EINVAL" ? done(null, fd) : fail(cut)));
+      const begin = (): void =>
+        fs.ftruncate(fd, (cut) => (cut === null || cut.code === "EINVAL" ? done(null, fd) : fail(cut)));
+      if (!stats.isFile() || stats.size === 0) begin();
+      else beginsAsCapture(file, (other) => (other === null ? begin() : fail(other)));
     });
   });
 }

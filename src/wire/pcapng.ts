@@ -5,7 +5,8 @@
  * wants.
  */
 
-const SECTION_HEADER = 0x0a0d0d0a;
+/** The first block's type: a file's first four bytes, in any byte order. */
+export const SECTION_HEADER = 0x0a0d0d0a;
 const INTERFACE_DESCRIPTION = 1;
 const INTERFACE_STATISTICS = 5;
 const ENHANCED_PACKET = 6;

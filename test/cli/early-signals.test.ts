@@ -102,3 +102,11 @@ it("a command that ends by itself has the system's answer again", async () => {
   const done = await tslirp("SIGINT", ["ctl", "status"]).finished;
   expect(done).toMatchObject({ status: null, signal: "SIGINT" });
 });
+
+it("SIGUSR1 opens no debugger, early or late: a guest would reach it by the gateway's address", async () => {
+  const serve = tslirp("SIGUSR1", ["serve"]);
+  await serve.printed(/Waiting for guests/);
+  serve.child.kill("SIGUSR1");
+  serve.child.kill("SIGTERM");
+  expect(await serve.finished).toMatchObject({ status: 0, stderr: expect.not.stringContaining("Debugger") });
+});

@@ -5,7 +5,7 @@ import os from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, expect, it, test } from "vitest";
 import { readRules } from "../../src/cli/arguments.ts";
-import { readRulesFile } from "../../src/cli/rules-file.ts";
+import { readRulesFile, saveRulesFile } from "../../src/cli/rules-file.ts";
 
 let folder: string;
 beforeEach(() => {
@@ -124,4 +124,25 @@ it("a file that had rules and has none when it is read again is being written: a
   // One that had none may go on having none, and one that is included no more may be empty.
   write("outer", "deny tcp 192.0.2.10\n");
   expect(readRules({ file, typed: [] }, counts).lines).toEqual(["deny tcp 192.0.2.10", "default allow"]);
+});
+
+it("rules are saved in place of rules or of nothing: whatever else a file holds, or is, stays", () => {
+  const rules = ["allow tcp a.test:443", "default deny"];
+  for (const file of [path.join(folder, "new"), write("none", "")]) {
+    for (const saved of [rules, rules.slice(1)]) {
+      saveRulesFile("file", file, saved);
+      expect(read(file).lines).toEqual(saved);
+    }
+  }
+  const pipe = path.join(folder, "a-pipe");
+  execFileSync("mkfifo", [pipe]);
+  const link = path.join(folder, "a-link");
+  fs.symlinkSync(write("led-to", "default deny\n"), link);
+  for (const file of [pipe, link, folder, "/dev/null"])
+    expect(() => saveRulesFile("file", file, rules), file).toThrow("expected a file, not a link");
+  const other = write("other", "root:x:0:0:root:/root:/bin/sh\n");
+  expect(() => saveRulesFile("file", other, rules)).toThrow("holds something else");
+  expect(fs.readFileSync(other, "utf8")).toMatch(/^root/);
+  expect(fs.readdirSync(folder).filter((name) => name.endsWith(".new"))).toEqual([]);
+  expect(() => saveRulesFile("file", path.join(folder, "no/folder"), rules)).toThrow("ENOENT");
 });

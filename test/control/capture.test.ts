@@ -1,7 +1,7 @@
 /** Captures as Wireshark reads them. What tshark says needs tshark; the rest reads the bytes. */
 import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { PassThrough, Writable } from "node:stream";
@@ -60,6 +60,17 @@ describe("a capture", () => {
     expect(await second.stop()).toBeNull();
     const third = new Capture(file);
     expect(await third.stop()).toBeNull();
+  });
+
+  test("into a file that holds something else is refused, and leaves it as it is", async () => {
+    const file = join(dir, "passwd");
+    for (const held of ["root:x:0:0:root:/root:/bin/sh\n", "x"]) {
+      writeFileSync(file, held);
+      expect((await new Capture(file).opened)?.message).toContain("holds something else");
+      expect(readFileSync(file, "utf8")).toBe(held);
+    }
+    writeFileSync(file, "");
+    for (let i = 0; i < 2; i++) expect(await new Capture(file).stop()).toBeNull();
   });
 
   test("into a pipe that nobody reads is refused at once; one that is read gets it", async () => {

@@ -22,7 +22,7 @@ const both = able && root && works("setpriv", ...drop, process.execPath, ...PROG
 /** Folders for temporary files of their own, which show what is left behind. */
 const folder = fs.mkdtempSync("/tmp/run-test-");
 fs.chmodSync(folder, 0o777);
-const left = (): string[] => fs.readdirSync(folder).filter((name) => name.startsWith("tslirp-run-"));
+const left = (): string[] => fs.readdirSync(folder);
 
 function start(args: readonly string[]): Command {
   return new Command(["run", ...args], { TMPDIR: folder });
@@ -91,7 +91,8 @@ describe.runIf(both).each(["root", "nobody"] as const)("a command of %s's has no
   test("its resolver and its hosts: by no path, nor in namespaces of its own for others", async () => {
     const script = `
       before=$(cat /etc/resolv.conf /etc/hosts)
-      for file in /etc/resolv.conf /etc/hosts "$TMPDIR"/tslirp-run-*/*/* "$TMPDIR"/tslirp-run-*/*/*/*; do
+      ls -A "$TMPDIR"
+      for file in /etc/resolv.conf /etc/hosts; do
         chmod 666 $file; echo nameserver 192.0.2.99 >>$file
       done
       for file in /etc/resolv.conf /etc/hosts; do
@@ -273,6 +274,37 @@ describe.runIf(able)("tslirp run", () => {
         .toBe(false);
       await expect.poll(left, { timeout: 5_000 }).toEqual([]);
     }
+
+    // Not by anything within that the command could end.
+    const last = start(["--", "sh", "-c", `kill -KILL -1; ${mark} & echo up; wait`]);
+    await last.printed(/up/);
+    last.child.kill("SIGKILL");
+    await last.finished;
+    await expect
+      .poll(() => execFileSync("ps", ["axo", "args"], { encoding: "utf8" }).includes(mark), { timeout: 5_000 })
+      .toBe(false);
+  });
+});
+
+describe.runIf(both).each(["root", "nobody"] as const)("a command of %s's", (user) => {
+  test("does not reach the API of its own network, nor its SOCKS server, which its user may", async () => {
+    const place = path.join(folder, user);
+    fs.mkdirSync(place, { mode: 0o700 });
+    if (user === "nobody") fs.chownSync(place, NOBODY, NOBODY);
+    const [api, socks] = [path.join(place, "a b.sock"), path.join(place, "socks.sock")];
+    const reach = (file: string): string => `curl -sS --max-time 5 --unix-socket '${file}' http://x/v1/rules`;
+    const script = `
+      ${reach(api)}; echo $?; ${reach(socks)}; echo $?
+      mv '${api}' '${api}.old'; rm -f '${api}'; umount '${api}'; ln '${api}' '${place}/other'
+      ${reach(api)}; echo $?; ${reach(`${place}/other`)}; echo $?
+      unshare -Urm sh -c "umount '${api}'; ${reach(api)}"; echo $?`;
+    const { stdout, stderr } = await runAs(
+      user,
+      ["--api", `unix:${api}`, "--socks", `unix:${socks}`, "--default", "deny"],
+      `exec 2>/dev/null; ${script}`,
+    );
+    expect(stdout.trim().split("\n"), stderr).toEqual(["7", "7", "7", "7", "7"]);
+    fs.rmSync(place, { recursive: true });
   });
 });
 

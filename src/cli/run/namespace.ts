@@ -4,12 +4,16 @@
  * The command keeps its user: who it is outside, it is inside, so its files are its own. The script before it (`script`)
  * has the rights that the new namespaces need as ambient capabilities, until it starts the command without them. Root's
  * command stays root within, with what a container's root has.
+ *
+ * When we end, however that is, the kernel kills `unshare` (`setpriv --pdeathsig`), and then process 1 within
+ * (`--kill-child`), and so all. Nothing within has to do that, where the command could stop it.
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import fs from "node:fs";
 import { constants } from "node:os";
 import path from "node:path";
 import type { Readable, Writable } from "node:stream";
+import { SCRIPT } from "./script.ts";
 
 export const TAP_NAME = "tap0";
 const TUN = 7;
@@ -24,8 +28,11 @@ const ROOTS =
 const USERS = "-all,+net_raw";
 
 export interface NamespaceSettings {
-  /** Holds `start`, `ip` and the folder `covers` (see `script`); it is removed at the command's end. */
-  readonly folder: string;
+  /** Commands for `ip -batch`. */
+  readonly ip: string;
+  /** What stands in /etc/resolv.conf, and in /etc/hosts. */
+  readonly resolver: string;
+  readonly hosts: string;
   readonly keep: boolean;
 }
 
@@ -43,15 +50,19 @@ export class CommandNamespace {
     const root = process.getuid!() === 0;
     const group = process.getgid!();
     this.#child = spawn(
-      "unshare",
+      "setpriv",
       [
+        ...["--pdeathsig", "KILL", "--", "unshare"],
         ...["--user", "--keep-caps", "--net", "--mount", "--pid", "--fork", "--kill-child", "--"],
-        ...["/bin/sh", path.join(settings.folder, "start"), settings.folder],
+        ...["/bin/sh", "-c", SCRIPT, "tslirp"],
         ...[
           root ? "0 2147483647" : `${group} ${group}`,
           root ? ROOTS : USERS,
           settings.keep ? "keep" : "end",
           root ? "root" : "user",
+          settings.ip,
+          settings.resolver,
+          settings.hosts,
         ],
         ...command,
       ],
@@ -65,7 +76,7 @@ export class CommandNamespace {
     this.ended = new Promise((resolve, reject) => {
       this.#child.once("error", () => {
         this.#over = true;
-        reject(new Error("run needs unshare (util-linux), which is not here"));
+        reject(new Error("run needs setpriv (util-linux), which is not here"));
       });
       this.#child.once("exit", (code, signal) => {
         this.#over = true;
@@ -86,13 +97,19 @@ export class CommandNamespace {
   }
 
   /**
-   * Then `makeTap` makes the TAP, of the `/dev/net/tun` that process `pid` has open as `tun`, and the command starts. Rejects
-   * with an `Error` of one line.
+   * Then `makeTap` makes the TAP, of the `/dev/net/tun` that process `pid` has open as `tun`, and the command starts, to which
+   * the sockets at `covered` are not there. Rejects with an `Error` of one line.
    */
-  async start(makeTap: (pid: number, tun: number) => void): Promise<void> {
+  async start(covered: readonly string[], makeTap: (pid: number, tun: number) => void): Promise<void> {
     const ready = await this.#said();
     if (ready !== "ready") throw await this.#failure(ready);
     makeTap(this.pid, TUN);
+    for (const place of covered) {
+      if (place.includes("\n"))
+        throw new Error(`${JSON.stringify(place)} cannot be hidden from a command: expected a path of one line`);
+      this.#say("cover");
+      this.#say(place);
+    }
     this.#say("go");
     const on = await this.#said();
     if (on !== "on") throw await this.#failure(on);
@@ -134,15 +151,15 @@ export class CommandNamespace {
   }
 
   /**
-   * The latest child of process 1: those that set up have ended, and who waits for our end came before. Until it executes
-   * a program of its own it is the shell, which traps signals.
+   * The first child of process 1: those that set up have ended, and whoever lost its parent came later. Until it executes a
+   * program of its own it is the shell, which traps signals.
    */
   #command(): number | null {
     const programOf = (pid: number): string => fs.readFileSync(`/proc/${pid}/cmdline`, "latin1");
     try {
       const children = fs.readFileSync(`/proc/${this.pid}/task/${this.pid}/children`, "utf8").trim().split(" ");
-      const latest = Number(children.at(-1));
-      return children.length < 2 || programOf(latest) === programOf(this.pid) ? null : latest;
+      const first = Number(children[0]);
+      return first === 0 || programOf(first) === programOf(this.pid) ? null : first;
     } catch {
       return null;
     }

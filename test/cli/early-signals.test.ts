@@ -5,11 +5,11 @@ import { afterEach, beforeEach, expect, it } from "vitest";
 import { taps } from "../../src/host/tap-device.ts";
 import { Command, temporaryFolder } from "./command.ts";
 
-/** Runs in Node's thread for loading modules: the signal comes when the first package is about to be read. */
+/** Runs in Node's thread for loading modules: the signal comes when what the first lines ask for is about to be read. */
 const HOOKS = `
 let sent = false;
 export async function load(url, context, next) {
-  if (!sent && url.includes("/node_modules/commander/")) {
+  if (!sent && url.includes("/cli/command-line")) {
     sent = true;
     for (const signal of process.env.EARLY_SIGNALS.split(" ")) process.kill(process.pid, signal);
   }

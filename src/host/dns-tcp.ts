@@ -6,7 +6,7 @@ import { randomInt } from "node:crypto";
 import { connect } from "node:net";
 import type { Endpoint } from "../core/address.ts";
 import { get16, put16 } from "../wire/bytes.ts";
-import { DNS_HEADER, dnsSetId } from "../wire/dns.ts";
+import { DNS_HEADER, dnsLowerName, dnsSetId } from "../wire/dns.ts";
 import { matchAnswer } from "./dns-match.ts";
 import type { Attempt, OnResult } from "./dns-udp.ts";
 
@@ -19,6 +19,7 @@ export function askTcp(to: Endpoint, query: Uint8Array, onResult: OnResult): Att
   put16(framed, 0, query.length);
   framed.set(query, LENGTH_PREFIX);
   dnsSetId(framed, LENGTH_PREFIX, id);
+  dnsLowerName(framed, LENGTH_PREFIX);
 
   /** The length first, then the message it announces. */
   let into = new Uint8Array(LENGTH_PREFIX);

@@ -15,7 +15,7 @@
 import { randomInt } from "node:crypto";
 import { createSocket, type RemoteInfo, type Socket } from "node:dgram";
 import type { Endpoint } from "../core/address.ts";
-import { DNS_HEADER, dnsId, dnsQuestionEnd, dnsSetId } from "../wire/dns.ts";
+import { DNS_HEADER, dnsId, dnsLowerName, dnsQuestionEnd, dnsSetId } from "../wire/dns.ts";
 import { matchAnswer } from "./dns-match.ts";
 
 const SLOTS = 64;
@@ -199,6 +199,7 @@ class PoolSocket {
     const message = Uint8Array.from(waiting.query);
     dnsSetId(message, 0, waiting.id);
     if (this.#letters.varied) varyCase(message);
+    else dnsLowerName(message, 0);
     waiting.sent = message;
     this.#socket.send(message, this.#onSent);
   }

@@ -1,7 +1,12 @@
 /**
- * The DNS forwarder behind the virtual name server (10.0.2.3): guests' queries of any record type go to the host's
- * resolvers as they are, and the answers come back as they are. Nothing is cached and nothing rewritten, so what works
- * on the host (split DNS, DNSSEC, record types yet to come) works in the guest.
+ * The DNS forwarder behind the virtual name server (10.0.2.3): guests' questions of any record type go to the host's
+ * resolvers, and the answers come back as they are. Nothing is cached and no answer rewritten, so what works on the host
+ * (split DNS, DNSSEC, record types yet to come) works in the guest.
+ *
+ * A query is written anew: the one question, RD, AD and CD, and EDNS with its DO bit. Whatever else stands in a query or
+ * behind it would go to the resolver, and under rules be a way out beside the name that they allow. EDNS is between
+ * neighbours anyway (RFC 6891 section 6.2.6: options are not forwarded); a signature (TSIG) does not outlast a forwarder
+ * that changes the message.
  *
  * What it does see to: one well-formed question per query, a bound on queries under way, answers no larger than the
  * client takes over UDP (the client then asks again over TCP, see `dns-tcp.ts`), and an answer in the end whatever
@@ -22,12 +27,13 @@ import {
   DNS_AXFR,
   DNS_IN,
   DNS_IXFR,
+  DNS_MAX_MESSAGE,
   DNS_NOERROR,
   DNS_NOTIMP,
   DNS_NXDOMAIN,
   DNS_REFUSED,
   DNS_SERVFAIL,
-  DNS_UDP_SIZE,
+  dnsAnew,
   dnsAnswers,
   dnsCheck,
   dnsExplained,
@@ -138,7 +144,7 @@ export class DnsForwarder {
   queryUdp(bytes: Uint8Array, at: number, len: number, respond: DnsRespond, guest: Endpoint = NOWHERE): void {
     if (!this.#acceptable(bytes, at, len)) return;
     const cable = this.#watch.cableOf(guest.host);
-    if (this.#inFlight.allows(cable)) this.#ask(bytes.slice(at, at + len), guest, cable, false, respond);
+    if (this.#inFlight.allows(cable)) this.#ask(bytes, at, len, guest, cable, false, respond);
     else this.busy();
   }
 
@@ -150,7 +156,7 @@ export class DnsForwarder {
     if (!this.#acceptable(bytes, at, len)) return false;
     const cable = this.#watch.cableOf(guest.host);
     if (this.#inFlight.allows(cable) && this.#tcpInFlight.allows(cable))
-      this.#ask(bytes.slice(at, at + len), guest, cable, true, respond);
+      this.#ask(bytes, at, len, guest, cable, true, respond);
     else {
       this.busy();
       respond(dnsReply(bytes, at, len, DNS_SERVFAIL));
@@ -175,12 +181,19 @@ export class DnsForwarder {
     return false;
   }
 
-  #ask(query: Uint8Array, guest: Endpoint, cable: object | null, tcp: boolean, respond: DnsRespond): void {
-    const refusal = refusalOf(query);
-    if (refusal !== DNS_NOERROR) {
-      respond(dnsReply(query, 0, query.length, refusal));
-      return;
-    }
+  #ask(
+    bytes: Uint8Array,
+    at: number,
+    len: number,
+    guest: Endpoint,
+    cable: object | null,
+    tcp: boolean,
+    respond: DnsRespond,
+  ): void {
+    const refusal = refusalOf(bytes, at);
+    if (refusal !== DNS_NOERROR) return respond(dnsReply(bytes, at, len, refusal));
+    const query = dnsAnew(bytes, at, len);
+    const most = tcp ? DNS_MAX_MESSAGE : Math.min(dnsUdpSize(bytes, at, len), MAX_UDP_ANSWER);
     const { local, names, gate, guestOf, server4, server6 } = this.#watch;
     const name = dnsQname(query, 0);
     const qtype = dnsQtype(query, 0);
@@ -188,7 +201,7 @@ export class DnsForwarder {
     const own = given === null ? (local?.answer(name, qtype) ?? null) : null;
     const since = this.#clock.now();
     const fallback = own?.known === true && own.worldFirst === true ? own : null;
-    const asked: Asked = { query, name, qtype, given, own, fallback, guest, cable, tcp, respond, since };
+    const asked: Asked = { query, most, name, qtype, given, own, fallback, guest, cable, tcp, respond, since };
     this.#inFlight.take(cable);
     if (tcp) this.#tcpInFlight.take(cable);
     if (own?.known && fallback === null) return this.#answer(asked, localReply(query, own));
@@ -260,7 +273,7 @@ export class DnsForwarder {
 
   /** Null, and what is no answer to the query, is SERVFAIL. */
   #answer(asked: Asked, found: Uint8Array | null): void {
-    const { query, name, qtype, guest, tcp, respond, since } = asked;
+    const { query, most, name, qtype, guest, respond, since } = asked;
     this.#over(asked);
     const usable = found !== null && dnsCheck(found, 0, found.length);
     const answer = usable ? found : dnsReply(query, 0, query.length, DNS_SERVFAIL);
@@ -276,7 +289,7 @@ export class DnsForwarder {
       millis: now - since,
       addresses: addressesIn(answer),
     });
-    respond(tcp || fits(query, answer) ? answer : dnsTruncate(answer, 0, answer.length));
+    respond(answer.length <= most ? answer : dnsTruncate(answer, 0, answer.length));
   }
 }
 
@@ -293,7 +306,10 @@ function addressesIn(answer: Uint8Array): string[] {
 
 /** A query that waits for its answer. */
 interface Asked {
+  /** As it goes to resolvers, under the guest's ID. */
   readonly query: Uint8Array;
+  /** The longest answer that the guest takes. */
+  readonly most: number;
   readonly name: string;
   readonly qtype: number;
   /** What the user has given for the name. */
@@ -334,14 +350,9 @@ function localReply(query: Uint8Array, { rdata }: LocalAnswer): Uint8Array {
 }
 
 /** The rcode for what a forwarder of single questions cannot do; NOERROR when it can. */
-function refusalOf(query: Uint8Array): number {
-  if (dnsOpcode(query, 0) !== 0) return DNS_NOTIMP;
-  const type = dnsQtype(query, 0);
+function refusalOf(bytes: Uint8Array, at: number): number {
+  if (dnsOpcode(bytes, at) !== 0) return DNS_NOTIMP;
+  const type = dnsQtype(bytes, at);
   // Zone transfers are answered by many messages (RFC 5936 section 2.2), which one query and one answer cannot carry.
   return type === DNS_AXFR || type === DNS_IXFR ? DNS_REFUSED : DNS_NOERROR;
-}
-
-function fits(query: Uint8Array, answer: Uint8Array): boolean {
-  if (answer.length <= DNS_UDP_SIZE) return true;
-  return answer.length <= Math.min(dnsUdpSize(query, 0, query.length), MAX_UDP_ANSWER);
 }

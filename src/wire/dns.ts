@@ -37,6 +37,7 @@ const OPCODE = 0x7800;
 const TC = 0x0200;
 const RD = 0x0100;
 const RA = 0x0080;
+const AD = 0x0020;
 const CD = 0x0010;
 const RCODE = 0x000f;
 
@@ -44,6 +45,8 @@ const RCODE = 0x000f;
 const MAX_NAME = 255;
 /** An OPT record without options, and the size we say we take: what fits an unfragmented IPv6 packet. */
 const OPT_LENGTH = 11;
+/** EDNS's flag by which a client asks for DNSSEC's records (RFC 3225). */
+const DO = 0x8000;
 /** Extended DNS Errors: the option, and "Blocked" (RFC 8914 sections 2 and 4.16). */
 const OPTION_EDE = 15;
 export const EDE_BLOCKED = 15;
@@ -266,6 +269,31 @@ function optAt(buf: Uint8Array, at: number, len: number): number {
 export function dnsUdpSize(buf: Uint8Array, at: number, len: number): number {
   const opt = optAt(buf, at, len);
   return opt < 0 ? DNS_UDP_SIZE : Math.max(DNS_UDP_SIZE, get16(buf, opt + 2));
+}
+
+/**
+ * A checked query written anew: its ID, what it asks of the answer (RD, AD, CD), its question, and where it has an OPT
+ * record one of ours with its DO bit. Records, options, other flags and what stands behind the message are left out.
+ */
+export function dnsAnew(buf: Uint8Array, at: number, len: number): Uint8Array {
+  const question = dnsQuestionEnd(buf, at) - at;
+  const opt = optAt(buf, at, len);
+  const out = new Uint8Array(question + (opt < 0 ? 0 : OPT_LENGTH));
+  out.set(buf.subarray(at, at + question));
+  put16(out, 2, get16(buf, at + 2) & (RD | AD | CD));
+  put32(out, 6, 0);
+  put16(out, 10, opt < 0 ? 0 : 1);
+  if (opt < 0) return out;
+  put16(out, question + 1, DNS_OPT);
+  put16(out, question + 3, OUR_UDP_SIZE);
+  put16(out, question + 7, get16(buf, opt + 6) & DO);
+  return out;
+}
+
+/** The question's name in small letters, in place: which letters are large may say something. */
+export function dnsLowerName(buf: Uint8Array, at: number): void {
+  for (let i = at + DNS_HEADER; buf[i] !== 0; i += buf[i]! + 1)
+    for (let k = i + 1; k <= i + buf[i]!; k++) buf[k] = lower(buf[k]!);
 }
 
 /**

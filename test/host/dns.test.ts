@@ -153,7 +153,8 @@ describe("one server", () => {
     expect(await ask(dns, query("www.example.test", DNS_A))).toEqual(answer(query("www.example.test", DNS_A)));
     expect(s.seen.map((each) => dnsQname(each.query, 0)).at(-1)).toBe("www.example.test");
     expect(s.seen).toHaveLength(2);
-    await ask(dns, query("other.example.test", DNS_A));
+    const other = query("OtheR.Example.test", DNS_A);
+    expect(await ask(dns, other)).toEqual(answer(other));
     expect(dnsQname(s.seen[2]!.query, 0)).toBe("other.example.test");
     expect(s.seen).toHaveLength(3);
   });
@@ -359,6 +360,13 @@ describe("over TCP", () => {
     const queries = Array.from({ length: 20 }, (_, i) => query(`N${i}.test`, DNS_A, i));
     const found = await Promise.all(queries.map((q) => ask(dns, q, true)));
     expect(found).toEqual(queries.map((q) => answer(q, 0, 200)));
+  });
+
+  test("a name goes out in small letters, which carry nothing, and the answer has the guest's", async () => {
+    const s = await tcpServer((q, socket) => reply(socket, answer(q)));
+    const q = query("LeTTers.exAMple.test", DNS_A);
+    expect(await ask(resolver([s.endpoint]), q, true)).toEqual(answer(q));
+    expect(dnsQname(s.seen[0]!, 0)).toBe("letters.example.test");
   });
 
   test("the largest message arrives to the byte", async () => {

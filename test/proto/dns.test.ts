@@ -54,7 +54,7 @@ function rig(dnsInFlight = 8): Rig {
   return { host, forwarder, drops, events, clock, answers, udp };
 }
 
-test(proves("dns.case", "a query reaches the host to the byte, and its answer the guest"), () => {
+test(proves("dns.case", "a question reaches the host to the byte, and its answer the guest"), () => {
   const r = rig();
   const q = query("WwW.ExAmPle.test", 65, 0xabcd, 1232);
   r.udp(q);
@@ -64,6 +64,85 @@ test(proves("dns.case", "a query reaches the host to the byte, and its answer th
   const a = answer(q, 0, 3);
   r.host.asked[0]!.onAnswer(a);
   expect(r.answers).toEqual([a]);
+});
+
+/** A record of the root's, with two bytes of type and class, four of TTL, and data. */
+const record = (type: number, data: readonly number[], cls = 1, ttl = [0, 0, 0, 0]): number[] => [
+  ...[0, type >> 8, type & 255, cls >> 8, cls & 255, ...ttl, data.length >> 8, data.length & 255],
+  ...data,
+];
+/** A query with flags, counts of records behind the question, and bytes behind it. */
+const stuffed = (flags: number, counts: readonly [number, number, number], behind: readonly number[]): Uint8Array => {
+  const q = [...query("only.good.test", DNS_A, 7)];
+  q[2] = flags >> 8;
+  q[3] = flags & 255;
+  counts.forEach((count, i) => {
+    q[7 + 2 * i] = count;
+  });
+  return Uint8Array.from([...q, ...behind]);
+};
+const SECRET = [..."a secret of the guest's"].map((char) => char.charCodeAt(0));
+const PLAIN = query("only.good.test", DNS_A, 7);
+const WITH_OPT = query("only.good.test", DNS_A, 7, 1232);
+const asking = (flags: number, from: Uint8Array): Uint8Array => {
+  const q = from.slice();
+  q[2] = flags >> 8;
+  q[3] = flags & 255;
+  return q;
+};
+const withDo = (from: Uint8Array): Uint8Array => {
+  const q = from.slice();
+  q[q.length - 4] = 0x80;
+  return q;
+};
+
+test.each<[string, Uint8Array, Uint8Array]>([
+  ["bytes behind the question", stuffed(0x100, [0, 0, 0], SECRET), PLAIN],
+  ["an answer record", stuffed(0x100, [1, 0, 0], record(16, SECRET)), PLAIN],
+  ["an authority record", stuffed(0x100, [0, 1, 0], record(16, SECRET)), PLAIN],
+  ["an additional record", stuffed(0x100, [0, 0, 1], record(16, SECRET)), PLAIN],
+  [
+    "a signature (TSIG, SIG(0))",
+    stuffed(0x100, [0, 0, 2], [...record(250, SECRET, 255), ...record(24, SECRET)]),
+    PLAIN,
+  ],
+  ["counts of records that are not there", stuffed(0x100, [9, 8, 7], []), PLAIN],
+  ["header flags: AA, TC, RA, Z, an rcode", stuffed(0x0100 | 0x0600 | 0x00c0 | 0x000f, [0, 0, 0], []), PLAIN],
+  ["no RD", stuffed(0, [0, 0, 0], []), asking(0, PLAIN)],
+  ["RD, AD and CD", stuffed(0x0130, [0, 0, 0], []), asking(0x0130, PLAIN)],
+  ["an OPT record's size", stuffed(0x100, [0, 0, 1], record(41, [], 0x4142)), WITH_OPT],
+  ["its version and flags", stuffed(0x100, [0, 0, 1], record(41, [], 4096, [0x41, 0x42, 0x7f, 0xff])), WITH_OPT],
+  [
+    "its options: ECS, a cookie",
+    stuffed(0x100, [0, 0, 1], record(41, [0, 8, 0, SECRET.length, ...SECRET], 4096)),
+    WITH_OPT,
+  ],
+  ["its DO bit", stuffed(0x100, [0, 0, 1], record(41, [], 4096, [0, 0, 0x80, 1])), withDo(WITH_OPT)],
+  [
+    "records around it",
+    stuffed(
+      0x100,
+      [1, 0, 3],
+      [...record(1, [1, 2, 3, 4]), ...record(16, SECRET), ...record(41, [], 4096), ...record(250, [])],
+    ),
+    WITH_OPT,
+  ],
+])("a resolver is asked anew, with the question and what of the header asks for something: %s", (_, sent, reaches) => {
+  for (const tcp of [false, true]) {
+    const r = rig();
+    if (tcp) r.forwarder.queryTcp(sent, 0, sent.length, (a) => r.answers.push(a));
+    else r.udp(sent);
+    expect(Buffer.from(r.host.asked[0]!.query).toString("hex")).toBe(Buffer.from(reaches).toString("hex"));
+  }
+});
+
+test("two questions reach nobody", () => {
+  const r = rig();
+  const two = Uint8Array.from([...PLAIN, ...PLAIN.subarray(12)]);
+  two[5] = 2;
+  r.udp(two);
+  expect(r.host.asked).toEqual([]);
+  expect(r.drops).toEqual(["dns-malformed"]);
 });
 
 test(proves("dns.pair", "A and AAAA with one ID from one port are both answered"), () => {

@@ -102,6 +102,7 @@ function parseRule(field: string, text: string, typed: string, allow: boolean, w
     return parsed;
   };
   const terms = new RuleTerms(wrong);
+  let ambiguous: string | null = null;
   for (let i = 0; i < words.length; i++) {
     const word = words[i]!;
     if (word === "in" || word === "out") set("direction", word, word);
@@ -117,6 +118,7 @@ function parseRule(field: string, text: string, typed: string, allow: boolean, w
     } else if (word.includes("=")) terms.take(word);
     else {
       const [far, portText] = splitPorts(word);
+      if (portText === null) ambiguous = withPerhapsAPort(word);
       const parsed = parseFar(far);
       if (parsed === null) throw wrong(FORM);
       set("far", word, parsed);
@@ -125,6 +127,7 @@ function parseRule(field: string, text: string, typed: string, allow: boolean, w
   }
   if (words.length === 0) throw wrong(FORM);
   const { direction, proto, far, guest } = draft;
+  if (ambiguous !== null && draft.ports === null && proto !== "icmp") throw wrong(ambiguous);
   const found = draft.ports ?? [];
   if (found.length > 0 && (proto === "icmp" || proto === "dns")) throw wrong(`expected no ports with ${proto}`);
   if (direction === "in" && (far?.domain || proto === "dns")) throw wrong("expected an address or net of who comes in");
@@ -166,6 +169,16 @@ function splitPorts(word: string): [far: string, ports: string | null] {
   const colon = word.indexOf(":");
   if (colon < 0 || word.indexOf(":", colon + 1) >= 0) return [word, null];
   return [word.slice(0, colon), word.slice(colon + 1)];
+}
+
+/**
+ * What to write in place of an IPv6 address without brackets of which the last group may have been meant as a port, since what is
+ * before it is an address, too; null for what nobody takes so. Read as the address alone, a rule would leave open what it denies.
+ */
+function withPerhapsAPort(word: string): string | null {
+  const [, address = "", port = ""] = /^(.+):([1-9][0-9]{0,3})$/.exec(word) ?? [];
+  if (port === "" || parseIp(address) === null || parseIp(word) === null) return null;
+  return `expected [${address}]:${port} for that port, or [${word}] for that address`;
 }
 
 function parseFar(text: string): Pick<Rule, "net" | "domain"> | null {

@@ -221,6 +221,10 @@ describe("what is wrong is told in one line", () => {
     ["allow any any", "one of the kind only"],
     ["allow any:80 port 81", "one of the kind only"],
     ["allow any:0", 'not "0"'],
+    ["deny tcp 2001:db8::1:80", "[2001:db8::1]:80 for that port, or [2001:db8::1:80] for that address"],
+    ["deny 2001:db8::1:443", "[2001:db8::1]:443 for that port, or [2001:db8::1:443]"],
+    ["allow udp fe80::5054:ff:fe12:3456", "[fe80::5054:ff:fe12]:3456"],
+    ["deny in ::1:22", "[::1]:22"],
     ["allow any:70000", "ports from 1 to 65535"],
     ["allow any:9-8", "ports from 1 to 65535"],
     ["allow port", 'not ""'],
@@ -254,6 +258,21 @@ describe("what is wrong is told in one line", () => {
     const wrong = (): unknown => parseRules([line, "default deny"]);
     expect(wrong).toThrow(ConfigError);
     expect(wrong).toThrow(words);
+  });
+  it.each([
+    "2001:db8::1",
+    "2001:db8::1:80/128",
+    "2001:db8::1:80 port 443",
+    "[2001:db8::1:80]",
+    "[2001:db8::1:80]:443",
+    "icmp 2001:db8::1:80",
+    "2001:db8:0:0:0:0:1:80",
+    "2001:db8::1:8a",
+    "2001:db8::1:0080",
+    "any guest 2001:db8::1:80",
+    "64:ff9b::198.51.100.1",
+  ])("an IPv6 address that nobody takes for one with a port is one: %s", (words) => {
+    expect(parseRules([`deny ${words}`, "default allow"]).rules).toHaveLength(1);
   });
   it("rules without a default, or with two", () => {
     expect(() => parseRules(["allow any"])).toThrow("default deny or default allow as well");

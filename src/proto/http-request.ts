@@ -17,6 +17,8 @@ const REQUEST = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+) ([\x21-\x7e\x80-\xff]+) HTTP\/1\
 const VALUE = /^[\t\x20-\x7e\x80-\xff]*$/;
 /** HTTP/2 in the clear begins so (RFC 9113 section 3.4), and has its names compressed. */
 const HTTP2 = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/** Protocols that an Upgrade may ask for whose requests are not read: HTTP/2 under all its names, SPDY. */
+const UNREAD = /(?:^|[\s,])(?:h2|http\/2|spdy)/i;
 /** Methods whose body some servers take for the next request. */
 const WITHOUT_BODY = /^(?:GET|HEAD|OPTIONS|TRACE|CONNECT)$/i;
 
@@ -28,6 +30,7 @@ export interface HttpRequest extends ShownName {
   readonly length: number | null;
   /** Whether the connection may be another protocol's behind it: CONNECT, Upgrade, HTTP/2. */
   readonly leaves: boolean;
+  readonly unread: boolean;
 }
 
 export type HttpHead = "more" | "other" | HttpRequest;
@@ -74,7 +77,7 @@ function readLines(
     if (preface !== HTTP2.slice(0, preface.length)) return broken("a preface of HTTP/2 that is none");
     return preface.length < HTTP2.length
       ? "more"
-      : { ...shown(null, null), method: "PRI", size: size + 6, length: 0, leaves: true };
+      : { ...shown(null, null), method: "PRI", size: size + 6, length: 0, leaves: true, unread: true };
   }
   const [, method = "", target = "", minor] = request;
   const found = readFields(fields);
@@ -88,19 +91,28 @@ function readLines(
   if (lengths.length > 0 && !/^\d{1,15}$/.test(lengths[0]!)) return broken("a Content-Length that is none");
   const length = chunked ? null : Number(lengths[0] ?? 0);
   if (length !== 0 && WITHOUT_BODY.test(method)) return broken(`a ${method.toUpperCase()} with a body`);
-  return { ...name, method, size, length, leaves: found.upgrade || isConnect(method) };
+  const { upgrade } = found;
+  return {
+    ...name,
+    method,
+    size,
+    length,
+    leaves: upgrade !== null || isConnect(method),
+    unread: UNREAD.test(upgrade ?? ""),
+  };
 }
 
 interface Fields {
   host: string | null;
-  upgrade: boolean;
+  /** All that it asks for; null for nothing. */
+  upgrade: string | null;
   readonly lengths: string[];
   readonly codings: string[];
 }
 
 /** What is told by a request's fields, or their flaw. */
 function readFields(fields: readonly string[]): Fields | string {
-  const found: Fields = { host: null, upgrade: false, lengths: [], codings: [] };
+  const found: Fields = { host: null, upgrade: null, lengths: [], codings: [] };
   for (const field of fields) {
     const colon = field.indexOf(":");
     if (colon < 0 || !TOKEN.test(field.slice(0, colon))) return "a field of another form";
@@ -111,7 +123,7 @@ function readFields(fields: readonly string[]): Fields | string {
         found.host = value;
         break;
       case "upgrade":
-        found.upgrade = true;
+        found.upgrade = `${found.upgrade ?? ""},${value}`;
         break;
       case "content-length":
         found.lengths.push(value);
@@ -160,5 +172,6 @@ function shown(name: string | null, port: number | null): ShownName {
 }
 
 function broken(flaw: string): HttpRequest {
-  return { by: "HTTP", name: null, port: null, encrypted: false, flaw, method: "", size: 0, length: 0, leaves: false };
+  const none = { method: "", size: 0, length: 0, leaves: false, unread: false };
+  return { by: "HTTP", name: null, port: null, encrypted: false, flaw, ...none };
 }

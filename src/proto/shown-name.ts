@@ -11,6 +11,8 @@ export interface ShownName {
   readonly encrypted: boolean;
   /** Why the message cannot be relied on: it is malformed, or others may read another name in it. Null when it can. */
   readonly flaw: string | null;
+  /** Whether what follows may ask for names that are not read, as HTTP/2 without TLS does. */
+  readonly unread?: boolean;
 }
 
 /** "more": cannot be told yet. "other": neither TLS nor HTTP, if its first line turns out to be no request's (`strange-line`). */

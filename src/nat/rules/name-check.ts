@@ -82,6 +82,7 @@ export class NameChecks {
     if (shown === "other" || denying === undefined) return true;
     if (shown === "none") return refuse(denying, "no name in time", null);
     if (shown.flaw !== null) return refuse(denying, `${shown.by}: ${shown.flaw}`, null);
+    if (shown.unread === true) return refuse(denying, "HTTP/2 without TLS, whose names are not read", null);
     if (shown.name === null) return true;
     const { allow, rule, by } = judge(this.#rules.set, { ...subject, names: [shown.name] });
     return allow || !by?.domain || refuse(rule, `${shown.by} name ${shown.name}`, null);

@@ -391,6 +391,9 @@ it("when rules change, a connection is judged by the name that it has shown as w
 
 describe("where rules only deny names", () => {
   const DENY = ["deny *.ads.test", "default allow"];
+  const HTTP2 = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+  const UPGRADE = (to: string): string =>
+    `GET / HTTP/1.1\r\nHost: www.good.test\r\nConnection: Upgrade\r\nUpgrade: ${to}\r\n\r\n`;
   test.each<[string, Uint8Array | string, boolean]>([
     ["a name that is denied", TLS("www.ads.test"), false],
     ["a Host that is denied", HTTP("www.ads.test"), false],
@@ -401,11 +404,39 @@ describe("where rules only deny names", () => {
     ["a blank in front of the request", ` ${HTTP("www.ads.test")}`, false],
     ["an encrypted name", clientHello({ names: ["x.test"], extensions: [ECH] }), true],
     ["another protocol", "\0\0\0\x10anything", true],
+    ["another request that asks for a WebSocket", UPGRADE("websocket"), true],
+    ["HTTP/2 in the clear, whose names are packed", HTTP2, false],
+    ["and with frames behind the preface", `${HTTP2}\0\0\0\x04\0\0\0\0\0`, false],
+    ["a request that asks for it", UPGRADE("h2c"), false],
+    ["beside another protocol", UPGRADE("websocket, H2C"), false],
+    ["in a field of its own", UPGRADE("websocket\r\nUpgrade: h2c"), false],
+    ["by a draft's name", UPGRADE("h2c-14"), false],
+    ["by its name in full", UPGRADE("HTTP/2.0"), false],
+    ["with the preface in the same write", UPGRADE("h2c") + HTTP2, false],
+    ["SPDY", UPGRADE("SPDY/3.1"), false],
   ])("%s", async (_, bytes, passes) => {
     const one = await rig(DENY);
     await one.say(bytes);
     expect(latin1(one.heard())).toBe(passes ? latin1(bytes) : "");
     expect(one.refused().map(({ rule }) => rule)).toEqual(passes ? [] : [DENY[0]]);
+  });
+  it.each([1, 3, 14, 17, 18, 20, 23])("HTTP/2's preface in two pieces, the first of %i bytes", async (size) => {
+    const one = await rig(DENY, 80);
+    await one.say(HTTP2.slice(0, size));
+    await one.say(HTTP2.slice(size), 1 + size);
+    expect(one.heard()).toBe("");
+    const reason = `${DENY[0]}: HTTP/2 without TLS, whose names are not read`;
+    expect(one.refused()).toMatchObject([{ rule: DENY[0], reason }]);
+  });
+  it.each([
+    ["a request", HTTP("www.good.test")],
+    ["one that asked for another protocol", UPGRADE("tls/1.0")],
+  ])("HTTP/2's preface behind %s", async (_, first) => {
+    const one = await rig(DENY, 80);
+    await one.say(first);
+    await one.say(HTTP2, 1 + first.length);
+    expect(one.heard()).toBe(first);
+    expect(one.refused()).toMatchObject([{ rule: DENY[0] }]);
   });
   it("what keeps its name back until nobody looks any more is refused", async () => {
     const one = await rig(DENY);

@@ -1,6 +1,6 @@
 /** What was typed, as the options of a network. */
 
-import { readFileSync, statSync } from "node:fs";
+import { readFileSync, readlinkSync, realpathSync, type Stats, statSync } from "node:fs";
 import path from "node:path";
 import { parseApiAddress } from "../api/address.ts";
 import { parseAttachAddress } from "../attach/address.ts";
@@ -106,22 +106,22 @@ function auditBytes(text: string | undefined): number | undefined {
 /** What is learned goes into a file of its own, in a folder that is there. Throws `ConfigError`. */
 function checkLearned({ learn, rules }: NetworkArguments): void {
   if (typeof learn !== "string") return;
-  if (learn === "" || isFolder(learn)) throw new ConfigError("--learn", learn, "expected a file's name");
-  if (!isFolder(path.dirname(learn)))
+  if (learn === "" || isFolder("--learn", learn)) throw new ConfigError("--learn", learn, "expected a file's name");
+  if (!isFolder("--learn", path.dirname(learn)))
     throw new ConfigError("--learn", learn, "expected a file in a folder that exists");
   if (!isLearned(learn))
     throw new ConfigError("--learn", learn, "expected a new file, or one that --learn has made: it is written anew");
-  if (rules !== undefined && path.resolve(rules) === path.resolve(learn))
+  if (rules !== undefined && placeOf(rules) === placeOf(learn))
     throw new ConfigError("--learn", learn, "expected another file than that of --rules, which is read while it runs");
 }
 
-/** Each file that is written is one file's. Throws `ConfigError`. */
+/** Each file that is written is one option's, by whatever name or link. Throws `ConfigError`. */
 function checkOutputs(args: NetworkArguments): void {
   const seen = new Map<string, string>();
   for (const name of ["learn", "audit", "record", "capture"] as const) {
     const file = args[name];
     if (typeof file !== "string" || file === "") continue;
-    const place = path.resolve(file);
+    const place = placeOf(file);
     const other = seen.get(place);
     if (other !== undefined) throw new ConfigError(`--${name}`, file, `expected another file than that of ${other}`);
     seen.set(place, `--${name}`);
@@ -236,21 +236,55 @@ function checkCaptureFile(file: string): void {
       file,
       "expected a file: what is printed would stand in it (ctl capture start - is for pipes)",
     );
-  if (isFolder(file)) throw new ConfigError("--capture", file, "expected a file, not a folder");
-  if (!isFolder(path.dirname(file)))
+  if (isFolder("--capture", file)) throw new ConfigError("--capture", file, "expected a file, not a folder");
+  if (!isFolder("--capture", path.dirname(file)))
     throw new ConfigError("--capture", file, "expected a file in a folder that exists");
 }
 
 /** Whether nothing is lost when a file is written by `--learn`: there is none, or it was. */
 function isLearned(file: string): boolean {
-  const stat = statSync(file, { throwIfNoEntry: false });
+  const stat = statOf("--learn", file);
   // What is no file is refused where it is opened.
   if (stat === undefined || !stat.isFile() || stat.size === 0) return true;
   return readFileSync(file, "utf8").startsWith(LEARNED_HEADER);
 }
 
-function isFolder(name: string): boolean {
-  return statSync(name, { throwIfNoEntry: false })?.isDirectory() ?? false;
+/** What is at a place, which may be nothing. Throws `ConfigError` about a name by which nothing can be. */
+function statOf(flag: string, name: string): Stats | undefined {
+  try {
+    return statSync(name, { throwIfNoEntry: false });
+  } catch (error) {
+    const { code = "" } = error as NodeJS.ErrnoException;
+    const longest = code === "ENAMETOOLONG" ? ": 255 bytes at most" : ` (${code})`;
+    throw new ConfigError(flag, name, `expected a name that the system takes for a file${longest}`);
+  }
+}
+
+function isFolder(flag: string, name: string): boolean {
+  return statOf(flag, name)?.isDirectory() ?? false;
+}
+
+const MOST_LINKS = 40;
+
+/** The same for all names of one file, whether it is there or not. */
+function placeOf(file: string, links = 0): string {
+  try {
+    const { dev, ino } = statSync(file, { bigint: true });
+    return `${dev}:${ino}`;
+  } catch {
+    // It is not there: where it would be.
+  }
+  try {
+    const to = readlinkSync(file);
+    if (links < MOST_LINKS) return placeOf(path.resolve(path.dirname(file), to), links + 1);
+  } catch {
+    // No link.
+  }
+  try {
+    return path.join(realpathSync(path.dirname(file)), path.basename(file));
+  } catch {
+    return path.resolve(file);
+  }
 }
 
 function readNetdev(text: string): Netdev {

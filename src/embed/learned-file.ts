@@ -1,12 +1,25 @@
-/** The file that `learn` writes: a little after each change, in its place at once (a new file, renamed), for its owner alone. */
-import { lstat, rename, rm, writeFile } from "node:fs/promises";
-import { type AllowedFlow, LearnedRules } from "../control/learned-rules.ts";
+/**
+ * The file that `learn` writes: a little after each change, in its place at once (a new file, renamed), for its owner alone.
+ *
+ * It is one run's at a time, or the rules of one of two would be lost. The file in its place is open and locked (flock) as long as
+ * this run lasts: a new one is locked before it takes the place, and only then is the old one closed. Whoever gets the lock of a
+ * file that has lost its place meanwhile opens the next one.
+ */
+import { constants } from "node:fs";
+import { type FileHandle, lstat, open, rename, rm } from "node:fs/promises";
+import { type AllowedFlow, LEARNED_HEADER, LearnedRules } from "../control/learned-rules.ts";
 import type { Limits } from "../core/limits.ts";
+import { lockFile } from "../host/file-lock.ts";
 
 /** Another rule, and more of the same. */
 const SOON_MS = 500;
 const LATER_MS = 10_000;
 const OWNER_ONLY = 0o600;
+/** The file may lose its place between its opening and its lock, once for each time that another run writes. */
+const MOST_TRIES = 10;
+const ONE_WRITER = "expected a file that no other run writes";
+const NO_FILE = "expected a file, not a link, a device or a pipe";
+const NOT_LEARNED = "expected a new file, or one that --learn has made: it is written anew";
 
 export interface LearnedFileEvents {
   /** There was no room for a rule. */
@@ -24,6 +37,8 @@ export class LearnedFile {
   #due = Number.POSITIVE_INFINITY;
   #writing: Promise<void> = Promise.resolve();
   #told = false;
+  /** The file in its place, locked. */
+  #held: FileHandle | null = null;
 
   /** `given` are the user's rules in force. */
   constructor(
@@ -41,8 +56,10 @@ export class LearnedFile {
   /** Writes it for the first time. Rejects with an `Error` of one line when it cannot be. */
   async open(): Promise<void> {
     try {
+      this.#held = await this.#take();
       await this.#write();
     } catch (error) {
+      await this.#release();
       throw new Error(`cannot write what is learned to ${this.#file}: ${(error as Error).message}`);
     }
   }
@@ -53,10 +70,16 @@ export class LearnedFile {
 
   /** Writes it for the last time. */
   async close(): Promise<void> {
-    if (this.#timer === null) return this.#writing;
+    if (this.#timer !== null) await this.save();
+    await this.#writing;
+    await this.#release();
+  }
+
+  /** Writes it now. */
+  save(): Promise<void> {
     this.#stop();
     this.#save();
-    await this.#writing;
+    return this.#writing;
   }
 
   #soon(wait: number): void {
@@ -88,18 +111,58 @@ export class LearnedFile {
     });
   }
 
+  /** The file that is there, or a new one, locked. */
+  async #take(): Promise<FileHandle> {
+    const { O_CREAT, O_NOFOLLOW = 0, O_NONBLOCK = 0, O_RDWR } = constants;
+    for (let tries = 0; tries < MOST_TRIES; tries++) {
+      await this.#checkKind();
+      const handle = await open(this.#file, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK, OWNER_ONLY);
+      try {
+        if (!lockFile(handle.fd)) throw new Error(ONE_WRITER);
+        const [mine, there] = [await handle.stat(), await lstat(this.#file).catch(() => null)];
+        if (mine.isFile() && there?.ino === mine.ino && there.dev === mine.dev) {
+          const head = new Uint8Array(LEARNED_HEADER.length);
+          const { bytesRead } = await handle.read(head, 0, head.length, 0);
+          const text = new TextDecoder("latin1").decode(head.subarray(0, bytesRead));
+          if (mine.size > 0 && text !== LEARNED_HEADER) throw new Error(NOT_LEARNED);
+          return handle;
+        }
+      } catch (error) {
+        await handle.close();
+        throw error;
+      }
+      await handle.close();
+    }
+    throw new Error(ONE_WRITER);
+  }
+
+  async #checkKind(): Promise<void> {
+    const there = await lstat(this.#file).catch(() => null);
+    if (there !== null && !there.isFile()) throw new Error(NO_FILE);
+  }
+
+  async #release(): Promise<void> {
+    const held = this.#held;
+    this.#held = null;
+    await held?.close().catch(() => {});
+  }
+
   async #write(): Promise<void> {
     const next = `${this.#file}.${process.pid}.new`;
-    const there = await lstat(this.#file).catch(() => null);
-    if (there !== null && !there.isFile()) throw new Error("expected a file, not a link, a device or a pipe");
+    await this.#checkKind();
     await rm(next, { force: true });
+    // A new file, never through a link that somebody has put there.
+    const handle = await open(next, "wx", OWNER_ONLY);
     try {
-      // A new file, never through a link that somebody has put there.
-      await writeFile(next, this.#rules.text(this.#given()), { mode: OWNER_ONLY, flag: "wx" });
+      lockFile(handle.fd);
+      await handle.writeFile(this.#rules.text(this.#given()));
       await rename(next, this.#file);
     } catch (error) {
+      await handle.close().catch(() => {});
       await rm(next, { force: true }).catch(() => {});
       throw error;
     }
+    await this.#release();
+    this.#held = handle;
   }
 }

@@ -149,6 +149,31 @@ describe("files that are written", () => {
     );
   });
 
+  it("are one option's each by links, too", () => {
+    const folder = fs.mkdtempSync(path.join(os.tmpdir(), "arguments-"));
+    const [file, link, hard, other] = ["file", "link", "hard", "folder"].map((name) => path.join(folder, name));
+    fs.symlinkSync("file", link!);
+    fs.symlinkSync(".", other!);
+    const wrong = /^--audit: .*than that of --learn/;
+    // As long as it is not there, and when it is.
+    expect(() => readServeArguments({ learn: file!, audit: link! })).toThrow(wrong);
+    expect(() => readServeArguments({ learn: file!, audit: path.join(other!, "file") })).toThrow(wrong);
+    fs.writeFileSync(file!, "");
+    fs.linkSync(file!, hard!);
+    expect(() => readServeArguments({ learn: file!, audit: link! })).toThrow(wrong);
+    expect(() => readServeArguments({ learn: file!, audit: hard! })).toThrow(wrong);
+    fs.writeFileSync(file!, `${LEARNED_HEADER}\ndefault deny\n`);
+    expect(() => readServeArguments({ learn: file!, rules: link! })).toThrow(/^--learn: .*than that of --rules/);
+    fs.rmSync(folder, { recursive: true });
+  });
+
+  it.each(["learn", "capture", "tftp"])("with a name that no folder takes are refused in our words: %s", (option) => {
+    const name = `/tmp/${"x".repeat(300)}`;
+    expect(() => readServeArguments({ [option]: name })).toThrow(
+      expect.objectContaining({ name: "ConfigError", field: `--${option}` }),
+    );
+  });
+
   it("by --learn lose nothing that it has not made", () => {
     const folder = fs.mkdtempSync(path.join(os.tmpdir(), "arguments-"));
     const [learned, other] = ["learned", "other"].map((name) => path.join(folder, name));

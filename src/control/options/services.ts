@@ -147,6 +147,10 @@ function isBootfile(text: string): boolean {
   return !text.includes("\0") && Buffer.byteLength(text) >= 1 && Buffer.byteLength(text) <= 127;
 }
 
-function isFolder(text: string): boolean {
-  return !text.includes("\0") && (statSync(text, { throwIfNoEntry: false })?.isDirectory() ?? false);
+function isFolder(name: string): boolean {
+  try {
+    return statSync(name).isDirectory();
+  } catch {
+    return false;
+  }
 }

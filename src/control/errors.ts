@@ -3,15 +3,16 @@ export class ConfigError extends Error {
   override readonly name = "ConfigError";
   /** The option: "subnet", "hostfwd", "--net". */
   readonly field: string;
-  /** What was given. */
+  /** What was given, without a password or token. */
   readonly value: unknown;
   /** What would be right, as the sentence's end: "expected a number from 1 to 65535". */
   readonly expectation: string;
 
   constructor(field: string, value: unknown, expectation: string) {
-    super(`${printable(field)}: got ${show(value)}; ${expectation}`);
+    const shown = withoutSecrets(field, value);
+    super(`${printable(field)}: got ${show(shown)}; ${expectation}`);
     this.field = field;
-    this.value = value;
+    this.value = shown;
     this.expectation = expectation;
   }
 
@@ -22,6 +23,29 @@ export class ConfigError extends Error {
 }
 
 const SHOWN = 120;
+const WITH_PASSWORD = /^(?:--)?proxy(?:\.|$)/;
+const TOKEN = /token$/i;
+
+/** The value as errors may show it: without a proxy's credentials, and no token at all. */
+function withoutSecrets(field: string, value: unknown): unknown {
+  if (TOKEN.test(field)) return value === undefined ? undefined : "***";
+  return WITH_PASSWORD.test(field) ? withoutPasswords(value) : value;
+}
+
+function withoutPasswords(value: unknown): unknown {
+  if (typeof value === "string") return withoutPassword(value);
+  if (Array.isArray(value)) return value.map(withoutPasswords);
+  if (typeof value !== "object" || value === null) return value;
+  return Object.fromEntries(Object.entries(value).map(([key, each]) => [key, withoutPasswords(each)]));
+}
+
+/** All before the last @ may be credentials, but for the scheme; where an @ has been forgotten, what stands for a port and is none. */
+function withoutPassword(text: string): string {
+  const scheme = /^[^@]*?:\/\//.exec(text)?.[0] ?? "";
+  const at = text.lastIndexOf("@");
+  if (at >= scheme.length) return `${scheme}***${text.slice(at)}`;
+  return text.replace(/(:\/\/[^:/?#[\]]*:)(?!\d{0,5}(?:[/?#]|$)).*/, "$1***");
+}
 
 /** Any value on one line: quoted, escaped, cut. */
 export function show(value: unknown): string {

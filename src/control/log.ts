@@ -161,5 +161,7 @@ export function readable(line: string): string {
 /** A guest chooses some of these strings: nothing in them may end the line or speak to a terminal. */
 function plain(value: unknown, words = false): string {
   if (typeof value !== "string") return JSON.stringify(value) ?? "";
-  return (words ? /^[ -~]*$/ : /^[!#-~]+$/).test(value) ? value : JSON.stringify(value).replace(/[^ -~]/g, "?");
+  // Our own messages have an ellipsis in them.
+  const text = value.replaceAll("…", "...");
+  return (words ? /^[ -~]*$/ : /^[!#-~]+$/).test(text) ? text : JSON.stringify(text).replace(/[^ -~]/g, "?");
 }

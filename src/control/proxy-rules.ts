@@ -42,13 +42,22 @@ function server(text: string): ProxyServer | null {
     throw new ConfigError("proxy", text, SERVER);
   if ((url.pathname !== "" && url.pathname !== "/") || url.search !== "" || url.hash !== "")
     throw new ConfigError("proxy", text, SERVER);
+  const [user, password] = [url.username, url.password].map((part) => decoded(part, text));
   return {
     kind: protocol === "socks5:" ? "socks5" : "http",
     host: url.hostname.replace(/^\[(.*)\]$/, "$1"),
     port: url.port === "" ? PORTS[protocol] : Number(url.port),
-    user: url.username === "" ? null : decodeURIComponent(url.username),
-    password: decodeURIComponent(url.password),
+    user: user === "" ? null : user!,
+    password: password!,
   };
+}
+
+function decoded(part: string, text: string): string {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    throw new ConfigError("proxy", text, "expected a user and password whose % is written %25");
+  }
 }
 
 function matcher(text: string): ProxyRule["fits"] | null {

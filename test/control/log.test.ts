@@ -25,6 +25,14 @@ it("a guest's name can neither end a line nor speak to the terminal", () => {
   expect(lines[0]).toMatch(/^[ -~]+\n$/);
 });
 
+it("an ellipsis, which our own messages have, is shown as three dots", () => {
+  const { log, lines } = logged(false);
+  log.error({ told: "a…" }, 'rules as before: x:1: got "allow"; expected [ech=allow] …, like tcp *.debian.org:80');
+  expect(lines[0]).toMatch(
+    /error rules as before: x:1: got "allow"; expected \[ech=allow\] \.\.\., like tcp .* told=a\.\.\.\n$/,
+  );
+});
+
 it("JSON is one object a line", () => {
   const { log, lines } = logged(true);
   log.info({ mac: "52:54:00:12:34:56" }, "lease");

@@ -21,10 +21,13 @@ export function parseSubnet4(text: string): Net4 | null {
   return first === 0 || last >= 224 || (first <= 127 && last >= 127) ? null : net;
 }
 
+/** Each address's place in the net, as in QEMU's net/slirp.c. */
+const OFFSETS = { host: 0x0202, dns: 0x0203, dhcpStart: 0x020f } as const;
+
 /**
  * Our own addresses and the first lease: the net plus 0x0202, 0x0203 and 0x020f under the mask unless given. Where
  * that is no use in a small net (0x0f is the broadcast address of a /28) it is the first address that is free. Throws
- * `ConfigError`.
+ * `ConfigError`, as QEMU does also where one is given that another has unless given.
  */
 export function resolveAddresses4(options: {
   readonly subnet?: string | undefined;
@@ -35,28 +38,39 @@ export function resolveAddresses4(options: {
   const { net, prefix } = parseSubnet4(options.subnet ?? "10.0.2.0/24")!;
   const taken = new Map<number, string>();
   const given = { host: options.host, dns: options.dns, dhcpStart: options.dhcpStart };
+  const mask = prefixMask(prefix);
+  const usual = (field: keyof typeof given): number | null => {
+    const ip = (net | (OFFSETS[field] & ~mask)) >>> 0;
+    return ip === net || ip === (net | ~mask) >>> 0 ? null : ip;
+  };
   for (const [field, text] of Object.entries(given)) {
     if (text === undefined) continue;
     const ip = usable4(field, text, net, prefix);
     const other = taken.get(ip);
     if (other !== undefined) throw new ConfigError(field, text, `expected another address than that of ${other}`);
     taken.set(ip, field);
+    for (const unsaid of ["host", "dns", "dhcpStart"] as const)
+      if (given[unsaid] === undefined && usual(unsaid) === ip)
+        throw new ConfigError(
+          field,
+          text,
+          `expected another address than that of ${unsaid}, which may be given as well`,
+        );
   }
-  const choose = (field: keyof typeof given, offset: number): number => {
+  const choose = (field: keyof typeof given): number => {
     const text = given[field];
     if (text !== undefined) return toNumber(text);
-    const mask = prefixMask(prefix);
-    let ip = (net | (offset & ~mask)) >>> 0;
-    if (ip === net || ip === (net | ~mask) >>> 0 || taken.has(ip)) {
+    let ip = usual(field);
+    if (ip === null) {
       ip = net + 1;
       while (taken.has(ip)) ip++;
     }
     taken.set(ip, field);
     return ip;
   };
-  const host = choose("host", 0x0202);
-  const dns = choose("dns", 0x0203);
-  return { net, prefix, host, dns, dhcpStart: choose("dhcpStart", 0x020f) };
+  const host = choose("host");
+  const dns = choose("dns");
+  return { net, prefix, host, dns, dhcpStart: choose("dhcpStart") };
 }
 
 /** An address of the net that a machine can have. Throws `ConfigError`. */

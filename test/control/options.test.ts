@@ -101,9 +101,23 @@ describe("defaults", () => {
     expect(resolveOptions({ subnet }).stack).toMatchObject({ net, prefix, host, dns, dhcpStart, dhcpCount });
   });
 
-  it("make way for an address that was given", () => {
-    expect(resolveOptions({ dns: "10.0.2.2" }).stack).toMatchObject({ host: "10.0.2.1", dns: "10.0.2.2" });
-    expect(resolveOptions({ host: "10.0.2.15" }).stack).toMatchObject({ host: "10.0.2.15", dhcpStart: "10.0.2.1" });
+  it.each<[NetworkOptions, string, string]>([
+    [{ dns: "10.0.2.2" }, "dns", "host"],
+    [{ host: "10.0.2.3" }, "host", "dns"],
+    [{ host: "10.0.2.15" }, "host", "dhcpStart"],
+    [{ dhcpStart: "10.0.2.2" }, "dhcpStart", "host"],
+    [{ dhcpStart: "10.0.2.3" }, "dhcpStart", "dns"],
+    [{ subnet: "192.168.5.0/24", dns: "192.168.5.15" }, "dns", "dhcpStart"],
+  ])("are not given twice, as with QEMU: %j", (options, field, other) => {
+    const [given] = [Object.values(options).at(-1)];
+    expect(() => resolveOptions(options)).toThrow(
+      `${field}: got "${given}"; expected another address than that of ${other}, which may be given as well`,
+    );
+  });
+
+  it("make way for an address that was given where another would not be the usual one anyway", () => {
+    expect(resolveOptions({ dns: "10.0.2.2", host: "10.0.2.3" }).stack).toMatchObject({ dhcpStart: "10.0.2.15" });
+    expect(resolveOptions({ subnet: "10.0.2.0/28", dns: "10.0.2.1" }).stack.dhcpStart).toBe("10.0.2.3");
   });
 
   it("keep the leases before the broadcast address", () => {

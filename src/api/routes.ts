@@ -361,12 +361,18 @@ function missing(reply: FastifyReply, error: string): FastifyReply {
   return reply.code(404).send({ error });
 }
 
+/** The host's no to a place that was asked for. */
+const HOST_REFUSES: ReadonlySet<string> = new Set([
+  ...["EADDRINUSE", "EADDRNOTAVAIL", "EAFNOSUPPORT", "EINVAL", "EACCES", "EPERM", "EROFS"],
+  ...["EEXIST", "ENOENT", "ENOTDIR", "ENAMETOOLONG", "ENOTSUP"],
+]);
+
 /** The status and the one line for what went wrong. */
 export function failure(error: unknown): { status: number; line: string } {
   const { statusCode, code, message } = error as { statusCode?: number; code?: string; message: string };
   const line = message.replace(/\s*[\r\n]+\s*/g, " ");
   if (error instanceof ConfigError) return { status: 400, line };
   if (statusCode !== undefined && statusCode >= 400 && statusCode < 500) return { status: statusCode, line };
-  if (code === "EADDRINUSE" || code === "EACCES" || code === "EADDRNOTAVAIL") return { status: 409, line };
+  if (code !== undefined && HOST_REFUSES.has(code)) return { status: 409, line };
   return { status: 500, line };
 }

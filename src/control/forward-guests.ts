@@ -3,7 +3,7 @@ import { familyOf } from "../core/address.ts";
 import type { ForwardRule, StackConfig } from "../core/config.ts";
 import { toNumber } from "./addresses.ts";
 import { ConfigError } from "./errors.ts";
-import { parseHostfwd, parsePublish } from "./forward-rules.ts";
+import { isHostfwd, parseHostfwd, parsePublish } from "./forward-rules.ts";
 import { type Addresses4, guestAddress4 } from "./subnet4.ts";
 import { type Addresses6, guestAddress6, resolveAddresses6 } from "./subnet6.ts";
 
@@ -15,7 +15,7 @@ export interface Families {
 
 /** A forward in either grammar's text, checked against a network that runs. */
 export function resolveForwards(rule: string, stack: StackConfig): ForwardRule[] {
-  if (!/^(?:tcp|udp|unix)?:/.test(rule)) return parsePublish(rule);
+  if (!isHostfwd(rule)) return parsePublish(rule);
   const addresses: Addresses4 = {
     net: toNumber(stack.net),
     prefix: stack.prefix,

@@ -3,13 +3,16 @@
 import type { IpText } from "../core/address.ts";
 import type { ForwardRule } from "../core/config.ts";
 import { UNIX_PATH_MAX } from "../host/listen-unix.ts";
+import { ipv4ToString } from "../wire/ipv4.ts";
+import { ipv6FromText } from "../wire/ipv6.ts";
 import { parseIpv4, parseIpv6, parseNumber } from "./addresses.ts";
 import { ConfigError, show } from "./errors.ts";
 
 const MAX_PORT = 65_535;
 const HOSTFWD =
   "expected [tcp|udp]:[hostaddr]:hostport-[guestaddr]:guestport or unix:PATH-[guestaddr]:guestport, like tcp:127.0.0.1:2222-:22";
-const PUBLISH = "expected [GUEST:][HOST:]PORT[-PORT]:GUESTPORT[-PORT][/tcp|/udp], like 2222:22 or web:2222:22";
+const PUBLISH =
+  "expected [GUEST:][HOST:]PORT[-PORT]:GUESTPORT[-PORT][/tcp|/udp] (IPv6 in brackets), like 2222:22 or web:2222:22";
 
 /** An address or nothing: IPv6 in brackets, IPv4 and names without. */
 const ADDRESS = String.raw`(?:\[[^\]]*\]|[^:[\]]*)`;
@@ -18,6 +21,11 @@ const UNIX_GUEST_FORM = new RegExp(`^(${ADDRESS}):([^:]*)$`);
 /** A guest's host name: what no address looks like. */
 const GUEST_NAME = /^(?=[0-9.-]*[a-z])[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?$/i;
 const PUBLISH_FORM = new RegExp(`^(?:(${ADDRESS}):)?([0-9]+)(?:-([0-9]+))?:([0-9]+)(?:-([0-9]+))?(?:/([a-z]+))?$`);
+
+/** Whether a text is meant as a forward in QEMU's grammar: one that leaves the protocol out looks like Docker's. */
+export function isHostfwd(text: string): boolean {
+  return /^(?:tcp|udp|unix):/.test(text) || (text.startsWith(":") && HOSTFWD_FORM.test(text));
+}
 
 /**
  * QEMU's grammar: `[tcp|udp]:[hostaddr]:hostport-[guestaddr]:guestport`. Nothing for the protocol is tcp, for the host
@@ -32,14 +40,7 @@ export function parseHostfwd(text: string): ForwardRule {
   const proto = protoText === "" ? "tcp" : protoText;
   if (proto !== "tcp" && proto !== "udp")
     throw new ConfigError("hostfwd", text, `expected tcp or udp, not ${quote(protoText)}`);
-  const host = hostText === "" ? "0.0.0.0" : parseLiteral(hostText);
-  if (host === null) {
-    throw new ConfigError(
-      "hostfwd",
-      text,
-      `expected an IP address of the host (IPv6 in brackets), not ${quote(hostText)}`,
-    );
-  }
+  const host = hostText === "" ? "0.0.0.0" : hostSide("hostfwd", text, hostText);
   const hostPort = parseNumber(hostPortText, 0, MAX_PORT);
   if (hostPort === null) {
     throw new ConfigError("hostfwd", text, `expected a host port from 0 to ${MAX_PORT}, not ${quote(hostPortText)}`);
@@ -81,21 +82,15 @@ function guestSide(text: string, hostText: string, portText: string): ForwardRul
  */
 export function parsePublish(text: string): ForwardRule[] {
   const head = text.slice(0, Math.max(0, text.indexOf(":")));
-  if (head.toLowerCase() === "localhost") return parsePublish(`127.0.0.1${text.slice(head.length)}`);
-  const name = GUEST_NAME.test(head) ? head.toLowerCase() : null;
-  const match = PUBLISH_FORM.exec(name === null ? text : text.slice(head.length + 1));
+  const isLocal = head.toLowerCase() === "localhost";
+  const name = !isLocal && GUEST_NAME.test(head) ? head.toLowerCase() : null;
+  const rest = text.slice(head.length + 1);
+  const match = PUBLISH_FORM.exec(isLocal ? `127.0.0.1:${rest}` : name === null ? text : rest);
   if (match === null) throw new ConfigError("publish", text, PUBLISH);
   const [, hostText, first, last, guestFirst, guestLast, proto = "tcp"] = match;
   if (proto !== "tcp" && proto !== "udp")
     throw new ConfigError("publish", text, `expected /tcp or /udp, not ${quote(proto)}`);
-  const host = hostText === undefined ? "127.0.0.1" : parseLiteral(hostText);
-  if (host === null) {
-    throw new ConfigError(
-      "publish",
-      text,
-      `expected an IP address of the host (IPv6 in brackets), not ${quote(hostText ?? "")}`,
-    );
-  }
+  const host = hostText === undefined ? "127.0.0.1" : hostSide("publish", text, hostText);
   const ports = range(text, first, last);
   const guestPorts = range(text, guestFirst, guestLast);
   if (ports.count !== guestPorts.count) {
@@ -118,6 +113,28 @@ function range(text: string, firstText = "", lastText = firstText): { first: num
   if (first === null || last === null) throw new ConfigError("publish", text, `expected ports from 1 to ${MAX_PORT}`);
   if (last < first) throw new ConfigError("publish", text, `expected a range from low to high, not ${first}-${last}`);
   return { first, count: last - first + 1 };
+}
+
+/** An address that the host can listen on. Throws `ConfigError`. */
+function hostSide(field: string, text: string, hostText: string): IpText {
+  const host = parseLiteral(hostText);
+  if (host === null)
+    throw new ConfigError(field, text, `expected an IP address of the host (IPv6 in brackets), not ${quote(hostText)}`);
+  if (!host.includes(":")) return host;
+  const bytes = ipv6FromText(host);
+  const refuse = (why: string): never => {
+    throw new ConfigError(field, text, why);
+  };
+  if (bytes[0] === 0xff) refuse(`expected an address of one host, not of a group: ${quote(hostText)}`);
+  // fe80::/10 (RFC 4291 section 2.5.6).
+  if (bytes[0] === 0xfe && (bytes[1]! & 0xc0) === 0x80)
+    refuse(`expected an address that holds on all interfaces, like [::], not a link-local one: ${quote(hostText)}`);
+  // ::ffff:0:0/96 (section 2.5.5.2).
+  if (bytes.subarray(0, 10).every((byte) => byte === 0) && bytes[10] === 0xff && bytes[11] === 0xff) {
+    const ip = ((bytes[12]! << 24) | (bytes[13]! << 16) | (bytes[14]! << 8) | bytes[15]!) >>> 0;
+    refuse(`expected ${ipv4ToString(ip)}, the IPv4 address that is meant, not ${quote(hostText)}`);
+  }
+  return host;
 }
 
 /** An IPv4 address, or an IPv6 one in brackets. */

@@ -190,6 +190,13 @@ describe("the API", () => {
       json: { error: expect.stringMatching(/^cannot open a forward: .*EADDRINUSE/) },
     });
     server.close();
+    const nowhere = await ask("POST", "/v1/forwards", { rule: `unix:${folder}/none/f.sock-:80` });
+    expect(nowhere).toMatchObject({ status: 409, json: { error: expect.stringMatching(/its folder is not there/) } });
+    for (const host of ["[fe80::1]", "[::ffff:127.0.0.1]"])
+      expect(await ask("POST", "/v1/forwards", { rule: `${host}:8080:80` })).toMatchObject({
+        status: 400,
+        json: { error: expect.stringMatching(/^publish: got .*; expected /) },
+      });
     const bad = await ask("POST", "/v1/forwards", { rule: "x:22" });
     expect(bad).toMatchObject({
       status: 400,

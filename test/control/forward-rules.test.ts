@@ -81,6 +81,17 @@ describe("hostfwd, QEMU's grammar", () => {
   });
 });
 
+describe("hostfwd's address of the host", () => {
+  it.each([
+    ["tcp:[fe80::1]:80-:80", "not a link-local one"],
+    ["udp:[ff02::1]:80-:80", "not of a group"],
+    ["tcp:[::ffff:192.0.2.1]:80-:80", "expected 192.0.2.1, the IPv4 address that is meant"],
+  ])("is one that can be listened on: not %s", (text, expectation) => {
+    expect(() => parseHostfwd(text)).toThrow(`hostfwd: got "${text}"; expected`);
+    expect(() => parseHostfwd(text)).toThrow(expectation);
+  });
+});
+
 describe("publish, Docker's grammar", () => {
   it.each([
     ["2222:22", "tcp", "127.0.0.1", [[2222, 22]]],
@@ -122,6 +133,13 @@ describe("publish, Docker's grammar", () => {
     ["300.0.0.1:2222:22", "IP address of the host"],
     ["::1:2222:22", "HOST"],
     ["a:b:c", "HOST"],
+    ["::1:8080:80", "IPv6 in brackets"],
+    ["localhost:localhost:1:1", 'publish: got "localhost:localhost:1:1"; expected'],
+    ["LOCALHOST:x", 'publish: got "LOCALHOST:x"; expected'],
+    ["[fe80::1]:80:80", 'not a link-local one: "[fe80::1]"'],
+    ["[febf::1]:80:80", "not a link-local one"],
+    ["[ff02::1]:80:80", "not of a group"],
+    ["[::ffff:127.0.0.1]:80:80", "expected 127.0.0.1, the IPv4 address that is meant"],
   ])("refuses %j and says what would be right", (text, expectation) => {
     expect(() => parsePublish(text)).toThrow(ConfigError);
     expect(() => parsePublish(text)).toThrow(expectation);

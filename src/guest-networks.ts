@@ -140,19 +140,19 @@ export class GuestNetworks extends EventEmitter<GuestNetworksEvents> implements 
   readonly #ended: AbortController = new AbortController();
 
   /** Throws `ConfigError`, also about options that lead to one network, and the reason of a signal that is aborted. */
-  constructor(
-    options: NetworkOptions = {},
-    { guests = GUESTS, idle = 0, bytes = GUEST_BYTES }: GuestNetworksOptions = {},
-  ) {
+  constructor(options: NetworkOptions = {}, most: GuestNetworksOptions = {}) {
     super();
+    const { signal } = resolveOptions(options);
     refuseShared(options);
+    if (typeof most !== "object" || most === null)
+      throw new ConfigError("options", most, "expected an object like { guests, idle, bytes }");
+    const { guests = GUESTS, idle = 0, bytes = GUEST_BYTES } = most;
     if (!Number.isInteger(guests) || guests < 1 || guests > MOST_GUESTS)
       throw new ConfigError("guests", guests, `expected a whole number from 1 to ${MOST_GUESTS}`);
     if (!Number.isInteger(idle) || idle < 0 || idle > 1_000_000)
       throw new ConfigError("idle", idle, "expected a whole number of seconds, 0 for never");
     if (!Number.isInteger(bytes) || bytes < LEAST_GUEST_BYTES || bytes > MOST_GUEST_BYTES)
       throw new ConfigError("bytes", bytes, `expected a whole number from ${LEAST_GUEST_BYTES} to ${MOST_GUEST_BYTES}`);
-    const { signal } = resolveOptions(options);
     signal?.throwIfAborted();
     // It ends all of them, and so is none of theirs.
     this.#options = { ...options, signal: undefined, limits: { ...EACH_MAY, ...options.limits } };

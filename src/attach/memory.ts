@@ -29,6 +29,8 @@ export interface CableOptions {
   readonly onFrame?: (frame: Uint8Array) => void;
   /** The cable has been pulled. */
   readonly onClose?: () => void;
+  /** The error that `send` throws about what is no frame. */
+  readonly notFrame?: (given: unknown) => Error;
 }
 
 /** The guest's end. */
@@ -37,7 +39,7 @@ export interface MemoryCable {
   readonly link: Link;
   /** Called for each frame to the guest. The frame is the callee's to keep. Frames are lost while it is null. */
   onFrame: ((frame: Uint8Array) => void) | null;
-  /** Ethernet frames without FCS, as one batch. They are copied. */
+  /** Ethernet frames without FCS, as one batch. They are copied. Throws `ConfigError` about what is no Uint8Array. */
   send(...frames: readonly Uint8Array[]): void;
   /** While stalled the guest takes no frame: the cable is full. */
   stall(stalled: boolean): void;
@@ -56,6 +58,7 @@ class Cable implements MemoryCable, Link {
   onFrame: ((frame: Uint8Array) => void) | null;
   tx: Uint8Array = new Uint8Array(TX_CHUNK);
   readonly #onClose: (() => void) | null;
+  readonly #notFrame: (given: unknown) => Error;
   readonly #receiver: LinkReceiver;
   readonly #trace: Trace;
   readonly #tap: FrameTap;
@@ -81,6 +84,7 @@ class Cable implements MemoryCable, Link {
     this.name = options.name ?? "memory";
     this.onFrame = options.onFrame ?? null;
     this.#onClose = options.onClose ?? null;
+    this.#notFrame = options.notFrame ?? (() => new TypeError("expected frames, each a Uint8Array"));
     this.#receiver = receiver;
     this.#trace = options.trace ?? NO_TRACE;
     this.#tap = options.tap ?? NO_TAP;
@@ -95,6 +99,8 @@ class Cable implements MemoryCable, Link {
   }
 
   send(...frames: readonly Uint8Array[]): void {
+    // Of whatever realm: an emulator may run in a frame or a vm of its own.
+    for (const frame of frames) if (frame?.BYTES_PER_ELEMENT !== 1) throw this.#notFrame(frame);
     if (this.#closed) return;
     if (!this.#busy && this.#waiting.length === 0) {
       this.#draining = true;

@@ -58,6 +58,9 @@ export interface Uplink {
   close(): Promise<void>;
 }
 
+/** What is, or was, a guest's cable, of whatever network. */
+const TAKEN: WeakSet<object> = new WeakSet();
+
 export class Cables {
   readonly #env: CableEnv;
   readonly #config: StackConfig;
@@ -124,6 +127,7 @@ export class Cables {
 
   /** Resolves when the guest is gone. Throws if `fd` is no socket. */
   inherit(fd: number, options: Abortable): Promise<void> {
+    checkDescriptor("attachFd", fd);
     const signal = signalOf(options);
     signal?.throwIfAborted();
     const device = taps()?.recognize(fd) ?? null;
@@ -137,21 +141,39 @@ export class Cables {
   attach(duplex: Duplex, options: Abortable): Link {
     if (typeof duplex?.write !== "function" || typeof duplex.on !== "function")
       throw new ConfigError("attach", duplex, "expected a Duplex of length-prefixed frames");
+    // A socket whose client has gone meanwhile may well come to `attachAccepted`.
+    if (duplex.destroyed) throw new ConfigError("attach", duplex, "expected a Duplex that is not destroyed");
+    this.#take("attach", duplex, options);
     return this.#plugged("duplex", options, (name, gone) => attachDuplex(duplex, name, this.#env, gone)).link;
   }
 
   /** Resolves when the guest is gone. */
   attachAccepted(socket: net.Socket, options: Abortable): Promise<void> {
+    if (typeof socket?.write !== "function" || typeof socket.pause !== "function")
+      throw new ConfigError("attachAccepted", socket, "expected a net.Socket");
+    this.#take("attachAccepted", socket, options);
     return this.#plugged("accepted", options, (name, gone) => attachAccepted(socket, name, this.#env, gone)).detached;
   }
 
   attachWebSocket(socket: FrameSocket, options: Abortable): Link {
+    if (typeof socket?.send !== "function" || typeof socket.addEventListener !== "function")
+      throw new ConfigError("attachWebSocket", socket, "expected a WebSocket, of ws or a standard one");
+    this.#take("attachWebSocket", socket, options);
     return this.#plugged("websocket", options, (name, gone) => attachWebSocket(socket, name, this.#env, gone)).link;
   }
 
-  /** Throws an `Error` of one line where `tap` is no TAP's descriptor, or there is no way to use it. */
-  attachTap(tap: number | TapDevice, options: Abortable): { readonly link: Link; readonly detached: Promise<void> } {
-    return this.#tap(typeof tap === "number" ? needTaps().adopt(tap) : tap, options);
+  /** From now on it is a cable's. Throws `ConfigError` where it was before: two would read from it by turns. */
+  #take(field: string, socket: object, options: Abortable): void {
+    signalOf(options)?.throwIfAborted();
+    if (TAKEN.has(socket)) throw new ConfigError(field, socket, "expected one that is no guest's cable yet");
+    TAKEN.add(socket);
+  }
+
+  /** Throws an `Error` of one line where `fd` is no TAP's descriptor, or there is no way to use it. */
+  attachTap(fd: number, options: Abortable): { readonly link: Link; readonly detached: Promise<void> } {
+    checkDescriptor("attachTap", fd);
+    signalOf(options)?.throwIfAborted();
+    return this.#tap(needTaps().adopt(fd), options);
   }
 
   /** Makes a TAP and serves what is behind it, until that namespace is left or the cable ends. */
@@ -178,11 +200,14 @@ export class Cables {
   }
 
   inMemory(onFrame?: (frame: Uint8Array) => void): MemoryCable {
+    if (onFrame !== undefined && typeof onFrame !== "function")
+      throw new ConfigError("cable", onFrame, "expected a function like (frame) => {}");
     const { receiver, pool, trace, tap, sent } = this.#env;
     const made = cable(receiver, {
       ...{ pool, trace, tap, sent, name: `memory#${++this.#made}` },
       ...(onFrame === undefined ? {} : { onFrame }),
       onClose: () => this.#inside.delete(made),
+      notFrame: (given) => new ConfigError("send", given, "expected frames, each a Uint8Array"),
     });
     this.#inside.add(made);
     return made;
@@ -293,6 +318,10 @@ export function closedError(): Error {
   return new Error("the network is closed");
 }
 
+function checkDescriptor(field: string, fd: number): void {
+  if (!Number.isInteger(fd) || fd < 0) throw new ConfigError(field, fd, "expected a descriptor, a whole number like 3");
+}
+
 const TARGET = "expected { path }, { host, port }, { ws }, { vhostUser } or a text like unix:PATH";
 
 /** Throws `ConfigError` about what is none: programs in JavaScript are not checked before. */
@@ -301,8 +330,10 @@ export function checkTarget(field: string, target: ListenTarget): void {
   if (typeof given === "string") return;
   const { path, host, port, ws, vhostUser } = (given ?? {}) as Record<string, unknown>;
   const texts = [path, ws, vhostUser].filter((each) => each !== undefined);
-  const place = texts.length === 0 && typeof host === "string" && typeof port === "number";
-  if (!place && !(texts.length === 1 && typeof texts[0] === "string")) throw new ConfigError(field, given, TARGET);
+  const place = typeof host === "string" && typeof port === "number";
+  const none = host === undefined && port === undefined;
+  const one = texts.length === 0 ? place : texts.length === 1 && typeof texts[0] === "string" && none;
+  if (!one) throw new ConfigError(field, given, TARGET);
 }
 
 /** Throws `ConfigError` about `field`. */

@@ -1,5 +1,6 @@
 /** A UDP port within the guests' network: what `net.bindGuestUdp` gives, with the manners of `dgram.Socket`. */
 import { EventEmitter } from "node:events";
+import { ConfigError } from "../control/errors.ts";
 import type { Endpoint } from "../core/address.ts";
 
 /** Who sent a datagram. */
@@ -53,10 +54,12 @@ export class GuestUdp extends EventEmitter<GuestUdpEvents> implements Disposable
 
   /**
    * Sends a copy. As ever with UDP, nothing tells whether it arrives: a guest that nobody knows yet is asked for by ARP
-   * and this datagram is lost. Throws a RangeError when it is too long, an Error when closed.
+   * and this datagram is lost. Throws a RangeError when it is too long, an Error when closed, `ConfigError` about an argument.
    */
   send(bytes: Uint8Array | string, port: number, address: string): void {
     if (this.#stop === null) throw new Error("the UDP port is closed");
+    if (typeof bytes !== "string" && !(bytes instanceof Uint8Array))
+      throw new ConfigError("bytes", bytes, "expected a Uint8Array or a text");
     const payload = typeof bytes === "string" ? Buffer.from(bytes) : bytes;
     if (payload.length > MAX_PAYLOAD)
       throw new RangeError(`a datagram of ${payload.length} bytes: at most ${MAX_PAYLOAD}`);

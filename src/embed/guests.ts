@@ -34,6 +34,7 @@ export interface ListenGuestOptions extends Abortable {
    * it are then taken over (the gateway's).
    */
   readonly host?: string | undefined;
+  /** 0 for the first free one from 49152 on, which the server's `address` tells. */
   readonly port: number;
   /** As `net.createServer`'s (false). */
   readonly allowHalfOpen?: boolean | undefined;
@@ -169,7 +170,7 @@ export class Guests {
 
   /** A guest's address and port. */
   #guest(field: string, host: string, port: number): Endpoint {
-    const ip = parseIp(host);
+    const ip = typeof host === "string" ? parseIp(host) : null;
     if (ip === null || !this.#local.isGuest(ip)) throw new ConfigError(field, host, "expected a guest's address");
     return { host: ip, port: checkPort(port, 1) };
   }

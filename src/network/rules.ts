@@ -1,4 +1,5 @@
 /** The rules of a network as its user sees them: replaced while it runs, explained, and made by answers (`ask`). */
+import { ConfigError } from "../control/errors.ts";
 import { parseFlow } from "../control/explain.ts";
 import { type AskVerdict, checkAskVerdict, type Question } from "../control/on-ask.ts";
 import { parseRules } from "../control/rules.ts";
@@ -67,6 +68,7 @@ export class NetworkRules {
 
   /** Throws `ConfigError` about what is no flow. */
   explain(flow: string): FlowExplanation {
+    if (typeof flow !== "string") throw new ConfigError("flow", flow, "expected a text like tcp api.example.org:443");
     const { lan, config, tape } = this.#network;
     const { firstGuest } = config;
     const { stack } = lan;

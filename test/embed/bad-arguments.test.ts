@@ -1,12 +1,15 @@
 /** What the library says to a program that calls it wrongly: which argument, what was given, what would be right. */
+import { PassThrough } from "node:stream";
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { createNetwork, type Network } from "../../src/index.ts";
+import { createNetwork, GuestNetworks, type Network } from "../../src/index.ts";
 
 let network: Network;
 beforeAll(async () => {
   network = await createNetwork();
 });
 afterAll(() => network.close());
+
+const twice = new PassThrough();
 
 /** As from JavaScript, where nobody checks. */
 const any = (value?: unknown): never => value as never;
@@ -40,6 +43,70 @@ it.each<[string, () => unknown, string]>([
   ["setDnsHosts of a text", async () => network.setDnsHosts(any("a=1.2.3.4")), "dnsHosts: got"],
   ["setDnsZones()", async () => network.setDnsZones(any()), "dnsZones: got nothing"],
   ["attach()", async () => network.attach(any()), "attach: got nothing; expected a Duplex"],
+  ["attachTap({})", async () => network.attachTap(any({})), "attachTap: got {}; expected a descriptor"],
+  ["attachTap()", async () => network.attachTap(any()), "attachTap: got nothing; expected a descriptor"],
+  ["attachFd of a text", async () => network.attachFd(any("0")), 'attachFd: got "0"; expected a descriptor'],
+  ["attachFd(-1)", async () => network.attachFd(-1), "attachFd: got -1; expected a descriptor"],
+  ["attachAccepted({})", async () => network.attachAccepted(any({})), "attachAccepted: got {}; expected a net.Socket"],
+  [
+    "attachWebSocket({})",
+    async () => network.attachWebSocket(any({})),
+    "attachWebSocket: got {}; expected a WebSocket, of ws or a standard one",
+  ],
+  [
+    "attach of what is destroyed",
+    async () => network.attach(new PassThrough().destroy()),
+    "expected a Duplex that is not destroyed",
+  ],
+  [
+    "attach of one socket twice",
+    async () => [0, 1].map(() => network.attach(twice)),
+    "expected one that is no guest's cable yet",
+  ],
+  [
+    "attachAccepted of a cable",
+    async () => network.attachAccepted(any(twice)),
+    "expected one that is no guest's cable yet",
+  ],
+  ["explain()", async () => network.explain(any()), "flow: got nothing; expected a text like tcp"],
+  ["explain(5)", async () => network.explain(any(5)), "flow: got 5; expected a text like tcp"],
+  [
+    "udp.send of nothing else",
+    async () => (await network.bindGuestUdp({ port: 9_001 })).send("x", any(), any()),
+    "address: got nothing; expected a guest's address",
+  ],
+  [
+    "udp.send without a port",
+    async () => (await network.bindGuestUdp({ port: 9_002 })).send("x", any(), "10.0.2.15"),
+    "port: got nothing; expected a whole number",
+  ],
+  [
+    "udp.send of no bytes",
+    async () => (await network.bindGuestUdp({ port: 9_003 })).send(any(), 1, "10.0.2.15"),
+    "bytes: got nothing; expected a Uint8Array or a text",
+  ],
+  ["cable.send(undefined)", async () => network.cable().send(any()), "send: got nothing; expected frames"],
+  ["cable.send of a text", async () => network.cable().send(any("x")), 'send: got "x"; expected frames'],
+  ["cable of no function", async () => network.cable(any(5)), "cable: got 5; expected a function"],
+  ["GuestNetworks(5)", async () => new GuestNetworks(any(5)), "options: got 5; expected an object of network options"],
+  ["GuestNetworks(null)", async () => new GuestNetworks(any(null)), "options: got null; expected an object"],
+  ["GuestNetworks({}, 5)", async () => new GuestNetworks({}, any(5)), "options: got 5; expected an object like"],
+  [
+    "GuestNetworks' listenAt({})",
+    async () => new GuestNetworks().listenAt(any({})),
+    "listen: got {}; expected { path }, { host, port }",
+  ],
+  [
+    "listen at two places",
+    () => network.listen(any({ path: "/tmp/x", host: "127.0.0.1", port: 1 })),
+    "expected { path }, { host, port }",
+  ],
+  ["publish of a port alone", () => network.publish(":80"), 'publish: got ":80"; expected [GUEST:][HOST:]PORT'],
+  [
+    "publish of IPv6 without brackets",
+    () => network.publish("::1:8080:80"),
+    'publish: got "::1:8080:80"; expected [GUEST:][HOST:]PORT[-PORT]:GUESTPORT[-PORT][/tcp|/udp] (IPv6 in brackets)',
+  ],
   ["impair()", async () => network.impair(any()), "impair: got nothing; expected a list of rules"],
 ])("%s: one line", async (_what, call, line) => {
   const error = await Promise.resolve()

@@ -216,6 +216,32 @@ it("a MAC that chance made becomes another as a whole, and so do the addresses a
   expect(a & 3).toBe(2);
 });
 
+it("of a recording from the middle, too, what the network knew of its guests is others'", async () => {
+  const net = await createNetwork({ dnsHosts: ["db.private-company.example=203.0.113.9"] });
+  const { guest, stop } = await embeddedGuest(net, 0x0a, "the-secretary");
+  await resolveName(guest, "db.private-company.example");
+  const { file } = await net.record(path.join(folder, "midway.tslirp"), { endFlows: true });
+  await guest.ping(guest.gateway);
+  net.setRules(["allow tcp db.private-company.example:443", "deny udp [2001:470:5::]/48", "default allow"]);
+  await net.stopRecording();
+  stop();
+  await net.close();
+  const reader = new RecordingReader(file);
+  const { header, written, differs, replayed } = await anonymous(reader.header, [...reader]);
+  expect([differs, replayed.difference?.message, replayed.crash]).toEqual([null, undefined, null]);
+  const after = contents(header, written);
+  for (const secret of [
+    "private-company",
+    "secretary",
+    "203.0.113.9",
+    "2001:470:5",
+    "52:54:00:00:00:0a",
+    String(0x52540000000a),
+  ])
+    expect([secret, after.includes(secret)]).toEqual([secret, false]);
+  expect(after).toMatch(/allow tcp \w{2}\.[\w-]{15}\.example:443/);
+});
+
 it("a run of all seams, with payload, becomes one without, whose guest has another MAC", async () => {
   const reader = new RecordingReader(path.join(folder, "run.tslirp"));
   const result = await anonymous(reader.header, [...reader]);

@@ -102,8 +102,8 @@ function beside(direction: "up" | "down"): Measurement {
         const rr = Math.min(seconds, SHORT);
         const busy = rig.load(["bulk", GATEWAY, direction, String(rr * 1.5 + 0.5), "1"]);
         const figures = await rig.load(["rr", GATEWAY, String(rr)]);
-        const { gbit, wrong } = await busy;
-        return { ...figures, gbit: gbit ?? 0, wrong: wrong ?? 1 };
+        const { gbit, wrong, failed } = await busy;
+        return { ...figures, gbit: gbit ?? 0, wrong: (wrong ?? 1) + (failed ?? 0) };
       }),
   };
 }

@@ -7,8 +7,8 @@
  * Other processes of this user are jailers, too, of guests that may be each other's enemies: each leaves the ports that it
  * holds in a file for the others (`port-registry`).
  *
- * A machine answers at more addresses than its interfaces have, where a route says so (`ip route add local`): what it speaks
- * to from the very address that it speaks to, or from its loopback, is itself. That is asked for ports that are held only.
+ * A machine answers at more addresses than its interfaces have, where a route says so (`routed-here`). That is asked for
+ * ports that are held only.
  */
 import { networkInterfaces } from "node:os";
 import { addressFromText } from "../core/address.ts";
@@ -16,7 +16,7 @@ import { ipv4ToString } from "../wire/ipv4.ts";
 import { embedded4 } from "../wire/ipv6-embedded.ts";
 import { isInspectorPort } from "./inspector-port.ts";
 import { type PortRegistry, sharedRegistry } from "./port-registry.ts";
-import { sourceTowards } from "./source-towards.ts";
+import { isRoutedHere } from "./routed-here.ts";
 
 /** How long the list of the host's addresses is trusted. */
 const FRESH_MILLIS = 1000;
@@ -33,12 +33,12 @@ export class OwnPorts {
   #readAt: number = Number.NEGATIVE_INFINITY;
   /** Whether a host without an interface here is this one, as long as the addresses are trusted. */
   readonly #routed: Map<string, boolean> = new Map();
-  readonly #sourceTowards: (host: string) => string | null;
+  readonly #routedHere: (host: string) => boolean;
 
-  /** `registry` is shared by the networks of this process; `towards` tells the address that this machine speaks from to another. */
-  constructor(registry: PortRegistry = sharedRegistry(), towards: (host: string) => string | null = sourceTowards) {
+  /** `registry` is shared by the networks of this process; `routedHere` tells whether a route makes an address ours. */
+  constructor(registry: PortRegistry = sharedRegistry(), routedHere: (host: string) => boolean = isRoutedHere) {
     this.#registry = registry;
-    this.#sourceTowards = towards;
+    this.#routedHere = routedHere;
   }
 
   /** From now on the port is closed to guests. Returns what ends that. */
@@ -91,8 +91,7 @@ export class OwnPorts {
   #isRoutedHere(plain: string): boolean {
     let here = this.#routed.get(plain);
     if (here !== undefined) return here;
-    const source = this.#sourceTowards(plain);
-    here = source !== null && (source === plain || source.startsWith("127.") || source === "::1");
+    here = this.#routedHere(plain);
     if (this.#routed.size >= MOST_KNOWN) this.#routed.clear();
     this.#routed.set(plain, here);
     return here;

@@ -166,13 +166,12 @@ describe("several processes of one user", () => {
 
 describe("an address that is on no interface", () => {
   const asked: string[] = [];
-  const towards = (host: string): string | null => {
+  const routedHere = (host: string): boolean => {
     asked.push(host);
-    if (host === "2001:db8::1") return "::1";
-    return host.startsWith("192.0.2.") ? host : "10.0.0.1";
+    return host === "2001:db8::1" || host.startsWith("192.0.2.");
   };
   test("is this machine's where a route says so, and asked for once and only for a port that is held", () => {
-    const ports = new OwnPorts(new PortRegistry([]), towards);
+    const ports = new OwnPorts(new PortRegistry([]), routedHere);
     ports.protect(7_001);
     for (const host of ["192.0.2.1", "192.0.2.1", "2001:db8::1", "64:ff9b::192.0.2.1", "::ffff:192.0.2.1"]) {
       expect([ports.has(host, 7_001), ports.hasUdp(host, 7_001)]).toEqual([true, true]);
@@ -189,6 +188,9 @@ describe("an address that is on no interface", () => {
       "ip link set lo up",
       "ip route add local 192.0.2.0/24 dev lo",
       "ip -6 route add local 2001:db8::/64 dev lo",
+      // Another address of this machine, which IPv6 prefers for what it says to itself.
+      "ip link add eth0 type veth peer name far && ip link set eth0 up && ip link set far up",
+      "ip addr add 10.9.9.1/24 dev eth0 && ip -6 addr add 2001:db8:5::1/64 dev eth0 nodad",
       `exec ${process.execPath} --import tsx ${child}`,
     ];
     const { stdout } = await promisify(execFile)("unshare", ["-n", "sh", "-c", commands.join(" && ")]);

@@ -155,6 +155,7 @@ function allowing(refusal) {
       const { rules } = await get(own("rules"));
       await send("PUT", own("rules"), { rules: [rule, ...rules] });
       button.textContent = "Allowed";
+      button.setAttribute("aria-label", `Allowed: ${rule}`);
       button.disabled = true;
     } catch (error) {
       told("refusals-error")(error);

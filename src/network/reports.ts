@@ -86,13 +86,15 @@ export class Reports implements Trace {
     this.#tell(event);
   }
 
-  /** Resolves when captures and files are complete. */
+  /** Resolves when captures and files are complete, and listeners have heard what there was to tell. */
   async close(): Promise<void> {
     await this.captures.close();
     this.#drops.flush();
     this.#refused.flush();
     await this.#learned?.close();
     await this.audit?.close();
+    // Events are told in a tick of their own, and whoever waits for us may end the process before it.
+    await new Promise<void>((told) => process.nextTick(told));
   }
 
   /** What rules have decided, with the process where it is known. */

@@ -151,12 +151,14 @@ describeE2e("a sick host", ["curl", "dig", "socat", "nc", "prlimit", "nsenter", 
     "the disk is full under a capture and a recording: they end, the log says why, the guest notices nothing",
     async () => {
       const mount = ["--mount", "--target", String(rig.backend.pid), "mount", "-t", "tmpfs", "-o", "size=64k"];
-      expect((await rig.host.run("nsenter", [...mount, "small", "/mnt"])).code).toBe(0);
+      for (const folder of ["/mnt", "/srv"])
+        expect((await rig.host.run("nsenter", [...mount, "small", folder])).code).toBe(0);
       await api.post("/v1/captures", { file: "/mnt/all.pcapng" });
       const sent = { host: GATEWAY, port: rig.services.ports.echo, count: 4, bytes: 100_000 };
       expect((await agent(rig.guest, "echoMany", sent)).right).toBe(4);
       await logged(/the capture to \/mnt\/all\.pcapng has ended: ENOSPC/);
-      await api.post("/v1/recording", { file: "/mnt/run.tslirp", endFlows: true });
+      await expect(api.post("/v1/recording", { file: "/mnt/run.tslirp", endFlows: true })).rejects.toThrow("ENOSPC");
+      await api.post("/v1/recording", { file: "/srv/run.tslirp", endFlows: true });
       expect((await agent(rig.guest, "echoMany", sent)).right).toBe(4);
       await logged(/the recording has ended: ENOSPC/);
       expect(await api.get("/v1/recording")).toEqual({ recording: null });

@@ -103,7 +103,7 @@ describeE2e("rights given up", ["curl", "smbd", "smbclient", "socat", "nc"], () 
       const { Uid, Gid, CapEff } = status(pid, pid);
       expect({ Uid, Gid, CapEff }).toMatchObject({ Uid: "1\t1\t1\t1", Gid: "1\t1\t1\t1", CapEff: "0000000000000000" });
     }
-    expect(readdirSync(folder).sort()).toEqual(["api.1", "api.2", "capture.1", "capture.2", "n"]);
+    expect(readdirSync(folder).sort()).toEqual(["api", "api.1", "api.2", "capture.1", "capture.2", "n"]);
     for (const name of readdirSync(folder)) expect(lstatSync(join(folder, name)).uid, name).toBe(DAEMON);
     expect((await command.stop()).status).toBe(0);
     expect(readdirSync(folder).sort()).toEqual(["capture.1", "capture.2"]);

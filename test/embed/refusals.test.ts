@@ -86,10 +86,20 @@ test("the audit has it once, whatever a guest has asked for, and also what comes
   await expect(resolveName(guest, "evil.test")).rejects.toThrow("REFUSED");
   stop();
   await network.close();
-  await new Promise((resolve) => setImmediate(resolve));
   const record = { host: "evil.test", types: ["A", "AAAA", "HTTPS"], rule: "default deny", reason: "default deny" };
   expect(told).toMatchObject([record]);
   const lines = fs.readFileSync(audit, "utf8").trim().split("\n");
   expect(lines.map((line) => JSON.parse(line) as object)).toMatchObject([{ ...record, verdict: "refused" }]);
   fs.rmSync(folder, { recursive: true });
+});
+
+it("what waits when a network closes has been heard when close resolves: its process may end then", async () => {
+  const network = await createNetwork({ rules: ["default deny"] });
+  const told: string[] = [];
+  network.on("flowRefused", ({ host }) => told.push(host!));
+  const { guest, stop } = await embeddedGuest(network);
+  await expect(resolveName(guest, "evil.test")).rejects.toThrow("REFUSED");
+  stop();
+  const heard = network.close().then(() => [...told]);
+  expect(await heard).toEqual(["evil.test"]);
 });

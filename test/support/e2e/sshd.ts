@@ -17,6 +17,8 @@ export function startSshd(guest: Guest, folder: string): string {
     UsePAM: "no",
     PidFile: "none",
     PermitRootLogin: "prohibit-password",
+    // A bash of the first level reads the user's .bashrc, which may wait for anything.
+    SetEnv: "SHLVL=1",
   };
   const args = Object.entries(options).flatMap(([name, value]) => ["-o", `${name}=${value}`]);
   guest.spawn("/usr/sbin/sshd", ["-D", "-e", "-f", "/dev/null", "-p", "22", ...args], { stdio: "ignore" });

@@ -29,7 +29,7 @@ test("a capture never takes the recording's own place, by whatever name", async 
 
 test.skipIf(!fs.existsSync("/dev/full"))("a full disk, and a file that never ends, are told in one line", async () => {
   expect((await new Command(["replay", file, "--pcap", "/dev/full"]).finished).stderr).toBe(
-    "tslirp: cannot write /dev/full: ENOSPC\n",
+    "tslirp: cannot write /dev/full: no space left on device\n",
   );
   expect((await new Command(["replay", "/dev/zero"]).finished).stderr).toBe(
     "tslirp: /dev/zero is no recording of tslirp's\n",
@@ -46,7 +46,7 @@ test("what is no recording is status 2", async () => {
   const none = path.join(folder, "none");
   expect(await new Command(["replay", none]).finished).toMatchObject({
     status: 2,
-    stderr: `tslirp: cannot read ${none}: ENOENT\n`,
+    stderr: `tslirp: cannot read ${none}: no such file or directory\n`,
   });
 });
 

@@ -160,7 +160,7 @@ describe.runIf(able)("tslirp run", () => {
     const none = await start([]).finished;
     expect([none.status, none.stderr]).toEqual([
       2,
-      'tslirp: run: got nothing; expected -- and a command, like -- npm install\n',
+      "tslirp: run: got nothing; expected -- and a command, like -- npm install\n",
     ]);
   });
 

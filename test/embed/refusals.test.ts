@@ -94,6 +94,7 @@ test("the audit has it once, whatever a guest has asked for, and also what comes
 });
 
 it("what waits when a network closes has been heard when close resolves: its process may end then", async () => {
+  vi.useRealTimers();
   const network = await createNetwork({ rules: ["default deny"] });
   const told: string[] = [];
   network.on("flowRefused", ({ host }) => told.push(host!));

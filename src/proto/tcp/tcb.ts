@@ -217,14 +217,15 @@ export abstract class Tcb {
     const unit = 1 << this.rcvScale;
     let units = Math.floor(room / unit);
     if (room - offered < this.windowStep()) {
-      // The field rounds down, the edge must not: it is rounded up. A guest that lives on roundings, sending less than
-      // a unit at a time to a host that reads nothing, gets its edge back by less than a unit (RFC 7323 section 2.4).
+      // The field rounds down, the edge must not: it is rounded up. To a guest that lives on roundings, sending less than
+      // a unit at a time to a host that reads nothing, it is shown by less than a unit too low (RFC 7323 section 2.4). What
+      // has been offered is taken all the same: a segment that is under way may end there.
       units = room > -ROUNDING ? Math.ceil(offered / unit) : Math.floor(offered / unit);
     }
     // Never below zero: the field has no sign, and the guest would read the widest window there is.
     const field = Math.max(0, Math.min(0xffff, units));
     const edge = seqAdd(this.rcvNxt, field * unit);
-    if (room <= -ROUNDING || seqDiff(edge, this.rcvAdv) > 0) this.rcvAdv = edge;
+    if (seqDiff(edge, this.rcvAdv) > 0) this.rcvAdv = edge;
     return field;
   }
 

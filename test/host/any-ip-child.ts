@@ -4,27 +4,10 @@ import { createSocket } from "node:dgram";
 import { once } from "node:events";
 import net from "node:net";
 import { NodeHostNet } from "../../src/host/net.ts";
+import { dial } from "../support/dial.ts";
 import { SeededRandom } from "../support/random.ts";
 
 const ADDRESSES = ["192.0.2.1", "2001:db8::1"];
-
-function tcp(host: NodeHostNet, to: string, port: number): Promise<string | null> {
-  return new Promise((resolve) => {
-    const socket = host.connectTcp(
-      { host: to, port },
-      {
-        onConnect: () => {
-          socket.reset();
-          resolve("connected");
-        },
-        onData() {},
-        onEnd() {},
-        onDrain() {},
-        onClose: resolve,
-      },
-    );
-  });
-}
 
 function udp(host: NodeHostNet, to: string, port: number, came: Promise<unknown>): Promise<string> {
   return new Promise((resolve) => {
@@ -45,9 +28,9 @@ const came = once(datagrams, "message");
 const report: Record<string, object> = {};
 const release = host.ownPorts.protect(port);
 for (const address of ADDRESSES)
-  report[address] = { tcp: await tcp(host, address, port), udp: await udp(host, address, port, came) };
+  report[address] = { tcp: await dial(host, address, port), udp: await udp(host, address, port, came) };
 release();
 const [first] = ADDRESSES as [string];
-report.unheld = { tcp: await tcp(host, first, port), udp: await udp(host, first, port, came) };
+report.unheld = { tcp: await dial(host, first, port), udp: await udp(host, first, port, came) };
 console.log(JSON.stringify(report));
 process.exit();

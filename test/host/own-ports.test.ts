@@ -13,26 +13,8 @@ import { libc } from "../../src/host/libc.ts";
 import { NodeHostNet } from "../../src/host/net.ts";
 import { OwnPorts } from "../../src/host/own-ports.ts";
 import { PortRegistry } from "../../src/host/port-registry.ts";
+import { dial } from "../support/dial.ts";
 import { SeededRandom } from "../support/random.ts";
-
-/** How a connect ends: "connected" or its code. */
-function dial(host: NodeHostNet, to: string, port: number): Promise<string | null> {
-  return new Promise((resolve) => {
-    const socket = host.connectTcp(
-      { host: to, port },
-      {
-        onConnect: () => {
-          socket.reset();
-          resolve("connected");
-        },
-        onData() {},
-        onEnd() {},
-        onDrain() {},
-        onClose: resolve,
-      },
-    );
-  });
-}
 
 describe.each([
   ["the C library's sockets", true],

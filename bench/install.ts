@@ -65,5 +65,5 @@ measure(null, []);
 measure(null, ["--omit=optional"]);
 for (const nodes of process.argv.slice(2)) measure(nodes, []);
 for (const line of after) console.log(line);
-for (const line of failures) console.error(line);
+for (const line of failures) console.error(`failed: ${line}`);
 process.exitCode = failures.length === 0 ? 0 : 1;

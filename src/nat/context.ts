@@ -20,7 +20,7 @@ export interface NatContext {
   readonly clock: Clock;
   readonly random: Random;
   readonly trace: Trace;
-  /** The process's memory that connections may hold. */
+  /** This network's share of the memory that all networks' connections may hold in this process. */
   readonly bytes: ByteShare;
   readonly egress: Egress;
   readonly errors: IcmpErrors;
@@ -28,7 +28,7 @@ export interface NatContext {
   readonly names: Names;
   readonly gate: RuleGate;
   readonly flows: FlowRegistry;
-  /** Answers a connection within the process instead of a host socket; null when nobody serves that place. */
+  /** Which service within the process answers at this address and port in place of a host socket; null for none. */
   service(to: IpAddress, port: number): TcpService | null;
   /** A cable has a frame to flush. */
   touchLink(link: Link): void;
@@ -36,7 +36,9 @@ export interface NatContext {
   flush(): void;
   /** Hands touched cables to the wire at once. */
   flushNow(): void;
-  /** A guest whose MAC or cable is unknown has to be found before anything can go to it. */
+  /**
+   * Has a guest looked for (ARP, neighbour discovery) whose MAC or cable is unknown: nothing can be sent to it before.
+   */
   resolve(guest: Neighbour): void;
   /** A deadline moved to an earlier time. */
   wake(): void;

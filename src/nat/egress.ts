@@ -1,8 +1,9 @@
 /**
- * The way to the guests: Ethernet and IP headers in front of what the protocols write, fragments where it is too long.
+ * The way out to guests: puts Ethernet and IP headers in front of the messages that the protocols write, and cuts a
+ * packet that exceeds the guest's MTU into fragments.
  *
- * A datagram is begun, written in place and ended. `#begin` finds room on the cable, or in an array of our own when it
- * will have to be cut; `#end` commits it, or cuts it.
+ * Each datagram is written between `#begin` and `#end`. `#begin` reserves room on the cable, or gives a buffer of our
+ * own when the datagram will have to be fragmented. `#end` commits the frame, or cuts the buffer into fragments.
  */
 import { type Family, type IpAddress, ipv4Address } from "../core/address.ts";
 import { type Link, SUM_UNDONE } from "../core/link.ts";
@@ -19,28 +20,30 @@ import { EXT_FRAGMENT, FRAGMENT_HEADER } from "../wire/ipv6-extensions.ts";
 import { UDP_HEADER, udpWrite, udpWriteUndone } from "../wire/udp.ts";
 
 const TTL = 64;
-/** The largest packet to any guest: Ethernet's own. Only a guest that has shown that it takes more is sent more. */
+/** The MTU of every guest that has not shown that it takes more: Ethernet's 1500 bytes. */
 export const DATAGRAM_MTU = 1500;
 const MAX_PACKET = 65_535;
 const HEADERS4: number = ETH_HEADER + IPV4_HEADER;
 const HEADERS6: number = ETH_HEADER + IPV6_HEADER;
-/** Up to so many bytes a loop is faster than a view made for `set`. */
+/** Up to this many bytes, a copying loop is faster than `set` with a view made for it. */
 const SHORT = 128;
-/** A datagram that must be cut is put together here first; used within one call. */
+/** A datagram that has to be fragmented is put together here. Used within one call only. */
 const whole = new Uint8Array(MAX_PACKET);
 
 export class Egress {
-  /** Our addresses on the cables: the source of IPv4's and of IPv6's frames. */
+  /** Our MACs, the source addresses of frames that carry IPv4 and of frames that carry IPv6. */
   readonly mac: Uint8Array;
   readonly mac6: Uint8Array;
   readonly #random: Random;
   readonly #trace: Trace;
   readonly #touch: (link: Link) => void;
   readonly #mtuOf: (guest: Neighbour) => number;
-  /** Where the datagram that was begun is written. */
+  /** The array that the current datagram is written to: the cable's, or `whole`. */
   #buf: Uint8Array = whole;
 
-  /** `touch` is told which cable needs a flush, `mtuOf` asked for the largest packet that a guest takes. */
+  /**
+   * `touch` is told which cable has a frame to flush. `mtuOf` gives the largest packet that a guest takes, in bytes.
+   */
   constructor(
     mac: Uint8Array,
     mac6: Uint8Array,
@@ -62,8 +65,8 @@ export class Egress {
   }
 
   /**
-   * The 34 or 54 bytes in front of every segment of a flow, with length and header checksum left out; the flow adds
-   * them with `patchHeaders`.
+   * The 34 or 54 bytes of Ethernet and IP headers in front of every segment of a flow, without the length and the
+   * header checksum. `patchHeaders` copies them and fills those in.
    */
   template(guest: Neighbour, src: IpAddress, proto: number): Uint8Array {
     const t = new Uint8Array(headersOf(guest.family));
@@ -153,7 +156,10 @@ export class Egress {
     this.#end(link, mac, src, dst, proto, size, mtu);
   }
 
-  /** Where to write `len` bytes of IP payload; -1 when they cannot go, which has been reported. `#end` must follow. */
+  /**
+   * Where to write `len` bytes of IP payload, or -1 when the packet cannot be sent (counted as a drop). Call `#end`
+   * after it.
+   */
   #begin(link: Link, mac: Uint8Array, src: IpAddress, dst: IpAddress, proto: number, len: number, mtu: number): number {
     const v4 = dst.family === 4;
     if ((v4 ? IPV4_HEADER : IPV6_HEADER) + len > mtu) {
@@ -188,7 +194,7 @@ export class Egress {
     else this.#cut6(link, mac, src, dst, proto, len, mtu);
   }
 
-  /** Fragments on 8-byte boundaries (RFC 791 section 3.2). */
+  /** Cuts the datagram in `whole` into fragments on 8-byte boundaries (RFC 791 section 3.2). */
   #cut4(link: Link, mac: Uint8Array, src: IpAddress, dst: IpAddress, proto: number, len: number, mtu: number): void {
     const id = this.#random.u32() & 0xffff;
     const most = (mtu - IPV4_HEADER) & ~7;
@@ -205,7 +211,7 @@ export class Egress {
     }
   }
 
-  /** The same with a fragment header (RFC 8200 section 4.5). */
+  /** Cuts the datagram in `whole` into packets with a fragment header (RFC 8200 section 4.5). */
   #cut6(link: Link, mac: Uint8Array, src: IpAddress, dst: IpAddress, proto: number, len: number, mtu: number): void {
     const id = this.#random.u32() | 0;
     const most = (mtu - IPV6_HEADER - FRAGMENT_HEADER) & ~7;
@@ -238,9 +244,9 @@ export function headersOf(family: Family): number {
   return family === 4 ? HEADERS4 : HEADERS6;
 }
 
-/** Copies a flow's template to `at` and completes it for `payload` bytes. `base` is the sum of an IPv4 template's header. */
+/** Copies a flow's template to `at` and completes it for `payload` bytes. `base` is `templateSum` of the template. */
 export function patchHeaders(template: Uint8Array, base: number, tx: Uint8Array, at: number, payload: number): void {
-  // A loop: for so few bytes `set` costs more than they do.
+  // A loop, because `set` costs more than it saves for so few bytes.
   for (let i = 0; i < template.length; i++) tx[at + i] = template[i]!;
   if (template.length === HEADERS4) {
     put16(tx, at + ETH_HEADER + 2, IPV4_HEADER + payload);
@@ -248,7 +254,7 @@ export function patchHeaders(template: Uint8Array, base: number, tx: Uint8Array,
   } else put16(tx, at + ETH_HEADER + 4, payload);
 }
 
-/** The sum that `patchHeaders` wants. */
+/** The partial sum of an IPv4 template's header, which `patchHeaders` takes as `base`. */
 export function templateSum(template: Uint8Array): number {
   return template.length === HEADERS4 ? sum(template, ETH_HEADER, IPV4_HEADER) : 0;
 }

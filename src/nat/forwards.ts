@@ -9,7 +9,7 @@ import type { Neighbour, Neighbours } from "../proto/neighbours.ts";
 import type { TcpNat } from "./tcp/tcp-nat.ts";
 import type { UdpNat } from "./udp/udp-nat.ts";
 
-/** A forward that is open. `address` tells the port that was taken when the rule said 0. */
+/** A forward that is open. If the rule's port was 0, `address` has the port that the system chose. */
 export interface OpenForward {
   readonly rule: ForwardRule;
   readonly address: Endpoint | UnixEndpoint;
@@ -20,15 +20,17 @@ interface Entry extends OpenForward {
   close(): void;
 }
 
-/** Where forwards lead that give no address. */
+/** Finds the guests of forwards that give a name, or no guest at all. */
 export interface ForwardGuests {
-  /** The guest of a name; null for nobody. */
+  /** The address of the guest with this name; null when no guest has it. */
   named(name: string): IpAddress | null;
-  /** The guest of those that name none. */
+  /** The guest of forwards that name none. */
   first(): IpAddress;
 }
 
-/** Closes a port of this machine to guests, whatever address they dial. Returns what opens it again. */
+/**
+ * Closes a port of this machine to guests, at whatever address they dial it. Returns a function that opens it again.
+ */
 export type ProtectPort = (port: number) => () => void;
 
 /** The parts of the network that forwards need. */
@@ -42,27 +44,29 @@ export interface ForwardContext {
   readonly clock: Clock;
   /** The cables that are plugged in. */
   readonly links: ReadonlySet<Link>;
-  /** Null leaves forwards' ports open to guests. */
+  /** Null: guests may reach forwards' ports. */
   readonly protectPort: ProtectPort | null;
   /** A deadline moved to an earlier time. */
   wake(): void;
 }
 
-/** Between two lines about the same forward. */
+/** The least time between two log lines about one forward. */
 const NOTICE_PAUSE_MS = 60_000;
-/** A guest that is there has answered by then. */
+/**
+ * How long after a client's arrival a guest that has not answered is reported: a guest that is there answers sooner.
+ */
 const PATIENCE_MS = 3_000;
 
 export class Forwards {
   readonly #config: StackConfig;
   readonly #env: ForwardContext;
   readonly #entries: Entry[] = [];
-  /** Forwards, by their tellers, whose guests have not answered yet, and when that is told. The earliest first. */
+  /** For each forward, by its teller, whose guest has not answered yet: when to report that. The earliest first. */
   readonly #doubts: Map<
     (what: string) => void,
     { readonly guest: Neighbour; readonly epoch: number; readonly at: number }
   > = new Map();
-  /** Those that begin to listen. */
+  /** How many forwards are about to listen. */
   #opening = 0;
   #closed = false;
 
@@ -76,8 +80,8 @@ export class Forwards {
   }
 
   /**
-   * Listens, `at` another place than the rule says where that leaves the port open. Rejects with the host's error (EADDRINUSE,
-   * EACCES), which names the address, when there are too many, or when the network has closed meanwhile.
+   * Listens, at `at` if that is given (where the rule leaves the port open). Rejects with the host's error (EADDRINUSE,
+   * EACCES), which names the address; also when there are too many forwards, or the network has closed meanwhile.
    */
   async add(rule: ForwardRule, at: Endpoint | UnixEndpoint = rule.host): Promise<OpenForward> {
     const { forwards } = this.#config.limits;
@@ -89,7 +93,7 @@ export class Forwards {
     this.#opening++;
     try {
       const entry = await this.#listen(rule, at);
-      // Nobody would close it any more.
+      // The network has closed meanwhile, so nobody else would close this forward.
       if (this.#closed) entry.close();
       this.#needOpen();
       this.#entries.push(entry);
@@ -115,7 +119,7 @@ export class Forwards {
     let socket: HostUdp | null = null;
     if (rule.proto === "tcp" || "path" in at)
       listener = await this.#env.host.listenTcp(at, (client) => {
-        // A client that nobody takes is reset.
+        // A client whose guest nobody can name is reset.
         const guest = target();
         if (guest === null) tell("a client is refused: no guest has that name");
         else if (this.#env.links.size === 0) {
@@ -141,7 +145,7 @@ export class Forwards {
       listener = bound;
     }
     const { address } = listener;
-    // Guests that are kept apart would reach each other by the host's loopback.
+    // Guests are isolated from each other, and must not meet by the host's loopback.
     const protectPort = this.#config.isolate ? this.#env.protectPort : null;
     const open = "port" in address ? (protectPort?.(address.port) ?? null) : null;
     const close = (): void => {
@@ -152,7 +156,7 @@ export class Forwards {
     return { rule, address, close };
   }
 
-  /** A line about a forward, not more often than one a minute. */
+  /** Returns a function that logs lines about a forward, no more than one a minute. */
   #teller(rule: ForwardRule): (what: string) => void {
     let last = Number.NEGATIVE_INFINITY;
     return (what) => {
@@ -164,7 +168,7 @@ export class Forwards {
     };
   }
 
-  /** A client comes for a guest that may not be there: looks again later. */
+  /** A client has come for a guest that may not be there: `poll` looks again later. */
   #doubt(guest: Neighbour, tell: (what: string) => void): void {
     if (guest.link !== null || this.#doubts.has(tell)) return;
     this.#doubts.set(tell, { guest, epoch: guest.epoch, at: this.#env.clock.now() + PATIENCE_MS });
@@ -176,18 +180,18 @@ export class Forwards {
     return Number.POSITIVE_INFINITY;
   }
 
-  /** Tells of guests that have not answered. */
+  /** Logs which guests have not answered. */
   poll(now: number): void {
     for (const [tell, { guest, epoch, at }] of this.#doubts) {
       if (at > now) return;
       this.#doubts.delete(tell);
-      // It may have answered, and gone since.
+      // If the epoch has changed, the guest has answered and gone again.
       if (guest.link === null && guest.epoch === epoch)
         tell(`a client waits, and nobody answers for ${guest.address.text}: is the guest's network up?`);
     }
   }
 
-  /** Stops listening; TCP connections that exist go on. False when there is no such forward. */
+  /** Stops listening; TCP connections that exist go on. False when this forward is not open. */
   remove(forward: OpenForward): boolean {
     const i = this.#entries.findIndex((e) => e.rule === forward.rule);
     if (i < 0) return false;
@@ -196,7 +200,7 @@ export class Forwards {
     return true;
   }
 
-  /** None opens from now on. */
+  /** Closes all forwards for good. */
   close(): void {
     this.#closed = true;
     for (const entry of this.#entries) entry.close();

@@ -1,12 +1,12 @@
 /**
- * Ends within the process: who answers at an address and port in place of the host's sockets. The DNS server's TCP
- * port is one; what users of the library listen on are the others. An address of the guests' own net that serves
- * something is ours (`Policy.isOurs`): ARP is answered for it, and no guest may speak from it.
+ * Ends within the process: services that answer at an address and port in place of the host's sockets. The DNS server's
+ * TCP port is one; users of the library listen on others. An address of the guests' net that has a service is ours
+ * (`Policy.isOurs`): we answer ARP for it, and no guest may send from it.
  */
 import { type Endpoint, endpointText, type IpText } from "../core/address.ts";
 import type { HostTcp, HostTcpEvents } from "../core/host-net.ts";
 
-/** Called for a guest's SYN as one would dial: `events.onConnect` or `onClose` follows. */
+/** Called for a guest's SYN as if it dialled the host: `events.onConnect` or `onClose` follows. */
 export type TcpService = (events: HostTcpEvents, guest: Endpoint) => HostTcp;
 
 /** A guest's datagram. The bytes are valid during the call only. */
@@ -15,11 +15,11 @@ export type UdpService = (bytes: Uint8Array, at: number, len: number, guest: End
 export class Services {
   readonly #tcp: Map<string, TcpService> = new Map();
   readonly #udp: Map<string, UdpService> = new Map();
-  /** How many services each UDP port and each address has. */
+  /** How many services each UDP port has, and each address. */
   readonly #udpPorts: Map<number, number> = new Map();
   readonly #hosts: Map<IpText, number> = new Map();
 
-  /** Per SYN. */
+  /** Called for each SYN. */
   tcp(at: Endpoint): TcpService | null {
     return this.#tcp.get(endpointText(at)) ?? null;
   }
@@ -28,17 +28,19 @@ export class Services {
     return this.#udp.get(endpointText(at)) ?? null;
   }
 
-  /** Per datagram, before anything is made for it: whether some address has a service on this UDP port. */
+  /**
+   * Whether any address has a service on this UDP port. Called for each datagram, before anything is allocated for it.
+   */
   hasUdp(port: number): boolean {
     return this.#udpPorts.has(port);
   }
 
-  /** Whether an address serves anything. */
+  /** Whether an address has any service. */
   hasHost(host: IpText): boolean {
     return this.#hosts.has(host);
   }
 
-  /** False when the address and port are taken. */
+  /** False when the address and port have a service already. */
   addTcp(at: Endpoint, service: TcpService): boolean {
     if (this.#tcp.has(endpointText(at))) return false;
     this.#tcp.set(endpointText(at), service);

@@ -1,15 +1,15 @@
 /**
  * How many flows there may be, of one guest and of all, and which flow makes room for another. A flow counts for the
- * cable that its guest was on when it began.
+ * cable that its guest was on when the flow began.
  *
- * - Flows that only silence ends (UDP's, ICMP's; `IdleAdmission`): the longest silent makes room, a guest's own when that
- *   guest has too many. Each cable's flows stand in a heap of their own, so that the longest silent of one guest is found
- *   as fast as that of all. The heaps are lazy (`core/deadlines`): what comes up first may have been used since, and is
- *   put back where it belongs.
- * - TCP connections (`TcpAdmission`): when too many are not established, the oldest of those goes, so that a destination
- *   that swallows SYNs, or a flood of them, keeps nobody from connecting elsewhere; and the flooder's own goes before
- *   another guest's. Its guest's next SYN dials anew. When there are too many in all, the oldest in TIME-WAIT goes, else
- *   there is no room.
+ * - Flows that only silence ends (UDP's and ICMP's; `IdleAdmission`): the flow that has been silent longest makes room.
+ *   If one guest has too many, that is one of its own. Each cable's flows stand in a heap of their own, so the longest
+ *   silent flow of one guest is found as fast as that of all. The heaps are lazy (`core/deadlines`): a flow that comes
+ *   up first may have been used since it was put there, and is then put back in its place.
+ * - TCP connections (`TcpAdmission`): when too many are not established, the oldest of those goes. So a destination
+ *   that swallows SYNs, or a flood of SYNs, keeps nobody from connecting elsewhere. The flooding guest's own
+ *   connections go before another guest's. The guest's next SYN dials anew. When there are too many connections in all,
+ *   the oldest one in TIME-WAIT goes; if there is none, the new connection is refused.
  */
 import { Deadlines, type Timed } from "../../core/deadlines.ts";
 import type { Limits } from "../../core/limits.ts";
@@ -18,16 +18,16 @@ import { Quota } from "../../core/quota.ts";
 import type { Trace } from "../../core/trace.ts";
 
 export interface IdleFlow extends Timed {
-  /** When silence ends it. */
+  /** The time at which silence ends the flow. */
   expires: number;
-  /** Where it counts. Kept by `IdleAdmission`. */
+  /** The cable that the flow counts for. Kept by `IdleAdmission`. */
   cable: Link | null;
 }
 
 export class IdleAdmission<T extends IdleFlow> {
   readonly #most: number;
   readonly #mostEach: number;
-  /** A cable without flows has no heap. */
+  /** A heap for each cable that has flows. */
   readonly #heaps: Map<Link | null, Deadlines<T>> = new Map();
   #size = 0;
 
@@ -40,14 +40,14 @@ export class IdleAdmission<T extends IdleFlow> {
     return this.#size;
   }
 
-  /** The earliest time at which one may have been silent long enough. */
+  /** The earliest time at which a flow may have been silent long enough. */
   next(): number {
     let earliest = Number.POSITIVE_INFINITY;
     for (const heap of this.#heaps.values()) earliest = Math.min(earliest, heap.next());
     return earliest;
   }
 
-  /** The flow that has to go before another of the guest's on `cable` begins; null when there is room. */
+  /** The flow that has to end before another flow of the guest on `cable` begins; null when there is room. */
   surplus(cable: Link | null): T | null {
     const own = this.#heaps.get(cable);
     if (own !== undefined && own.size >= this.#mostEach) return this.#first(own, Number.MAX_VALUE);
@@ -60,7 +60,7 @@ export class IdleAdmission<T extends IdleFlow> {
     return longest;
   }
 
-  /** A flow of the guest's on `cable` has begun. True if it is the first of that cable's to end. */
+  /** A flow of the guest on `cable` has begun. True if it is the next of that cable's flows to end. */
   enter(flow: T, cable: Link | null, expires: number): boolean {
     let heap = this.#heaps.get(cable);
     if (heap === undefined) this.#heaps.set(cable, (heap = new Deadlines()));
@@ -70,13 +70,15 @@ export class IdleAdmission<T extends IdleFlow> {
     return heap.schedule(flow, expires);
   }
 
-  /** It has been used. True if its end has come nearer and it is now the first of its cable's to end. */
+  /**
+   * A flow has been used. True if its end is now earlier than before and it is the next of its cable's flows to end.
+   */
   used(flow: T, expires: number): boolean {
     flow.expires = expires;
     return expires < flow.heapTime && this.#heaps.get(flow.cable)!.schedule(flow, expires);
   }
 
-  /** It is over. */
+  /** A flow has ended. */
   leave(flow: T): void {
     if (flow.heapIndex < 0) return;
     const heap = this.#heaps.get(flow.cable)!;
@@ -85,7 +87,7 @@ export class IdleAdmission<T extends IdleFlow> {
     if (heap.size === 0) this.#heaps.delete(flow.cable);
   }
 
-  /** One that has been silent long enough; null when there is none. The caller ends it. */
+  /** A flow that has been silent long enough; null when there is none. The caller ends it. */
   due(now: number): T | null {
     for (const heap of this.#heaps.values()) {
       const first = this.#first(heap, now);
@@ -94,7 +96,7 @@ export class IdleAdmission<T extends IdleFlow> {
     return null;
   }
 
-  /** The first of a heap to end, if that is at `by` or before. */
+  /** The next flow of a heap to end, if it ends at `by` or before. */
   #first(heap: Deadlines<T>, by: number): T | null {
     for (let flow = heap.first; flow !== null && flow.heapTime <= by; flow = heap.first) {
       if (flow.expires <= flow.heapTime) return flow;
@@ -105,12 +107,12 @@ export class IdleAdmission<T extends IdleFlow> {
   }
 }
 
-/** A connection, as far as its place is concerned. */
+/** A TCP connection, as far as admission is concerned. */
 export interface AdmittedTcp {
   readonly cable: Link | null;
-  /** It makes room before it is established. */
+  /** Ends the connection, which is not established, so that another one fits. */
   makeRoom(): void;
-  /** Its TIME-WAIT ends early. */
+  /** Ends the connection's TIME-WAIT early. */
   finish(): void;
 }
 
@@ -118,9 +120,9 @@ export class TcpAdmission {
   readonly #trace: Trace;
   readonly #all: Quota;
   readonly #halfOpenQuota: Quota;
-  /** Not established yet, the oldest first. */
+  /** Connections that are not established, the oldest first. */
   readonly #halfOpen: Set<AdmittedTcp> = new Set();
-  /** The oldest first. */
+  /** Connections in TIME-WAIT, the oldest first. */
   readonly #timeWait: Set<AdmittedTcp> = new Set();
 
   constructor(limits: Limits, trace: Trace) {
@@ -129,7 +131,9 @@ export class TcpAdmission {
     this.#halfOpenQuota = new Quota(limits.halfOpen, limits.halfOpenPerGuest);
   }
 
-  /** Makes room for one more connection of the guest on `cable`. False, and counted, when there is none. */
+  /**
+   * Makes room for one more connection of the guest on `cable`. False, and counted as a drop, when there is no room.
+   */
   make(cable: Link | null): boolean {
     if (!this.#halfOpenQuota.allows(cable)) {
       oldest(this.#halfOpen, cable, this.#halfOpenQuota.fullFor(cable))!.makeRoom();
@@ -145,7 +149,7 @@ export class TcpAdmission {
     return true;
   }
 
-  /** It has begun, and is not established. */
+  /** A connection has begun; it is not established yet. */
   enter(flow: AdmittedTcp): void {
     this.#all.take(flow.cable);
     this.#halfOpenQuota.take(flow.cable);
@@ -156,12 +160,12 @@ export class TcpAdmission {
     if (this.#halfOpen.delete(flow)) this.#halfOpenQuota.give(flow.cable);
   }
 
-  /** It is in TIME-WAIT. */
+  /** A connection has entered TIME-WAIT. */
   finished(flow: AdmittedTcp): void {
     this.#timeWait.add(flow);
   }
 
-  /** It has left the table. */
+  /** A connection has left the table. */
   leave(flow: AdmittedTcp): void {
     this.#all.give(flow.cable);
     this.#timeWait.delete(flow);
@@ -169,7 +173,7 @@ export class TcpAdmission {
   }
 }
 
-/** The oldest of a guest's own; if it has none, and need not make room itself, of all. */
+/** The oldest of a guest's own connections. If it has none, the oldest of all guests', unless only its `own` may go. */
 function oldest(flows: ReadonlySet<AdmittedTcp>, cable: Link | null, own: boolean): AdmittedTcp | null {
   let first: AdmittedTcp | null = null;
   for (const flow of flows) {

@@ -1,6 +1,7 @@
 /**
- * Flows of both families by guest, far end and ports. The guest tells the family, so a packet's address is looked up
- * where it stands. `ports` is the guest's in the upper half and the far end's in the lower.
+ * Flows of both families, found by guest, far end and ports. The family is the guest's, so the far end's address is
+ * looked up where it stands in the packet. `ports` has the guest's port in its upper half and the far end's in its
+ * lower half.
  */
 import type { IpAddress } from "../../core/address.ts";
 import { FlowTable, FlowTable6 } from "../../core/flow-table.ts";
@@ -12,7 +13,7 @@ export class FlowMap<T> {
   readonly #v4: FlowTable<T>;
   readonly #v6: FlowTable6<T>;
 
-  /** Its users bound it. */
+  /** The table has no cap of its own: its users limit how many flows there are. */
   constructor(random: Random) {
     this.#v4 = new FlowTable(random.u32(), random.u32());
     this.#v6 = new FlowTable6(random.u32(), random.u32());
@@ -28,7 +29,7 @@ export class FlowMap<T> {
     return this.#v6.get(guest.key, get32(buf, at), get32(buf, at + 4), get32(buf, at + 8), get32(buf, at + 12), ports);
   }
 
-  /** Adds a flow that is not there. */
+  /** Adds a flow under a key that is not in the table. */
   add(guest: Neighbour, remote: IpAddress, ports: number, flow: T): void {
     const b = remote.bytes;
     if (guest.family === 4) this.#v4.add(guest.key, remote.ip, ports, flow);

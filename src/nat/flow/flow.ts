@@ -39,12 +39,14 @@ export type FlowState = typeof PENDING | typeof OPEN | typeof DENIED | typeof CL
 
 export const NO_NAMES: readonly string[] = [];
 
-/** A guest's complaint about a packet: nobody is there, it is too big, or it did not arrive for some other reason. */
+/**
+ * A guest's ICMP error about a packet: nobody has the port, the packet is too big, or it was lost for another reason.
+ */
 export type GuestError = "refused" | "too-big" | "lost";
 
 /** A flow's counters, as the API lists them. */
 export interface FlowCounts {
-  /** TCP's state by its name in RFC 9293, HELD before the host has connected; "" with others. */
+  /** TCP: the state's name in RFC 9293, or HELD before the host has connected. Other protocols: "". */
   readonly state: string;
   /** TCP: smoothed round trip to the guest in milliseconds; -1 when not measured. */
   readonly rtt: number;
@@ -58,23 +60,23 @@ export abstract class Flow {
   heapTime = 0;
   /** One of the four states. */
   flowState: FlowState = OPEN;
-  /** The guest's when the flow began: the flow counts for this cable as long as it lives. */
+  /** The guest's cable when the flow began. The flow counts for this cable for as long as it lives. */
   cable: Link | null;
   bytesUp = 0;
   bytesDown = 0;
-  /** Where it counts until it ends, and what paces it. */
+  /** The meters that count the flow until it ends, and pace it. */
   meters: readonly Meter[] = NO_METERS;
   readonly proto: "tcp" | "udp" | "icmp";
-  /** The side that began. */
+  /** "out" if the guest began the flow, "in" if somebody else did. */
   readonly direction: "in" | "out";
   readonly guest: Neighbour;
-  /** The guest's port; an echo's identifier. */
+  /** The guest's port; for an echo, its identifier. */
   readonly guestPort: number;
   /** Names by which the guest knew the far end when the flow began, the latest first. */
   readonly names: readonly string[];
-  /** The far end as the guest knows it: of a mapping that serves several, the one that the guest spoke with last. */
+  /** The far end as the guest knows it. A UDP mapping has several: this is the one that the guest spoke with last. */
   abstract readonly far: IpAddress;
-  /** 0 for an echo. */
+  /** The far end's port; 0 for an echo. */
   abstract readonly farPort: number;
 
   constructor(
@@ -92,12 +94,12 @@ export abstract class Flow {
     this.cable = guest.link;
   }
 
-  /** Ends the flow, once: both sides are told what `reason` says (`close-reason.ts`). */
+  /** Ends the flow, once, and tells both sides as `reason` demands (`close-reason.ts`). */
   abstract close(reason: CloseReason): void;
 
   /**
-   * A guest says why a packet of this flow did not arrive. `seq` is TCP's; `mtu` comes with "too-big". False when the packet
-   * cannot have been this flow's.
+   * A guest's ICMP error says why a packet of this flow did not arrive. `seq` is TCP's sequence number; `mtu` (bytes)
+   * comes with "too-big". False when the packet cannot have been this flow's.
    */
   abstract guestError(error: GuestError, seq: number, mtu: number): boolean;
 
@@ -106,15 +108,15 @@ export abstract class Flow {
     return this.names[0] ?? null;
   }
 
-  /** Whether users are told of it. A ping that a rule judges is shown by the identifier that carries it. */
+  /** Whether users see the flow. A judged ping is not listed: users see the flow of its identifier instead. */
   get listed(): boolean {
     return true;
   }
 
-  /** After rules have changed: null when the flow may go on, else why it ends. */
+  /** The rules have changed: null when the flow may go on, otherwise why it ends. */
   revisit(gate: RuleGate): CloseReason | null {
     if (this.flowState === DENIED) return "denied";
-    // It waits for somebody's answer, and is judged by the rules that there are then.
+    // The flow still waits for a decision, which the new rules will make.
     if (this.flowState === PENDING && gate.asks) return null;
     const { direction, proto, guest, guestPort, far, farPort, names } = this;
     return gate.permits(direction, proto, guest, guestPort, far, farPort, names) ? null : "denied";
@@ -129,7 +131,7 @@ export abstract class Flow {
     return { host: this.far.text, port: this.farPort };
   }
 
-  /** Both ends as text: `IP:PORT`, of an echo the address alone. */
+  /** Both ends as text: `IP:PORT`, or the address alone for an echo. */
   get ends(): { guest: string; remote: string } {
     if (this.proto === "icmp") return { guest: this.guest.address.text, remote: this.far.text };
     return { guest: endpointText(this.guestEnd), remote: endpointText(this.farEnd) };

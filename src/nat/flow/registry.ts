@@ -1,20 +1,20 @@
 /**
- * All flows of a network, of every kind: whatever happens to a guest, a cable or the rules happens to its flows here, so
- * that no kind of flow can be forgotten.
+ * All flows of a network, of every kind. Each event of a guest, a cable or the rules reaches its flows through here, so
+ * no kind of flow can be forgotten.
  *
  * Theory of operation. Flows stand by the guest's address record (`Neighbour`) that they began with. Three things end
  * them from outside:
  *
- * - **The guest is gone.** Its cable has been unplugged, or its address was found to be nobody's. That may be a
- *   reconnect, so its flows wait; but time goes on (retransmissions that cannot be sent count), and after
- *   `absentSeconds` without a word from the guest its flows end. A forward's flows that began towards an absent guest
- *   wait as long.
- * - **The address changes hands.** Another MAC is another guest. The flows of the guest before end at once, before anything
+ * - **The guest is gone.** Its cable has been unplugged, or nobody answers at its address any more. The guest may
+ *   reconnect, so its flows stay; their timers go on (retransmissions that cannot be sent count). After `absentSeconds`
+ *   without a packet from the guest its flows end. A forward's flow that began while its guest was absent waits as
+ *   long.
+ * - **The address changes hands.** Another MAC is another guest. The earlier guest's flows end at once, before anything
  *   is sent to the new one.
- * - **The rules change.** Each flow is asked (`Flow.revisit`).
+ * - **The rules change.** Each flow is judged again (`Flow.revisit`).
  *
- * A guest that comes back, on whatever cable, has its flows go on at once; what was owed to it on the old cable goes by
- * the new one.
+ * When a guest comes back, on whatever cable, its flows go on at once. Segments that the old cable had no room for go
+ * out by the new one.
  */
 import type { Clock } from "../../core/clock.ts";
 import type { Trace } from "../../core/trace.ts";
@@ -24,16 +24,19 @@ import type { RuleGate } from "../rules/rule-gate.ts";
 import type { CloseReason } from "./close-reason.ts";
 import { CLOSED_FLOW, type Flow, type GuestError } from "./flow.ts";
 
-/** The stack's, as far as the registry needs it. */
+/** The parts of the stack that the registry needs. */
 interface Surroundings {
   readonly clock: Clock;
   readonly trace: Trace;
   wake(): void;
 }
 
-/** A protocol's tables, of every kind of flow that it has. */
+/** Finds flows in a protocol's tables, of every kind that the protocol has. */
 export interface FlowFinder {
-  /** The flow between a guest's port and the far end whose address stands at `farAt`; ports as above. */
+  /**
+   * The flow between a guest's port and the far end whose address stands at `farAt`. `ports`: the guest's in the upper
+   * half.
+   */
   find(guest: Neighbour, buf: Uint8Array, farAt: number, ports: number): Flow | null;
 }
 
@@ -41,26 +44,26 @@ export class FlowRegistry implements NeighbourWatcher {
   readonly #env: Surroundings;
   readonly #absentMs: number;
   readonly #byGuest: Map<Neighbour, Set<Flow>> = new Map();
-  /** Guests with flows and without a cable, and when their flows end: the earliest first. */
+  /** Guests that have flows and no cable, each with the time at which its flows end, the earliest first. */
   readonly #absent: Map<Neighbour, number> = new Map();
-  /** By IP's number of the protocol. */
+  /** The finder of each protocol, by the protocol's number in IP. */
   readonly #finders: Map<number, FlowFinder> = new Map();
-  /** Told of a guest that has a (new) cable, after its flows may go on. */
+  /** Called when a guest has a cable again or another one, after its flows may go on. */
   readonly #returned: (guest: Neighbour) => void;
 
-  /** Flows of a guest that is gone end after `absentSeconds`. `returned` is told of a guest that is back. */
+  /** `absentSeconds`: how long a guest's flows outlast the guest. `returned` is called when a guest is back. */
   constructor(env: Surroundings, absentSeconds: number, returned: (guest: Neighbour) => void) {
     this.#env = env;
     this.#absentMs = absentSeconds * 1000;
     this.#returned = returned;
   }
 
-  /** A protocol's tables are there, under IP's number of it. */
+  /** Enters the tables of the protocol that has this number in IP. */
   serve(proto: number, finder: FlowFinder): void {
     this.#finders.set(proto, finder);
   }
 
-  /** A flow has begun: it is in its table and counts. */
+  /** A flow has begun: it stands in its table, and counts from now on. */
   enter(flow: Flow): void {
     const { guest } = flow;
     let flows = this.#byGuest.get(guest);
@@ -69,13 +72,13 @@ export class FlowRegistry implements NeighbourWatcher {
     if (guest.link === null) this.#miss(guest);
   }
 
-  /** Users are told of a new flow. */
+  /** Tells users of a new flow. */
   opened(flow: Flow): void {
     const { proto, direction, farName: host } = flow;
     this.#env.trace.event({ type: "flow-open", proto, ...flow.ends, host, direction });
   }
 
-  /** A flow is over: it has left its table. Counts no longer, and users are told. */
+  /** A flow has ended and has left its table: it no longer counts, and users are told. */
   leave(flow: Flow, reason: CloseReason): void {
     flow.flowState = CLOSED_FLOW;
     leaveAll(flow.meters);
@@ -92,12 +95,12 @@ export class FlowRegistry implements NeighbourWatcher {
     this.#env.trace.event({ type: "flow-close", proto, ...flow.ends, host, ...counted, reason });
   }
 
-  /** All of them, guest by guest. */
+  /** All flows, guest by guest. */
   *[Symbol.iterator](): IterableIterator<Flow> {
     for (const flows of this.#byGuest.values()) yield* flows;
   }
 
-  /** The rules have changed: what may not go on ends. */
+  /** The rules have changed: ends each flow that they no longer allow. */
   revisit(gate: RuleGate): void {
     for (const flow of [...this]) {
       if (flow.flowState === CLOSED_FLOW) continue;
@@ -107,8 +110,9 @@ export class FlowRegistry implements NeighbourWatcher {
   }
 
   /**
-   * A guest says why a packet from the address at `farAt` did not arrive: the flow that the packet was of decides.
-   * `ports` has the guest's in its upper half, `seq` is TCP's, `mtu` comes with "too-big". False when there is no such flow.
+   * A guest's ICMP error says why a packet from the address at `farAt` did not arrive. The flow of that packet decides
+   * what to do. `ports` has the guest's port in its upper half, `seq` is TCP's, `mtu` (bytes) comes with "too-big".
+   * False when there is no such flow.
    */
   guestError(
     proto: number,
@@ -124,7 +128,7 @@ export class FlowRegistry implements NeighbourWatcher {
     return finder?.find(guest, buf, farAt, ports)?.guestError(error, seq, mtu) ?? false;
   }
 
-  // What becomes of guests (NeighbourWatcher)
+  // What happens to guests (NeighbourWatcher)
 
   inUse(guest: Neighbour): boolean {
     return this.#byGuest.has(guest);
@@ -147,7 +151,7 @@ export class FlowRegistry implements NeighbourWatcher {
     this.#end(guest, "guest-gone");
   }
 
-  /** When the next guest has been gone long enough. */
+  /** When the next absent guest's flows end. */
   pollAt(): number {
     for (const until of this.#absent.values()) return until;
     return Number.POSITIVE_INFINITY;
@@ -160,7 +164,7 @@ export class FlowRegistry implements NeighbourWatcher {
     }
   }
 
-  /** The network closes. */
+  /** Ends all flows, since the network closes. */
   close(): void {
     for (const flow of [...this]) flow.close("network closed");
   }

@@ -1,6 +1,6 @@
 /**
- * A guest's echo identifier and its channel on the host. What has been asked and not been answered is remembered by
- * sequence number, so that only an answer from the address that was asked passes, once.
+ * A guest's echo identifier and its channel on the host. Requests that have no answer yet are remembered by sequence
+ * number: an answer passes only if it comes from the address that was asked, and only once.
  */
 import { addressFromText, type IpAddress, type IpText } from "../../core/address.ts";
 import type { HostIcmpError, HostPing, HostPingEvents } from "../../core/host-net.ts";
@@ -16,16 +16,16 @@ import type { CloseReason } from "../flow/close-reason.ts";
 import { Flow, NO_NAMES } from "../flow/flow.ts";
 import { icmpCauseOf } from "./icmp-cause.ts";
 
-/** Requests under way of one identifier, by the low bits of their sequence numbers. */
+/** Requests under way of one identifier. The low bits of the sequence number choose the slot. */
 const SLOTS = 256;
-/** So many hosts may be asked by one sequence number at once, as who looks for neighbours does. */
+/** The same sequence number may go to this many hosts at once, as a guest does that looks for its neighbours. */
 const WAYS = 8;
 
-/** What an echo flow needs of all of them. */
+/** The parts of `IcmpNat` that an echo flow needs. */
 export interface EchoFlowOwner {
   /** The name by which the guest knows a flow's far end now; null for none. */
   nameOf(flow: EchoFlow): string | null;
-  /** The flow is over: it leaves its table. */
+  /** The flow has ended: removes it from its table. */
   left(flow: EchoFlow, reason: CloseReason): void;
 }
 
@@ -35,17 +35,17 @@ export class EchoFlow extends Flow implements IdleFlow, HostPingEvents {
   readonly #env: NatContext;
   readonly #nat: EchoFlowOwner;
   readonly #ping: HostPing;
-  /** The latest destination, so that addresses are not made per packet. */
+  /** The latest destination, kept so that no address is made for each packet. */
   #to: IpAddress;
   #host: IpText = "";
-  // Requests under way, by slot: sequence number (-1: nothing), the first word of the message, its length, destination
-  // by the guest's words and by the host's.
+  // Requests under way, by slot: the sequence number (-1: none), the first word of the message, its length, and the
+  // destination as the guest and as the host knows it.
   readonly #seqs: Int32Array = new Int32Array(SLOTS).fill(-1);
   readonly #words: Int32Array = new Int32Array(SLOTS);
   readonly #sizes: Int32Array = new Int32Array(SLOTS);
   readonly #tos: (IpAddress | null)[] = new Array<IpAddress | null>(SLOTS).fill(null);
   readonly #hosts: IpText[] = new Array<IpText>(SLOTS).fill("");
-  /** The slot that `#take` has emptied, and the way that gave room last. */
+  /** The slot that `#take` has emptied, and which of the slots of a sequence number was overwritten last. */
   #taken = 0;
   #oldest = 0;
 
@@ -57,7 +57,7 @@ export class EchoFlow extends Flow implements IdleFlow, HostPingEvents {
     this.#ping = env.host.openPing(guest.family, this);
   }
 
-  /** The latest request. */
+  /** The destination of the latest request. */
   get far(): IpAddress {
     return this.#to;
   }
@@ -66,7 +66,7 @@ export class EchoFlow extends Flow implements IdleFlow, HostPingEvents {
     return this.#nat.nameOf(this);
   }
 
-  /** Rules judge each address that it asks (`JudgedEcho`). */
+  /** The rules judge each destination by itself (`JudgedEcho`). */
   override revisit(): null {
     return null;
   }
@@ -131,7 +131,7 @@ export class EchoFlow extends Flow implements IdleFlow, HostPingEvents {
     this.#nat.left(this, reason);
   }
 
-  /** Where a request goes: one of the slots of its sequence number, the oldest when all are in use. */
+  /** The slot for a request: a free one of its sequence number's slots; if none is free, the oldest. */
   #slotFor(seq: number): number {
     const first = (seq % (SLOTS / WAYS)) * WAYS;
     for (let slot = first; slot < first + WAYS; slot++) {
@@ -142,7 +142,10 @@ export class EchoFlow extends Flow implements IdleFlow, HostPingEvents {
     return first + this.#oldest;
   }
 
-  /** Takes request `seq` from those under way and gives its destination; null when nothing of the kind was asked of `far`. */
+  /**
+   * Removes request `seq` to `far` from the requests under way. Returns its destination; null when there is no such
+   * request.
+   */
   #take(seq: number, far: IpText): IpAddress | null {
     const first = (seq % (SLOTS / WAYS)) * WAYS;
     for (let slot = first; slot < first + WAYS; slot++) {

@@ -1,8 +1,8 @@
 /**
  * ICMP errors from guests about packets that we sent them (RFC 792, RFC 4443).
  *
- * An error is believed when its quote is of a packet to that guest of a flow that lives; what it then does is the
- * flow's to decide. All else is dropped: forged, too short, or about something that is over.
+ * An error is believed when it quotes a packet to that guest, of a flow that exists. The flow then decides what to do.
+ * All other errors are dropped: forged ones, short ones, and those about flows that have ended.
  */
 import type { Neighbour } from "../../proto/neighbours.ts";
 import { get16, get32 } from "../../wire/bytes.ts";
@@ -20,10 +20,10 @@ import { IPV6_HEADER, ipv6NextHeader } from "../../wire/ipv6.ts";
 import type { GuestError } from "../flow/flow.ts";
 import type { FlowRegistry } from "../flow/registry.ts";
 
-/** Of the upper layer a quote has at least so much: ports, and TCP's sequence number (RFC 792). */
+/** A quote has at least this much of the upper layer: ports, and TCP's sequence number (RFC 792). */
 const QUOTED = 8;
 
-/** An ICMP message of `len` bytes at `at`, its checksum found right. False when it is no error or is about no flow. */
+/** An ICMP message of `len` bytes at `at`, whose checksum is right. False when it is no error, or concerns no flow. */
 export function guestError(guest: Neighbour, buf: Uint8Array, at: number, len: number, flows: FlowRegistry): boolean {
   const v4 = guest.family === 4;
   const error = v4 ? kind4(buf[at]!, buf[at + 1]!) : kind6(buf[at]!, buf[at + 1]!);
@@ -55,14 +55,14 @@ function kind6(type: number, code: number): GuestError | null {
   return code === UNREACHABLE6_PORT ? "refused" : "lost";
 }
 
-/** Length of the quoted header; -1 when the quote is too short, or of a later fragment. */
+/** Length of the quoted IP header; -1 when the quote is too short, or of a fragment other than the first. */
 function ipv4Quote(buf: Uint8Array, ip: number, len: number): number {
   if (len < IPV4_HEADER + QUOTED || buf[ip]! >> 4 !== 4 || ipv4FragmentOffset(buf, ip) !== 0) return -1;
   const header = ipv4HeaderLength(buf, ip);
   return header >= IPV4_HEADER && len >= header + QUOTED ? header : -1;
 }
 
-/** Our packets have no extension headers unless they are fragments, whose errors concern no flow. */
+/** As `ipv4Quote`. Our packets have extension headers only in fragments, and errors about those concern no flow. */
 function ipv6Quote(buf: Uint8Array, ip: number, len: number): number {
   return len >= IPV6_HEADER + QUOTED && buf[ip]! >> 4 === 6 ? IPV6_HEADER : -1;
 }

@@ -1,4 +1,4 @@
-/** The causes of ICMP errors, in the words of both families (RFC 792, RFC 4443). */
+/** The causes of ICMP errors, as each family writes them (RFC 792, RFC 4443). */
 import type { Family } from "../../core/address.ts";
 import type { HostIcmpError } from "../../core/host-net.ts";
 import {
@@ -26,7 +26,7 @@ import {
   UNREACHABLE6_SCOPE,
 } from "../../wire/icmp6.ts";
 
-/** Type and code in either family. */
+/** A cause's type and code in each family. */
 export interface IcmpCause {
   readonly v4: readonly [type: number, code: number];
   readonly v6: readonly [type: number, code: number];
@@ -54,17 +54,19 @@ export const NO_PROTOCOL: IcmpCause = {
 };
 export const TOO_BIG: IcmpCause = { v4: [ICMP_UNREACHABLE, UNREACHABLE_TOO_BIG], v6: [ICMP6_TOO_BIG, 0] };
 export const EXPIRED: IcmpCause = { v4: [ICMP_TIME_EXCEEDED, 0], v6: [ICMP6_TIME_EXCEEDED, EXCEEDED6_HOPS] };
-/** Fragments of a packet that did not all come in time (RFC 792, RFC 4443 section 3.3). */
+/** Fragments of a packet did not all arrive in time (RFC 792, RFC 4443 section 3.3). */
 export const INCOMPLETE: IcmpCause = { v4: [ICMP_TIME_EXCEEDED, 1], v6: [ICMP6_TIME_EXCEEDED, EXCEEDED6_REASSEMBLY] };
-/** A packet from an address of the cable's scope would have to leave the cable (RFC 4443 section 3.1); IPv6 only. */
+/** A packet from a link-local address would have to leave the cable (RFC 4443 section 3.1); IPv6 only. */
 export const BEYOND_SCOPE: IcmpCause = { v4: PROHIBITED.v4, v6: [ICMP6_UNREACHABLE, UNREACHABLE6_SCOPE] };
 
-/** A header that cannot be handled (RFC 792, RFC 4443 section 3.4); `word` is the pointer to it. */
+/**
+ * A header that cannot be processed (RFC 792, RFC 4443 section 3.4). The error's `word` is the pointer into the header.
+ */
 export function headerProblem(code: number): IcmpCause {
   return { v4: [ICMP_PARAMETER_PROBLEM, 0], v6: [ICMP6_PARAMETER_PROBLEM, code] };
 }
 
-/** The cause of an error that has no packet behind it. */
+/** The causes of host errors that came without an ICMP packet. */
 const BY_CODE: ReadonlyMap<string, IcmpCause> = new Map([
   ["ECONNREFUSED", NO_PORT],
   ["EHOSTUNREACH", NO_HOST],
@@ -77,16 +79,16 @@ const BY_CODE: ReadonlyMap<string, IcmpCause> = new Map([
   ["EACCES", PROHIBITED],
   ["EPERM", PROHIBITED],
 ]);
-/** ICMP errors that pass as they came (RFC 792; RFC 4443 section 3). */
+/** The types of ICMP errors that are passed on unchanged (RFC 792; RFC 4443 section 3). */
 const PASSED4: readonly number[] = [ICMP_UNREACHABLE, ICMP_TIME_EXCEEDED, ICMP_PARAMETER_PROBLEM];
 const PASSED6: readonly number[] = [ICMP6_UNREACHABLE, ICMP6_TOO_BIG, ICMP6_TIME_EXCEEDED, ICMP6_PARAMETER_PROBLEM];
 
-/** The ICMP error for the guest that a host socket's error becomes; null for none. */
+/** Which ICMP error a host socket's error code becomes for the guest; null for none. */
 export function icmpCauseOfCode(code: string): IcmpCause | null {
   return BY_CODE.get(code) ?? null;
 }
 
-/** The same where ICMP has said it. */
+/** Which ICMP error the guest is told when the host has received one; null for none. */
 export function icmpCauseOf(error: HostIcmpError, family: Family): IcmpCause | null {
   if (error.type < 0) return icmpCauseOfCode(error.code);
   if (!(family === 4 ? PASSED4 : PASSED6).includes(error.type)) return null;
@@ -94,7 +96,7 @@ export function icmpCauseOf(error: HostIcmpError, family: Family): IcmpCause | n
   return { v4: what, v6: what };
 }
 
-/** Whether it says that nobody has the port. */
+/** Whether the cause means that nobody listens on the port. */
 export function isNoPort(cause: IcmpCause, family: Family): boolean {
   const [type, code] = family === 4 ? cause.v4 : cause.v6;
   const [noType, noCode] = family === 4 ? NO_PORT.v4 : NO_PORT.v6;

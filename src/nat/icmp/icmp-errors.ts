@@ -1,6 +1,6 @@
 /**
- * ICMP errors to guests, of both families: what went wrong (RFC 792, RFC 4443) with a quote of the packet that did it,
- * never more than so many a second (RFC 1812 section 4.3.2.8, RFC 4443 section 2.4 f).
+ * ICMP errors to guests, of both families (RFC 792, RFC 4443). Each quotes the packet that caused it, and there is a
+ * limit on how many go out a second (RFC 1812 section 4.3.2.8, RFC 4443 section 2.4 f).
  */
 import type { IpAddress } from "../../core/address.ts";
 import type { Clock } from "../../core/clock.ts";
@@ -16,10 +16,10 @@ import type { Policy } from "../rules/policy.ts";
 import type { IcmpCause } from "./icmp-cause.ts";
 
 const PER_SECOND = 100;
-/** Of the packet's payload an error quotes so much: ports, and a sequence number or length (RFC 792). */
+/** How much of the packet's payload an error quotes: ports, and a sequence number or length (RFC 792). */
 const QUOTED = 8;
 
-/** What is remembered of a packet. */
+/** The facts that are kept about a packet in case an error has to quote it. */
 export interface RecalledPacket {
   readonly to: IpAddress;
   readonly proto: number;
@@ -46,8 +46,9 @@ export class IcmpErrors {
   }
 
   /**
-   * About the guest's packet at `ip`, whose upper layer is `proto` (-1 if it was not reached) with `size` bytes at `at`. Nothing is said about an
-   * ICMP error, nor about what was sent to many (RFC 1122 section 3.2.2, RFC 4443 section 2.4 e).
+   * Reports `cause` about the guest's packet at `ip`, whose upper layer is `proto` (-1 if it was not reached) with
+   * `size` bytes at `at`. No error answers an ICMP error or a packet to a group (RFC 1122 section 3.2.2, RFC 4443
+   * section 2.4 e).
    */
   about(
     guest: Neighbour,
@@ -67,15 +68,16 @@ export class IcmpErrors {
       this.#send(guest, from, cause.v4, word, buf, ip, at - ip + Math.min(QUOTED, size));
       return;
     }
-    // A sender that found a problem with a header knew no upper layer, and has judged the header itself (section 2.4 e.3).
+    // If `proto` is -1, the caller has found a problem with a header, and has judged that case itself (section 2.4
+    // e.3).
     if (proto >= 0 && ipv6IsMulticast(buf, ipv6Dst(buf, ip))) return;
     if (proto === PROTO_ICMP6 && (size === 0 || icmp6IsError(buf[at]!))) return;
     this.#send(guest, from, cause.v6, word, buf, ip, Math.min(ICMP6_QUOTE_MAX, at + size - ip));
   }
 
   /**
-   * About a packet of the guest's that is gone: what is quoted is made anew. `word` is the error's own, the MTU of what is too
-   * big.
+   * Reports `cause` about a packet of the guest's that is no longer there: the quote is made anew. `word` is the
+   * error's own field, such as the MTU for a packet that is too big.
    */
   recalled(guest: Neighbour, from: IpAddress, cause: IcmpCause, packet: RecalledPacket, word = 0): void {
     const { to, proto, size, first, second } = packet;

@@ -1,12 +1,12 @@
 /**
  * ICMP echo through the NAT (RFC 5508), both families.
  *
- * A guest's identifier has one channel on the host (`HostPing`), whatever it pings, until it has been silent for a
- * minute. On the wire the host's own identifier stands in its place; sequence number, data, hop limit and DF are the
- * guest's. What has been asked and not been answered is remembered, by sequence number: only an answer from the address
- * that was asked passes, once, and an error is given back about the very request. Nothing is answered here.
+ * A guest's identifier has one channel on the host (`HostPing`) for all its destinations, until it has been silent for
+ * a minute. On the wire the host's own identifier replaces it; sequence number, data, hop limit and DF are the guest's.
+ * Requests that have no answer yet are remembered by sequence number. An answer passes only if it comes from the
+ * address that was asked, and only once; an error is matched to the very request. No answer is ever made up here.
  *
- * Bounds: a guest's identifiers, those of all guests, and the requests under way of each. The oldest makes room.
+ * Limits: one guest's identifiers, those of all guests, and the requests under way of each. The oldest makes room.
  */
 import { addressAt, type IpAddress, type IpText } from "../../core/address.ts";
 import { FlowTable } from "../../core/flow-table.ts";
@@ -30,7 +30,7 @@ export class IcmpNat implements EchoFlowOwner, JudgedEchoOwner {
   /** By guest, family and identifier. */
   readonly #flows: FlowTable<EchoFlow>;
   readonly #idle: IdleAdmission<EchoFlow>;
-  /** What one identifier asks of one address, while somebody is asked about flows. */
+  /** The echoes of one identifier to one address, while flows are judged. */
   readonly #judged: FlowMap<JudgedEcho>;
   readonly #judgedIdle: IdleAdmission<JudgedEcho>;
 
@@ -46,7 +46,7 @@ export class IcmpNat implements EchoFlowOwner, JudgedEchoOwner {
     return this.#flows.size;
   }
 
-  /** Also of flows that wait for a decision, or were refused. */
+  /** How many entries have a time-out, including flows that wait for a decision or were refused. */
   get timers(): number {
     return this.#idle.size + this.#judgedIdle.size;
   }
@@ -56,8 +56,8 @@ export class IcmpNat implements EchoFlowOwner, JudgedEchoOwner {
   }
 
   /**
-   * A guest's echo request of `len` bytes at `at`, its checksum found right, to the address at `dstAt` beyond us. `ttl`
-   * is what is left of its hop limit, above zero. False when the guest may not go there.
+   * A guest's echo request of `len` bytes at `at`, whose checksum is right, to the address at `dstAt` beyond us. `ttl`
+   * is the rest of its hop limit, above zero. False when the guest may not go there.
    */
   receive(
     guest: Neighbour,
@@ -126,7 +126,7 @@ export class IcmpNat implements EchoFlowOwner, JudgedEchoOwner {
     flow.send(buf, at, len, ttl, df);
   }
 
-  /** Pushes a flow's end into the future. */
+  /** A flow has been used: its time-out begins again. */
   #used(flow: EchoFlow, now: number): void {
     this.#idle.used(flow, now + IDLE_MS);
   }
@@ -157,7 +157,7 @@ export class IcmpNat implements EchoFlowOwner, JudgedEchoOwner {
     return Math.min(this.#idle.next(), this.#judgedIdle.next());
   }
 
-  /** Ends what has been silent long enough. */
+  /** Ends flows that have been silent long enough. */
   poll(now: number): void {
     for (let flow = this.#idle.due(now); flow !== null; flow = this.#idle.due(now)) flow.close("idle");
     for (let flow = this.#judgedIdle.due(now); flow !== null; flow = this.#judgedIdle.due(now)) flow.close("idle");

@@ -1,7 +1,7 @@
 /**
- * Echo requests when somebody is asked about flows: what one identifier of a guest's asks of one address. The first
- * requests wait for the decision, which is then remembered until the flow has been silent for a minute. A flow that is
- * taken over has its requests answered in their order: each payload sent is the answer to the oldest one left.
+ * Echo requests while flows are judged: a flow is the echoes of one identifier of a guest to one address. The first
+ * requests wait for the decision. It is remembered until the flow has been silent for a minute. If a taker is the far
+ * end, each payload that it sends is the answer to the oldest request that has none.
  */
 import type { IpAddress, IpText } from "../../core/address.ts";
 import type { DatagramEnd } from "../../core/gate.ts";
@@ -19,10 +19,10 @@ import { type Decision, HeldDatagrams, type JudgedFlow, type Refusal } from "../
 import { CLOSED_FLOW, DENIED, Flow, PENDING } from "../flow/flow.ts";
 import { PROHIBITED } from "./icmp-cause.ts";
 
-/** Requests that a taker may leave unanswered. */
+/** How many requests a taker may leave unanswered. */
 const UNANSWERED = 64;
 
-/** What a judged echo needs of all of them. */
+/** The parts of `IcmpNat` that a judged echo needs. */
 export interface JudgedEchoOwner {
   /** Sends an echo request for `far` to `host`. */
   forward(
@@ -35,7 +35,7 @@ export interface JudgedEchoOwner {
     ttl: number,
     df: boolean,
   ): void;
-  /** The flow is over: it leaves its table. */
+  /** The flow has ended: removes it from its table. */
   judgedLeft(flow: JudgedEcho, reason: CloseReason): void;
 }
 
@@ -48,7 +48,7 @@ export class JudgedEcho extends Flow implements IdleFlow, JudgedFlow {
   readonly #held = new HeldDatagrams();
   #host: IpText | null = null;
   #end: DatagramEnd | null = null;
-  /** How it is refused while DENIED, and as what that counts. */
+  /** How packets are refused while the flow is DENIED, and the drop reason that counts them. */
   #how: Refusal = "drop";
   #reason: DropReason = "denied";
   /** Sequence numbers of requests that the taker has not answered. */
@@ -68,7 +68,7 @@ export class JudgedEcho extends Flow implements IdleFlow, JudgedFlow {
     this.#nat = nat;
   }
 
-  /** The identifier's own flow (`EchoFlow`) is what users see. */
+  /** Not listed: users see the identifier's own flow (`EchoFlow`). */
   override get listed(): boolean {
     return false;
   }

@@ -6,10 +6,10 @@
  *             bytes until they    pauses reading while a
  *             name a server       bucket is empty
  *
- * Each link extends `HostTcpStage`, which hands on everything, and overrides what it is for. A link says how much it takes by
- * `windowCap`, never by `backlog`: that is what the host has not taken yet, and the budget of all connections counts it. A
- * flow meets only the links that it needs, so a connection without rate and names has its host socket at once, and a
- * link that has done its work takes itself out.
+ * Each link extends `HostTcpStage`, which passes everything on, and overrides the calls that are its purpose. A link
+ * limits how much it takes by `windowCap`, never by `backlog`, because `backlog` is what the host has not taken yet,
+ * and counts in the budget of all connections. A flow has only the links that it needs: without a rate and without
+ * names, a connection has its host socket at once. A link whose work is done removes itself.
  */
 import type { HostTcp, HostTcpEvents } from "../../core/host-net.ts";
 import type { NatContext } from "../context.ts";
@@ -28,15 +28,18 @@ export class InspectionChain {
   readonly #firstBytes: FirstBytes;
   readonly #pacer: Pacer;
 
-  /** All connections whose first bytes are waited for may hold `mostHeld` bytes; `answers` has refused requests answered. */
+  /**
+   * All connections that wait for their first bytes may hold `mostHeld` bytes. `answers`: refused HTTP requests are
+   * answered.
+   */
   constructor(env: Pick<NatContext, "bytes" | "clock" | "trace" | "wake">, mostHeld: number, answers: boolean) {
     this.#firstBytes = new FirstBytes(env, mostHeld, answers);
     this.#pacer = new Pacer(env);
   }
 
   /**
-   * Connects `flow` by `connect`, which is given whom to call back, under the rates of `meters`. With a `nameCheck` its first
-   * bytes have to pass that.
+   * Connects `flow` under the rates of `meters`. `connect` is given the events to call back. With a `nameCheck` the
+   * flow's first bytes have to pass that check.
    */
   connect(
     flow: ChainedFlow,

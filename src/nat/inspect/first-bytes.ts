@@ -1,19 +1,21 @@
 /**
- * Connections whose first bytes have to show a name before the host is given any of them.
+ * Connections whose first bytes have to show a name before the host receives any of them.
  *
- * Theory of operation. The host has been dialled, as for every connection: the address is one that may be dialled. A link
- * of the chain before the socket (`chain.ts`) holds the guest's bytes until they have shown whom they are for (`proto/first-bytes`); then
- * the socket is put back, and the flow is one like all others. What the host says passes meanwhile: where the server
- * speaks first nobody waits. Time (from the first byte), bytes, looks and what all connections hold are bounded, and
- * what exceeds them is refused.
+ * Theory of operation. The host has been dialled as for every connection, because the address may be dialled. A link of
+ * the chain in front of the socket (`chain.ts`) holds the guest's bytes until they show a server's name
+ * (`proto/first-bytes`). Then the socket takes its place again, and the flow is like any other. Bytes from the host
+ * pass meanwhile, so a protocol in which the server speaks first does not wait. There are limits on the time (from the
+ * first byte), on the bytes, on how often they are read anew, and on the bytes held by all connections. A connection
+ * that exceeds one is refused.
  *
- * HTTP in the clear names a server with each request, so such a connection is never let go: each request's head is held
- * until it is whole and allowed (`proto/http-requests`), and bodies pass as they come, counted. That costs a call and a
- * few comparisons for each write of the guest's to such a connection. TLS may show a second hello, with another name, and is let
- * go when none can follow (`proto/tls-hellos`); another protocol when its first line can be no request's (`proto/strange-line`).
+ * HTTP in the clear names a server in each request, so the link of such a connection stays: each request's head is held
+ * until it is whole and allowed (`proto/http-requests`); bodies pass as they come, counted. That costs a call and a few
+ * comparisons for each of the guest's writes. TLS may show a second hello with another name: its link goes when no
+ * second one can follow (`proto/tls-hellos`). Another protocol's link goes once its first line cannot be an HTTP
+ * request (`proto/strange-line`).
  *
- * Refused requests may be answered. Then the host's bytes are counted on their way (`heard-host`): an answer of ours stands
- * behind a whole one of the host's, or there is none.
+ * Refused requests may be answered. Then the host's bytes are counted on their way (`heard-host`), because our answer
+ * must follow a complete response of the host's. If it cannot, there is no answer.
  */
 import { Deadlines, type Timed } from "../../core/deadlines.ts";
 import type { HostTcp } from "../../core/host-net.ts";
@@ -31,17 +33,17 @@ import type { HeardHost } from "./heard-host.ts";
 import { HostTcpStage } from "./host-tcp-stage.ts";
 
 const WAIT_MS = 10_000;
-/** The most bytes that TLS and HTTP servers take for a hello or a request's fields. */
+/** The most bytes that TLS and HTTP servers accept for a hello or a request's fields. */
 const MOST_BYTES = 16_384;
 const FIRST_ROOM = 2_048;
-/** A guest that sends byte by byte would have all that is held read anew for each. */
+/** How often held bytes are read anew: a guest that sends single bytes would otherwise have them all read for each. */
 const MOST_LOOKS = 256;
 
 /** A connection, as far as its first bytes are concerned. */
 export interface InspectedFlow {
   host: HostTcp | null;
   readonly hostClosed: boolean;
-  /** The name that its first bytes have shown. */
+  /** The name that the connection's first bytes have shown. */
   shown: string | null;
   onData(bytes: Uint8Array, at: number, len: number): void;
   onClose(code: string | null): void;
@@ -52,23 +54,29 @@ export class FirstBytes {
   held = 0;
   readonly #env: Pick<NatContext, "bytes" | "clock" | "trace" | "wake">;
   readonly #most: number;
-  /** Requests of HTTP are answered when they are refused. */
+  /** Whether refused HTTP requests are answered. */
   readonly answers: boolean;
   readonly #waiting: Deadlines<FirstBytesSocket> = new Deadlines();
 
-  /** All connections may hold `most` bytes. With `answers` a request that is refused for its name is told so. */
+  /**
+   * All connections together may hold `most` bytes. With `answers` an HTTP request that is refused for its name gets a
+   * response.
+   */
   constructor(env: Pick<NatContext, "bytes" | "clock" | "trace" | "wake">, most: number, answers: boolean = false) {
     this.#env = env;
     this.answers = answers;
     this.#most = most;
   }
 
-  /** What takes the place of the flow's host socket until the guest's first bytes have passed `look`. */
+  /** A socket that stands in for the flow's host socket until the guest's first bytes have passed `nameCheck`. */
   watch(flow: InspectedFlow, nameCheck: NameCheck, heard: HeardHost | null = null): HostTcp {
     return new FirstBytesSocket(this, flow, flow.host!, nameCheck, heard);
   }
 
-  /** The first bytes are there, and do not say enough. The longest wait ends when all hold too much. */
+  /**
+   * First bytes have come, and show no name yet. If all connections hold too much, the one that waits longest is
+   * decided.
+   */
   wait(socket: FirstBytesSocket): void {
     if (this.#waiting.schedule(socket, this.#env.clock.now() + WAIT_MS)) this.#env.wake();
     while (this.held > this.#most) {
@@ -111,9 +119,9 @@ class FirstBytesSocket extends HostTcpStage implements Timed {
   #looks = 0;
   #state: "undecided" | "requests" | "passed" | "refused" = "undecided";
   #requests: HttpRequests | TlsHellos | StrangeLine | null = null;
-  /** The request for which the connection is refused; null for anything else. */
+  /** The HTTP request for which the connection is refused; null when it is refused for another reason. */
   #asked: ShownName | null = null;
-  /** What the host says; null where nothing of ours is to be put behind it. */
+  /** Follows the host's responses; null where refused requests are not answered. */
   readonly #heard: HeardHost | null;
 
   constructor(all: FirstBytes, flow: InspectedFlow, socket: HostTcp, nameCheck: NameCheck, heard: HeardHost | null) {
@@ -130,7 +138,7 @@ class FirstBytesSocket extends HostTcpStage implements Timed {
     if (this.#state === "passed") this.socket.write(slab, at, len);
     if (this.#state === "requests") this.#readRequests(slab, at, len);
     if (this.#state !== "undecided") return;
-    // Nearly always the first bytes are all it takes, and are looked at where they stand.
+    // The first bytes mostly come together, and are read where they stand.
     const alone = this.#len === 0;
     if (!alone) this.#hold(slab.bytes, at, len);
     const shown = alone ? readFirstBytes(slab.bytes, at, len) : readFirstBytes(this.#held, 0, this.#len);
@@ -149,13 +157,13 @@ class FirstBytesSocket extends HostTcpStage implements Timed {
     } else if (this.decide(shown) && alone) this.socket.write(slab, at, len);
   }
 
-  /** Bytes that are read on their way are read piece by piece. */
+  /** While bytes are read, each piece is read by itself. */
   override writeMany(slab: Slab, at: Int32Array, len: Int32Array, count: number): void {
     if (this.#state === "passed") super.writeMany(slab, at, len, count);
     else for (let i = 0; i < count; i++) this.write(slab, at[i]!, len[i]!);
   }
 
-  /** A connection that ends before it has shown a name will show none. */
+  /** A connection that ends before it has shown a name will not show one. */
   override end(): void {
     if (this.#len > 0 && (this.#state === "undecided" || this.#state === "requests")) this.decide("none");
     if (this.#state !== "refused") this.socket.end();
@@ -190,7 +198,10 @@ class FirstBytesSocket extends HostTcpStage implements Timed {
     if (!lenient) this.#keep(held, passed, len - passed);
   }
 
-  /** Holds the beginning of a request for its rest; without one the socket is put back if it is no HTTP any more. */
+  /**
+   * Holds a request's beginning until its rest comes. Without a beginning, removes this link if the protocol is not
+   * HTTP.
+   */
   #keep(bytes: Uint8Array, at: number, len: number): void {
     if (len > 0) this.#hold(bytes, at, len);
     if (this.#len > MOST_BYTES) return void this.decide("none");
@@ -214,11 +225,11 @@ class FirstBytesSocket extends HostTcpStage implements Timed {
     this.socket.reset(code);
   }
 
-  /** Whether the connection may go on: what is held goes to the host, else both ends are reset. */
+  /** Whether the connection may go on: held bytes go to the host. If not, both ends are reset. */
   decide(shown: Parameters<NameCheck>[0]): boolean {
     const held = this.#held;
     const len = this.#len;
-    // The host may be gone meanwhile, and has taken the flow with it.
+    // The host's side may have ended meanwhile, and the flow with it.
     if (this.#flow.hostClosed) this.#leave("refused");
     else if (this.#nameCheck(shown)) {
       if (shown !== "other" && shown !== "none") this.#flow.shown = shown.name;
@@ -240,7 +251,7 @@ class FirstBytesSocket extends HostTcpStage implements Timed {
     this.#all.refused();
     this.socket.reset();
     const answer = this.#answer();
-    // As a socket would tell: never from inside the call.
+    // A socket's events never come from within a call.
     queueMicrotask(() => {
       if (this.#flow.hostClosed) return;
       if (answer === null) return this.#flow.onClose("denied");
@@ -250,8 +261,8 @@ class FirstBytesSocket extends HostTcpStage implements Timed {
   }
 
   /**
-   * What the guest is told of its request; null for nothing. While another one waits for its answer, or the host is in the
-   * middle of one, bytes of ours might stand within that, and of a request that cannot be relied on nobody knows where it ends.
+   * The response to the guest's refused request; null for none. While another request awaits its response, or the host
+   * is in the middle of one, our bytes might end up within that. If a request is malformed, nobody knows where it ends.
    */
   #answer(): Uint8Array | null {
     if (this.#heard === null || !this.#heard.idle || this.#asked === null) return null;
@@ -265,7 +276,7 @@ class FirstBytesSocket extends HostTcpStage implements Timed {
     this.#letGo();
   }
 
-  /** What is held is somebody else's now, or nobody's. */
+  /** Forgets the held bytes: they have been handed on, or dropped. */
   #letGo(): void {
     this.#all.forget(this);
     this.#all.note(-this.#held.length);
@@ -286,7 +297,7 @@ class FirstBytesSocket extends HostTcpStage implements Timed {
   }
 }
 
-/** Memory of nobody else's: a socket may keep it as long as it likes. */
+/** Held bytes as a slab. They are in nobody else's memory, so a socket may keep them as long as it likes. */
 class HeldBytes implements Slab {
   readonly scarce = false;
   readonly bytes: Uint8Array;

@@ -1,6 +1,7 @@
 /**
- * What the host says on a connection whose requests are judged: it passes at once, and whether all that was asked is answered is known
- * behind it (`proto/http-responses`). A request that is refused then may be told so. Of what is no HTTP nothing is looked at.
+ * Follows the host's side of a connection whose requests are judged. Its bytes pass at once; afterwards they are read
+ * to know whether every request has its response (`proto/http-responses`), so that a refused request may be answered.
+ * Of a protocol that is not HTTP nothing is read.
  */
 import type { HostTcpEvents } from "../../core/host-net.ts";
 import { HttpResponses } from "../../proto/http-responses.ts";
@@ -9,13 +10,13 @@ export class HeardHost implements HostTcpEvents {
   #to!: HostTcpEvents;
   #responses: HttpResponses | null = new HttpResponses();
 
-  /** Whom the host is to call in place of `events`, who are told all of it. */
+  /** Returns the events that the host is to call in place of `events`; each call is passed on to `events`. */
   before(events: HostTcpEvents): HostTcpEvents {
     this.#to = events;
     return this;
   }
 
-  /** Whether the host owes no answer, and may be followed by one of ours. */
+  /** Whether the host owes no response, so that one of ours may follow. */
   get idle(): boolean {
     return this.#responses?.idle === true;
   }
@@ -24,7 +25,7 @@ export class HeardHost implements HostTcpEvents {
     this.#responses?.request(method);
   }
 
-  /** The connection is no HTTP (any more). */
+  /** The connection is not HTTP, or is no longer: nothing more is read. */
   stop(): void {
     this.#responses = null;
   }

@@ -1,4 +1,7 @@
-/** One link of the chain between a flow and its host socket. All that it does not override reaches the next link as it is. */
+/**
+ * One link of the chain between a flow and its host socket. Calls that it does not override reach the next link
+ * unchanged.
+ */
 import { type Endpoint, type HostTcp, writeRuns } from "../../core/host-net.ts";
 import type { Slab } from "../../core/link.ts";
 

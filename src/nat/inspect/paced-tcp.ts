@@ -1,12 +1,12 @@
 /**
- * TCP connections under a rate. Nothing is dropped: towards the guest the host socket is not read while the bucket is
- * empty, and from the guest no more window is offered than there is in it. What is more than that is already under way
- * (a read of the host's, a window of before) goes on at once and leaves the bucket below zero.
+ * TCP connections under a rate. Nothing is dropped. Towards the guest, the host socket is not read while the bucket is
+ * empty; from the guest, the window offered is no larger than the bucket's level. Bytes that are under way beyond that
+ * (a read from the host, an earlier window) pass at once and leave the bucket below zero.
  *
- * Connections that share a bucket share it fairly. A host's read brings no more than the connection's share of the
- * bucket, and a window is no larger than that. Those that wait for an empty bucket take turns: at each tick so many of
- * them may read as the bucket then holds reads, beginning with the one that has waited longest. So something small
- * waits for one short read of each of the others at the most.
+ * Connections share a bucket fairly. A read from the host, and a window, is no larger than the connection's share of
+ * the bucket. Connections that wait for an empty bucket take turns: at each tick the bucket's level decides how many of
+ * them may read, beginning with the one that has waited longest. So a small transfer waits for at most one short read
+ * of each of the other connections.
  *
  * `PacedTcp` is a link of the chain before the host socket (`chain.ts`), and what the socket takes for the flow.
  */
@@ -16,9 +16,9 @@ import type { NatContext } from "../context.ts";
 import type { Bucket, Meter } from "../rules/meters.ts";
 import { HostTcpStage } from "./host-tcp-stage.ts";
 
-/** Between two looks at buckets that somebody waits for. */
+/** The pause between two looks at buckets that connections wait for. */
 const TICK_MS = 20;
-/** A share of a bucket is no smaller, in bytes: less would be read and sent at a high price. */
+/** The smallest share of a bucket, in bytes: smaller reads and segments would cost too much. */
 const LEAST_SHARE = 2_048;
 
 /** The largest window of a connection now, in bytes. */
@@ -28,9 +28,9 @@ export interface PacedFlow extends HostTcpEvents {
 
 export class Pacer {
   readonly #env: Pick<NatContext, "clock" | "wake">;
-  /** Those that have waited longest come first. */
+  /** Connections that wait for a bucket, the longest waiting first. */
   readonly #waiting: Set<PacedTcp> = new Set();
-  /** Bytes of each bucket for each connection that may read in this tick. */
+  /** How many bytes of each bucket a connection may read in this tick. */
   readonly #granted: Map<Bucket, number> = new Map();
   #nextAt = Number.POSITIVE_INFINITY;
 
@@ -38,7 +38,7 @@ export class Pacer {
     this.#env = env;
   }
 
-  /** Connects `flow` by `connect`, which is given whom to call back, under the rates of its meters. */
+  /** Connects `flow` under the rates of `meters`. `connect` is given the events to call back. */
   pace(flow: PacedFlow, meters: readonly Meter[], connect: (events: HostTcpEvents) => HostTcp): HostTcp {
     if (!meters.some(({ up, down }) => up !== null || down !== null)) return connect(flow);
     const paced = new PacedTcp(this, flow, meters);
@@ -71,7 +71,7 @@ export class Pacer {
     for (const paced of [...this.#waiting]) {
       const outcome = paced.refill(now, this.#granted);
       if (outcome !== "waits") this.#waiting.delete(paced);
-      // A connection that had its turn waits behind the others for the next one.
+      // A connection that has had its turn waits behind the others for its next one.
       if (outcome === "served") this.#waiting.add(paced);
     }
     this.#nextAt = this.#waiting.size === 0 ? Number.POSITIVE_INFINITY : now + TICK_MS;
@@ -82,10 +82,10 @@ class PacedTcp extends HostTcpStage implements HostTcpEvents {
   readonly #pacer: Pacer;
   readonly #flow: PacedFlow;
   readonly #meters: readonly Meter[];
-  /** The flow has no room; the bucket is empty. Either keeps the socket from being read. */
+  /** The socket is not read: the flow has no room, or the bucket is empty. */
   #paused = true;
   #empty = false;
-  /** Bytes left of its turn, once it has had to wait for one. */
+  /** Bytes left of the connection's turn, once it has had to wait for one. */
   #turn = Number.POSITIVE_INFINITY;
   #over = false;
 
@@ -134,7 +134,7 @@ class PacedTcp extends HostTcpStage implements HostTcpEvents {
     this.socket.reset(code);
   }
 
-  /** Looks at the buckets; `granted` is what others were let take of them in this tick. */
+  /** Looks at the buckets. `granted` is how much of each has been promised to other connections in this tick. */
   refill(now: number, granted: Map<Bucket, number>): "waits" | "served" | "done" {
     let served = false;
     if (this.#empty && this.#level("down", now, granted) > 0) {
@@ -189,7 +189,7 @@ class PacedTcp extends HostTcpStage implements HostTcpEvents {
     this.#pacer.forget(this);
   }
 
-  /** Bytes that may be taken, less those that others are about to take. */
+  /** Bytes that may be taken now, less those promised to other connections. */
   #level(way: "up" | "down", now: number, granted?: ReadonlyMap<Bucket, number>): number {
     let least = Number.POSITIVE_INFINITY;
     for (const meter of this.#meters) {
@@ -199,7 +199,7 @@ class PacedTcp extends HostTcpStage implements HostTcpEvents {
     return least;
   }
 
-  /** This connection's part of what may be taken, in whole bytes. All of it, where it is alone or little is left. */
+  /** This connection's share of those bytes, a whole number. All of them, if it is alone or little is left. */
   #share(way: "up" | "down", now: number): number {
     let least = way === "up" ? this.#flow.receiveLimit : Number.POSITIVE_INFINITY;
     for (const meter of this.#meters) {
@@ -211,7 +211,7 @@ class PacedTcp extends HostTcpStage implements HostTcpEvents {
     return Math.floor(least);
   }
 
-  /** A window that no rate narrows. */
+  /** The largest window if no rate narrowed it, in bytes. */
   #most(): number {
     let most = this.#flow.receiveLimit;
     for (const { up } of this.#meters) if (up !== null) most = Math.min(most, up.burst);

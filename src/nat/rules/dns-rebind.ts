@@ -1,8 +1,8 @@
 /**
- * Answers of the host's resolvers that lead a guest to private addresses: by such a name a page of the Internet's speaks
- * to the guest's own network, or to the host's, as if it belonged there (DNS rebinding). Where that is refused the whole
- * answer is, as dnsmasq does with `stop-dns-rebind`. Servers that are asked on purpose, a
- * zone's or by `onFlow`, may answer what they like.
+ * Refuses answers of the host's resolvers that lead a guest to private addresses. By such a name a web page can speak
+ * to the guest's own network, or the host's, as if it belonged there (DNS rebinding). The whole answer is refused, as
+ * dnsmasq does with `stop-dns-rebind`. Servers that are asked on purpose (a zone's servers, or those that `onFlow`
+ * names) may give any answer.
  */
 import { addressAt, type IpAddress } from "../../core/address.ts";
 import type { HostDns } from "../../core/host-net.ts";
@@ -10,7 +10,7 @@ import type { Trace } from "../../core/trace.ts";
 import { DNS_A, DNS_AAAA, DNS_IN, DNS_REFUSED, dnsAnswers, dnsCheck, dnsReply } from "../../wire/dns.ts";
 import { isPrivate } from "./special-addresses.ts";
 
-/** `isInside` knows the guests' own network, which may have addresses of any kind. */
+/** Wraps `host`. `isInside` knows the guests' own network, whose addresses may be of any kind. */
 export function withoutRebinding(host: HostDns, trace: Trace, isInside: (address: IpAddress) => boolean): HostDns {
   return {
     query(query, tcp, onAnswer, servers) {

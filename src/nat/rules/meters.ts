@@ -1,39 +1,42 @@
 /**
- * How much of its limits each guest has used. A rule's limits are for each guest by itself, so that one that exhausts them
- * takes nothing from another; and a guest is what is on one cable, since it can call itself by any MAC it likes.
+ * How much of its limits each guest has used. A rule's limits hold for each guest by itself, so a guest that exhausts
+ * them takes nothing from another. A guest is whatever is on one cable, because it can use any MAC it likes.
  */
 import type { Link } from "../../core/link.ts";
 
-/** Caps and rates, null for none. Rates are per second, `up` and `down` in bytes. */
+/** Caps and rates; null for none. Rates are per second; `up` and `down` are in bytes. */
 export interface Limit {
-  /** As its author wrote it. */
+  /** The text as its author wrote it. */
   readonly text: string;
   readonly up: number | null;
   readonly down: number | null;
-  /** TCP connections and UDP flows at once, and how many may begin. */
+  /** How many TCP connections and UDP flows may be open at once, and how many may begin each second. */
   readonly conns: number | null;
   readonly opens: number | null;
   readonly queries: number | null;
 }
 
-/** One guest's use. */
+/** How much of one limit one guest has used. */
 export interface LimitState {
   /** The guest's cable. */
   readonly cable: string;
   /** The rule that sets the limits. */
   readonly rule: string;
-  /** Connections and UDP flows that are open. */
+  /** TCP connections and UDP flows that are open. */
   readonly conns: number;
-  /** Connections, UDP flows and DNS queries that were too many, since the cable was plugged in. */
+  /** TCP connections, UDP flows and DNS queries refused by the limit since the cable was plugged in. */
   readonly refused: number;
-  /** Datagrams that were too much. TCP waits instead. */
+  /** Datagrams dropped by the limit. TCP is slowed down instead. */
   readonly dropped: number;
 }
 
-/** A rate's bucket holds a tenth of a second of it, and two large segments at the least. */
+/** A rate's bucket holds a tenth of a second's bytes, and at least two large segments. */
 const BURST_S = 0.1;
 const LEAST_BURST = 131_072;
-/** TCP stops at an empty bucket; datagrams may go so far below, or a busy connection would leave them nothing. */
+/**
+ * TCP stops at an empty bucket. Datagrams may take it this far below zero, or a busy connection would leave them
+ * nothing.
+ */
 const DATAGRAM_CREDIT = 131_072;
 
 export class Bucket {
@@ -49,7 +52,7 @@ export class Bucket {
     this.#at = now;
   }
 
-  /** Bytes that may be taken; below zero after more have been. */
+  /** Bytes that may be taken; below zero after more have been taken. */
   level(now: number): number {
     this.#level = Math.min(this.burst, this.#level + (now - this.#at) * this.#perMs);
     this.#at = now;
@@ -82,14 +85,14 @@ export class Meter {
     this.#queries = events(limit.queries);
   }
 
-  /** Why another connection or UDP flow is too many; null when it is not. */
+  /** Why another TCP connection or UDP flow is too many; null when it is not. */
   full(now: number): string | null {
     const { conns, opens } = this.limit;
     if (conns !== null && this.conns >= conns) return `${conns} at once`;
     return this.#opens !== null && this.#opens.level(now) < 1 ? `${opens} a second` : null;
   }
 
-  /** It has begun. */
+  /** A TCP connection or UDP flow has begun. */
   enter(): void {
     this.conns++;
     this.#opens?.take(1);
@@ -99,7 +102,7 @@ export class Meter {
     this.conns--;
   }
 
-  /** Why another query is too many; null when it is not, and then it counts. */
+  /** Why another query is too many; null when it is not, and then the query counts. */
   query(now: number): string | null {
     if (this.#queries === null) return null;
     if (this.#queries.level(now) < 1) return `${this.limit.queries} queries a second`;
@@ -110,7 +113,7 @@ export class Meter {
 
 export const NO_METERS: readonly Meter[] = [];
 
-/** Whether a datagram may pass; then it counts. */
+/** Whether a datagram may pass; if so, it counts. */
 export function datagramPasses(meters: readonly Meter[], way: "up" | "down", len: number, now: number): boolean {
   for (const meter of meters) {
     const bucket = meter[way];
@@ -126,10 +129,13 @@ export function leaveAll(meters: readonly Meter[]): void {
   for (const meter of meters) meter.leave();
 }
 
-/** The meters of all guests, made when they are needed: at most one for each cable and rule. */
+/** The meters of all guests, made at first use: at most one for each cable and rule. */
 export class Meters {
   readonly #byLink: Map<Link, Map<string, Meter>> = new Map();
-  /** Those of cables that are gone, by where they came in: whoever comes there next goes on with them. No more than were there at once. */
+  /**
+   * Meters of cables that are gone, by place: the next cable at that place takes one. Never more than were in use at
+   * once.
+   */
   readonly #left: Map<string, Map<string, Meter>[]> = new Map();
 
   of(link: Link, limit: Limit, now: number): Meter {
@@ -151,7 +157,10 @@ export class Meters {
     else left.push(mine);
   }
 
-  /** Other rules: what they do not say any more is forgotten. Flows keep to what they began under. */
+  /**
+   * The rules have changed: forgets meters whose limits no rule has any more. Existing flows keep the meters they began
+   * under.
+   */
   keep(texts: ReadonlySet<string>): void {
     for (const mine of [...this.#byLink.values(), ...[...this.#left.values()].flat()])
       for (const text of [...mine.keys()]) if (!texts.has(text)) mine.delete(text);
@@ -166,7 +175,7 @@ export class Meters {
   }
 }
 
-/** Where a cable came in: its name without its number. */
+/** The place where a cable came in: its name without its number. */
 function placeOf({ name }: Link): string {
   return name.replace(/#\d+$/, "");
 }

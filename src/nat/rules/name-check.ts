@@ -1,9 +1,9 @@
 /**
- * What a TCP connection's first bytes are held to.
+ * Judges the first bytes of a TCP connection.
  *
- * A connection that a rule about a domain allows is allowed for what it says it is: the name that it shows is judged as if the
- * guest had begun a connection by that name. One that needs no name is looked at where a rule denies names; and where rules
- * are learned, what it shows says which rules it would take.
+ * A connection that a rule about a domain allows is held to the name that its first bytes show: that name is judged as
+ * if the guest had begun a connection by it. Where rules deny names, connections that need no name are looked at, too.
+ * Where rules are learned, the first bytes tell which rules the connection would need.
  */
 import type { ShownName } from "../../proto/shown-name.ts";
 import { farName } from "./far-end.ts";
@@ -13,19 +13,19 @@ import { isNameOf, judge, type Rule, type Subject } from "./rules.ts";
 import type { RulesInForce } from "./rules-in-force.ts";
 
 /**
- * What a connection's first bytes are shown to: "other" is a protocol in which no name shows, "none" too few bytes to
- * tell in the time and the room there is. True lets it go on; a refusal has been reported.
+ * Called with what a connection's first bytes have shown. "other": a protocol in which no name shows. "none": too few
+ * bytes to tell, within the limits of time and room. True lets the connection go on; a refusal has been reported.
  */
 export interface NameCheck {
   (shown: ShownName | "other" | "none"): boolean;
-  /** Only looks: what cannot be read passes, too. */
+  /** The check only looks: bytes that cannot be read pass, too. */
   readonly lenient?: boolean;
-  /** Which rule has refused it. */
+  /** The rule that has refused the connection. */
   refusedBy?: string;
 }
 
 type Shown = Parameters<NameCheck>[0];
-/** Reports a refusal. Returns false. */
+/** Reports a refusal, and returns false. */
 type Refuse = (rule: string, what: string, remedy: string | null) => false;
 
 export class NameChecks {
@@ -39,7 +39,9 @@ export class NameChecks {
     this.#learn = learn;
   }
 
-  /** Who is to be shown the first bytes of a connection that `by` has allowed, null for the default; null for nobody. */
+  /**
+   * The check for a connection that `by` has allowed (null: the default); null when nobody looks at its first bytes.
+   */
   of(subject: Subject, guestPort: number, by: Rule | null): NameCheck | null {
     let check: NameCheck | null = null;
     const refuse: Refuse = (rule, what, remedy) => {
@@ -53,7 +55,7 @@ export class NameChecks {
     return check;
   }
 
-  /** Judges what a connection that `begun` allowed has shown of itself. */
+  /** Judges the name that a connection has shown, which the rule `begun` allowed. */
   #named(subject: Subject, begun: Rule, shown: Shown, refuse: Refuse): boolean {
     const known = subject.names.find((each) => begun.domain !== null && isNameOf(begun.domain, each)) ?? null;
     const unnamed = remedyOf(subject, known, "unnamed");
@@ -74,8 +76,8 @@ export class NameChecks {
   }
 
   /**
-   * Of a connection that needs no name: whether it shows one that a rule denies. What hides which name it asks for, by its
-   * form or by taking its time, might ask for such a one.
+   * Judges a connection that needs no name: does it show a name that a rule denies? A connection that hides its name,
+   * by its form or by being slow, might ask for a denied one.
    */
   #denied(subject: Subject, shown: Shown, refuse: Refuse): boolean {
     const denying = this.#rules.deniesNames?.text;
@@ -89,8 +91,8 @@ export class NameChecks {
   }
 
   /**
-   * Sees what a connection shows that only the default has allowed, and tells which rules it would take: one about the
-   * name, or about the address where what it shows is not to be relied on.
+   * Looks at a connection that only the default has allowed, and reports which rules it would need: one about the name
+   * that it shows, or one about the address if that name cannot be relied on.
    */
   #learning(subject: Subject, guestPort: number, before: NameCheck | null): NameCheck {
     const [name = null] = subject.names;
@@ -105,10 +107,10 @@ export class NameChecks {
       if (shown !== "none" && shown.flaw === null) {
         const want: Want = shown.encrypted ? "ech" : shown.name === null ? "unnamed" : null;
         const asked = shown.name ?? name;
-        // An address or a word of the rules' own that stands where a name should is none: no rule about names can mean it.
+        // An address or a word of the rules' language in a name's place is no name: no rule about names can match it.
         if (asked !== null && farName(asked) !== null) {
           needs = needOf({ ...subject, port: shown.port ?? subject.port }, asked, want);
-          // A name that has not led to the address does not let the connection begin: both rules are needed.
+          // Without a name that has led to the address, the connection could not begin: both rules are needed.
           if (!subject.names.includes(asked) || shown.port !== null) instead = undefined;
         }
       }

@@ -1,4 +1,4 @@
-/** Where a guest's packets may go, and what stands behind the addresses we give ourselves. */
+/** Where a guest's packets may go, and what the addresses that are ours stand for. */
 import { addressFromText, type Family, type IpAddress, type IpText, ipv4FromText } from "../../core/address.ts";
 import type { StackConfig } from "../../core/config.ts";
 import { get16 } from "../../wire/bytes.ts";
@@ -8,9 +8,11 @@ import { guardedPrefix } from "./special-addresses.ts";
 
 const LOOPBACK4 = "127.0.0.1";
 const LOOPBACK6 = "::1";
-/** The router as IPv6 guests know it (RFC 4861 wants a link-local one), libslirp's. */
+/** The router's address for IPv6 guests: link-local, as RFC 4861 demands, and the one that libslirp uses. */
 const ROUTER: IpAddress = addressFromText("fe80::2");
-/** Where clouds' guests ask for metadata (OpenStack). A guest at it would tell the others who they are. */
+/**
+ * Where clouds' guests ask for metadata (OpenStack). A guest that had this address could tell the others who they are.
+ */
 const METADATA6: IpAddress = addressFromText("fe80::a9fe:a9fe");
 
 export class Policy {
@@ -23,7 +25,7 @@ export class Policy {
   readonly gateway6: IpAddress;
   readonly dns6: IpAddress;
   readonly router6: IpAddress = ROUTER;
-  /** Further addresses that are ours while something within the process serves there. */
+  /** Further addresses that are ours while a service within the process answers there. */
   #served: readonly IpAddress[] = [];
 
   constructor(config: StackConfig) {
@@ -46,35 +48,38 @@ export class Policy {
     return ipv6SamePrefix(buf, at, this.net6.bytes, 0, this.#config.prefix6);
   }
 
-  /** The network's own broadcast address and the limited one. */
+  /** Whether the address is the network's own broadcast address or the limited one. */
   isBroadcast(ip: number): boolean {
     return ip === -1 || ip === (this.net | ~this.mask);
   }
 
-  /** An address that frames may come from: one of the net's that is neither ours nor the net's ends. */
+  /** Whether a guest may have the address: one of the net's that is neither ours nor the net's first or last. */
   isGuest(ip: number): boolean {
     return this.inNet(ip) && !this.isOurs(ip) && ip !== this.net && !this.isBroadcast(ip);
   }
 
-  /** The same for IPv6: of the prefix (but not its anycast address, RFC 4291 section 2.6.1), or link-local (but no metadata service's). */
+  /**
+   * The same for IPv6: in the prefix (except its anycast address, RFC 4291 section 2.6.1), or link-local (except
+   * METADATA6).
+   */
   isGuest6(buf: Uint8Array, at: number): boolean {
     if (!ipv6IsLinkLocal(buf, at) && (!this.inNet6(buf, at) || this.net6.at(buf, at))) return false;
     return !this.isOurs6(buf, at) && !METADATA6.at(buf, at);
   }
 
-  /** Addresses that we answer ARP for. */
+  /** Whether we answer ARP for the address. */
   isOurs(ip: number): boolean {
     if (ip === this.gateway.ip || ip === this.dns.ip) return true;
     return this.#served.length > 0 && this.#served.some((address) => address.family === 4 && address.ip === ip);
   }
 
-  /** Addresses that we answer neighbour solicitations for. */
+  /** Whether we answer neighbour solicitations for the address. */
   isOurs6(buf: Uint8Array, at: number): boolean {
     if (this.gateway6.at(buf, at) || this.dns6.at(buf, at) || this.router6.at(buf, at)) return true;
     return this.#served.length > 0 && this.#served.some((address) => address.family === 6 && address.at(buf, at));
   }
 
-  /** An address of the guests' net becomes ours: it is answered for, and no guest may speak from it. */
+  /** Makes an address of the guests' net ours: we answer for it, and no guest may send from it. */
   serve(address: IpAddress): void {
     if (!this.#served.some((each) => each.is(address))) this.#served = [...this.#served, address];
   }
@@ -94,22 +99,22 @@ export class Policy {
     return family === 4 ? this.gateway : this.gateway6;
   }
 
-  /** Which of our addresses speaks to a guest's: the gateway's of the same scope. */
+  /** The source address that we use towards a guest's address: the gateway's of the same scope. */
   selfFor({ family, bytes }: IpAddress): IpAddress {
     return family === 6 && ipv6IsLinkLocal(bytes, 0) ? this.router6 : this.gatewayFor(family);
   }
 
-  /** Whether this is the virtual DNS server. */
+  /** Whether the address is the virtual DNS server's. */
   isDns(address: IpAddress): boolean {
     return address.is(address.family === 4 ? this.dns : this.dns6);
   }
 
-  /** Whether nothing of the guests' leaves this host. */
+  /** Whether no traffic of guests may leave this host. */
   get closed(): boolean {
     return this.#config.restrict || this.#config.hostOnly;
   }
 
-  /** The host's side of a destination; null when guests may not go there. */
+  /** The host's address for a guest's destination; null when guests may not go there. */
   hostSide(dst: IpAddress): IpText | null {
     const { restrict, hostOnly, hostLoopback } = this.#config;
     if (restrict || guardedPrefix(dst) > 0) return null;
@@ -122,8 +127,8 @@ export class Policy {
   }
 
   /**
-   * The host's loopback by another name than the gateway's, "this network", link-local with its metadata servers,
-   * multicast, reserved, and the guests' own net.
+   * Refused: the host's loopback by any address but the gateway's, "this network", link-local addresses with their
+   * metadata servers, multicast, reserved addresses, and the guests' own net.
    */
   #refused4(ip: number): boolean {
     const a = ip >>> 24;
@@ -131,33 +136,36 @@ export class Policy {
   }
 
   /**
-   * The same in IPv6: ::/96 (unspecified, loopback, IPv4-compatible), IPv4-mapped and -translated, link-local,
-   * site-local, multicast, the guests' own net; and addresses with an IPv4 address in them that is refused.
+   * Refused in IPv6: ::/96 (unspecified, loopback, IPv4-compatible), IPv4-mapped and -translated, link-local,
+   * site-local, multicast, the guests' own net, and addresses that contain a refused IPv4 address.
    */
   #refused6(b: Uint8Array): boolean {
     // ff00::/8, and fe80::/10 with fec0::/10.
     if (b[0] === 0xff || get16(b, 0) >> 7 === 0xfe80 >> 7 || this.inNet6(b, 0)) return true;
     const embedded = embedded4(b);
     if (embedded.length === 0) return false;
-    // An address that begins with zeros is of ::/96 or the like, whatever its last part is.
+    // An address that begins with zeros is in ::/96 or like those, whatever its last part is.
     return (get16(b, 0) === 0 && get16(b, 2) === 0) || embedded.some((ip) => this.#refused4(ip));
   }
 
   /**
-   * Whether an address is of the guests' own network, our own among them, or leads there: a name of the Internet that is
-   * said to be there is meant to deceive, also where that network's addresses are public ones.
+   * Whether an address is of the guests' own network (ours included), or leads there. A name of the Internet that leads
+   * there is a deception, even where that network's addresses are public ones.
    */
   isInside({ family, ip, bytes }: IpAddress): boolean {
     if (family === 4) return this.inNet(ip);
     return this.inNet6(bytes, 0) || embedded4(bytes).some((each) => this.inNet(each));
   }
 
-  /** The one address by which rules know this one: the gateway has two in IPv6. */
+  /** The one address by which rules know this one, because the gateway has two in IPv6. */
   asRuled(address: IpAddress): IpAddress {
     return address.is(this.router6) ? this.gateway6 : address;
   }
 
-  /** How a host's address is shown to guests: loopback, another family's and the guests' own as the gateway. */
+  /**
+   * How a host's address is shown to guests. Loopback, another family's and the guests' own addresses become the
+   * gateway's.
+   */
   guestSide(host: IpText, family: Family): IpAddress {
     const address = addressFromText(host.startsWith("::ffff:") ? host.slice(7) : host);
     const { ip, bytes } = address;

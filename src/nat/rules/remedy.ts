@@ -5,8 +5,8 @@ import type { Subject } from "./rules.ts";
 import { isPrivate } from "./special-addresses.ts";
 
 /**
- * The narrowest rule for a flow that nothing but the default has allowed. Unlike a remedy, one for a ping is about the name:
- * the next run may be led to another address by it.
+ * The narrowest rule for a flow that only the default has allowed. Unlike a remedy, the rule for a ping names the host,
+ * since the name may lead the next run to another address.
  */
 export function needOf(subject: Subject, name: string | null, want: Want): string {
   const { direction, proto, remote, inside } = subject;
@@ -16,13 +16,13 @@ export function needOf(subject: Subject, name: string | null, want: Want): strin
   return remedyOf(subject, name, want) ?? `allow ${proto} ${remote.text}`;
 }
 
-/** What a refused flow was short of, beside a rule that is about it. */
+/** What a refused flow lacks, although a rule is about it. */
 export type Want = "ech" | "quic" | "unnamed" | null;
 
 /**
- * About the address where no rule can say the name. Null where no rule is about it: a query for such a name, the guests' own
- * network, ICMP's far end apart from its address, what is malformed. A rule that denies stands before it, and has to go or to
- * stand behind.
+ * A rule about the address where no rule can express the name. Null where no rule would help: a query for such a name,
+ * the guests' own network, the port of a ping, malformed packets. A rule that denies comes first and has to be removed,
+ * or moved behind.
  */
 export function remedyOf(subject: Subject, name: string | null, want: Want = null): string | null {
   const { direction, proto, remote, port, inside } = subject;

@@ -1,8 +1,8 @@
 /**
- * The rules in front of whoever else is asked about flows (`onFlow`). While there are neither rules nor anybody else it
- * is not `active`, and flows do not wait. What is refused is reported with the rule that did it.
+ * The gate: rules, and behind them `onFlow`. Without either it is not `active`, and flows do not wait. A refusal is
+ * reported with its rule.
  *
- * What may begin comes with a `Grant`: what it is held to as long as it lives.
+ * A flow that may begin gets a `Grant`: the conditions that hold for as long as it lives.
  */
 import { addressFromText, type IpAddress, type IpText } from "../../core/address.ts";
 import type { Clock } from "../../core/clock.ts";
@@ -26,14 +26,14 @@ const DENY: Ruling = { action: "deny", how: "reset" };
 const ALLOW: Ruling = { action: "allow" };
 const EMPTY: Ruling = { action: "empty" };
 const BUSY: Ruling = { action: "deny", how: "reset", reason: "conn-limit" };
-/** Silence makes clients ask again, a little later. */
+/** No answer at all makes clients ask again, a little later. */
 const BUSY_DNS: Ruling = { action: "deny", how: "drop", reason: "dns-rate" };
 const CLOSED = "mode: nothing leaves this host";
 const NO_GATEWAY = "host-loopback off: the gateway leads nowhere";
 const INSIDE = "built in: the guests' own network is not reached by way of the gateway";
 const BUILT_IN = "built in: no metadata, link-local, loopback, multicast or reserved addresses";
 
-/** A flow that only the default refuses. */
+/** A flow that only the default refuses; somebody is asked about it. */
 export interface AskedFlow {
   /** The narrowest rule that would allow it. */
   readonly rule: string;
@@ -49,15 +49,15 @@ export interface AskedFlow {
 /** Somebody who is asked before the default refuses a flow. */
 export interface FlowAsker {
   /**
-   * Calls `done` once, never from inside this call; the flow waits until then. A rule lets this flow begin and no other, "again"
-   * has it judged by the rules that there are now, null refuses it.
+   * Calls `done` once, never from inside this call; the flow waits until then. A rule as the answer lets only this flow
+   * begin, "again" has it judged by the rules that are then in force, null refuses it.
    */
   ask(flow: AskedFlow, done: (answer: Rule | "again" | null) => void): void;
 }
 
 /** What the gate needs of the network around it. */
 export interface GateContext {
-  /** Who is asked after the rules; null for nobody. */
+  /** The gate behind the rules (`onFlow`); null for none. */
   readonly inner: FlowGate | null;
   readonly rules: RuleSet;
   readonly policy: Policy;
@@ -68,27 +68,30 @@ export interface GateContext {
   readonly asker: FlowAsker | null;
 }
 
-/** What is reported beyond refusals, and whether the default counts. */
+/** What is reported beyond refusals, and whether the default allows. */
 export interface GateOptions {
   readonly learn?: boolean;
   readonly tellAllowed?: boolean;
 }
 
-/** What a flow that may begin is held to. */
+/** The conditions for a flow that may begin. */
 export interface Grant {
-  /** Who is to be shown a connection's first bytes; null for nobody. */
+  /** The check for a connection's first bytes; null for none. */
   readonly nameCheck: NameCheck | null;
-  /** Where it counts, already: `leaveAll` is due when it ends, or does not begin after all. */
+  /** The meters that count the flow, already. `leaveAll` is due when the flow ends, or does not begin after all. */
   readonly meters: readonly Meter[];
-  /** The name of the far end that a rule about names allowed; null when it was the address that was. */
+  /** The far end's name, if a rule about names allowed the flow; null when the address was judged. */
   readonly dialName: string | null;
 }
 
-/** What becomes of a flow, by which rule, and which one would have let it pass; null where none would, or it does. */
+/**
+ * Whether a flow would be allowed, by which rule, and the rule that would allow it (null: none would, or it is
+ * allowed).
+ */
 export interface Explanation {
   readonly allow: boolean;
   readonly rule: string;
-  /** As of a refusal: the rule, and what else there is to say. */
+  /** The reason in one line, as a refusal reports it. */
   readonly reason: string;
   readonly remedy: string | null;
 }
@@ -120,12 +123,12 @@ export class RuleGate implements FlowGate {
     this.#nameChecks = new NameChecks(this.#rules, this.#reports, learn);
   }
 
-  /** Whether flows are judged. Once they are they always will be, since what is judged is kept differently. */
+  /** Whether flows are judged. Once true it stays so, because judged flows are kept in other tables. */
   get active(): boolean {
     return this.#active;
   }
 
-  /** From now on these. Flows that exist are the caller's to look through, with `permits`. */
+  /** Puts other rules in force. The caller has existing flows judged again, by `permits`. */
   replace(set: RuleSet): void {
     this.#rules.replace(set);
     this.#active = true;
@@ -133,7 +136,9 @@ export class RuleGate implements FlowGate {
     this.#meters.keep(new Set(limits));
   }
 
-  /** Flows that the default would refuse are asked about, and judged anew when the answer is there. */
+  /**
+   * Whether somebody is asked about flows that the default would refuse. They are judged again once there is an answer.
+   */
   get asks(): boolean {
     return this.#asker !== null;
   }
@@ -142,7 +147,7 @@ export class RuleGate implements FlowGate {
     this.#judge(flow, done, false);
   }
 
-  /** `answered`: somebody has been asked about it. */
+  /** `answered`: somebody has been asked about the flow already. */
   #judge(flow: GatedFlow, done: (ruling: Ruling, grant: Grant) => void, answered: boolean): void {
     const remote = this.#policy.asRuled(addressFromText(flow.remote.host));
     const guest = addressFromText(flow.guest.host);
@@ -183,7 +188,7 @@ export class RuleGate implements FlowGate {
     if (domain !== null && flow.proto === "dns" && tellsKeys(flow.qtype) && !domain.terms.ech) return later(EMPTY);
     const way = flow.proto === "dns" ? "open" : this.#wayTo(remote, by);
     const named = way === "named";
-    // Whoever is asked next may send it elsewhere.
+    // `onFlow`, if there is one, may still redirect the flow.
     if (typeof way === "object" && this.#inner === null) {
       this.#reports.refused(subject, flow.guest.port, way, this.#namingRemedy(subject));
       return later(DENY);
@@ -200,12 +205,12 @@ export class RuleGate implements FlowGate {
     });
   }
 
-  /** What is closed by itself is not opened by an answer in a hurry. */
+  /** No answer given in a hurry opens destinations that are closed to all rules that do not name them. */
   #mayAsk({ proto, remote }: Subject): boolean {
     return proto === "dns" || (!this.#isGuarded(remote) && this.#policy.hostSide(remote) !== null);
   }
 
-  /** A connection or UDP flow begins, and counts; DNS and ping are counted otherwise, or not. */
+  /** A TCP connection or UDP flow begins, and counts. Queries are counted elsewhere, pings are not. */
   #admit(subject: Subject, guestPort: number, by: Rule | null, meters: readonly Meter[]): Grant {
     const counted = subject.proto === "tcp" || subject.proto === "udp" ? meters : NO_METERS;
     for (const meter of counted) meter.enter();
@@ -216,7 +221,7 @@ export class RuleGate implements FlowGate {
     return { nameCheck, meters: counted, dialName };
   }
 
-  /** The meters of a guest's limits in all, for what comes to it: only its bytes count. */
+  /** The meters of the guest's limits in all, for a flow that comes to it: only its bytes count. */
   metersIn(guest: Neighbour): readonly Meter[] {
     const nobody = { proto: "tcp", port: 0, remote: guest.address, names: [] } as const;
     const subject: Subject = {
@@ -245,7 +250,7 @@ export class RuleGate implements FlowGate {
     return [own, inAll].filter((limit) => limit !== null).map((limit) => this.#meters.of(link, limit, now));
   }
 
-  /** The ruling about what is one too many, which has been reported; null when there is room. */
+  /** The refusal of one flow too many, which has been reported; null when there is room. */
   #tooMany(subject: Asked, guestPort: number, meters: readonly Meter[]): Ruling | null {
     if (subject.proto === "icmp") return null;
     const now = this.#clock.now();
@@ -260,7 +265,7 @@ export class RuleGate implements FlowGate {
     return null;
   }
 
-  /** Whether a flow may begin or go on, `port` being the far end's and, of what comes in, the guest's. */
+  /** Whether a flow may begin or go on. `port` is the far end's; of a flow that comes in, the guest's. */
   permits(
     direction: "in" | "out",
     proto: FlowProto,
@@ -282,8 +287,8 @@ export class RuleGate implements FlowGate {
   }
 
   /**
-   * What becomes of a flow that is not there, by the rules and by what is closed whatever they say. `onFlow` may say otherwise.
-   * `answeredHere`: of a query, that it needs no resolver.
+   * What would happen to a flow that does not exist, by the rules and by what is closed whatever they say. `onFlow` is
+   * not asked. `answeredHere`: the query needs no resolver.
    */
   explain(subject: Subject, answeredHere = false): Explanation {
     const remote = this.#policy.asRuled(subject.remote);
@@ -298,7 +303,10 @@ export class RuleGate implements FlowGate {
     return { allow, rule, reason, remedy: null };
   }
 
-  /** The way of what `by` has allowed, null for the default: "named" is past what is closed to others. Or why there is none. */
+  /**
+   * How a flow that `by` allows (null: the default) gets there: "named" passes what is closed otherwise. Or why it does
+   * not.
+   */
   #wayTo(remote: IpAddress, by: Rule | null): "open" | "named" | Because {
     const policy = this.#policy;
     if (this.#isGuarded(remote) && by?.net && by.net.prefix >= guardedPrefix(remote)) return "named";
@@ -308,23 +316,23 @@ export class RuleGate implements FlowGate {
     return because(policy.isInside(remote) ? INSIDE : BUILT_IN);
   }
 
-  /** The rule that opens what is closed to all rules that do not name it; null where none does. */
+  /** The rule that opens a destination which is closed unless a rule names it; null for none. */
   #namingRemedy(subject: Subject): string | null {
     return subject.proto !== "dns" && this.#isGuarded(subject.remote) ? remedyOf(subject, null) : null;
   }
 
-  /** Closed by itself, and open to rules that name it: where there is no way out at all no rule makes one. */
+  /** Whether the destination is closed unless a rule names it. Where nothing leaves this host, no rule helps. */
   #isGuarded(remote: IpAddress): boolean {
     return !this.#policy.closed && guardedPrefix(remote) > 0;
   }
 }
 
-/** Records that say with which key a name is encrypted, and which other protocols and addresses serve it (RFC 9460). */
+/** Whether records of the type tell encryption keys, or other protocols and addresses of a service (RFC 9460). */
 function tellsKeys(qtype: number): boolean {
   return qtype === DNS_SVCB || qtype === DNS_HTTPS || qtype === DNS_ANY;
 }
 
-/** What was named goes there, past what is closed otherwise. */
+/** Sends an allowed flow to the address that a rule has named, past what is closed otherwise. */
 function open(ruling: Ruling, { remote }: GatedFlow): Ruling {
   return ruling.action === "allow" ? { action: "redirect", to: remote } : ruling;
 }

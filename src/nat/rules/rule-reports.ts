@@ -1,4 +1,4 @@
-/** What rules have decided, told to whoever wants to know: refusals with the rule that would help, and allowed flows. */
+/** Reports of the rules' decisions: refusals with the rule that would help, and allowed flows. */
 import { endpointText, type IpAddress } from "../../core/address.ts";
 import type { Trace } from "../../core/trace.ts";
 import { needOf, remedyOf, type Want } from "./remedy.ts";
@@ -6,12 +6,12 @@ import type { FlowProto, Rule, Subject } from "./rules.ts";
 
 const HTTPS_PORT = 443;
 
-/** A flow with what a query asks for; 0, or not set, for others. */
+/** A flow, and for a query the type of record that it asks for (0 or unset for others). */
 export interface Asked extends Subject {
   readonly qtype?: number;
 }
 
-/** Which rule has refused something, and why in one line. */
+/** The rule that has refused a flow, and why in one line. */
 export interface Because {
   readonly rule: string;
   readonly reason: string;
@@ -35,7 +35,7 @@ export class RuleReports {
     this.#tellAllowed = tellAllowed;
   }
 
-  /** `remedy` where it is not the subject's own. */
+  /** `remedy` is given where it differs from the subject's own. */
   refused(subject: Asked, guestPort: number, { rule, reason }: Because, remedy?: string | null): void {
     const { direction, proto, guest, remote, port, names, cable = null, qtype = 0 } = subject;
     const name = names[0] ?? null;
@@ -48,7 +48,7 @@ export class RuleReports {
     });
   }
 
-  /** A flow may begin; told where somebody wants to know. `by` is null for the default. */
+  /** A flow may begin. Reported only if somebody wants to know. `by` is null for the default. */
   allowed(
     subject: Subject,
     guestPort: number,
@@ -69,7 +69,7 @@ export class RuleReports {
   }
 }
 
-/** QUIC is what UDP to port 443 is taken for, where a name has led there. */
+/** Takes a flow for QUIC if it is UDP to port 443 at an address that a name has led to. */
 export function wantOf({ proto, port, names }: Subject): Want {
   return proto === "udp" && port === HTTPS_PORT && names.length > 0 ? "quic" : null;
 }

@@ -1,20 +1,20 @@
-/** The rules that flows are judged by now: the user's, and those for single flows that answers have allowed (`ask`). */
+/** The rules that are in force: the user's, and rules that allow single flows because somebody was asked (`ask`). */
 import type { IpAddress } from "../../core/address.ts";
 import { NO_RULES, type Rule, type RuleSet } from "./rules.ts";
 
-/** Rules for single flows that are remembered for as long as those flows may live. */
+/** How many rules for single flows are remembered, at most for as long as those flows live. */
 const MOST_ONCE = 1_024;
 
 export class RulesInForce {
   readonly #asRuled: (address: IpAddress) => IpAddress;
   readonly #learn: boolean;
-  /** What single flows have been allowed by: it counts when they are looked at again, and not for others. */
+  /** Rules that allow single flows. They hold when those flows are judged again, and for no other flow. */
   readonly #once: Map<string, Rule> = new Map();
   #set: RuleSet;
   #withOnce: RuleSet;
   #deniesNames: Rule | null;
 
-  /** `asRuled` gives an address as rules mean it. With `learn` the default allows. */
+  /** `asRuled` gives the address by which rules know an address. With `learn` the default allows. */
   constructor(set: RuleSet, asRuled: (address: IpAddress) => IpAddress, learn: boolean) {
     this.#asRuled = asRuled;
     this.#learn = learn;
@@ -23,17 +23,20 @@ export class RulesInForce {
     this.#deniesNames = deniesNames(this.#set);
   }
 
-  /** For flows that begin. */
+  /** The rules for flows that begin. */
   get set(): RuleSet {
     return this.#set;
   }
 
-  /** For flows that somebody has been asked about, or that exist. */
+  /** The rules for flows that exist, or that somebody has been asked about. */
   get withOnce(): RuleSet {
     return this.#withOnce;
   }
 
-  /** The first rule that denies a name: what no rule about a name or an address has allowed is looked at for those. */
+  /**
+   * The first rule that denies a name; null for none. If there is one, flows that only the default allows are checked
+   * by name.
+   */
   get deniesNames(): Rule | null {
     return this.#deniesNames;
   }
@@ -51,7 +54,10 @@ export class RulesInForce {
     this.#withOnce = this.#resolved({ ...this.#set, rules: [...this.#set.rules, ...this.#once.values()] });
   }
 
-  /** The rules, with the gateway under one of its names: whoever writes about the router means it, too. */
+  /**
+   * The rules with the gateway under one of its two addresses: a rule about the router's link-local address means it,
+   * too.
+   */
   #resolved(set: RuleSet): RuleSet {
     if (set === NO_RULES) return set;
     const rules = set.rules.map((rule) =>

@@ -1,20 +1,20 @@
 /**
- * What guests may begin and who may come to them, by rules of which the first that matches decides.
+ * Which flows guests may begin and who may come to them. The first rule that matches decides.
  *
- * Theory of operation. A flow is judged once, when it begins (and again when the rules change), from numbers: addresses,
- * ports, the guest's MAC. Names come in by what our DNS server has answered to this guest: a rule about a domain matches
- * a connection if the address is one that a name of that domain led to for this guest, as long as the answer was good
- * for (`proto/names`). So a bare address that nobody has resolved is no address of any domain, and an address of a
- * private network never is one, whatever a resolver says: that takes a rule about addresses.
+ * Theory of operation. A flow is judged when it begins (and again when the rules change), from numbers: addresses,
+ * ports, the guest's MAC. Names come from the answers that our DNS server has given this guest: a rule about a domain
+ * matches a connection if a name of that domain led this guest to the address, for as long as the answer was valid
+ * (`proto/names`). So an address that nobody has resolved belongs to no domain. Nor does an address of a private
+ * network, whatever a resolver says: it needs a rule about addresses.
  *
- * Nor does a rule about a domain open the ports of other name servers (DNS, DNS over TLS and QUIC) unless it names them,
- * or QUIC, whose first bytes hide the name that TLS shows, unless it says so. What a connection's first bytes show is
- * judged again, as a connection by that name (`rule-gate`).
+ * A rule about a domain does not open the ports of other name servers (DNS, DNS over TLS and QUIC) unless it names
+ * those ports. It does not open QUIC, whose first bytes hide the name that TLS shows, unless it says `quic`. The name
+ * that a connection's first bytes show is judged again, as a connection by that name (`rule-gate`).
  *
- * A query for a name is judged, too, or it would be a way out. A rule about a domain decides about its names, one about
- * addresses about none, one about no destination about all of them, unless it is about certain ports or another protocol:
- * `allow icmp any` opens no names. A rule that forbids certain ports or protocols of a domain says nothing about its names;
- * one that allows them lets the name be resolved, since it may be of use.
+ * A query for a name is judged, too, because data could leave in names. A rule about a domain decides about that
+ * domain's names, a rule about addresses about none. A rule without a destination decides about all names, unless it is
+ * limited to certain ports or another protocol: `allow icmp any` opens no names. A rule that denies certain ports or
+ * protocols of a domain does not concern queries; one that allows them does, since the name may be of use.
  */
 import type { IpAddress } from "../../core/address.ts";
 import { get32 } from "../../wire/bytes.ts";
@@ -35,32 +35,34 @@ export interface Net {
   readonly prefix: number;
 }
 
-/** A name in lower case, and whether it means the names below it (`*.example.org`) and not itself. "" below: any. */
+/** A name in lower case; `below`: the names below it and not itself (`*.example.org`). "" with `below`: any name. */
 export interface Domain {
   readonly name: string;
   readonly below: boolean;
 }
 
 export interface Rule {
-  /** As its author wrote it: what refusals are explained by. */
+  /** The text as its author wrote it; refusals quote it. */
   readonly text: string;
   readonly allow: boolean;
-  /** "out": what guests begin; "in": who comes to a guest by a forward or is dialled through by the owner. */
+  /** "out": flows that guests begin. "in": flows that come to a guest by a forward, or that the owner dials. */
   readonly direction: "out" | "in";
   /** Null for all of them. */
   readonly proto: FlowProto | null;
-  /** The far end; both null for any. */
+  /** The far end, as a network or a name; both null for any. */
   readonly net: Net | null;
   readonly domain: Domain | null;
-  /** First and last port by turns: the far end's, of what comes in the guest's. Empty for any. */
+  /**
+   * First and last port of each range in turn: the far end's, or the guest's of a flow that comes in. Empty for any.
+   */
   readonly ports: readonly number[];
   /** Which guest: by an address or a net, or by the MAC as a number; both null for any. */
   readonly guest: Net | null;
   readonly mac: number | null;
-  /** Which guest: by its cable's name, or that of the socket that it came in by; not set for any. */
+  /** Which guest: by its cable's name, or that of the socket that the cable came in by; unset for any. */
   readonly cable?: string;
   readonly terms: Terms;
-  /** What it allows each guest, of itself alone; null for as much as it likes. */
+  /** The limits for each guest by itself; null for none. */
   readonly limit: Limit | null;
 }
 
@@ -69,14 +71,14 @@ export interface GuestLimit extends Pick<Rule, "guest" | "mac" | "cable"> {
   readonly limit: Limit;
 }
 
-/** What flows that a rule about a domain allows are held to. */
+/** Conditions for flows that a rule about a domain allows. */
 export interface Terms {
-  /** TLS may encrypt the name it means, and records that say how are answered. */
+  /** TLS may encrypt the server's name (ECH), and records that tell the keys for that are answered. */
   readonly ech: boolean;
   readonly quic: boolean;
-  /** Connections that show no name; null lets those pass whose protocol has no place for one. */
+  /** Whether connections that show no name pass; null: only if their protocol has no place for one. */
   readonly unnamed: boolean | null;
-  /** Addresses of private networks, where a name leads there: a company's mirror. */
+  /** Names may lead to addresses of private networks, such as a company's mirror. */
   readonly private: boolean;
   /** How many labels names may have in front of a wildcard's domain; null for any number. */
   readonly labels: number | null;
@@ -84,9 +86,12 @@ export interface Terms {
 
 export interface RuleSet {
   readonly rules: readonly Rule[];
-  /** What becomes of what guests begin and no rule matches. What comes in is then allowed: a forward is its owner's wish. */
+  /**
+   * The default for flows that guests begin. Flows that come in are open by default, because the user asked for the
+   * forward.
+   */
   readonly allow: boolean;
-  /** Of these, too, the first that means a guest counts. */
+  /** As with rules, the first one that is about a guest counts. */
   readonly limits: readonly GuestLimit[];
 }
 
@@ -97,15 +102,18 @@ export interface Subject {
   readonly direction: "out" | "in";
   readonly proto: FlowProto;
   readonly guest: IpAddress;
-  /** As a number. */
+  /** The guest's MAC as a number. */
   readonly mac: number;
-  /** Its name: `unix:/run/x#1`; null while nobody is known to have the address. */
+  /** The name of the guest's cable (`unix:/run/x#1`); null while nobody is known to have the address. */
   readonly cable?: string | null;
-  /** Of a query its server. */
+  /** The far end; of a query, its server. */
   readonly remote: IpAddress;
-  /** 0 with ICMP. */
+  /** The far end's port, or the guest's of a flow that comes in; 0 with ICMP. */
   readonly port: number;
-  /** Of a query the name asked for and those that led to it, of others the names that led this guest to `remote`. */
+  /**
+   * Of a query, the name asked for and the names that led to it; of other flows, the names that led this guest to
+   * `remote`.
+   */
   readonly names: readonly string[];
   /** Whether `remote` is of the guests' own network. */
   readonly inside?: boolean;
@@ -115,7 +123,7 @@ export interface Judgement {
   readonly allow: boolean;
   /** The rule's text, or the default's. */
   readonly rule: string;
-  /** The same, and behind the default what kept a rule that names the far end from counting. */
+  /** The rule's text; with the default, also why a rule that names the far end does not hold. */
   readonly reason: string;
   /** Null for the default. */
   readonly by: Rule | null;
@@ -136,8 +144,8 @@ export function judge(set: RuleSet, subject: Subject): Judgement {
 }
 
 /**
- * The rule that lets every query for a name through, of all guests or of those that it is about, and so data out in names;
- * "default allow" for the default, null where none does.
+ * The rule that lets every query for a name through, of all guests or of those it is about, so data can leave in names.
+ * "default allow" for the default; null when neither does.
  */
 export function opensAllNames({ rules, allow }: RuleSet): string | null {
   for (const rule of rules) {
@@ -149,14 +157,14 @@ export function opensAllNames({ rules, allow }: RuleSet): string | null {
   return allow ? "default allow" : null;
 }
 
-/** Denies what a guest calls itself to be: an address or MAC, which it can change. Its cable it cannot. */
+/** Whether a rule denies by a guest's address or MAC. A guest can change those, but not its cable. */
 export function deniesByClaim(rule: Rule): boolean {
   return (
     !rule.allow && rule.direction === "out" && (rule.guest !== null || rule.mac !== null) && rule.cable === undefined
   );
 }
 
-/** What a rule that allows a domain does not mean all the same; null for nothing. */
+/** Why a rule that allows a domain does not hold for this flow; null if it does. */
 function exceptionOf(
   { ports, terms }: Rule,
   domain: Domain,
@@ -167,7 +175,7 @@ function exceptionOf(
     if (labels === null || names.some((name) => isNameOf(domain, name) && depth(domain, name) <= labels)) return null;
     return "a name of so many labels";
   }
-  // Names never lead into the guests' own network, whatever the rule says of private addresses.
+  // Names never lead into the guests' own network, even where the rule says `private`.
   if (inside === true && terms.private) return "an address of the guests' own network";
   if (inside === true || (isPrivate(remote) && !terms.private)) return "a private address";
   if (proto === "icmp") return null;
@@ -175,13 +183,13 @@ function exceptionOf(
   return proto === "udp" && port === HTTPS_PORT && !terms.quic ? "QUIC" : null;
 }
 
-/** How many labels a name has in front of a domain that it is of. */
+/** How many labels a name has in front of a domain that it belongs to. */
 function depth({ name: domain }: Domain, name: string): number {
   const front = domain === "" ? name : name.slice(0, Math.max(0, name.length - domain.length - 1));
   return front.split(".").length;
 }
 
-/** What the subject's guest may use in all; null for as much as it likes. */
+/** What the subject's guest may use in all; null for no limit. */
 export function limitOf({ limits }: RuleSet, subject: Subject): Limit | null {
   return limits.find((each) => meansGuest(each, subject))?.limit ?? null;
 }
@@ -220,8 +228,8 @@ function inNet({ address, prefix }: Net, { family, ip, bytes }: IpAddress): bool
 }
 
 /**
- * Whether an IPv6 address leads into an IPv4 network. A rule that denies is about each address that it may lead to, one
- * that allows only about the one that it certainly does.
+ * Whether an address is in a net, also by an IPv4 address within an IPv6 one. A rule that denies matches each IPv4
+ * address that the IPv6 address may lead to, a rule that allows only the one that it certainly leads to.
  */
 function isWithin({ address, prefix }: Net, { family, bytes }: IpAddress, allow: boolean): boolean {
   if (address.family !== 4 || family !== 6 || (allow && !isNat64(bytes))) return false;

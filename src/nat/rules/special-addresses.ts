@@ -1,13 +1,13 @@
 /**
- * Addresses that are nobody's on the Internet, and those where clouds keep what a guest must not have. An IPv6 address
- * with an IPv4 address in it is what that one is: a translator or tunnel on the way would come to it.
+ * Addresses that belong to nobody on the Internet, and those where clouds keep secrets from guests. An IPv6 address
+ * that contains an IPv4 address counts as that one, because a translator or tunnel on the way would lead there.
  */
 import { addressFromText, type IpAddress } from "../../core/address.ts";
 import { get32 } from "../../wire/bytes.ts";
 import { ipv6SamePrefix } from "../../wire/ipv6.ts";
 import { embedded4, isNat64 } from "../../wire/ipv6-embedded.ts";
 
-/** Link-local ones (169.254.169.254 above all) aside: Alibaba's, Azure's, Oracle's. */
+/** Metadata services besides the link-local ones (169.254.169.254 above all): Alibaba's, Azure's, Oracle's. */
 const METADATA4: readonly number[] = ["100.100.100.200", "168.63.129.16", "192.0.0.192"].map(
   (text) => addressFromText(text).ip,
 );
@@ -22,7 +22,7 @@ const METADATA6: readonly (readonly [net: Uint8Array, prefix: number])[] = [
   ["fd00:100::", 32],
 ].map(([net, prefix]) => [addressFromText(net as string).bytes, prefix as number] as const);
 
-/** Networks as IPv4's address registry (RFC 6890) has them, those that are not reachable from everywhere. */
+/** The networks of IPv4's address registry (RFC 6890) that are not globally reachable. */
 const PRIVATE4: readonly (readonly [net: number, prefix: number])[] = [
   ["0.0.0.0", 8],
   ["10.0.0.0", 8],
@@ -40,7 +40,7 @@ export function inNet4(ip: number, net: number, prefix: number): boolean {
   return prefix === 0 || (ip ^ net) >>> (32 - prefix) === 0;
 }
 
-/** How long a prefix has to be that means this address on purpose; 0 for an address without secrets. */
+/** The shortest prefix by which a rule names this address on purpose; 0 for an address that is not guarded. */
 export function guardedPrefix({ family, ip, bytes }: IpAddress): number {
   if (family === 4) return guardedPrefix4(ip);
   for (const [net, prefix] of METADATA6) if (ipv6SamePrefix(bytes, 0, net, 0, prefix)) return prefix;
@@ -53,8 +53,9 @@ function guardedPrefix4(ip: number): number {
 }
 
 /**
- * Whether an address is of somebody's own network: what a name of the Internet must not lead to (DNS rebinding). In
- * IPv6 that is all but global unicast (RFC 4291 section 2.4) and NAT64's prefix, and whatever has such an IPv4 address in it.
+ * Whether an address belongs to a private network, where a name of the Internet must not lead (DNS rebinding). In IPv6
+ * that is every address but global unicast (RFC 4291 section 2.4) and NAT64's prefix, and any that contains a private
+ * IPv4 address.
  */
 export function isPrivate({ family, ip, bytes: b }: IpAddress): boolean {
   if (family === 4) return isPrivate4(ip);

@@ -1,9 +1,9 @@
 /**
- * What a read of a guest's frames leaves to be done, once for each connection that it was about: payload to the host, and an
- * acknowledgement to the guest.
+ * The work that a read of a guest's frames leaves behind, done once for each connection that the read touched: payload
+ * to the host, and an acknowledgement to the guest.
  *
- * An acknowledgement that has nothing else to say may wait for the end of a turn, in which a host that was written to has
- * mostly answered: the answer, or the host's FIN, carries it then.
+ * An acknowledgement that carries nothing else may wait for the end of a turn. A host that was written to has mostly
+ * answered by then, and its answer, or its FIN, carries the acknowledgement.
  */
 import type { Clock } from "../../core/clock.ts";
 import type { PayloadGatherer } from "./payload-gatherer.ts";
@@ -15,7 +15,7 @@ export class TcpBatch {
   readonly #gatherer: PayloadGatherer;
   readonly #windowLimits: WindowLimits;
   readonly #touched: TcpFlow[] = [];
-  /** Flows that owe their guests an acknowledgement: at the end of this turn, and of the next one. */
+  /** Flows that owe their guests an acknowledgement at the end of this turn, and of the next one. */
   #due: TcpFlow[] = [];
   #owing: TcpFlow[] = [];
 
@@ -25,7 +25,7 @@ export class TcpBatch {
     this.#windowLimits = windowLimits;
   }
 
-  /** A segment of the batch was the flow's. */
+  /** The batch has a segment of the flow. */
   touch(flow: TcpFlow): void {
     if (flow.touched) return;
     flow.touched = true;
@@ -33,13 +33,13 @@ export class TcpBatch {
   }
 
   /**
-   * All segments of a read have been handled. `late`: flows that have nothing but an acknowledgement to say may wait for
-   * `turnEnd`. True when any does.
+   * All segments of a read have been handled. `late`: flows that owe nothing but an acknowledgement may wait for
+   * `turnEnd`. True when some flow waits.
    */
   end(now: number, late: boolean): boolean {
     const touched = this.#touched;
     if (touched.length === 0) return false;
-    // Small payloads go first, so that they need not wait until the kernel has copied large ones.
+    // Small payloads go first: otherwise they would wait until the kernel has copied large ones.
     const senders = this.#flushUp(0, LARGE, now) + this.#flushUp(LARGE, Number.POSITIVE_INFINITY, now);
     this.#gatherer.batchEnd();
     this.#windowLimits.shareAmong(senders);
@@ -59,7 +59,9 @@ export class TcpBatch {
     return this.#owing.length > 0;
   }
 
-  /** A turn of the event loop ends: what was owed before it is sent. True when more is owed. */
+  /**
+   * A turn of the event loop ends: sends the acknowledgements that were owed before it began. True when more are owed.
+   */
   turnEnd(): boolean {
     const due = this.#due;
     if (due.length > 0) {
@@ -76,7 +78,10 @@ export class TcpBatch {
     return this.#due.length > 0;
   }
 
-  /** Writes to the host what flows with at least `least` and less than `most` bytes have; their number. */
+  /**
+   * Writes the pending payload of flows that have at least `least` and less than `most` bytes of it. Returns how many
+   * flows.
+   */
   #flushUp(least: number, most: number, now: number): number {
     const touched = this.#touched;
     let senders = 0;

@@ -1,4 +1,7 @@
-/** A connection's way to its guest: headers that stand ready, written in front of each segment into the cable's slab. */
+/**
+ * A connection's path to its guest: headers that stand ready and are written in front of each segment into the cable's
+ * slab.
+ */
 import type { IpAddress } from "../../core/address.ts";
 import { COMPLETE, type Link, MAX_FRAME, SUM_UNDONE } from "../../core/link.ts";
 import type { Neighbour } from "../../proto/neighbours.ts";
@@ -10,14 +13,14 @@ import type { TcpResets } from "./tcp-resets.ts";
 
 const NO_TEMPLATE = new Uint8Array(0);
 
-/** A connection, as far as its segments' headers tell. */
+/** A connection, as far as its segments' headers depend on it. */
 export interface PathFlow extends StalledFlow {
   readonly guestPort: number;
   readonly far: IpAddress;
   readonly farPort: number;
 }
 
-/** What the ways of all connections share. */
+/** What the paths of all connections have in common. */
 export interface PathContext {
   readonly egress: Egress;
   readonly resets: TcpResets;
@@ -29,7 +32,7 @@ export interface PathContext {
 export class GuestPath implements TcpPath {
   readonly guestPort: number;
   readonly farPort: number;
-  /** Bytes in front of a segment. */
+  /** Bytes of headers in front of a segment. */
   readonly headers: number;
   readonly #flow: PathFlow;
   readonly #guest: Neighbour;
@@ -38,7 +41,7 @@ export class GuestPath implements TcpPath {
   readonly #pseudo: number;
   #template: Uint8Array = NO_TEMPLATE;
   #base = 0;
-  /** The guest's when the template was made: it has the guest's MAC. */
+  /** The guest's epoch when the template was made, since the template contains the guest's MAC. */
   #epoch = -1;
 
   constructor(flow: PathFlow, env: PathContext) {

@@ -1,33 +1,34 @@
 /**
- * Guest → host payload on its way from the read slab to host sockets: one write per flow and batch where it can be.
+ * Payload from guests on its way from the read slab to host sockets: one write for each flow and batch, where possible.
  *
- * Theory of operation. Segments of MTU 1500 stand in the slab with headers between them, and those of several flows by
- * turns. A write for each would cost more than all else together. So payload is gathered in two steps:
+ * Theory of operation. At MTU 1500 segments stand in the slab with headers between them, and segments of several flows
+ * alternate. A write for each segment would cost more than all other work together. So payload is gathered in two
+ * steps:
  *
  * - A *run* is payload of one flow that stands in one piece. While segments of the same flow follow one another, each
- *   is moved down against the run's end, over headers that have been handled. Only the last run grows, and behind its
- *   start there is nothing but it, so a move never passes over bytes that wait.
- * - At the batch's end each flow's runs are written: a single one where it stands, several copied together into a
- *   *stage* first. A long run is always written where it stands: copying it costs more than a call. Long runs that
- *   follow one another, as at a large MTU, are one call (`HostTcp.writeMany`).
+ *   is moved down to the end of the run, over headers that are done with. Only the last run grows, and behind its start
+ *   there are no other runs, so a move never overwrites bytes that wait.
+ * - At the batch's end each flow's runs are written. A single run is written where it stands. Several are first copied
+ *   together into a *stage*. A long run is always written where it stands, because copying it costs more than a system
+ *   call. Long runs that follow one another, as at a large MTU, go in one call (`HostTcp.writeMany`).
  *
- * Payload that the guest's memory still holds (`Slab.elsewhere`) is a long run always, to which nothing is moved; what is short
- * of it, or goes to a socket that cannot take it from there, is put in its place first.
+ * Payload that is still in the guest's memory (`Slab.elsewhere`) is always a long run, and nothing is moved to it. If
+ * it is short, or its socket cannot take it from there, it is first copied into its place in the slab.
  *
- * A slab or stage that a socket does not take at once is pinned by that socket; a pinned stage is replaced.
+ * A socket pins a slab or stage that it does not take at once. A pinned stage is replaced.
  */
 import { type HostTcp, writeRuns } from "../../core/host-net.ts";
 import type { Slab } from "../../core/link.ts";
 
-/** From this length on a payload is not moved. */
+/** Payloads of this many bytes or more are not moved. */
 export const LONG = 16_384;
 const STAGE = 262_144;
-/** So many long runs are written in one call: more than a read of 256 KiB brings. */
+/** The most long runs that one call writes: more than a read of 256 KiB contains. */
 const TOGETHER = 16;
-/** With so many stages pinned, sockets copy what they cannot send. */
+/** When this many stages are pinned, sockets copy the bytes that they cannot send. */
 const MAX_PINNED = 4;
 
-/** A flow, as far as it concerns this: its socket and the chain of its runs (indices, -1 for none). */
+/** What the gatherer keeps in a flow: its socket, and the chain of its runs (indices, -1 for none). */
 export interface GatheredFlow {
   readonly host: HostTcp | null;
   firstRun: number;
@@ -64,7 +65,7 @@ class Stage implements Slab {
 
 export class PayloadGatherer {
   pinnedStages = 0;
-  /** Made when it is first needed: a guest at rest costs less. */
+  /** Made at first use, so a guest at rest costs less. */
   #stage: Stage | null = null;
   #staged = 0;
   /** The runs of this batch, in parallel arrays. */
@@ -75,7 +76,7 @@ export class PayloadGatherer {
   /** The long runs that are written next, of one slab. */
   readonly #manyAt: Int32Array = new Int32Array(TOGETHER);
   readonly #manyLen: Int32Array = new Int32Array(TOGETHER);
-  /** Whose run is the last one. */
+  /** The flow of the last run. */
   #last: GatheredFlow | null = null;
 
   append(flow: GatheredFlow, slab: Slab, at: number, len: number): void {
@@ -102,7 +103,7 @@ export class PayloadGatherer {
     this.#last = flow;
   }
 
-  /** Writes what waits for a flow's socket. */
+  /** Writes a flow's pending runs to its socket. */
   flush(flow: GatheredFlow): void {
     let run = flow.firstRun;
     if (run < 0) return;
@@ -125,7 +126,10 @@ export class PayloadGatherer {
     this.#send(host);
   }
 
-  /** Writes a run where it stands, and with it the long ones that follow in the same slab; the last one's index. */
+  /**
+   * Writes a run where it stands, together with the long runs that follow it in the same slab. Returns the last one's
+   * index.
+   */
   #write(host: HostTcp, run: number): number {
     const slab = this.#slabs[run]!;
     let count = 0;
@@ -149,7 +153,7 @@ export class PayloadGatherer {
     this.#staged = 0;
   }
 
-  /** The flow's socket is gone: its bytes go nowhere. */
+  /** The flow has lost its socket: its pending bytes are dropped. */
   forget(flow: GatheredFlow): void {
     flow.firstRun = -1;
     flow.lastRun = -1;
@@ -157,7 +161,7 @@ export class PayloadGatherer {
     if (this.#last === flow) this.#last = null;
   }
 
-  /** All flows have been flushed. */
+  /** Called when all flows have been flushed. */
   batchEnd(): void {
     this.#slabs.length = 0;
     this.#at.length = 0;

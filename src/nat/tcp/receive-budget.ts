@@ -1,10 +1,11 @@
 /**
- * Bytes from guests that hosts have not taken yet, of all connections.
+ * Bytes from guests that hosts have not taken yet, over all connections.
  *
- * The windows that guests are offered narrow as these become many: of what is left each may be offered a quarter. What
- * comes within windows that were offered before is dropped once its guest has as much as one may, or all have as much as
- * all may, and comes again. A connection whose host takes what it is given is spared: a segment at a time is always let through.
- * The same holds where the network has its part of what the process may hold.
+ * The more such bytes there are, the smaller the windows that guests are offered: each connection may be offered a
+ * quarter of what is left. Segments may still arrive within windows that were offered earlier. They are dropped once
+ * their guest has as much as one guest may, or all guests as much as all may, and the guest retransmits them. A
+ * connection whose host takes its bytes is spared: one segment at a time always passes. The same holds when this
+ * network has used up its share of the process's memory.
  */
 
 import { type ByteShare, unshared } from "../../core/byte-budget.ts";
@@ -15,10 +16,10 @@ import { Quota } from "../../core/quota.ts";
 /** The largest window without scaling (RFC 9293 section 3.1). */
 const LEAST_WINDOW = 0xffff;
 
-/** A connection, as far as it concerns this. */
+/** A connection, as far as this budget is concerned. */
 export interface Receiver {
   readonly cable: Link | null;
-  /** Bytes that its host has not taken, as last heard. */
+  /** Bytes that the connection's host has not taken, as last noted. */
   waiting: number;
 }
 
@@ -38,12 +39,12 @@ export class ReceiveBudget {
     this.#window = this.#left();
   }
 
-  /** The most that a connection may be offered now. */
+  /** The largest window that a connection may be offered now, in bytes. */
   get window(): number {
     return Math.min(this.#window, Math.max(LEAST_WINDOW, this.#bytes.room / 4));
   }
 
-  /** Whether some guest may have too much. */
+  /** Whether some guest may have more than its share. */
   get crowded(): boolean {
     return this.#crowded || this.#bytes.room <= 0;
   }
@@ -52,12 +53,12 @@ export class ReceiveBudget {
     return this.#quota.used;
   }
 
-  /** Whether more from a connection of the guest on `cable` is too much. */
+  /** Whether another segment from a connection of the guest on `cable` would be too much. */
   full(cable: Link | null): boolean {
     return !this.#quota.allows(cable) || this.#bytes.room <= 0;
   }
 
-  /** So many bytes of a connection wait for its host now. */
+  /** This many bytes of a connection wait for its host now. */
   note(flow: Receiver, waiting: number): void {
     const more = waiting - flow.waiting;
     if (more === 0) return;

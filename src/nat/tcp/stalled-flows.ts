@@ -1,12 +1,12 @@
 /**
- * Connections that have something to send and cannot: their guest's cable is full, or the guest has none. They go on when
- * the cable has room, or the guest is found, and nobody asks in between.
+ * Connections that have something to send and cannot, because their guest's cable is full or the guest has no cable.
+ * They go on when the cable has room or the guest is found; nothing polls them in between.
  */
 import type { Link } from "../../core/link.ts";
 import type { Neighbour } from "../../proto/neighbours.ts";
 import type { NatContext } from "../context.ts";
 
-/** A connection, as far as it can be stalled. */
+/** A connection, as far as stalling is concerned. */
 export interface StalledFlow {
   readonly guest: Neighbour;
   /** Sends what may go now, and sets its timers. */
@@ -14,9 +14,9 @@ export interface StalledFlow {
 }
 
 export class StalledFlows {
-  /** They found the cable full; the longest waiting first. */
+  /** Flows that found their cable full, the longest waiting first. */
   readonly #blocked: Set<StalledFlow> = new Set();
-  /** Their guest is not known, or its cable is gone. */
+  /** Flows whose guest has no known MAC or cable. */
   readonly #unresolved: Set<StalledFlow> = new Set();
   readonly #env: Pick<NatContext, "clock" | "resolve">;
 
@@ -29,7 +29,7 @@ export class StalledFlows {
     this.#blocked.add(flow);
   }
 
-  /** The flow's guest is not known, or its cable is gone. */
+  /** The flow's guest has no known MAC or cable. */
   unresolved(flow: StalledFlow): void {
     this.#unresolved.add(flow);
     this.#env.resolve(flow.guest);
@@ -40,15 +40,16 @@ export class StalledFlows {
     this.#goOn(this.#unresolved, guest);
   }
 
-  /** A guest is on another cable than before: what the earlier one had no room for goes, too. */
+  /** A guest is on another cable than before. Its flows that found the earlier cable full go on, too. */
   moved(guest: Neighbour): void {
     this.#goOn(this.#unresolved, guest);
     this.#goOn(this.#blocked, guest);
   }
 
   /**
-   * A cable has room: whoever found it full goes on, the longest waiting first. Who fills it again goes behind those that
-   * have not had their turn yet, and they keep their places: of two that could each fill the cable both are served.
+   * A cable has room: the flows that found it full go on, the longest waiting first. A flow that fills it again goes to
+   * the back, behind flows that have not had their turn. So of two flows that could each fill the cable both are
+   * served.
    */
   writable(link: Link, now: number): void {
     for (const flow of this.#blocked) {

@@ -1,9 +1,9 @@
 /**
  * One TCP connection through the NAT: a guest's endpoint (`proto/tcp`) on one side, a host socket on the other.
  *
- * Either side may end in order (FIN ↔ end) or break (RST ↔ reset), and each is told to the other as what it was. The
- * flow leaves the table when the guest's side is closed; a host socket that still has bytes to deliver lingers, until its
- * far end has taken nothing for `LINGER_MS`.
+ * Either side may end in order (FIN ↔ end) or break (RST ↔ reset), and the other side is told the same. The flow leaves
+ * the table when the guest's side is closed. A host socket that still has bytes to deliver lingers until its far end
+ * has taken nothing for `LINGER_MS`.
  */
 
 import type { IpAddress } from "../../core/address.ts";
@@ -32,39 +32,39 @@ import type { ReceiveBudget, Receiver } from "./receive-budget.ts";
 import type { MeasuredFlow, WindowLimits } from "./window-limits.ts";
 
 const LINGER_MS = 120_000;
-/** A read of the host's that fills a good part of the cable. */
+/** A host's read of this many bytes fills a good part of the cable. */
 const MUCH = 16_384;
-/** A host's socket is never read by less. */
+/** The least that a host socket is read by, in bytes. */
 const LEAST_READ = 512;
 
-/** What a connection needs of all connections. */
+/** The parts of `TcpNat` that a connection needs. */
 export interface TcpFlowOwner extends PathContext {
   readonly chunks: ChunkPool;
   readonly gatherer: PayloadGatherer;
   readonly receiveBudget: ReceiveBudget;
   readonly windowLimits: WindowLimits;
   now(): number;
-  /** Bytes that a connection may have towards its guest now. */
+  /** How many bytes a connection may hold for its guest now. */
   sendLimit(): number;
   flush(): void;
-  /** Its deadline may have changed. */
+  /** The flow's deadline may have changed. */
   schedule(flow: TcpFlow): void;
-  /** After a host's callback: timers and cables. */
+  /** Called after a host's callback: sets timers, and has touched cables flushed. */
   settle(flow: TcpFlow, much?: boolean): void;
   forgetTimer(flow: TcpFlow): void;
   established(flow: TcpFlow): void;
-  /** Connects it where it is to go. */
+  /** Connects the flow to where `decision` sends it. */
   dial(flow: TcpFlow, decision: Decision, nameCheck: NameCheck | null): void;
-  /** The guest is told by ICMP, from the gateway, what is wrong with its SYN. */
+  /** Sends the guest an ICMP error about its SYN, from the gateway. */
   icmpError(flow: TcpFlow, cause: IcmpCause): void;
-  /** Whether something within the process answers there. */
+  /** Whether a service within the process answers at this address and port. */
   isService(far: IpAddress, port: number): boolean;
-  /** How many there are. */
+  /** How many connections there are. */
   readonly size: number;
-  /** The guest's side is over, the host's not yet; and that it is. */
+  /** Called when the guest's side has ended and the host's has not, and then when the host's has ended, too. */
   delivers(flow: TcpFlow): void;
   delivered(flow: TcpFlow): void;
-  /** The guest's side is over. */
+  /** The guest's side has ended. */
   remove(flow: TcpFlow, reason: CloseReason): void;
 }
 
@@ -76,14 +76,17 @@ export class TcpFlow
   readonly far: IpAddress;
   readonly farPort: number;
   readonly tcb: TcpEndpoint;
-  /** The name that its first bytes have shown; null while there is none, or where nobody looks. */
+  /** The name that the connection's first bytes have shown; null if they showed none, or nobody looks. */
   shown: string | null = null;
   host: HostTcp | null = null;
   hostClosed = false;
   touched = false;
-  /** Its acknowledgement waits for the end of a turn. */
+  /** The flow's acknowledgement waits for the end of a turn. */
   owes = false;
-  /** What the host and the guest have sent in this interval, and whether the host's was much in the one before (`WindowLimits`). */
+  /**
+   * Bytes that the host and the guest have sent in this interval; whether the host sent much in the one before
+   * (`WindowLimits`).
+   */
   intervalDown = 0;
   intervalUp = 0;
   large = false;
@@ -93,7 +96,7 @@ export class TcpFlow
   waiting = 0;
   #lingerAt: number = Number.POSITIVE_INFINITY;
   #paused = false;
-  /** Bytes in front of a segment. */
+  /** Bytes of headers in front of a segment. */
   readonly #headers: number;
 
   constructor(
@@ -123,25 +126,26 @@ export class TcpFlow
     else this.tcb.poll(now);
   }
 
-  /** Its guest has done, and its host takes too long. */
+  /** Ends a connection whose guest is done and whose host takes too long. */
   giveUpHost(): void {
     this.#lingerAt = Number.POSITIVE_INFINITY;
     this.#resetHost("ETIMEDOUT");
     this.nat.forgetTimer(this);
   }
 
-  /** The window that it may be offered now. */
+  /** The window that the guest may be offered now, in bytes. */
   get receiveLimit(): number {
     return this.nat.windowLimits.receiveLimit(this.tcb.mss);
   }
 
-  // What the guest's side tells (TcpUser)
+  // Events of the guest's side (TcpUser)
 
   deliver(slab: Slab, at: number, len: number): void {
     this.bytesUp += len;
     if (!this.hostClosed) this.nat.gatherer.append(this, slab, at, len);
     else if (this.tcb.state !== CLOSED) {
-      // RFC 1122 section 4.2.2.13: whoever sends what nobody can be given is told so, instead of an acknowledgement.
+      // RFC 1122 section 4.2.2.13: the guest sends data that nobody can take any more, and gets a RST instead of an
+      // ACK.
       this.close("undeliverable");
     }
   }
@@ -184,25 +188,29 @@ export class TcpFlow
     return Math.min(limit - host.backlog, host.windowCap ?? limit) - this.pendingUp;
   }
 
-  /** What waits for the host has changed. */
+  /** Notes a change in how many bytes wait for the host. */
   noteWaiting(): void {
     if (this.hostClosed || this.host === null) return;
     this.nat.receiveBudget.note(this, this.host.backlog);
   }
 
-  /** Whether another segment is too much: the host has not taken those before, and the guest has as much as it may. */
+  /**
+   * Whether another segment is too much: the host has not taken the earlier ones, and the guest has as much as it may.
+   */
   tooMuch(): boolean {
     return (this.waiting > 0 || this.pendingUp > 0) && this.nat.receiveBudget.full(this.cable);
   }
 
-  // What the host's side tells (HostTcpEvents)
+  // Events of the host's side (HostTcpEvents)
 
   onConnect(): void {
     this.tcb.accept(this.nat.now());
     this.nat.settle(this);
   }
 
-  /** While memory is scarce no more than it may hold; a first read no more than all could bring at once. */
+  /**
+   * While memory is scarce, no more than the flow may hold. A first read is no more than all flows could bring at once.
+   */
   readMost(more: boolean): number {
     const { chunks } = this.nat;
     const left = chunks.scarce ? this.nat.sendLimit() - this.tcb.sendBuffer.length : Number.POSITIVE_INFINITY;
@@ -230,7 +238,7 @@ export class TcpFlow
   onDrain(): void {
     this.noteWaiting();
     if (this.tcb.state === CLOSED) {
-      // It only lingers, and gets on.
+      // The flow only lingers, and the host has taken bytes: its time begins again.
       this.#lingerAt = this.nat.now() + LINGER_MS;
       return;
     }
@@ -249,7 +257,7 @@ export class TcpFlow
       return;
     }
     if (code === null) {
-      // Both directions of the host's side ended in order; the guest's may still be under way.
+      // Both directions of the host's side ended in order; the guest's side may still be under way.
       this.tcb.close(this.nat.now());
       this.nat.settle(this);
       return;
@@ -259,20 +267,20 @@ export class TcpFlow
     this.nat.flush();
   }
 
-  // What becomes of it (Flow)
+  // What the registry asks of a flow (Flow)
 
   decided(decision: Decision, nameCheck: NameCheck | null): void {
     if (decision.action === "deny") this.refuse(decision.how, decision.reason);
     else this.nat.dial(this, decision, nameCheck);
   }
 
-  /** It does not begin: it has been refused. */
+  /** Refuses the connection before it has begun. */
   refuse(how: "reset" | "icmp" | "drop", reason: DropReason): void {
     this.nat.egress.drop(reason);
     this.#close(reason, closingOfRuling(how));
   }
 
-  /** A connection is judged by its address's names, and by the name that it has shown. */
+  /** A connection is judged by the names of its address, and by the name that its first bytes have shown. */
   override revisit(gate: RuleGate): CloseReason | null {
     const { direction, guest, guestPort, far, farPort, shown } = this;
     if (direction === "out" && this.nat.isService(far, farPort)) return null;
@@ -282,9 +290,9 @@ export class TcpFlow
   }
 
   /**
-   * It counts when the segment is one on its way (RFC 5927 section 4.1). Then a forward's dial that is refused ends, a
-   * smaller MTU makes smaller segments (RFC 1191), and anything else is left to retransmission: an established connection
-   * survives it (RFC 5927 section 5.2).
+   * The error counts only if the quoted segment is under way (RFC 5927 section 4.1). Then "refused" ends a forward's
+   * dial, and a smaller MTU makes smaller segments (RFC 1191). Any other error is left to retransmission: an
+   * established connection survives it (RFC 5927 section 5.2).
    */
   guestError(error: GuestError, seq: number, mtu: number): boolean {
     const { tcb, guest } = this;

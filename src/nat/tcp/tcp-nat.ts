@@ -1,4 +1,4 @@
-/** All TCP connections of a network: who a segment belongs to, and how connections begin and end. */
+/** All TCP connections of a network: which connection a segment belongs to, and how connections begin and end. */
 
 import { addressAt, addressFromText, type IpAddress } from "../../core/address.ts";
 import type { StackConfig } from "../../core/config.ts";
@@ -49,7 +49,7 @@ import { TcpFlow, type TcpFlowOwner } from "./tcp-flow.ts";
 import { TcpResets } from "./tcp-resets.ts";
 import { WindowLimits } from "./window-limits.ts";
 
-/** Connections that count for nobody any more, since their guests have done with them. */
+/** How many connections may count for no guest any more, since their guests are done with them. */
 const MOST_DELIVERING = 1_024;
 const synOptions = tcpOptions();
 
@@ -60,9 +60,9 @@ export class TcpNat implements FlowFinder, TcpFlowOwner {
   readonly resets: TcpResets;
   readonly deadlines: Deadlines<TcpFlow> = new Deadlines();
   readonly stalled: StalledFlows;
-  /** What hosts have not taken yet. */
+  /** Bytes from guests that hosts have not taken yet. */
   readonly receiveBudget: ReceiveBudget;
-  /** What each connection may have of the window, and under way. */
+  /** How large a window each connection may be offered, and how much it may have under way. */
   readonly windowLimits: WindowLimits;
   readonly #sendLimit: number;
   readonly #table: FlowMap<TcpFlow>;
@@ -72,7 +72,7 @@ export class TcpNat implements FlowFinder, TcpFlowOwner {
   readonly #mtu: number;
   readonly #rcvScale: number;
   readonly #admission: TcpAdmission;
-  /** Connections whose guests have done, and whose hosts have bytes to take, the oldest first. */
+  /** Connections whose guests are done and whose hosts still have bytes to take, the oldest first. */
   readonly #delivering: Set<TcpFlow> = new Set();
   readonly #batch: TcpBatch;
 
@@ -110,7 +110,7 @@ export class TcpNat implements FlowFinder, TcpFlowOwner {
     return this.#table.size;
   }
 
-  /** Entries, timers and sockets that exist for any connection, also one that only lingers. */
+  /** Entries, timers and sockets of all connections, lingering ones included. */
   get lingering(): number {
     return this.deadlines.size;
   }
@@ -168,8 +168,8 @@ export class TcpNat implements FlowFinder, TcpFlowOwner {
   }
 
   /**
-   * Whether the segment at `at`, whose checksum is undone, is its connection's next, and its `payload` bytes go to a host's
-   * socket that takes them from wherever they stand. Only its header may be looked at.
+   * Whether the segment at `at`, whose checksum is undone, is its connection's next, and a host socket takes its
+   * `payload` bytes from wherever they stand. The caller has read its header only.
    */
   leavesPayload(guest: Neighbour, buf: Uint8Array, dstAt: number, at: number, payload: number): boolean {
     if (payload < LONG || (tcpFlags(buf, at) & (SYN | ACK | RST | FIN)) !== ACK) return false;
@@ -180,19 +180,25 @@ export class TcpNat implements FlowFinder, TcpFlowOwner {
   }
 
   /**
-   * All segments of a read have been handled: payload to the hosts, one acknowledgement per flow. `late`: those that have
-   * nothing else to say may wait for `turnEnd`, and go with what the host says or closes meanwhile. True when any does.
+   * All segments of a read have been handled: writes payload to the hosts, and one acknowledgement for each flow.
+   * `late`: flows that owe nothing but an acknowledgement may wait for `turnEnd`, in case the host answers or closes
+   * meanwhile. True when some flow waits.
    */
   batchEnd(now: number, late: boolean): boolean {
     return this.#batch.end(now, late);
   }
 
-  /** A turn of the event loop ends: what was owed before it is sent. True when more is owed. */
+  /**
+   * A turn of the event loop ends: sends the acknowledgements that were owed before it began. True when more are owed.
+   */
   turnEnd(): boolean {
     return this.#batch.turnEnd();
   }
 
-  /** After a host's callback: timers and cables. What is much goes out at once: the cable is full soon enough. */
+  /**
+   * Called after a host's callback: sets timers, and has cables flushed. After a large read, at once: the cable fills
+   * soon.
+   */
   settle(flow: TcpFlow, much = false): void {
     this.schedule(flow);
     if (much) this.#env.flushNow();
@@ -204,7 +210,7 @@ export class TcpNat implements FlowFinder, TcpFlowOwner {
     if (this.deadlines.schedule(flow, flow.deadline())) this.#env.wake();
   }
 
-  /** A guest's SYN: dial the host; the SYN-ACK waits for it (`TcpFlow.onConnect`). */
+  /** A guest's SYN: dials the host. The SYN-ACK waits until the host has connected (`TcpFlow.onConnect`). */
   #open(guest: Neighbour, buf: Uint8Array, dstAt: number, at: number, now: number): void {
     const dst = addressAt(guest.family, buf, dstAt);
     const srcPort = tcpSrc(buf, at);
@@ -255,7 +261,10 @@ export class TcpNat implements FlowFinder, TcpFlowOwner {
     this.#env.errors.recalled(guest, gateway, cause, syn);
   }
 
-  /** A client of a guest's: dial the guest. Null, and the client not taken, when there is no room for another connection. */
+  /**
+   * A client for a guest: dials the guest. Null, and the client is not taken, when there is no room for another
+   * connection.
+   */
   accept(guest: Neighbour, guestPort: number, client: AcceptedTcp): TcpFlow | null {
     const now = this.now();
     const far = this.#env.policy.guestSide(client.remote.host, guest.family);
@@ -283,12 +292,12 @@ export class TcpNat implements FlowFinder, TcpFlowOwner {
     return flow;
   }
 
-  /** The MSS we tell this guest (RFC 9293 section 3.7.1): what is left of the MTU. */
+  /** The MSS that we tell this guest (RFC 9293 section 3.7.1): the MTU less the headers. */
   #ourMss(guest: Neighbour): number {
     return this.#mtu - this.#headers(guest);
   }
 
-  /** Bytes of a packet that are no payload. */
+  /** Bytes of headers in a packet. */
   #headers(guest: Neighbour): number {
     return (guest.family === 4 ? IPV4_HEADER : IPV6_HEADER) + TCP_HEADER;
   }
@@ -304,7 +313,9 @@ export class TcpNat implements FlowFinder, TcpFlowOwner {
     this.#admission.established(flow);
   }
 
-  /** The guest's side is over, the host's not yet. When too many are so, the oldest has had its time. */
+  /**
+   * The guest's side has ended, the host's has not. When there are too many such connections, the oldest is given up.
+   */
   delivers(flow: TcpFlow): void {
     this.#delivering.add(flow);
     if (this.#delivering.size <= MOST_DELIVERING) return;
@@ -331,7 +342,7 @@ export class TcpNat implements FlowFinder, TcpFlowOwner {
     this.deadlines.remove(flow);
   }
 
-  /** A segment without a connection (RFC 9293 section 3.10.7.1). */
+  /** Answers a segment that belongs to no connection (RFC 9293 section 3.10.7.1). */
   #refuse(guest: Neighbour, buf: Uint8Array, dstAt: number, at: number, len: number): void {
     const flags = tcpFlags(buf, at);
     if ((flags & RST) !== 0) {
@@ -350,12 +361,12 @@ export class TcpNat implements FlowFinder, TcpFlowOwner {
     });
   }
 
-  /** A guest has been found: what waited for it goes. */
+  /** A guest has been found: segments that waited for it go out. */
   resolved(guest: Neighbour): void {
     this.stalled.resolved(guest);
   }
 
-  /** A guest is on another cable than before: what waited for it goes, and what the earlier one had no room for. */
+  /** A guest is on another cable: segments that waited for it, or for room on the earlier cable, go out. */
   moved(guest: Neighbour): void {
     this.resets.moved(guest);
     this.stalled.moved(guest);
@@ -379,12 +390,12 @@ export class TcpNat implements FlowFinder, TcpFlowOwner {
     }
   }
 
-  /** Host sockets that linger are closed, too. Connections have been (`FlowRegistry.close`). */
+  /** Closes host sockets that linger. The connections themselves have ended before (`FlowRegistry.close`). */
   close(): void {
     const left: TcpFlow[] = [];
     for (let flow = this.deadlines.due(Number.MAX_VALUE); flow !== null; flow = this.deadlines.due(Number.MAX_VALUE))
       left.push(flow);
-    // Ending one may set its deadline again.
+    // Ending a flow may set its deadline again.
     for (const flow of left) flow.close("network closed");
     this.chunks.close();
   }

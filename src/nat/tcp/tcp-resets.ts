@@ -1,9 +1,9 @@
 /**
  * Resets to guests that belong to no connection any more.
  *
- * A refusal's RST may get lost: the guest sends again and is refused again. Not so the RST that ends a connection: the
- * guest may have nothing to send and would wait for ever. If that one finds the cable full it is owed, and goes when
- * the cable has room.
+ * A refusal's RST may get lost: the guest sends its segment again and is refused again. A RST that ends a connection
+ * must not: the guest may have nothing to send, and would wait for ever. If the cable is full, such a RST is owed and
+ * goes out when the cable has room.
  */
 import type { IpAddress } from "../../core/address.ts";
 import type { Link } from "../../core/link.ts";
@@ -13,7 +13,7 @@ import { ACK, RST, TCP_HEADER, tcpSeal, tcpWrite } from "../../wire/tcp.ts";
 import type { NatContext } from "../context.ts";
 import { headersOf, patchHeaders, templateSum } from "../egress.ts";
 
-/** As many as a burst of ends on one cable may be; what is beyond is lost and counted. */
+/** How many RSTs a cable may be owed: a burst of ends fits. RSTs beyond that are lost and counted. */
 const MAX_OWED = 4_096;
 
 interface Reset {
@@ -23,28 +23,28 @@ interface Reset {
   readonly farPort: number;
   readonly guestPort: number;
   readonly seq: number;
-  /** Null: a RST without ACK. */
+  /** The acknowledgement number; null sends a RST without ACK. */
   readonly ack: number | null;
 }
 
 export class TcpResets {
   readonly #env: Pick<NatContext, "trace" | "egress" | "touchLink">;
-  /** By cable: what one guest is owed takes no other guest's place. */
+  /** By cable, so that one guest's RSTs take no other guest's place. */
   readonly #owed: Map<Link, Reset[]> = new Map();
-  /** What was owed on cables that are gone. */
+  /** RSTs that were owed on cables that are gone. */
   #homeless: Reset[] = [];
 
   constructor(env: Pick<NatContext, "trace" | "egress" | "touchLink">) {
     this.#env = env;
   }
 
-  /** Now or never. */
+  /** Sends a RST now; it is lost if the cable is full. */
   send(reset: Reset): void {
     if (reset.guest.link === null) this.#env.trace.drop("guest-unreachable");
     else if (!this.#write(reset, reset.guest.link)) this.#env.trace.drop("cable-full");
   }
 
-  /** When the cable, which has just been found full, has room. */
+  /** Keeps a RST until the cable, which has just been found full, has room. */
   owe(reset: Reset): void {
     const { link } = reset.guest;
     if (link === null) return this.#env.trace.drop("guest-unreachable");
@@ -62,7 +62,7 @@ export class TcpResets {
     for (const reset of owed) if (reset.guest.link !== link || !this.#write(reset, link)) this.owe(reset);
   }
 
-  /** A guest is on another cable than the one that had no room. */
+  /** A guest has moved to another cable, away from the one that had no room. */
   moved(guest: Neighbour): void {
     if (this.#owed.size === 0 && this.#homeless.length === 0) return;
     const owed = this.#homeless.filter((reset) => reset.guest === guest);
@@ -78,7 +78,7 @@ export class TcpResets {
     for (const reset of owed) if (guest.link === null || !this.#write(reset, guest.link)) this.owe(reset);
   }
 
-  /** A cable is gone: what was owed on it waits for its guests to come back. */
+  /** A cable is gone: the RSTs owed on it wait for their guests to come back. */
   detached(link: Link): void {
     for (const reset of this.#owed.get(link) ?? []) {
       if (this.#homeless.length < MAX_OWED) this.#homeless.push(reset);

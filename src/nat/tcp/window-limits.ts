@@ -1,18 +1,21 @@
-/** What each of a network's TCP connections may have: of the window that senders share, and under way to the guests. */
+/**
+ * How much of the shared window each of a network's TCP connections may be offered, and how much it may have under way
+ * to its guest.
+ */
 
-/** Window of a connection that sends alone: so many bytes, or packets of its guest's where those are more. */
+/** Window of a connection that sends alone: this many bytes, or `WINDOW_PACKETS` of its packets, whichever is more. */
 const WINDOW = 262_144;
 const WINDOW_PACKETS = 16;
-/** The same that all who send share. */
+/** The same for all connections together that send at a time. */
 const SHARED_WINDOW = 1_048_576;
 const SHARED_PACKETS = 64;
 /**
- * Bytes that a large transfer has under way while there is something small beside it, or packets where those are more: with
- * fewer a loss is noticed by a time-out only. One that is alone on its way up has twice as much.
+ * Bytes (or packets, whichever is more) that a large transfer may have under way beside a small one. With fewer, a loss
+ * would be noticed by a time-out only. A single transfer on its way up may have twice as much.
  */
 const BESIDE_SMALL = 32_768;
 const BESIDE_SMALL_PACKETS = 6;
-/** Milliseconds, and the bytes of one connection in so long that make it a large transfer. */
+/** Milliseconds in an interval, and how many bytes in one make a connection a large transfer. */
 const INTERVAL = 10;
 export const LARGE = 16_384;
 
@@ -21,17 +24,17 @@ export interface MeasuredFlow {
   /** Bytes that the host and the guest have sent in this interval. */
   intervalDown: number;
   intervalUp: number;
-  /** Whether the host has sent much in the interval before. */
+  /** Whether the host sent much in the previous interval. */
   large: boolean;
 }
 
 export class WindowLimits {
   readonly #receiveMost: number;
-  /** How many connections send at a time: of the latest batches the largest number, forgotten by one a batch. */
+  /** How many connections send at a time: the largest number in recent batches, which decays by one a batch. */
   #senders = 1;
-  /** There is something small beside large transfers. */
+  /** Whether small transfers go on beside large ones. */
   #beside = false;
-  /** Several of these are on their way up. */
+  /** Whether several large transfers are on their way up. */
   #manyUp = false;
   /** Connections on which either side has sent something in this interval. */
   readonly #active: MeasuredFlow[] = [];
@@ -42,7 +45,7 @@ export class WindowLimits {
     this.#receiveMost = receiveMost;
   }
 
-  /** So many connections have sent in this batch. */
+  /** This many connections have sent in this batch. */
   shareAmong(senders: number): void {
     this.#senders = Math.max(senders, this.#senders - 1, 1);
   }
@@ -50,9 +53,9 @@ export class WindowLimits {
   /**
    * The window that a connection whose packets carry `mss` may be offered now.
    *
-   * What all senders together have under way stays about what a guest's own transmit queue holds: a TAP drops what is
-   * more (eight streams through one: 1.4 Gbit/s with a megabyte each, 4.7 with an eighth of it). It counts packets, and
-   * of those a guest with an MTU of 65520 has only four in 256 KiB: with sixteen its one stream is a third faster.
+   * All senders together have about as much under way as a guest's own transmit queue holds, because a TAP drops the
+   * rest (eight streams through one: 1.4 Gbit/s with a megabyte each, 4.7 with an eighth of it). That queue counts
+   * packets, and 256 KiB are only four packets at an MTU of 65520: a single stream is a third faster with sixteen.
    */
   receiveLimit(mss: number): number {
     const alone = Math.max(WINDOW, WINDOW_PACKETS * mss);
@@ -61,16 +64,16 @@ export class WindowLimits {
     return this.#beside ? Math.min(most, besideSmall(mss) * (this.#manyUp ? 1 : 2)) : most;
   }
 
-  /** What a large transfer whose packets carry `mss` may have under way to its guest now. */
+  /** How much a large transfer whose packets carry `mss` bytes may have under way to its guest now, in bytes. */
   largeFlight(mss: number): number {
     return this.#beside ? besideSmall(mss) : Number.POSITIVE_INFINITY;
   }
 
   /**
-   * A guest has sent `len` bytes on `flow`, or its host has (`receiving`). Large transfers alone may have under way what
-   * their guest or we take. Beside something small, what they have before it in the queues only makes it wait: a byte and its
-   * answer took 1.3 ms beside a window of 256 KiB and take 0.45 beside one of 64; with 128 KiB on their way down 0.8, with
-   * 32 KiB 0.3. A window becomes smaller as it is used up: its right edge stays (RFC 9293 section 3.8.6.2.1).
+   * A guest has sent `len` bytes on `flow`, or its host has (`receiving`). A large transfer alone may have under way as
+   * much as its guest, or we, take. Beside a small transfer, bytes queued ahead only make that wait: a byte and its
+   * answer took 1.3 ms beside a window of 256 KiB and 0.45 ms beside 64 KiB; 0.8 ms with 128 KiB on their way down, 0.3
+   * ms with 32 KiB. A window shrinks only as it is used up: its right edge stays (RFC 9293 section 3.8.6.2.1).
    */
   sending(flow: MeasuredFlow, len: number, now: number): void {
     this.#note(flow, now);

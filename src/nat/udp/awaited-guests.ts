@@ -2,9 +2,9 @@
  * Datagrams for guests that are still being looked for (ARP, neighbour discovery): the first datagram to a guest that has
  * not spoken yet must not be lost (RFC 1122 section 2.3.2.2, RFC 4861 section 7.2.2).
  *
- * Theory of operation. A datagram waits until its guest is found, or for three requests of a second each. Each guest has
- * its newest eight; of all guests no more are kept than a constant number and a constant number of bytes, and the oldest
- * make room. An address that has changed hands since gets nothing that was meant for its earlier holder.
+ * Theory of operation. A datagram waits until its guest is found, or for three requests of a second each. Of each guest
+ * the newest eight are kept. Of all guests a constant number of datagrams and of bytes are kept; the oldest make room.
+ * If an address has changed hands, the new holder gets no datagram that was meant for the earlier one.
  */
 import type { IpAddress } from "../../core/address.ts";
 import type { Neighbour } from "../../proto/neighbours.ts";
@@ -21,16 +21,16 @@ const NO_MAC = new Uint8Array(6);
 
 interface Awaiting {
   readonly guest: Neighbour;
-  /** The guest's, once it has been found as the one that it was, or as the first at its address. */
+  /** The epoch that the guest has to have when it is found: that of the guest meant, or of the first at its address. */
   readonly epoch: number;
-  /** Nothing is delivered for a flow that has ended. */
+  /** The flow that the datagram belongs to; if it has ended, the datagram is dropped. */
   readonly flow: Flow | null;
   readonly src: IpAddress;
   readonly srcPort: number;
   readonly dstPort: number;
   readonly bytes: Uint8Array;
   requests: number;
-  /** When its guest is asked for again. */
+  /** When the guest is asked for again. */
   next: number;
 }
 
@@ -38,7 +38,7 @@ type Surroundings = Pick<NatContext, "clock" | "trace" | "egress" | "resolve" | 
 
 export class AwaitedGuests {
   readonly #env: Surroundings;
-  /** By `next`, the earliest first: the pause is the same for all. */
+  /** By `next`, the earliest first, since the pause is the same for all. */
   readonly #waiting: Set<Awaiting> = new Set();
   #bytes = 0;
 
@@ -71,7 +71,7 @@ export class AwaitedGuests {
     if (this.#waiting.size === 1) this.#env.wake();
   }
 
-  /** A guest has been found: its datagrams go, in their order. */
+  /** A guest has been found: its datagrams go out in their order. */
   found(guest: Neighbour): void {
     if (this.#waiting.size === 0) return;
     for (const waiting of this.#waiting) {
@@ -104,7 +104,7 @@ export class AwaitedGuests {
     }
   }
 
-  /** The network closes. */
+  /** Drops all datagrams, since the network closes. */
   close(): void {
     this.#waiting.clear();
     this.#bytes = 0;

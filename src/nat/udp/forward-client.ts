@@ -1,18 +1,20 @@
-/** A client of a UDP forward, shown to the guest by its address; the forward's socket is all its clients'. */
+/**
+ * A client of a UDP forward. The guest knows it by its address. All clients of a forward share the forward's socket.
+ */
 import type { IpAddress } from "../../core/address.ts";
 import type { HostUdp, UdpSender } from "../../core/host-net.ts";
 import type { Neighbour } from "../../proto/neighbours.ts";
 import { type GuestError, NO_NAMES } from "../flow/flow.ts";
 import { UdpFlow, type UdpFlowOwner } from "./udp-flow.ts";
 
-/** Where a client's flow is found. */
+/** The table in which a client's flow is found. */
 export interface ClientTable {
   remove(client: ForwardClient): void;
 }
 
 export class ForwardClient extends UdpFlow {
   readonly far: IpAddress;
-  /** The client's own, or another where somebody else is known to the guest by that. */
+  /** The port by which the guest knows the client: its own, or another where that one is taken. */
   readonly farPort: number;
   readonly socket: HostUdp;
   client: UdpSender;
@@ -36,7 +38,10 @@ export class ForwardClient extends UdpFlow {
     this.#table = table;
   }
 
-  /** Whether it is this client's conversation by this socket, with the address that it has asked. */
+  /**
+   * Whether a datagram from this sender on this socket, to the address it was sent to, belongs to this client's
+   * conversation.
+   */
   isOf(socket: HostUdp, { host, port, asked }: UdpSender): boolean {
     const { client } = this;
     return this.socket === socket && client.port === port && client.host === host && client.asked === asked;
@@ -51,13 +56,13 @@ export class ForwardClient extends UdpFlow {
     return null;
   }
 
-  /** A client whose port is closed is forgotten. */
+  /** If the guest has closed the port, the client is forgotten. */
   override guestError(error: GuestError, seq: number, mtu: number): boolean {
     if (error === "refused") this.close("refused");
     return super.guestError(error, seq, mtu);
   }
 
-  /** The socket is the forward's, and stays. */
+  /** The socket stays: it is the forward's. */
   protected leave(): void {
     this.#table.remove(this);
   }

@@ -1,10 +1,10 @@
 /**
  * The clients of UDP forwards, as guests know them: by address and port, so that a guest's answer finds its client.
  *
- * A conversation is a client's with one address of one forward. The guest sees the client's address (the gateway's, where
- * guests may not see that) and its port. When two conversations would look alike to the guest (one client asks two
- * addresses of the host, or two forwards that lead to the same port; two clients on this machine have one port), the
- * later one is shown with another port, as a NAT does.
+ * A conversation is between one client and one address of one forward. The guest sees the client's address (or the
+ * gateway's, if guests may not see that one) and its port. Two conversations can look alike to the guest: one client
+ * asks two addresses of the host, or two forwards to the same guest port; two clients on this machine have the same
+ * port. Then the later one is shown with another port, as a NAT does.
  */
 import type { IpAddress } from "../../core/address.ts";
 import type { HostUdp, UdpSender } from "../../core/host-net.ts";
@@ -13,13 +13,13 @@ import type { Neighbour } from "../../proto/neighbours.ts";
 import { FlowMap } from "../flow/flow-map.ts";
 import type { ClientTable, ForwardClient } from "./forward-client.ts";
 
-/** Ports that are tried before there is none. */
+/** How many ports are tried before giving up. */
 const TRIES = 16;
 
 export class ForwardClients implements ClientTable {
   readonly #random: Random;
   readonly #byEnds: FlowMap<ForwardClient>;
-  /** Those with another port than their own, by socket and by what `wordsOf` says. */
+  /** Clients that are shown with another port than their own, by socket and by the key that `wordsOf` makes. */
   readonly #renamed: Map<HostUdp, Map<string, ForwardClient>> = new Map();
   /** The client heard last, which is mostly the next one, too. */
   #last: ForwardClient | null = null;
@@ -33,19 +33,19 @@ export class ForwardClients implements ClientTable {
     return this.#byEnds.size;
   }
 
-  /** By the ends that a guest's packet names. */
+  /** The client at the ends that a guest's packet names. */
   get(guest: Neighbour, buf: Uint8Array, farAt: number, ports: number): ForwardClient | null {
     return this.#byEnds.get(guest, buf, farAt, ports);
   }
 
-  /** Whose datagram came before, if this one is the same client's; null for anybody else's. */
+  /** The client of the previous datagram, if this one is the same client's; otherwise null. */
   again(guest: Neighbour, guestPort: number, socket: HostUdp, from: UdpSender): ForwardClient | null {
     const last = this.#last;
     if (last === null || last.client !== from || last.socket !== socket) return null;
     return last.guest === guest && last.guestPort === guestPort ? last : null;
   }
 
-  /** A client that the guest knows as `far`; null when it is new. */
+  /** The client that the guest knows by the address `far`; null when it is new. */
   find(guest: Neighbour, guestPort: number, far: IpAddress, socket: HostUdp, from: UdpSender): ForwardClient | null {
     let client = this.#byEnds.get(guest, far.bytes, 0, (guestPort << 16) | from.port);
     if (client === null || !client.isOf(socket, from))
@@ -57,7 +57,7 @@ export class ForwardClients implements ClientTable {
     return client;
   }
 
-  /** The port by which the guest is to know a new client; 0 when there is none. */
+  /** The port by which the guest is to know a new client; 0 when none is free. */
   portFor(guest: Neighbour, guestPort: number, far: IpAddress, { port: own }: UdpSender): number {
     const taken = (port: number): boolean => this.#byEnds.get(guest, far.bytes, 0, (guestPort << 16) | port) !== null;
     let port = own;
@@ -88,7 +88,7 @@ export class ForwardClients implements ClientTable {
     if (renamed?.size === 0) this.#renamed.delete(socket);
   }
 
-  /** All that came by a socket. */
+  /** All clients of a socket. */
   by(socket: HostUdp): ForwardClient[] {
     return [...this.#byEnds].filter((client) => client.socket === socket);
   }

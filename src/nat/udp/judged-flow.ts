@@ -1,10 +1,10 @@
 /**
- * UDP when somebody is asked about flows. What a guest's port says to one address and port is then a flow of its own
- * with a host socket of its own, so that each can be refused, sent elsewhere or taken over; the price is that the
- * mapping is no longer the same for all destinations (RFC 4787 section 4.1).
+ * UDP while flows are judged. A guest's port and one far address and port make a flow with a host socket of its own, so
+ * each can be refused, redirected or taken over. The price: the mapping is no longer the same for all destinations (RFC
+ * 4787 section 4.1).
  *
- * While a flow waits for its decision its first datagrams are kept. A refusal is remembered for a while, so that a guest
- * that goes on asking does not make the rules go on deciding.
+ * While a flow waits for its decision its first datagrams are kept. A refusal is remembered for a while, so that a
+ * guest that goes on sending does not cause a new decision each time.
  */
 import { type Endpoint, familyOf, type IpAddress } from "../../core/address.ts";
 import type { DatagramEnd } from "../../core/gate.ts";
@@ -22,7 +22,7 @@ import { datagramPasses } from "../rules/meters.ts";
 import { IDLE_MS, idleAfter, UdpFlow, type UdpFlowOwner } from "./udp-flow.ts";
 
 const DENIED_MS = 30_000;
-/** Milliseconds after which a flow that was one too many may begin after all. */
+/** Milliseconds after which a flow that was refused as one too many may begin after all. */
 const TOO_MANY_MS = 1_000;
 
 export class JudgedUdpFlow extends UdpFlow implements HostUdpEvents, JudgedFlow {
@@ -34,7 +34,7 @@ export class JudgedUdpFlow extends UdpFlow implements HostUdpEvents, JudgedFlow 
   #socket: HostUdp | null = null;
   #to: Endpoint | null = null;
   #end: DatagramEnd | null = null;
-  /** How it is refused while DENIED, and as what that counts. */
+  /** How packets are refused while the flow is DENIED, and the drop reason that counts them. */
   #how: Refusal = "drop";
   #reason: DropReason = "denied";
 
@@ -94,7 +94,7 @@ export class JudgedUdpFlow extends UdpFlow implements HostUdpEvents, JudgedFlow 
   onDatagram(bytes: Uint8Array, at: number, len: number, from: Endpoint): void {
     const to = this.#to!;
     this.nat.used(this, idleAfter(from.port));
-    // The far end that was dialled is shown as the guest knows it. Others may answer, too.
+    // The far end that was dialled is shown as the guest knows it; other senders may answer, too.
     const asked = from.port === to.port && from.host === to.host;
     const source = asked ? this.far : this.nat.guestSide(from.host, this);
     this.#toGuest(source, asked ? this.farPort : from.port, bytes, at, len);

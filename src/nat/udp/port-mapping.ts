@@ -1,5 +1,5 @@
 /**
- * A guest's port and its host socket, while nobody is asked about flows: whatever the port speaks with, it is one flow
+ * A guest's port and its host socket while flows are not judged: one flow, whatever the port speaks with
  * (endpoint-independent mapping, RFC 4787 section 4.1).
  */
 import type { Endpoint, IpAddress } from "../../core/address.ts";
@@ -13,14 +13,17 @@ import { IDLE_MS, idleAfter, UdpFlow, type UdpFlowOwner } from "./udp-flow.ts";
 export class PortMapping extends UdpFlow implements HostUdpEvents {
   readonly #table: FlowTable<PortMapping>;
   readonly #socket: HostUdp;
-  /** The last destination and source, so that addresses are not made from text, or text from addresses, per packet. */
+  /** The last destination and source, kept so that no address is made for each packet. */
   #to: IpAddress;
   #toHost: Endpoint = { host: "", port: -1 };
-  /** Bytes in the datagram that went there last. */
+  /** Bytes in the datagram that was sent there last. */
   #lastLen = 0;
   #from: IpAddress;
   #fromHost: string | null = null;
-  /** It has asked name servers and nobody else: who else it speaks with keeps it as long as any (RFC 4787 section 4.3, REQ-5). */
+  /**
+   * The port has spoken with name servers only. Any other far end gives it the usual time-out (RFC 4787 section 4.3,
+   * REQ-5).
+   */
   #onlyDns = true;
 
   constructor(
@@ -46,12 +49,12 @@ export class PortMapping extends UdpFlow implements HostUdpEvents {
     return this.#toHost.port;
   }
 
-  /** Whether the destination whose address stands at `dstAt` is that of the datagram before. */
+  /** Whether the address at `dstAt` and the port are the destination of the previous datagram. */
   sameTo(buf: Uint8Array, dstAt: number, dstPort: number): boolean {
     return this.#toHost.port === dstPort && this.#to.at(buf, dstAt);
   }
 
-  /** The destination of the datagrams that follow. */
+  /** Sets the destination of the datagrams that follow. */
   turnTo(dst: IpAddress, host: Endpoint): void {
     this.#to = dst;
     this.#toHost = host;
@@ -83,7 +86,7 @@ export class PortMapping extends UdpFlow implements HostUdpEvents {
     this.nat.lost(count);
   }
 
-  /** Once somebody is asked about flows each destination is one of its own. */
+  /** Flows are judged from now on, by destination: this flow, which serves all destinations, ends. */
   override revisit(): CloseReason {
     return "rules";
   }

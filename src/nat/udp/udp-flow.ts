@@ -1,4 +1,4 @@
-/** What all UDP flows are: a guest's port, counters, and a time at which silence ends them. */
+/** What all UDP flows have in common: a guest's port, counters, and a time at which silence ends them. */
 import type { IpAddress } from "../../core/address.ts";
 import type { HostIcmpError } from "../../core/host-net.ts";
 import { type Neighbour, tooBig } from "../../proto/neighbours.ts";
@@ -11,26 +11,26 @@ export const IDLE_MS = 180_000;
 export const IDLE_AFTER_DNS_MS = 10_000;
 const DNS_PORT = 53;
 
-/** How long a mapping lives on after a datagram from this port. */
+/** How many milliseconds a mapping lives after its latest datagram to or from this far port. */
 export function idleAfter(port: number): number {
   return port === DNS_PORT ? IDLE_AFTER_DNS_MS : IDLE_MS;
 }
 
-/** What a UDP flow needs of all of them. */
+/** The parts of `UdpNat` that a UDP flow needs. */
 export interface UdpFlowOwner {
   /** The name by which the guest knows a flow's far end now; null for none. */
   nameOf(flow: UdpFlow): string | null;
-  /** What the host knows as `host`, as the guest knows it. */
+  /** The guest's view of the host address `host`. */
   guestSide(host: string, flow: UdpFlow): IpAddress;
-  /** Pushes a flow's end into the future, by so many milliseconds from now. */
+  /** A flow has been used: silence ends it `idle` milliseconds from now. */
   used(flow: UdpFlow, idle: number): void;
-  /** A datagram to the flow's guest. */
+  /** Sends a datagram to the flow's guest. */
   toGuest(flow: UdpFlow, src: IpAddress, srcPort: number, buf: Uint8Array, at: number, len: number): void;
-  /** The host was told why a datagram of `len` bytes to `dst` did not arrive. */
+  /** An ICMP error has told the host why a datagram of `len` bytes to `dst` did not arrive. */
   failed(flow: UdpFlow, error: HostIcmpError, dst: IpAddress, dstPort: number, len: number): void;
-  /** The host had no room for so many datagrams. */
+  /** The host had no room for this many datagrams. */
   lost(count: number): void;
-  /** The flow is over, and has left its table. */
+  /** The flow has ended and has left its table. */
   left(flow: UdpFlow, reason: CloseReason): void;
 }
 
@@ -64,6 +64,6 @@ export abstract class UdpFlow extends Flow implements IdleFlow {
     this.nat.left(this, reason);
   }
 
-  /** Leaves its table and gives up its socket. */
+  /** Removes the flow from its table and gives up its socket. */
   protected abstract leave(): void;
 }

@@ -1,9 +1,9 @@
 /**
- * UDP through the NAT (RFC 4787). A guest's port has one host socket, whatever it speaks with (endpoint-independent
- * mapping), and hears from anyone who answers (a full cone, as libslirp's). Mappings end after silence; beyond the cap
- * the one that has been silent longest makes room.
+ * UDP through the NAT (RFC 4787). A guest's port has one host socket for all its destinations (endpoint-independent
+ * mapping), and receives from any sender (a full cone, as libslirp's). Silence ends mappings; beyond the cap, the one
+ * that has been silent longest makes room.
  *
- * A forward's clients come through one host socket; each is shown to the guest by its address, and is remembered so
+ * All clients of a forward come through one host socket. Each is shown to the guest by its address and remembered, so
  * that the guest's answers find it.
  */
 import { addressAt, type IpAddress } from "../../core/address.ts";
@@ -37,9 +37,9 @@ export class UdpNat implements FlowFinder, UdpFlowOwner {
   /** By guest, family and port. */
   readonly #mappings: FlowTable<PortMapping>;
   readonly #clients: ForwardClients;
-  /** In place of `#mappings` while somebody is asked about every flow. */
+  /** Flows by destination, in place of `#mappings` while flows are judged. */
   readonly #judged: FlowMap<JudgedUdpFlow>;
-  /** What waits for guests that are looked for. */
+  /** Datagrams for guests that are being looked for. */
   readonly awaited: AwaitedGuests;
 
   constructor(config: StackConfig, env: NatContext) {
@@ -70,8 +70,8 @@ export class UdpNat implements FlowFinder, UdpFlowOwner {
   }
 
   /**
-   * A guest's datagram to the address at `dstAt`: `len` bytes of payload, to go on with hop limit `ttl`. False when the
-   * guest may not go there.
+   * A guest's datagram with `len` bytes of payload to the address at `dstAt`, to be sent on with hop limit `ttl`. False
+   * when the guest may not go there.
    */
   receive(
     guest: Neighbour,
@@ -137,7 +137,9 @@ export class UdpNat implements FlowFinder, UdpFlowOwner {
     return flow;
   }
 
-  /** Counts a new flow, which is in no table yet; the longest silent one makes room if there are too many. */
+  /**
+   * Counts a new flow that is in no table yet. If there are too many, the one that has been silent longest makes room.
+   */
   #enter(flow: UdpFlow): void {
     const { link } = flow.guest;
     const surplus = this.#idle.surplus(link);
@@ -174,7 +176,7 @@ export class UdpNat implements FlowFinder, UdpFlowOwner {
     this.#reach(guest, client, client.far, client.farPort, guestPort, buf, at, len);
   }
 
-  /** A client's flow, which may begin now; null when it may not. */
+  /** A client's flow, which may be new; null when it may not begin. */
   #client(guest: Neighbour, guestPort: number, socket: HostUdp, from: UdpSender): ForwardClient | null {
     const far = this.#policy.guestSide(from.host, guest.family);
     const known = this.#clients.find(guest, guestPort, far, socket, from);
@@ -195,17 +197,17 @@ export class UdpNat implements FlowFinder, UdpFlowOwner {
     return client;
   }
 
-  /** A forward's socket is closed: nobody could be answered by it. */
+  /** A forward's socket has closed: its clients' flows end, since answers have no way out. */
   forwardClosed(socket: HostUdp): void {
     for (const client of this.#clients.by(socket)) client.close("closed");
   }
 
-  /** A datagram to a guest, from a service within the process: no flow. */
+  /** Sends a guest a datagram from a service within the process, which is no flow. */
   fromService(guest: Neighbour, guestPort: number, src: IpAddress, srcPort: number, bytes: Uint8Array): void {
     this.#reach(guest, null, src, srcPort, guestPort, bytes, 0, bytes.length);
   }
 
-  /** Sends a datagram that was not asked for, or keeps it while its guest is looked for. */
+  /** Sends a datagram that the guest did not ask for, or keeps it while the guest is looked for. */
   #reach(
     guest: Neighbour,
     flow: UdpFlow | null,
@@ -231,8 +233,9 @@ export class UdpNat implements FlowFinder, UdpFlowOwner {
   }
 
   /**
-   * The host was told why a datagram of `len` bytes to `dst` did not arrive: so is the guest, by whoever said so. A closed port
-   * is told from the address that was dialled, whichever of its addresses the far host has used.
+   * An ICMP error has told the host why a datagram of `len` bytes to `dst` did not arrive: the guest gets the error
+   * from the same sender. A closed port is reported from the address that was dialled, whichever address the far host
+   * answers from.
    */
   failed(flow: UdpFlow, error: HostIcmpError, dst: IpAddress, dstPort: number, len: number): void {
     const { guest } = flow;
@@ -248,7 +251,7 @@ export class UdpNat implements FlowFinder, UdpFlowOwner {
     this.#env.flush();
   }
 
-  /** The host had no room for so many datagrams. */
+  /** The host had no room for this many datagrams. */
   lost(count: number): void {
     for (let i = 0; i < count; i++) this.#env.trace.drop("host-full");
   }
@@ -258,7 +261,7 @@ export class UdpNat implements FlowFinder, UdpFlowOwner {
     this.#env.flows.leave(flow, reason);
   }
 
-  /** Ends what has been silent long enough. */
+  /** Ends flows that have been silent long enough. */
   poll(now: number): void {
     this.awaited.poll(now);
     for (let flow = this.#idle.due(now); flow !== null; flow = this.#idle.due(now)) flow.close("idle");

@@ -1,11 +1,12 @@
 /**
- * One guest network: what every frame passes on its way in, and what is asked of the network as a whole. `stack/compose` puts
- * the parts together.
+ * One guest network: the checks that every frame passes on its way in, and questions about the network as a whole.
+ * `stack/compose` puts the parts together.
  *
- * Theory of operation. The attachments call `receive` for each frame of a read and `batchEnd` once behind them; within
- * such a batch segments are written to cables' transmit slabs but nothing is handed to a wire. `flush` does that, once,
- * at the batch's end or, for what host sockets have brought, at the end of the event loop's turn. Time comes from the
- * clock once per batch. `pollAt` says when `poll` wants to be called next, and `onPollAt` that it became earlier.
+ * Theory of operation. A cable calls `receive` for each frame of a read and `batchEnd` once after them. Within such a
+ * batch segments are written to cables' transmit slabs, but nothing goes to a wire. `flush` hands the frames to the
+ * wires, once: at the batch's end or, for frames that host sockets have caused, at the end of the event loop's turn.
+ * The clock is read once a batch. `pollAt` says when `poll` wants to be called next; `onPollAt` is called when that has
+ * become earlier.
  */
 import { addressFromText, type IpAddress, type IpText } from "./core/address.ts";
 import type { Clock } from "./core/clock.ts";
@@ -44,21 +45,21 @@ import {
   macToString,
 } from "./wire/ethernet.ts";
 
-/** A guest's read of fewer bytes holds no bulk: what answers it may wait for what the host says to it. */
+/** A read of fewer bytes is no bulk transfer: the frames that answer it may wait for the host's answer. */
 const SMALL_BATCH = 8_192;
 
-/** What a stack holds. */
+/** How many things a stack holds, and how many bytes. */
 export interface Gauges {
   readonly tcpFlows: number;
   readonly udpFlows: number;
   /** Echo identifiers that guests ping with. */
   readonly icmpFlows: number;
   readonly timers: number;
-  /** In send buffers. */
+  /** Bytes in send buffers. */
   readonly sendBytes: number;
-  /** From guests, which hosts have not taken yet. */
+  /** Bytes from guests that hosts have not taken yet. */
   readonly receiveBytes: number;
-  /** Come from guests before their turn. */
+  /** Bytes from guests that came before their turn. */
   readonly outOfOrderBytes: number;
 }
 
@@ -77,14 +78,14 @@ export class Stack implements LinkReceiver {
   readonly #clock: Clock;
   readonly #trace: Trace;
   readonly #made: Composed;
-  /** Parts that every frame meets. */
+  /** The parts that every frame meets. */
   readonly #flusher: Flusher;
   readonly #tcp: TcpNat;
   readonly #arp: Arp;
   readonly #ipv4: Ipv4;
   readonly #ipv6: Ipv6;
   readonly #stirred: () => void;
-  /** Bytes from guests before this batch. */
+  /** Bytes that guests had sent before this batch. */
   #before = 0;
   #now = 0;
   #closed = false;
@@ -122,12 +123,12 @@ export class Stack implements LinkReceiver {
     }
   }
 
-  /** Gives back what is kept for later; the guest is at rest. */
+  /** The guests are silent: frees buffers that are kept for later. */
   rest(): void {
     this.#tcp.chunks.rest();
   }
 
-  /** All flows end, and no guest begins another, whatever it makes of its reset. */
+  /** Ends all flows. No guest can begin another, whatever it makes of its resets. */
   close(): void {
     this.#closed = true;
     this.#made.flows.close();
@@ -138,24 +139,24 @@ export class Stack implements LinkReceiver {
     this.#flusher.now();
   }
 
-  /** Other rules from now on. Flows that they allow go on, others end. */
+  /** Puts other rules in force. Existing flows that they allow go on, others end. */
   setRules(rules: RuleSet): void {
     this.#made.gate.replace(rules);
     this.#made.flows.revisit(this.#made.gate);
     this.#flusher.now();
   }
 
-  /** Other names of the user's from now on. */
+  /** Replaces the user's names. */
   setDnsHosts(dnsHosts: readonly DnsHost[]): void {
     this.#made.dnsTables.hosts = new DnsHosts({ ...this.#config, dnsHosts });
   }
 
-  /** Other zones from now on. */
+  /** Replaces the zones. */
   setDnsZones(dnsZones: readonly DnsZone[]): void {
     this.#made.dnsTables.zones = new DnsZones(dnsZones);
   }
 
-  /** What becomes of a flow that is not there. */
+  /** What would happen to a flow that does not exist. */
   explain(subject: Subject): Explanation {
     const { gate, localServices, dns } = this.#made;
     const whole = this.#identified(subject);
@@ -163,7 +164,9 @@ export class Stack implements LinkReceiver {
     return gate.explain(whole, subject.proto === "dns" && dns.answersHere(subject.names[0] ?? "") !== null);
   }
 
-  /** The subject with what is known now of its guest, which was named by an address, a MAC or a cable. */
+  /**
+   * The subject, which named its guest by an address, a MAC or a cable, completed by what is known of that guest now.
+   */
   #identified(subject: Subject): Subject {
     const { guest, mac, cable, remote } = subject;
     const { neighbours } = this.#made;
@@ -178,22 +181,22 @@ export class Stack implements LinkReceiver {
     return this.#config.ipv6 && this.#config.dhcp;
   }
 
-  /** What guests have used of their limits. */
+  /** How much of their limits guests have used. */
   limits(): LimitState[] {
     return this.#made.gate.limits();
   }
 
-  /** What is known of the guests, for another network in this one's place. */
+  /** The knowledge about guests, for another network that takes this one's place. */
   saveGuests(): KnownGuests {
     return saveGuests(this.#made);
   }
 
-  /** What another network like this one, on the same cables, has known of its guests. */
+  /** Takes over the knowledge about guests of another network like this one, on the same cables. */
   restoreGuests(known: KnownGuests): void {
     restoreGuests(this.#made, known);
   }
 
-  /** Files on their way to guests. */
+  /** How many files are on their way to guests by TFTP. */
   get transfers(): number {
     return this.#made.tftp?.size ?? 0;
   }
@@ -202,22 +205,22 @@ export class Stack implements LinkReceiver {
     return this.#made.leases.list(false);
   }
 
-  /** Where what names no guest leads. */
+  /** The guest of forwards that name none. */
   firstGuest(): IpAddress {
     return this.#made.leases.first();
   }
 
-  /** The address of the guest that has this name; null for nobody. */
+  /** The address of the guest with this name; null when no guest has it. */
   guestNamed(name: string): string | null {
     return this.#made.guestNames.address(name)?.text ?? null;
   }
 
-  /** The cable of the guest that has an address; null when nobody is known to have it. */
+  /** The cable of the guest with this address; null when no guest is known to have it. */
   cableOf(host: IpText): Link | null {
     return this.#made.neighbours.find(addressFromText(host))?.link ?? null;
   }
 
-  /** Which machine has an address, whatever other addresses it has; null when nobody is known to have it. */
+  /** The MAC of the guest with this address; null when no guest is known to have it. */
   macOf(host: IpText): string | null {
     const guest = this.#made.neighbours.find(addressFromText(host));
     return guest === null ? null : macToString(guest.mac, 0);
@@ -227,7 +230,7 @@ export class Stack implements LinkReceiver {
     return flowInfos(this.#made.flows);
   }
 
-  /** What is held now. */
+  /** How much is held now. */
   gauges(): Gauges {
     const tcpFlows = this.#tcp.size;
     const udpFlows = this.#made.udp.size;
@@ -263,7 +266,7 @@ export class Stack implements LinkReceiver {
     this.#flusher.now();
   }
 
-  // Cables (LinkReceiver)
+  // Events of the cables (LinkReceiver)
 
   attached(link: Link): void {
     this.#made.links.add(link);
@@ -311,15 +314,15 @@ export class Stack implements LinkReceiver {
     else if (type === ETH_IPV6 && ipv6) this.#ipv6.receive(link, slab, at, len, undone, this.#now);
     else if (type === ETH_ARP && ipv4) this.#arp.receive(link, slab.bytes, at, len, this.#now);
     else if (ethIsPriorityTagged(slab.bytes, at, len)) {
-      // A priority, and no VLAN: as if it had no tag (IEEE 802.1Q section 6.9.1). In a frame of its own, being rare.
+      // A priority tag without a VLAN is as good as none (IEEE 802.1Q section 6.9.1). Rare, so a new array may be made.
       const bytes = ethUntagged(slab.bytes, at, len);
       this.receive(link, { bytes, scarce: false, pin() {}, unpin() {} }, 0, bytes.length, undone);
     } else this.#trace.drop("eth-type");
   }
 
   /**
-   * Asks on `link` for the addresses that this MAC, a number of 48 bits, is known to have or has leased. False when there are
-   * none.
+   * Asks on `link` who has the addresses that this MAC (a number of 48 bits) is known to use or has leased. False when
+   * there are none.
    */
   probe(link: Link, mac: number): boolean {
     const known = new Set(this.#made.neighbours.ofLink(link).filter((guest) => macNumber(guest.mac, 0) === mac));

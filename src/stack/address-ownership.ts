@@ -1,7 +1,8 @@
 /**
- * Whose an address of the guests' net is: ours, or a guest's. A lease says so first, then who was heard with it first, for
- * as long as that one's cable is there. What nobody has is anybody's, and so is what is leased to a guest that is gone. A
- * guest is what is on one cable: behind that it may change its MAC and keeps its addresses.
+ * Who owns an address of the guests' net: we, or a guest. A lease decides first; after that the guest that was first
+ * heard with the address, for as long as its cable is there. An address that nobody owns may be used by anybody, and so
+ * may one that is leased to a guest that is gone. A guest is whatever is on one cable: it may change its MAC and keeps
+ * its addresses.
  */
 import type { Clock } from "../core/clock.ts";
 import type { StackConfig } from "../core/config.ts";
@@ -38,7 +39,7 @@ export class AddressOwnership {
     this.#clock = clock;
   }
 
-  /** An IPv4 address as a signed word. */
+  /** Whether an IPv4 address, a signed word, is ours. */
   isOurs(ip: number): boolean {
     return this.#policy.isOurs(ip);
   }
@@ -47,7 +48,7 @@ export class AddressOwnership {
     return this.#policy.isOurs6(buf, at);
   }
 
-  /** One that a guest may have: of a family that the network has, and of its net. */
+  /** Whether a guest may have the address: its family is served, and it is in the guests' net. */
   isGuest(ip: number): boolean {
     return this.#ipv4 && this.#policy.isGuest(ip);
   }
@@ -57,8 +58,9 @@ export class AddressOwnership {
   }
 
   /**
-   * Whether an IPv4 address is leased to another than the MAC at `macAt` on `link`, and has not been heard of from there
-   * yet. Who asks whether it is free would make its owner believe that it is not (RFC 5227 section 2.1.1).
+   * Whether an IPv4 address is leased to another MAC than the one at `macAt` on `link`, and that MAC has not been heard
+   * with it yet. If a guest probes for such an address, an answer would make its owner give it up (RFC 5227 section
+   * 2.1.1).
    */
   isPromised(link: Link, ip: number, buf: Uint8Array, macAt: number): boolean {
     const known = this.#neighbours.get(ip);
@@ -70,7 +72,7 @@ export class AddressOwnership {
     return (known === null || known.link === null) && this.isOthers6(link, buf, at, macAt);
   }
 
-  /** Whether an IPv4 address is another guest's than that of the MAC at `macAt` on `link`. */
+  /** Whether an IPv4 address belongs to another guest than the MAC at `macAt` on `link`. */
   isOthers(link: Link, ip: number, buf: Uint8Array, macAt: number): boolean {
     const known = this.#neighbours.get(ip);
     if (known !== null && known.link === link && macEquals(buf, macAt, known.mac)) return false;
@@ -89,12 +91,12 @@ export class AddressOwnership {
   }
 }
 
-/** Whose claims to addresses are counted: a cable's. An uplink's are those of many machines. */
+/** The cable whose claims to addresses are counted; null for an uplink, behind which there are many machines. */
 export function claimant(link: Link): Link | null {
   return link.uplink === true ? null : link;
 }
 
-/** An address is in use behind another cable, by another card: one card's own may have moved. */
+/** Whether an address is in use behind another cable and by another MAC. The same MAC may have moved to this cable. */
 export function isElsewhere(known: Neighbour | null, link: Link, buf: Uint8Array, macAt: number): boolean {
   return known !== null && known.link !== null && known.link !== link && !macEquals(buf, macAt, known.mac);
 }

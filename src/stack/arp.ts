@@ -1,4 +1,4 @@
-/** ARP (RFC 826): our addresses are told, guests' are learned and asked for. */
+/** ARP (RFC 826): answers for our addresses, learns guests' addresses and asks for them. */
 import { ipv4Address } from "../core/address.ts";
 import type { Link } from "../core/link.ts";
 import type { DhcpServer } from "../proto/dhcp.ts";
@@ -29,13 +29,14 @@ export class Arp {
     this.#dhcp = dhcp;
   }
 
-  /** A frame of `len` bytes at `at`. A guest's probe for its own address (RFC 5227) stays unanswered. */
+  /** A frame of `len` bytes at `at`. A guest's probe for its own address (RFC 5227) is not answered. */
   receive(link: Link, buf: Uint8Array, at: number, len: number, now: number): void {
     const { trace, policy } = this.#lan;
     const arp = at + ETH_HEADER;
     const senderMac = arp + ARP_SENDER_MAC;
     if (!arpCheck(buf, arp, len - ETH_HEADER) || macIsGroup(buf, senderMac)) return trace.drop("arp-malformed");
-    // A sender that speaks of another card's address is not that card. Beyond an uplink, machines may speak for others.
+    // The frame's source MAC has to be the sender's MAC in the message. Beyond an uplink, machines may speak for
+    // others.
     if (link.uplink !== true && !macEquals(buf, at + 6, buf.subarray(senderMac, senderMac + 6)))
       return trace.drop("arp-spoofed");
     const sender = arpSenderIp(buf, arp);
@@ -48,7 +49,10 @@ export class Arp {
     if (!this.#send(link, buf.subarray(senderMac, senderMac + 6), ARP_REPLY, target, sender)) trace.drop("cable-full");
   }
 
-  /** Who sends from `ip`; null when it may not: our own addresses, outside the net, leased to another guest, or in use behind another cable. */
+  /**
+   * The guest that sends from `ip`; null when it may not: our address, outside the net, leased to another, or used
+   * elsewhere.
+   */
   learn(link: Link, buf: Uint8Array, macAt: number, ip: number, now: number): Neighbour | null {
     const { neighbours, policy, egress } = this.#lan;
     const known = neighbours.get(ip);
@@ -61,7 +65,7 @@ export class Arp {
     return guest;
   }
 
-  /** Asks every cable who has a guest's address, or those given. False when one of them is full. */
+  /** Asks on `links` who has a guest's address. False when a cable is full. */
   solicit(guest: Neighbour, links: Iterable<Link> = this.#lan.links): boolean {
     const { policy } = this.#lan;
     let sent = true;

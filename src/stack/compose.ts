@@ -1,6 +1,6 @@
 /**
- * The parts of one guest network, put together as the diagram in ARCHITECTURE.md has them: the way to the guests, who they are
- * and what they may, what answers within the network, the ways out, and what stands on the cable.
+ * Puts the parts of one guest network together, in the order of ARCHITECTURE.md's diagram: the way out to guests, the
+ * guests and their rights, services within the network, the ways out to the host, and the protocols on the cable.
  */
 import { addressAt, addressFromText, type IpAddress, ipv4Address } from "../core/address.ts";
 import { unshared } from "../core/byte-budget.ts";
@@ -52,13 +52,13 @@ import type { StackParts } from "./parts.ts";
 const DNS_PORT = 53;
 const NO_MAC = new Uint8Array(6);
 
-/** What the user says of names; replaced while the network runs. */
+/** The user's tables of names; replaced while the network runs. */
 export interface DnsTables {
   hosts: DnsHosts;
   zones: DnsZones;
 }
 
-/** The parts that a stack speaks with. */
+/** The parts that a stack calls. */
 export interface Composed {
   readonly lan: Lan;
   readonly policy: Policy;
@@ -86,18 +86,18 @@ export interface Composed {
   readonly reassembler: Reassembler;
   readonly ownership: AddressOwnership;
   readonly localServices: LocalServices;
-  /** A guest's packet stays incomplete. */
+  /** Called when a guest's packet stays incomplete. */
   readonly incomplete: (first: FirstFragment | null) => void;
 }
 
-/** `wake`: a deadline of a part has become earlier. */
+/** `wake`: called when a deadline of some part has become earlier. */
 export function compose(config: StackConfig, parts: StackParts, wake: () => void): Composed {
   const { clock, random, trace } = parts;
   const { limits } = config;
   const bytes = parts.bytes ?? unshared();
   const stirred = parts.stirred ?? (() => {});
 
-  // The way to the guests
+  // The way out to guests
   const links: Set<Link> = new Set();
   const policy = new Policy(config);
   const flusher = new Flusher(parts.endOfTurn ?? null, () => tcp.turnEnd());
@@ -107,8 +107,8 @@ export function compose(config: StackConfig, parts: StackParts, wake: () => void
     flusher.soon();
   };
   /*
-   * The largest packet that a guest takes: more than Ethernet's 1500 only if it asked what it may use (an IPv6 guest is
-   * told unasked, by the RA), and no more than its packets or its MSS have shown.
+   * The largest packet that a guest takes, in bytes. It is more than Ethernet's 1500 only if the guest asked which MTU
+   * it may use (IPv6 guests are told unasked, by the RA), and no more than its packets or its MSS have shown.
    */
   const mtuOf = (guest: Neighbour): number => {
     const asked = guest.shown > DATAGRAM_MTU && (guest.family === 6 || dhcp.askedMtu(guest.address.ip));
@@ -117,12 +117,12 @@ export function compose(config: StackConfig, parts: StackParts, wake: () => void
   const egress = new Egress(gatewayMac(config), GATEWAY_MAC6, random, trace, touchLink, mtuOf);
   const errors = new IcmpErrors(policy, egress, clock, trace);
 
-  // Who the guests are, and what they may
+  // The guests and their rights
   const neighbours = new Neighbours(random.u32(), random.u32(), limits, () => trace.drop("neighbours-full"));
   const search = new GuestSearch(clock, (guest) => (guest.family === 4 ? arp.solicit(guest) : ndp.solicit(guest)));
   const bound = (event: TraceEvent): void => {
     if (event.type === "lease" && event.action === "bound") {
-      // The guest heard with that address before has lost it.
+      // The guest that was heard with this address before has lost it.
       const known = neighbours.find(addressFromText(event.ip));
       if (known !== null && macToString(known.mac) !== event.mac) {
         neighbours.handOver(known);
@@ -147,7 +147,7 @@ export function compose(config: StackConfig, parts: StackParts, wake: () => void
   const gate = new RuleGate({ inner, rules, asker, policy, neighbours, clock, trace }, config);
   const names = new Names(limits, () => trace.drop("names-full"), config.nameTtl);
 
-  // What answers within the network
+  // Services within the network
   const dnsTables: DnsTables = { hosts: new DnsHosts(config), zones: new DnsZones(config.dnsZones) };
   const server4 = { host: policy.dns.text, port: DNS_PORT };
   const server6 = { host: policy.dns6.text, port: DNS_PORT };
@@ -156,7 +156,7 @@ export function compose(config: StackConfig, parts: StackParts, wake: () => void
   const dns = new DnsForwarder(resolvers, limits, clock, trace, {
     ...{ local: guestNames, names, gate, server4, server6 },
     hosts: () => dnsTables.hosts,
-    // A resolver is a way out, too: where there is none, there is none for zones.
+    // A resolver is a way out, too. In a network without ways out zones have no servers either.
     serversOf: (name) => (policy.closed ? undefined : dnsTables.zones.serversOf(name)),
     guestOf: (host) => macNumber(neighbours.find(addressFromText(host))?.mac ?? NO_MAC, 0),
     cableOf: (host) => neighbours.find(addressFromText(host))?.link ?? null,
@@ -166,7 +166,7 @@ export function compose(config: StackConfig, parts: StackParts, wake: () => void
   services.addTcp(server4, dnsTcp);
   services.addTcp(server6, dnsTcp);
 
-  // The ways out
+  // The ways out to the host
   const flows = new FlowRegistry({ clock, trace, wake }, limits.absentSeconds, (guest) => tcp.moved(guest));
   neighbours.watcher = flows;
   const shared = {
@@ -190,7 +190,7 @@ export function compose(config: StackConfig, parts: StackParts, wake: () => void
   const { protectPort = null } = parts;
   const forwards = new Forwards(config, { ...context, tcp, udp, guests, protectPort });
 
-  // What stands on the cable
+  // The protocols on the cable
   const found = (guest: Neighbour): void => {
     search.forget(guest);
     tcp.resolved(guest);
@@ -204,7 +204,7 @@ export function compose(config: StackConfig, parts: StackParts, wake: () => void
   const ipv6 = new Ipv6(lan, ndp, dhcp6, reassembler);
   const ownership = new AddressOwnership(config, policy, neighbours, dhcp, dhcp6, clock);
   const localServices = new LocalServices(lan, services);
-  // The sender of a packet that stays incomplete is told, if we know the sender (RFC 1122 section 3.3.2, RFC 8200 section 4.5).
+  // The sender of a packet that stays incomplete is told, if we know it (RFC 1122 section 3.3.2, RFC 8200 section 4.5).
   const incomplete = (first: FirstFragment | null): void => {
     trace.drop("ip-fragment");
     if (first === null) return;
@@ -242,7 +242,7 @@ export function compose(config: StackConfig, parts: StackParts, wake: () => void
 
 type Shared = Pick<Lan, "trace" | "egress" | "policy" | "flush" | "wake">;
 
-/** Guests' files come from their gateway. */
+/** The TFTP server: guests fetch files from their gateway. */
 function tftpServer(config: StackConfig, files: FileSource, clock: Clock, lan: Shared): TftpServer<Neighbour> {
   const { trace, egress, policy, flush, wake } = lan;
   return new TftpServer(config.limits, {

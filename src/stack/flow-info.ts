@@ -6,7 +6,7 @@ export interface FlowInfo {
   readonly proto: "tcp" | "udp" | "icmp";
   /** `IP:PORT`, with brackets around IPv6; the address alone with ICMP. */
   readonly guest: string;
-  /** The far end; of a mapping, the one that the guest spoke with last. */
+  /** The far end; of a UDP mapping, the one that the guest spoke with last. */
   readonly remote: string;
   /** The name by which guests know the remote address; null when there is none. */
   readonly host: string | null;

@@ -1,14 +1,15 @@
 /**
- * When frames that have been committed to cables go out: a write costs as much as the rest of what a small packet does,
- * and wakes the guest. So what belongs together goes together: the answers to one read of a guest's, what all hosts have
- * said in one turn of the event loop, and, after a small read, both.
+ * When committed frames go out. A write costs as much as all other work for a small packet, and wakes the guest. So
+ * frames that belong together go out together: the answers to one read from a guest, the frames that all hosts have
+ * caused in one turn of the event loop, and, after a small read, both.
  *
- * What hosts have said goes out at this turn's end. What answers a small read waits for the end of the next turn, and so
- * do acknowledgements, which are not even built before (`owed`): by then a host on this machine has mostly answered.
+ * Frames that hosts have caused go out at this turn's end. Answers to a small read wait for the end of the next turn,
+ * and so do acknowledgements, which are not even built before (`owed`): by then a host on this machine has mostly
+ * answered.
  */
 import type { Link } from "../core/link.ts";
 
-/** So many host callbacks of one turn share a write to the guest; more would fill its cable. */
+/** How many host callbacks of one turn share a write to the guest: more would fill its cable. */
 const MOST_IN_TURN = 64;
 
 export class Flusher {
@@ -18,9 +19,9 @@ export class Flusher {
   readonly #owed: () => boolean;
   readonly #turnEnded: () => void;
   #inBatch = false;
-  /** `turnEnded` is going to be called. */
+  /** `turnEnded` is about to be called. */
   #awaited = false;
-  /** What is dirty goes out at this turn's end, whatever comes. */
+  /** Frames on dirty cables go out at this turn's end in any case. */
   #firm = false;
   /** Host callbacks with frames since the last flush. */
   #asked = 0;
@@ -28,8 +29,9 @@ export class Flusher {
   #touched = false;
 
   /**
-   * `endOfTurn` calls `run` once, when what the host has to tell now has been told; null: nothing waits. `owed` is called
-   * at the end of a turn, commits what has been owed for a whole one, and says whether anything is owed still.
+   * `endOfTurn` calls `run` once, after the host's pending callbacks; if it is null, frames do not wait. `owed` is
+   * called at the end of a turn: it commits the acknowledgements that have been owed for a whole turn, and returns
+   * whether any are owed still.
    */
   constructor(endOfTurn: ((run: () => void) => void) | null, owed: () => boolean) {
     this.#endOfTurn = endOfTurn;
@@ -48,7 +50,7 @@ export class Flusher {
     return this.#inBatch;
   }
 
-  /** Frames and acknowledgements may wait for a turn's end. */
+  /** Whether frames and acknowledgements may wait for a turn's end. */
   get waits(): boolean {
     return this.#endOfTurn !== null;
   }
@@ -56,7 +58,7 @@ export class Flusher {
   /** A cable has committed frames. */
   touch(link: Link): void {
     this.#touched = true;
-    // Hardly ever more than one cable: a scan is cheaper than a set.
+    // There is hardly ever more than one cable, so a scan is cheaper than a set.
     if (!this.#dirty.includes(link)) this.#dirty.push(link);
   }
 
@@ -66,19 +68,19 @@ export class Flusher {
     if (i >= 0) this.#dirty.splice(i, 1);
   }
 
-  /** Frames of one read come in: nothing goes out before its end. */
+  /** The frames of one read are about to come in: nothing goes out before `endBatch`. */
   beginBatch(): void {
     this.#inBatch = true;
   }
 
-  /** `late`: what answers the read may wait for what the host says to it. `owing`: some of it is owed. */
+  /** `late`: answers to the read may wait for the host's. `owing`: some acknowledgements are owed. */
   endBatch(late: boolean, owing: boolean): void {
     this.#inBatch = false;
     if (!late || !this.waits) this.now();
     else if (owing || this.#dirty.length > 0) this.#await();
   }
 
-  /** Hands all committed frames to their wires; within a batch, at its end. */
+  /** Hands all committed frames to their wires; within a batch, when it ends. */
   now(): void {
     if (this.#inBatch) return;
     const dirty = this.#dirty;
@@ -88,7 +90,7 @@ export class Flusher {
     this.#firm = false;
   }
 
-  /** After a host's callback: with all of this turn's. */
+  /** Called after a host's callback: committed frames go out with all of this turn's. */
   soon(): void {
     if (this.#inBatch || this.#dirty.length === 0) return;
     if (!this.waits || ++this.#asked >= MOST_IN_TURN) return this.now();

@@ -1,4 +1,4 @@
-/** The leases of DHCP and DHCPv6 together, and which guest is meant where none is named. */
+/** The leases of DHCP and DHCPv6 together, and the guest that a forward without a guest's name leads to. */
 import { addressAt, addressFromText, type IpAddress, ipv4Address } from "../core/address.ts";
 import type { Clock } from "../core/clock.ts";
 import type { StackConfig } from "../core/config.ts";
@@ -23,15 +23,15 @@ export class GuestLeases {
     this.#clock = clock;
   }
 
-  /** Those of guests that are there only, if `live`. */
+  /** All leases; with `live`, only those of guests that are there. */
   list(live: boolean): Lease[] {
     const now = this.#clock.now();
     return [...this.#dhcp.leases(now, live), ...this.#dhcp6.leases(now, live)];
   }
 
   /**
-   * Where what names no guest leads: to the first address of the pool if anybody uses it, else to the first leased one whose
-   * guest is there.
+   * The guest of forwards that name none: the first address of the pool if anybody uses it, otherwise the first leased
+   * address whose guest is there.
    */
   first(): IpAddress {
     const first = this.#firstGuest;
@@ -47,14 +47,14 @@ export class GuestLeases {
     return bytes === null ? first : addressAt(6, bytes, 0);
   }
 
-  /** A cable is gone, and with it these guests. */
+  /** A cable is gone, and these guests with it. */
   detached(link: Link, guests: Iterable<Neighbour>): void {
     const now = this.#clock.now();
     for (const guest of guests) {
       if (guest.family === 4) this.#dhcp.vacate(macToString(guest.mac), now);
       else this.#dhcp6.vacate(macToString(guest.mac), now);
     }
-    // Those, too, that have not been heard since they were given an address.
+    // Also ends leases of guests that have not been heard since they were given an address.
     this.#dhcp.unplugged(link, now);
     this.#dhcp6.unplugged(link, now);
   }

@@ -1,10 +1,11 @@
 /**
- * Guests by name: `NAME.internal`, `NAME` alone, and `NAME` under the network's own domain, where NAME is what a guest has
- * called itself by DHCP (option 12). Its IPv4 address is the lease's, its IPv6 addresses are those that the same card uses.
- * The network's domain may be one of the world's: what the host's resolvers know below it is not a guest's to be called.
+ * Guests by name: `NAME.internal`, `NAME` alone, and `NAME` under the network's own domain. NAME is the name that the
+ * guest has given itself by DHCP (option 12). Its IPv4 address is the lease's; its IPv6 addresses are those that the
+ * same MAC uses. If the network's domain exists on the Internet, a guest cannot take a name that the host's resolvers
+ * know below it.
  *
- * Guests are hostile, and forwards lead to names: a name stays with the card that had it first, for as long as that
- * has a lease and keeps the name. What comes later under the same name is not found by it.
+ * Guests are hostile, and forwards lead to names. So a name stays with the MAC that had it first, for as long as that
+ * MAC has a lease and keeps the name. A later guest with the same name is not found by it.
  */
 import { addressFromText, type IpAddress } from "../core/address.ts";
 import type { StackConfig } from "../core/config.ts";
@@ -16,9 +17,9 @@ import { addressOfReverseName } from "../proto/reverse-name.ts";
 import { DNS_A, DNS_AAAA, DNS_PTR, dnsEncodeName } from "../wire/dns.ts";
 import { ipv6IsLinkLocal } from "../wire/ipv6.ts";
 
-/** Reserved by ICANN for private networks; never delegated. */
+/** Reserved by ICANN for private networks; it is never delegated. */
 const INTERNAL = ".internal";
-/** A single label, and what is set aside for networks of one's own (RFC 6762, RFC 8375, ICANN). */
+/** A single label, or a domain that is reserved for private networks (RFC 6762, RFC 8375, ICANN). */
 const NOT_THE_WORLDS = /^\.(?:[^.]+|(?:.+\.)?(?:internal|local|localdomain|lan|home\.arpa))$/;
 const MOST_ADDRESSES = 8;
 const NOBODY: LocalAnswer = { known: false, rdata: [] };
@@ -27,9 +28,9 @@ export class GuestNames implements LocalNames {
   readonly #domain: string | null;
   readonly #policy: Policy;
   readonly #neighbours: Neighbours;
-  /** Those of both families. */
+  /** The leases of both families. */
   readonly #leases: () => readonly Lease[];
-  /** The MAC that has each name; entries whose guest is gone are swept when a name is claimed. */
+  /** The MAC that owns each name. Entries whose guest is gone are removed when a name is claimed. */
   readonly #owners: Map<string, string> = new Map();
 
   constructor(config: StackConfig, policy: Policy, neighbours: Neighbours, leases: () => readonly Lease[]) {
@@ -39,7 +40,7 @@ export class GuestNames implements LocalNames {
     this.#leases = leases;
   }
 
-  /** A guest has bound a lease under this name. */
+  /** A guest has been given a lease under this name. */
   claim(name: string): void {
     const leases = this.#leases();
     for (const [each, mac] of this.#owners) {
@@ -48,7 +49,7 @@ export class GuestNames implements LocalNames {
     this.#find(name);
   }
 
-  /** Who has which name: names with MACs. */
+  /** The owners of names: names with MACs. */
   save(): (readonly [string, string])[] {
     return [...this.#owners];
   }
@@ -57,7 +58,7 @@ export class GuestNames implements LocalNames {
     for (const [name, mac] of saved) this.#owners.set(name, mac);
   }
 
-  /** Where the guest of this name is, IPv4 first; null when nobody is called so. */
+  /** The address of the guest with this name, IPv4 first; null when no guest has it. */
   address(name: string): IpAddress | null {
     const lease = this.#find(this.#plain(name.toLowerCase().replace(/\.$/, "")));
     return lease === null ? null : addressFromText(lease.ip);
@@ -68,7 +69,7 @@ export class GuestNames implements LocalNames {
     const address = addressOfReverseName(name);
     if (address !== null) return this.#isLocal(address) ? this.#reverse(address, qtype) : null;
     const lease = this.#find(this.#plain(name));
-    // Names that no guest has may be the host's own, below .internal as well: companies and clouds use it.
+    // A name that no guest has may be one of the host's, even below .internal: companies and clouds use it.
     if (lease === null) return null;
     const worldFirst = this.#domain !== null && name.endsWith(this.#domain) && !NOT_THE_WORLDS.test(this.#domain);
     return { known: true, rdata: this.#records(lease, qtype), worldFirst };

@@ -1,8 +1,8 @@
-/** Guests whose MAC or cable is not known are asked for, not more often than each second for the same one. */
+/** Asks for guests whose MAC or cable is not known, each no more than once a second. */
 import type { Clock } from "../core/clock.ts";
 import type { Neighbour } from "../proto/neighbours.ts";
 
-/** Between two requests for the MAC of the same silent address. */
+/** The pause between two requests for the MAC of the same silent address. */
 const SOLICIT_PAUSE_MS = 1000;
 const MOST_SOLICITED = 1024;
 
@@ -11,13 +11,13 @@ export class GuestSearch {
   readonly #solicit: (guest: Neighbour) => void;
   readonly #solicited: Map<Neighbour, number> = new Map();
 
-  /** `solicit` asks all cables for a guest. */
+  /** `solicit` asks on all cables for a guest. */
   constructor(clock: Clock, solicit: (guest: Neighbour) => void) {
     this.#clock = clock;
     this.#solicit = solicit;
   }
 
-  /** Somebody has to be found before a packet can go out. */
+  /** A packet waits for this guest: asks for it. */
   resolve(guest: Neighbour): void {
     const now = this.#clock.now();
     if (now - (this.#solicited.get(guest) ?? Number.NEGATIVE_INFINITY) < SOLICIT_PAUSE_MS) return;
@@ -26,7 +26,7 @@ export class GuestSearch {
     this.#solicit(guest);
   }
 
-  /** The guest has been found, or somebody else has its address: the next request need not wait. */
+  /** The guest has been found, or another has its address: the next request need not wait. */
   forget(guest: Neighbour): void {
     this.#solicited.delete(guest);
   }

@@ -1,4 +1,4 @@
-/** ICMP from guests, of either family: echo to ourselves and to the world, and errors about what we sent. */
+/** ICMP from guests, of either family: echo requests to us and to far ends, and errors about packets that we sent. */
 
 import { guestError } from "../nat/icmp/guest-errors.ts";
 import { PROHIBITED } from "../nat/icmp/icmp-cause.ts";
@@ -11,8 +11,8 @@ import { PROTO_ICMP6 } from "../wire/ipv6.ts";
 import type { Lan } from "./lan.ts";
 
 /**
- * A message of `len` bytes at `at`, its checksum found right, to the address at `dstAt` of the packet at `ip`, which has
- * `hops` left. `df`: it came whole and may not be cut.
+ * A message of `len` bytes at `at`, whose checksum is right, to the address at `dstAt` of the packet at `ip`, which has
+ * `hops` left. `df`: it arrived whole and may not be fragmented.
  */
 export function receiveIcmp(
   lan: Lan,

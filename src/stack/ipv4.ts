@@ -1,4 +1,7 @@
-/** IPv4 from guests (RFC 791, RFC 1122): who may send, fragments, and which protocol a packet is for. */
+/**
+ * IPv4 from guests (RFC 791, RFC 1122): checks who may send, reassembles fragments, and hands packets to their
+ * protocols.
+ */
 import { COMPLETE, LEAST_SEGMENT, type Link, type Slab } from "../core/link.ts";
 import { EXPIRED, NO_PROTOCOL } from "../nat/icmp/icmp-cause.ts";
 import type { DhcpServer } from "../proto/dhcp.ts";
@@ -29,9 +32,9 @@ import type { Lan } from "./lan.ts";
 import { receiveUdp } from "./udp.ts";
 
 const DHCP_SERVER_PORT = 67;
-/** Where a DHCP message names the client's MAC. */
+/** Offset of the client's MAC in a DHCP message. */
 const DHCP_CHADDR = 28;
-/** Where a header names the destination. */
+/** Offset of the destination in an IPv4 header. */
 const DST = 16;
 
 export class Ipv4 {
@@ -88,7 +91,7 @@ export class Ipv4 {
     }
   }
 
-  /** The last missing fragment makes a packet, which then arrives as if it had come whole. */
+  /** The last missing fragment completes a packet, which is then received as if it had come whole. */
   #fragment(link: Link, buf: Uint8Array, at: number, ip: number, now: number): void {
     const { trace } = this.#lan;
     if (this.#arp.learn(link, buf, at + 6, ipv4Src(buf, ip), now) === null) return trace.drop("ip-source");
@@ -129,13 +132,13 @@ export class Ipv4 {
     if (!udpCheck(buf, at, len, pseudo)) return trace.drop("udp-malformed");
     const out = this.#dhcpOut;
     const body = at + UDP_HEADER;
-    // A guest asks for itself: a chaddr that is not its own would take another's lease.
+    // A guest asks for itself only: a message with another chaddr could take that guest's lease.
     if (
       udpLength(buf, at) - UDP_HEADER >= DHCP_CHADDR + 6 &&
       !macEquals(buf, eth + 6, buf.subarray(body + DHCP_CHADDR, body + DHCP_CHADDR + 6))
     )
       return trace.drop("dhcp-malformed");
-    // Another server answers.
+    // Another DHCP server answers.
     if (!this.#lan.config.dhcp) return;
     const reply = this.#dhcp.receive(buf, body, udpLength(buf, at) - UDP_HEADER, src, now, out, claimant(link));
     if (reply === null) return;

@@ -1,8 +1,9 @@
 /**
- * IPv6 from guests (RFC 8200, RFC 4443): who may send, extension headers, fragments, and which protocol a packet is for.
+ * IPv6 from guests (RFC 8200, RFC 4443): checks who may send, walks extension headers, reassembles fragments, and hands
+ * packets to their protocols.
  *
- * Groups: who listens to ours (all nodes, all routers, DHCPv6's servers) is answered; everything else that a guest says
- * to a group stays on the cables. No error is ever about a packet to a group, except where RFC 4443 section 2.4 e.3 asks.
+ * Groups: packets to all nodes, all routers and DHCPv6's servers are answered; packets to other groups stay on the
+ * cables. No error answers a packet to a group, except as RFC 4443 section 2.4 e.3 demands.
  */
 import { COMPLETE, LEAST_SEGMENT, type Link, type Slab } from "../core/link.ts";
 import { BEYOND_SCOPE, EXPIRED, headerProblem } from "../nat/icmp/icmp-cause.ts";
@@ -75,12 +76,12 @@ export class Ipv6 {
     if (found === WALK_DROP) return trace.drop("ip-malformed");
     const discovery = walk.proto === PROTO_ICMP6 && found !== WALK_PROBLEM && found !== WALK_FRAGMENT;
     if (discovery && walk.payloadLen > 0 && ndpIsNdp(buf[walk.payloadAt]!)) {
-      // A fragment header has no place before these (RFC 6980), not even one of a whole packet.
+      // Neighbour discovery must not be fragmented (RFC 6980): even a lone fragment header is refused.
       if (walk.fragmentAt >= 0) return trace.drop("ndp-malformed");
       if (!icmp6Check(buf, ip, walk.payloadAt, walk.payloadLen)) return trace.drop("icmp-checksum");
       return this.#ndp.receive(link, buf, at, ip, walk.payloadAt, walk.payloadLen, now);
     }
-    // Before it has an address a guest says nothing else but which groups it listens to (RFC 3590).
+    // A guest that has no address yet may only say which groups it listens to (RFC 3590).
     if (group && ipv6IsUnspecified(buf, ipv6Src(buf, ip))) return trace.drop("icmp-type");
     const guest = this.#ndp.learn(link, buf, at + 6, ipv6Src(buf, ip), now);
     if (guest === null) return trace.drop("ip-source");
@@ -109,7 +110,10 @@ export class Ipv6 {
     else this.#unicast(guest, slab, at, ip, undone, whole, now);
   }
 
-  /** A packet that came `whole` may not be cut on its way: in IPv6 only the source cuts (RFC 8200 section 5). */
+  /**
+   * A packet that came `whole` may not be fragmented on its way: in IPv6 only the source does that (RFC 8200 section
+   * 5).
+   */
   #unicast(guest: Neighbour, slab: Slab, eth: number, ip: number, undone: number, whole: boolean, now: number): void {
     const { trace, policy, errors } = this.#lan;
     const { proto, payloadAt: at, payloadLen: len } = this.#walk;
@@ -121,7 +125,7 @@ export class Ipv6 {
         trace.drop("ip-ttl");
         return errors.about(guest, this.#lan.policy.selfFor(guest.address), EXPIRED, buf, ip, proto, at, len);
       }
-      // A packet with an address of the cable's scope gets no further (RFC 4291 section 2.5.6).
+      // A packet from a link-local address may not leave the cable (RFC 4291 section 2.5.6).
       if (ipv6IsLinkLocal(buf, ipv6Src(buf, ip))) {
         trace.drop("ip-source");
         return errors.about(guest, this.#lan.policy.selfFor(guest.address), BEYOND_SCOPE, buf, ip, proto, at, len);
@@ -138,7 +142,7 @@ export class Ipv6 {
     } else trace.drop("ip-protocol");
   }
 
-  /** To a group: DHCPv6 and echoes to all nodes or routers. */
+  /** A packet to a group: DHCPv6, and echoes to all nodes or routers. */
   #group(guest: Neighbour, buf: Uint8Array, eth: number, ip: number, undone: number, now: number): void {
     const { proto } = this.#walk;
     const dst = ipv6Dst(buf, ip);
@@ -148,7 +152,7 @@ export class Ipv6 {
     else this.#lan.trace.drop(proto === PROTO_ICMP6 ? "icmp-type" : "policy");
   }
 
-  /** An echo to a group is answered from an address of one's own (RFC 4443 section 4.2). */
+  /** An echo to a group is answered from one of our own addresses (RFC 4443 section 4.2). */
   #groupEcho(guest: Neighbour, buf: Uint8Array, ip: number): void {
     const { trace, egress } = this.#lan;
     const { payloadAt: at, payloadLen: len } = this.#walk;
@@ -166,7 +170,7 @@ export class Ipv6 {
     );
   }
 
-  /** The last missing fragment makes a packet, which then arrives as if it had come whole. */
+  /** The last missing fragment completes a packet, which is then received as if it had come whole. */
   #fragment(link: Link, buf: Uint8Array, at: number, ip: number, now: number): void {
     const { trace } = this.#lan;
     const packet = this.#reassembler.receive6(link, buf, ip, this.#walk, now);
@@ -186,14 +190,14 @@ export class Ipv6 {
     return payloadLen >= UDP_HEADER && udpDst(buf, payloadAt) === DHCP6_SERVER_PORT;
   }
 
-  /** To the servers' group, or to one of our addresses (RFC 8415). */
+  /** A DHCPv6 message to the servers' group, or to one of our addresses (RFC 8415). */
   #dhcp(guest: Neighbour, buf: Uint8Array, eth: number, ip: number, undone: number, group: boolean, now: number): void {
     const { trace, egress, config } = this.#lan;
     const { payloadAt: at, payloadLen: len } = this.#walk;
     const length = udpLength(buf, at);
     const pseudo = undone === COMPLETE ? scalarSum(buf, ipv6Src(buf, ip), 32) + PROTO_UDP + length : UNVERIFIED;
     if (get16(buf, at + 6) === 0 || !udpCheck(buf, at, len, pseudo)) return trace.drop("udp-malformed");
-    // Another server answers.
+    // Another DHCPv6 server answers.
     if (!config.dhcp) return;
     const out = this.#dhcpOut;
     const mac = macToString(buf, eth + 6);

@@ -1,7 +1,7 @@
 /**
- * What a network knows of its guests, so that another in its place knows it, too: who has which address, by which lease, on
- * which cable, and which names the guest has been told. Plain data, which JSON keeps; cables stand in it by their names.
- * What is under way (flows, fragments, a search for a guest) is not in it.
+ * A network's knowledge about its guests, for a network that takes its place: which guest has which address, by which
+ * lease, on which cable, and which names the guest has been told. The data are plain, fit for JSON, and name cables by
+ * their names. Flows, fragments and searches for guests, which are under way, are not among them.
  */
 import type { Link } from "../core/link.ts";
 import type { SavedRecord } from "../proto/holdings.ts";
@@ -13,7 +13,7 @@ export interface KnownGuests {
   readonly leases: readonly SavedRecord[];
   readonly leases6: readonly SavedRecord[];
   readonly neighbours: readonly SavedNeighbour[];
-  /** Who is called what, and what guests have been told of others' names. */
+  /** The owners of guests' names. */
   readonly hostnames: readonly (readonly [name: string, mac: string])[];
   readonly names: SavedNames;
 }

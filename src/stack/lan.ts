@@ -28,21 +28,21 @@ export interface Lan {
   readonly udp: UdpNat;
   readonly icmp: IcmpNat;
   readonly dns: DnsForwarder;
-  /** By which names guests know addresses. */
+  /** The names by which guests know addresses. */
   readonly names: Names;
-  /** Who is asked about new flows. */
+  /** Judges new flows. */
   readonly gate: RuleGate;
-  /** What the process serves by itself. */
+  /** The services within the process. */
   readonly services: Services;
-  /** Null when no folder is served. */
+  /** The TFTP server; null when no folder is served. */
   readonly tftp: TftpServer<Neighbour> | null;
-  /** All cables. */
+  /** All cables that are plugged in. */
   readonly links: ReadonlySet<Link>;
   /** A cable has a frame to flush. */
   touchLink(link: Link): void;
   /** Hands touched cables to the wire. */
   flush(): void;
-  /** A guest has been heard: what waited for it may go. */
+  /** A guest has been heard: packets that waited for it may go out. */
   found(guest: Neighbour): void;
   /** A deadline moved to an earlier time. */
   wake(): void;

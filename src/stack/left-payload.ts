@@ -1,4 +1,6 @@
-/** Which frames' payload need not be looked at: a large segment of a connection that is under way, in its order. */
+/**
+ * Decides which frames' payload may stay unread: a large segment, the next in the order of an established connection.
+ */
 import type { Link } from "../core/link.ts";
 import { ETH_HEADER, ETH_IPV4, ETH_IPV6, ethType, macEquals } from "../wire/ethernet.ts";
 import {
@@ -15,12 +17,12 @@ import { IPV6_HEADER, ipv6Check, ipv6Dst, ipv6NextHeader, ipv6PayloadLength, ipv
 import { TCP_HEADER, tcpHeaderLength } from "../wire/tcp.ts";
 import type { Lan } from "./lan.ts";
 
-/** Where an IPv4 header names the destination. */
+/** Offset of the destination in an IPv4 header. */
 const DST = 16;
 
 /**
- * Whether the frame of `len` bytes at `at`, of which `head` are there, is such a segment, its checksum undone. All that is
- * doubtful is not: then it comes whole, and is judged as any other.
+ * Whether the frame of `len` bytes at `at`, whose first `head` bytes are there and whose checksum is undone, is such a
+ * segment. In any case of doubt it is not: the frame then comes whole, and is checked as any other.
  */
 export function leavesPayload(lan: Lan, link: Link, buf: Uint8Array, at: number, head: number, len: number): boolean {
   const ip = at + ETH_HEADER;

@@ -1,4 +1,4 @@
-/** What the process itself does within the guests' network, without the host's sockets: dial guests, and serve them. */
+/** Ends within the process, without the host's sockets: dials guests, and serves them at addresses of their net. */
 import { addressFromText, type Endpoint, type IpAddress, type IpText } from "../core/address.ts";
 import type { AcceptedTcp } from "../core/host-net.ts";
 import type { Subject } from "../nat/rules/rules.ts";
@@ -18,20 +18,26 @@ export class LocalServices {
     this.#services = services;
   }
 
-  /** An address that a guest can have. */
+  /** Whether a guest can have the address. */
   isGuest(host: IpText): boolean {
     const { policy } = this.#lan;
     const address = addressFromText(host);
     return address.family === 4 ? policy.isGuest(address.ip) : policy.isGuest6(address.bytes, 0);
   }
 
-  /** Dials a guest for `client`. Our end as the guest knows it; null, and the client not taken, when there is no room. */
+  /**
+   * Dials a guest for `client`. Returns our end as the guest knows it; null, and `client` is not taken, when there is
+   * no room.
+   */
   dial(guest: Endpoint, client: AcceptedTcp): Endpoint | null {
     const flow = this.#lan.tcp.accept(this.#neighbour(guest.host), guest.port, client);
     return flow === null ? null : { host: flow.far.text, port: flow.farPort };
   }
 
-  /** Guests that dial `at` reach `service`, not the host. Returns what ends that; null when the place is taken. */
+  /**
+   * Connections of guests to `at` reach `service`, not the host. Returns a function that ends that; null when `at` is
+   * taken.
+   */
   serveTcp(at: Endpoint, service: TcpService): (() => void) | null {
     const address = addressFromText(at.host);
     if (this.#isTaken(address, at.port) || !this.#services.addTcp(at, service)) return null;
@@ -45,17 +51,17 @@ export class LocalServices {
     return this.#serve(address, () => this.#services.removeUdp(at));
   }
 
-  /** A datagram to a guest, from an address that is served. */
+  /** Sends a datagram to a guest, from an address that has a service. */
   sendUdp(from: Endpoint, guest: Endpoint, bytes: Uint8Array): void {
     const to = this.#neighbour(guest.host);
     this.#lan.udp.fromService(to, guest.port, addressFromText(from.host), from.port, bytes);
   }
 
-  /** Whether the process itself answers a flow of a guest's there, which nobody judges then. */
+  /** Whether the process itself answers a guest's flow to that place; no rule judges such a flow. */
   answers({ proto, remote, port, names }: Subject): boolean {
     const { policy, services, tftp, dns } = this.#lan;
     if (proto === "dns") return dns.answersHere(names[0] ?? "") === "always";
-    // Where a name leads is not known.
+    // It is not known where a name would lead.
     if (names.length > 0) return false;
     if (proto === "icmp") return policy.oursAt(remote.family, remote.bytes, 0) !== null;
     const at = { host: remote.text, port };
@@ -68,7 +74,7 @@ export class LocalServices {
     return this.#lan.neighbours.expect(addressFromText(host));
   }
 
-  /** The DNS server's own port, or a guest's address. */
+  /** Whether the place is taken: the DNS server's port, or a guest's address. */
   #isTaken(address: IpAddress, port: number): boolean {
     if (this.#lan.policy.isDns(address)) return port === DNS_PORT;
     if (!this.isGuest(address.text)) return false;
@@ -77,7 +83,7 @@ export class LocalServices {
     return guest !== null && guest.link !== null;
   }
 
-  /** An address of the guests' net is ours for as long as anything serves there. */
+  /** Makes an address of the guests' net ours for as long as anything is served there. */
   #serve(address: IpAddress, remove: () => void): () => void {
     const { policy } = this.#lan;
     if (this.isGuest(address.text)) policy.serve(address);
@@ -88,5 +94,5 @@ export class LocalServices {
   }
 }
 
-/** What may stand in its place: what records it, too. */
+/** The calls that a recording replaces by its own (`record/local`). */
 export type Local = Pick<LocalServices, "isGuest" | "dial" | "serveTcp" | "serveUdp" | "sendUdp">;

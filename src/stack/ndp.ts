@@ -1,6 +1,7 @@
 /**
- * Neighbour and router discovery on the cables (RFC 4861, RFC 4862): our addresses are told, guests' are learned and
- * asked for, and the network's prefix is announced. The rules are in `proto/`; here are the frames.
+ * Neighbour and router discovery on the cables (RFC 4861, RFC 4862): answers for our addresses, learns guests'
+ * addresses and asks for them, and announces the network's prefix. The rules are in `proto/`; this file handles the
+ * frames.
  */
 import { addressAt } from "../core/address.ts";
 import type { Link } from "../core/link.ts";
@@ -20,7 +21,7 @@ export class Ndp {
   readonly #dhcp6: Dhcp6Server;
   readonly #neighbours: NeighbourDiscovery;
   readonly #router: RouterAdvertiser;
-  /** An answer, before it is known whether there is one. */
+  /** Room for an answer, written before it is known whether there is one. */
   readonly #out: Uint8Array = new Uint8Array(Math.max(NDP_PACKET, ROUTER_ADVERT_MAX));
   readonly #mac: Uint8Array = new Uint8Array(6);
 
@@ -32,7 +33,7 @@ export class Ndp {
     this.#router = new RouterAdvertiser(config, egress.mac6, random, trace);
   }
 
-  /** A message of `len` bytes at `at`, its checksum right, under the IPv6 header at `ip` of the frame at `eth`. */
+  /** A message of `len` bytes at `at`, whose checksum is right, under the IPv6 header at `ip` of the frame at `eth`. */
   receive(link: Link, buf: Uint8Array, eth: number, ip: number, at: number, len: number, now: number): void {
     const macAt = eth + 6;
     const out = this.#out;
@@ -56,8 +57,9 @@ export class Ndp {
   }
 
   /**
-   * Who sends from the address at `srcAt`; null when it may not: our own, outside the net, leased to another guest, or
-   * in use behind another cable. The first who is heard with an address has it until its cable is gone.
+   * The guest that sends from the address at `srcAt`; null when it may not: our own address, outside the net, leased to
+   * another guest, or in use behind another cable. The first guest that is heard with an address has it until its cable
+   * is gone.
    */
   learn(link: Link, buf: Uint8Array, macAt: number, srcAt: number, now: number): Neighbour | null {
     const { neighbours, policy, egress } = this.#lan;
@@ -71,7 +73,7 @@ export class Ndp {
     return guest;
   }
 
-  /** Asks every cable who has a guest's address, or those given. False when one of them is full. */
+  /** Asks on `links` who has a guest's address. False when a cable is full. */
   solicit(guest: Neighbour, links: Iterable<Link> = this.#lan.links): boolean {
     const { policy } = this.#lan;
     const size = this.#neighbours.solicit(this.#out, 0, policy.router6.bytes, guest.address.bytes, 0);
@@ -95,7 +97,10 @@ export class Ndp {
     if (size > 0) for (const link of this.#lan.links) this.#send(link, size, this.#out, 0);
   }
 
-  /** The packet in `out`: to the group that is its destination, else to the MAC at `macAt`. False when the cable is full. */
+  /**
+   * Sends the packet in `out`: to its destination if that is a group, otherwise to the MAC at `macAt`. False: the cable
+   * is full.
+   */
   #send(link: Link, size: number, buf: Uint8Array, macAt: number): boolean {
     const out = this.#out;
     const o = link.reserve(ETH_HEADER + size);

@@ -9,27 +9,30 @@ import type { ProtectPort } from "../nat/forwards.ts";
 import type { FlowAsker } from "../nat/rules/rule-gate.ts";
 import type { RuleSet } from "../nat/rules/rules.ts";
 
-/** What a stack is given: the seams' other sides, and rules. */
+/** The parts that a stack is given: the other sides of the seams, and rules. */
 export interface StackParts {
   readonly host: HostNet;
   readonly dns: HostDns;
-  /** What TFTP serves; null leaves the gateway's port to the host. */
+  /** The files that TFTP serves; null leaves the gateway's TFTP port to the host. */
   readonly files?: FileSource | null;
-  /** Who is asked about new flows; null for nobody. */
+  /** Asked about new flows (`onFlow`); null for none. */
   readonly gate?: FlowGate | null;
-  /** What guests may begin, before anybody is asked. */
+  /** Rules that decide about flows before `gate`. */
   readonly rules?: RuleSet;
-  /** Is asked before the default refuses a flow. */
+  /** Asked before the default refuses a flow. */
   readonly asker?: FlowAsker | null;
   readonly clock: Clock;
   readonly random: Random;
   readonly trace: Trace;
-  /** What of the process's memory connections may hold; without it, what the limits say. */
+  /**
+   * This network's share of the memory that the process's connections may hold; unset: the network's own limits alone
+   * hold.
+   */
   readonly bytes?: ByteShare;
-  /** Calls `run` once, when what the host has to tell now has been told; without it frames do not wait for that. */
+  /** Calls `run` once, after the host's pending callbacks. If unset, frames do not wait for those. */
   readonly endOfTurn?: (run: () => void) => void;
-  /** Closes a port of this machine to guests; without it forwards' ports stay open to guests that are kept apart. */
+  /** Closes a port of this machine to guests. If unset, isolated guests may reach forwards' ports. */
   readonly protectPort?: ProtectPort;
-  /** Told after each read of a guest's and each callback of the host's. */
+  /** Called after each read from a guest and each callback of the host's. */
   readonly stirred?: () => void;
 }

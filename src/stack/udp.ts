@@ -1,4 +1,4 @@
-/** UDP from guests, of either family: to the DNS server, through the NAT, or refused. */
+/** UDP from guests, of either family: passes it to the DNS server or through the NAT, or refuses it. */
 import { addressAt } from "../core/address.ts";
 import { DATAGRAM_MTU, headersOf } from "../nat/egress.ts";
 import { NO_PORT, PROHIBITED } from "../nat/icmp/icmp-cause.ts";
@@ -14,7 +14,7 @@ const DNS_PORT = 53;
 
 /**
  * A datagram of at most `len` bytes at `at`, to the address at `dstAt` of the packet at `ip`. `pseudo` is the sum of
- * both addresses. `hops` is what the packet has left, and `df` that it came whole and may not be cut.
+ * both addresses. `hops` is the rest of the packet's hop limit; `df`: it arrived whole and may not be fragmented.
  */
 export function receiveUdp(
   lan: Lan,
@@ -29,7 +29,7 @@ export function receiveUdp(
   df: boolean,
   now: number,
 ): void {
-  // In IPv6 a datagram has a checksum (RFC 8200 section 8.1); in IPv4 zero means none.
+  // IPv6 datagrams must have a checksum (RFC 8200 section 8.1); in IPv4 zero means none.
   const bare = guest.family === 6 && len >= UDP_HEADER && get16(buf, at + 6) === 0;
   if (len < UDP_HEADER || bare || !udpCheck(buf, at, len, pseudo + PROTO_UDP + udpLength(buf, at)))
     return lan.trace.drop("udp-malformed");

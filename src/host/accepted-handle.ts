@@ -1,18 +1,19 @@
 /**
- * The connection behind a socket that a server has accepted, to be read in another way than the server's. Node's servers
- * do not pass the option `onread` on to the sockets that they accept; `new net.Socket({ handle, onread })` takes it. That
- * rests on two undocumented things, the `handle` option and `_handle`, which `test/platform` proves for the Node it runs on.
+ * Takes over the connection of a socket that a server has accepted, so that it can be read in another way than the
+ * server's. Node's servers do not pass the option `onread` on to the sockets that they accept; `new net.Socket({
+ * handle, onread })` takes it. This rests on two undocumented things, the `handle` option and `_handle`;
+ * `test/platform` proves them for the Node it runs on.
  */
 import type net from "node:net";
 
-/** Our expectations of Node's handles. */
+/** The parts of Node's handles that we expect. */
 interface Handle {
   useUserBuffer?: unknown;
 }
 
 /**
- * Takes the connection away from `accepted`. Null when this Node does not let us; `accepted` is then as it was. What
- * has been read on it is the caller's to take out before.
+ * Takes the connection away from `accepted`. Null, with `accepted` unchanged, if this Node does not let us. The caller
+ * first takes out the bytes that have been read on it.
  */
 export function takeHandle(accepted: net.Socket): object | null {
   const holder = accepted as unknown as { _handle?: Handle | null };

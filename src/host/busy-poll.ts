@@ -1,23 +1,26 @@
 /**
- * Keeps the event loop awake for some microseconds after traffic, if more is likely to come at once.
+ * Keeps the event loop awake for some microseconds after traffic, if more is likely to follow at once.
  *
  * A request and its answer pass us in two turns of the event loop, tens of microseconds apart. A process that sleeps
- * between them is woken for each: an interrupt to another processor, which may have to come out of a halt. On a virtual
- * machine that costs more than all that is done with the packet. So for `micros` after a packet the loop does not sleep,
- * but asks the kernel again and again, as network drivers (`net.core.busy_poll`) and hypervisors (`halt_poll_ns`) do.
+ * between them is woken for each: an interrupt to another processor, which may have to leave a halt. On a virtual
+ * machine that costs more than all the work for the packet. So for `micros` after a packet the loop does not sleep, but
+ * asks the kernel again and again, as network drivers (`net.core.busy_poll`) and hypervisors (`halt_poll_ns`) do.
  *
- * That is only worth its processor time where the gap was short lately, and nothing is gained where there is much to
- * carry: then a turn that comes later carries more. So it begins when two packets were less than `NEAR` apart, and not
- * while more than `BULK` passes. Traffic that comes now and then never makes it spin, nor does an idle guest.
+ * That is worth its processor time only if packets have lately followed each other closely. It gains nothing under bulk
+ * traffic, where a later turn carries more. So polling begins when two packets were less than `NEAR` apart, and not
+ * while more than `BULK` passes. Occasional traffic never makes it spin, nor does an idle guest.
  */
 
-/** Milliseconds. A gap contains the wake-up, which spinning would save: so it may be a few times `micros`. */
+/**
+ * Milliseconds between two packets. The gap includes the wake-up that polling would save, so it may be several
+ * `micros`.
+ */
 const NEAR = 0.2;
-/** Bytes a millisecond, 0.4 Gbit/s, and how often that is looked at. */
+/** Bytes a millisecond (0.4 Gbit/s), and the interval in which they are counted. */
 const BULK = 50_000;
 const LOOK_MILLIS = 1;
 
-/** The parts of the process that it needs; tests have their own. */
+/** The parts of the process that polling needs; tests have their own. */
 export interface Loop {
   /** Milliseconds with fractions, monotonic. */
   now(): number;
@@ -32,22 +35,22 @@ export class BusyPoll {
   readonly #moved: () => number;
   readonly #loop: Loop;
   readonly #turn: () => void = () => this.#poll();
-  /** When something last happened. */
+  /** When a packet last came, in milliseconds. */
   #last = Number.NEGATIVE_INFINITY;
   #polling = false;
-  /** When bytes were last looked at, how many had passed by then, and what came of it. */
+  /** When bytes were last counted, how many had passed by then, and whether that was bulk traffic. */
   #looked = Number.NEGATIVE_INFINITY;
   #before = 0;
   #bulk = false;
 
-  /** `micros`: how long after a packet; 0 never polls. `moved`: bytes that have passed in all. */
+  /** `micros`: how long to poll after a packet; 0 never polls. `moved`: how many bytes have passed in all. */
   constructor(micros: number, moved: () => number, loop: Loop = NODE) {
     this.#millis = micros / 1000;
     this.#moved = moved;
     this.#loop = loop;
   }
 
-  /** A guest or a host has said something. */
+  /** A packet has come from a guest or a host. */
   stir(): void {
     if (this.#millis === 0) return;
     const now = this.#loop.now();

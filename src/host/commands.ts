@@ -1,17 +1,19 @@
 /**
- * Programs that serve guests' connections: one process for each, whose standard input and output are the connection.
+ * Programs that serve guests' connections: one process for each connection, which has it as its standard input and
+ * output.
  *
- * Theory of operation. What the process has for both is one end of a TCP connection over the loopback, as with libslirp:
- * inetd's services and Samba ask who the peer is, and take no UNIX socket for an answer. The other end is a connection
- * like all of the host's, so reading, writing, half-closing and backpressure are `NodeTcp`'s. The pair is made by
- * listening for this one connection; whoever else connects meanwhile has another port than ours and is turned away.
+ * Theory of operation. The process is given one end of a TCP connection over the loopback, as with libslirp: inetd's
+ * services and Samba ask for the peer's address, and do not accept a UNIX socket. The other end is a connection like
+ * all of the host's, so `NodeTcp` does reading, writing, half-closing and backpressure. To make the pair, we listen for
+ * this one connection. If somebody else connects meanwhile, the port tells that it is not our end, and it is turned
+ * away.
  *
  *     flow ── Connection ── NodeTcp ══ loopback ══ stdin, stdout of the process
  *                 └── its process group, and what it writes to stderr, line by line
  *
- * A process lives no longer than its connection: it is a session of its own, and the whole group is asked to end
- * (SIGTERM) when the connection is over, and made to (SIGKILL) a second later. When the process itself ends, what it
- * has written is still read, then comes FIN.
+ * A process lives no longer than its connection. It leads a session of its own; when the connection ends, the whole
+ * process group gets SIGTERM, and SIGKILL a second later. When the process itself ends, its remaining output is still
+ * read, and FIN follows.
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { type AddressInfo, createServer, type Server, type Socket } from "node:net";
@@ -22,23 +24,23 @@ import type { Limits } from "../core/limits.ts";
 import type { Slab } from "../core/link.ts";
 import { Quota } from "../core/quota.ts";
 
-/** Between the connection's end and SIGTERM when both sides have ended in order, and between SIGTERM and SIGKILL. */
+/** The time between the connection's orderly end and SIGTERM, and between SIGTERM and SIGKILL. */
 const GRACE_MS = 1_000;
 const LOOPBACK = "127.0.0.1";
-/** The most that one process may say. */
+/** How many lines of one process's standard error are logged. */
 const MAX_LINES = 200;
 const MAX_LINE = 1_000;
 
 export interface CommandsOptions {
   readonly host: HostNet;
-  /** Processes at a time, of all and of each guest; a connection beyond is refused. */
+  /** How many processes may run, of all guests and of each; a connection beyond is refused. */
   readonly limits: Limits;
   readonly onRefused: () => void;
-  /** What a process writes to its standard error, or why it could not be started. */
+  /** Called with each line of a process's standard error, or with the reason why it could not be started. */
   readonly onOutput: (program: string, pid: number | null, line: string) => void;
 }
 
-/** Throws an `Error` of one line where a process cannot be handed a connection: Node does that for pipes only on Windows. */
+/** Throws an `Error` of one line on Windows, where Node cannot hand a process a socket as its standard input. */
 export function needCommands(platform: NodeJS.Platform = process.platform): void {
   if (platform !== "win32") return;
   throw new Error(
@@ -57,20 +59,20 @@ export class Commands {
     this.#quota = new Quota(options.limits.programs, options.limits.programsPerGuest);
   }
 
-  /** Processes that run or are being started. */
+  /** How many processes run or are being started. */
   get size(): number {
     return this.#connections.size;
   }
 
   /**
-   * Starts `argv` for a connection of the guest on `cable`: `onConnect` follows when it runs, `onClose("ECONNREFUSED")`
-   * when it cannot.
+   * Starts `argv` for a connection of the guest on `cable`. `onConnect` follows when the process runs,
+   * `onClose("ECONNREFUSED")` when it cannot be started.
    */
   connect(argv: readonly string[], events: HostTcpEvents, cable: object | null = null): HostTcp {
     return new Connection(this, argv, events, cable);
   }
 
-  /** False when there are as many as may be. */
+  /** Counts a process. False when there are as many as may be. */
   started(connection: Connection): boolean {
     if (!this.#quota.allows(connection.cable)) {
       this.options.onRefused();
@@ -101,7 +103,7 @@ const NOBODY: HostTcpEvents = { onConnect() {}, onData() {}, onEnd() {}, onDrain
 class Connection implements HostTcp, HostTcpEvents {
   readonly #commands: Commands;
   readonly #argv: readonly string[];
-  /** Where it counts. */
+  /** The guest's cable, for which the process counts. */
   readonly cable: object | null;
   #events: HostTcpEvents;
   #server: Server | null = null;
@@ -123,7 +125,7 @@ class Connection implements HostTcp, HostTcpEvents {
     queueMicrotask(() => (admitted ? this.#pair() : this.#fail("too many processes run already")));
   }
 
-  // The connection as its flow sees it.
+  // The connection as its flow sees it (HostTcp)
 
   get backlog(): number {
     return this.#tcp?.backlog ?? 0;
@@ -159,7 +161,7 @@ class Connection implements HostTcp, HostTcpEvents {
     this.#stop(0);
   }
 
-  // Our end of the pair.
+  // Our end of the pair (HostTcpEvents)
 
   onConnect(): void {
     this.#connected = true;
@@ -187,14 +189,14 @@ class Connection implements HostTcp, HostTcpEvents {
     this.#events = NOBODY;
     this.#tcp = null;
     this.#over = true;
-    // A process that both sides have done with may still have something to finish.
+    // Both sides have ended in order, but the process may still have something to finish.
     this.#stop(code === null ? GRACE_MS : 0);
     events.onClose(code);
   }
 
   #pair(): void {
     if (this.#over) return this.#settle();
-    // Accepted bytes are the process's to read.
+    // The process reads the accepted bytes, not we.
     const server = createServer({ pauseOnConnect: true, allowHalfOpen: true });
     this.#server = server;
     server.once("error", (error) => this.#fail(error.message));
@@ -211,7 +213,10 @@ class Connection implements HostTcp, HostTcpEvents {
     });
   }
 
-  /** Among those who have connected, whichever comes first of their word and ours, our own end is the process's. */
+  /**
+   * Finds our own end among the accepted sockets by its port. Called when either has come: an accepted socket, or our
+   * connect.
+   */
   #match(): void {
     if (!this.#connected || this.#started) return;
     const port = this.#tcp?.local?.port;
@@ -238,11 +243,12 @@ class Connection implements HostTcp, HostTcpEvents {
     });
     this.#child = child;
     child.once("spawn", () => {
-      // The process has one of its own; while this one is open too, its end would not be seen.
+      // The process has a copy of this socket. While ours is open, too, the far end would not see the process close its
+      // copy.
       socket.destroy();
       this.#events.onConnect();
     });
-    // Whom it has started itself ends with it.
+    // When the process ends, the processes that it has started end, too.
     child.once("exit", () => this.#stop(0));
     if (child.stderr !== null) this.#tell(child, child.stderr);
   }
@@ -267,7 +273,7 @@ class Connection implements HostTcp, HostTcpEvents {
     events.onClose("ECONNREFUSED");
   }
 
-  /** Ends the process and all of its group, those that do not listen a second later. */
+  /** Ends the process and its whole group: SIGTERM after `grace` milliseconds, SIGKILL a second later. */
   #stop(grace: number): void {
     if (this.#timer !== null) clearTimeout(this.#timer);
     this.#timer = null;
@@ -281,7 +287,7 @@ class Connection implements HostTcp, HostTcpEvents {
     }
   }
 
-  /** False when nobody of the group is left. */
+  /** Signals the group. False when no process of it is left. */
   #signal(signal: "SIGTERM" | "SIGKILL"): boolean {
     const pid = this.#child?.pid;
     if (pid === undefined) return false;

@@ -1,21 +1,22 @@
 /**
- * A TCP connection that is read and written by the C library's calls (Linux, `stream-libc.ts`), without a socket of Node's.
+ * A TCP connection that the C library reads and writes (Linux, `stream-libc.ts`), without a socket of Node's.
  *
- * Theory of operation. A `net.Socket` is two streams with their states, events and ticks; a connection that brings a request and
- * an answer costs more in them than in the kernel. Here such a connection is a descriptor, in a handle of libuv's that tells when
- * it can be read (as in `readable.ts`: with an empty buffer libuv reads nothing and calls back). `send` and `recv` go to the
- * descriptor.
+ * Theory of operation. A `net.Socket` is two streams with their states, events and ticks. For a connection that carries
+ * one request and its answer they cost more than the kernel does. Here such a connection is a descriptor in one of
+ * libuv's handles, which tells when the descriptor can be read (as in `readable.ts`: with an empty buffer libuv reads
+ * nothing and calls back). `send` and `recv` work on the descriptor.
  *
- * Nothing here waits for room: a handle with an empty buffer does not tell of that. So when the kernel does not take a write, and
- * when a read brings much, the handle becomes a socket of Node's after all (`NodeTcp`), which has all that a long transfer
- * needs, and keeps the connection until its end.
+ * Nothing here can wait for room in the kernel, because a handle with an empty buffer does not tell of it. So when the
+ * kernel does not take a write, or a read brings much, the handle becomes a socket of Node's after all (`NodeTcp`).
+ * That has everything a long transfer needs, and keeps the connection until its end.
  *
- * Connections to the loopback are dialled here, since they stand when `connect` returns; others by `NodeTcp`. Those that a
- * listener has accepted come here, too.
+ * Connections to the loopback are dialled here, since they are established when `connect` returns; others by `NodeTcp`.
+ * Connections that a listener has accepted come here, too.
  *
- * Assumed of Node, which documents none of it, beside what `readable.ts` assumes: a `net.Socket` that has been asked to connect
- * has its `_handle`, whose constructor makes others; and `handle` is an option of `net.Socket`. `test/platform/direct-tcp.test.ts`
- * proves it for the Node it runs on. Where the handle lacks a function, nothing is direct.
+ * Assumptions about Node, which documents none of them (and see `readable.ts`): a `net.Socket` that has been asked to
+ * connect has its `_handle`, whose constructor makes others; and `handle` is an option of `net.Socket`.
+ * `test/platform/direct-tcp.test.ts` proves them for the Node it runs on. If the handle lacks a function, all
+ * connections are `NodeTcp`'s.
  */
 import net from "node:net";
 import type { Endpoint, HostTcp, HostTcpEvents } from "../core/host-net.ts";
@@ -26,16 +27,16 @@ import { isFull } from "./libc.ts";
 import type { StreamLibc } from "./stream-libc.ts";
 import { NOBODY, NodeTcp, ONE_SEGMENT, readView, SHARED } from "./tcp.ts";
 
-/** A read of so much is a transfer's. */
+/** A read of this many bytes belongs to a long transfer. */
 const MUCH = 65_536;
-/** TCPConstants.SOCKET. */
+/** Node's constant TCPConstants.SOCKET. */
 const KIND = 0;
 
-/** Our expectations of Node's TCP handles. */
+/** The parts of Node's TCP handles that we expect. */
 export interface TcpHandle {
   readonly fd?: unknown;
   onread: ((this: TcpHandle) => void) | null;
-  /** Whose it is, for `onread`. */
+  /** The connection that has the handle, for `onread`. */
   direct?: DirectTcp | null;
   open(fd: number): number;
   useUserBuffer(buffer: Uint8Array): void;
@@ -47,7 +48,7 @@ export interface TcpHandle {
 
 type TcpClass = new (kind: number) => TcpHandle;
 
-/** Handles know buffers by their addresses only: it is kept for ever. */
+/** Kept for ever, because handles know buffers by their addresses only. */
 const NO_BUFFER: Buffer = Buffer.allocUnsafeSlow(0);
 
 function onReadable(this: TcpHandle): void {
@@ -56,7 +57,9 @@ function onReadable(this: TcpHandle): void {
 
 function onNothing(): void {}
 
-/** Connections that stand and have not said so: that is done when the call that has dialled them is over. */
+/**
+ * Established connections whose `onConnect` is still due: it is called once the call that dialled them has returned.
+ */
 const standing: DirectTcp[] = [];
 
 function tellStanding(): void {
@@ -69,18 +72,18 @@ export class DirectTcp implements HostTcp, Lasting {
   readonly #fd: number;
   readonly #handle: TcpHandle;
   #events: HostTcpEvents;
-  /** What the connection has become. */
+  /** The socket of Node's that has taken over; null before. */
   #node: NodeTcp | null = null;
   #closed = false;
   #reading = false;
   #full = false;
-  /** FINs: ours, and the far end's. */
+  /** Whether we have sent FIN, and whether the far end has. */
   #ours = false;
   #theirs = false;
   #wrote = false;
   #nagle = true;
 
-  /** The connection of `handle`, whose descriptor is `fd`; it stands. */
+  /** An established connection: `handle` has its descriptor `fd`. */
   constructor(c: StreamLibc, handle: TcpHandle, fd: number, events: HostTcpEvents) {
     this.#c = c;
     this.#fd = fd;
@@ -92,7 +95,7 @@ export class DirectTcp implements HostTcp, Lasting {
     begun(this);
   }
 
-  /** Tells that it is connected, when the caller has returned. */
+  /** Has `onConnect` called once the caller has returned. */
   announce(): void {
     if (standing.push(this) === 1) process.nextTick(tellStanding);
   }
@@ -101,7 +104,7 @@ export class DirectTcp implements HostTcp, Lasting {
     if (!this.#closed) this.#events.onConnect();
   }
 
-  /** As `NodeTcp` has it. */
+  /** As `NodeTcp.streams`. */
   get streams(): boolean {
     return this.#node?.streams ?? false;
   }
@@ -124,7 +127,7 @@ export class DirectTcp implements HostTcp, Lasting {
   write(slab: Slab, at: number, len: number): void {
     if (this.#node !== null) return this.#node.write(slab, at, len);
     if (this.#closed || this.#ours || len === 0) return;
-    // It is a transfer's.
+    // Payload in a guest's memory belongs to a long transfer.
     if ((slab.elsewhere ?? null) !== null) return this.#become().write(slab, at, len);
     if (this.#nagle && (this.#wrote || len > ONE_SEGMENT)) {
       this.#nagle = false;
@@ -179,7 +182,7 @@ export class DirectTcp implements HostTcp, Lasting {
     this.#c.keepAlive(this.#fd, KEEPALIVE_MS / 1000);
   }
 
-  /** The descriptor can be read. */
+  /** Called when the descriptor can be read. */
   readable(): void {
     if (this.#closed || !this.#reading) return;
     const wanted = this.#events.readMost?.(this.#full);
@@ -202,7 +205,7 @@ export class DirectTcp implements HostTcp, Lasting {
     if (this.#ours && this.#node === null) this.#finish(null);
   }
 
-  /** A socket of Node's takes its place. */
+  /** Hands the connection to a socket of Node's. */
   #become(): NodeTcp {
     over(this);
     const handle = this.#handle;
@@ -213,7 +216,7 @@ export class DirectTcp implements HostTcp, Lasting {
     this.#node = node;
     this.#events = NOBODY;
     if (this.#ours) node.end();
-    // One that has had its end reads it again, and says no more of it.
+    // If the far end has sent FIN already, the socket has to read it anew; `NodeTcp` does not report it again.
     if (reading || this.#theirs) node.resume();
     return node;
   }
@@ -222,7 +225,7 @@ export class DirectTcp implements HostTcp, Lasting {
     process.nextTick(() => this.#finish(code));
   }
 
-  /** Null when both directions have ended in order. */
+  /** `code` is null when both directions have ended in order. */
   #finish(code: string | null): void {
     if (this.#closed) return;
     const events = this.#events;
@@ -242,7 +245,7 @@ export class DirectTcp implements HostTcp, Lasting {
   }
 }
 
-/** It has been refused, or could not be: `onClose` follows with `code`. */
+/** A connection that was refused, or could not be dialled: `onClose` follows with `code`. */
 export class FailedTcp implements HostTcp {
   readonly backlog = 0;
   readonly local = null;
@@ -264,12 +267,12 @@ export class FailedTcp implements HostTcp {
   }
 }
 
-/** Whether connections to `host` stand when `connect` returns. */
+/** Whether connections to `host` are established, or refused, when `connect` returns. */
 export function isLoopback(host: string): boolean {
   return host.startsWith("127.") || host === "::1";
 }
 
-/** Dials what is on this machine. Null where that needs a socket of Node's. */
+/** Dials a destination on this machine. Null where that needs a socket of Node's. */
 export function dialDirectly(c: StreamLibc, to: Endpoint, events: HostTcpEvents): HostTcp | null {
   const Handle = tcpClass();
   if (Handle === null) return null;
@@ -286,7 +289,10 @@ export function dialDirectly(c: StreamLibc, to: Endpoint, events: HostTcpEvents)
   return tcp;
 }
 
-/** The connection of a socket that a server has accepted, paused. Null where Node does not let us, or has read some of it. */
+/**
+ * Takes over the connection of a paused socket that a server has accepted. Null if this Node does not let us, or has
+ * read bytes already.
+ */
 export function acceptDirectly(c: StreamLibc, socket: net.Socket, events: HostTcpEvents): HostTcp | null {
   const held = (socket as unknown as { _handle?: object | null })._handle;
   if (!held || !isTcp(held) || typeof held.fd !== "number" || held.fd < 0 || socket.bytesRead > 0) return null;
@@ -295,10 +301,10 @@ export function acceptDirectly(c: StreamLibc, socket: net.Socket, events: HostTc
   return handle === null ? null : new DirectTcp(c, handle as TcpHandle, fd, events);
 }
 
-/** Undefined until it has been looked for. */
+/** Undefined until `tcpClass` has looked. */
 let found: TcpClass | null | undefined;
 
-/** The class of Node's TCP handles; null where it is not as we expect. */
+/** The class of Node's TCP handles; null if it is not as we expect. */
 export function tcpClass(): TcpClass | null {
   found ??= findTcpClass();
   return found;
@@ -307,7 +313,7 @@ export function tcpClass(): TcpClass | null {
 function findTcpClass(): TcpClass | null {
   const socket = new net.Socket();
   socket.on("error", () => {});
-  // It is destroyed before it connects: Node does that in the next tick.
+  // The socket is destroyed before it connects, because Node connects in the next tick.
   socket.connect({ host: "127.0.0.1", port: 1, autoSelectFamily: false });
   const handle = (socket as unknown as { _handle?: object | null })._handle;
   socket.destroy();

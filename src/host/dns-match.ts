@@ -13,11 +13,11 @@ import {
 } from "../wire/dns.ts";
 
 /**
- * What a server sent, made the answer to `query` in place: the guest's ID instead of `id`, the question in the guest's
- * letters. Null when it is no answer to what we asked under `id` (RFC 5452 section 9.1).
+ * Makes a server's message the answer to `query`, in place: with the guest's ID instead of `id`, and the question in
+ * the guest's letters. Null when the message does not answer the query that we sent under `id` (RFC 5452 section 9.1).
  *
- * A server that could not read the question may send it back as a header alone with an error; that counts as its
- * answer to us, as nothing but a failure can come of it.
+ * A server that could not read the question may return a header alone, with an error. That counts as its answer to us,
+ * because it can only make the query fail.
  */
 export function matchAnswer(query: Uint8Array, id: number, answer: Uint8Array): Uint8Array | null {
   if (answer.length < DNS_HEADER || dnsId(answer, 0) !== id || !dnsIsResponse(answer, 0)) return null;

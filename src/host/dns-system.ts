@@ -1,6 +1,6 @@
 /**
- * Answers made from the host's own name service (getaddrinfo, getnameinfo), for hosts that name no resolver: Windows,
- * some phones and containers. It knows addresses and names only, so other types have no data.
+ * Answers made from the host's own name service (getaddrinfo, getnameinfo), for hosts that list no resolver: Windows,
+ * some phones and containers. The service knows addresses and names only, so queries for other types get no data.
  */
 import { lookup, lookupService } from "node:dns";
 import { isIP, isIPv4 } from "node:net";
@@ -20,14 +20,14 @@ import {
 } from "../wire/dns.ts";
 import { ipv6FromText } from "../wire/ipv6.ts";
 
-/** Calls under way: they take turns on libuv's few threads, which files need too. */
+/** How many calls may be under way: they share libuv's few threads with file operations. */
 const MAX_RUNNING = 32;
-/** The system does not say how long its answers hold. */
+/** The time to live of answers, since the system does not tell how long they are valid. */
 const TTL_SECONDS = 30;
 const MAX_RECORDS = 64;
 const ANY_PORT = 53;
 
-/** The parts of `node:dns` that are used, so that tests can stand in for the host. */
+/** The parts of `node:dns` that are used; tests have their own. */
 export interface NameService {
   lookup(
     name: string,
@@ -49,7 +49,7 @@ export class SystemResolver {
     this.#names = names;
   }
 
-  /** Answers `query` later, or gives null: the name service is failing or has too much to do. It cannot be called off. */
+  /** Answers `query` later, or gives null: the service is failing or has too many calls. A call cannot be cancelled. */
   ask(query: Uint8Array, onAnswer: (answer: Uint8Array | null) => void): void {
     const reply = (rcode: number, rdata: readonly Uint8Array[] = []): Uint8Array =>
       dnsReply(query, 0, query.length, rcode, rdata, TTL_SECONDS);
@@ -64,7 +64,7 @@ export class SystemResolver {
       this.#names.lookupService(address, ANY_PORT, (error, hostname) => {
         this.#running--;
         if (error !== null) return onAnswer(failed(error) ? null : reply(DNS_NXDOMAIN));
-        // A host without a name comes back as its address.
+        // For an address without a name, the service returns the address.
         const encoded = isIP(hostname) !== 0 ? null : dnsEncodeName(hostname);
         onAnswer(encoded === null ? reply(DNS_NXDOMAIN) : reply(DNS_NOERROR, [encoded]));
       });
@@ -73,7 +73,7 @@ export class SystemResolver {
     if ((type !== DNS_A && type !== DNS_AAAA) || name === ".") return later(reply(DNS_NOERROR));
     if (name.includes("\\")) return later(reply(DNS_NXDOMAIN));
     this.#running++;
-    // Both families at once: a name with addresses of the other family only exists, which NXDOMAIN would deny.
+    // Both families are looked up. A name with addresses of the other family exists, so NXDOMAIN would be wrong.
     this.#names.lookup(name, { all: true }, (error, found) => {
       this.#running--;
       if (error !== null) return onAnswer(failed(error) ? null : reply(DNS_NXDOMAIN));
@@ -84,12 +84,12 @@ export class SystemResolver {
   }
 }
 
-/** Whether the name service itself failed, as opposed to not knowing the name. */
+/** Whether the name service itself failed, rather than not knowing the name. */
 function failed(error: NodeJS.ErrnoException): boolean {
   return error.code !== "ENOTFOUND" && error.code !== "ENODATA";
 }
 
-/** 4 or 16 bytes. A scope id means nothing to a guest and is left out. */
+/** 4 or 16 bytes. A scope id is left out, since it means nothing to a guest. */
 function addressBytes(text: string): Uint8Array {
   if (isIPv4(text)) return Uint8Array.from(text.split("."), Number);
   return ipv6FromText(text.split("%", 1)[0]!);

@@ -1,6 +1,6 @@
 /**
- * One query over TCP (RFC 7766) on a connection of its own. Servers differ in whether they take several queries on one
- * connection; all take one. It is for answers that UDP cannot carry, so speed matters less than that it works.
+ * One query over TCP (RFC 7766) on a connection of its own. Some servers take several queries on one connection, and
+ * all take one. TCP is for answers that UDP cannot carry, so speed matters less than that it works everywhere.
  */
 import { randomInt } from "node:crypto";
 import { connect } from "node:net";
@@ -12,7 +12,7 @@ import type { Attempt, OnResult } from "./dns-udp.ts";
 
 const LENGTH_PREFIX = 2;
 
-/** Asks `to`. `onResult(null)` means refused, unreachable, closed early or answered with something else. */
+/** Asks `to`. `onResult(null)`: refused, unreachable, closed early, or not an answer to the query. */
 export function askTcp(to: Endpoint, query: Uint8Array, onResult: OnResult): Attempt {
   const id = randomInt(0x10000);
   const framed = new Uint8Array(LENGTH_PREFIX + query.length);
@@ -21,7 +21,7 @@ export function askTcp(to: Endpoint, query: Uint8Array, onResult: OnResult): Att
   dnsSetId(framed, LENGTH_PREFIX, id);
   dnsLowerName(framed, LENGTH_PREFIX);
 
-  /** The length first, then the message it announces. */
+  /** The buffer being filled: the length first, then the message. */
   let into = new Uint8Array(LENGTH_PREFIX);
   let filled = 0;
   let announced = false;

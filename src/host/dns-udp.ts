@@ -1,16 +1,17 @@
 /**
- * UDP queries to one server, from ports that cannot be foreseen (RFC 5452 section 9.2).
+ * UDP queries to one server, from unpredictable ports (RFC 5452 section 9.2).
  *
- * A fresh socket per query would be the least predictable and costs more than everything else together. So there are
- * up to 64 sockets, each on a random port of the kernel's choice; a query picks one of them at random, and a socket
- * goes out of use after some queries or seconds. They are connected: the kernel then drops what others than the server
- * send, reports a refusal at once (ICMP), and hides the ports from probing. A forger has to hit the port, the ID and
- * the question within the round trip.
+ * A fresh socket for each query would be the least predictable, and cost more than all other work together. So there
+ * are up to 64 sockets, each on a random port that the kernel chooses. A query picks one of them at random, and a
+ * socket is retired after some queries or seconds. The sockets are connected: the kernel then drops datagrams from
+ * others than the server, reports a refusal at once (ICMP), and hides the ports from probes. A forger has to guess the
+ * port, the ID and the question within the round trip.
  *
- * The name's letters are sent in cases drawn at random, which most servers send back as they were (draft-vixie-dnsext-dns0x20):
- * each letter makes a forger's guess twice as hard. A server that is found to change them is asked plainly from then on.
+ * The case of each letter in the name is drawn at random; most servers return the name as it was
+ * (draft-vixie-dnsext-dns0x20). Each letter makes a forger's guess twice as hard. A server that is found to change the
+ * case is asked in plain letters from then on.
  *
- * An unused pool has no sockets: `sweep` ends them.
+ * An unused pool has no sockets, because `sweep` ends them.
  */
 import { randomInt } from "node:crypto";
 import { createSocket, type RemoteInfo, type Socket } from "node:dgram";
@@ -21,13 +22,18 @@ import { matchAnswer } from "./dns-match.ts";
 const SLOTS = 64;
 const MAX_USES = 512;
 const MAX_AGE_MS = 5000;
-/** So many answers in other letters than sent, one after the other, and a server that kept them does so no more. */
+/**
+ * After this many answers in a row with changed letters, a server that used to keep the letters no longer counts as
+ * one.
+ */
 const MOST_CHANGED = 3;
 
-/** An answer whose ID and question match, or null when the server cannot be reached. Not called after `cancel`. */
+/**
+ * Given an answer whose ID and question match, or null when the server cannot be reached. Not called after `cancel`.
+ */
 export type OnResult = (answer: Uint8Array | null) => void;
 
-/** A query on its way. */
+/** A query that is under way. */
 export interface Attempt {
   cancel(): void;
 }
@@ -40,18 +46,18 @@ export class UdpPool {
   #open = 0;
   #drained = false;
 
-  /** `onIgnored` is called for each datagram that answers nothing we asked. */
+  /** `onIgnored` is called for each datagram that answers no query of ours. */
   constructor(to: Endpoint, onIgnored: () => void) {
     this.#to = to;
     this.#onIgnored = onIgnored;
   }
 
-  /** Sockets that new queries may use. */
+  /** How many sockets new queries may use. */
   get open(): number {
     return this.#open;
   }
 
-  /** After `drain` this still works, on a socket for this query alone. */
+  /** Works after `drain`, too: on a socket for this query alone. */
   ask(query: Uint8Array, now: number, onResult: OnResult): Attempt {
     if (this.#drained) {
       const once = new PoolSocket(this.#to, now, this.#letters, this.#onIgnored);
@@ -70,14 +76,14 @@ export class UdpPool {
     return socket.ask(query, onResult);
   }
 
-  /** Takes sockets that are past their time out of use. */
+  /** Retires sockets that have reached their age. */
   sweep(now: number): void {
     for (let slot = 0; slot < SLOTS && this.#open > 0; slot++) {
       if (this.#slots[slot]?.usable(now) === false) this.#retire(slot);
     }
   }
 
-  /** Takes all sockets out of use; each closes when its last query has ended. */
+  /** Retires all sockets; each closes when its last query has ended. */
   drain(): void {
     this.#drained = true;
     for (let slot = 0; slot < SLOTS; slot++) this.#retire(slot);
@@ -92,7 +98,7 @@ export class UdpPool {
   }
 }
 
-/** Whether a server sends a name's letters back as they were. */
+/** Keeps track of whether a server returns a name's letters as they were. */
 class Letters {
   #keeps: boolean | null = null;
   #changed = 0;
@@ -101,13 +107,13 @@ class Letters {
     return this.#keeps !== false;
   }
 
-  /** An answer has the letters that were sent. */
+  /** An answer has the letters that we sent. */
   kept(): void {
     this.#keeps ??= true;
     this.#changed = 0;
   }
 
-  /** An answer has others: whether the server is to be asked plainly. Else it was a forger, for all we know. */
+  /** An answer has other letters. True if the server is to be asked in plain letters; if not, it may be a forgery. */
   changed(): boolean {
     if (this.#keeps === null || ++this.#changed >= MOST_CHANGED) this.#keeps = false;
     return this.#keeps === false;
@@ -117,9 +123,9 @@ class Letters {
 interface Waiting {
   readonly id: number;
   readonly query: Uint8Array;
-  /** The query that was sent, under `id`; null before. */
+  /** The query that was sent under `id`; null before it is sent. */
   sent: Uint8Array | null;
-  /** "changed": the server has sent the name back in other letters, and is to be asked again. */
+  /** "changed": the server has returned the name in other letters, and is to be asked again. */
   readonly onResult: (answer: Uint8Array | null | "changed") => void;
 }
 
@@ -131,7 +137,7 @@ class PoolSocket {
   readonly #onIgnored: () => void;
   readonly #waiting: Map<number, Waiting> = new Map();
   readonly #onSent: (error: Error | null) => void;
-  /** The server's address as the kernel writes it; null until connected. */
+  /** The server's address as the kernel writes it; null until the socket is connected. */
   #server: string | null = null;
   #uses = 0;
   #retired = false;
@@ -143,7 +149,7 @@ class PoolSocket {
     this.#born = now;
     this.#onIgnored = onIgnored;
     const family = to.host.includes(":") ? 6 : 4;
-    // Addresses are literals: nothing to look up, and so no wait in the thread pool.
+    // Addresses are literals, so nothing is looked up and nothing waits in the thread pool.
     const lookup = (host: string, _options: unknown, done: (error: null, address: string, family: number) => void) =>
       done(null, host, family);
     this.#socket = createSocket({ type: family === 6 ? "udp6" : "udp4", lookup: lookup as never });
@@ -206,7 +212,7 @@ class PoolSocket {
 
   #received(bytes: Buffer, from: RemoteInfo): void {
     const waiting = bytes.length < DNS_HEADER ? undefined : this.#waiting.get(dnsId(bytes, 0));
-    // The kernel lets nobody else through, but for what came between bind and connect.
+    // The kernel passes the server's datagrams only, except for those that came between bind and connect.
     const known = from.port === this.#port && from.address === this.#server;
     if (waiting === undefined || !known || waiting.sent === null) return this.#onIgnored();
     const message = new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length);
@@ -228,7 +234,7 @@ class PoolSocket {
     if (this.#retired && this.#waiting.size === 0) this.#close();
   }
 
-  /** The server refuses or there is no way to it; all that wait hear of it. */
+  /** The server refuses or cannot be reached: all queries that wait for it fail. */
   #fail(): void {
     if (this.#closed) return;
     const waiting = [...this.#waiting.values()];
@@ -244,7 +250,7 @@ class PoolSocket {
   }
 }
 
-/** Draws the case of each letter of the question's name. */
+/** Draws the case of each letter in the question's name at random. */
 function varyCase(message: Uint8Array): void {
   let bits = 0;
   let left = 0;
@@ -262,7 +268,7 @@ function varyCase(message: Uint8Array): void {
   }
 }
 
-/** Whether an answer has the question in the very letters that were sent. */
+/** Whether an answer's question has exactly the letters that were sent. */
 function hasQuestion(answer: Uint8Array, sent: Uint8Array): boolean {
   const end = dnsQuestionEnd(sent, 0);
   for (let i = DNS_HEADER; i < end; i++) if (answer[i] !== sent[i]) return false;

@@ -1,19 +1,19 @@
 /**
  * The host's resolvers (`HostDns`): raw queries out, raw answers back.
  *
- * The resolvers: the servers given, or those of /etc/resolv.conf as it is now, or, when it names none, the system's
- * name service. Servers are asked in their order, one at a time. One that refuses, fails or says SERVFAIL, NOTIMP or
- * REFUSED (as split-horizon servers do about names of others) is passed over at once; after a silence the next is
- * asked as well, while a late answer is still welcome. Then they are asked again, until an answer or `totalMs`. Of
- * the failing answers the last is passed on if there is no better one. A server from which nothing at all comes is asked after the
- * others for half a minute.
+ * The servers are those given; if none are, those that /etc/resolv.conf has now; if it has none, the system's name
+ * service. Servers are asked in their order, one at a time. A server that refuses, fails, or answers SERVFAIL, NOTIMP
+ * or REFUSED (as split-horizon servers do for others' names) is skipped at once. If a server is silent for a while, the
+ * next one is asked, too; a late answer of the first is still taken. After the last server the first is asked again,
+ * until there is an answer or `totalMs` have passed. If all answers are failures, the last one is passed on. A server
+ * that has sent nothing at all is asked after the others for half a minute.
  *
- * Queries that are alike are asked once, and all who asked have the answer: many of one name under way would make a
- * forger's guess as many times as good (RFC 5452 section 5). Such a one may also differ in its flags or options alone, so
- * no more than a few of one name and type are under way.
+ * Equal queries are asked once, and everybody who asked gets the answer: if the same name were under way many times, a
+ * forger's guess would be that many times as good (RFC 5452 section 5). Queries may differ in their flags or options
+ * alone, so only a few of one name and type may be under way.
  *
- * Time: all queries stand in one `Deadlines` heap over one timer. The timer also sweeps the sockets' pools, and does
- * not run when there are neither queries nor sockets.
+ * All queries have their deadlines in one `Deadlines` heap over one timer. The timer also sweeps the sockets' pools. It
+ * stops when there are neither queries nor sockets.
  */
 import { type Endpoint, endpointText } from "../core/address.ts";
 import { Deadlines, type Timed } from "../core/deadlines.ts";
@@ -26,24 +26,24 @@ import { type Attempt, UdpPool } from "./dns-udp.ts";
 import { ResolvConf } from "./resolv-conf.ts";
 
 export interface NodeDnsOptions {
-  /** Whom to ask instead of the host's resolvers; none means the host's. */
+  /** The servers to ask instead of the host's resolvers; empty or unset means the host's. */
   readonly upstreams?: readonly Endpoint[];
-  /** Where the host's resolvers stand: /etc/resolv.conf. */
+  /** The file that lists the host's resolvers: /etc/resolv.conf. */
   readonly resolvConf?: string;
   /** For hosts without resolvers: `node:dns`. */
   readonly names?: NameService;
-  /** Queries under way, and how many of them over TCP; beyond, the answer is null. */
+  /** How many queries may be under way, and how many of those over TCP; a query beyond fails (its answer is null). */
   readonly maxInFlight?: number;
   readonly maxTcp?: number;
-  /** How long a server is waited for at first and when asked again, and a query altogether. */
+  /** Milliseconds to wait for a server at first, for one that is asked again, and for a query altogether. */
   readonly firstMs?: number;
   readonly againMs?: number;
   readonly totalMs?: number;
 }
 
-/** Failures upstream, counted since the start. */
+/** Failures of servers, counted since the start. */
 export interface DnsCounters {
-  /** Datagrams that answered nothing asked: late, doubled or forged. */
+  /** Datagrams that answered no query of ours: late, duplicated or forged. */
   ignored: number;
   /** Attempts that ended in silence. */
   silent: number;
@@ -54,10 +54,10 @@ export interface DnsCounters {
 const SWEEP_MS = 1000;
 const SILENT_LAST_MS = 30_000;
 const MAX_OTHERS = 64;
-/** Queries of one name and type under way that differ otherwise. */
+/** How many queries of one name and type, which differ otherwise, may be under way. */
 const MAX_ALIKE = 8;
 
-/** Somebody who waits for a query's answer. */
+/** One of those who wait for a query's answer. */
 interface Asker {
   readonly message: Uint8Array;
   readonly onAnswer: (answer: Uint8Array | null) => void;
@@ -68,14 +68,14 @@ interface Server {
   readonly endpoint: Endpoint;
   readonly pool: UdpPool;
   lastHeard: number;
-  /** Until when others are asked first. */
+  /** Until this time the server is asked after the others. */
   lastUntil: number;
 }
 
 interface Query extends Timed {
   readonly message: Uint8Array;
   readonly tcp: boolean;
-  /** All that is asked and how, and the question alone. */
+  /** The whole query with how it is asked, and its question alone, as keys. */
   readonly key: string;
   readonly question: string;
   readonly askers: Asker[];
@@ -83,9 +83,9 @@ interface Query extends Timed {
   readonly attempts: Attempt[];
   readonly failed: Set<Server>;
   readonly end: number;
-  /** When to do something about it: `heapTime` may be earlier. */
+  /** When the query needs attention. `heapTime` may be earlier. */
   due: number;
-  /** How many servers have had their turn, in all rounds. */
+  /** How many servers have been asked, over all rounds. */
   turns: number;
   current: Server | null;
   currentSince: number;
@@ -104,13 +104,13 @@ export class NodeDns implements HostDns {
   readonly #againMs: number;
   readonly #totalMs: number;
   readonly #queries: Deadlines<Query> = new Deadlines();
-  /** Those under way by what they ask and how, and how many by the question. */
+  /** Queries under way by what they ask and how; and how many there are of each question. */
   readonly #byKey: Map<string, Query> = new Map();
   readonly #alike: Map<string, number> = new Map();
   #tcpInFlight = 0;
   #endpoints: readonly Endpoint[] = [];
   #servers: Server[] = [];
-  /** Those that single queries were for, in order of last use. */
+  /** Servers that single queries named, in order of last use. */
   readonly #others: Map<string, Server> = new Map();
   #timer: NodeJS.Timeout | null = null;
   #timerAt = 0;
@@ -120,7 +120,7 @@ export class NodeDns implements HostDns {
     const upstreams = options.upstreams ?? [];
     this.#upstreams = upstreams.length > 0 ? upstreams : null;
     this.#resolvConf = new ResolvConf(options.resolvConf ?? "/etc/resolv.conf");
-    // Before guests come, who may use up the descriptors that reading takes.
+    // Read now, because guests may later use up the descriptors that reading takes.
     if (this.#upstreams === null) this.#resolvConf.servers(performance.now());
     this.#system = new SystemResolver(options.names);
     this.#maxInFlight = options.maxInFlight ?? 1024;
@@ -130,7 +130,7 @@ export class NodeDns implements HostDns {
     this.#totalMs = options.totalMs ?? 9000;
   }
 
-  /** Whom a query would go to now; empty when the system's name service is asked. */
+  /** The servers that a query would go to now; empty when the system's name service is asked. */
   servers(): readonly Endpoint[] {
     return this.#upstreams ?? this.#resolvConf.servers(performance.now());
   }
@@ -209,7 +209,7 @@ export class NodeDns implements HostDns {
     this.#timer = null;
   }
 
-  /** The servers in the order in which to ask them. */
+  /** The servers in the order in which to ask them now. */
   #order(now: number): readonly Server[] {
     const endpoints = this.#upstreams ?? this.#resolvConf.servers(now);
     if (endpoints !== this.#endpoints) this.#change(endpoints);
@@ -229,7 +229,7 @@ export class NodeDns implements HostDns {
     this.#servers = [...servers.values()];
   }
 
-  /** A server that one query is for. The one used longest ago is forgotten. */
+  /** A server that one query names. The one used longest ago is forgotten. */
   #other(endpoint: Endpoint): Server {
     const key = endpointText(endpoint);
     const server = this.#others.get(key) ?? this.#server(key, endpoint);
@@ -254,7 +254,10 @@ export class NodeDns implements HostDns {
     return { key, endpoint, pool, lastHeard: Number.NEGATIVE_INFINITY, lastUntil: Number.NEGATIVE_INFINITY };
   }
 
-  /** Asks the next server that has not failed; without one, or after a round that brought a failing answer, it is over. */
+  /**
+   * Asks the next server that has not failed. If there is none, or a round has brought a failing answer, the query
+   * ends.
+   */
   #next(q: Query, now: number): void {
     const count = q.servers.length;
     for (let tried = 0; tried < count; tried++) {
@@ -283,7 +286,7 @@ export class NodeDns implements HostDns {
     }
     this.counters.failed++;
     q.failed.add(server);
-    // A late failure of a server given up before changes nothing about the one being waited for.
+    // A failure of an earlier server, given up already, does not end the wait for the current one.
     if (server === q.current) this.#next(q, now);
   }
 
@@ -292,7 +295,7 @@ export class NodeDns implements HostDns {
     this.#queries.remove(q);
     this.#end(q);
     for (const { message, onAnswer } of q.askers) {
-      // Each has its own identifier, and its own letters in the question.
+      // Each asker has an ID of its own, and its own letters in the question.
       if (answer === null || message === q.message) onAnswer(answer);
       else onAnswer(matchAnswer(message, dnsId(answer, 0), answer.slice()));
     }
@@ -343,18 +346,20 @@ export class NodeDns implements HostDns {
   }
 }
 
-/** Servers from which nothing came lately are asked last. */
+/** Moves servers that have lately sent nothing to the end. */
 function livelyFirst(servers: readonly Server[], now: number): readonly Server[] {
   if (servers.every((s) => s.lastUntil <= now)) return servers;
   return [...servers.filter((s) => s.lastUntil <= now), ...servers.filter((s) => s.lastUntil > now)];
 }
 
-/** Answers by which a server says no more than that it cannot tell. */
+/** Response codes by which a server says only that it cannot answer. */
 function isFailure(rcode: number): boolean {
   return rcode === DNS_SERVFAIL || rcode === DNS_NOTIMP || rcode === DNS_REFUSED;
 }
 
-/** A query's question with its name in lower case. The lengths of labels are below 64, and no letters. */
+/**
+ * A query's question with its name in lower case. The length octets of labels are below 64, so no letter is mistaken.
+ */
 function lowerQuestion(message: Uint8Array): string {
   return textOf(message, DNS_HEADER, dnsQuestionEnd(message, 0)).toLowerCase();
 }

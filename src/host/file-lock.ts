@@ -1,8 +1,8 @@
-/** Advisory locks (flock), so that two processes do not write one file. */
+/** Advisory locks (flock), so that no two processes write one file. */
 import { createRequire } from "node:module";
 
 const LOCK_EX_NB = 2 | 4;
-/** EWOULDBLOCK: on Linux, on macOS. */
+/** EWOULDBLOCK's number on Linux and on macOS. */
 const HELD: readonly number[] = [11, 35];
 
 interface Flock {
@@ -14,8 +14,7 @@ let loaded: Flock | null | undefined;
 
 /**
  * Locks an open file for as long as it is open. False when another process, or another opening of the file, has it
- * locked. Where the lock cannot be had at all (no koffi, Windows, a file system without locks) it is true: then nobody
- * is kept out.
+ * locked. True where locks cannot be had (no koffi, Windows, a file system without locks): then nobody is kept out.
  */
 export function lockFile(fd: number): boolean {
   loaded ??= load();
@@ -29,7 +28,7 @@ function load(): Flock | null {
     const koffi = createRequire(import.meta.url)("koffi");
     return { lock: koffi.load(null).func("int flock(int, int)"), errno: koffi.errno };
   } catch {
-    // Not installed, or not for this system.
+    // koffi is not installed, or not for this system.
     return null;
   }
 }

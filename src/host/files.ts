@@ -1,22 +1,22 @@
-/** One folder's files for guests to read: `FileSource` on Node.js. */
+/** One folder's files for guests to read: Node's `FileSource`. */
 import { constants } from "node:fs";
 import { type FileHandle, open, readlink, realpath, stat } from "node:fs/promises";
 import path from "node:path";
 import type { FileRefusal, FileSource, OpenFile } from "../core/files.ts";
 
-/** Without waiting for a writer should it turn out to be a FIFO, and without becoming a terminal's process. */
+/** The open returns at once even if the file is a FIFO, and a terminal does not become the process's own. */
 const FLAGS: number = constants.O_RDONLY | (constants.O_NONBLOCK ?? 0) | (constants.O_NOCTTY ?? 0);
 const MISSING: ReadonlySet<string> = new Set(["ENOENT", "ENOTDIR", "ENAMETOOLONG", "ELOOP", "EINVAL"]);
 
 /**
- * What may be read is decided by what a name leads to, not by how it is written: symbolic links may lead anywhere
- * within the folder and nowhere else. The path is looked at before it is opened, as opening a device can already do
- * something, and what was opened is looked at afterwards, as a link may have been changed in between.
+ * The file that a name leads to decides whether it may be read, not how the name is written: symbolic links may lead
+ * anywhere within the folder, and nowhere else. The path is checked before it is opened, because opening a device can
+ * already have effects. The open file is checked again, because a link may have changed in between.
  */
 export class NodeFiles implements FileSource {
   readonly #root: string;
 
-  /** `root` is looked up anew each time, so it may be replaced while the network runs. */
+  /** `root` is looked up anew each time, so the folder may be replaced while the network runs. */
   constructor(root: string) {
     this.#root = root;
   }
@@ -53,8 +53,8 @@ function isWithin(root: string, file: string): boolean {
 }
 
 /**
- * Where an open file really is. Linux tells; elsewhere it is where its name leads now, provided that the same file is
- * there. Rejects when that cannot be told.
+ * The path of an open file. Linux tells it; elsewhere it is where the file's name leads now, provided that it leads to
+ * the same file. Rejects when that cannot be told.
  */
 async function openedPath(file: FileHandle, name: string): Promise<string> {
   if (process.platform === "linux") return readlink(`/proc/self/fd/${file.fd}`);
@@ -77,7 +77,7 @@ class NodeFile implements OpenFile {
     void readAll(this.#file, at, into).then(onRead, () => onRead(-1));
   }
 
-  /** Node closes when the reads under way have ended. */
+  /** Node closes the file when the reads under way have ended. */
   close(): void {
     void this.#file.close().catch(() => {});
   }

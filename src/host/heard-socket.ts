@@ -1,9 +1,9 @@
 /**
- * A datagram socket that hears the ICMP errors about what it has sent, each with its sender and the destination
- * concerned, which an unconnected socket of Node's does not (Linux, `libc.ts`).
+ * A datagram socket that receives the ICMP errors about the datagrams that it has sent, each with its sender and the
+ * destination concerned (Linux, `libc.ts`). Node's unconnected sockets do not.
  *
- * Sending is a call of our own, so that hop limit, DF and packet belong together and an error is known at once; so is
- * reading, many datagrams at a time (`inbox.ts`).
+ * We send by a call of our own, so that hop limit, DF and packet belong together and an error is known at once. We read
+ * by a call of our own, too, many datagrams at a time (`inbox.ts`).
  */
 import type { HostIcmpError } from "../core/host-net.ts";
 import { type Inbox, MESSAGES, READS, sharedInbox } from "./inbox.ts";
@@ -18,13 +18,13 @@ export abstract class HeardSocket {
   readonly #socket: Readable;
   #hops = 0;
   #pmtu = -1;
-  /** The MTU that the host itself has named last. */
+  /** The MTU that the kernel's own last error named, in bytes. */
   #localMtu = 0;
 
-  /** Whether datagrams are read in runs (`Libc.readRuns`). */
+  /** Whether equal datagrams are read in runs (`Libc.readRuns`). */
   readonly #runs: boolean;
 
-  /** Takes the descriptor, bound or not. `runs`: of UDP. */
+  /** Takes the descriptor, bound or not. `runs`: it is a UDP socket, which reads in runs. */
   constructor(libc: Libc, family: 4 | 6, fd: number, runs: boolean) {
     this.#libc = libc;
     this.#family = family;
@@ -36,16 +36,16 @@ export abstract class HeardSocket {
     this.#socket = readableDescriptor(fd, () => this.#read(inbox));
   }
 
-  /** A datagram is for this socket, of message `i` of the inbox; it stands there, at `at`, during the call only. */
+  /** Message `i` of the inbox is for this socket: `len` bytes at `at`, valid during the call only. */
   protected abstract received(inbox: Inbox, i: number, at: number, len: number): void;
-  /** What to do about an error: `e` is valid during the call, the function is called when that may be. */
+  /** Returns what to do about an error later; null for nothing. `e` is valid during the call only. */
   protected abstract heard(e: QueuedError, error: HostIcmpError): (() => void) | null;
 
   #read(inbox: Inbox): void {
     for (let reads = 0; reads < READS && !this.closed; reads++) {
       const count = inbox.receive(this.fd, this.#runs);
       if (count < 0) {
-        // It was woken for what others have said.
+        // No datagram was read: the socket woke us for its error queue.
         if (reads === 0) for (const tell of this.#drain()) if (!this.closed) tell();
         return;
       }
@@ -67,7 +67,7 @@ export abstract class HeardSocket {
     } while (left > 0);
   }
 
-  /** Hop limit and DF of what is sent from now on. */
+  /** Sets the hop limit and DF of datagrams sent from now on. */
   protected setOptions(ttl: number, df: boolean): void {
     const libc = this.#libc;
     if (ttl !== this.#hops) libc.set(this.fd, this.#family, "hops", (this.#hops = ttl));
@@ -75,21 +75,22 @@ export abstract class HeardSocket {
     if (pmtu !== this.#pmtu) libc.set(this.fd, this.#family, "mtuDiscover", (this.#pmtu = pmtu));
   }
 
-  /** Whether these are the hop limit and DF that are set. */
+  /** Whether this hop limit and DF are set already. */
   protected hasOptions(ttl: number, df: boolean): boolean {
     return ttl === this.#hops && this.#pmtu === (df ? PMTUDISC_DO : PMTUDISC_DONT);
   }
 
   /**
-   * Sends a packet. Null when it went, or was lost for want of room; otherwise what the host itself says about it, to
-   * be told later. What it turns out others have said is told later, too.
+   * Sends a packet. Null when the kernel took it, or lost it for want of room. Otherwise the kernel's own error, to be
+   * reported later. Errors that others have reported meanwhile are reported later, too.
    */
   protected transmit(packet: Uint8Array, len: number, to: string, port: number): HostIcmpError | null {
     const libc = this.#libc;
     let code = libc.send(this.fd, packet, len, to, port);
     if (code === null) return null;
     if (isFull(code)) return this.#lost();
-    // An error that waits in the queue makes the next send fail in its stead; for a datagram that is too big it tells the MTU.
+    // An error in the queue makes the next send fail in its place. For a datagram that is too big, that error tells the
+    // MTU.
     this.#localMtu = 0;
     if (this.listen() && code !== "EMSGSIZE") code = libc.send(this.fd, packet, len, to, port);
     if (code === null) return null;
@@ -97,7 +98,7 @@ export abstract class HeardSocket {
     return { code, from: null, type: -1, icmpCode: -1, mtu: this.#localMtu };
   }
 
-  /** So many packets found no room. */
+  /** This many packets found no room in the kernel. */
   lost(_count: number): void {}
 
   #lost(): null {
@@ -105,7 +106,7 @@ export abstract class HeardSocket {
     return null;
   }
 
-  /** Empties the error queue, to tell later what others have said; whether they had said anything. */
+  /** Empties the error queue and has its errors reported later. Whether there were any. */
   listen(): boolean {
     const told = this.#drain();
     if (told.length === 0) return false;
@@ -121,13 +122,13 @@ export abstract class HeardSocket {
     this.#socket.close();
   }
 
-  /** Empties the error queue. */
+  /** Empties the error queue. Returns the reports to make. */
   #drain(): (() => void)[] {
     const told: (() => void)[] = [];
     while (!this.closed) {
       const e = this.#libc.readError(this.fd, this.#family);
       if (e === null) break;
-      // The host's own word is about the packet in hand, which is not quoted.
+      // The kernel's own error is about the packet that is being sent, which it does not quote.
       if (e.local) {
         this.#localMtu = e.mtu;
         continue;

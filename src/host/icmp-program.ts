@@ -1,22 +1,22 @@
 /**
- * Echo by the system's `ping`, one run per request, for hosts without ping sockets. Size, hop limit and destination are
- * the guest's; the identifier, the sequence number and the data on the wire are the program's. When it says that the far
- * end has answered, the guest's own data is given back, and never before.
+ * Echo by the system's `ping`, one run for each request, for hosts without ping sockets. Size, hop limit and
+ * destination are the guest's; the identifier, the sequence number and the data on the wire are the program's. Only
+ * when the program reports an answer does the guest get its own data back.
  *
- * Understood are the programs of iputils and BusyBox.
+ * The programs of iputils and BusyBox are understood.
  */
 import { type ChildProcess, execFile } from "node:child_process";
 import type { HostIcmpError, HostPing, HostPingEvents } from "../core/host-net.ts";
 
-/** Runs at a time in one network: each is a process. Beyond them, requests are lost. */
+/** How many runs a network may have at a time, since each is a process. Requests beyond are lost. */
 const MAX_RUNS = 16;
 const WAIT_SECONDS = 5;
 const TIMEOUT_MS = (WAIT_SECONDS + 5) * 1000;
 
-/** What all identifiers of a network share. */
+/** State that all identifiers of a network share. */
 export interface ProgramEnv {
   readonly source: string | null;
-  /** How many run. */
+  /** How many programs run now. */
   runs: number;
   /** Called with the reason when the program is missing or not allowed to send. */
   unavailable(reason: string): void;
@@ -63,13 +63,13 @@ export class ProgramPing implements HostPing {
   }
 }
 
-/** `-t` is the hop limit, and a numeric address keeps the resolver out of it. */
+/** `-t` is the hop limit. A numeric address makes `ping` skip name resolution. */
 export function pingArgs(family: 4 | 6, len: number, ttl: number, source: string | null, to: string): string[] {
   const from = source === null ? [] : ["-I", source];
   return [`-${family}`, "-c", "1", "-W", `${WAIT_SECONDS}`, "-s", `${len}`, "-t", `${ttl}`, ...from, to];
 }
 
-/** The outcome of the one request, by the program's output: answered, an error on the way, or null for none. */
+/** The outcome of the one request, from the program's output: answered, an error on the way, or null for neither. */
 export function pingResult(output: string, len: number, to: string): "answered" | HostIcmpError | null {
   const reply = /^(\d+) bytes from (\S+?):? (?:icmp_)?seq=/m.exec(output);
   if (reply !== null && Number(reply[1]) === len + 8 && reply[2] === to) return "answered";

@@ -1,7 +1,7 @@
 /**
- * A ping socket (Linux, since 3.0): a datagram socket of the protocol ICMP or ICMPv6 that an unprivileged process may
- * have when `net.ipv4.ping_group_range` includes one of its groups. The kernel chooses the identifier on the wire, sums
- * up, and gives the socket nothing but replies to it; sequence numbers and data are ours.
+ * A ping socket (Linux, since 3.0): a datagram socket of the protocol ICMP or ICMPv6. An unprivileged process may have
+ * one if `net.ipv4.ping_group_range` includes one of its groups. The kernel chooses the identifier on the wire,
+ * computes the checksum, and gives the socket replies to it only; sequence numbers and data are ours.
  */
 import type { HostIcmpError, HostPing, HostPingEvents } from "../core/host-net.ts";
 import { ICMP_ECHO, ICMP_ECHO_REPLY, ICMP_HEADER } from "../wire/icmp.ts";
@@ -16,7 +16,7 @@ const PROTOCOL = { 4: PROTO_ICMP, 6: PROTO_ICMP6 } as const;
 const ECHO = { 4: ICMP_ECHO, 6: ICMP6_ECHO } as const;
 const ECHO_REPLY = { 4: ICMP_ECHO_REPLY, 6: ICMP6_ECHO_REPLY } as const;
 const MAX_PACKET = 65_535;
-/** The packet on its way into the kernel; the header's checksum and identifier are the kernel's to write. */
+/** The packet on its way into the kernel, which writes the header's checksum and identifier. */
 const packet: Buffer = Buffer.allocUnsafeSlow(MAX_PACKET);
 
 export class PingSocket extends HeardSocket implements HostPing {
@@ -24,7 +24,7 @@ export class PingSocket extends HeardSocket implements HostPing {
   readonly #events: HostPingEvents;
   readonly #from: LastSender = new LastSender();
 
-  /** Throws a Node error when the system does not give one (EACCES: not in the range of groups). */
+  /** Throws a Node error when the system refuses the socket (EACCES: no group of ours is in the range). */
   constructor(libc: Libc, family: 4 | 6, source: string | null, events: HostPingEvents) {
     super(libc, family, open(libc, family, source), false);
     this.#family = family;

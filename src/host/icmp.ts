@@ -1,7 +1,7 @@
 /**
- * ICMP echo on this host, by the best means there is: a ping socket, the system's `ping`, or none. Looked for when a
- * guest first pings, not before. Nothing is ever made up: without means there is no answer, and one notice says what
- * would allow it.
+ * ICMP echo on this host, by the best means there is: a ping socket, the system's `ping`, or none. The means are looked
+ * for when a guest first pings. No answer is ever made up: without means there is none, and one notice tells what would
+ * help.
  */
 import type { HostPing, HostPingEvents } from "../core/host-net.ts";
 import { type ProgramEnv, ProgramPing } from "./icmp-program.ts";
@@ -19,7 +19,7 @@ export class NodePings {
   readonly #program: ProgramEnv;
   #means: "socket" | "program" | "none";
 
-  /** `source`: address that requests of its family leave from. `notice` is given a line for the log, once. */
+  /** `source`: the address that requests of its family leave from. `notice` is called once, with a line for the log. */
   constructor(source: string | null, notice: (text: string) => void, useLibc: boolean) {
     this.#source = source;
     this.#notice = notice;
@@ -37,7 +37,7 @@ export class NodePings {
     return this.#means === "program" ? new ProgramPing(this.#program, family, events) : NO_PING;
   }
 
-  /** Null when the system gives none to us. */
+  /** Null when the system gives us no ping sockets. */
   #openSocket(family: 4 | 6, events: HostPingEvents): HostPing | null {
     const c = libc();
     if (c === null) return null;
@@ -46,7 +46,7 @@ export class NodePings {
       return new PingSocket(c, family, source, events);
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException;
-      // Anything else (no descriptors left, no such family) says nothing about the means.
+      // Any other error (no descriptors left, no such family) does not rule out ping sockets.
       return code === "EACCES" || code === "EPERM" || code === "EPROTONOSUPPORT" ? null : NO_PING;
     }
   }

@@ -1,16 +1,18 @@
 /**
- * Datagrams from hosts, many by one system call (Linux, `libc.ts`): what `outbox.ts` is on the way out.
+ * Datagrams from hosts, many by one system call (Linux, `libc.ts`): the counterpart of `outbox.ts`.
  *
- * Theory of operation. Node reads a datagram at a time: for each it makes 64 KiB of memory, which it then shrinks, an object
- * that says who sent it, and an event. `recvmmsg` fills a table of ours with all that a socket has, up to `MESSAGES`. They
- * stand here, each in room for the longest there is, until the next call: whoever is given one copies what it keeps. A socket that
- * wants to know where a datagram has arrived is given the control data, too (IP_PKTINFO, `udp-addressed.ts`).
+ * Theory of operation. Node reads one datagram at a time. For each it allocates 64 KiB, which it then shrinks, an
+ * object for the sender, and an event. `recvmmsg` fills a table of ours with all datagrams of a socket, up to
+ * `MESSAGES`. Each stands in room for the longest datagram there is, until the next call, so a receiver copies the
+ * bytes that it keeps. A socket that has to know where a datagram arrived gets the control data, too (IP_PKTINFO,
+ * `udp-addressed.ts`).
  *
- * With UDP_GRO the kernel hands over as one message what has come as one packet: a run of datagrams of equal length, but for the last,
- * that its sender has sent by UDP_SEGMENT or a card has put together, as QUIC's are. It says how long each is.
+ * With UDP_GRO the kernel passes a run of datagrams as one message: equally long ones, except for a shorter last one,
+ * which arrived as one packet. Senders make such runs by UDP_SEGMENT, or a network card joins them, as with QUIC. The
+ * message tells how long each datagram is.
  *
- * All happens within one callback of the event loop's, so there is one such table for all networks of the process. Most of its
- * room is never touched, and so no memory.
+ * A message is handled within one callback of the event loop, so one table serves all networks of the process. Most of
+ * its room is never touched, and so takes no memory.
  */
 
 import type { Endpoint } from "../core/host-net.ts";
@@ -19,24 +21,24 @@ import { ipv4ToString } from "../wire/ipv4.ts";
 import { ipv6ToString } from "../wire/ipv6.ts";
 import type { Libc } from "./libc.ts";
 
-/** So many datagrams are taken by one call at the most. */
+/** How many messages one call takes. */
 export const MESSAGES = 32;
-/** A socket is read so many times in a turn: others have theirs, too. */
+/** How many calls a socket may have in a turn, since other sockets need turns, too. */
 export const READS = 2;
-/** Above the longest datagram. */
+/** More than the longest datagram, in bytes. */
 const ROOM = 65_536;
 
-// struct mmsghdr, struct iovec, a socket address, and control data.
+// Sizes of struct mmsghdr, struct iovec, a socket address, and control data.
 const HEADER = 64;
 const PART = 16;
 const NAME = 32;
 const NAME_SIZE = 28;
 const CONTROL = 64;
-/** struct cmsghdr. */
+/** The size of struct cmsghdr. */
 const CONTROL_HEADER = 16;
 const SOL_UDP = 17;
 const UDP_GRO = 104;
-/** Where in a header the lengths of the address, the control data and the datagram stand, in words. */
+/** Offsets in a header, in words, of the lengths of the address, the control data and the datagram. */
 const NAME_LENGTH = 2;
 const CONTROL_LENGTH = 10;
 const LENGTH = 14;
@@ -45,11 +47,14 @@ export class Inbox {
   /** Message `i` begins at `i * ROOM`. */
   readonly bytes: Buffer = Buffer.allocUnsafeSlow(MESSAGES * ROOM);
   readonly #libc: Libc;
-  /** MESSAGES headers, then as many parts, names and control data: outside V8's heap, where the kernel finds them. */
+  /**
+   * MESSAGES headers, then as many parts, names and control data. Outside V8's heap, so that the kernel finds them in
+   * place.
+   */
   readonly table: Buffer = Buffer.allocUnsafeSlow(MESSAGES * (HEADER + PART + NAME + CONTROL)).fill(0);
   readonly #words: Uint32Array;
   readonly #base: number;
-  /** Headers whose lengths the last call has overwritten, and what the others have for control data. */
+  /** How many headers have lengths that the last call overwrote; and what room the others have for control data. */
   #stale: number = MESSAGES;
   #control = 0;
 
@@ -69,8 +74,8 @@ export class Inbox {
   }
 
   /**
-   * Takes what a socket has, with its control data if that is wanted: how many datagrams, -1 when there is none or an error waits
-   * in their stead.
+   * Reads the datagrams of a socket, with their control data if that is wanted. Returns how many messages; -1 when
+   * there are none, or an error waits in the socket's queue.
    */
   receive(fd: number, withControl = false): number {
     const control = withControl ? CONTROL : 0;
@@ -85,7 +90,7 @@ export class Inbox {
     return count;
   }
 
-  /** Where datagram `i` begins in `bytes`. */
+  /** Where message `i` begins in `bytes`. */
   at(i: number): number {
     return i * ROOM;
   }
@@ -94,7 +99,7 @@ export class Inbox {
     return this.#words[(i * HEADER) / 4 + LENGTH]!;
   }
 
-  /** Where in `table` the sender's socket address stands, and its length. */
+  /** Where the sender's socket address stands in `table`, and its length. */
   nameAt(i: number): number {
     return nameAt(i);
   }
@@ -103,7 +108,7 @@ export class Inbox {
     return this.#words[(i * HEADER) / 4 + NAME_LENGTH]!;
   }
 
-  /** Where in `table` the control data stand, and their length. */
+  /** Where the control data stand in `table`, and their length. */
   controlAt(i: number): number {
     return controlAt(i);
   }
@@ -112,7 +117,7 @@ export class Inbox {
     return this.#words[(i * HEADER) / 4 + CONTROL_LENGTH]!;
   }
 
-  /** How long each of the datagrams that message `i` consists of is; the last one may be shorter. */
+  /** The length of each datagram in message `i`; the last datagram may be shorter. */
   each(i: number): number {
     const end = controlAt(i) + this.controlLength(i);
     for (let at = controlAt(i); at + CONTROL_HEADER + 4 <= end; ) {
@@ -126,7 +131,10 @@ export class Inbox {
     return this.length(i);
   }
 
-  /** Who sent message `i`: `last`, if that is who it was, so that not every datagram makes an `Endpoint`. */
+  /**
+   * The sender of message `i`. It is the same object as before if `last` is the sender, so not every datagram makes
+   * one.
+   */
   sender(i: number, last: LastSender): Endpoint {
     const at = nameAt(i);
     const size = this.nameLength(i);
@@ -146,9 +154,9 @@ export class Inbox {
   }
 }
 
-/** Whoever a socket has heard last. */
+/** The sender that a socket has heard last. */
 export class LastSender {
-  /** As the kernel names it. */
+  /** The sender's socket address as the kernel writes it. */
   readonly name: Uint8Array = new Uint8Array(NAME_SIZE);
   endpoint: Endpoint = { host: "", port: -1 };
 }
@@ -159,7 +167,7 @@ const controlAt = (i: number): number => MESSAGES * (HEADER + PART + NAME) + i *
 
 let shared: Inbox | null = null;
 
-/** The process's, made with the first socket. */
+/** The process's inbox, made with the first socket. */
 export function sharedInbox(libc: Libc): Inbox {
   shared ??= new Inbox(libc);
   return shared;

@@ -1,13 +1,13 @@
 /**
- * The port of Node's debugger (`node --inspect`, SIGUSR1, `inspector.open`): whoever reaches it runs code in this process. It is
- * opened and closed beside us, so we ask each time. A thread other than the main one is not told of it, and there the port
- * counts as open.
+ * The port of Node's debugger (`node --inspect`, SIGUSR1, `inspector.open`). Whoever reaches it runs code in this
+ * process. It may be opened and closed at any time, so it is asked for at each dial. A thread other than the main one
+ * cannot ask: there the port is taken to be open.
  */
 import { createRequire } from "node:module";
 
 type Inspector = typeof import("node:inspector");
 
-/** Undefined until it has been asked for; null for a Node that was built without. */
+/** Undefined until it has been loaded; null for a Node that was built without the inspector. */
 let inspector: Inspector | null | undefined;
 let isMain = true;
 
@@ -21,7 +21,7 @@ function load(): Inspector | null {
   }
 }
 
-/** Whether this process' debugger listens at the port. */
+/** Whether this process's debugger listens at the port. */
 export function isInspectorPort(port: number): boolean {
   if (port !== process.debugPort) return false;
   inspector ??= load();

@@ -104,11 +104,11 @@ describe.each([
 ])("%s", (_kind, start, credentials) => {
   it("carries a connection, by the name that a rule about names has allowed", async () => {
     const proxy = await start();
-    const rules = ["allow tcp www.test:8080", "default deny"];
+    const rules = ["allow tcp www.test:88", "default deny"];
     await using lan = await startLan({ proxy: proxy.url, dnsUpstream: upstreams(), rules });
-    const { body } = await httpGet(lan.guest, "http://www.test:8080/");
-    expect(Buffer.from(body).toString()).toBe("page for www.test:8080");
-    expect(proxy.asked).toEqual([`www.test:8080${credentials}`]);
+    const { body } = await httpGet(lan.guest, "http://www.test:88/");
+    expect(Buffer.from(body).toString()).toBe("page for www.test:88");
+    expect(proxy.asked).toEqual([`www.test:88${credentials}`]);
   });
 
   it("goes on carrying what the guest sends when the far end has ended", async () => {
@@ -147,18 +147,18 @@ describe.each([
   ])("is given the address that was judged, not a name of the guest's, by %s", async (_, rules) => {
     const proxy = await start();
     await using lan = await startLan({ proxy: proxy.url, dnsUpstream: upstreams(), rules });
-    expect((await httpGet(lan.guest, "http://www.test:8080/")).status).toBe(200);
-    expect(proxy.asked).toEqual([`${FAR}:8080${credentials}`]);
+    expect((await httpGet(lan.guest, "http://www.test:88/")).status).toBe(200);
+    expect(proxy.asked).toEqual([`${FAR}:88${credentials}`]);
   });
 
   it("is not given a name that no rule allows, though the guest was led there by it last", async () => {
     const proxy = await start();
-    const rules = ["allow tcp www.test:8080", "allow dns evil.test", "default deny"];
+    const rules = ["allow tcp www.test:88", "allow dns evil.test", "default deny"];
     await using lan = await startLan({ proxy: proxy.url, dnsUpstream: upstreams(), rules });
     await resolveName(lan.guest, "www.test");
     await resolveName(lan.guest, "evil.test");
-    lan.guest.connect(ipv4FromText(FAR), 8080, {});
-    await vi.waitFor(() => expect(proxy.asked).toEqual([`www.test:8080${credentials}`]));
+    lan.guest.connect(ipv4FromText(FAR), 88, {});
+    await vi.waitFor(() => expect(proxy.asked).toEqual([`www.test:88${credentials}`]));
   });
 
   it("is given the address where the guest has no name for it", async () => {
@@ -203,11 +203,11 @@ it("by rules, and what is on this machine goes by none", async () => {
 
 it("is given the address, not the name, for a port that is one of our own listeners'", async () => {
   const proxy = await socksProxy();
-  const rules = ["allow tcp www.test:8080", "default deny"];
+  const rules = ["allow tcp www.test:89", "default deny"];
   await using lan = await startLan({ proxy: proxy.url, dnsUpstream: upstreams(), rules });
-  lan.net.protectPort(8080);
-  expect((await httpGet(lan.guest, "http://www.test:8080/")).status).toBe(200);
-  expect(proxy.asked).toEqual([`${FAR}:8080`]);
+  lan.net.protectPort(89);
+  expect((await httpGet(lan.guest, "http://www.test:89/")).status).toBe(200);
+  expect(proxy.asked).toEqual([`${FAR}:89`]);
 });
 
 it("an own listener at an address of this machine is refused, and no proxy asked", async () => {
@@ -216,9 +216,9 @@ it("an own listener at an address of this machine is refused, and no proxy asked
     .find(({ family, internal }) => family === "IPv4" && !internal)?.address;
   const proxy = await socksProxy();
   await using lan = await startLan({ proxy: proxy.url });
-  lan.net.protectPort(8080);
+  lan.net.protectPort(89);
   // A machine with nothing but loopback has no such address.
-  await expect(httpGet(lan.guest, `http://${here ?? "10.0.2.2"}:8080/`)).rejects.toThrow("refused");
+  await expect(httpGet(lan.guest, `http://${here ?? "10.0.2.2"}:89/`)).rejects.toThrow("refused");
   expect(proxy.asked).toEqual([]);
 });
 

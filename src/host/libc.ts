@@ -1,10 +1,10 @@
 /**
- * The few C library calls that Node has no words for, through koffi, an optional dependency whose npm packages hold it
- * built. Linux with 64-bit pointers only. A descriptor made here is handed to `readable.ts`, which tells when it
- * can be read, and closes it; the calls below never wait (MSG_DONTWAIT).
+ * The few C library calls that Node does not offer, through koffi, an optional dependency whose npm packages contain it
+ * prebuilt. Linux with 64-bit pointers only. A descriptor made here goes to `readable.ts`, which tells when it can be
+ * read, and closes it. The calls below never block (MSG_DONTWAIT).
  *
- * With IP_RECVERR the kernel queues each ICMP error about what a socket has sent: the error as received, who sent it,
- * and the beginning of the packet concerned (ip(7), "IP_RECVERR"). `readError` takes one from that queue.
+ * With IP_RECVERR the kernel queues each ICMP error about a datagram that the socket has sent: the error, its sender,
+ * and the beginning of the datagram (ip(7), "IP_RECVERR"). `readError` takes one error from that queue.
  */
 import { createRequire } from "node:module";
 import { endianness } from "node:os";
@@ -32,7 +32,7 @@ const SO_OOBINLINE = 10;
 /** The same number on every architecture. */
 const SYS_PIDFD_OPEN = 434;
 export type SocketOption = "hops" | "mtuDiscover" | "recvErr" | "packetInfo";
-/** Values of `mtuDiscover`: fragment as needed with DF unset, or never and learn the MTU from an EMSGSIZE. */
+/** Values of `mtuDiscover`: with DF unset, fragment as needed; or with DF set, and learn the MTU from an EMSGSIZE. */
 export const PMTUDISC_DONT = 0;
 export const PMTUDISC_DO = 2;
 
@@ -40,26 +40,26 @@ export const PMTUDISC_DO = 2;
 export interface QueuedError {
   /** As `errno` names it: EHOSTUNREACH, ECONNREFUSED, EMSGSIZE… */
   code: string;
-  /** Told by the host itself, not by a packet. */
+  /** The kernel itself has made the error; no packet reported it. */
   local: boolean;
-  /** Of the ICMP error, of the socket's family. */
+  /** Type and code of the ICMP error, in the socket's family. */
   type: number;
   icmpCode: number;
-  /** The sender of the ICMP error; null for the host itself. */
+  /** The sender of the ICMP error; null for the kernel itself. */
   from: string | null;
   mtu: number;
-  /** Where the packet concerned was sent to. */
+  /** The destination of the datagram that the error is about. */
   to: string;
   port: number;
-  /** The beginning of what was sent, valid until the next call. */
+  /** The beginning of that datagram, valid until the next call. */
   readonly data: Uint8Array;
-  /** How much of it there is. */
+  /** How many bytes of it there are. */
   length: number;
 }
 
 type CFunction = (...args: unknown[]) => number;
 
-// One block outside V8's heap for all that the kernel writes to or reads addresses from: it never moves.
+// One block outside V8's heap, which never moves, for all addresses that the kernel reads or writes.
 const DATA = 0;
 const DATA_SIZE = 2048;
 const CONTROL = DATA + DATA_SIZE;
@@ -91,10 +91,10 @@ export class Libc {
   readonly #header: Buffer;
   readonly #value: Buffer = Buffer.allocUnsafeSlow(4);
   readonly #queued: QueuedError;
-  /** The address that stands in `#name`. */
+  /** The address that `#name` contains, as text. */
   #named: string | null = null;
 
-  /** Throws where koffi is not installed or cannot be loaded. */
+  /** Throws if koffi is not installed or cannot be loaded. */
   constructor() {
     const koffi = createRequire(import.meta.url)("koffi");
     const lib = koffi.load(null);
@@ -144,7 +144,7 @@ export class Libc {
     return fd;
   }
 
-  /** For a descriptor that nobody has adopted. */
+  /** Closes a descriptor that nobody has adopted. */
   close(fd: number): void {
     this.#close(fd);
   }
@@ -158,27 +158,27 @@ export class Libc {
     this.#option(fd, OPTIONS[family].level, OPTIONS[family][option], value);
   }
 
-  /** Datagrams that have come as one packet may be read as one (Linux 5.0; before, nothing changes). */
+  /** Has the kernel pass datagrams that arrived as one packet as one message (Linux 5.0; earlier ones ignore this). */
   readRuns(fd: number): void {
     this.#option(fd, SOL_UDP, UDP_GRO, 1);
   }
 
-  /** An IPv6 socket leaves IPv4's ports alone. */
+  /** Keeps an IPv6 socket from taking IPv4's port, too. */
   v6Only(fd: number): void {
     this.#option(fd, SOL_IPV6, IPV6_V6ONLY, 1);
   }
 
-  /** How many bytes a socket takes before it is full. The kernel doubles it, and gives no more than `net.core.wmem_max`. */
+  /** Sets the send buffer, in bytes. The kernel doubles the number, and gives no more than `net.core.wmem_max`. */
   sendRoom(fd: number, bytes: number): void {
     this.#option(fd, SOL_SOCKET, SO_SNDBUF, bytes);
   }
 
-  /** A descriptor of a process that can be read when that has ended; negative where the kernel gives none (before 5.3). */
+  /** A descriptor that becomes readable when the process ends; negative where the kernel has none (before 5.3). */
   openProcess(pid: number): number {
     return Number(this.#syscall(SYS_PIDFD_OPEN, pid, 0));
   }
 
-  /** A TCP socket gives urgent bytes in their place instead of beside the others. */
+  /** Has a TCP socket deliver urgent bytes in their place among the others. */
   urgentInLine(fd: number): void {
     this.#option(fd, SOL_SOCKET, SO_OOBINLINE, 1);
   }
@@ -188,39 +188,42 @@ export class Libc {
     this.#setsockopt(fd, level, name, this.#value, 4);
   }
 
-  /** Null when the kernel took it, otherwise why not ("EAGAIN" when it has no room). */
+  /** Sends a packet. Null when the kernel took it, otherwise its error code ("EAGAIN" when it has no room). */
   send(fd: number, packet: Uint8Array, len: number, to: string, port: number): string | null {
     const size = this.#address(to, port);
     return this.#sendto(fd, packet, len, MSG_DONTWAIT, this.#name, size) < 0 ? this.#code() : null;
   }
 
   /**
-   * Hands `count` messages to the kernel; `table` is the address of their `struct mmsghdr`. How many it took, in order; 0
-   * when it had no room for the first one, -1 when it refused it.
+   * Hands `count` messages to the kernel; `table` is the address of their `struct mmsghdr`. Returns how many it took,
+   * in order: 0 when it had no room for the first one, -1 when it refused that.
    */
   sendMany(fd: number, table: number, count: number): number {
     const taken = this.#sendmmsg(fd, table, count, MSG_DONTWAIT);
     return taken < 0 && isFull(this.#code()) ? 0 : taken;
   }
 
-  /** Takes up to `count` messages; `table` is the address of their `struct mmsghdr`. How many, -1 for none or an error. */
+  /**
+   * Reads up to `count` messages; `table` is the address of their `struct mmsghdr`. Returns how many; -1 for none or an
+   * error.
+   */
   receiveMany(fd: number, table: number, count: number): number {
     return this.#recvmmsg(fd, table, count, MSG_DONTWAIT, null);
   }
 
-  /** Where memory outside V8's heap is. */
+  /** The address of memory outside V8's heap. */
   addressOf(bytes: Uint8Array): number {
     return Number(this.#addressOf(bytes));
   }
 
-  /** Puts a socket address at `at`, 28 bytes; how many of them count. */
+  /** Writes a socket address at `at`, into 28 bytes. Returns how many of them are used. */
   nameTo(bytes: Buffer, at: number, to: string, port: number): number {
     const size = this.#address(to, port);
     this.#name.copy(bytes, at, 0, 28);
     return size;
   }
 
-  /** Takes one entry from the error queue; null when it is empty. The same object each time. */
+  /** Takes one entry from the error queue; null when it is empty. Returns the same object each time. */
   readError(fd: number, family: 4 | 6): QueuedError | null {
     const block = this.#block;
     block.writeUInt32LE(NAME_SIZE, MSGHDR + 8);
@@ -245,7 +248,7 @@ export class Libc {
     return e;
   }
 
-  /** struct sock_extended_err (linux/errqueue.h) and the offender's address behind it. */
+  /** Reads struct sock_extended_err (linux/errqueue.h) and the offender's address behind it. */
   #extended(family: 4 | 6, at: number): void {
     const block = this.#block;
     const e = this.#queued;
@@ -258,7 +261,7 @@ export class Libc {
     e.from = e.local ? null : this.#text(family, at + 16);
   }
 
-  /** The text of a socket address in the block; null when it has no address. */
+  /** The text of a socket address in the block; null when it contains no address. */
   #text(family: 4 | 6, at: number): string | null {
     const block = this.#block;
     const af = block.readUInt16LE(at);
@@ -268,11 +271,11 @@ export class Libc {
     return text.toString("latin1", 0, text.indexOf(0));
   }
 
-  /** Puts a socket address where `#name` is; its size. */
+  /** Writes a socket address into `#name`. Returns its size. */
   #address(text: string, port: number): number {
     const name = this.#name;
     const v6 = text.includes(":");
-    // The kernel writes here, too, but only when an error is read.
+    // The kernel writes into `#name`, too, but only when an error is read.
     if (text !== this.#named) {
       name.fill(0, 0, 28);
       name.writeUInt16LE(v6 ? AF_INET6 : AF_INET, 0);
@@ -293,19 +296,19 @@ export class Libc {
   }
 }
 
-/** Whether a send was refused for want of room only. */
+/** Whether a send was refused only because there was no room. */
 export function isFull(code: string): boolean {
   return code === "EAGAIN" || code === "ENOBUFS";
 }
 
-/** Whether C structures lie here as `Libc` and its like write them. */
+/** Whether C structures have the layout here that `Libc` and its like assume. */
 export function hasKnownLayouts(): boolean {
   return process.platform === "linux" && endianness() === "LE" && LAYOUTS.includes(process.arch);
 }
 
 let loaded: Libc | null | undefined;
 
-/** The library; null where it cannot be had. Looked for at the first call. */
+/** The C library; null where it cannot be had. It is looked for at the first call. */
 export function libc(): Libc | null {
   if (loaded === undefined) {
     loaded = null;
@@ -313,7 +316,7 @@ export function libc(): Libc | null {
       try {
         loaded = new Libc();
       } catch {
-        // Not installed, or not for this system.
+        // koffi is not installed, or not for this system.
       }
     }
   }

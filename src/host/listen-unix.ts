@@ -1,7 +1,7 @@
 /**
- * Listening on a UNIX path. The socket becomes visible last and complete: it is bound in a private folder beside its
- * path, made 0600, and only then renamed to it. So it can be connected to as soon as it is seen, nobody else ever could,
- * and a stale one is replaced without a gap. One that somebody serves is left alone: an error.
+ * Listening on a UNIX path. The socket appears at its path last and complete: it is bound in a private folder beside
+ * the path, made 0600, and only then renamed. So clients can connect as soon as they see it, nobody else ever could,
+ * and a stale socket is replaced without a gap. A socket that somebody serves is left alone, and reported as an error.
  */
 import { lstatSync, unlinkSync } from "node:fs";
 import fs from "node:fs/promises";
@@ -9,12 +9,15 @@ import net from "node:net";
 import path from "node:path";
 import { handOver } from "./ownership.ts";
 
-/** A path has to fit `sockaddr_un` with its NUL (108 bytes on Linux, 104 elsewhere); a longer one would be cut. */
+/**
+ * The longest path: `sockaddr_un` has to contain it with its NUL (108 bytes on Linux, 104 elsewhere), or it would be
+ * cut.
+ */
 export const UNIX_PATH_MAX: number = process.platform === "linux" ? 107 : 103;
 
 /** The file of a listening socket. */
 export interface UnixFile {
-  /** Takes the file away, if it is still ours: another process may have taken the path since. It is gone when this returns. */
+  /** Removes the file before it returns, if the file is still ours: another process may have taken the path since. */
   unlink(): void;
 }
 
@@ -31,7 +34,8 @@ export async function listenUnix(
   await refuseUnlessStale(at);
   let folder: string | null = null;
   try {
-    // Not `path.join`, which drops the dot and so makes it beside the folder: somebody else's, or another disk.
+    // Not `path.join`, which would drop the dot, and so put the folder beside the path's folder: another owner's, or
+    // another disk.
     folder = await fs.mkdtemp(`${path.dirname(at)}${path.sep}.`);
     const temporary = path.join(folder, "s");
     if (Buffer.byteLength(temporary) > UNIX_PATH_MAX || Buffer.byteLength(at) > UNIX_PATH_MAX) {
@@ -48,15 +52,15 @@ export async function listenUnix(
     if (syscall === "mkdtemp" && code === "ENOENT") throw refusal(code, "its folder is not there");
     throw error;
   } finally {
-    // Not what is in it, but for the socket that did not come to its place: root would follow what others put there.
+    // Only our own socket is removed from the folder: root would otherwise follow links that others have put there.
     if (folder !== null) await removeEmpty(folder);
   }
 }
 
 /**
- * Binds with mode 0600 from the first moment. By a mask, since a `chmod` by path would change what the folder's owner
- * has put there meanwhile. The mask is the whole process's, but `listen` binds before it returns. Threads other than
- * the main one may not set it.
+ * Binds a socket that has mode 0600 from the first moment. By a mask, because a `chmod` by path would change whatever
+ * the folder's owner has put there meanwhile. The mask holds for the whole process, but `listen` binds before it
+ * returns. Only the main thread may set the mask.
  */
 async function bindPrivately(server: net.Server, at: string): Promise<void> {
   const { isMainThread } = await import("node:worker_threads");
@@ -90,7 +94,7 @@ export function listening(server: net.Server, options: net.ListenOptions): Promi
   });
 }
 
-/** Nothing at the path, or a socket that nobody serves: fine. */
+/** Resolves if there is nothing at the path, or a socket that nobody serves. */
 async function refuseUnlessStale(at: string): Promise<void> {
   const stat = await fs.lstat(at).catch(() => null);
   if (stat === null) return;
@@ -113,7 +117,7 @@ function unlinkOwn(at: string, own: { dev: bigint; ino: bigint }): void {
     const { dev, ino } = lstatSync(at, { bigint: true });
     if (dev === own.dev && ino === own.ino) unlinkSync(at);
   } catch {
-    // It is gone already.
+    // The file is gone already.
   }
 }
 

@@ -1,4 +1,4 @@
-/** Listening TCP and UNIX sockets of the host: what port forwards are made of. */
+/** Listening TCP and UNIX sockets of the host, by which port forwards listen. */
 import net from "node:net";
 import type { AcceptedTcp, Endpoint, HostListener, HostTcp, HostTcpEvents, UnixEndpoint } from "../core/host-net.ts";
 import { acceptDirectly } from "./direct-tcp.ts";
@@ -11,7 +11,10 @@ const MAPPED = "::ffff:";
 
 export type OnAccept = (socket: AcceptedTcp) => void;
 
-/** Resolves when clients can connect, whose connections are direct where there is `c`. Rejects with an `Error` that has the system's `code`. */
+/**
+ * Resolves when clients can connect; with `c`, their connections are direct (`direct-tcp`). Rejects with an `Error`
+ * with the system's `code`.
+ */
 export async function listenTcp(
   at: Endpoint | UnixEndpoint,
   onAccept: OnAccept,
@@ -23,12 +26,12 @@ export async function listenTcp(
   if ("path" in at) listener = await listenOnPath(server, at.path);
   else {
     await listening(server, { host: at.host, port: at.port, ipv6Only: true, exclusive: true });
-    // Before there is a client: the kernel takes an urgent byte out of line when it comes.
+    // Set before a client connects, since the kernel takes an urgent byte out of line when it arrives.
     inLine(server);
     const { port } = server.address() as net.AddressInfo;
     listener = { address: { host: at.host, port }, close: () => server.close() };
   }
-  // After listening, errors are those of accept (EMFILE): the next client may have more luck.
+  // Errors that come after listening are accept's (EMFILE): the next client may succeed.
   server.on("error", () => {});
   return listener;
 }
@@ -58,7 +61,7 @@ function accepted(socket: net.Socket, unix: boolean, onAccept: OnAccept, c: Stre
   const { remoteAddress, remotePort } = socket;
   let remote = UNIX_CLIENT;
   if (!unix) {
-    // A client that is gone already has no address.
+    // A client that has gone already has no address.
     if (remoteAddress === undefined || remotePort === undefined) {
       socket.destroy();
       return;
@@ -75,7 +78,7 @@ function accepted(socket: net.Socket, unix: boolean, onAccept: OnAccept, c: Stre
 
 async function listenOnPath(server: net.Server, at: string): Promise<HostListener> {
   const file = await listenUnix(server, at).catch((error: NodeJS.ErrnoException) => {
-    // A refusal of ours names no place; the system's errors do.
+    // The system's errors name the address; our own refusals do not yet.
     if (error.syscall === undefined) error.message = `listen ${error.code}: ${error.message}: ${at}`;
     throw error;
   });

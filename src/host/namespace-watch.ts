@@ -1,20 +1,24 @@
 /**
- * When a network namespace is nobody's any more. It lives for as long as a TAP of it is open, so the device does not tell: we
- * look whether a process is in it, first of all the one that was, or whether it is mounted somewhere (`ip netns`).
+ * Tells when nobody uses a network namespace any more. An open TAP keeps its namespace alive, so the device does not
+ * tell. We look whether a process is in the namespace, first the one that was, or whether it is mounted somewhere (`ip
+ * netns`).
  */
 import fs from "node:fs";
 import { linkOf } from "./process-names.ts";
 
 const LOOK_MILLIS = 1_000;
 
-/** Calls `gone` once, when `pid` and all others have left `namespace` (`net:[…]`). What is given back stops looking. */
+/**
+ * Calls `gone` once, when `pid` and all other processes have left `namespace` (`net:[…]`). Returns a function that
+ * stops looking.
+ */
 export function whenNamespaceIsLeft(namespace: string, pid: number, gone: () => void): () => void {
   let known: number | null = pid;
   const timer = setInterval(() => {
     if (known !== null && isIn(known, namespace)) return;
     const before = known;
     known = processIn(namespace);
-    // Seen twice: a process that is just being started may be missed once.
+    // Only two looks in a row count, because a process that is just being started may be missed once.
     if (known !== null || before !== null || isMounted(namespace)) return;
     clearInterval(timer);
     gone();

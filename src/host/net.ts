@@ -1,4 +1,4 @@
-/** The host's sockets on Node.js: `HostNet` for real. */
+/** The host's sockets on Node.js: the real `HostNet`. */
 import type {
   AcceptedTcp,
   Endpoint,
@@ -26,31 +26,31 @@ import { BoundUdp, brokenUdp, NodeUdp, type UdpEnv, udpSource } from "./udp.ts";
 import { AddressedUdp, isEveryAddress } from "./udp-addressed.ts";
 import { HeardUdp } from "./udp-heard.ts";
 
-/** As libslirp, and BSD before it. */
+/** The same as in libslirp, and in BSD before it. */
 const CONNECT_TIMEOUT_MS = 75_000;
-/** Between two lines in the log about missing descriptors. */
+/** The pause between two log lines about missing descriptors. */
 const STARVED_PAUSE_MS = 60_000;
 
 export interface NodeHostNetOptions {
   /** Chooses UDP ports. */
   readonly random: Random;
-  /** Source address of outgoing sockets to destinations of its family. Connections to the loopback keep theirs. */
+  /** Source address of outgoing sockets to destinations of its family. Connections to the loopback keep their own. */
   readonly outboundAddr?: string;
   /** How long a connect may go unanswered, in milliseconds (75000). */
   readonly connectTimeout?: number;
-  /** Given a line for the log when the host lacks something that guests want. */
+  /** Called with a line for the log when the host lacks something that guests want. */
   readonly notice?: (text: string) => void;
   /** Whether to use the C library where it can be had (true). */
   readonly libc?: boolean;
 }
 
-/** Of all networks of this process, once one of them has had a mapping of the C library's. */
+/** Shared by all networks of the process; made when the first UDP mapping uses the C library. */
 let outbox: Outbox | null = null;
 
 export class NodeHostNet implements HostNet {
   readonly #outboundAddr: string | null;
   readonly #dialling: Dialling;
-  /** Ports of this machine that no guest reaches. */
+  /** Ports of this machine that no guest may reach. */
   readonly ownPorts: OwnPorts = new OwnPorts();
   readonly #udp: UdpEnv;
   readonly #pings: NodePings;
@@ -123,7 +123,7 @@ export class NodeHostNet implements HostNet {
   }
 }
 
-/** Says, now and then, that descriptors are missing and what helps. */
+/** Returns a function that logs, now and then, that descriptors are missing and what helps. */
 function starvation(notice: (text: string) => void): (code: string) => void {
   let saidAt = Number.NEGATIVE_INFINITY;
   return (code) => {

@@ -1,36 +1,36 @@
 /**
- * Guests' datagrams on their way into the kernel, many by one system call (Linux, `libc.ts`).
+ * Datagrams from guests on their way into the kernel, many by one system call (Linux, `libc.ts`).
  *
- * Theory of operation. The call costs more than what the kernel does with a small datagram (bench/README.md, "64-byte datagrams
- * up"). So what one read of a guest's brings waits here, from `cork` to
- * `uncork`, and is then handed over socket by socket:
+ * Theory of operation. The system call costs more than the kernel's work for a small datagram (bench/README.md,
+ * "64-byte datagrams up"). So the datagrams of one read from a guest wait here between `cork` and `uncork`, and are
+ * then handed over socket by socket:
  *
  * - `sendmmsg` takes all *messages* of a socket, in order.
- * - Datagrams of a socket that follow one another to the same destination, as long as each other but for the last, which
- *   may be shorter, are one message, a *run*: the kernel carries it as one packet and cuts it where it has to, for a
- *   socket of this machine only on arrival (UDP_SEGMENT, udp(7)). They are copied one behind the other, so a run needs
+ * - Datagrams of a socket that follow one another to the same destination are one message, a *run*, if they are equally
+ *   long (the last may be shorter). The kernel carries a run as one packet and cuts it where it has to; for a socket on
+ *   this machine, only on arrival (UDP_SEGMENT, udp(7)). The datagrams are copied one behind the other, so a run needs
  *   no list of its parts.
  *
- * What the kernel does not take goes again, each datagram by itself, so that what is said about it is said as if
- * it had never been here. A socket whose run was refused without such a reason sends none any more: its packets do not
- * fit, or its way cannot carry them.
+ * Datagrams that the kernel does not take are sent again one by one, so that each gets its own error, as if it had
+ * never waited here. If the kernel refuses a run without such an error, the socket makes no more runs: its packets do
+ * not fit, or its route cannot carry runs.
  *
- * All happens within one call of the event loop's, so there is one such table for all networks of the process. Linked
- * lists through arrays, as in `nat/tcp/payload-gatherer.ts`: nothing is made for a datagram.
+ * The outbox is filled and emptied within one callback of the event loop, so one table serves all networks of the
+ * process. It has linked lists in arrays, as `nat/tcp/payload-gatherer.ts` does: no object is made for a datagram.
  */
 import type { Endpoint } from "../core/host-net.ts";
 import type { Libc } from "./libc.ts";
 
-/** So many messages wait at the most, and so many bytes: what a cable reads at once. */
+/** How many messages may wait, and how many bytes: as much as a cable reads at once. */
 const MESSAGES = 64;
 const ROOM = 262_144;
-/** Of a run: UDP_MAX_SEGMENTS of the older kernels, and a packet's length less the headers of either family. */
+/** Limits of a run: UDP_MAX_SEGMENTS of older kernels, and the longest packet less the headers of either family. */
 const MOST_IN_RUN = 64;
 const RUN_BYTES = 65_535 - 60;
-/** A run's datagrams are not fragmented: longer ones fit no packet of Ethernet's. */
+/** The longest datagram in a run, in bytes. Runs are not fragmented, and longer ones do not fit Ethernet's packets. */
 const LONGEST_IN_RUN = 1_452;
 
-// struct mmsghdr, struct iovec, a socket address, and a control message with the length of a run's datagrams.
+// Sizes of struct mmsghdr, struct iovec, a socket address, and a control message with the length of a run's datagrams.
 const HEADER = 64;
 const NAME = 32;
 const PART = 16;
@@ -38,22 +38,22 @@ const CONTROL = 24;
 const SLOT = HEADER + NAME + PART + CONTROL;
 const SOL_UDP = 17;
 const UDP_SEGMENT = 103;
-/** CMSG_LEN(sizeof(uint16_t)). */
+/** The value of CMSG_LEN(sizeof(uint16_t)). */
 const CONTROL_LEN = 18;
 
 /** A socket whose datagrams wait here. */
 export interface Sender {
   readonly fd: number;
-  /** Its first and last message, -1 for none. */
+  /** The socket's first and last message, -1 for none. */
   firstMessage: number;
   lastMessage: number;
-  /** Whether runs may be tried. */
+  /** Whether runs may be made. */
   runs: boolean;
-  /** Reads what the socket has been told, to be told later; whether there was anything. */
+  /** Empties the socket's error queue, and has its errors reported later. Whether there were any. */
   listen(): boolean;
-  /** So many datagrams found no room in the kernel. */
+  /** This many datagrams found no room in the kernel. */
   lost(count: number): void;
-  /** Sends a datagram now, by itself. */
+  /** Sends a datagram at once, by itself. */
   sendNow(bytes: Uint8Array, at: number, len: number, to: Endpoint): void;
 }
 
@@ -63,17 +63,23 @@ export class Outbox {
   readonly #bytes: Buffer = Buffer.allocUnsafeSlow(ROOM);
   readonly #base: number;
   #used = 0;
-  /** Messages, in parallel arrays: where each begins, its bytes, those of its first datagram, how many it has. */
+  /**
+   * Messages, in parallel arrays: where each begins, its bytes, those of its first datagram, and how many datagrams it
+   * has.
+   */
   readonly #at: Int32Array = new Int32Array(MESSAGES);
   readonly #len: Int32Array = new Int32Array(MESSAGES);
   readonly #each: Int32Array = new Int32Array(MESSAGES);
   readonly #count: Int32Array = new Int32Array(MESSAGES);
-  /** The sender's next one. */
+  /** The next message of the same sender. */
   readonly #next: Int32Array = new Int32Array(MESSAGES);
   readonly #to: Endpoint[] = [];
   #messages = 0;
   readonly #senders: Sender[] = [];
-  /** MESSAGES headers, then as many names, parts and controls: outside V8's heap, where the kernel finds them. */
+  /**
+   * MESSAGES headers, then as many names, parts and controls. Outside V8's heap, so that the kernel finds them in
+   * place.
+   */
   readonly #table: Buffer = Buffer.allocUnsafeSlow(MESSAGES * SLOT).fill(0);
   readonly #words: Int32Array;
   readonly #tableBase: number;
@@ -105,7 +111,7 @@ export class Outbox {
     this.flush();
   }
 
-  /** Takes a copy of a datagram, at most 65507 bytes of it. */
+  /** Takes a copy of a datagram; at most 65507 bytes of it. */
   add(sender: Sender, bytes: Uint8Array, at: number, len: number, to: Endpoint): void {
     if (this.#used + len > ROOM) this.flush();
     const last = this.#messages - 1;
@@ -120,7 +126,7 @@ export class Outbox {
     this.#used += len;
   }
 
-  /** Hands over what waits. */
+  /** Hands all waiting datagrams to the kernel. */
   flush(): void {
     const senders = this.#senders;
     if (senders.length === 0) return;
@@ -131,13 +137,13 @@ export class Outbox {
     this.#used = 0;
   }
 
-  /** Whether a datagram continues the run that ends in this message. */
+  /** Whether a datagram continues the run that this message ends with. */
   #extends(sender: Sender, message: number, len: number, to: Endpoint): boolean {
     const each = this.#each[message]!;
     const count = this.#count[message]!;
     const total = this.#len[message]!;
     if (!sender.runs || len === 0 || len > each || each > LONGEST_IN_RUN) return false;
-    // A shorter one has ended it.
+    // A shorter datagram has ended the run.
     if (total !== each * count || count === MOST_IN_RUN || total + len > RUN_BYTES) return false;
     const earlier = this.#to[message]!;
     return earlier === to || (earlier.port === to.port && earlier.host === to.host);
@@ -169,7 +175,7 @@ export class Outbox {
       for (let i = 0; i < taken; i++) first = this.#next[first]!;
       done += Math.max(taken, 0);
       if (taken > 0) continue;
-      // A datagram for which there is no room is lost, as UDP may be.
+      // UDP may lose datagrams: one for which there is no room is lost.
       if (taken < 0) this.#again(sender, first);
       else sender.lost(this.#count[first]!);
       first = this.#next[first]!;
@@ -177,7 +183,7 @@ export class Outbox {
     }
   }
 
-  /** Datagrams that the kernel has refused go one by one. */
+  /** Sends the datagrams of a message that the kernel has refused one by one. */
   #again(sender: Sender, message: number): void {
     const told = sender.listen();
     const each = this.#each[message]!;
@@ -204,7 +210,7 @@ export class Outbox {
     if (run) words[(controlAt(slot) >> 2) + 4] = this.#each[message]!;
   }
 
-  /** Addresses have 48 bits. */
+  /** Writes an address of 48 bits. */
   #pointer(at: number, address: number): void {
     this.#words[at >> 2] = address | 0;
     this.#words[(at >> 2) + 1] = Math.floor(address / 2 ** 32);

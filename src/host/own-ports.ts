@@ -1,14 +1,15 @@
 /**
- * Ports on which this process itself listens for its owner: the control API, the sockets that guests' cables come in
- * by, the SOCKS server. A guest that dials one of them, at whatever address of the host, would speak with its own
- * jailer; it is told that nobody listens there. So are those who send datagrams to the port of an uplink's other end:
- * they would arrive there as from us. That machine may have any number of addresses, so the port is closed at all.
+ * Ports on which this process listens for its owner: the control API, cables that guests come in by, the SOCKS server.
+ * A guest that dialled one of them, at whatever address of the host, would reach the process that confines it; so it is
+ * refused as if nobody listened. The UDP port of an uplink's other end is closed, too, because datagrams from this host
+ * would be taken for the uplink's frames. That machine may have any number of addresses, so the port is closed at all
+ * addresses.
  *
- * Other processes of this user are jailers, too, of guests that may be each other's enemies: each leaves the ports that it
- * holds in a file for the others (`port-registry`).
+ * Other processes of this user confine guests, too, and those may be enemies of ours. Each process leaves the ports
+ * that it holds in a file for the others (`port-registry`).
  *
- * A machine answers at more addresses than its interfaces have, where a route says so (`routed-here`). That is asked for
- * ports that are held only.
+ * A route may give this machine addresses that none of its interfaces has (`routed-here`). They are checked only for
+ * ports that are held.
  */
 import { networkInterfaces } from "node:os";
 import { addressFromText } from "../core/address.ts";
@@ -18,20 +19,20 @@ import { isInspectorPort } from "./inspector-port.ts";
 import { type PortRegistry, sharedRegistry } from "./port-registry.ts";
 import { isRoutedHere } from "./routed-here.ts";
 
-/** How long the list of the host's addresses is trusted. */
+/** How many milliseconds the list of the host's addresses is trusted. */
 const FRESH_MILLIS = 1000;
-/** Other hosts of which it is known meanwhile whether they are this one. */
+/** For how many hosts it is remembered whether a route makes them this machine. */
 const MOST_KNOWN = 4_096;
 
 export class OwnPorts {
   /** How often each port is held. */
   readonly #ports: Map<number, number> = new Map();
-  /** The same for the ports of uplinks' other ends. */
+  /** How often each port of an uplink's other end is held. */
   readonly #ends: Map<number, number> = new Map();
   readonly #registry: PortRegistry;
   #addresses: ReadonlySet<string> = new Set();
   #readAt: number = Number.NEGATIVE_INFINITY;
-  /** Whether a host without an interface here is this one, as long as the addresses are trusted. */
+  /** Whether a host that no interface has is this machine, for as long as the list of addresses is trusted. */
   readonly #routed: Map<string, boolean> = new Map();
   readonly #routedHere: (host: string) => boolean;
 
@@ -41,7 +42,7 @@ export class OwnPorts {
     this.#routedHere = routedHere;
   }
 
-  /** From now on the port is closed to guests. Returns what ends that. */
+  /** Closes the port to guests. Returns a function that ends that. */
   protect(port: number): () => void {
     const told = this.#registry.add(port);
     const held = hold(this.#ports, port);
@@ -51,22 +52,22 @@ export class OwnPorts {
     };
   }
 
-  /** From now on the UDP port is closed to guests on every machine. Returns what ends that. */
+  /** Closes the UDP port to guests on every machine. Returns a function that ends that. */
   protectEnd(port: number): () => void {
     return hold(this.#ends, port);
   }
 
-  /** Whether the port is one of ours, or of another process of this user's, at whatever address. */
+  /** Whether this process, or another of this user's, holds the port, at whatever address. */
   holds(port: number): boolean {
     return this.#ports.has(port) || this.#registry.has(port) || isInspectorPort(port);
   }
 
-  /** Whether `host` is this machine and the port closed. */
+  /** Whether `host` is this machine and the port is closed. */
   has(host: string, port: number): boolean {
     return this.holds(port) && this.#isThisHost(host);
   }
 
-  /** The same of datagrams, which may not go to an uplink's other end either. */
+  /** The same for datagrams, which may not go to an uplink's other end either. */
   hasUdp(host: string, port: number): boolean {
     return (this.#ends.size > 0 && this.#ends.has(port)) || this.has(host, port);
   }
@@ -98,7 +99,7 @@ export class OwnPorts {
   }
 }
 
-/** One more that holds `key`. Returns what lets it go, once. */
+/** Counts one more holder of `key`. Returns a function that releases it, once. */
 function hold<K>(counts: Map<K, number>, key: K): () => void {
   counts.set(key, (counts.get(key) ?? 0) + 1);
   let held = true;

@@ -1,6 +1,6 @@
 /**
- * Whose the files are that this process makes for its own use: sockets, and what Samba keeps. The user's that it runs
- * as, unless it is about to give up its rights: then they belong to who it will be.
+ * The owner of files that this process makes for its own use: sockets, and Samba's state. It is the user that the
+ * process runs as, or, if the process is about to give up root's rights, the user that it will become.
  */
 import fs, { lchownSync } from "node:fs";
 import { userInfo } from "node:os";
@@ -9,36 +9,36 @@ import path from "node:path";
 export interface Owner {
   readonly uid: number;
   readonly gid: number;
-  /** Null for a number that has no name. */
+  /** Null for a user id that has no name. */
   readonly name: string | null;
 }
 
 let owner: Owner | null = null;
 
-/** From now on files are made for `next`. */
+/** Files are made for `next` from now on. */
 export function makeFilesFor(next: Owner): void {
   owner = next;
 }
 
-/** Whom files are made for; null for the user that the process runs as. */
+/** The owner of files; null for the user that the process runs as. */
 export function fileOwner(): Owner | null {
   return owner;
 }
 
-/** Gives a file that this process has just made to its owner. Links are not followed. Throws what the system says. */
+/** Gives a file that this process has just made to its owner. Does not follow links. Throws the system's error. */
 export function handOver(path: string): void {
   if (owner !== null) lchownSync(path, owner.uid, owner.gid);
 }
 
-/** The owner's name, as programs that we start know it. */
+/** The owner's name, for programs that we start. */
 export function ownerName(): string {
   return owner === null ? userInfo().username : (owner.name ?? String(owner.uid));
 }
 
 /**
- * Removes a folder of this process's own in a place where nobody may take another's files away (/tmp). While root holds
- * a folder that it has handed over, that user may have put links there, or one in the folder's place: the folder is
- * taken back first, and what is deeper than its own files is left.
+ * Removes a folder of this process in a place where nobody may remove another's files (/tmp). When root has handed a
+ * folder over, its new owner may have put links into it, or another folder in its place. So root first takes the folder
+ * back, and removes its own files only, not what is deeper.
  */
 export function removePrivate(folder: string): void {
   if (owner === null || process.getuid?.() !== 0) return fs.rmSync(folder, { recursive: true, force: true });
@@ -48,6 +48,6 @@ export function removePrivate(folder: string): void {
     for (const name of fs.readdirSync(folder)) fs.unlinkSync(path.join(folder, name));
     fs.rmdirSync(folder);
   } catch {
-    // It is gone, or there is a folder in it.
+    // The file is gone, or it is a folder.
   }
 }

@@ -1,6 +1,6 @@
-/** What to do when the system keeps a port to its administrator. */
+/** Advice when the system reserves a port for its administrator. */
 
-/** Behind the error's own words; "" for other errors. */
+/** The advice to append to the error's message; "" for other errors. */
 export function portHint(error: unknown, platform: NodeJS.Platform = process.platform): string {
   const { code, port } = error as { readonly code?: string; readonly port?: number };
   if (code !== "EACCES" || port === undefined || port === 0) return "";

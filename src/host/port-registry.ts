@@ -1,39 +1,43 @@
 /**
- * Ports that processes of this user hold for their owner, so that no guest of one reaches another's: its SOCKS server
- * needs no password, and a cable that listens takes whoever comes.
+ * Ports that processes of this user hold for their owner, so that no guest of one process reaches another's ports: its
+ * SOCKS server needs no password, and a cable that listens accepts everybody.
  *
- * Theory of operation. Each process that holds ports leaves them in a file of its own, named by its number, in the user's
- * runtime folder and in `/tmp/tslirp-UID`, since one process may have been told another runtime folder than the next
- * (a service has XDG_RUNTIME_DIR, cron has none), and takes that away with its last port. A file whose process is gone counts no more, and is removed by
- * whoever comes upon it. What the others hold is read when a guest dials an address of this machine, once a second at
- * the most. Where there is no such folder, or it is not this user's alone, everybody knows their own ports only. With
- * `--user` nothing is written before root's rights are gone: root would follow what that user has put in the folder.
+ * Theory of operation. Each process that holds ports writes them to a file of its own, named by its process id, in the
+ * user's runtime folder and in `/tmp/tslirp-UID` (two processes may have different runtime folders: a service has
+ * XDG_RUNTIME_DIR, cron has none). It removes the file with its last port. A file whose process has ended does not
+ * count, and is removed by the next process that reads it. The others' files are read when a guest dials an address of
+ * this machine, at most once a second. Where the folder is missing, or is not this user's alone, each process knows its
+ * own ports only. With `--user` nothing is written before root's rights are gone, because root would follow links that
+ * the user has put in the folder.
  */
 import fs from "node:fs";
 import path from "node:path";
 import { fileOwner } from "./ownership.ts";
 
-/** How long what others hold is trusted. */
+/** How many milliseconds the others' ports are trusted. */
 const FRESH_MILLIS = 1000;
-/** A file is a few numbers; what is longer is none of ours. */
+/** The files contain a few numbers; a longer file is not ours. */
 const MOST_BYTES = 65_536;
 const MOST_FILES = 1_024;
 
 export class PortRegistry {
   readonly #folders: readonly string[];
   readonly #pid: number;
-  /** How often each port is held here. */
+  /** How often this process holds each port. */
   readonly #own: Map<number, number> = new Map();
   #others: ReadonlySet<number> = new Set();
   #readAt: number = Number.NEGATIVE_INFINITY;
 
-  /** `folders` are made when a port is held, each within a folder that is this user's alone, made likewise. */
+  /**
+   * `folders` are made when a port is held, each inside a folder that belongs to this user alone, and is made the same
+   * way.
+   */
   constructor(folders: readonly string[], pid: number = process.pid) {
     this.#folders = folders;
     this.#pid = pid;
   }
 
-  /** From now on others know the port. Returns what ends that, once. */
+  /** Tells other processes of the port. Returns a function that ends that, once. */
   add(port: number): () => void {
     this.#own.set(port, (this.#own.get(port) ?? 0) + 1);
     this.publish();
@@ -48,7 +52,7 @@ export class PortRegistry {
     };
   }
 
-  /** Whether the port is held here, by any network of this process, or by another process of this user. */
+  /** Whether any network of this process, or another process of this user, holds the port. */
   has(port: number): boolean {
     if (this.#own.has(port)) return true;
     const now = performance.now();
@@ -61,7 +65,7 @@ export class PortRegistry {
     return this.#others.has(port);
   }
 
-  /** Writes what is held; done with each change, and due once when the process has become another user. */
+  /** Writes the file: after each change, and once when the process has become another user. */
   publish(): void {
     if (process.getuid?.() !== ownUid()) return;
     for (const folder of this.#folders) this.#publish(folder);
@@ -71,7 +75,7 @@ export class PortRegistry {
     const file = path.join(folder, `${this.#pid}.ports`);
     try {
       if (this.#own.size === 0) return fs.rmSync(file, { force: true });
-      // In somebody else's folder nothing is made.
+      // Nothing is made in another user's folder.
       for (const each of [path.dirname(folder), folder]) {
         fs.mkdirSync(each, { mode: 0o700, recursive: true });
         if (!isOurs(each)) return;
@@ -79,7 +83,7 @@ export class PortRegistry {
       fs.writeFileSync(`${file}.new`, [...this.#own.keys()].join("\n"), { mode: 0o600 });
       fs.renameSync(`${file}.new`, file);
     } catch {
-      // The folder may not be writable to this process (Node's permission model, --user): then nobody else knows.
+      // The process may not write to the folder (Node's permission model, --user): the others do not learn the ports.
     }
   }
 
@@ -95,27 +99,27 @@ export class PortRegistry {
           for (const line of fs.readFileSync(file, "utf8").split("\n")) found.add(Number(line));
       }
     } catch {
-      // No folder: no others. A file that has gone meanwhile: as good as none.
+      // Without a folder there are no others, and a file that has gone meanwhile counts as none.
     }
   }
 }
 
 let shared: PortRegistry | null = null;
 
-/** The one of this process: the folders `ports` within the user's runtime folder and in /tmp. */
+/** The registry of this process: the folders `ports` in the user's runtime folder and in /tmp. */
 export function sharedRegistry(): PortRegistry {
   shared ??= new PortRegistry(defaultFolders());
   return shared;
 }
 
-/** Who this process is, or becomes. */
+/** The user id that this process has, or will have. */
 function ownUid(): number | undefined {
   return fileOwner()?.uid ?? process.getuid?.();
 }
 
 function defaultFolders(): string[] {
   const uid = ownUid();
-  // Windows has no such numbers: there everybody knows their own ports only.
+  // Windows has no user ids: there each process knows its own ports only.
   if (uid === undefined) return [];
   const base = fileOwner() === null ? process.env.XDG_RUNTIME_DIR : `/run/user/${uid}`;
   const own = base !== undefined && path.isAbsolute(base) && exists(base);
@@ -124,7 +128,7 @@ function defaultFolders(): string[] {
   return folders.map((folder) => path.join(folder, "ports"));
 }
 
-/** Under Node's permission model even asking may be refused: what cannot be seen is not there. */
+/** Whether a file exists. Where Node's permission model refuses the question, it counts as missing. */
 function exists(file: string): boolean {
   try {
     return fs.existsSync(file);
@@ -133,7 +137,7 @@ function exists(file: string): boolean {
   }
 }
 
-/** Whether a folder is this user's alone: in /tmp anybody may have made it. */
+/** Whether a folder belongs to this user alone: in /tmp anybody may have made it. */
 function isOurs(folder: string): boolean {
   const stat = fs.lstatSync(folder);
   return stat.isDirectory() && stat.uid === ownUid() && (stat.mode & 0o077) === 0;

@@ -1,10 +1,10 @@
 /**
- * Which process behind a TAP holds a socket, for those who read why something was refused. Linux tells by `/proc`: a
- * namespace's sockets with their inodes, and each process' descriptors.
+ * Which process behind a TAP holds a socket, to be named in the report of a refusal. Linux tells by `/proc`: a
+ * namespace's sockets with their inodes, and each process's descriptors.
  *
- * The answer is a best effort. Nothing is looked up per packet, only for refusals. One look takes so many processes and
- * descriptors at most, and none begins once `MILLIS_A_SECOND` of a second have gone into looking. What the answer says is
- * the process' own word (it names itself), so it is told and never judged by.
+ * The answer is a best effort. Nothing is looked up per packet, only for refusals. One look reads a limited number of
+ * processes and descriptors, and none begins after `MILLIS_A_SECOND` of a second have been spent on looks. The name is
+ * the process's own claim, so it is shown and never judged by.
  */
 import fs from "node:fs";
 import path from "node:path";
@@ -14,10 +14,10 @@ import { addressFromText } from "../core/address.ts";
 const MILLIS_A_SECOND = 250;
 const MOST_PROCESSES = 4096;
 const MOST_DESCRIPTORS = 4096;
-/** Of a table of sockets, or of arguments. */
+/** The most bytes that are read of a table of sockets, or of a process's arguments. */
 const MOST_BYTES = 1 << 20;
 const MOST_ARGUMENTS = 256;
-/** The kernel's own limit to a process' name. */
+/** The kernel's limit for a process's name. */
 const LONGEST_NAME = 15;
 const INODE = 9;
 const OWN = "/proc/self/ns/net";
@@ -28,8 +28,8 @@ export class ProcessNames {
   #spent = 0;
 
   /**
-   * `NAME[PID]`, printable ASCII, of the process that has a socket at `guest` in the network namespace `net:[…]`, the PID
-   * being the host's; null where nobody is found, in our own namespace, and when too many have been asked for.
+   * `NAME[PID]` in printable ASCII of the process that has a socket at `guest` in the network namespace `net:[…]`; the
+   * PID is the host's. Null if no process is found, in our own namespace, and when too many have been looked for.
    */
   find(namespace: string, proto: "tcp" | "udp", guest: Endpoint): string | null {
     const now = performance.now();
@@ -40,7 +40,7 @@ export class ProcessNames {
     try {
       return fs.readlinkSync(OWN) === namespace ? null : findProcess(namespace, proto, guest);
     } catch {
-      // There is no `/proc`, or none that we may read.
+      // There is no `/proc`, or we may not read it.
       return null;
     } finally {
       this.#spent += performance.now() - now;
@@ -48,7 +48,7 @@ export class ProcessNames {
   }
 }
 
-/** The latest processes come first: what has just been refused is rarely the oldest. */
+/** The latest processes come first, because a refused flow is rarely the oldest process's. */
 function findProcess(namespace: string, proto: "tcp" | "udp", guest: Endpoint): string | null {
   const pids = fs.readdirSync("/proc").filter((name) => /^\d+$/.test(name));
   const latest = pids.map(Number).sort((a, b) => b - a);
@@ -63,7 +63,7 @@ function findProcess(namespace: string, proto: "tcp" | "udp", guest: Endpoint): 
   return null;
 }
 
-/** `socket:[INODE]`, as descriptors show it; null when there is none. */
+/** `socket:[INODE]`, as descriptors show it; null when there is no such socket. */
 function socketAt(pid: number, proto: "tcp" | "udp", guest: Endpoint): string | null {
   const own = kernelText(guest.host);
   const port = guest.port.toString(16).toUpperCase().padStart(4, "0");
@@ -79,7 +79,7 @@ function socketAt(pid: number, proto: "tcp" | "udp", guest: Endpoint): string | 
   return null;
 }
 
-/** An address as the kernel prints it: words in the processor's order, little-endian where we run. */
+/** An address as the kernel prints it: 32-bit words in the processor's order, which is little-endian where we run. */
 function kernelText(host: string): string {
   const { family, ip, bytes } = addressFromText(host);
   const all = Buffer.from(bytes);
@@ -108,7 +108,7 @@ function holds(pid: number, socket: string, left: { descriptors: number }): bool
   }
 }
 
-/** What it calls itself; Node calls its own main thread so, where its program says more. */
+/** The process's name. Node names its own main thread, so for Node the program's name is taken from the arguments. */
 function nameOf(pid: number): string {
   const own = start(`/proc/${pid}/comm`, MOST_ARGUMENTS).trimEnd();
   const name =
@@ -116,7 +116,7 @@ function nameOf(pid: number): string {
   return name.slice(0, LONGEST_NAME).replace(/[^!-~]/g, "?") || "?";
 }
 
-/** Null where it cannot be read. */
+/** The target of a link; null where it cannot be read. */
 export function linkOf(file: string): string | null {
   try {
     return fs.readlinkSync(file);
@@ -125,7 +125,7 @@ export function linkOf(file: string): string | null {
   }
 }
 
-/** A file's first bytes as text; none where it cannot be read. */
+/** The first bytes of a file as text; "" where it cannot be read. */
 function start(file: string, most: number): string {
   let fd: number;
   try {

@@ -1,11 +1,11 @@
 /**
- * Outgoing TCP through proxies (`HostNet` in front of another): SOCKS5 (RFC 1928) or HTTP's CONNECT (RFC 9110 section
- * 9.3.6), by rules. Everything but TCP, UDP and ping above all, and what is on this machine goes as it would.
+ * Outgoing TCP through proxies (a `HostNet` in front of another): SOCKS5 (RFC 1928) or HTTP's CONNECT (RFC 9110 section
+ * 9.3.6), chosen by rules. UDP, ping and connections to this machine do not go through proxies.
  *
- * The proxy is given the address, which is what has been judged: a guest whose own name server tells us a public address
- * and the proxy a private one would get past everything that is closed to it. Only a name that a rule about names has
- * allowed is given in the address's place, so that the proxy may know better where that is. A proxy may stand on this
- * machine, where our own listeners are: to a port that is one of ours it is given the address all the same.
+ * The proxy is given the address, because the address was judged: a guest's own name server could tell us a public
+ * address and the proxy a private one, and so get past everything that is closed to the guest. Only a name that a rule
+ * about names has allowed is given in place of the address, since the proxy may know better where it leads. The proxy
+ * may stand on this machine, where our own listeners are: for a port that we hold it is given the address even then.
  */
 import { once } from "node:events";
 import { createRequire } from "node:module";
@@ -34,9 +34,9 @@ type Socks = typeof import("socks");
 let socks: Promise<Socks> | null = null;
 
 /**
- * The client of SOCKS, loaded when there is such a proxy: before guests come, who may use up the descriptors that reading
- * takes. In an ESM bundle it cannot run (it is CommonJS that requires Node's modules); there the installed package is
- * taken. Rejects where there is none.
+ * The SOCKS client, loaded when a rule names such a proxy: now, because guests may later use up the descriptors that
+ * loading takes. It cannot run within an ESM bundle (it is CommonJS and requires Node's modules), so there the
+ * installed package is loaded. Rejects where there is none.
  */
 function loadSocks(): Promise<Socks> {
   socks ??= import("socks").catch(() => {
@@ -53,7 +53,7 @@ export class ProxiedNet implements HostNet {
   readonly #direct: HostNet & { readonly ownPorts: OwnPorts };
   readonly #rules: readonly ProxyRule[];
   readonly #notice: (text: string) => void;
-  /** Proxies whose failure has been told; told again after they have worked. */
+  /** Proxies whose failure has been logged; it is logged again after they have worked. */
   readonly #told: Set<ProxyServer> = new Set();
 
   constructor(
@@ -64,7 +64,7 @@ export class ProxiedNet implements HostNet {
     this.#direct = direct;
     this.#rules = rules;
     this.#notice = notice;
-    // Each dial by the proxy is told why the library cannot be loaded.
+    // Each dial through the proxy reports why the library cannot be loaded.
     if (rules.some(({ server }) => server?.kind === "socks5")) loadSocks().catch(() => {});
   }
 
@@ -75,7 +75,7 @@ export class ProxiedNet implements HostNet {
     dialName: string | null = null,
   ): HostTcp {
     const { ownPorts } = this.#direct;
-    // `direct` refuses what is one of ours.
+    // `direct` refuses ports that are our own.
     if ("path" in to || isHere(to.host) || ownPorts.has(to.host, to.port)) return this.#direct.connectTcp(to, events);
     const server = this.#serverFor(to, names);
     if (server === null) return this.#direct.connectTcp(to, events);
@@ -130,7 +130,7 @@ export class ProxiedNet implements HostNet {
   }
 }
 
-/** The proxy works, and says that the destination does not. */
+/** The proxy works, and reports that the destination does not. */
 class Refusal extends Error {
   readonly code: string;
 
@@ -160,7 +160,7 @@ async function socks5(server: ProxyServer, target: Endpoint, signal: AbortSignal
   });
 }
 
-/** The library emits bytes that came right behind the reply as 'data', an immediate after it has said that the way is open. */
+/** The library emits bytes that came with the reply as 'data', an immediate after it has reported the connection. */
 function withHead(socket: net.Socket): Promise<net.Socket> {
   const head: Buffer[] = [];
   const onData = (chunk: Buffer): void => void head.push(chunk);
@@ -176,7 +176,7 @@ function withHead(socket: net.Socket): Promise<net.Socket> {
   });
 }
 
-/** The library has the reply's meaning in its message only (RFC 1928 section 6). */
+/** The library tells the reply's meaning only in its message (RFC 1928 section 6). */
 function socksRefusal(error: Error): Error {
   const codes = {
     ConnectionRefused: "ECONNREFUSED",
@@ -190,7 +190,7 @@ function socksRefusal(error: Error): Error {
 }
 
 async function connect(server: ProxyServer, target: Endpoint, signal: AbortSignal): Promise<net.Socket> {
-  // Part of Node itself, and of its start only for those who need it.
+  // Part of Node, but loaded only where it is needed, since it takes time at the start.
   const http = await import("node:http");
   const { host, port, user, password } = server;
   const path = endpointText(target);
@@ -209,7 +209,8 @@ async function connect(server: ProxyServer, target: Endpoint, signal: AbortSigna
       }
       socket.destroy();
       const message = `CONNECT ${path}: ${status} ${response.statusMessage}`;
-      // 5xx: the proxy could not get there. Others: it does not want to, which concerns whoever has set it up.
+      // 5xx: the proxy could not reach the destination. Others: the proxy refuses, which is for its administrator to
+      // change.
       reject(status >= 500 ? new Refusal("EHOSTUNREACH", message) : new Error(message));
     });
     request.once("timeout", () => request.destroy(new Error("it does not answer")));
@@ -218,7 +219,7 @@ async function connect(server: ProxyServer, target: Endpoint, signal: AbortSigna
   });
 }
 
-/** A connection by way of a proxy: until that stands there is nothing but a wish. */
+/** A connection by way of a proxy. Until the proxy has connected, calls are kept for later. */
 class ProxiedTcp implements HostTcp {
   readonly #abort: AbortController = new AbortController();
   #tcp: NodeTcp | null = null;
@@ -267,7 +268,7 @@ class ProxiedTcp implements HostTcp {
   }
 }
 
-/** This machine itself: the gateway's loopback. */
+/** Whether the host is this machine, by the gateway's loopback. */
 function isHere(host: string): boolean {
   return host.startsWith("127.") || host === "::1";
 }

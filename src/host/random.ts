@@ -1,4 +1,4 @@
-/** The host's cryptographic generator. A call for each number costs a microsecond; so 256 are taken at a time. */
+/** The host's cryptographic generator. A call takes a microsecond, so 256 numbers are fetched at a time. */
 import { randomFillSync } from "node:crypto";
 import type { Random } from "../core/random.ts";
 
@@ -15,7 +15,7 @@ export class HostRandom implements Random {
     }
     const i = --this.#left;
     const value = this.#pool[i]!;
-    // Bytes that have been given out stay nowhere.
+    // Random bytes that have been given out are erased.
     this.#pool[i] = 0;
     return value;
   }

@@ -1,31 +1,32 @@
 /**
- * Being told, in the event loop, that a descriptor can be read: a control socket, an eventfd, a TAP.
+ * Tells, in the event loop, when a descriptor can be read: a control socket, an eventfd, a TAP.
  *
- * Node has no words for that. It watches a descriptor by a handle of libuv's, and the handle behind a UNIX socket
- * (`_handle`, libuv's pipe) is not particular: it adopts any descriptor that epoll takes. What it reads, it reads into a
- * buffer of ours, and there are two ways to use that:
+ * Node offers no such call. It watches a descriptor by a handle of libuv's, and the handle behind a UNIX socket
+ * (`_handle`, a libuv pipe) adopts any descriptor that epoll takes. It reads into a buffer of ours, and there are two
+ * ways to use that:
  *
- * - With an **empty** buffer libuv reads nothing and calls back (ENOBUFS), once a turn while there is something. So what
- *   stands in a socket or in a TAP stays there for a `recvmsg` or `read` of ours.
- * - With a buffer of **16 bytes** an eventfd is read, which always gives 8: libuv takes a read that does not fill its
- *   buffer for the last, and calls back once for all the signals so far.
+ * - With an **empty** buffer libuv reads nothing and calls back (ENOBUFS), once a turn while there is something to
+ *   read. So the bytes in a socket or a TAP stay there for a `recvmsg` or `read` of ours.
+ * - With a buffer of **16 bytes** an eventfd is read, which always gives 8 bytes. Since that does not fill the buffer,
+ *   libuv takes the read for the last one, and calls back once for all signals so far.
  *
- * Assumed of Node, which documents none of it; `test/platform/readable.test.ts` proves each point for the Node it runs on:
+ * Assumptions about Node, which documents none of them; `test/platform/readable.test.ts` proves each for the Node it
+ * runs on:
  *
  * 1. A UNIX socket has its `_handle` from the moment it connects or is accepted. `new handle.constructor(0)` is another one.
  * 2. `open(fd)` adopts a descriptor, and `close()` closes it, also within its own callback. An accepted handle tells its `fd`.
- * 3. `useUserBuffer` and `readStart` do what stands above. The end of a socket is told like data.
+ * 3. `useUserBuffer` and `readStart` work as described above. The end of a socket is reported like data.
  * 4. `onread` may return undefined only: Node takes anything else for its next buffer, and aborts when it is none.
  * 5. A socket that has lost its `_handle` closes nothing when it is destroyed.
  *
- * A Node whose handles lack these functions, or refuse, is asked nothing more: a timer calls back every millisecond, whether
- * there is something or not. Whoever is told must therefore never wait in its read, and may find nothing. Libuv aborts the
- * process over a descriptor that epoll refuses (a file): who calls here knows what the descriptor is.
+ * If Node's handles lack these functions, or refuse, a timer calls back every millisecond, whether there is something
+ * to read or not. So a `ready` function must never block in its read, and may find nothing. libuv aborts the process
+ * over a descriptor that epoll refuses (a file), so callers have to know what their descriptor is.
  */
 import fs from "node:fs";
 import net from "node:net";
 
-/** Our assumptions about Node's handles. */
+/** The parts of Node's handles that we assume. */
 interface PipeHandle {
   readonly fd?: unknown;
   onread: (() => void) | null;
@@ -40,28 +41,31 @@ interface HasHandle {
   _handle?: PipeHandle | null;
 }
 
-/** Handles know buffers by their addresses only: these are kept for ever. Nobody looks at what an eventfd's says. */
+/**
+ * Kept for ever, because handles know buffers by their addresses only. The bytes read from eventfds are never looked
+ * at.
+ */
 const NO_BUFFER: Buffer = Buffer.allocUnsafeSlow(0);
 const EVENT_BUFFER: Buffer = Buffer.allocUnsafeSlow(16);
-/** PipeConstants.SOCKET. */
+/** Node's constant PipeConstants.SOCKET. */
 const KIND = 0;
 const ASK_MILLIS = 1;
 
-/** Calls back while something can be read, until it is closed, which closes the descriptor. */
+/** Calls back while the descriptor can be read. `close` ends that, and closes the descriptor. */
 export interface Readable {
-  /** The descriptor, to read from. */
+  /** The descriptor, for the caller's reads. */
   readonly fd: number;
   close(): void;
 }
 
-/** Calls `ready` while `fd`, which epoll must take, can be read; the caller reads it, without waiting. */
+/** Calls `ready` while `fd`, which epoll must accept, can be read. The caller reads it, without blocking. */
 export function readableDescriptor(fd: number, ready: () => void): Readable {
   return adopted(fd, NO_BUFFER, ready);
 }
 
 /**
- * The same of the socket that a server has accepted, unread (`pauseOnConnect`), which is taken over. Null when this Node
- * does not tell the descriptor.
+ * As `readableDescriptor`, for an unread socket that a server has accepted (`pauseOnConnect`), which is taken over.
+ * Null if this Node does not tell the socket's descriptor.
  */
 export function readableSocket(socket: net.Socket, ready: () => void): Readable | null {
   const holder = socket as unknown as HasHandle;
@@ -77,8 +81,8 @@ export function readableSocket(socket: net.Socket, ready: () => void): Readable 
 }
 
 /**
- * Reads the eventfd `fd`, which never waits, whenever somebody has signalled it, and calls `ready`. Null when it is no
- * eventfd; it is closed then.
+ * Reads the eventfd `fd`, which must not block, whenever somebody has signalled it, and calls `ready`. Null if `fd` is
+ * no eventfd; then it is closed.
  */
 export function readableEventFd(fd: number, ready: () => void): Readable | null {
   if (isEventFd(fd)) return adopted(fd, EVENT_BUFFER, ready);
@@ -101,7 +105,7 @@ function adopted(fd: number, buffer: Buffer, ready: () => void): Readable {
   return asked(fd, ready, () => fs.closeSync(fd));
 }
 
-/** By a handle that has the descriptor, which goes with it. */
+/** By a handle that owns the descriptor, and closes it with itself. */
 function started(handle: PipeHandle, fd: number, buffer: Buffer, ready: () => void): Readable {
   handle.useUserBuffer(buffer);
   handle.onread = () => {
@@ -114,7 +118,7 @@ function started(handle: PipeHandle, fd: number, buffer: Buffer, ready: () => vo
   });
 }
 
-/** By a timer. */
+/** By a timer, where Node's handles cannot be used. */
 function asked(fd: number, ready: () => void, close: () => void): Readable {
   const timer = setInterval(ready, ASK_MILLIS);
   return closing(fd, () => {
@@ -123,7 +127,7 @@ function asked(fd: number, ready: () => void, close: () => void): Readable {
   });
 }
 
-/** Closes once: the number may be another descriptor's afterwards. */
+/** Closes once only: afterwards the number may be another descriptor's. */
 function closing(fd: number, close: () => void): Readable {
   let closed = false;
   return {
@@ -136,10 +140,10 @@ function closing(fd: number, close: () => void): Readable {
   };
 }
 
-/** Undefined until it has been looked for. */
+/** Undefined until it has been looked for; null where Node has changed. */
 let pipeClass: PipeClass | null | undefined;
 
-/** Null where Node has changed. */
+/** Null where Node's handles are not as assumed. */
 function newPipe(): PipeHandle | null {
   if (pipeClass === undefined) pipeClass = findPipeClass();
   if (pipeClass === null) return null;
@@ -151,7 +155,7 @@ function newPipe(): PipeHandle | null {
 
 function findPipeClass(): PipeClass | null {
   const socket = new net.Socket();
-  // Nobody can listen there: it connects only to have a handle.
+  // Nobody can listen at that path: the socket connects only to have a handle.
   socket.on("error", () => {});
   socket.connect("/dev/null/none");
   const handle = (socket as unknown as HasHandle)._handle;
@@ -159,7 +163,7 @@ function findPipeClass(): PipeClass | null {
   return handle ? (handle.constructor as PipeClass) : null;
 }
 
-/** Whether this Node tells by a handle of its own that a descriptor can be read; if not, each asks by a timer. */
+/** Whether this Node reports readable descriptors by a handle. If not, each one is polled by a timer. */
 export function tellsReadable(): boolean {
   if (pipeClass === undefined) pipeClass = findPipeClass();
   return pipeClass !== null;

@@ -4,7 +4,7 @@ import { isIP } from "node:net";
 import type { Endpoint } from "../core/address.ts";
 
 const DNS_PORT = 53;
-/** The C library's limit (MAXNS); it ignores further lines. */
+/** The C library's limit (MAXNS); it ignores further `nameserver` lines. */
 const MAX_SERVERS = 3;
 const LOOK_EVERY_MS = 1000;
 
@@ -19,7 +19,7 @@ export function parseResolvConf(text: string): Endpoint[] {
   return servers;
 }
 
-/** One file, looked at when asked for its servers and at most once a second, read when it is not the file it was. */
+/** One file, checked when its servers are asked for, at most once a second, and read again when it has changed. */
 export class ResolvConf {
   readonly #path: string;
   #lookedAt = Number.NEGATIVE_INFINITY;
@@ -30,7 +30,9 @@ export class ResolvConf {
     this.#path = path;
   }
 
-  /** The servers at `now` (milliseconds): the same array as before while nothing has changed. None without a file. */
+  /**
+   * The servers at time `now` (milliseconds): the same array as before if nothing has changed; empty without a file.
+   */
   servers(now: number): readonly Endpoint[] {
     if (now - this.#lookedAt < LOOK_EVERY_MS) return this.#servers;
     this.#lookedAt = now;
@@ -41,7 +43,9 @@ export class ResolvConf {
     return this.#servers;
   }
 
-  /** Tells one content from another: VPN clients replace the file, editors keep its size, some tools its time. */
+  /**
+   * A version of the file's content. VPN clients replace the file, editors may keep its size, and some tools its time.
+   */
   #look(): string {
     try {
       const s = statSync(this.#path, { bigint: true });
@@ -55,9 +59,9 @@ export class ResolvConf {
     try {
       return parseResolvConf(readFileSync(this.#path, "utf8"));
     } catch (error) {
-      // Gone or unreadable since we looked: the next look sees it.
+      // The file has gone or become unreadable since we looked: the next look finds out.
       this.#version = "";
-      // For want of descriptors nothing is known to have changed.
+      // Descriptors are missing: it is not known whether the file has changed.
       const { code } = error as NodeJS.ErrnoException;
       return code === "EMFILE" || code === "ENFILE" ? this.#servers : [];
     }

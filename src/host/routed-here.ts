@@ -1,25 +1,32 @@
-/** Whether a route makes an address this machine's that is on none of its interfaces (`ip route add local 192.0.2.0/24 dev lo`). */
+/**
+ * Whether a route gives this machine an address that none of its interfaces has (`ip route add local 192.0.2.0/24 dev
+ * lo`).
+ */
 import { createSocket } from "node:dgram";
 import fs from "node:fs";
 import { addressFromText } from "../core/address.ts";
 import { ipv6SamePrefix } from "../wire/ipv6.ts";
 
-/** Any: nothing is sent to it. */
+/** Any port: nothing is sent to it. */
 const PORT = 9;
 const ROUTES6 = "/proc/net/ipv6_route";
-/** Of a table of routes, whose local ones stand anywhere in it: a router of the Internet's has 200,000. */
+/**
+ * The most bytes that are read of the table of routes. Local ones may be anywhere in it; an Internet router has 200,000
+ * routes.
+ */
 const MOST_BYTES = 4_194_304;
-/** RTF_LOCAL of linux/ipv6_route.h. */
+/** The value of RTF_LOCAL in linux/ipv6_route.h. */
 const LOCAL_FLAG = 0x80000000;
 
-/** Addresses are not looked up, and so bind and connect are done when they return. */
+/** Addresses are not looked up, so bind and connect are done when they return. */
 function lookup(host: string, _family: unknown, done: (error: null, address: string, family: number) => void): void {
   done(null, host, host.includes(":") ? 6 : 4);
 }
 
 /**
- * What this machine speaks to from that very address, or from its loopback, is itself. Over IPv6 it may use another
- * address of its own for that: there the table of routes is read, on Linux.
+ * If a socket towards an address would send from that very address, or from the loopback, the address is this
+ * machine's. Over IPv6 the kernel may choose another address of this machine, so there the table of routes is read, on
+ * Linux.
  */
 export function isRoutedHere(host: string): boolean {
   const source = sourceTowards(host);
@@ -28,7 +35,10 @@ export function isRoutedHere(host: string): boolean {
   return host.includes(":") && isInLocalRoute6(addressFromText(host).bytes);
 }
 
-/** Connects a UDP socket, which sends nothing. Null where no route leads there, or no descriptor is left. */
+/**
+ * The source address of a UDP socket that is connected to `host` (nothing is sent). Null without a route, or a
+ * descriptor.
+ */
 function sourceTowards(host: string): string | null {
   const v6 = host.includes(":");
   const socket = createSocket({ type: v6 ? "udp6" : "udp4", ipv6Only: v6, lookup: lookup as never });
@@ -45,7 +55,10 @@ function sourceTowards(host: string): string | null {
   }
 }
 
-/** Each line: net, prefix, source net, its prefix, next hop, metric, two counts, flags, device; all numbers hexadecimal. */
+/**
+ * Each line has: net, prefix, source net, its prefix, next hop, metric, two counts, flags, device; all numbers
+ * hexadecimal.
+ */
 function isInLocalRoute6(address: Uint8Array): boolean {
   for (const line of readStart(ROUTES6, MOST_BYTES).split("\n")) {
     const words = line.trim().split(/ +/);

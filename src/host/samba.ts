@@ -1,14 +1,14 @@
 /**
- * A folder shared with guests over SMB, by Samba's own server as QEMU starts it: an `smbd` for each connection, with a
- * configuration, state and logs in a folder that is this network's alone. No port of the host is opened.
+ * Shares a folder with guests over SMB by Samba's server, as QEMU does: an `smbd` for each connection, whose
+ * configuration, state and logs are in a folder of this network alone. No port of the host is opened.
  */
 import { accessSync, constants, writeFileSync } from "node:fs";
 import path from "node:path";
 import { handOver, ownerName } from "./ownership.ts";
 
-/** Where a user's PATH need not lead. */
+/** Folders to look in besides the user's PATH, which need not include them. */
 const SBIN: readonly string[] = ["/usr/sbin", "/usr/local/sbin", "/usr/local/samba/sbin", "/opt/samba/sbin"];
-/** The share's name, as guests of QEMU know it: `\\10.0.2.4\qemu`. */
+/** The share's name, the same as QEMU's: `\\10.0.2.4\qemu`. */
 const SHARE = "qemu";
 
 /** `smbd`'s path, or null when Samba is not installed. */
@@ -21,15 +21,15 @@ export function findSmbd(
       accessSync(program, constants.X_OK);
       return program;
     } catch {
-      // Not here.
+      // smbd is not in this folder.
     }
   }
   return null;
 }
 
 /**
- * Prepares `state`, an empty folder that nobody else may enter, for serving `shared`, an absolute path. Gives the command that serves one
- * connection on its standard input. Throws what the host says.
+ * Prepares `state`, an empty folder that nobody else may enter, for serving `shared`, an absolute path. Returns the
+ * command that serves one connection on its standard input. Throws the system's error.
  */
 export function sambaCommand(smbd: string, state: string, shared: string): string[] {
   const file = path.join(state, "smb.conf");
@@ -39,7 +39,7 @@ export function sambaCommand(smbd: string, state: string, shared: string): strin
   return [smbd, "-l", state, "-s", file];
 }
 
-/** Guests are not asked who they are, and are whoever runs us. */
+/** Guests need no password, and have the rights of the user that runs us. */
 function configuration(state: string, shared: string): string {
   const global = {
     "private dir": state,
@@ -50,7 +50,7 @@ function configuration(state: string, shared: string): string {
     "ncalrpc dir": path.join(state, "ncalrpc"),
     "log file": path.join(state, "log.smbd"),
     "smb passwd file": path.join(state, "smbpasswd"),
-    // Only what it is handed: no address of the host.
+    // smbd opens no address of the host: it serves only the connection that it is given.
     interfaces: "127.0.0.1",
     "bind interfaces only": "yes",
     "server role": "standalone server",
@@ -61,7 +61,7 @@ function configuration(state: string, shared: string): string {
     "printcap name": "/dev/null",
     "disable spoolss": "yes",
     "usershare max shares": "0",
-    // Links lead nowhere outside the folder.
+    // Symbolic links do not lead out of the folder.
     "wide links": "no",
   };
   const share = { path: shared, "read only": "no", "guest ok": "yes", "force user": ownerName() };

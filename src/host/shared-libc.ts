@@ -1,6 +1,6 @@
 /**
  * The C library calls by which another process shares memory and wake-ups with us, through koffi (see `libc.ts`):
- * messages with descriptors (SCM_RIGHTS), mappings of their memory, eventfds. No call here waits.
+ * messages with descriptors (SCM_RIGHTS), mappings of the other process's memory, eventfds. No call here blocks.
  */
 import { createRequire } from "node:module";
 import { getSystemErrorName } from "node:util";
@@ -14,27 +14,27 @@ const SOL_SOCKET = 1;
 const SCM_RIGHTS = 1;
 const PROT_READ_WRITE = 3;
 const MAP_SHARED = 1;
-/** MAP_PRIVATE, MAP_FIXED, MAP_ANONYMOUS and MAP_NORESERVE. */
+/** The flags MAP_PRIVATE, MAP_FIXED, MAP_ANONYMOUS and MAP_NORESERVE. */
 const MAP_NOTHING_OVER = 0x2 | 0x10 | 0x20 | 0x4000;
 const F_GETFL = 3;
 const F_SETFL = 4;
 const O_NONBLOCK = 0o4000;
 const EAGAIN = "EAGAIN";
 
-/** Descriptors that may come with one message: more than any front end sends. */
+/** How many descriptors may come with one message: more than any front end sends. */
 export const MOST_DESCRIPTORS = 16;
-/** `receive`: nothing has come, or the connection is broken. */
+/** Results of `receive`: nothing has come, or the connection is broken. */
 export const NOTHING_YET = -1;
 export const BROKEN = -2;
 
 const CONTROL_SIZE = 16 + 4 * MOST_DESCRIPTORS;
-// One block outside V8's heap for what the kernel reads and writes: it never moves.
+// One block outside V8's heap, which never moves, that the kernel reads and writes.
 const DATA = 0;
 const DATA_SIZE = 4096;
 const CONTROL = DATA + DATA_SIZE;
 const IOVEC = CONTROL + CONTROL_SIZE;
 const MSGHDR = IOVEC + 16;
-/** The header of what is sent in pieces. */
+/** The header of a message that is sent in pieces. */
 const VECTOR = MSGHDR + 56;
 const BLOCK = VECTOR + 56;
 
@@ -56,12 +56,12 @@ export class SharedLibc {
   readonly #vectorHeader: Uint32Array;
   readonly #vectorAddress: number;
   readonly #one: Buffer = Buffer.allocUnsafeSlow(8);
-  /** The bytes that the last `receive` has read begin here. */
+  /** The bytes of the last `receive` begin here. */
   readonly data: Buffer;
-  /** The descriptors that came with it. They are the caller's to close. */
+  /** The descriptors that came with them. The caller closes them. */
   readonly descriptors: number[] = [];
 
-  /** Throws where koffi is not installed or cannot be loaded. */
+  /** Throws if koffi is not installed or cannot be loaded. */
   constructor() {
     const koffi = createRequire(import.meta.url)("koffi");
     const lib = koffi.load(null);
@@ -90,9 +90,9 @@ export class SharedLibc {
   }
 
   /**
-   * Reads up to `most` bytes (4096 at the most) of a stream socket into `data`, and what descriptors came with them into
-   * `descriptors`. How many bytes; 0 when the other end is gone, `NOTHING_YET`, or `BROKEN`, also when not all descriptors
-   * could be taken.
+   * Reads up to `most` bytes (at most 4096) of a stream socket into `data`, and descriptors that came with them into
+   * `descriptors`. Returns how many bytes: 0 when the other end has closed, `NOTHING_YET`, or `BROKEN`, also when not
+   * all descriptors could be taken.
    */
   receive(fd: number, most: number): number {
     const block = this.#block;
@@ -114,12 +114,15 @@ export class SharedLibc {
     return block.readInt32LE(MSGHDR + 48) & MSG_CTRUNC ? BROKEN : n;
   }
 
-  /** Where memory outside V8's heap is. */
+  /** The address of memory outside V8's heap. */
   addressOf(bytes: Uint8Array): number {
     return Number(this.#addressOf(bytes));
   }
 
-  /** How many bytes a stream socket has taken of `count` pieces whose `struct iovec`s are at `vector`; 0 where it refuses. */
+  /**
+   * Sends `count` pieces whose `struct iovec`s are at `vector`. Returns how many bytes the socket took; 0 where it
+   * refuses.
+   */
   sendVector(fd: number, vector: number, count: number): number {
     const words = this.#vectorHeader;
     words[4] = vector;
@@ -128,40 +131,43 @@ export class SharedLibc {
     return Math.max(0, Number(this.#sendmsg(fd, this.#vectorAddress, MSG_DONTWAIT | MSG_NOSIGNAL)));
   }
 
-  /** Whether the socket has taken all of it. */
+  /** Whether the socket has taken all bytes. */
   send(fd: number, bytes: Uint8Array, len: number): boolean {
     return this.#send(fd, bytes, len, MSG_DONTWAIT | MSG_NOSIGNAL) === len;
   }
 
-  /** Maps `length` bytes of `fd` from `offset`, a multiple of the page size, shared. Its address. Throws a Node error. */
+  /**
+   * Maps `length` bytes of `fd`, shared, from `offset`, a multiple of the page size. Returns the address. Throws a Node
+   * error.
+   */
   map(fd: number, offset: number, length: number): number {
     const address = Number(this.#mmap(0, length, PROT_READ_WRITE, MAP_SHARED, fd, offset));
-    // MAP_FAILED is all ones.
+    // MAP_FAILED has all bits set.
     if (address > Number.MAX_SAFE_INTEGER) throw this.#failure("mmap");
     return address;
   }
 
-  /** Puts empty memory of our own in a mapping's place, which is let go of. False when there is no room even for that. */
+  /** Replaces a mapping by empty memory of our own. False when there is not even room for that. */
   replace(address: number, length: number): boolean {
     return Number(this.#mmap(address, length, PROT_READ_WRITE, MAP_NOTHING_OVER, -1, 0)) === address;
   }
 
-  /** Nobody may have a view of it any more. */
+  /** Unmaps memory of which nobody has a view any more. */
   unmap(address: number, length: number): void {
     this.#munmap(address, length);
   }
 
-  /** A window on memory. It stays valid as long as what is mapped there. */
+  /** A view of memory, valid for as long as the memory is mapped. */
   view(address: number, length: number): ArrayBuffer {
     return this.#view(address, length);
   }
 
-  /** Reads and writes of it, by whomever, no longer wait. */
+  /** Makes reads and writes of the descriptor non-blocking, for all who have it. */
   neverWait(fd: number): void {
     this.#fcntl(fd, F_SETFL, this.#fcntl(fd, F_GETFL, 0) | O_NONBLOCK);
   }
 
-  /** Adds one to an eventfd that never waits. */
+  /** Adds one to a non-blocking eventfd. */
   signal(fd: number): void {
     this.#write(fd, this.#one, 8);
   }
@@ -178,7 +184,7 @@ export class SharedLibc {
 
 let loaded: SharedLibc | null | undefined;
 
-/** The library; null where it cannot be had. Looked for at the first call. */
+/** The C library; null where it cannot be had. It is looked for at the first call. */
 export function sharedLibc(): SharedLibc | null {
   if (loaded === undefined) {
     loaded = null;
@@ -186,7 +192,7 @@ export function sharedLibc(): SharedLibc | null {
       try {
         loaded = new SharedLibc();
       } catch {
-        // Not installed, or not for this system.
+        // koffi is not installed, or not for this system.
       }
     }
   }

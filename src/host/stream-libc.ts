@@ -1,6 +1,4 @@
-/**
- * The C library calls of a TCP connection, through koffi (see `libc.ts`). None of them waits.
- */
+/** The C library calls of a TCP connection, through koffi (see `libc.ts`). None of them blocks. */
 import { createRequire } from "node:module";
 import { getSystemErrorName } from "node:util";
 import { AF_INET, AF_INET6, type Libc, libc } from "./libc.ts";
@@ -15,7 +13,7 @@ const SO_KEEPALIVE = 9;
 const SO_LINGER = 13;
 const SHUT_WR = 1;
 const NAME_SIZE = 28;
-/** Node has no name for it (asm-generic/errno.h; the same on every architecture of `libc.ts`). */
+/** Node has no name for this errno (asm-generic/errno.h; the same on all architectures of `libc.ts`). */
 const EINPROGRESS = 115;
 
 type CFunction = (...args: unknown[]) => number;
@@ -31,11 +29,11 @@ export class StreamLibc {
   readonly #errno: () => number;
   readonly #name: Buffer = Buffer.allocUnsafeSlow(NAME_SIZE);
   readonly #one: Buffer = Buffer.alloc(4);
-  /** struct linger: on, for no time. */
+  /** A struct linger: on, with zero seconds. */
   readonly #noLinger: Buffer = Buffer.alloc(8);
   #dialErrno = 0;
 
-  /** Throws where koffi cannot be loaded. */
+  /** Throws if koffi cannot be loaded. */
   constructor(names: Libc) {
     const koffi = createRequire(import.meta.url)("koffi");
     const lib = koffi.load(null);
@@ -52,8 +50,8 @@ export class StreamLibc {
   }
 
   /**
-   * A socket whose connection stands, with urgent bytes in line; -1 where it does not stand at once, or not at all:
-   * `dialError` tells why.
+   * A socket with an established connection, urgent bytes in line. -1 if the connection failed, or is not established
+   * at once: `dialError` tells which.
    */
   dial(host: string, port: number): number {
     const fd = this.#socket(host.includes(":") ? AF_INET6 : AF_INET, SOCK_STREAM_NONBLOCK_CLOEXEC, 0);
@@ -65,7 +63,7 @@ export class StreamLibc {
     const name = this.#name;
     const size = this.#libc.nameTo(name, 0, host, port);
     let failed = this.#connect(fd, name, size) < 0;
-    // The handshake over the loopback takes place within the first call, and the second one tells what came of it.
+    // Over the loopback the handshake takes place within the first call; the second call tells its result.
     if (failed && this.#errno() === EINPROGRESS) failed = this.#connect(fd, name, size) < 0;
     if (!failed) return fd;
     this.#dialErrno = this.#errno();
@@ -73,37 +71,37 @@ export class StreamLibc {
     return -1;
   }
 
-  /** Why the last `dial` has failed; no name of Node's where the far end has not answered yet. */
+  /** The error code of the last `dial`. It is not one of Node's codes if the far end has not answered yet. */
   get dialError(): string {
     return getSystemErrorName(-this.#dialErrno);
   }
 
-  /** Bytes that the kernel has taken; -1 for an error (`code`). */
+  /** How many bytes the kernel has taken; -1 for an error (see `code`). */
   send(fd: number, bytes: Uint8Array): number {
     return this.#send(fd, bytes, bytes.length, MSG_DONTWAIT_NOSIGNAL);
   }
 
-  /** Bytes that stand in `into` now; 0 at the far end's FIN, -1 for an error (`code`). */
+  /** How many bytes are in `into` now; 0 at the far end's FIN, -1 for an error (see `code`). */
   receive(fd: number, into: Uint8Array): number {
     return this.#recv(fd, into, into.length, MSG_DONTWAIT_NOSIGNAL);
   }
 
-  /** FIN. */
+  /** Sends FIN. */
   shutdown(fd: number): void {
     this.#shutdown(fd, SHUT_WR);
   }
 
-  /** Whoever closes it now sends a RST. */
+  /** Makes the next `close` send a RST. */
   breakOnClose(fd: number): void {
     this.#setsockopt(fd, SOL_SOCKET, SO_LINGER, this.#noLinger, 8);
   }
 
-  /** Nagle's algorithm is off. */
+  /** Switches Nagle's algorithm off. */
   noDelay(fd: number): void {
     this.#setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, this.#one, 4);
   }
 
-  /** The kernel asks a far end that has been silent for so long whether it is there. */
+  /** Has the kernel probe a far end that has been silent for this many seconds. */
   keepAlive(fd: number, seconds: number): void {
     this.#setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, this.#one, 4);
     const idle = Buffer.alloc(4);
@@ -111,12 +109,12 @@ export class StreamLibc {
     this.#setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, idle, 4);
   }
 
-  /** For a descriptor that no handle has adopted. */
+  /** Closes a descriptor that no handle has adopted. */
   close(fd: number): void {
     this.#libc.close(fd);
   }
 
-  /** The last call's error. */
+  /** The error code of the last call. */
   code(): string {
     return getSystemErrorName(-this.#errno());
   }

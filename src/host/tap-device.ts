@@ -1,10 +1,10 @@
 /**
- * A TAP as the kernel gives it to a program (tun(4), linux/if_tun.h): made, adopted, or taken from a process that has
- * opened `/dev/net/tun` in a network namespace of its own. Through koffi, on Linux; see `libc.ts` for where that is.
+ * A TAP device (tun(4), linux/if_tun.h): made here, adopted from another program, or made in another network namespace
+ * by way of a process there. Through koffi, on Linux; `libc.ts` says where koffi is available.
  *
- * Each read and write is one frame, behind `struct virtio_net_hdr` where the device has IFF_VNET_HDR. A namespace is
- * settled when `/dev/net/tun` is opened, not when the device is made. So a shell in the namespace opens it, and we take the
- * descriptor (pidfd_getfd(2)) and make the device: no code of ours has to run inside.
+ * Each read and write is one frame, behind a `struct virtio_net_hdr` if the device has IFF_VNET_HDR. The namespace is
+ * the one in which `/dev/net/tun` is opened, not the one in which the device is made. So a shell in the namespace opens
+ * it, and we take its descriptor (pidfd_getfd(2)) and make the device: no code of ours has to run inside.
  */
 import fs from "node:fs";
 import { createRequire } from "node:module";
@@ -17,32 +17,32 @@ const TUNSETIFF = 0x400454ca;
 const TUNSETOFFLOAD = 0x400454d0;
 const TUNGETIFF = 0x800454d2;
 const TUNSETVNETHDRSZ = 0x400454d8;
-/** A descriptor of the device's network namespace, for whoever may administer that. */
+/** Returns a descriptor of the device's network namespace, to processes that may administer that. */
 const TUNGETDEVNETNS = 0x54e3;
 const IFF_TAP = 2;
 const IFF_NO_PI = 0x1000;
 const IFF_VNET_HDR = 0x4000;
 const PACKET_INFO = 4;
-/** TUN_F_CSUM, TSO4, TSO6: what may reach us unfinished. Not TSO_ECN, which `wire/virtio-net` refuses. */
+/** TUN_F_CSUM, TSO4, TSO6: the unfinished frames that we accept. Not TSO_ECN, which `wire/virtio-net` refuses. */
 const OFFLOADS = 1 | 2 | 4;
-/** The same numbers on all Linux architectures that have been made since 2019. */
+/** The numbers are the same on all Linux architectures made since 2019. */
 const SYS_PIDFD_OPEN = 434;
 const SYS_PIDFD_GETFD = 438;
 const IFNAMSIZ = 16;
-/** Of a device that is down; of one that is gone. Node has no name for EBADFD. */
+/** The errno of a device that is down, and of one that is gone (EBADFD, which Node does not name). */
 const EIO = 5;
 const EBADF = 9;
 const ENODEV = 19;
 const EBADFD = 77;
 
-/** `read` and `write`: nothing there, or no room, just now. */
+/** Results of `read` and `write`: no frame, or no room, just now. */
 export const TAP_AGAIN = -1;
-/** The device is down: it takes nothing, and may come up again. */
+/** The device is down: it takes no frames, and may come up again. */
 export const TAP_DOWN = -2;
 /** The device is gone. */
 export const TAP_GONE = -3;
 
-/** What the kernel means where it makes no device. */
+/** What an errno means when the kernel does not make a device. */
 const REFUSED: Readonly<Record<string, string>> = {
   EBUSY: "that name is taken",
   EINVAL: "that is another device's name, or one that no device may have",
@@ -60,7 +60,7 @@ export class Taps {
   readonly #errno: () => number;
   readonly #address: (bytes: Uint8Array) => bigint | number;
 
-  /** Throws where koffi is not installed or cannot be loaded. */
+  /** Throws if koffi is not installed or cannot be loaded. */
   constructor() {
     const koffi = createRequire(import.meta.url)("koffi");
     const lib = koffi.load(null);
@@ -73,12 +73,14 @@ export class Taps {
     this.#address = koffi.address;
   }
 
-  /** Where memory outside V8's heap is. */
+  /** The address of memory outside V8's heap. */
   addressOf(bytes: Uint8Array): number {
     return Number(this.#address(bytes));
   }
 
-  /** Makes a device of this name, or opens one that is persistent, in our own network namespace. Throws an `Error` of one line. */
+  /**
+   * Makes a device of this name, or opens a persistent one, in our network namespace. Throws an `Error` of one line.
+   */
   make(name: string): TapDevice {
     const fd = openTun();
     try {
@@ -89,7 +91,7 @@ export class Taps {
     }
   }
 
-  /** The same in the namespace where the process `pid` has opened `/dev/net/tun` as its descriptor `theirs`. */
+  /** As `make`, in the namespace in which the process `pid` has opened `/dev/net/tun` as its descriptor `theirs`. */
   take(pid: number, theirs: number, name: string): TapDevice {
     const process = this.#syscall(SYS_PIDFD_OPEN, pid, 0, 0);
     if (process < 0) throw this.#failure(`cannot reach process ${pid}`);
@@ -105,7 +107,7 @@ export class Taps {
     }
   }
 
-  /** Makes a device of an open `/dev/net/tun`. */
+  /** Makes a device from an open `/dev/net/tun`. */
   made(fd: number, name: string): TapDevice {
     const request = Buffer.alloc(40);
     request.write(name.slice(0, IFNAMSIZ - 1), 0, "latin1");
@@ -117,14 +119,17 @@ export class Taps {
     return this.adopt(fd);
   }
 
-  /** A device that somebody else has opened, and whose reads wait no more. Throws an `Error` of one line where the descriptor is none. */
+  /**
+   * Takes over a device that somebody else has opened; its reads no longer block. Throws an `Error` of one line if `fd`
+   * is no TAP.
+   */
   adopt(fd: number): TapDevice {
     const device = this.recognize(fd);
     if (device === null) throw new Error(`descriptor ${fd} is no TAP`);
     return device;
   }
 
-  /** The same; null where the descriptor is none. */
+  /** As `adopt`; null if `fd` is no TAP. */
   recognize(fd: number): TapDevice | null {
     const request = Buffer.alloc(40);
     const flags = this.#ioctl(fd, TUNGETIFF, request) < 0 ? 0 : request.readUInt16LE(IFNAMSIZ);
@@ -150,12 +155,12 @@ export class Taps {
     return `net:[${ino}]`;
   }
 
-  /** Which unfinished frames may be read from a device (TUN_F_…). */
+  /** Sets which unfinished frames may be read from a device (TUN_F_…). */
   offload(fd: number, kinds: number): void {
     this.#ioctlValue(fd, TUNSETOFFLOAD, kinds);
   }
 
-  /** Bytes read to an address, or a negative number from above. Never waits. */
+  /** Reads a frame to an address. Returns its bytes, or one of the negative results above. Never blocks. */
   read(fd: number, address: number, len: number): number {
     const n = this.#read(fd, address, len);
     return n < 0 ? this.#trouble() : n;
@@ -185,11 +190,11 @@ export class TapDevice {
   readonly taps: Taps;
   readonly fd: number;
   readonly name: string;
-  /** Bytes in front of the virtio header, which mean nothing to us. */
+  /** Bytes in front of the virtio header, which we ignore. */
   readonly info: number;
-  /** Frames have a `struct virtio_net_hdr`. */
+  /** Whether frames have a `struct virtio_net_hdr`. */
   readonly unfinished: boolean;
-  /** The network namespace that it is in, as `/proc/PID/ns/net` shows it; null where the kernel does not say. */
+  /** The device's network namespace, as `/proc/PID/ns/net` shows it; null where the kernel does not tell. */
   readonly namespace: string | null;
 
   constructor(
@@ -217,7 +222,7 @@ export function openTun(): number {
 
 let loaded: Taps | null | undefined;
 
-/** Null where there is no way to the C library. */
+/** Null where the C library cannot be had. */
 export function taps(): Taps | null {
   if (loaded === undefined) {
     loaded = null;
@@ -225,14 +230,14 @@ export function taps(): Taps | null {
       try {
         loaded = new Taps();
       } catch {
-        // Not installed, or not for this system.
+        // koffi is not installed, or not for this system.
       }
     }
   }
   return loaded;
 }
 
-/** The same. Throws an `Error` of one line. */
+/** As `taps`, but throws an `Error` of one line. */
 export function needTaps(platform: NodeJS.Platform = process.platform): Taps {
   if (platform !== "linux") throw new Error(`a TAP needs Linux; this is ${platform}`);
   const found = taps();

@@ -1,20 +1,22 @@
 /**
- * TAPs in other network namespaces: a shell there (by util-linux' `nsenter`) opens `/dev/net/tun`, we take the descriptor
- * and make the device (see `tap-device`), and the shell ends.
+ * TAPs in other network namespaces: a shell there (started by util-linux's `nsenter`) opens `/dev/net/tun`, we take its
+ * descriptor and make the device (see `tap-device`), and the shell ends.
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import fs from "node:fs";
 import { needTaps, type TapDevice } from "./tap-device.ts";
 
-/** Says its process id as the host knows it, then waits for the end of its input. Opened as `<>`, a missing file would be made. */
+/**
+ * Prints its process id as the host knows it, then waits for the end of its input. `<>` would create a missing file.
+ */
 const OPENER = `[ -c /dev/net/tun ] || { echo "there is no /dev/net/tun" >&2; exit 1; }
 read -r pid rest </proc/self/stat && exec 3<>/dev/net/tun && echo "$pid" && read -r _`;
 const THEIRS = 3;
 
-/** A network namespace: a process', or one by its path, with the user namespace that owns it where that is not ours. */
+/** A network namespace: a process's, or one by its path, with the user namespace that owns it if that is not ours. */
 export type Where = { readonly pid: number } | { readonly path: string; readonly user?: string };
 
-/** Makes a TAP of this name here, or in the network namespace of a process or at a path. Rejects with an `Error` of one line. */
+/** Makes a TAP of this name here (null), or in a namespace. Rejects with an `Error` of one line. */
 export async function openTap(name: string, where: Where | null): Promise<TapDevice> {
   const taps = needTaps();
   if (where === null) return taps.make(name);
@@ -29,13 +31,16 @@ export async function openTap(name: string, where: Where | null): Promise<TapDev
   try {
     return taps.take(await said(child), THEIRS, name);
   } finally {
-    // It has the same device open, which would outlast ours.
+    // The shell has the same device open, and would keep it alive after us.
     child.stdin.end();
     await gone;
   }
 }
 
-/** What `nsenter` is told. Of a process in a user namespace of its own that one comes first, or there are no rights in the other. */
+/**
+ * The arguments of `nsenter`. A process's own user namespace is entered first, since the other namespaces need its
+ * rights.
+ */
 export function entrance(where: Where): string[] {
   if ("path" in where) {
     if (!fs.existsSync(where.path)) throw new Error(`there is no network namespace at ${where.path}`);
@@ -56,7 +61,7 @@ export function entrance(where: Where): string[] {
   return ["--target", String(pid), "--net", ...(own ? [] : ["--user", "--preserve-credentials"])];
 }
 
-/** The line that the shell says. */
+/** The process id that the shell prints. */
 function said(child: ChildProcess): Promise<number> {
   return new Promise((resolve, reject) => {
     let out = "";

@@ -1,33 +1,35 @@
 /**
  * TCP (and UNIX stream) connections of the host, on Node's sockets.
  *
- * Reading. All sockets read into one buffer: libuv reads and calls back in one go, and `onData`'s bytes are valid during
- * the call only. (On Windows a read is posted with its buffer beforehand; there each socket has its own.) An accepted
- * socket's connection is moved to a socket of ours that reads so (`accepted-handle`). A socket is read `READ` at a time,
- * and `LARGE_READ` after a read that was full and did not make the flow pause it: each read of a stream at full speed
- * wakes its sender and lets it fill the kernel's buffer again, which costs more than the bytes. What is read beyond what
- * a flow has room for is so much at the most; so only a few are read that way at a time. A flow may want less (`readMost`):
- * then the buffer is a beginning of the shared one.
+ * Reading. All sockets read into one buffer: libuv reads and calls back in one go, and `onData`'s bytes are valid
+ * during the call only. (On Windows a read is posted with its buffer beforehand, so each socket has its own.) An
+ * accepted socket's connection is moved to a socket of ours that reads so (`accepted-handle`). A socket is read `READ`
+ * bytes at a time. After a read that was full, and that did not make the flow pause, it is read `LARGE_READ` at a time:
+ * each read of a stream at full speed wakes its sender and lets it fill the kernel's buffer again, which costs more
+ * than the bytes. A flow may so get that much more than it has room for, so only a few sockets are read that way at a
+ * time. A flow may want less (`readMost`): then it gets a beginning of the shared buffer.
  *
- * Writing. `write` hands Node a view of the caller's slab. Node tries the kernel at once: `writableLength` is 0
- * afterwards when it took all, which is nearly always. Otherwise the slab is pinned until that write's callback. Then
- * there is a backlog, and while there is one further bytes are copied: a socket pins one slab at the most.
+ * Writing. `write` hands Node a view of the caller's slab. Node tries the kernel at once: if the kernel takes all
+ * bytes, as nearly always, `writableLength` is 0 afterwards. Otherwise the slab is pinned until that write's callback.
+ * Until then there is a backlog, and further bytes are copied, so a socket pins at most one slab.
  *
- * What stands in a guest's memory (`Slab.elsewhere`) the kernel is given from there, by a call of our own on the socket's
- * descriptor, if Node has nothing in hand that would have to go before. What it does not take goes the way of all bytes.
+ * Payload in a guest's memory (`Slab.elsewhere`) is handed to the kernel from there, by a call of our own on the
+ * socket's descriptor, unless Node has bytes in hand that have to go first. Bytes that the kernel does not take are
+ * written like any others.
  *
- * Ending. Node asks for the shutdown when all bytes are out. While it is under way, a turn, libuv refuses to reset; so a
- * reset then follows it. Before that a reset throws away what waits.
+ * Ending. Node asks for the shutdown when all bytes are out. While the shutdown is under way, for a turn, libuv refuses
+ * to reset, so a reset then follows it. Before that, a reset drops the bytes that wait.
  *
- * Breaking. When bytes and a RST arrive together, libuv reads the bytes and takes the hang-up behind them for an end,
- * without reading the error that waits. A connection that has been reset has no peer any more, which tells the two
- * apart as long as we have not ended ours (a connection that both have ended has none either).
+ * Breaking. When bytes and a RST arrive together, libuv reads the bytes and takes the hang-up behind them for an
+ * orderly end, without reading the pending error. A connection that was reset has no peer any more, which tells the two
+ * apart as long as we have not ended our direction (a connection that both sides have ended has no peer either).
  *
- * Nothing is made per flow but this object and the write callback: the listeners are shared, and a socket whose
- * connection has ended in order dials the next one, as Node's documentation allows after 'close': a new `net.Socket` is
- * dear.
+ * Each flow costs this object and the write callback only: the listeners are shared. A socket whose connection has
+ * ended in order dials the next one, which Node's documentation allows after 'close', because a new `net.Socket` is
+ * expensive.
  *
- * Nagle's algorithm is switched off by the first write that it could hold up, not for those who write once and little.
+ * Nagle's algorithm is switched off by the first write that it could delay, so connections that write once and little
+ * skip it.
  */
 import net from "node:net";
 import { BUFFER_COST } from "../core/cost.ts";
@@ -39,35 +41,38 @@ import { libc } from "./libc.ts";
 
 const READ = 262_144;
 const LARGE_READ = 1_048_576;
-/** Private read buffers are smaller: there may be thousands. */
+/** Private read buffers are smaller, since there may be thousands. */
 const OWN_READ = 65_536;
 const PRIVATE: boolean = process.platform === "win32";
-/** A buffer that nothing is read into takes no room. */
+/** Takes no memory while nothing is read into it. */
 const LARGE: Uint8Array = new Uint8Array(PRIVATE ? 0 : LARGE_READ);
 export const SHARED: Uint8Array = LARGE.subarray(0, READ);
-/** Beginnings of the shared buffer, of 512 bytes and each twice as long as the one before. */
+/** Beginnings of the shared buffer: 512 bytes, and each twice as long as the one before. */
 const LEAST_READ = 512;
 const VIEWS: readonly Uint8Array[] = Array.from({ length: 12 }, (_, i) => LARGE.subarray(0, LEAST_READ << i));
-/** Sockets of a process that are read by `LARGE_READ` at a time. */
+/** How many sockets of a process may be read `LARGE_READ` at a time. */
 const MOST_LARGE = 16;
 let large = 0;
-/** Closed sockets kept for the next dials, in a process; where each has a read buffer of its own there are none. */
+/** How many closed sockets a process keeps for the next dials; none where each has a read buffer of its own. */
 const MOST_IDLE = PRIVATE ? 0 : 64;
-/** A first write of so much is one segment whatever the path (RFC 9293 section 3.7.1): Nagle lets it go. */
+/**
+ * A first write of up to this many bytes fits one segment on any path (RFC 9293 section 3.7.1), so Nagle does not delay
+ * it.
+ */
 export const ONE_SEGMENT = 536;
 
 /** Takes the place of a connection's events once it is over. */
 export const NOBODY: HostTcpEvents = { onConnect() {}, onData() {}, onEnd() {}, onDrain() {}, onClose() {} };
 
-/** Node's options of a socket, with the ones that its types leave out. */
+/** Node's socket options, including two that its types leave out. */
 interface SocketOptions extends net.SocketConstructorOpts {
   onread?: net.OnReadOpts;
   handle?: object;
-  /** With `handle`: reads nothing before `resume()`. */
+  /** With `handle`: read nothing before `resume()`. */
   pauseOnCreate?: boolean;
 }
 
-/** As much of a buffer as a flow wants: all of `most`, or a beginning of it. */
+/** The part of a buffer that a flow wants: all of `most`, or a beginning of it. */
 export function readView(wanted: number, most: Uint8Array): Uint8Array {
   if (wanted >= most.length) return most;
   let i = 0;
@@ -75,16 +80,16 @@ export function readView(wanted: number, most: Uint8Array): Uint8Array {
   return VIEWS[i]!;
 }
 
-/** Our assumption about Node's sockets, of which nothing but speed depends. */
+/** Our assumption about Node's sockets; only speed depends on it. */
 interface HasDescriptor {
   readonly _handle?: { readonly fd?: unknown } | null;
 }
 
-/** The ranges of a single write. */
+/** The range of a single write. */
 const ONE_AT = new Int32Array(1);
 const ONE_LEN = new Int32Array(1);
 
-/** A socket that knows whose it is, so that all can share their listeners; null while it is idle. */
+/** A socket that knows its connection, so that all sockets can share their listeners; null while it is idle. */
 class OwnedSocket extends net.Socket {
   owner: NodeTcp | null = null;
 }
@@ -114,13 +119,16 @@ function listen(socket: OwnedSocket): OwnedSocket {
   return socket;
 }
 
-/** A socket that reads as ours do: into a buffer, and nothing before `resume()`. `handle`: of a connection that there is. */
+/**
+ * A socket that reads as ours do: into a buffer, and not before `resume()`. `handle`: an existing connection's, or
+ * null.
+ */
 function readingSocket(handle: object | null): OwnedSocket {
   let socket: OwnedSocket | null = null;
   const options: SocketOptions = {
     allowHalfOpen: true,
     onread: {
-      // Asked when there is a connection, and after each read.
+      // Node asks for the buffer when there is a connection, and after each read.
       buffer: PRIVATE ? new Uint8Array(OWN_READ) : () => socket?.owner?.readBuffer() ?? SHARED,
       callback: (n, bytes) => {
         socket!.owner?.received(bytes, n);
@@ -137,8 +145,8 @@ function readingSocket(handle: object | null): OwnedSocket {
 }
 
 /**
- * Urgent bytes stay in their place among the others (RFC 6093 section 3), where the C library can be had; else they are
- * lost. Sockets that a server accepts have this from the server.
+ * Urgent bytes stay in their place among the others (RFC 6093 section 3) where the C library can be had; otherwise they
+ * are lost. Sockets that a server accepts inherit this from the server.
  */
 export function inLine(socket: net.Socket | net.Server): void {
   const fd = (socket as unknown as { _handle?: { fd?: number } | null })._handle?.fd;
@@ -148,7 +156,7 @@ export function inLine(socket: net.Socket | net.Server): void {
 /** Sockets that have been closed in order and may connect again. */
 const idle: OwnedSocket[] = [];
 
-/** Keeps a closed socket, if nothing of its connection is left in it. */
+/** Keeps a closed socket, unless something of its connection is left in it. */
 function keep(socket: net.Socket): void {
   if (!(socket instanceof OwnedSocket) || idle.length >= MOST_IDLE) return;
   if (!socket.readableEnded || !socket.writableFinished) return;
@@ -156,21 +164,21 @@ function keep(socket: net.Socket): void {
   idle.push(socket);
 }
 
-/** RST, where there is such a thing. */
+/** Breaks a connection with a RST, where its kind has one. */
 export function abort(socket: net.Socket, unix: boolean): void {
-  // A UNIX socket has none, and one that is not connected would wait until it is.
+  // A UNIX socket has no RST, and a socket that is not connected would wait until it is.
   if (unix || socket.connecting) socket.destroy();
   else socket.resetAndDestroy();
 }
 
-/** Sockets whose connect has not been answered; one timer looks after all of them. Order of insertion is order of age. */
+/** Sockets whose connect has not been answered, in order of age. One timer serves all of them. */
 export class Dialling {
   readonly #millis: number;
   readonly starved: (code: string) => void;
   readonly #since: Map<NodeTcp, number> = new Map();
   #timer: NodeJS.Timeout | null = null;
 
-  /** `millis`: how long a connect may take. `starved` is told that one failed for want of descriptors. */
+  /** `millis`: how long a connect may take. `starved` is called when one failed for want of descriptors. */
   constructor(millis: number, starved: (code: string) => void) {
     this.#millis = millis;
     this.starved = starved;
@@ -191,7 +199,7 @@ export class Dialling {
     for (const [socket, since] of this.#since) {
       const left = since + this.#millis - now;
       if (left > 0) {
-        // An unanswered connect may be a twentieth late: one timer then serves a burst of them.
+        // An unanswered connect may be a twentieth late: so one timer serves a burst of them.
         this.#timer = setTimeout(() => this.#sweep(), Math.max(left, this.#millis / 20)).unref();
         return;
       }
@@ -206,7 +214,7 @@ export class NodeTcp implements HostTcp, Lasting {
   #events: HostTcpEvents;
   #dialling: Dialling | null = null;
   #closed = false;
-  /** Writes asked for, writes done, and the first of those that had to wait since there was no backlog. */
+  /** Writes begun, writes done, and the first of those that had to wait since the backlog was last empty. */
   #asked = 0;
   #done = 0;
   #firstWaiting = 0;
@@ -217,20 +225,20 @@ export class NodeTcp implements HostTcp, Lasting {
   #pinned: Slab | null = null;
   #streams = false;
   #paused = true;
-  /** What was read before the connection became ours, not handed on yet. */
+  /** Bytes that were read before the connection became ours, and have not been handed on yet. */
   #head: Buffer | null = null;
-  /** The last read was full. */
+  /** Whether the last read was full. */
   #full = false;
   #endTold = false;
   readonly #onWritten: (error?: Error | null) => void = (error) => {
     this.#done++;
-    // An error closes the socket and is told by that.
+    // An error closes the socket, and `close` reports it.
     if (this.#waiting && !this.#closed && (error === null || error === undefined)) this.#written();
   };
 
   /**
-   * `accepted` is a connection, null makes one to `dial`. It is moved to a socket of ours, where Node lets us and it is none
-   * yet; what has been read on it already comes first.
+   * `accepted` is a connection; null makes a socket to `dial`. A connection is moved to a socket of ours, if Node lets
+   * us and it is not one already. Bytes that have been read on it are handed on first.
    */
   constructor(events: HostTcpEvents, accepted: net.Socket | null, unix: boolean) {
     this.#events = events;
@@ -259,7 +267,10 @@ export class NodeTcp implements HostTcp, Lasting {
     }
   }
 
-  /** A TCP connection that another has had until now. `ended`: the far end's FIN has been told, and is not told again. */
+  /**
+   * Takes over a TCP connection from `DirectTcp`. `ended`: the far end's FIN has been reported, and is not reported
+   * again.
+   */
   static over(events: HostTcpEvents, handle: object, ended: boolean): NodeTcp {
     const tcp = new NodeTcp(events, readingSocket(handle), false);
     tcp.#endTold = ended;
@@ -274,22 +285,22 @@ export class NodeTcp implements HostTcp, Lasting {
     if ("path" in to) socket.connect({ path: to.path });
     else if (from === null) socket.connect({ host: to.host, port: to.port, autoSelectFamily: false });
     else socket.connect({ host: to.host, port: to.port, autoSelectFamily: false, localAddress: from });
-    // A socket that is used again counts as destroyed until it connects, and from Node 26 on `pause` does nothing before.
+    // A reused socket counts as destroyed until it connects, and from Node 26 on `pause` does nothing before.
     socket.pause();
   }
 
-  /** The last read was full, the socket has not been paused since, and there are few such. */
+  /** The last read was full, the socket has not been paused since, and few sockets are read so. */
   get streams(): boolean {
     return this.#streams;
   }
 
-  /** What the next read goes to: as much as the flow wants, and is good for the socket. */
+  /** The buffer for the next read: as much as the flow wants and as fits the socket. */
   readBuffer(): Uint8Array {
     const most = this.#streams ? LARGE : SHARED;
     return readView(this.#events.readMost?.(this.#full) ?? most.length, most);
   }
 
-  /** Each write that waits costs an object and a buffer, however little is in it. */
+  /** Each write that waits costs an object and a buffer, however few bytes it has. */
   get backlog(): number {
     if (this.#closed) return 0;
     const bytes = this.#socket.writableLength;
@@ -345,7 +356,9 @@ export class NodeTcp implements HostTcp, Lasting {
     this.#handed(slab, copied);
   }
 
-  /** The socket's, if it takes bytes now without Node: it is open, and has nothing in hand that would have to go before. -1: it does not. */
+  /**
+   * The socket's descriptor if it takes bytes now without Node: it is open, and no earlier bytes wait. Otherwise -1.
+   */
   #descriptor(): number {
     const socket = this.#socket;
     if (this.#closed || socket.connecting || socket.writableEnded || socket.writableLength > 0) return -1;
@@ -353,7 +366,7 @@ export class NodeTcp implements HostTcp, Lasting {
     return typeof fd === "number" ? fd : -1;
   }
 
-  /** Has the kernel take what it can of these ranges from where they stand. */
+  /** Has the kernel take these ranges from where they stand. Returns how many bytes it took. */
   #sendFrom(elsewhere: Elsewhere, at: Int32Array, len: Int32Array, count: number): number {
     const fd = this.#descriptor();
     if (fd < 0) return 0;
@@ -361,7 +374,7 @@ export class NodeTcp implements HostTcp, Lasting {
     return elsewhere.send(fd, at, len, count);
   }
 
-  /** Whether the slab may be overwritten before the kernel has what is written now. */
+  /** Whether the bytes have to be copied, since the slab is overwritten before the kernel takes them. */
   #copies(slab: Slab): boolean {
     return this.#waiting || slab.scarce || this.#socket.connecting;
   }
@@ -373,7 +386,7 @@ export class NodeTcp implements HostTcp, Lasting {
     this.#socket.write(copied ? Buffer.from(view) : view, this.#onWritten);
   }
 
-  /** If the kernel has not taken all, the last of what has been handed to it is what is waited for. */
+  /** Called after a write: if the kernel has not taken all bytes, notes which write to wait for, and pins the slab. */
   #handed(slab: Slab, copied: boolean): void {
     if (this.#waiting || this.#socket.writableLength === 0) return;
     this.#waiting = true;
@@ -418,7 +431,7 @@ export class NodeTcp implements HostTcp, Lasting {
     else abort(socket, this.#unix);
   }
 
-  /** The far end has answered. */
+  /** The far end has accepted the connection. */
   connected(): void {
     if (this.#closed) return;
     this.#dialled();
@@ -480,7 +493,7 @@ export class NodeTcp implements HostTcp, Lasting {
   }
 
   #written(): void {
-    // The callbacks of writes that the kernel took at once may come when a later one has begun to wait.
+    // Callbacks of writes that the kernel took at once may come when a later write waits already.
     if (this.#done < this.#firstWaiting) return;
     if (this.#done === this.#firstWaiting) {
       this.#unpin();
@@ -499,7 +512,7 @@ export class NodeTcp implements HostTcp, Lasting {
     slab?.unpin();
   }
 
-  /** No callback follows. The bytes of a write that is still under way are not read any more once the socket closes. */
+  /** No callback follows. Once the socket closes, the bytes of a write that is under way are not read any more. */
   #over(): void {
     this.#closed = true;
     over(this);

@@ -1,4 +1,4 @@
-/** A secret that a client of an HTTP server shows: a header, or the address where there can be no header. */
+/** A secret that an HTTP client shows: in a header, or in the address where it cannot set a header. */
 import { randomBytes, timingSafeEqual } from "node:crypto";
 import type { IncomingMessage } from "node:http";
 
@@ -6,7 +6,10 @@ export function newToken(): string {
   return randomBytes(24).toString("base64url");
 }
 
-/** Whether the request shows `token`. A browser cannot set a header on its first request, nor on a stream or a WebSocket: it says `?token=`. */
+/**
+ * Whether the request shows `token`. Browsers cannot set headers for a page, a stream or a WebSocket: they use
+ * `?token=`.
+ */
 export function showsToken(request: IncomingMessage, token: string): boolean {
   const { authorization, "proxy-authorization": proxy } = request.headers;
   const given = bearer(authorization) ?? bearer(proxy) ?? queryToken(request.url ?? "");
@@ -22,7 +25,7 @@ function queryToken(url: string): string | null {
   return query < 0 ? null : new URLSearchParams(url.slice(query)).get("token");
 }
 
-/** In the same time wherever they differ. */
+/** Takes the same time wherever the texts differ. */
 function same(a: string, b: string): boolean {
   const x = Buffer.from(a);
   const y = Buffer.from(b);

@@ -1,12 +1,12 @@
 /**
  * A forward's UDP socket at all addresses of the host (0.0.0.0 or ::), which answers each client from the address that
- * the client has asked (Linux, through koffi). Node neither tells that address nor can choose one: a host with several
- * answers from whichever the route prefers, and a client that has connected its socket drops that.
+ * the client has sent to (Linux, through koffi). Node neither tells that address nor can choose one: a host with
+ * several addresses answers from the one its route prefers, and a client that has connected its socket drops that.
  *
- * With IP_PKTINFO the kernel tells with each datagram where it arrived (ip(7), ipv6(7)), and takes the same words with an
- * answer. So the sender that is handed on knows both as the kernel wrote them (`Client`), and whoever answers it hands
- * it back: nothing is looked up, and a link-local client keeps its interface. Clients that were heard lately are found
- * by the bytes of their address and control data: nothing is made for their datagrams.
+ * With IP_PKTINFO the kernel tells with each datagram where it arrived (ip(7), ipv6(7)), and accepts the same data with
+ * an answer. So the sender object that is handed on (`Client`) has both addresses as the kernel wrote them, and an
+ * answer is sent to that object: nothing is looked up, and a link-local client keeps its interface. Clients that were
+ * heard lately are found by the bytes of their address and control data, so that no object is made for each datagram.
  */
 import { createRequire } from "node:module";
 import { getSystemErrorName } from "node:util";
@@ -18,7 +18,7 @@ import { type Inbox, MESSAGES, READS, sharedInbox } from "./inbox.ts";
 import { isFull, type Libc } from "./libc.ts";
 import { type Readable, readableDescriptor } from "./readable.ts";
 
-/** Clients that are known again without a word made for them; a power of two. */
+/** How many clients are remembered; a power of two. */
 const REMEMBERED = 256;
 const MSG_DONTWAIT = 0x40;
 const LEVEL_IP = 0;
@@ -43,15 +43,15 @@ const DATA = CONTROL + CONTROL_SIZE;
 
 type CFunction = (...args: unknown[]) => number;
 
-/** A client that has asked one of this host's addresses, with both as the kernel names them. */
+/** A client and the address of this host that it has sent to, both as the kernel wrote them. */
 class Client implements UdpSender {
   readonly host: string;
   readonly port: number;
   readonly asked: string | undefined;
-  /** The datagram's marks, to know it again: the socket address and the control data behind it. */
+  /** The bytes by which the client's datagrams are recognised: its socket address and the control data behind it. */
   readonly #seen: Buffer;
   readonly #nameLength: number;
-  /** What goes with an answer; empty where it spoke to a group. */
+  /** The control data for an answer; empty if the client has sent to a group. */
   readonly #control: Buffer;
 
   constructor(
@@ -74,7 +74,7 @@ class Client implements UdpSender {
     return #seen in to;
   }
 
-  /** Whether datagram `i` of the inbox is another one of it. */
+  /** Whether datagram `i` of the inbox is from this client, to the same address. */
   sent(inbox: Inbox, i: number): boolean {
     const seen = this.#seen;
     const nameLength = inbox.nameLength(i);
@@ -88,7 +88,7 @@ class Client implements UdpSender {
     return true;
   }
 
-  /** Puts its name into a block, and how it is to be answered. */
+  /** Writes the client's address and the control data for an answer into a block. */
   address(block: Buffer): void {
     this.#seen.copy(block, NAME, 0, this.#nameLength);
     block.writeUInt32LE(this.#nameLength, NAME_LENGTH);
@@ -97,14 +97,14 @@ class Client implements UdpSender {
   }
 }
 
-/** `sendmsg` with its block. */
+/** Calls `sendmsg` with its block. */
 class Answers {
   readonly sent: Buffer;
   readonly #sendmsg: CFunction;
   readonly #getsockname: CFunction;
   readonly #errno: () => number;
 
-  /** Throws where koffi cannot be loaded. */
+  /** Throws if koffi cannot be loaded. */
   constructor() {
     const koffi = createRequire(import.meta.url)("koffi");
     const lib = koffi.load(null);
@@ -121,7 +121,9 @@ class Answers {
     this.sent = bytes;
   }
 
-  /** Sends `len` bytes that stand in `sent`, as its address and control data are. Null when the kernel took it. */
+  /**
+   * Sends `len` bytes of `sent`, to the address and with the control data in the block. Null when the kernel took them.
+   */
   send(fd: number, len: number): string | null {
     this.sent.writeUInt32LE(len, DATA_LENGTH);
     return Number(this.#sendmsg(fd, this.sent, MSG_DONTWAIT)) < 0 ? getSystemErrorName(-this.#errno()) : null;
@@ -138,7 +140,7 @@ class Answers {
 
 let answers: Answers | null = null;
 
-/** Whether an address stands for all of the host's. */
+/** Whether an address means all addresses of the host. */
 export function isEveryAddress(host: string): boolean {
   return host === "0.0.0.0" || host === "::";
 }
@@ -151,7 +153,7 @@ export class AddressedUdp implements HostUdp, HostListener {
   readonly #answers: Answers;
   readonly #inbox: Inbox;
   readonly #socket: Readable;
-  /** Each at a place that follows from its address and port; whoever is heard later takes the place. */
+  /** Each client's place follows from its address and port; a client heard later takes the place of an earlier one. */
   readonly #clients: (Client | null)[] = new Array<Client | null>(REMEMBERED).fill(null);
   #ttl = -1;
   #closed = false;
@@ -177,7 +179,7 @@ export class AddressedUdp implements HostUdp, HostListener {
     this.#socket = readableDescriptor(fd, () => this.#read());
   }
 
-  /** A `to` that `onDatagram` has given is answered from the address that it has asked. */
+  /** If `to` came from `onDatagram`, the datagram leaves from the address that this client has sent to. */
   send(bytes: Uint8Array, at: number, len: number, to: Endpoint, ttl: number): void {
     if (this.#closed || to.port === 0) return;
     const { fd } = this.#socket;
@@ -191,7 +193,7 @@ export class AddressedUdp implements HostUdp, HostListener {
       block.writeUInt32LE(0, CONTROL_LENGTH);
     }
     let code = this.#answers.send(fd, len);
-    // The address may have gone since.
+    // The host may have lost that address since.
     if (code === "EINVAL" || code === "EADDRNOTAVAIL") {
       block.writeUInt32LE(0, CONTROL_LENGTH);
       code = this.#answers.send(fd, len);
@@ -224,7 +226,7 @@ export class AddressedUdp implements HostUdp, HostListener {
   #sender(inbox: Inbox, i: number): Client {
     const { table } = inbox;
     const name = inbox.nameAt(i);
-    // The low bits of the port and of the address, wherever those are.
+    // The place comes from the low bits of the port and of the address, wherever the family has them.
     const place =
       (table[name + 3]! ^ table[name + (this.#family === 6 ? 23 : 7)]! ^ table[name + 2]!) & (REMEMBERED - 1);
     const known = this.#clients[place]!;
@@ -247,7 +249,10 @@ export class AddressedUdp implements HostUdp, HostListener {
     return new Client(host, port, this.#askedBy(control), seen, nameLength, control);
   }
 
-  /** Control data by which an answer leaves from where a datagram with those from `begin` to `end` in `block` has arrived. */
+  /**
+   * Control data for an answer that leaves from the address where a datagram with the control data in `block` has
+   * arrived.
+   */
   #answerFrom(block: Buffer, begin: number, end: number): Buffer {
     const [level, type, size] = this.#family === 6 ? [LEVEL_IPV6, IPV6_PKTINFO, 20] : [LEVEL_IP, IP_PKTINFO, 12];
     for (let at = begin; at + 16 + size <= end; ) {
@@ -256,11 +261,13 @@ export class AddressedUdp implements HostUdp, HostListener {
       if (block.readInt32LE(at + 8) === level && block.readInt32LE(at + 12) === type) {
         const words = Buffer.from(block.subarray(at, at + ((16 + size + 7) & ~7)));
         if (this.#family === 4) {
-          // struct in_pktinfo: interface, address to answer from, address asked. The route chooses the interface.
+          // struct in_pktinfo: interface, address to answer from, address that was sent to. The route chooses the
+          // interface.
           words.writeUInt32LE(0, 16);
           return words;
         }
-        // struct in6_pktinfo: address, interface. A group cannot answer; only a link-local address wants the interface.
+        // struct in6_pktinfo: address, interface. A group cannot be a source; only a link-local address needs the
+        // interface.
         if (words[16] === 0xff) return NOTHING;
         if (words[16] !== 0xfe || (words[17]! & 0xc0) !== 0x80) words.writeUInt32LE(0, 32);
         return words;
@@ -270,7 +277,7 @@ export class AddressedUdp implements HostUdp, HostListener {
     return NOTHING;
   }
 
-  /** The address that answers by this control data leave from. */
+  /** The address that answers with this control data leave from. */
   #askedBy(control: Buffer): string | undefined {
     if (control.length === 0) return undefined;
     return this.#family === 6 ? ipv6ToString(control, 16) : ipv4ToString(get32(control, 20));

@@ -1,7 +1,7 @@
 /**
- * A UDP mapping on one unconnected socket that hears ICMP errors: one port, whatever it speaks with (RFC 4787 section
- * 4.1), and no peers as in `udp.ts`. Its hop limit and DF are the sender's, so a guest's traceroute shows what lies
- * between, and what is too big is told with the MTU.
+ * A UDP mapping on one unconnected socket that receives ICMP errors: one port for all destinations (RFC 4787 section
+ * 4.1), without the peers of `udp.ts`. Hop limit and DF are the guest's, so its traceroute shows the routers on the
+ * path, and a datagram that is too big gets an error with the MTU.
  */
 import type { Endpoint, HostIcmpError, HostUdp, HostUdpEvents } from "../core/host-net.ts";
 import type { Random } from "../core/random.ts";
@@ -53,7 +53,7 @@ export class HeardUdp extends HeardSocket implements HostUdp, Sender {
     this.#events.onUdpLost?.(count);
   }
 
-  /** Datagrams that were sent before go out. */
+  /** Sends the datagrams that wait in the outbox first. */
   override close(): void {
     if (this.firstMessage >= 0) this.#outbox.flush();
     super.close();
@@ -77,7 +77,7 @@ function hostSays(code: string): HostIcmpError {
   return { code, from: null, type: -1, icmpCode: -1, mtu: 0 };
 }
 
-/** Bound to an unpredictable port that nobody has. */
+/** A socket bound to an unpredictable port that nobody has. */
 function open(libc: Libc, family: 4 | 6, address: string, random: Random): number {
   const fd = libc.socket(family, IPPROTO_UDP);
   if (family === 6) libc.v6Only(fd);

@@ -1,18 +1,17 @@
 /**
- * UDP sockets of the host, with what Node itself offers; where the C library can be had, `udp-heard.ts` does better.
+ * UDP sockets of the host, by Node's own means; where the C library can be had, `udp-heard.ts` does better.
  *
- * A mapping has one local port, whatever it speaks with (RFC 4787 section 4.1), and hears from anyone. That is a
- * *wide*, unconnected socket. But Linux tells an unconnected socket nothing of ICMP errors unless IP_RECVERR is set,
- * which Node cannot. So for each of the latest few destinations there is a *peer* too: a socket on the same port,
- * connected to it. The kernel gives a peer what comes from its destination, errors included, and the wide socket all
- * the rest.
+ * A mapping has one local port for all its destinations (RFC 4787 section 4.1), and receives from anyone. That takes a
+ * *wide*, unconnected socket. But Linux reports ICMP errors to an unconnected socket only with IP_RECVERR, which Node
+ * cannot set. So each of the latest few destinations has a *peer*, too: a socket on the same port, connected to that
+ * destination. The kernel gives a peer the datagrams and errors of its destination, and the wide socket all others.
  *
- * Two sockets on one port both need SO_REUSEADDR, under which bind would share a port with a stranger without a word.
- * So a port is first taken exclusively, which fails if anyone has it, and then, in the same turn, with SO_REUSEADDR.
+ * Two sockets on one port both need SO_REUSEADDR, and with it bind would silently share a port with a stranger. So a
+ * port is first taken exclusively, which fails if anyone has it, and then, in the same turn, with SO_REUSEADDR.
  *
- * With addresses for names and a `lookup` that answers at once, Node's bind and connect have happened when they return
- * (`test/host/udp.test.ts` proves it), so nothing here has to wait for a socket. Where a peer cannot be had (no
- * descriptors, too many destinations) the wide socket sends: the datagram goes, only its errors are not heard of.
+ * Given addresses instead of names, and a `lookup` that answers at once, Node's bind and connect are done when they
+ * return (`test/host/udp.test.ts` proves it), so nothing here waits for a socket. Where a peer cannot be had (no
+ * descriptors, too many destinations) the wide socket sends: the datagram goes out, but its errors are not heard.
  */
 import { createSocket, type RemoteInfo, type Socket } from "node:dgram";
 import type { Endpoint, HostIcmpError, HostListener, HostUdp, HostUdpEvents } from "../core/host-net.ts";
@@ -20,12 +19,12 @@ import type { Random } from "../core/random.ts";
 import type { OwnPorts } from "./own-ports.ts";
 
 const PEERS = 4;
-/** A peer gives way to a new destination when it has been idle for so long; so many destinations make few sockets. */
+/** A peer that has been idle for this long makes room for a new destination, so many destinations need few sockets. */
 const PEER_IDLE_MS = 1_000;
-/** Ports are taken from the upper half, where no service is. */
+/** Ports are chosen from the upper half, where no services are. */
 const FIRST_PORT = 32_768;
 export const PORT_TRIES = 16;
-/** Peers of all mappings together: each costs a descriptor. */
+/** How many peers all mappings together may have, since each costs a descriptor. */
 export const MAX_PEERS = 1_024;
 const MAX_DATAGRAM = 65_536;
 
@@ -33,30 +32,30 @@ export function randomPort(random: Random): number {
   return FIRST_PORT + (random.u32() >>> 17);
 }
 
-/** Literals only: answers at once, without the thread pool. */
+/** Addresses only: answers at once, without the thread pool. */
 function lookup(host: string, _family: unknown, done: (error: null, address: string, family: number) => void): void {
   done(null, host, host.includes(":") ? 6 : 4);
 }
 
-/** Bytes on their way into the kernel. Replaced when a socket had to keep them. */
+/** The datagram on its way into the kernel. Replaced when a socket had to keep it. */
 let scratch: Buffer = Buffer.allocUnsafeSlow(MAX_DATAGRAM);
 
-/** What all mappings of a network share. */
+/** State that all mappings of a network share. */
 export interface UdpEnv {
   readonly random: Random;
   readonly outboundAddr: string | null;
   readonly ownPorts: OwnPorts;
-  /** How many there are. */
+  /** How many peers there are. */
   peers: number;
 }
 
-/** The address that mappings of a family leave from. */
+/** The source address of a family's mappings. */
 export function udpSource({ outboundAddr }: UdpEnv, family: 4 | 6): string {
   if (outboundAddr?.includes(":") === (family === 6)) return outboundAddr;
   return family === 6 ? "::" : "0.0.0.0";
 }
 
-/** A mapping that could not have its socket: whatever is sent fails for that reason. */
+/** A mapping whose socket could not be made: each send fails with that error. */
 export function brokenUdp(code: string, events: HostUdpEvents): HostUdp {
   const receiver = new Receiver(events);
   return {
@@ -76,7 +75,7 @@ class RawUdp {
   #open = true;
   #ttl = -1;
 
-  /** `onError` gets the codes of receiving. */
+  /** `onError` is called with the codes of receive errors. */
   constructor(family: 4 | 6, reuseAddr: boolean, onMessage: OnMessage, onError: (code: string) => void) {
     const type = family === 6 ? "udp6" : "udp4";
     this.#socket = createSocket({ type, reuseAddr, ipv6Only: family === 6, lookup: lookup as never });
@@ -98,9 +97,9 @@ class RawUdp {
     return this.#bindError;
   }
 
-  /** Whether it is connected; otherwise the socket is closed. */
+  /** True when connected; otherwise the socket is closed. */
   connect(to: Endpoint): boolean {
-    // With a callback a failure is no 'error' event.
+    // With a callback, a failure causes no 'error' event.
     this.#socket.connect(to.port, to.host, () => {});
     try {
       this.#socket.remoteAddress();
@@ -115,7 +114,10 @@ class RawUdp {
     return this.#socket.address().port;
   }
 
-  /** `to` null on a connected socket. While an earlier datagram waits for room in the kernel, further ones are lost: false. */
+  /**
+   * `to` is null on a connected socket. False, and the datagram is lost, while an earlier one waits for room in the
+   * kernel.
+   */
   send(
     bytes: Uint8Array,
     at: number,
@@ -141,7 +143,7 @@ class RawUdp {
   }
 }
 
-/** Tells where a socket's datagrams come from without making an `Endpoint` for each. */
+/** Tells where a socket's datagrams come from, without making an `Endpoint` for each. */
 class Receiver {
   readonly #events: HostUdpEvents;
   #from: Endpoint = { host: "", port: -1 };
@@ -174,11 +176,11 @@ interface Peer {
   readonly to: Endpoint;
   readonly socket: RawUdp;
   readonly onSent: (error: NodeJS.ErrnoException | null) => void;
-  /** When it stopped being the latest. */
+  /** When another peer became the latest one. */
   usedAt: number;
 }
 
-/** One endpoint-independent mapping. Its sockets come with its first datagram. */
+/** One endpoint-independent mapping. Its sockets are made with its first datagram. */
 export class NodeUdp implements HostUdp {
   readonly #env: UdpEnv;
   readonly #family: 4 | 6;
@@ -196,9 +198,9 @@ export class NodeUdp implements HostUdp {
     this.#address = udpSource(env, family);
   }
 
-  /** DF is the kernel's choice: Node cannot ask for it. */
+  /** The kernel chooses DF, because Node cannot. */
   send(bytes: Uint8Array, at: number, len: number, to: Endpoint, ttl: number): void {
-    // There is no port 0 to send to; Node would throw.
+    // Port 0 cannot be sent to; Node would throw.
     if (this.#receiver.closed || to.port === 0) return;
     if (this.#env.ownPorts.hasUdp(to.host, to.port)) {
       process.nextTick(() => this.#receiver.failed("ECONNREFUSED", to));
@@ -237,7 +239,7 @@ export class NodeUdp implements HostUdp {
         return taken;
       }
       probe.close();
-      // What an unconnected socket is told on receiving concerns nobody in particular.
+      // Receive errors of an unconnected socket concern no destination in particular.
       const wide = new RawUdp(this.#family, true, onMessage, ignore);
       const error = wide.bind(this.#address, port);
       if (error !== null) return error;
@@ -269,7 +271,8 @@ export class NodeUdp implements HostUdp {
 
   #openPeer(to: Endpoint): Peer | null {
     const onError = (code: string): void => {
-      // After a refusal it goes on. Otherwise its route or source address may be gone: the next one finds another.
+      // A peer survives a refusal. After other errors its route or source address may be gone: the next peer finds
+      // another.
       if (code !== "ECONNREFUSED" && code !== "EMSGSIZE") this.#drop(peer);
       this.#receiver.failed(code, to);
     };
@@ -278,7 +281,7 @@ export class NodeUdp implements HostUdp {
       if (error !== null) onError(error.code ?? "EIO");
     };
     const peer: Peer = { to, socket, onSent, usedAt: 0 };
-    // An unreachable destination shows here; the wide socket hears the same and reports it.
+    // An unreachable destination shows here; the wide socket gets the same error and reports it.
     if (socket.bind(this.#address, this.#port) !== null || !socket.connect(to)) return null;
     this.#peers.push(peer);
     this.#env.peers++;
@@ -301,7 +304,7 @@ function isTo(peer: Peer, to: Endpoint): boolean {
 
 function ignore(): void {}
 
-/** A forward's socket: one fixed address, nothing but a wide socket. Throws the bind's error. */
+/** A forward's socket: one fixed address and a wide socket only. Throws the bind's error. */
 export class BoundUdp implements HostUdp, HostListener {
   readonly address: Endpoint;
   readonly #receiver: Receiver;

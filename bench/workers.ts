@@ -2,8 +2,8 @@
  * `npm run bench:workers`: two guests at once, through one process and through two workers (`serve --workers 2`).
  *
  * Guests, services and their joints are those of `bench:system`: real Linux TCP/IP stacks, all bytes compared. One pair is
- * both arrangements, one after the other; every second pair begins with the other one. What is told is the median of the
- * pairs' ratios with the lowest and highest, since absolute figures move with the machine. `--brief` shows that it works.
+ * both arrangements, one after the other; every second pair begins with the other one. What is told is the mean of the
+ * pairs' ratios with its interval of 95 %, since absolute figures move with the machine. `--brief` shows that it works.
  */
 import { machineName } from "./system/meter.ts";
 import { BUILD, GATEWAY, type Peer, RESOLVER, tslirp, which } from "./system/peers.ts";

@@ -20,7 +20,7 @@ export function svg(results: Results): string {
       .map((row) => ({ section, row })),
   );
   const values = groups.flatMap(({ section, row }) =>
-    peers.map((peer) => spread(results, row, section, peer)?.most ?? 0),
+    peers.map((peer) => spread(results, row, section, peer)?.high ?? 0),
   );
   const top = Math.max(1, Math.ceil(Math.max(...values)));
   const step = top > 10 ? 2 : 1;
@@ -59,11 +59,11 @@ function bar(
 ): string[] {
   const s = spread(results, row, section, peer);
   if (s === null) return [];
-  const at = y(s.median).toFixed(1);
-  const high = (y(0) - y(s.median)).toFixed(1);
+  const at = y(s.middle).toFixed(1);
+  const high = (y(0) - y(s.middle)).toFixed(1);
   const middle = x + BAR / 2 - 1;
   return [
-    `<rect x="${x}" y="${at}" width="${BAR - 2}" height="${high}" fill="${colour}"><title>${peer}: ${s.median.toFixed(2)} Gbit/s</title></rect>`,
-    `<line x1="${middle}" x2="${middle}" y1="${y(s.most).toFixed(1)}" y2="${y(s.least).toFixed(1)}" stroke="#24292f"/>`,
+    `<rect x="${x}" y="${at}" width="${BAR - 2}" height="${high}" fill="${colour}"><title>${peer}: ${s.middle.toFixed(2)} Gbit/s</title></rect>`,
+    `<line x1="${middle}" x2="${middle}" y1="${y(s.high).toFixed(1)}" y2="${y(s.low).toFixed(1)}" stroke="#24292f"/>`,
   ];
 }

@@ -1,7 +1,8 @@
-/** From single runs to a table: medians, with the lowest and the highest in brackets. */
+/** From single runs to a table: means with their intervals, or with few runs medians with the lowest and the highest. */
 
 import type { Figures, Join } from "./rig.ts";
 import { type Aim, ROWS, type Row, SECTIONS, type Section } from "./rows.ts";
+import { compare, interval, LEAST_RUNS } from "./statistics.ts";
 
 /** One measurement of one peer in one run. */
 export interface Sample {
@@ -27,10 +28,11 @@ export interface Results {
   readonly samples: readonly Sample[];
 }
 
+/** From three runs on the mean with its interval of 95 %; of fewer the median, the lowest and the highest. */
 export interface Spread {
-  readonly median: number;
-  readonly least: number;
-  readonly most: number;
+  readonly middle: number;
+  readonly low: number;
+  readonly high: number;
   /** How many runs gave a figure. */
   readonly count: number;
 }
@@ -50,16 +52,19 @@ export function spread(results: Results, row: Row, section: Section, peer: strin
 
 /** Of one figure at least. */
 export function spreadOf(figures: readonly number[]): Spread {
+  const count = figures.length;
+  if (count >= LEAST_RUNS) {
+    const { mean, low, high } = interval(figures);
+    return { middle: mean, low, high, count };
+  }
   const values = figures.toSorted((a, b) => a - b);
-  const middle = values.length >> 1;
-  const median = values.length % 2 === 1 ? values[middle]! : (values[middle - 1]! + values[middle]!) / 2;
-  return { median, least: values[0]!, most: values.at(-1)!, count: values.length };
+  return { middle: (values[0]! + values.at(-1)!) / 2, low: values[0]!, high: values.at(-1)!, count };
 }
 
-/** "5.45 (5.16–5.67)"; the median alone when it is the only one. */
-export function spreadText({ median, least, most, count }: Spread, digits: number): string {
-  const middle = number(median, digits);
-  return count === 1 ? middle : `${middle} (${number(least, digits)}–${number(most, digits)})`;
+/** "5.45 (5.16–5.67)"; the figure alone when it is the only one. */
+export function spreadText({ middle, low, high, count }: Spread, digits: number): string {
+  const text = number(middle, digits);
+  return count === 1 ? text : `${text} (${number(low, digits)}–${number(high, digits)})`;
 }
 
 export function peersOf(results: Results): string[] {
@@ -73,6 +78,24 @@ export function sectionsOf(results: Results): Section[] {
 
 export function samplesOf(results: Results, row: Row, section: Section): Sample[] {
   return results.samples.filter((s) => s.measurement === row.from && s.section === section.title);
+}
+
+/** Figures of two peers, run by run: above zero, and sound. */
+export function pairsOf(
+  results: Results,
+  row: Row,
+  section: Section,
+  before: string,
+  now: string,
+): (readonly [number, number])[] {
+  const samples = samplesOf(results, row, section).filter(({ figures }) => sound(figures));
+  const figure = (peer: string, run: number): number => {
+    const sample = samples.find((each) => each.peer === peer && each.run === run);
+    return sample === undefined ? 0 : (row.value(sample.figures) ?? 0);
+  };
+  return Array.from({ length: results.runs }, (_, run) => [figure(before, run), figure(now, run)] as const).filter(
+    ([was, is]) => was > 0 && is > 0,
+  );
 }
 
 const number = (value: number, digits: number): string =>
@@ -89,9 +112,12 @@ function compared(results: Results, row: Row, section: Section, { peer, wanted }
   const ours = spread(results, row, section, "tslirp");
   const theirs = peer === null ? null : spread(results, row, section, peer);
   if (ours === null || (peer !== null && theirs === null)) return [];
-  const aim = `(aim: ${row.better === "more" ? "≥" : "≤"} ${wanted})`;
-  if (theirs === null) return [`${number(ours.median, row.digits)} ${row.unit} ${aim}`];
-  return [`${(ours.median / theirs.median).toFixed(2)} × ${peer} ${aim}`];
+  const aim = `aim: ${row.better === "more" ? "≥" : "≤"} ${wanted}`;
+  if (peer === null) return [`${number(ours.middle, row.digits)} ${row.unit} (${aim})`];
+  const { ratio, low, high } = compare(pairsOf(results, row, section, peer, "tslirp"), row.better);
+  if (Number.isNaN(ratio)) return [];
+  const within = Number.isNaN(low) ? "" : `${low.toFixed(2)}–${high.toFixed(2)}; `;
+  return [`${ratio.toFixed(2)} × ${peer} (${within}${aim})`];
 }
 
 /** Processors that others on the machine have used, over all measurements. */
@@ -100,13 +126,20 @@ function disturbance(results: Results): number {
   return shares.reduce((a, b) => a + b, 0) / Math.max(1, shares.length);
 }
 
+const SPREAD = {
+  many:
+    "Means, with the interval that holds the true one in 95 of 100 such reports in brackets; " +
+    "ratios are those within a run, with theirs.",
+  few: "Medians, with the lowest and the highest in brackets.",
+};
+
 export function markdown(results: Results): string {
   const peers = peersOf(results);
   const lines: string[] = [
     `${results.machine}; ${results.date}; ${results.runs} ${results.runs === 1 ? "run" : "interleaved runs"}, ` +
       `${results.seconds} s each of bulk, after a second of the same that does not count. ` +
       `Guest and peer are joined by ${results.join === "bridge" ? "a small bridge in C" : "QEMU's hub"}; ` +
-      "slirp4netns has a TAP of its own. Medians, with the lowest and the highest in brackets.",
+      `slirp4netns has a TAP of its own. ${SPREAD[results.runs >= LEAST_RUNS ? "many" : "few"]}`,
   ];
   const others = disturbance(results);
   if (others >= 0.1 || results.priority !== 0) {

@@ -10,6 +10,7 @@
  * Several guests are several namespaces with a bridge each to the one socket.
  */
 import type { ChildProcess } from "node:child_process";
+import { once } from "node:events";
 import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -17,7 +18,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { hub } from "../../test/support/e2e/backend.ts";
 import { Namespace } from "../../test/support/e2e/namespace.ts";
 import { cpuSeconds, machineSeconds, memory, ownSeconds } from "./meter.ts";
-import { GATEWAY, OUTSIDE, type Peer, RESOLVER, TAP } from "./peers.ts";
+import { FORWARD, GATEWAY, GUEST, OUTSIDE, type Peer, type Place, RESOLVER, TAP } from "./peers.ts";
 import type { Tools } from "./tools.ts";
 
 export type Join = "bridge" | "hub";
@@ -46,6 +47,8 @@ export class SystemRig {
   readonly #guests: readonly Namespace[];
   readonly #said: string[] = [];
   #backend: ChildProcess | null = null;
+  /** The guest has services, too. */
+  #serves = false;
   /** Segments with a wrong checksum that the bridges have told of, and no figure has yet. */
   #wrongSums = 0;
 
@@ -78,18 +81,23 @@ export class SystemRig {
     for (const space of [host, ...this.#guests]) await tune(space);
 
     const socket = join(this.#folder, "net.sock");
+    const place: Place = {
+      ...{ socket, mtu, api: join(this.#folder, "api.sock") },
+      guestPath: `/run/netns/${this.#guests[0]!.name}`,
+      forward: this.#guests.length === 1,
+    };
     if (this.#peer.kind === "wire") {
       this.#backend = this.#spawn(host, this.#bridge(socket, "listen", cable));
       await this.#until("the far bridge", () => existsSync(socket));
       for (const address of [GATEWAY, RESOLVER]) host.ip("addr", "add", `${address}/24`, "dev", TAP);
       host.ip("link", "set", TAP, "mtu", String(mtu), "up");
     } else {
-      const guestPath = `/run/netns/${this.#guests[0]!.name}`;
-      this.#backend = this.#spawn(host, this.#peer.command({ socket, mtu, guestPath }));
+      this.#backend = this.#spawn(host, this.#peer.command(place));
       if (this.#peer.kind !== "tap") await this.#until("its socket", () => existsSync(socket));
     }
     this.#spawn(host, [this.#tools.services]);
     for (const nth of this.#guests.keys()) await this.#plug(nth, socket, cable);
+    if (place.forward) await this.#peer.forward?.(place);
   }
 
   #bridge(socket: string, role: "listen" | "connect", { offload = false }: Cable): string[] {
@@ -110,23 +118,40 @@ export class SystemRig {
       this.#spawn(guest, cable.join === "hub" ? ["qemu-system-x86_64", ...qemu] : joined);
     }
     await this.#until("the TAP", async () => (await guest.run("ip", ["link", "show", TAP])).code === 0);
+    const { lan } = this.#peer;
+    const [address, router] = lan === undefined ? [`${NAT}.${FIRST + nth}`, GATEWAY] : [lan.guest, lan.router];
+    if (lan !== undefined) await guest.sh(`ip link set ${TAP} address ${lan.mac}`);
     await guest.sh(
-      `ip addr replace ${NAT}.${FIRST + nth}/24 dev ${TAP}; ip link set ${TAP} mtu ${mtu} up; ip route replace default via ${NAT}.2`,
+      `ip addr replace ${address}/24 dev ${TAP}; ip link set ${TAP} mtu ${mtu} up; ip route replace default via ${router}`,
     );
     const rr = ["rr", GATEWAY, "0.02"];
     await this.#until("a way through", async () => ((await this.load(rr, 3, nth)).count ?? 0) > 0);
   }
 
-  /** What the load of a guest prints. Rejects when it fails. */
+  /** What the load of a guest prints. Rejects when it fails. `GATEWAY` and `RESOLVER` stand for what the peer has for them. */
   async load(args: readonly string[], seconds = 30, nth = 0): Promise<Figures> {
-    const { code, stdout, stderr } = await this.#guests[nth]!.run(this.#tools.load, args, seconds * 1000);
+    const { code, stdout, stderr } = await this.#guests[nth]!.run(this.#tools.load, this.#there(args), seconds * 1000);
     if (code !== 0 || !stdout.startsWith("{")) return { failed: 1, ...(stderr === "" ? {} : { code }) };
     return JSON.parse(stdout) as Figures;
   }
 
+  /**
+   * The host's own load, through the forward, to services in its only guest. The wire forwards nothing: there the guest itself
+   * is dialled.
+   */
+  async inward(seconds: number, concurrency: number): Promise<Figures> {
+    const wire = this.#peer.kind === "wire";
+    const [host, port] = wire ? [GUEST, FORWARD.guestPort] : ["127.0.0.1", FORWARD.port];
+    if (!this.#serves) await once(this.#spawn(this.#guests[0]!, [this.#tools.services]).stdout!, "data");
+    this.#serves = true;
+    const args = ["crr", host, String(seconds), String(concurrency), String(port)];
+    const { code, stdout } = await this.#host.run(this.#tools.load, args, 30_000);
+    return code === 0 && stdout.startsWith("{") ? (JSON.parse(stdout) as Figures) : { failed: 1 };
+  }
+
   /** A load that says a line, waits for one, and so on: each is told to `between` as it comes. */
   async dialogue(args: readonly string[], between: (figures: Figures, nth: number) => void): Promise<void> {
-    const child = this.#guests[0]!.spawn(this.#tools.load, args, { stdio: ["pipe", "pipe", "inherit"] });
+    const child = this.#guests[0]!.spawn(this.#tools.load, this.#there(args), { stdio: ["pipe", "pipe", "inherit"] });
     let text = "";
     let nth = 0;
     child.stdout!.on("data", (piece) => {
@@ -164,6 +189,10 @@ export class SystemRig {
     return memory(this.#backend!.pid!, what);
   }
 
+  get guests(): number {
+    return this.#guests.length;
+  }
+
   get died(): boolean {
     return this.#backend!.exitCode !== null || this.#backend!.signalCode !== null;
   }
@@ -172,6 +201,11 @@ export class SystemRig {
     for (const guest of this.#guests) await guest.close();
     await this.#host.close();
     rmSync(this.#folder, { recursive: true, force: true });
+  }
+
+  #there(args: readonly string[]): string[] {
+    const { host = GATEWAY, resolver = RESOLVER } = this.#peer.lan ?? {};
+    return args.map((arg) => (arg === GATEWAY ? host : arg === RESOLVER ? resolver : arg));
   }
 
   #spawn(space: Namespace, command: readonly string[]): ChildProcess {

@@ -19,6 +19,8 @@ export interface Measurement {
   readonly key: string;
   /** Where it is made: small things at the MTU of 1500 only, as it makes no difference to them. */
   readonly sections: readonly Section[];
+  /** Where it takes two, of peers that take several. */
+  readonly guests?: 2;
   /** Whether bytes may be wrong or lost connections count: a figure `wrong` or `failed` above zero is a failure. */
   run(rig: SystemRig, seconds: number): Promise<Figures>;
 }
@@ -92,19 +94,32 @@ function idle(count: number): Measurement {
   };
 }
 
-/** Request and response while one connection moves all it can. */
-function beside(direction: "up" | "down"): Measurement {
+/** Request and response while one connection moves all it can, of the same guest or of another one. */
+function beside(direction: "up" | "down", other = false): Measurement {
   return {
-    key: `rr-beside-${direction}`,
+    key: `rr-beside-${other ? "other-" : ""}${direction}`,
     sections: [PLAIN],
+    ...(other ? { guests: 2 } : {}),
     run: (rig, seconds) =>
       rig.metered(async () => {
         const rr = Math.min(seconds, SHORT);
-        const busy = rig.load(["bulk", GATEWAY, direction, String(rr * 1.5 + 0.5), "1"]);
+        const busy = rig.load(["bulk", GATEWAY, direction, String(rr * 1.5 + 0.5), "1"], 30, other ? 1 : 0);
         const figures = await rig.load(["rr", GATEWAY, String(rr)]);
         const { gbit, wrong, failed } = await busy;
         return { ...figures, gbit: gbit ?? 0, wrong: (wrong ?? 1) + (failed ?? 0) };
       }),
+  };
+}
+
+/** Connections from the host to the guest. */
+function inward(concurrency: number): Measurement {
+  return {
+    key: `in-crr-${concurrency}`,
+    sections: [PLAIN],
+    run: async (rig, seconds) => {
+      await rig.inward(Math.min(seconds, WARM_UP), concurrency);
+      return rig.metered(() => rig.inward(Math.min(seconds, SHORT), concurrency));
+    },
   };
 }
 
@@ -122,6 +137,8 @@ export const MEASUREMENTS: readonly Measurement[] = [
   beside("down"),
   load("crr-1", "crr", GATEWAY, "1"),
   load("crr-32", "crr", GATEWAY, "32"),
+  inward(1),
+  inward(32),
   load("udp-rr", "udp-rr", GATEWAY, "64"),
   load("udp-echo", "udp-echo", GATEWAY, "64", "32"),
   load("udp-up-64", "udp-up", GATEWAY, "64", "64"),
@@ -131,6 +148,9 @@ export const MEASUREMENTS: readonly Measurement[] = [
   load("dns", "dns", RESOLVER, "16"),
   idle(1000),
   idle(5000),
+  // Last, since they need another start.
+  beside("up", true),
+  beside("down", true),
 ];
 
 type Aims = Row["aims"];
@@ -176,8 +196,12 @@ export const ROWS: readonly Row[] = [
   less("rr", "the same, p99", "µs", "p99", 0),
   less("rr-beside-up", "the same beside one stream up, p99", "µs", "p99", 0),
   less("rr-beside-down", "the same beside one stream down, p99", "µs", "p99", 0),
+  less("rr-beside-other-up", "the same beside another guest's stream up, p99", "µs", "p99", 0),
+  less("rr-beside-other-down", "the same beside another guest's stream down, p99", "µs", "p99", 0),
   more("crr-1", "new connections, one at a time", "/s", "rate", 0, LIB(1)),
   more("crr-32", "new connections, 32 at once", "/s", "rate", 0, LIB(1)),
+  more("in-crr-1", "new connections from the host, one at a time", "/s", "rate", 0),
+  more("in-crr-32", "new connections from the host, 32 at once", "/s", "rate", 0),
   less("udp-rr", "UDP request and response, 64 B, p50", "µs", "p50", 0, LIB(1)),
   more("udp-echo", "UDP echo, 64 B", "/s", "rate", 0, LIB(1)),
   more("udp-up-64", "UDP up, 64 B", "/s", "rate", 0, LIB(1)),

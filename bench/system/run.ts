@@ -8,13 +8,14 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { Command, InvalidArgumentError } from "commander";
-import { comparison, LEAST_RUNS } from "./compare.ts";
+import { comparison } from "./compare.ts";
 import { machineName, priority } from "./meter.ts";
 import { BUILD, PEERS, type Peer, tslirp, which } from "./peers.ts";
 import { svg } from "./plot.ts";
 import { markdown, type Results, type Sample, sound } from "./report.ts";
 import { type Cable, type Figures, type Join, SystemRig } from "./rig.ts";
 import { MEASUREMENTS, type Measurement, ROWS, SECTIONS, type Section } from "./rows.ts";
+import { LEAST_RUNS } from "./statistics.ts";
 import { compileTools, type Tools } from "./tools.ts";
 
 const BENCH = fileURLToPath(new URL("..", import.meta.url));
@@ -136,7 +137,13 @@ async function runPeer(
   let rig: SystemRig | null = null;
   try {
     for (const m of measurements) {
-      rig ??= await SystemRig.start(peer, cable, tools);
+      const guests = m.guests ?? 1;
+      if (guests > 1 && peer.several !== true) continue;
+      if (rig !== null && rig.guests !== guests) {
+        await rig.close();
+        rig = null;
+      }
+      rig ??= await SystemRig.start(peer, cable, tools, guests);
       const figures = await measure(rig, m, options.seconds, options.tries);
       samples.push({ peer: peer.name, section: section.title, run, measurement: m.key, figures });
       const where = `run ${run + 1}  ${section.title}  ${peer.name.padEnd(11)}  ${m.key.padEnd(14)}`;

@@ -1,6 +1,6 @@
 /** When two builds' figures are said to differ. */
 import { describe, expect, it } from "vitest";
-import { compare } from "../../bench/system/compare.ts";
+import { compare } from "../../bench/system/statistics.ts";
 import { SeededRandom } from "../support/random.ts";
 
 describe("a verdict", () => {

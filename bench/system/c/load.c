@@ -1,7 +1,7 @@
 // load MODE HOST …: the guest's side. Each mode prints one line of JSON (`idle` two).
 //   bulk HOST up|down SECONDS STREAMS        every byte compared, and counted at both ends
 //   rr HOST SECONDS                          one byte there and back on one connection
-//   crr HOST SECONDS CONCURRENCY             connect, one byte there and back, close
+//   crr HOST SECONDS CONCURRENCY [PORT]      connect, one byte there and back, close
 //   idle HOST COUNT                          opens so many; at each line on stdin: rr on one of them, then the end
 //   udp-rr HOST SECONDS SIZE
 //   udp-echo HOST SECONDS SIZE WINDOW
@@ -200,13 +200,13 @@ static int udp_rr(const char *host, double seconds, size_t size) {
 
 static double began[65536];
 
-static int crr(const char *host, double seconds, int concurrency) {
+static int crr(const char *host, double seconds, int concurrency, int port) {
   int poller = epoll_create1(0), live = 0;
   long failed = 0;
   double start = now(), until = start + seconds, t = start;
   for (;;) {
     while (live < concurrency && (t = now()) < until) {
-      int fd = dial(host, PORT_ECHO, SOCK_STREAM, SOCK_NONBLOCK);
+      int fd = dial(host, port, SOCK_STREAM, SOCK_NONBLOCK);
       if (fd < 0) {
         failed++;
         until = 0; // no port is left
@@ -435,7 +435,7 @@ int main(int argc, char **argv) {
     int fd = dial(host, PORT_ECHO, SOCK_STREAM, 0);
     return fd < 0 ? 1 : rr_report(fd, seconds);
   }
-  if (!strcmp(mode, "crr")) return crr(host, seconds, a);
+  if (!strcmp(mode, "crr")) return crr(host, seconds, a, b ? b : PORT_ECHO);
   if (!strcmp(mode, "idle")) return idle(host, atoi(argv[3]));
   if (!strcmp(mode, "udp-rr")) return udp_rr(host, seconds, a);
   if (!strcmp(mode, "udp-echo")) return udp_echo(host, seconds, a, b);

@@ -1,6 +1,6 @@
 /**
- * Where guests attach, as users write it: `unix:PATH`, `tcp:HOST:PORT`, `udp:HOST:PORT`, `ws://HOST:PORT[/PATH]` (IPv6 in
- * brackets), `vhost-user:PATH`.
+ * The addresses at which guests attach, as users write them: `unix:PATH`, `tcp:HOST:PORT`, `udp:HOST:PORT`,
+ * `ws://HOST:PORT[/PATH]` (IPv6 in brackets), `vhost-user:PATH`.
  */
 
 import { isIPv6 } from "node:net";
@@ -22,7 +22,7 @@ export interface WsAddress {
   /** Begins with a slash. */
   readonly path: string;
 }
-/** A UNIX socket of a vhost-user back-end. */
+/** The UNIX socket on which a vhost-user back-end listens. */
 export interface VhostUserAddress {
   readonly kind: "vhost-user";
   readonly path: string;
@@ -31,7 +31,7 @@ export type AttachAddress = StreamAddress | DgramAddress | WsAddress | VhostUser
 
 const EXAMPLES = "unix:PATH, tcp:HOST:PORT, udp:HOST:PORT, ws://HOST:PORT or vhost-user:PATH";
 
-/** Throws an `Error` of one line that says what would be right. Port 0 takes a free one. */
+/** Throws an `Error` of one line that says what would be right. Port 0 means any free port. */
 export function parseAttachAddress(text: string): AttachAddress {
   const colon = text.indexOf(":");
   const kind = text.slice(0, Math.max(colon, 0));
@@ -66,7 +66,7 @@ function webSocket(rest: string): WsAddress {
   return { kind: "ws", ...hostPort(slash < 0 ? rest : rest.slice(0, slash), "ws://"), path };
 }
 
-/** `scheme` is what stands before the host. */
+/** `scheme` is the text in front of the host. */
 function hostPort(rest: string, scheme: string): { host: string; port: number } {
   const expected = `expected ${scheme}HOST:PORT, like ${scheme}127.0.0.1:9000 or ${scheme}[::1]:9000`;
   const match = /^(?:\[([^\]]*)\]|([^:[\]]*)):([^:]*)$/.exec(rest);

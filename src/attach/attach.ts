@@ -1,4 +1,4 @@
-/** A cable's end at any address: the way in for the command line and the library. */
+/** Opens a cable's end at any address, for the command line and the library. */
 import type { AttachAddress, DgramAddress, StreamAddress } from "./address.ts";
 import type { Attachment, CableEnv } from "./attachment.ts";
 import { connectStream } from "./client.ts";
@@ -8,7 +8,10 @@ import { listenVhostUser } from "./vhost-user/server.ts";
 import { NO_BROWSERS, type WsAccess } from "./ws-access.ts";
 import { wsDoor } from "./ws-door.ts";
 
-/** Waits for guests at `address`. Resolves when they can come; rejects with an `Error` of one line. `access` is for WebSockets. */
+/**
+ * Listens for guests at `address`. Resolves when they can connect; rejects with an `Error` of one line. `access`
+ * concerns WebSockets.
+ */
 export async function listenAt(
   address: AttachAddress,
   env: CableEnv,
@@ -20,7 +23,7 @@ export async function listenAt(
   return serveDoor(wsDoor(address, { access, guests: env.limits.cables, trace: env.trace }), address, env);
 }
 
-/** Dials a guest's end at `address`: a stream again and again, UDP from a port of our own. */
+/** Dials a guest's end at `address`: a stream until it answers, and again when it ends; UDP from a port of our own. */
 export async function connectTo(address: StreamAddress | DgramAddress, env: CableEnv): Promise<Attachment> {
   if (address.kind !== "udp") return connectStream(address, env);
   const anywhere = address.host.includes(":") ? "::" : "0.0.0.0";

@@ -6,13 +6,13 @@ import type { Trace } from "../core/trace.ts";
 import type { AttachAddress } from "./address.ts";
 import type { SlabPool } from "./slab.ts";
 
-/** Frames and bytes handed to cables. */
+/** How many frames and bytes have been handed to cables. */
 export interface SentCount {
   frames: number;
   bytes: number;
 }
 
-/** What every cable of one network works with. */
+/** The parts that all cables of a network use. */
 export interface CableEnv {
   readonly receiver: LinkReceiver;
   readonly pool: SlabPool;
@@ -20,16 +20,16 @@ export interface CableEnv {
   readonly clock: Clock;
   readonly tap: FrameTap;
   readonly limits: Limits;
-  /** What has been sent to guests on all cables. */
+  /** How much has been sent to guests on all cables. */
   readonly sent: SentCount;
 }
 
 /** A place where guests come from: a listening socket, a dialler, an inherited socket. */
 export interface Attachment {
-  /** The address as it is now: a port that was 0 is the one taken. Null for an inherited socket. */
+  /** The address with the port that was taken, if the wanted port was 0. Null for an inherited socket. */
   readonly address: AttachAddress | null;
-  /** Resolves when it is over: no new guest, and every cable detached. Never rejects. */
+  /** Resolves when no new guest can come and every cable is detached. Never rejects. */
   readonly closed: Promise<void>;
-  /** Takes no more guests and ends the cables. Resolves with `closed`. */
+  /** Accepts no more guests and ends the cables. Resolves with `closed`. */
   close(): Promise<void>;
 }

@@ -1,4 +1,7 @@
-/** Cables that we open: a QEMU that listens (`server=on`), dialled again whenever it is gone, or an inherited socket. */
+/**
+ * Cables that we open: to a QEMU that listens (`server=on`), dialled again whenever it is gone, or over an inherited
+ * socket.
+ */
 import fs from "node:fs";
 import net from "node:net";
 import { attachAddressText, type StreamAddress } from "./address.ts";
@@ -8,7 +11,7 @@ import { StreamLink } from "./stream.ts";
 const BACKOFF_FIRST_MILLIS = 100;
 const BACKOFF_LAST_MILLIS = 5_000;
 
-/** Dials until it is closed; that nobody answers yet is no error. The wait doubles with each failure in a row. */
+/** Dials until it is closed. It is no error that nobody answers yet. The pause doubles with each failure in a row. */
 export function connectStream(address: StreamAddress, env: CableEnv): Attachment {
   return new StreamClient(address, env);
 }
@@ -82,7 +85,10 @@ class StreamClient implements Attachment {
   }
 }
 
-/** A connected socket inherited as descriptor `fd`; it is ours from now on. Throws an `Error` of one line if it is none. */
+/**
+ * Makes a cable of a connected socket that was inherited as descriptor `fd`. Throws an `Error` of one line if `fd` is
+ * none.
+ */
 export function inheritStream(fd: number, env: CableEnv): Attachment {
   const kind = kindOf(fd);
   if (kind !== "socket") {
@@ -112,7 +118,7 @@ export function inheritStream(fd: number, env: CableEnv): Attachment {
   };
 }
 
-/** What a descriptor is, in a user's words; null where it is not open. */
+/** The kind of a descriptor, in a user's words; null where it is not open. */
 function kindOf(fd: number): "socket" | "file" | "folder" | "pipe" | "device" | null {
   let stat: fs.Stats;
   try {

@@ -1,31 +1,33 @@
 /**
- * A bound UDP socket of which each datagram carries a frame: what cables and uplinks over UDP have in common.
+ * A bound UDP socket of which each datagram carries a frame; cables and uplinks over UDP use it.
  *
- * In: Node hands over one datagram a call; those of one poll are put behind each other in a slab, so that they make one
- * batch. Out: datagrams are written in place, into one of two slabs; while the kernel has one of them, the other fills.
+ * In: Node hands over one datagram in each call. The datagrams of one poll are put one behind the other in a slab, and
+ * make one batch. Out: datagrams are written in place into one of two slabs; while the kernel has one, the other fills.
  */
 import dgram from "node:dgram";
 import type { Endpoint } from "../core/address.ts";
 import type { CableEnv } from "./attachment.ts";
 import { HEADROOM, type ReadSlab } from "./slab.ts";
 
-/** Datagrams of a batch are written into one of two slabs of this size. */
+/** The size of each of the two slabs that datagrams of a batch are written into. */
 const TX_SLAB = 262_144;
-/** Bytes that the kernel may queue for us and for the far end: a burst of frames. The kernel caps this at its own limit. */
+/**
+ * Bytes that the kernel may queue in each direction: a burst of frames. The kernel caps the number at its own limit.
+ */
 const SOCKET_BUFFER = 1_048_576;
 
 export interface DatagramUser {
-  /** Whether what comes from there is to be heard. */
+  /** Whether a datagram from this sender is to be heard. */
   welcomes(host: string, port: number, len: number): boolean;
-  /** A datagram of somebody welcome, valid during the call. */
+  /** A datagram from a welcome sender, valid during the call. */
   datagram(slab: ReadSlab, at: number, len: number): void;
   /** All datagrams of one poll have been handed over. */
   batchEnd(): void;
-  /** There is room again after a `reserve` that failed. */
+  /** There is room again after a failed `reserve`. */
   writable(): void;
 }
 
-/** Resolves with a socket bound to an address (no name) and a port; rejects with Node's error. */
+/** Resolves with a socket bound to a port and an address (not a name). Rejects with Node's error. */
 export async function bindDatagrams({ host, port }: Endpoint): Promise<dgram.Socket> {
   const socket = dgram.createSocket(host.includes(":") ? "udp6" : "udp4");
   await new Promise<void>((resolve, reject) => {
@@ -44,7 +46,7 @@ export async function bindDatagrams({ host, port }: Endpoint): Promise<dgram.Soc
 interface TxSlab {
   readonly bytes: Uint8Array;
   used: number;
-  /** Datagrams that the kernel has not taken. */
+  /** How many datagrams the kernel has not taken. */
   pending: number;
 }
 
@@ -57,12 +59,12 @@ export class Datagrams {
   readonly #env: CableEnv;
   readonly #user: DatagramUser;
   #slab: ReadSlab;
-  /** Where the next datagram goes in the slab. */
+  /** Where the next datagram goes in the slab that is read into. */
   #end = HEADROOM;
   #batch = false;
   #filling: TxSlab = txSlab();
   #sending: TxSlab = txSlab();
-  /** The datagrams that stand in the filling slab: where, how long, to whom. */
+  /** The datagrams in the filling slab: where they begin, how long they are, and to whom they go. */
   #ats: number[] = [];
   #lengths: number[] = [];
   #targets: Endpoint[] = [];
@@ -75,13 +77,13 @@ export class Datagrams {
     this.#user = user;
     this.#slab = env.pool.take();
     socket.on("message", (bytes, from) => this.#message(bytes, from.address, from.port));
-    // An error about one datagram (ECONNREFUSED) is no reason to stop.
+    // An error about one datagram (ECONNREFUSED) does not end the cable.
     socket.on("error", () => {});
     try {
       socket.setRecvBufferSize(SOCKET_BUFFER);
       socket.setSendBufferSize(SOCKET_BUFFER);
     } catch {
-      // The default will do.
+      // The kernel's default size will do.
     }
   }
 
@@ -98,7 +100,7 @@ export class Datagrams {
     return this.#filling.used;
   }
 
-  /** Room for a datagram of up to `len` bytes: its offset in `tx`; -1 when there is none, and `writable` follows. */
+  /** Room for a datagram of up to `len` bytes: its offset in `tx`. -1 when there is none; then `writable` follows. */
   reserve(len: number): number {
     if (this.#over || (this.#filling.used + len > TX_SLAB && !this.#turn())) {
       this.#full = true;
@@ -107,7 +109,7 @@ export class Datagrams {
     return this.#filling.used;
   }
 
-  /** The `len` bytes at the last reserve go to each of `targets`. */
+  /** Sends the `len` bytes at the last reserved place to each of `targets`, at the next flush. */
   commit(len: number, targets: readonly Endpoint[]): void {
     for (const target of targets) {
       this.#ats.push(this.#filling.used);
@@ -117,12 +119,12 @@ export class Datagrams {
     this.#filling.used += len;
   }
 
-  /** All at once or, while the kernel is still busy with the last batch, when it is done with it. */
+  /** Sends the filled slab; if the kernel is still busy with the last one, as soon as it is done. */
   flush(): void {
     if (this.#lengths.length > 0) this.#turn();
   }
 
-  /** Datagrams already handed to Node are sent first; `done` comes in a turn of its own. */
+  /** Closes after the datagrams that Node already has have been sent. `done` is called in a later turn. */
   close(done: () => void): void {
     this.#over = true;
     this.#socket.close(() => {
@@ -131,7 +133,7 @@ export class Datagrams {
     });
   }
 
-  /** Sends the filling slab and goes on with the other, if the kernel is done with that. */
+  /** Sends the filling slab and turns to the other one. False if the kernel is not done with that. */
   #turn(): boolean {
     const slab = this.#filling;
     if (this.#sending.pending > 0) return false;

@@ -1,8 +1,8 @@
 /**
- * QEMU's framing on a byte stream: each frame is preceded by its length, 32 bits, big-endian (QEMU net/stream.c).
+ * QEMU's framing of a byte stream: each frame follows its length, 32 bits, big-endian (QEMU net/stream.c).
  *
- * Works in place on the slab the bytes were read into (see `slab.ts`). Nothing is allocated from a length that the
- * guest sent: an incomplete frame only ever occupies what has arrived of it.
+ * Frames are decoded in place, in the slab that the bytes were read into (see `slab.ts`). Nothing is allocated from a
+ * length that the guest sent: an incomplete frame takes only as much memory as has arrived of it.
  */
 import { type Link, type LinkReceiver, MAX_FRAME } from "../core/link.ts";
 import type { Trace } from "../core/trace.ts";
@@ -10,10 +10,10 @@ import { get32 } from "../wire/bytes.ts";
 import { HEADROOM, type ReadArea, type ReadSlab, type SlabPool } from "./slab.ts";
 
 const PREFIX = 4;
-/** A cable whose reads are shorter, and end with a whole frame, holds no slab. */
+/** A cable whose reads are shorter than this, and end with a whole frame, holds no slab. */
 const LITTLE = 4_096;
 
-/** One cable's incoming side: bytes in, frames to the `LinkReceiver`. */
+/** One cable's incoming side: takes bytes, hands frames to the `LinkReceiver`. */
 export class FrameDecoder {
   readonly #pool: SlabPool;
   readonly #receiver: LinkReceiver;
@@ -21,11 +21,11 @@ export class FrameDecoder {
   readonly #trace: Trace;
   readonly #common: ReadArea;
   readonly #little: number;
-  /** The cable's own; null while it reads into the common one. */
+  /** The cable's own slab; null while it reads into the common one. */
   #slab: ReadSlab | null = null;
-  /** Bytes of a cut frame (with its prefix) that stand right before the read area. */
+  /** Bytes of an incomplete frame, with its prefix, that stand right before the read area. */
   #carry = 0;
-  /** Between a read and its `batchEnd`, when the receiver may still pin the slab. */
+  /** Set between a read and its `batchEnd`, when the receiver may still pin the slab. */
   #busy = false;
   #closed = false;
 
@@ -38,14 +38,14 @@ export class FrameDecoder {
     this.#little = Math.min(LITTLE, this.#common.readArea.length / 2);
   }
 
-  /** Where the next bytes go, which are read in one go and then told by `received`. */
+  /** The array for the next bytes, which are read in one go; `received` then tells how many. */
   get readArea(): Uint8Array {
     return (this.#slab ?? this.#common).readArea;
   }
 
   /**
-   * `n` bytes have landed in `readArea`. Hands over the frames they complete, then the end of the batch. False when
-   * the guest announced a frame that no cable can carry: the stream cannot be followed any further.
+   * `n` bytes have been read into `readArea`. Hands over the frames that are complete, and then `batchEnd`. False when
+   * the guest announced a frame that no cable can carry: then the stream cannot be read any further.
    */
   received(n: number): boolean {
     if (this.#closed) return true;
@@ -77,7 +77,7 @@ export class FrameDecoder {
     return sane;
   }
 
-  /** The same for bytes that stand elsewhere, in a chunk of any size: they are copied. */
+  /** As `received`, for bytes elsewhere, in a chunk of any size: they are copied. */
   copied(chunk: Uint8Array): boolean {
     let from = 0;
     while (from < chunk.length && !this.#closed) {
@@ -90,14 +90,14 @@ export class FrameDecoder {
     return true;
   }
 
-  /** No frame follows, even from the middle of a read. */
+  /** Hands over no more frames, even from the middle of a read. */
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
     if (!this.#busy) this.#slab?.release();
   }
 
-  /** Puts the cut frame at [at, end) before the area that is read next, after a read of `n` bytes. */
+  /** Moves the incomplete frame at [at, end) to the place before the next read's area, after a read of `n` bytes. */
   #keep(own: ReadSlab | null, at: number, end: number, n: number): void {
     const rest = end - at;
     this.#carry = rest;

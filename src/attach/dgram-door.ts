@@ -1,9 +1,9 @@
 /**
- * A UDP socket by which many guests come, each from an address and port of its own: for networks of which each has one
- * guest. (A socket of one network serves one guest, see `dgram`.) The datagrams of all guests share the socket's slabs.
+ * A UDP socket by which many guests come, each from an address and port of its own, for networks with one guest each.
+ * (Within one network a socket serves one guest, see `dgram`.) The datagrams of all guests share the socket's slabs.
  *
- * UDP tells nobody that a guest is gone, and any sender can say that it comes from anywhere: whoever takes the guests has
- * to limit their number, and to let the silent ones go.
+ * UDP tells nobody that a guest is gone, and any sender can forge its address. So the owner of the guests has to limit
+ * their number, and to drop silent ones.
  */
 
 import { lookup } from "node:dns/promises";
@@ -38,11 +38,11 @@ class DgramDoor implements DatagramUser, GuestDoor {
   readonly datagrams: Datagrams;
   readonly #trace: Trace;
   readonly #onArrival: (arrival: Arrival) => void;
-  /** By port, then host: so that finding one makes no text of the two. */
+  /** Guests by port, then by host, so that no text of the two is made to find one. */
   readonly #guests: Map<number, Map<string, GuestLink>> = new Map();
-  /** Whose datagram was welcomed last: it comes next. */
+  /** The guest whose datagram was welcomed last; that datagram comes next. */
   #current: GuestLink | null = null;
-  /** Have frames of this batch. */
+  /** Guests with frames in this batch. */
   readonly #touched: Set<GuestLink> = new Set();
   #open = true;
 
@@ -69,7 +69,7 @@ class DgramDoor implements DatagramUser, GuestDoor {
 
   close(): Promise<void> {
     this.#open = false;
-    // What is on its way to guests, resets above all, is sent first.
+    // Datagrams on their way to guests, resets above all, are sent first.
     return new Promise((resolve) => setImmediate(() => this.datagrams.close(resolve)));
   }
 
@@ -104,7 +104,7 @@ class DgramDoor implements DatagramUser, GuestDoor {
     }
   }
 
-  /** Null when the newcomer is sent away. */
+  /** A new guest has sent its first datagram. Null when it is turned away. */
   #arrived(remote: Endpoint): GuestLink | null {
     let guest: GuestLink | null = null;
     this.#onArrival({

@@ -1,8 +1,8 @@
 /**
  * A guest's cable over UDP (QEMU `-netdev dgram`): each datagram is one frame.
  *
- * One socket serves one guest. Its address is configured, or that of the first datagram; then nobody else is heard,
- * unless the guest has been silent for so long that it may have come back at another port.
+ * One socket serves one guest. The guest's address is configured, or taken from the first datagram. Then nobody else is
+ * heard, unless the guest has been silent for so long that it may have come back at another port.
  */
 import type dgram from "node:dgram";
 import { lookup } from "node:dns/promises";
@@ -14,11 +14,11 @@ import type { Attachment, CableEnv } from "./attachment.ts";
 import { bindDatagrams, Datagrams, type DatagramUser } from "./datagrams.ts";
 import type { ReadSlab } from "./slab.ts";
 
-/** After so long without a word, another sender may be the guest. */
+/** Milliseconds of silence after which another sender may be the guest. */
 const SILENCE_MILLIS = 30_000;
 
 export interface DgramOptions {
-  /** Where the guest is. Learned from its first datagram when left out. */
+  /** The guest's address. If it is left out, it is taken from the first datagram. */
   readonly remote?: Endpoint;
 }
 
@@ -29,7 +29,7 @@ export async function listenDgram(
   options: DgramOptions = {},
 ): Promise<Attachment> {
   try {
-    // Resolved once: a name in `send` would be looked up for each frame.
+    // The name is resolved once: a name in `send` would be looked up for each frame.
     const local = await lookup(address.host);
     const family = local.family === 6 ? 6 : 4;
     const remote = options.remote === undefined ? null : await resolveRemote(options.remote, family);
@@ -53,7 +53,7 @@ class DgramLink implements Link, Attachment, DatagramUser {
   readonly #env: CableEnv;
   readonly #configured: boolean;
   #onClosed: () => void = () => {};
-  /** Where the guest is: nowhere yet, or one. */
+  /** The guest's address: one, or none while it is unknown. */
   #remotes: readonly Endpoint[];
   #heard = 0;
 

@@ -1,4 +1,4 @@
-/** Listening sockets by which guests come, before anybody makes cables of them. */
+/** Listening sockets by which guests come, before cables are made for them. */
 import net from "node:net";
 import type { Link } from "../core/link.ts";
 import { listening, listenUnix, type UnixFile } from "../host/listen-unix.ts";
@@ -6,45 +6,45 @@ import { portHint } from "../host/port-hint.ts";
 import { type AttachAddress, attachAddressText, type StreamAddress } from "./address.ts";
 import type { CableEnv } from "./attachment.ts";
 
-/** A guest at the door: nothing of what it says has been read. */
+/** A guest that has arrived, and of which nothing has been read. */
 export interface Arrival {
-  /** Makes its cable, on the network of `env`. `onGone` follows `detached`. */
+  /** Makes the guest's cable, on the network of `env`. `onGone` follows `detached`. */
   plug(name: string, env: CableEnv, onGone: () => void): Link;
-  /** Sends it away. */
+  /** Turns the guest away. */
   refuse(): void;
 }
 
 /** Where guests arrive. */
 export interface GuestDoor {
-  /** A port that was 0 is the one taken. */
+  /** If the wanted port was 0, this has the port that was taken. */
   readonly address: AttachAddress;
-  /** Takes the socket away; guests that have come are their taker's. */
+  /** Closes the socket; guests that have come stay with whoever took them. */
   close(): Promise<void>;
 }
 
-/** Opens a door that hands each guest to `onArrival`. The first may come before it resolves. */
+/** Opens a door that hands each guest to `onArrival`. The first guest may come before the promise resolves. */
 export type OpenGuestDoor = (onArrival: (arrival: Arrival) => void) => Promise<GuestDoor>;
 
 /** A UNIX or TCP socket that listens. */
 export interface Door {
-  /** A port that was 0 is the one taken. */
+  /** If the wanted port was 0, this has the port that was taken. */
   readonly address: StreamAddress;
-  /** Takes the socket away; connections that have come are their taker's. */
+  /** Closes the socket; connections that have come stay with whoever took them. */
   close(): Promise<void>;
 }
 
-/** Is handed each connection, unread (`pauseOnConnect`), with the door's address. */
+/** Given each connection, unread (`pauseOnConnect`), with the door's address. */
 export type OnConnection = (socket: net.Socket, address: StreamAddress) => void;
 
 /**
- * Resolves when guests can connect; over UNIX the first may have come before. Rejects with an `Error` of one line, whose
- * `code` is the system's where it has one.
+ * Resolves when guests can connect; over UNIX the first may have come before. Rejects with an `Error` of one line, with
+ * the system's `code` where there is one.
  */
 export async function openDoor(wanted: StreamAddress, onConnection: OnConnection): Promise<Door> {
   let address = wanted;
   let file: UnixFile | null = null;
   const server = net.createServer({ pauseOnConnect: true }, (socket) => {
-    // Who has gone again says so here; whoever takes the connection learns of it by its close.
+    // A client that has gone at once causes an error here; whoever takes the connection sees its close.
     socket.on("error", () => {});
     onConnection(socket, address);
   });
@@ -57,7 +57,7 @@ export async function openDoor(wanted: StreamAddress, onConnection: OnConnection
   } catch (error) {
     throw failure(wanted, error as NodeJS.ErrnoException);
   }
-  // After listening, errors are those of accept (EMFILE): the next guest may have more luck.
+  // Errors that come after listening are accept's (EMFILE): the next guest may succeed.
   server.on("error", () => {});
   return {
     address,

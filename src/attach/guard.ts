@@ -1,14 +1,14 @@
 /**
- * What one guest may not say to another. The network itself is the LAN's only gateway, DHCP server and router:
- * nobody else answers for its addresses, hands out leases or announces routes, nor speaks from or answers for an
- * address that is another guest's or none of the network's (the "DHCP snooping", "ARP inspection", "source guard" and
- * RA-Guard, RFC 6105, of a real switch).
+ * Keeps one guest from posing as the network, or as another guest, towards the others. The network itself is the LAN's
+ * only gateway, DHCP server and router: nobody else may answer for its addresses, hand out leases or announce routes.
+ * Nor may a guest send from, or answer for, an address that is another guest's or none of the network's. (Real switches
+ * call this "DHCP snooping", "ARP inspection", "source guard" and RA-Guard, RFC 6105.)
  *
- * Theory of operation. The guard lists what may pass, not what may not: ARP, IPv4 and IPv6, and nothing that it
- * cannot read as its receiver would. What stands in VLAN tags is judged as it would be outside them, since a receiver
- * takes a frame of VLAN 0 as if it had no tag (IEEE 802.1Q section 6.9.1); IEEE 802.2 frames, which some receivers take
- * for IP as well (RFC 1042), do not pass. Of what has been cut into fragments the first is judged, which must show all
- * that there is to judge; later ones cannot change it, since they begin eight bytes behind at the earliest.
+ * Theory of operation. The guard lists what may pass, not what may not: ARP, IPv4 and IPv6, and only frames that it can
+ * read as their receiver would. Frames with VLAN tags are judged as if they had none, because a receiver takes a frame
+ * of VLAN 0 so (IEEE 802.1Q section 6.9.1). IEEE 802.2 frames do not pass, because some receivers take them for IP, too
+ * (RFC 1042). Of a fragmented packet the first fragment is judged, and has to show everything that is judged; later
+ * fragments cannot change that, since they begin at least eight bytes further on.
  */
 import type { Link } from "../core/link.ts";
 import { get16, get32 } from "../wire/bytes.ts";
@@ -30,15 +30,15 @@ const DHCP_CLIENT_PORT = 68;
 const DHCP6_CLIENT_PORT = 546;
 const DHCP6_SERVER_PORT = 547;
 
-/** 802.1Q and 802.1ad: what receivers look into. Other types of tags do not pass. */
+/** 802.1Q and 802.1ad, the tags that receivers look behind. Frames with other tags do not pass. */
 const VLAN = 0x8100;
 const PROVIDER_VLAN = 0x88a8;
 const MOST_TAGS = 4;
-/** Below, the field is a length (IEEE 802.3 section 3.2.6). */
+/** Smaller values of the type field are lengths (IEEE 802.3 section 3.2.6). */
 const FIRST_TYPE = 0x0600;
 
 const ARP_ETHERNET = 1;
-/** Linux takes IEEE 802's hardware type for Ethernet's. */
+/** Linux treats IEEE 802's hardware type as Ethernet's. */
 const ARP_IEEE802 = 6;
 const ARP_REQUEST = 1;
 const ARP_REPLY = 2;
@@ -51,33 +51,33 @@ const ICMP6 = 58;
 /** ICMP messages that change a host's routes (RFC 792, RFC 1256). */
 const REDIRECT = 5;
 const ROUTER_ADVERTISEMENT = 9;
-/** ICMP errors (RFC 792), which quote a packet. */
+/** ICMP errors (RFC 792); each quotes a packet. */
 const ERRORS: ReadonlySet<number> = new Set([3, 4, 11, 12]);
-/** ICMPv6's errors are the types below (RFC 4443 section 2.1). */
+/** Smaller ICMPv6 types are errors (RFC 4443 section 2.1). */
 const FIRST_INFORMATION = 128;
-/** Multicast listeners' reports (RFC 2710, RFC 3810). */
+/** Reports of multicast listeners (RFC 2710, RFC 3810). */
 const MLD_REPORTS: ReadonlySet<number> = new Set([131, 132, 143]);
 
 const walk: Ipv6Walk = newIpv6Walk();
 
-/** Whose addresses are, which may change. */
+/** Tells whose an address is now. */
 export interface LanAddresses {
-  /** The network's own: an IPv4 address as a signed word. */
+  /** Whether an IPv4 address, a signed word, is the network's own. */
   isOurs(ip: number): boolean;
-  /** The network's own: the IPv6 address that stands at `at`. */
+  /** Whether the IPv6 address at `at` is the network's own. */
   isOurs6(buf: Uint8Array, at: number): boolean;
-  /** One that a guest of the network may have. */
+  /** Whether a guest of the network may have the address. */
   isGuest(ip: number): boolean;
   isGuest6(buf: Uint8Array, at: number): boolean;
-  /** Another's than that of the MAC at `macAt` on `link`. */
+  /** Whether the address belongs to another guest than the MAC at `macAt` on `link`. */
   isOthers(link: Link, ip: number, buf: Uint8Array, macAt: number): boolean;
   isOthers6(link: Link, buf: Uint8Array, at: number, macAt: number): boolean;
-  /** Leased to another, who has not used it yet: nobody else may say that it is taken. */
+  /** Whether the address is leased to another guest that has not used it yet: then nobody may say that it is taken. */
   isPromised(link: Link, ip: number, buf: Uint8Array, macAt: number): boolean;
   isPromised6(link: Link, buf: Uint8Array, at: number, macAt: number): boolean;
 }
 
-/** Where no gateway of ours is. */
+/** For a LAN without a gateway of ours. */
 export const NO_ADDRESSES: LanAddresses = {
   isOurs: () => false,
   isOurs6: () => false,
@@ -92,12 +92,12 @@ export const NO_ADDRESSES: LanAddresses = {
 export class LanGuard {
   readonly #own: LanAddresses;
   readonly #segmentServes: boolean;
-  /** Of the frame that is looked at. */
+  /** Set for the frame that is being judged. */
   #mayServe = false;
   #link: Link | null = null;
   #macAt = 0;
 
-  /** `segmentServes`: the machines beyond an uplink may be DHCP servers and routers. */
+  /** `segmentServes`: machines beyond an uplink may be DHCP servers and routers. */
   constructor(own: LanAddresses, segmentServes = false) {
     this.#own = own;
     this.#segmentServes = segmentServes;
@@ -118,13 +118,13 @@ export class LanGuard {
       if (type === ETH_IPV4) return packet + 20 <= end && this.#allowsIpv4(buf, packet, end);
       if (type === ETH_IPV6) return packet + 40 <= end && this.#allowsIpv6(buf, packet, end);
       if (type === ETH_ARP) return packet + 28 <= end && this.#allowsArp(buf, packet);
-      // A segment's machines may have protocols of their own.
+      // Machines of a segment may use other protocols.
       return link.uplink === true && type >= FIRST_TYPE;
     }
     return false;
   }
 
-  /** The sender's hardware address is the frame's, its protocol address its own (RFC 826). */
+  /** The sender's hardware address has to be the frame's, and its protocol address its own (RFC 826). */
   #allowsArp(buf: Uint8Array, arp: number): boolean {
     const hardware = get16(buf, arp);
     if (hardware !== ARP_ETHERNET && hardware !== ARP_IEEE802) return false;
@@ -132,7 +132,7 @@ export class LanGuard {
     if (!this.#isSender(buf, arp + 8)) return false;
     const op = get16(buf, arp + 6);
     const sender = get32(buf, arp + 14);
-    // Who has no address asks whether one is in use (RFC 5227 section 2.1.1).
+    // A machine without an address asks whether one is in use (RFC 5227 section 2.1.1).
     if (sender === 0)
       return op === ARP_REQUEST && !this.#own.isPromised(this.#link!, get32(buf, arp + 24), buf, this.#macAt);
     return (op === ARP_REQUEST || op === ARP_REPLY) && this.#mayUse(buf, sender);
@@ -145,18 +145,18 @@ export class LanGuard {
     const src = get32(buf, ip + 12);
     const fragment = get16(buf, ip + 6) & 0x3fff;
     if (src === 0) {
-      // Who has no address asks a DHCP server for one, and says which groups it hears (RFC 3376 section 4.2.13).
+      // A machine without an address asks a DHCP server for one, and reports its groups (RFC 3376 section 4.2.13).
       if (proto === IGMP) return true;
       return proto === UDP && fragment === 0 && at + 8 <= end && get16(buf, at + 2) === DHCP_SERVER_PORT;
     }
     if (!this.#mayUse(buf, src)) return false;
-    // A later fragment: the first one is judged.
+    // A later fragment passes, because the first one is judged.
     if ((fragment & 0x1fff) !== 0) return true;
     if (proto === UDP) return at + 8 <= end && this.#allowsPorts(buf, at, DHCP_SERVER_PORT, DHCP_CLIENT_PORT);
     return proto !== ICMP || (at + 8 <= end && this.#allowsIcmp(buf, at, end));
   }
 
-  /** An error is about a packet to whoever reports it; routers, which report others, are ours. */
+  /** A machine may report errors about packets that it received; only routers, which are ours, report others. */
   #allowsIcmp(buf: Uint8Array, at: number, end: number): boolean {
     const type = buf[at]!;
     if (type === REDIRECT || type === ROUTER_ADVERTISEMENT) return this.#mayServe;
@@ -168,13 +168,14 @@ export class LanGuard {
     const nameless = ipv6IsUnspecified(buf, ip + 8);
     if (!nameless && !this.#mayUse6(buf, ip + 8)) return false;
     const found = ipv6Look(buf, ip, end, walk);
-    // A chain that does not end within the first fragment hides what it carries (RFC 7113 section 3). A packet with addresses
-    // left to visit has another destination than it says. Without an address nobody has fragments to send.
+    // If the chain of headers does not end within the first fragment, it hides the payload (RFC 7113 section 3). With
+    // addresses left to visit, the packet has another destination than its header says. A machine without an address
+    // sends no fragments.
     if (found === WALK_DROP || walk.routed || (nameless && walk.fragmentAt >= 0)) return false;
     if (found === WALK_FRAGMENT) return true;
     const { proto, payloadAt: at } = walk;
     if (proto === ICMP6) return at + 8 <= end && this.#allowsIcmp6(buf, at, end, walk.fragmentAt < 0, nameless);
-    // Without an address one discovers neighbours and reports groups, nothing else (RFC 4862, RFC 3590).
+    // Without an address a machine discovers neighbours and reports groups, nothing else (RFC 4862, RFC 3590).
     if (nameless) return false;
     return proto !== UDP || (at + 8 <= end && this.#allowsPorts(buf, at, DHCP6_SERVER_PORT, DHCP6_CLIENT_PORT));
   }
@@ -199,12 +200,12 @@ export class LanGuard {
     }
   }
 
-  /** Whether options of neighbour discovery name no other MAC than the frame's sender. */
+  /** Whether the options of a neighbour discovery message name no other MAC than the frame's sender. */
   #namesSender(buf: Uint8Array, at: number, end: number): boolean {
-    // Bytes of the frame behind the packet are looked at as well: they say nothing worse than options do.
+    // Bytes of the frame behind the packet are read, too: they can do no more harm than options.
     while (at + 8 <= end) {
       const size = buf[at + 1]! * 8;
-      // Without a length it is no option, and a receiver drops the whole (RFC 4861 section 4.6). Here padding has begun.
+      // An option of length zero makes a receiver drop the whole message (RFC 4861 section 4.6), so this is padding.
       if (size === 0) return true;
       const named = buf[at] === NDP_OPT_SOURCE_MAC || buf[at] === NDP_OPT_TARGET_MAC;
       if (named && !this.#isSender(buf, at + 2)) return false;
@@ -213,17 +214,17 @@ export class LanGuard {
     return true;
   }
 
-  /** A server's answers, whatever port they come from: it is the destination that a client listens at. */
+  /** A server's answers are known by their destination port, where clients listen; they may come from any port. */
   #allowsPorts(buf: Uint8Array, at: number, server: number, client: number): boolean {
     return this.#mayServe || (get16(buf, at) !== server && get16(buf, at + 2) !== client);
   }
 
-  /** Whether the MAC at `at` is the frame's sender. Beyond an uplink there may be those that speak for others. */
+  /** Whether the MAC at `at` is the frame's sender. Beyond an uplink, machines may speak for others. */
   #isSender(buf: Uint8Array, at: number): boolean {
     return this.#link!.uplink === true || macNumber(buf, at) === macNumber(buf, this.#macAt);
   }
 
-  /** A guest speaks from addresses of the network; the segment has its own, and routers to others. */
+  /** A guest may send from addresses of the network. A segment has addresses of its own, and routers to others. */
   #mayUse(buf: Uint8Array, ip: number): boolean {
     if (this.#own.isOurs(ip) || (this.#link!.uplink !== true && !this.#own.isGuest(ip))) return false;
     return !this.#own.isOthers(this.#link!, ip, buf, this.#macAt);

@@ -1,11 +1,11 @@
 /**
- * A bad line, on purpose: delay, jitter, loss, duplication, reordering and a rate limit between guests and the network.
+ * A bad line on purpose: delay, jitter, loss, duplication, reordering and a rate limit between guests and the network.
  *
- * Theory of operation. Each frame asks the first rule that means it. A frame that is neither lost nor due at once is
- * copied into a queue ordered by departure; one timer serves them all. A rate is a virtual line that is busy until the
- * last frame has left it; delay and jitter come on top. Reordered frames overtake: they leave without the delay, as
- * netem's do. Randomness is seeded, so that a run can be repeated. Queues are bounded in bytes: what is beyond is lost,
- * as on a real line, and counted.
+ * Theory of operation. The first rule that matches a frame decides. A frame that is neither lost nor due at once is
+ * copied into a queue, which is ordered by departure; one timer serves the queue. A rate is a virtual line that is busy
+ * until the last frame has left it; delay and jitter come on top. Reordered frames overtake others: they leave without
+ * the delay, as netem's do. Randomness is seeded, so a run can be repeated. Queues are limited in bytes; frames beyond
+ * that are lost, as on a real line, and counted.
  */
 import type { Clock } from "../core/clock.ts";
 import { COMPLETE, type Link, type Slab } from "../core/link.ts";
@@ -14,15 +14,15 @@ import type { FrameTap } from "../core/tap.ts";
 import type { Trace } from "../core/trace.ts";
 import { finished } from "./undone.ts";
 
-/** How one kind of traffic suffers. Shares are from 0 to 1. */
+/** What happens to one kind of traffic. Shares are from 0 to 1. */
 export interface ImpairmentRule {
-  /** Which frames; null means all. */
+  /** Which frames the rule is about; null for all. */
   readonly filter: ((buf: Uint8Array, at: number, len: number) => boolean) | null;
-  /** From the guest, to the guest, or both ways. */
+  /** The direction of frames: from the guest, to the guest, or both. */
   readonly direction: "up" | "down" | "both";
-  /** Milliseconds. */
+  /** Delay in milliseconds. */
   readonly delay: number;
-  /** Milliseconds more or less than `delay`, evenly spread. */
+  /** The most that the delay varies by, up or down, in milliseconds; evenly distributed. */
   readonly jitter: number;
   readonly loss: number;
   readonly duplicate: number;
@@ -31,7 +31,7 @@ export interface ImpairmentRule {
   readonly rate: number;
 }
 
-/** Where guests' frames go on to, past the tap. */
+/** Where frames from guests go on to, behind the tap. */
 export interface ImpairmentTarget {
   deliver(link: Link, slab: Slab, at: number, len: number): void;
   batchEnd(link: Link): void;
@@ -52,7 +52,7 @@ interface Held {
   readonly frame: Uint8Array;
 }
 
-/** The line that a rule's rate describes, one each way and cable. */
+/** The virtual line of a rule's rate: one for each direction and cable. */
 interface Line {
   busyUntil: number;
 }
@@ -66,13 +66,13 @@ export class Impairment implements FrameTap {
   readonly #rules: readonly ImpairmentRule[];
   readonly #env: ImpairmentEnv;
   readonly #lines: Map<Link, Line[]> = new Map();
-  /** A heap by departure. */
+  /** Held frames, a heap by departure. */
   readonly #held: Held[] = [];
   #bytes = 0;
   #order = 0;
   #timer: NodeJS.Timeout | null = null;
   #timerAt: number = Number.POSITIVE_INFINITY;
-  /** The frame being committed is one that was let go. */
+  /** The frame being committed is one that has been held and is now released. */
   #releasing = false;
 
   constructor(rules: readonly ImpairmentRule[], env: ImpairmentEnv) {
@@ -80,7 +80,7 @@ export class Impairment implements FrameTap {
     this.#env = env;
   }
 
-  /** Frames under way. */
+  /** How many frames are held. */
   get size(): number {
     return this.#held.length;
   }
@@ -91,7 +91,7 @@ export class Impairment implements FrameTap {
     return false;
   }
 
-  /** A frame that is to be cut suffers piece by piece, as on a wire. */
+  /** A frame that will be cut into segments is treated piece by piece, as on a wire. */
   #inPieces(link: Link, slab: Slab, at: number, len: number, undone: number): void {
     const frames = finished(slab.bytes, at, len, undone);
     if (frames === null) return this.#env.trace.drop("offload-malformed");
@@ -105,7 +105,7 @@ export class Impairment implements FrameTap {
     return this.#releasing || this.#passes(link, false, bytes, at, len);
   }
 
-  /** Frames of a cable that is gone go with it. */
+  /** A cable is gone, and its held frames with it. */
   detached(link: Link): void {
     this.#lines.delete(link);
     const rest = this.#held.filter((held) => held.link !== link);
@@ -114,7 +114,7 @@ export class Impairment implements FrameTap {
     for (const held of rest) this.#push(held);
   }
 
-  /** Lets go of everything at once: the line is good again. */
+  /** Releases all frames at once: the line is good again. */
   close(): void {
     this.#release(Number.POSITIVE_INFINITY);
     if (this.#timer !== null) clearTimeout(this.#timer);
@@ -151,7 +151,7 @@ export class Impairment implements FrameTap {
     return Math.max(0, rule.delay + (this.#env.random.u32() / U32 - 0.5) * 2 * rule.jitter);
   }
 
-  /** When the last bit has left a line of this rate. */
+  /** When the frame's last bit has left a line of this rate. */
   #throughLine(link: Link, index: number, rate: number, len: number, now: number): number {
     if (rate === Number.POSITIVE_INFINITY) return now;
     let lines = this.#lines.get(link);
@@ -245,7 +245,7 @@ export class Impairment implements FrameTap {
   }
 }
 
-/** A frame in memory of its own: nothing else is ever written there, so it needs no pins. */
+/** A frame in memory of its own, where nothing else is ever written, so it needs no pins. */
 function ownSlab(bytes: Uint8Array): Slab {
   return { bytes, scarce: false, pin() {}, unpin() {} };
 }

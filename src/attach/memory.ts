@@ -1,10 +1,10 @@
 /**
  * A cable inside the process: for emulators (v86) and tests.
  *
- * Synchronous: `send` returns when the network has answered what it can answer at once, and the answers have gone
- * through `onFrame`. What `onFrame` sends in its turn is taken up as soon as the network's own call has returned:
- * before the outer `send` does, or in a microtask when the network spoke first. Two ends that answer each other for
- * ever do not hang the process: every so many rounds the event loop gets its turn.
+ * `send` is synchronous: it returns when the network has given all answers that it can give at once, by `onFrame`.
+ * Frames that `onFrame` sends are taken as soon as the network's own call has returned: before the outer `send`
+ * returns, or in a microtask if the network sent first. Two ends that answer each other for ever do not block the
+ * process: every so many rounds the event loop gets a turn.
  */
 import { type Link, type LinkReceiver, MAX_FRAME } from "../core/link.ts";
 import { type FrameTap, NO_TAP } from "../core/tap.ts";
@@ -12,11 +12,11 @@ import { NO_TRACE, type Trace } from "../core/trace.ts";
 import type { SentCount } from "./attachment.ts";
 import { HEADROOM, type ReadSlab, SlabPool } from "./slab.ts";
 
-/** Frames handed out stand in chunks like this one, which are never written again. */
+/** Frames are handed out in chunks of this many bytes, which are never written again. */
 const TX_CHUNK = 65_536;
-/** Frames that wait for the network to return. */
+/** How many frames may wait for the network's call to return. */
 const QUEUE = 4_096;
-/** Answers to answers taken up in one go. */
+/** How many rounds of answers are taken in one go. */
 const BURST = 1_024;
 
 export interface CableOptions {
@@ -24,12 +24,12 @@ export interface CableOptions {
   readonly trace?: Trace;
   readonly tap?: FrameTap;
   readonly sent?: SentCount;
-  /** The network's slabs, so that all its cables share one bound. */
+  /** The network's slabs, so that all its cables share one limit. */
   readonly pool?: SlabPool;
   readonly onFrame?: (frame: Uint8Array) => void;
-  /** The cable has been pulled. */
+  /** Called when the cable has been unplugged. */
   readonly onClose?: () => void;
-  /** The error that `send` throws about what is no frame. */
+  /** Makes the error that `send` throws when it is given something other than a frame. */
   readonly notFrame?: (given: unknown) => Error;
 }
 
@@ -37,13 +37,13 @@ export interface CableOptions {
 export interface MemoryCable {
   /** The network's end. */
   readonly link: Link;
-  /** Called for each frame to the guest. The frame is the callee's to keep. Frames are lost while it is null. */
+  /** Called for each frame to the guest, which may keep it. While it is null frames are lost. */
   onFrame: ((frame: Uint8Array) => void) | null;
-  /** Ethernet frames without FCS, as one batch. They are copied. Throws `ConfigError` about what is no Uint8Array. */
+  /** Sends Ethernet frames without FCS, as one batch. They are copied. Throws `ConfigError` if one is no Uint8Array. */
   send(...frames: readonly Uint8Array[]): void;
-  /** While stalled the guest takes no frame: the cable is full. */
+  /** A stalled guest takes no frame: its cable is full. */
   stall(stalled: boolean): void;
-  /** Pulls the cable: the network sees `detached`, and no callback follows. */
+  /** Unplugs the cable: the network sees `detached`, and no callback follows. */
   close(): void;
 }
 
@@ -67,13 +67,13 @@ class Cable implements MemoryCable, Link {
   #slab: ReadSlab;
   /** Where the next frame begins in `tx`. */
   #used = 0;
-  /** Committed and not flushed. */
+  /** Frames that are committed and not flushed. */
   #committed: Uint8Array[] = [];
-  /** Sent while the network was busy. */
+  /** Frames sent while the network was busy. */
   #waiting: Uint8Array[] = [];
-  /** In a call of the network, or in one of its flushes. */
+  /** Set during a call of the network's, or a flush. */
   #busy = false;
-  /** What waits is taken up before `send` returns. */
+  /** Set while waiting frames are being taken, before `send` returns. */
   #draining = false;
   #scheduled = false;
   #stalled = false;
@@ -99,7 +99,7 @@ class Cable implements MemoryCable, Link {
   }
 
   send(...frames: readonly Uint8Array[]): void {
-    // Of whatever realm: an emulator may run in a frame or a vm of its own.
+    // Arrays of any realm are accepted, because an emulator may run in a frame or a vm of its own.
     for (const frame of frames) if (frame?.BYTES_PER_ELEMENT !== 1) throw this.#notFrame(frame);
     if (this.#closed) return;
     if (!this.#busy && this.#waiting.length === 0) {
@@ -157,7 +157,7 @@ class Cable implements MemoryCable, Link {
     this.#closed = true;
     this.#waiting = [];
     this.#onClose?.();
-    // Never inside a call of the network's own.
+    // Not inside a call of the network's own.
     if (this.#busy) queueMicrotask(() => this.#finish());
     else this.#finish();
   }

@@ -1,4 +1,4 @@
-/** A cable that frames leave by a transmit queue: what the stack sees of it, whatever carries the queue's bytes. */
+/** A cable whose frames leave by a transmit queue, as the stack sees it. Subclasses carry the queue's bytes. */
 import type { Link } from "../core/link.ts";
 import type { CableEnv } from "./attachment.ts";
 import { TransmitQueue } from "./transmit.ts";
@@ -17,7 +17,9 @@ export abstract class QueuedLink implements Link {
 
   abstract close(): void;
 
-  /** Frames with their lengths in front, for whatever carries them; `done` is called once it has them, never from inside. */
+  /**
+   * Sends frames with their lengths in front. `done` is called once they have been taken, never from within this call.
+   */
   protected abstract write(bytes: Uint8Array, done: () => void): void;
 
   get tx(): Uint8Array {

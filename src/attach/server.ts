@@ -1,4 +1,4 @@
-/** Guests that come to a listening socket of any kind, and their cables on one network. */
+/** Serves the guests that come to a listening socket of any kind, with cables on one network. */
 import type { Link } from "../core/link.ts";
 import { type AttachAddress, attachAddressText, type StreamAddress } from "./address.ts";
 import type { Attachment, CableEnv } from "./attachment.ts";
@@ -20,12 +20,16 @@ export function streamDoor(address: StreamAddress): OpenGuestDoor {
     );
 }
 
-/** Resolves when guests can connect. Rejects with an `Error` of one line, whose `code` is the system's where it has one. */
+/**
+ * Resolves when guests can connect. Rejects with an `Error` of one line, with the system's `code` where there is one.
+ */
 export async function listenStream(address: StreamAddress, env: CableEnv): Promise<Attachment> {
   return serveDoor(streamDoor(address), address, env);
 }
 
-/** Serves the guests of a door, all on one network. `wanted` is its address, for the name of a guest that comes while it opens. */
+/**
+ * Serves the guests of a door, all on one network. `wanted` is its address, to name guests that come while it opens.
+ */
 export async function serveDoor(open: OpenGuestDoor, wanted: AttachAddress, env: CableEnv): Promise<Attachment> {
   const server = new GuestServer(wanted, env);
   await server.open(open);
@@ -71,7 +75,7 @@ class GuestServer implements Attachment {
   }
 
   #accept(arrival: Arrival): void {
-    // Each holds about 1 MiB of buffers.
+    // Each cable holds about 1 MiB of buffers.
     const full = this.#links.size >= this.#env.limits.cables;
     if (full) this.#env.trace.drop("cables-full");
     if (!this.#listening || full) return arrival.refuse();
@@ -79,7 +83,7 @@ class GuestServer implements Attachment {
     let link: Link | null = null;
     let gone = false;
     link = arrival.plug(name, this.#env, () => {
-      // Who had left before it was served is gone before there is a link.
+      // A guest that left before it was served is gone before it has a link.
       gone = true;
       if (link !== null) this.#links.delete(link);
       this.#settle();

@@ -1,40 +1,40 @@
 /**
- * Memory that guests' reads land in.
+ * Memory that reads from guests go to.
  *
  *     |<-- HEADROOM -->|<------------- read area ------------->|
  *     |      [cut frame][rest of it][frame][frame][frame][cut …|
  *
- * A cable reads into the read area of one slab, always from its start. When the last frame of a read is cut, its first
- * part is moved to the end of the headroom of the slab that is read next, so the rest arrives right behind it and the
- * frame stands in one piece: no frame is ever put together elsewhere.
+ * A cable reads into the read area of one slab, always from its start. When the last frame of a read is incomplete, its
+ * first part is moved to the end of the headroom of the slab that is read next. So the rest arrives right behind it,
+ * and every frame stands in one piece.
  *
- * Whoever must keep bytes after the batch (a host write that the kernel has not taken) pins the slab. The cable then
- * leaves it alone and goes on with another one; the last `unpin` gives it back to the pool. The number of slabs is
- * bounded by the writers' obedience: once `cap` are out, `scarce` is true and they copy instead of pinning. A cable
- * itself always gets the one slab it needs to read at all.
+ * Whoever has to keep bytes after the batch (a host write that the kernel has not taken) pins the slab. The cable then
+ * goes on with another slab, and the last `unpin` gives the pinned one back to the pool. The number of slabs is limited
+ * because writers obey: once `cap` slabs are out, `scarce` is true, and they copy instead of pinning. A cable always
+ * gets the one slab that it needs to read at all.
  *
- * Cables that say little read into one slab that all of this process share (`commonSlab`): a read is over, and its frames
- * are dealt with, before another begins. Nobody may pin that one, so it is always `scarce`. A cable takes a slab of its
- * own for a cut frame and for reads of some length, so a guest at rest holds none.
+ * Cables with little traffic read into one slab that all cables of this process share (`commonSlab`): a read and the
+ * work on its frames are done before another read begins. Nobody may pin that slab, so it is always `scarce`. A cable
+ * takes a slab of its own for an incomplete frame and for long reads, so a guest at rest holds none.
  */
 import { type Elsewhere, MAX_FRAME, type Slab } from "../core/link.ts";
 import { giveBack, region } from "../wire/arena.ts";
 
-/** Room for all but one byte of the longest frame and its length prefix, rounded up so that reads start aligned. */
+/** Room for the longest frame less one byte, with its length prefix, rounded up so that reads start aligned. */
 export const HEADROOM: number = (MAX_FRAME + 4 + 15) & ~15;
 const READ_AREA = 262_144;
 const CAP = 48;
-/** How often idle slabs are looked at. */
+/** How often idle slabs are given back. */
 const TRIM_MILLIS = 1_000;
 
 export interface SlabPoolOptions {
-  /** Bytes of one read (262144). Tests make it small. */
+  /** Bytes of one read (262144). Tests use small ones. */
   readonly readArea?: number;
-  /** Slabs in use from which on `scarce` is true (48, about 15 MiB). */
+  /** From this many slabs in use on, `scarce` is true (48, about 15 MiB). */
   readonly cap?: number;
 }
 
-/** What a cable reads into. */
+/** The memory that a cable reads into. */
 export interface ReadArea extends Slab {
   /** The part of `bytes` that a read fills. */
   readonly readArea: Uint8Array;
@@ -62,7 +62,7 @@ class CommonSlab implements ReadArea {
   }
 }
 
-/** By the length of the read area. */
+/** Common slabs, by the length of their read area. */
 const COMMON: Map<number, CommonSlab> = new Map();
 
 /** One slab, handed out by `SlabPool.take`. */
@@ -70,7 +70,7 @@ export class ReadSlab implements ReadArea {
   readonly bytes: Uint8Array;
   /** The part of `bytes` that a read fills. */
   readonly readArea: Uint8Array;
-  /** Set by the cable that reads into it. */
+  /** Set by the cable that reads into the slab. */
   elsewhere: Elsewhere | null = null;
   readonly #pool: SlabPool;
   #pins = 0;
@@ -99,12 +99,12 @@ export class ReadSlab implements ReadArea {
     if (--this.#pins === 0 && !this.#reading) this.#pool.putBack(this);
   }
 
-  /** The pool hands it to a cable. */
+  /** The pool gives the slab to a cable. */
   lend(): void {
     this.#reading = true;
   }
 
-  /** The cable reads no more into it. */
+  /** The cable reads no more into the slab. */
   release(): void {
     this.#reading = false;
     if (this.#pins === 0) this.#pool.putBack(this);
@@ -117,7 +117,7 @@ export class SlabPool {
   readonly #cap: number;
   readonly #free: ReadSlab[] = [];
   #inUse = 0;
-  /** The fewest free slabs since the last trim: so many were not needed. */
+  /** The fewest free slabs since the last trim; that many were not needed. */
   #spare = 0;
   #timer: NodeJS.Timeout | null = null;
 
@@ -126,12 +126,12 @@ export class SlabPool {
     this.#cap = options.cap ?? CAP;
   }
 
-  /** Slabs that are read into or pinned. */
+  /** How many slabs are read into or pinned. */
   get inUse(): number {
     return this.#inUse;
   }
 
-  /** Slabs kept for later. */
+  /** How many slabs are kept for later. */
   get free(): number {
     return this.#free.length;
   }
@@ -140,7 +140,7 @@ export class SlabPool {
     return this.#inUse >= this.#cap;
   }
 
-  /** The slab of all cables that hold none, in all networks of this process. */
+  /** The slab of all cables that hold none of their own, in all networks of this process. */
   commonSlab(): ReadArea {
     let common = COMMON.get(this.#readArea);
     if (common === undefined) {
@@ -150,7 +150,7 @@ export class SlabPool {
     return common;
   }
 
-  /** A slab to read into; `release` it when done. */
+  /** A slab to read into; the caller gives it back by `release`. */
   take(): ReadSlab {
     this.#inUse++;
     const slab = this.#free.pop();
@@ -160,7 +160,7 @@ export class SlabPool {
     return slab;
   }
 
-  /** Called by the slab that nobody uses any more. */
+  /** Called by a slab that is no longer used. */
   putBack(slab: ReadSlab): void {
     this.#inUse--;
     this.#free.push(slab);
@@ -171,9 +171,9 @@ export class SlabPool {
   }
 
   /**
-   * Lets go of what a whole interval did without, the slabs at the bottom: nobody has had them for so long that not even
-   * a read that was under way when its cable ended can still land there. Runs only while there is something to let go of;
-   * so a network that has closed gives all back.
+   * Frees the slabs that were not needed for a whole interval, from the bottom of the stack. They have been unused for
+   * so long that no read, even one that was under way when its cable ended, can still write to them. Runs only while
+   * there are free slabs, so a network that has closed gives all of them back.
    */
   #trim(): void {
     for (const slab of this.#free.splice(0, this.#spare)) giveBack(slab.bytes);

@@ -1,15 +1,16 @@
 /**
  * One guest's cable over a byte stream (QEMU `-netdev stream` and `-netdev socket`): a UNIX or TCP socket, or any
- * Duplex that the embedder has.
+ * Duplex of the embedder's.
  *
- * Sockets of our own read by Node's `onread` straight into the decoder's slab. `net.connect` and `new net.Socket`
- * take that option; a server does not pass it on to the sockets it accepts. So an accepted socket's connection is moved to
- * a new one (`adopt`, `host/accepted-handle`); where Node does not let us the chunks of 'data' are copied instead.
+ * Sockets of our own read by Node's `onread` straight into the decoder's slab. `net.connect` and `new net.Socket` take
+ * that option, but a server does not pass it on to the sockets that it accepts. So an accepted socket's connection is
+ * moved to a new one (`adopt`, `host/accepted-handle`). If Node does not let us, the chunks of 'data' are copied
+ * instead.
  *
- * Node's sockets are done with bytes when they say so. Other Duplexes hand them on by reference (a PassThrough, the other
- * half of a pair), to whoever reads when it likes: those get copies.
+ * Node's sockets no longer need the written bytes when they call back. Other Duplexes pass bytes on by reference (a
+ * PassThrough, the other half of a pair) to a reader that may read them later, so those get copies.
  *
- * A guest that does not read fills its transmit queue and no more; it is read from all the same.
+ * A guest that does not read fills its transmit queue and no more; its own frames are read all the same.
  */
 import net from "node:net";
 import type { Duplex } from "node:stream";
@@ -21,19 +22,19 @@ import { FrameDecoder } from "./decoder.ts";
 import { QueuedLink } from "./queued-link.ts";
 import { TX_SLAB } from "./transmit.ts";
 
-/** How long a closed cable may take to deliver what was flushed before. */
+/** How many milliseconds a closed cable may take to deliver bytes that were flushed before. */
 const LINGER_MILLIS = 500;
 
 export class StreamLink extends QueuedLink {
-  /** For the socket that this cable will run over. */
+  /** For the socket that this cable will use. */
   readonly onread: net.OnReadOpts;
   readonly #onGone: () => void;
   readonly #decoder: FrameDecoder;
   #socket: Duplex | null = null;
-  /** It hands on what is written, by reference. */
+  /** The stream passes on by reference what is written. */
   #hands = false;
   #linger: NodeJS.Timeout | null = null;
-  /** The area the socket reads into. */
+  /** The array that the socket reads into. */
   #area: Uint8Array | null = null;
   #closing = false;
   #gone = false;
@@ -44,7 +45,7 @@ export class StreamLink extends QueuedLink {
     this.#onGone = onGone;
     this.#decoder = new FrameDecoder(env.pool, env.receiver, this, env.trace);
     this.onread = {
-      // Asked after each read. Nothing means: as before.
+      // Node asks for the buffer after each read; undefined means the same as before.
       buffer: () => this.#nextArea() as Uint8Array,
       callback: (n) => {
         this.#check(this.#decoder.received(n));
@@ -57,7 +58,7 @@ export class StreamLink extends QueuedLink {
     this.#socket!.write(this.#hands ? Buffer.from(bytes) : bytes, done);
   }
 
-  /** The socket is connected. `reads` says that it has been given this cable's `onread`. */
+  /** The socket is connected. `reads`: it was made with this cable's `onread`. */
   start(socket: Duplex, reads: boolean): void {
     this.#socket = socket;
     this.#hands = !(socket instanceof net.Socket);
@@ -74,24 +75,26 @@ export class StreamLink extends QueuedLink {
     this.env.receiver.attached(this);
     if (!reads) socket.on("data", (chunk: Buffer) => this.#check(this.#decoder.copied(chunk)));
     socket.resume();
-    // A stream that was over before it came says nothing any more.
+    // A stream that ended before it came here emits nothing any more.
     if (socket.destroyed) this.#end();
   }
 
-  /** The same over a socket that a server has accepted: where nothing has been read of it, by `onread` (see `adopt`). */
+  /**
+   * As `start`, over a socket that a server has accepted. If nothing has been read of it, by `onread` (see `adopt`).
+   */
   startAccepted(socket: net.Socket): void {
     const adopted = socket.bytesRead === 0 ? adopt(socket, this.onread) : null;
     this.start(adopted ?? socket, adopted !== null);
   }
 
-  /** There will be no socket after all. */
+  /** There will be no socket. */
   abandon(): void {
     this.#decoder.close();
     this.queue.close();
     this.queue.release();
   }
 
-  /** What has been flushed is still delivered, if the guest takes it soon; `detached` follows. */
+  /** Closes the cable after delivering flushed bytes, if the guest takes them soon; `detached` follows. */
   close(): void {
     if (this.#closing || this.#socket === null) return;
     this.#closing = true;
@@ -127,22 +130,22 @@ export class StreamLink extends QueuedLink {
 }
 
 /**
- * Moves an accepted socket's connection to a socket that reads through `onread`. Null when this Node does not let us;
- * `accepted` is then as it was. Needs a server with `pauseOnConnect`, so that nothing has been read yet.
+ * Moves an accepted socket's connection to a socket that reads by `onread`. Null, with `accepted` unchanged, if this
+ * Node does not let us. The server needs `pauseOnConnect`, so that nothing has been read yet.
  */
 export function adopt(accepted: net.Socket, onread: net.OnReadOpts): net.Socket | null {
   const handle = takeHandle(accepted);
   return handle === null ? null : new net.Socket({ handle, onread } as unknown as net.SocketConstructorOpts);
 }
 
-/** A cable over a stream that the embedder brings: length-prefixed frames both ways. The network ends it, too. */
+/** A cable over the embedder's stream, with length-prefixed frames both ways. The network closes the stream, too. */
 export function attachDuplex(duplex: Duplex, name: string, env: CableEnv, onGone: () => void = () => {}): Link {
   const link = new StreamLink(name, env, onGone);
   link.start(duplex, false);
   return link;
 }
 
-/** A cable over a socket that the embedder's own server has accepted, or that another process has. */
+/** A cable over a socket that the embedder's own server, or another process, has accepted. */
 export function attachAccepted(socket: net.Socket, name: string, env: CableEnv, onGone: () => void): Link {
   const link = new StreamLink(name, env, onGone);
   link.startAccepted(socket);

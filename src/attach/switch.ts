@@ -1,24 +1,24 @@
 /**
  * Several guests' cables, and uplinks to other machines, as one LAN in front of the network's stack.
  *
- * With one cable frames go straight on. From the second on this is a learning bridge: what is for the gateway
- * goes to the stack, what is for a known address goes out on its cable, group addresses and unknown ones go to all other
- * cables, group addresses to the stack as well. The stack's own frames never pass here: it writes to the cable on which
- * it has learned its neighbour.
+ * With one cable, frames go straight on. With two or more this is a learning bridge: frames for the gateway go to the
+ * stack, and frames for a known address to its cable. Frames for groups and unknown addresses go to all other cables,
+ * those for groups to the stack as well. The stack's own frames never pass here: it writes to the cable on which it has
+ * learned its neighbour.
  *
- * Guests are hostile: the gateway's MAC is not learned, a MAC stays at the cable where it was heard first until that is
- * gone, however long it is silent; where the table is full whoever has most addresses in it makes room, so that a flood
- * pushes out the flooders' own; so many frames to all pass in a second, and `LanGuard` keeps one guest from posing as
- * the network or as another guest.
+ * Guests are hostile. The gateway's MAC is not learned. A MAC stays at the cable where it was heard first until that
+ * cable is gone, however long the MAC is silent. When the table is full, the cable with most addresses makes room, so a
+ * flood pushes out the flooder's own. Only so many frames to all pass in a second. `LanGuard` keeps a guest from posing
+ * as the network or as another guest.
  *
  * A cable over UDP does not notice that its guest is gone. When a guest that has been silent there for half a minute is
- * heard on another cable, the old place is asked first (ARP, neighbour solicitation); only if nothing comes from there
- * does the guest have its address at the new one, and its lease, which is the MAC's.
+ * heard on another cable, the old cable is asked first (ARP, neighbour solicitation). Only if no answer comes does the
+ * guest get its address, and with its MAC its lease, on the new cable.
  *
- * An uplink leads to many machines, and perhaps by a loop back to us. What comes by one never leaves by one (split
- * horizon); a guest's MAC is not an uplink's to use, so a guest's own frames that come back are dropped; one that is
- * heard by two uplinks stays with the first while that hears it; and what bridges say to each other (spanning tree) is
- * not passed on, since we are no bridge that takes part.
+ * An uplink leads to many machines, and perhaps by a loop back to us. Frames that come by an uplink never leave by one
+ * (split horizon). A guest's MAC may not be used behind an uplink, so a guest's own frames that come back are dropped.
+ * A MAC that two uplinks hear stays with the first, while that hears it. Messages between bridges (spanning tree) are
+ * not passed on, since this bridge takes no part in them.
  */
 import type { Clock } from "../core/clock.ts";
 import { DEFAULT_LIMITS, type Limits } from "../core/limits.ts";
@@ -29,50 +29,52 @@ import { ETH_HEADER, macIsBridges, macIsGroup, macNumber } from "../wire/etherne
 import type { LanGuard } from "./guard.ts";
 import { passUndone } from "./undone.ts";
 
-/** What is behind an uplink may have moved within its segment without being heard here. */
+/** An address behind an uplink may have moved within its segment without being heard here. */
 const AGE_MILLIS = 300_000;
-/** A MAC that two uplinks hear moves when the first has been silent for so long. */
+/** A MAC that two uplinks hear moves when the first has not heard it for this long. Milliseconds. */
 const MOVE_MILLIS = 1_000;
-/** Behind a cable that does not notice its end: silent for so long, and not answering for so long, is gone. */
+/**
+ * A guest behind a cable that does not notice its end is gone if it is silent for this long, and then does not answer.
+ */
 const QUIET_MILLIS = 30_000;
 const ANSWER_MILLIS = 2_000;
 
 export interface SwitchOptions {
-  /** The stack. */
+  /** The receiver behind the switch: the stack. */
   readonly inner: LinkReceiver;
   readonly clock: Clock;
   readonly trace: Trace;
-  /** The usual ones, unless it is said. */
+  /** Unset: the defaults. */
   readonly limits?: Limits;
-  /** The stack's own MACs. */
+  /** The MACs of the stack. */
   readonly gatewayMacs: readonly Uint8Array[];
   readonly guard: LanGuard;
   readonly tap: FrameTap;
-  /** Keeps guests' cables apart: each sees the gateway and the uplinks only (false). */
+  /** Whether guests' cables are kept apart: each then sees the gateway and the uplinks only. Default false. */
   readonly isolate?: boolean;
-  /** Asks who has this MAC on a cable to say something; false when there is no way to. Without it nobody is asked. */
+  /** Asks the machine with this MAC on a cable to answer; false when it cannot be asked. Unset: nobody is asked. */
   readonly probe?: (link: Link, mac: number) => boolean;
 }
 
 interface Port {
   readonly link: Link;
   readonly uplink: boolean;
-  /** The addresses in the table that are this port's; those heard first come first. */
+  /** The addresses in the table that belong to this port, those heard first at the front. */
   readonly macs: Set<number>;
-  /** Frames to all that it may send now, and when that was counted. */
+  /** How many frames to all the port may send now, and when that was computed. */
   floods: number;
   countedAt: number;
-  /** Has frames of this batch. */
+  /** Whether the port has frames in this batch. */
   touched: boolean;
 }
 
-/** An address, its cable's name, and when it was last heard. */
+/** A MAC, its cable's name, and when it was last heard. */
 export type SavedMac = readonly [mac: number, cable: string, heard: number];
 
 interface Entry {
   readonly port: Port;
   heard: number;
-  /** When it was asked to say something, somebody else having used its address. */
+  /** When the machine was asked to answer, because another one used its address. */
   asked: number;
 }
 
@@ -88,9 +90,9 @@ export class Switch implements LinkReceiver {
   readonly #probe: (link: Link, mac: number) => boolean;
   readonly #ports: Port[] = [];
   readonly #portOf: Map<Link, Port> = new Map();
-  /** By MAC as a number of 48 bits; those heard first come first. */
+  /** By MAC, a number of 48 bits; those heard first at the front. */
   readonly #table: Map<number, Entry> = new Map();
-  /** Entries that are not an uplink's. */
+  /** How many entries are not an uplink's. */
   #guests = 0;
 
   constructor(options: SwitchOptions) {
@@ -110,13 +112,13 @@ export class Switch implements LinkReceiver {
     return this.#ports.map((port) => port.link.name);
   }
 
-  /** Addresses known, guests' and others'. */
+  /** How many addresses are known, guests' and others'. */
   get size(): number {
     return this.#table.size;
   }
 
   attached(link: Link): void {
-    // Alone, a guest is only heard when it speaks to all; it has not been silent for that.
+    // A guest that was alone is heard only when it sends to all; that is no silence.
     const now = this.#clock.now();
     if (this.#ports.length === 1) for (const entry of this.#table.values()) entry.heard = now;
     const uplink = link.uplink ?? false;
@@ -134,7 +136,7 @@ export class Switch implements LinkReceiver {
   }
 
   leavesPayload(link: Link, slab: Slab, at: number, head: number, len: number, undone: number): boolean {
-    // Whoever looks at frames, and other guests, are given them whole.
+    // The tap, and other guests, need whole frames.
     if (this.#tap.active || !this.#gateway.has(macNumber(slab.bytes, at))) return false;
     return this.#inner.leavesPayload?.(link, slab, at, head, len, undone) === true;
   }
@@ -144,9 +146,9 @@ export class Switch implements LinkReceiver {
     this.deliver(link, slab, at, len, undone);
   }
 
-  /** A frame that the tap has let go. */
+  /** A frame that the tap has released. */
   deliver(link: Link, slab: Slab, at: number, len: number, undone: number = COMPLETE): void {
-    // What is said to all (ARP, DHCP) is always looked at, so that nobody who comes later can take the first one's MAC.
+    // Frames to all (ARP, DHCP) are always looked at, so that a later guest cannot take the first one's MAC.
     if (this.#ports.length === 1 && !macIsGroup(slab.bytes, at)) this.#inner.receive(link, slab, at, len, undone);
     else this.#bridge(link, slab, at, len, undone);
   }
@@ -174,12 +176,12 @@ export class Switch implements LinkReceiver {
     this.#inner.detached(link);
   }
 
-  /** The guests' addresses with their cables' names, and when they were heard, the first one first. */
+  /** The guests' addresses with their cables' names and times, those heard first at the front. */
   save(): SavedMac[] {
     return [...this.#table].map(([mac, { port, heard }]) => [mac, port.link.name, heard]);
   }
 
-  /** What another switch has saved, as far as its cables are there. */
+  /** Takes over the addresses that another switch has saved, if their cables are there. */
   restore(saved: readonly SavedMac[]): void {
     for (const [mac, cable, heard] of saved) {
       const port = this.#ports.find(({ link }) => link.name === cable);
@@ -198,7 +200,7 @@ export class Switch implements LinkReceiver {
     if (refusal !== null) return this.#trace.drop(refusal);
     if (macIsGroup(bytes, at)) {
       if (macIsBridges(bytes, at)) return this.#trace.drop("bridge-control");
-      // Others first: the stack may move bytes about in the slab once it has the frame.
+      // The others' copies first, because the stack may move bytes about in the slab once it has the frame.
       this.#flood(from, bytes, at, len, undone);
       this.#inner.receive(link, slab, at, len, undone);
       return;
@@ -213,7 +215,7 @@ export class Switch implements LinkReceiver {
     }
   }
 
-  /** Why the address is not the sender's to use; null when it is. */
+  /** Why the sender may not use the address; null when it may. */
   #learn(from: Port, mac: number, bytes: Uint8Array, at: number): DropReason | null {
     if (macIsGroup(bytes, at) || this.#gateway.has(mac)) return "mac-spoofed";
     const now = this.#clock.now();
@@ -235,8 +237,8 @@ export class Switch implements LinkReceiver {
   }
 
   /**
-   * For one more of a port's addresses. False when there is none to be had: a full table is no reason to refuse a guest,
-   * frames to it are flooded.
+   * Makes room in the table for one more of a port's addresses. False when there is none. A full table is no reason to
+   * refuse a guest: frames to it are flooded.
    */
   #makeRoom(from: Port): boolean {
     const { macs, macsPerGuest, uplinkMacs } = this.#limits;
@@ -251,17 +253,20 @@ export class Switch implements LinkReceiver {
     return true;
   }
 
-  /** Which guest has the most addresses, itself included; null when nobody has one that can be spared. */
+  /** The port of the guest with the most addresses, `from` included; null when no address can be spared. */
   #fullest(from: Port): Port | null {
     let most: Port | null = from.macs.size > 0 ? from : null;
     for (const port of this.#ports) {
-      // Nobody's last one goes, nor one of those who would then have fewer than the newcomer.
+      // Nobody loses the last address, or gets fewer addresses than the newcomer.
       if (!port.uplink && port.macs.size > Math.max(1, from.macs.size + 1, most?.macs.size ?? 0)) most = port;
     }
     return most;
   }
 
-  /** The address of a guest's port that has been silent for longest; an uplink has too many to look through, and its first goes. */
+  /**
+   * The address of a guest's port that has been silent longest. An uplink has too many to search, so its first one
+   * goes.
+   */
   #oldest(port: Port): number {
     let oldest = port.macs.values().next().value!;
     if (port.uplink) return oldest;
@@ -279,14 +284,14 @@ export class Switch implements LinkReceiver {
     return port.uplink && this.#clock.now() - heard > AGE_MILLIS;
   }
 
-  /** Why what is known at one port may not be another's now. */
+  /** Why an address that is known at one port may not move to another now; null when it may. */
   #refusesMove(known: Entry, mac: number, to: Port, now: number): DropReason | null {
     const silence = now - known.heard;
     const { uplink, link } = known.port;
     if (uplink && to.uplink) return silence > MOVE_MILLIS ? null : "mac-flapping";
-    // Behind a cable that notices its end somebody is there, however silent.
+    // A cable that notices its end still has its guest, however silent.
     if (link.endless !== true || silence <= (uplink ? AGE_MILLIS : QUIET_MILLIS)) return "mac-spoofed";
-    // Nothing has come from it since it was asked: it has left a cable that does not notice.
+    // It was asked and has sent nothing since: the guest has left a cable that does not notice that.
     if (known.asked > known.heard) return now - known.asked > ANSWER_MILLIS ? null : "mac-spoofed";
     if (this.#probe(link, mac)) known.asked = now;
     else if (silence > AGE_MILLIS) return null;
@@ -310,7 +315,7 @@ export class Switch implements LinkReceiver {
     }
   }
 
-  /** Whether two cables are kept apart. Uplinks are no guests. */
+  /** Whether two cables are kept apart. Uplinks are not guests. */
   #apart(a: Port, b: Port): boolean {
     return this.#isolate && !a.uplink && !b.uplink;
   }
@@ -344,7 +349,7 @@ export class Switch implements LinkReceiver {
   }
 }
 
-/** Where no gateway of ours is: frames end here. */
+/** The receiver where there is no gateway of ours: drops all frames. */
 export class NullReceiver implements LinkReceiver {
   framesIn = 0;
   bytesIn = 0;

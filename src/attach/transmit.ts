@@ -1,12 +1,12 @@
 /**
- * Frames on their way to a guest over a byte stream, each with its 32-bit length in front.
+ * Frames on their way to a guest over a byte stream, each with its length of 32 bits in front.
  *
- * Two slabs take turns. Frames are written in place into the *filling* one; a flush hands it to the socket as one
- * write and the other one fills. While a write is under way no second one is issued: what is flushed meanwhile waits
- * in the filling slab and goes out, again as one write, when the first is done. So at most two slabs' worth (about
- * 512 KiB) is outstanding, however small the flushes are, and the socket always has the next slab's worth ready.
- * When both are taken `reserve` says -1; as soon as one is free again, that is, with less than half outstanding, the
- * owner hears that the cable is writable.
+ * Two slabs take turns. Frames are written in place into the *filling* one; a flush hands it to the socket in one
+ * write, and the other one fills. Only one write is under way at a time: frames that are flushed meanwhile wait in the
+ * filling slab, and leave, again in one write, when the first write is done. So at most two slabs (about 512 KiB) are
+ * outstanding, however small the flushes are, and the next slab is always ready for the socket. When both are taken
+ * `reserve` returns -1. As soon as one is free again, so that less than half is outstanding, the owner is told that the
+ * cable is writable.
  *
  * Copying frames into one slab and writing once carries 27–32 Gbit/s where two iovecs a frame carry 12–16.
  */
@@ -16,24 +16,27 @@ import { put32 } from "../wire/bytes.ts";
 import { ETH_LEAST, ethPad } from "../wire/ethernet.ts";
 
 const PREFIX = 4;
-/** Four of the largest frames. */
+/** Room for four of the largest frames. */
 export const TX_SLAB: number = 4 * (MAX_FRAME + PREFIX);
 
-/** What a flush needs of a socket. `done` is called once the kernel has the bytes, never before `write` returns. */
+/**
+ * The part of a socket that a flush needs. `done` is called once the kernel has the bytes, never before `write`
+ * returns.
+ */
 export interface ByteSink {
   write(bytes: Uint8Array, done: () => void): unknown;
 }
 
-/** What the slab that does not fill is doing. */
+/** The states of the slab that is not filling. Free. */
 const IDLE = 0;
-/** Full, waiting for the flush of this batch. */
+/** Full; it waits for this batch's flush. */
 const QUEUED = 1;
-/** In the socket's hands. */
+/** The socket is writing it. */
 const FLYING = 2;
 
 interface TxSlab {
   readonly bytes: Uint8Array;
-  /** The same memory as the sockets want it. */
+  /** The same memory in the form that sockets take. */
   readonly buffer: Buffer;
   used: number;
 }
@@ -44,21 +47,21 @@ function txSlab(bytes: Uint8Array = region(TX_SLAB)): TxSlab {
   return { bytes, buffer: Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length), used: 0 };
 }
 
-/** One cable's outgoing side. The three calls are those of `Link`. */
+/** One cable's outgoing side. Its three calls are those of `Link`. */
 export class TransmitQueue {
   readonly #sink: ByteSink;
   readonly #onWritable: () => void;
   readonly #done: () => void;
-  /** Without memory until something is sent. */
+  /** Has no memory until something is sent. */
   #filling: TxSlab = txSlab(NOTHING);
   #other: TxSlab | null = null;
   #state: number = IDLE;
-  /** A flush came while a write was under way. */
+  /** A flush was asked for while a write was under way. */
   #flushed = false;
   #full = false;
   #closed = false;
 
-  /** `onWritable` is called when a `reserve` that failed would succeed. */
+  /** `onWritable` is called when a `reserve` that failed would now succeed. */
   constructor(sink: ByteSink, onWritable: () => void) {
     this.#sink = sink;
     this.#onWritable = onWritable;
@@ -69,7 +72,7 @@ export class TransmitQueue {
     return this.#filling.bytes;
   }
 
-  /** Bytes, prefixes included, that the kernel has not taken. */
+  /** How many bytes, prefixes included, the kernel has not taken. */
   get outstanding(): number {
     return this.#filling.used + (this.#other?.used ?? 0);
   }
@@ -111,19 +114,19 @@ export class TransmitQueue {
     }
   }
 
-  /** Sends what has been flushed and takes no more. */
+  /** Sends the flushed frames and takes no more. */
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
     if (this.#flushed) this.#write(this.#filling);
   }
 
-  /** Gives the slabs back while nothing is on its way; what is sent next takes others. */
+  /** Frees the slabs if no frame is on its way; the next frame takes new ones. */
   rest(): void {
     if (this.#state === IDLE && this.#filling.used === 0) this.release();
   }
 
-  /** Gives the slabs of a closed queue back: the sink has let go of all that was written, and so has whoever it wrote to. */
+  /** Frees the slabs of a closed queue: neither the sink nor the receiver of its bytes uses them any more. */
   release(): void {
     giveBack(this.#filling.bytes);
     if (this.#other !== null) giveBack(this.#other.bytes);
@@ -131,14 +134,14 @@ export class TransmitQueue {
     this.#other = null;
   }
 
-  /** Room for another frame: the first slab, or the other one. */
+  /** Makes room for another frame: in the first slab, or the other one. */
   #more(): boolean {
     if (this.#filling.bytes.length > 0) return this.#turn(QUEUED);
     this.#filling = txSlab();
     return true;
   }
 
-  /** The filling slab becomes the other one, if that is free. */
+  /** Makes the filling slab the other one. False if the other one is not free. */
   #turn(state: number): boolean {
     if (this.#state !== IDLE) return false;
     const empty = this.#other ?? txSlab();

@@ -1,4 +1,4 @@
-/** Frames with something undone on their way to another cable than the network's own (see `core/link`). */
+/** Sends frames with something undone to another cable than the network's own (see `core/link`). */
 import { COMPLETE, LEAST_SEGMENT, type Link } from "../core/link.ts";
 import type { Trace } from "../core/trace.ts";
 import { newPieces, type Pieces, pieceLength, piecesReduced, planPieces, writePiece } from "../wire/segmentation.ts";
@@ -6,8 +6,8 @@ import { newPieces, type Pieces, pieceLength, piecesReduced, planPieces, writePi
 const pieces: Pieces = newPieces();
 
 /**
- * Writes a frame of `len` bytes at `at`, from which `undone` is missing, to `link`: as it is where its guest takes that,
- * else finished, in as many frames as it makes. What has no room is dropped and counted.
+ * Writes a frame of `len` bytes at `at`, from which `undone` is missing, to `link`: unchanged if its guest accepts
+ * that, otherwise finished, in as many frames as it takes. Frames that find no room are dropped and counted.
  */
 export function passUndone(link: Link, bytes: Uint8Array, at: number, len: number, undone: number, trace: Trace): void {
   const size = undone < LEAST_SEGMENT ? 0 : undone;
@@ -35,7 +35,7 @@ function takes(link: Link, undone: number, len: number, p: Pieces): boolean {
   return undone < LEAST_SEGMENT ? offload.sums : p.v6 ? offload.tcp6 : offload.tcp4;
 }
 
-/** The frames that a frame with something undone makes, finished, in memory of their own; null when it makes none. */
+/** The finished frames that an undone frame becomes, in memory of their own; null when it cannot be finished. */
 export function finished(bytes: Uint8Array, at: number, len: number, undone: number): Uint8Array[] | null {
   if (undone === COMPLETE) return [bytes.slice(at, at + len)];
   if (!planPieces(bytes, at, len, undone < LEAST_SEGMENT ? 0 : undone, pieces)) return null;

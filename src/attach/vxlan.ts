@@ -1,16 +1,16 @@
 /**
  * An uplink: the guests' Ethernet carried to a segment of other machines by VXLAN over UDP (RFC 7348).
  *
- * To the switch it is one more port; the other ends (VTEPs: a Linux bridge, Open vSwitch, another tslirp) are
- * configured, and what anybody else sends is dropped. What is for all, or for an address not heard yet, goes to each of
- * them (head-end replication, without multicast in the network between); what one of them sends goes to the guests
- * and never to another, so that between full meshes of ends nothing goes round. Which MAC is behind which end is
- * learned from the frames that come; a MAC moves only when its old end has been silent for a second. So where a
- * loop brings each frame twice, by two ends, the second copy is dropped and nobody's place flaps.
+ * To the switch an uplink is one more port. The other ends (VTEPs: a Linux bridge, Open vSwitch, another tslirp) are
+ * configured, and datagrams from anybody else are dropped. Frames for all, or for an address that has not been heard
+ * yet, go to each of them (head-end replication, so the network between needs no multicast). Frames from one end go to
+ * the guests and never to another end, so nothing circulates between full meshes of ends. The end behind which a MAC
+ * is, is learned from its frames; a MAC moves only when its old end has not heard it for a second. So where a loop
+ * brings each frame twice, by two ends, the second copy is dropped and nobody's place changes back and forth.
  *
- * Neither end fragments (section 4.3): frames that do not fit are dropped and counted. Inner VLAN tags are not
- * carried (section 6.1). VXLAN knows no authentication: the network between must be one where nobody forges the ends'
- * addresses.
+ * Neither end fragments (section 4.3): frames that do not fit are dropped and counted. Inner VLAN tags are not carried
+ * (section 6.1). VXLAN has no authentication, so nobody may be able to forge the ends' addresses in the network
+ * between.
  */
 import type dgram from "node:dgram";
 import { type Endpoint, endpointText } from "../core/address.ts";
@@ -24,10 +24,10 @@ import { bindDatagrams, Datagrams, type DatagramUser } from "./datagrams.ts";
 import type { ReadSlab } from "./slab.ts";
 
 const AGE_MILLIS = 300_000;
-/** A MAC's old end must have been silent for so long before it moves. */
+/** A MAC's old end must not have heard it for this long before it moves. Milliseconds. */
 const MOVE_MILLIS = 1_000;
 
-/** One of the other ends, and itself as a list of targets. */
+/** One of the other ends, also as a list of one target. */
 interface Vtep {
   readonly targets: readonly Endpoint[];
 }
@@ -57,12 +57,12 @@ export class VxlanUplink implements Link, Attachment, DatagramUser {
   readonly sent: SentCount = { frames: 0, bytes: 0 };
   readonly #env: CableEnv;
   readonly #datagrams: Datagrams;
-  /** By address: the port is whatever the sender's hash of the flow gave (RFC 7348 section 5). */
+  /** By address only: the sender derives the port from the flow (RFC 7348 section 5). */
   readonly #vteps: Map<string, Vtep> = new Map();
   readonly #all: readonly Endpoint[];
   readonly #places: Map<number, Place> = new Map();
   readonly #maxFrame: number;
-  /** The end whose datagram is being handed over. */
+  /** The end whose datagram is being handled. */
   #from: Vtep | undefined;
   #onClosed: () => void = () => {};
 
@@ -82,7 +82,7 @@ export class VxlanUplink implements Link, Attachment, DatagramUser {
     env.receiver.attached(this);
   }
 
-  /** MACs whose end is known. With one end there is nothing to know. */
+  /** How many MACs have a known end. With one end, none is learned. */
   get size(): number {
     return this.#places.size;
   }
@@ -160,7 +160,7 @@ export class VxlanUplink implements Link, Attachment, DatagramUser {
     return place === undefined || this.#env.clock.now() - place.heard > AGE_MILLIS ? this.#all : place.vtep.targets;
   }
 
-  /** False when that MAC is heard behind another end just now. */
+  /** False when the MAC has just been heard behind another end. */
   #learn(from: Vtep, bytes: Uint8Array, at: number): boolean {
     if (this.#all.length === 1) return true;
     const mac = macNumber(bytes, at);

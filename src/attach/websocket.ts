@@ -2,14 +2,14 @@
  * A guest's cable over a WebSocket: one binary message is one Ethernet frame, without a length (v86's relay protocol).
  *
  * The socket is one of the `ws` package's, or a standard one (WHATWG), whose interface is smaller. Frames to the guest
- * fill the slabs of a `TransmitQueue`, as on a stream; a flush sends one message for each. `ws` says when the kernel has
- * them. A standard socket copies what it is given and says no more than how much waits (`bufferedAmount`), which is asked
- * again every few milliseconds while it is much.
+ * fill the slabs of a `TransmitQueue`, as on a stream; a flush sends one message for each frame. `ws` tells when the
+ * kernel has them. A standard socket copies what it is given, and tells only how many bytes wait (`bufferedAmount`);
+ * while those are many, it is asked again every few milliseconds.
  *
- * Messages that came by one read of the socket are one batch: `ws` hands them on in one go, and the microtask behind them
- * ends the batch. A read slab is held for the time of a batch only, so a guest at rest holds none.
+ * Messages that came by one read of the socket are one batch: `ws` hands them on in one go, and the microtask behind
+ * them ends the batch. A read slab is held during a batch only, so a guest at rest holds none.
  *
- * A client that sends text, or a message longer than any frame, is no guest: its cable ends.
+ * A client that sends text, or a message longer than any frame, is not a guest: its cable ends.
  */
 import type net from "node:net";
 import { type Link, MAX_FRAME } from "../core/link.ts";
@@ -19,11 +19,11 @@ import { QueuedLink } from "./queued-link.ts";
 import { HEADROOM, type ReadSlab } from "./slab.ts";
 import { TX_SLAB } from "./transmit.ts";
 
-/** What a standard WebSocket and the `ws` package's have in common, as far as a cable needs it. */
+/** The interface that a cable needs, which a standard WebSocket and the `ws` package's share. */
 export interface FrameSocket {
   binaryType: string;
   readonly readyState: number;
-  /** Bytes that have been sent and not yet handed to the kernel. */
+  /** How many bytes have been sent and not yet handed to the kernel. */
   readonly bufferedAmount: number;
   send(data: Uint8Array): void;
   close(code?: number, reason?: string): void;
@@ -31,9 +31,9 @@ export interface FrameSocket {
   addEventListener(type: "message", listener: (event: { readonly data: unknown }) => void): void;
 }
 
-/** What only `ws` has. */
+/** The parts that only `ws` has. */
 interface WsSocket extends FrameSocket {
-  /** The connection beneath; not documented, and done without where it is not there. */
+  /** The connection beneath. Undocumented; if it is missing, we do without. */
   readonly _socket?: net.Socket | null;
   on(event: "message", listener: (data: Uint8Array, isBinary: boolean) => void): void;
   on(event: "error", listener: (error: NodeJS.ErrnoException) => void): void;
@@ -50,19 +50,22 @@ const GOING_AWAY = 1001;
 const UNSUPPORTED_DATA = 1003;
 const TOO_BIG = 1009;
 
-/** A guest is asked so often whether it is there; who has said nothing until the next time is gone. */
+/**
+ * How often a guest is asked whether it is there. A guest that has sent nothing until the next time is gone.
+ * Milliseconds.
+ */
 const PING_MILLIS = 30_000;
-/** How long a closed cable may take to deliver what was flushed before, and to agree. */
+/** How many milliseconds a closed cable may take to deliver flushed frames, and to complete the closing handshake. */
 const LINGER_MILLIS = 500;
-/** A standard socket with so much waiting is asked again after a while before it is given more. */
+/** A standard socket on which this many bytes wait is given no more for the moment. */
 const ENOUGH_WAITING = TX_SLAB;
 const ASK_AGAIN_MILLIS = 5;
-/** What `ws` says of a message beyond its cap. */
+/** The error code of `ws` for a message beyond its cap. */
 const TOO_LONG = "WS_ERR_UNSUPPORTED_MESSAGE_LENGTH";
 
 const BINARY = { binary: true, compress: false };
 
-/** Serves the guest behind `socket`, which is the network's from now on. `onGone` follows `detached`. */
+/** Serves the guest behind `socket`, which belongs to the network from now on. `onGone` follows `detached`. */
 export function attachWebSocket(socket: FrameSocket, name: string, env: CableEnv, onGone: () => void): Link {
   return new WebSocketLink(socket, name, env, onGone);
 }
@@ -74,12 +77,12 @@ function isWs(socket: FrameSocket): socket is WsSocket {
 class WebSocketLink extends QueuedLink {
   readonly #socket: FrameSocket;
   readonly #onGone: () => void;
-  /** What messages of this batch are copied to; null between two. */
+  /** The slab that this batch's messages are copied to; null between batches. */
   #slab: ReadSlab | null = null;
-  /** Where the next message goes in it. */
+  /** Where the next message goes in the slab. */
   #end = 0;
   #ping: NodeJS.Timeout | null = null;
-  /** Something has come since the last ping. */
+  /** Whether anything has come since the last ping. */
   #heard = true;
   #linger: NodeJS.Timeout | null = null;
   #attached = false;
@@ -184,7 +187,7 @@ class WebSocketLink extends QueuedLink {
     this.#close(UNSUPPORTED_DATA);
   }
 
-  /** One message for each frame, in one write. */
+  /** Sends one message for each frame, in one write. */
   #sendByWs(socket: WsSocket, bytes: Uint8Array, done: () => void): void {
     const wire = socket._socket;
     wire?.cork?.();
@@ -209,7 +212,7 @@ class WebSocketLink extends QueuedLink {
     queueMicrotask(ask);
   }
 
-  /** What has been flushed is still delivered, if the guest takes it soon; `detached` follows. */
+  /** Closes the cable after delivering flushed frames, if the guest takes them soon; `detached` follows. */
   #close(code: number): void {
     if (this.#closing) return;
     this.#closing = true;

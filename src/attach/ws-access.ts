@@ -1,33 +1,33 @@
 /**
- * Who may put a cable into a network by WebSocket.
+ * Who may attach a cable to a network by WebSocket.
  *
  * Any web page can have a visitor's browser open a WebSocket to that visitor's own machine, and the browser asks nobody
- * (there is no same-origin policy for it); by DNS rebinding even under a name that leads there. But it says truly which
- * page that is (`Origin`, RFC 6455 section 10.2). So a request with an origin is a browser's, and its page must be listed,
- * wherever it comes from. What is no browser can say any origin or none: against that there is a token, which everybody
- * has to show when there is one.
+ * (there is no same-origin policy for it); by DNS rebinding, even under a name that leads there. But the browser tells
+ * truthfully which page that is (`Origin`, RFC 6455 section 10.2). So a request with an origin comes from a browser,
+ * and its page must be listed, wherever it comes from. Other programs can send any origin or none. Against those there
+ * is a token: if it is set, everybody has to show it.
  */
 import type { IncomingMessage } from "node:http";
 import { showsToken } from "../host/token.ts";
 
 export interface WsAccess {
-  /** Web pages that may, as `normalOrigin` writes them; `*` is all of them. */
+  /** The web pages that may connect, as `normalOrigin` writes them; `*` stands for all. */
   readonly origins: readonly string[];
-  /** What clients must show; null for nothing. */
+  /** The token that clients must show; null for none. */
   readonly token: string | null;
 }
 
-/** Clients that are no browser, without a token. */
+/** Clients that are no browsers may connect, without a token. */
 export const NO_BROWSERS: WsAccess = { origins: [], token: null };
 
-/** An answer in place of a WebSocket. */
+/** The HTTP answer in place of a WebSocket. */
 export interface WsRefusal {
   readonly status: number;
-  /** What would be right. */
+  /** One line that says what would be right. */
   readonly line: string;
 }
 
-/** Null when the request may have its WebSocket. */
+/** Why a request may not open its WebSocket; null when it may. */
 export function wsRefusal(request: IncomingMessage, path: string, access: WsAccess): WsRefusal | null {
   if (pathOf(request.url) !== path) return { status: 404, line: `expected the path ${path}` };
   const { origin } = request.headers;
@@ -42,7 +42,10 @@ export function pathOf(url = "/"): string {
   return url.split("?")[0]!;
 }
 
-/** `https://example.org`, `https://example.org:8443`, `null` (a file's page) and `*` as they are compared; null for what is none of these. */
+/**
+ * An origin as it is compared: `https://example.org`, `https://example.org:8443`, `null` (a file's page) or `*`; null
+ * for other texts.
+ */
 export function normalOrigin(text: string): string | null {
   if (text === "*" || text === "null") return text;
   if (!/^[a-z][a-z0-9+.-]*:\/\/[^/?#\s]+\/?$/i.test(text) || !URL.canParse(text)) return null;

@@ -1,9 +1,10 @@
 /**
- * A listening socket by which guests come over WebSocket. The protocol is the `ws` package's, loaded when the first such
- * socket is asked for. Whoever asks by plain HTTP gets a page that says what this is.
+ * A listening socket by which guests come over WebSocket. The `ws` package, which speaks the protocol, is loaded when
+ * the first such socket is asked for. A plain HTTP request gets a page that says what this is.
  *
- * What a client can hold before it is a guest is bounded: a request has ten seconds and Node's 16 kB of headers, and there
- * are so many connections. A message is one frame in one piece: no compression, no fragments, nothing longer.
+ * A client that is not a guest yet can hold little: a request may take ten seconds and have Node's 16 kB of headers,
+ * and the number of connections is limited. A message is one frame in one piece: no compression, no fragments, nothing
+ * longer.
  */
 import type http from "node:http";
 import type net from "node:net";
@@ -17,14 +18,14 @@ import { attachWebSocket, type FrameSocket } from "./websocket.ts";
 import { pathOf, type WsAccess, type WsRefusal, wsRefusal } from "./ws-access.ts";
 
 const REQUEST_MILLIS = 10_000;
-/** Connections beside those of guests: requests that are under way, and those of people who look. */
+/** How many connections there may be beside those of guests: requests under way, and people who look at the page. */
 const OTHERS = 64;
-/** Pieces that a message may come in from the kernel: one for each byte would cost a hundred times its length. */
+/** In how many pieces a message may come from the kernel: single bytes would cost a hundred times its length. */
 const CHUNKS = 1_024;
-/** RFC 6455 section 7.4.1, as registered with IANA: try again later. */
+/** "Try again later" (RFC 6455 section 7.4.1, as registered with IANA). */
 const TRY_AGAIN = 1013;
 
-/** A client that is sent away may take so long to agree. */
+/** How many milliseconds a client that is turned away may take to complete the closing handshake. */
 const REFUSED_MILLIS = 1_000;
 
 const OPTIONS = {
@@ -32,19 +33,19 @@ const OPTIONS = {
   clientTracking: false,
   perMessageDeflate: false,
   maxPayload: MAX_FRAME,
-  // A frame comes in one piece.
+  // A frame comes as one fragment.
   maxFragments: 1,
   maxBufferedChunks: CHUNKS,
 };
 
 export interface WsDoorOptions {
   readonly access: WsAccess;
-  /** Guests that there may be. */
+  /** How many guests there may be. */
   readonly guests: number;
   readonly trace: Trace;
 }
 
-/** Opening it rejects with an `Error` of one line, whose `code` is the system's where it has one. */
+/** Opening the door rejects with an `Error` of one line, with the system's `code` where there is one. */
 export function wsDoor(wanted: WsAddress, options: WsDoorOptions): OpenGuestDoor {
   return (onArrival) => open(wanted, options, onArrival);
 }
@@ -65,7 +66,7 @@ async function open(
   server.maxConnections = guests + OTHERS;
   server.on("drop", () => trace.drop("cables-full"));
   server.on("upgrade", (request: http.IncomingMessage, socket: Duplex, head: Buffer) => {
-    // Who has gone again says so here.
+    // A client that has gone at once causes an error here.
     socket.on("error", () => {});
     const refusal = wsRefusal(request, wanted.path, access);
     if (refusal !== null) {
@@ -91,13 +92,13 @@ async function open(
     if (code !== undefined) failure.code = code;
     throw failure;
   }
-  // After listening, errors are those of accept (EMFILE): the next guest may have more luck.
+  // Errors that come after listening are accept's (EMFILE): the next guest may succeed.
   server.on("error", () => {});
   return {
     address: { ...wanted, port: (server.address() as net.AddressInfo).port },
     close: async () => {
       server.close();
-      // Those of guests are their cables' to end: the server knows them no more.
+      // Connections of guests are not the server's any more; their cables end them.
       server.closeAllConnections();
     },
   };

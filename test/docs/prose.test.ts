@@ -4,7 +4,15 @@ import { expect, it } from "vitest";
 import { faultsOf, shunned } from "./prose.ts";
 
 const PAGES = [
-  ...["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "examples/README.md"],
+  ...[
+    "README.md",
+    "ARCHITECTURE.md",
+    "CONTRIBUTING.md",
+    "SECURITY.md",
+    "CHANGELOG.md",
+    "bench/README.md",
+    "examples/README.md",
+  ],
   ...readdirSync("docs")
     .filter((name) => name.endsWith(".md") && name !== "api.md")
     .map((name) => `docs/${name}`),

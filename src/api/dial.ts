@@ -2,6 +2,7 @@
 import type { Duplex } from "node:stream";
 import { parseEndpoint } from "../control/addresses.ts";
 import type { Endpoint } from "../core/address.ts";
+import { reasonOf } from "../host/reason.ts";
 import type { Network } from "../network.ts";
 import { splice } from "./splice.ts";
 
@@ -23,7 +24,7 @@ export async function dial(network: Network, target: string, socket: Duplex, hea
     if (head.length > 0) guest.write(head);
     splice(guest, socket);
   } catch (error) {
-    refuseDial(socket, "502 Bad Gateway", (error as Error).message);
+    refuseDial(socket, "502 Bad Gateway", `cannot reach ${target}: ${reasonOf(error)}`);
   }
 }
 

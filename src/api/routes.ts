@@ -4,6 +4,7 @@ import type { FastifyInstance, FastifyReply } from "fastify";
 import type { Capture, CaptureOptions } from "../control/capture.ts";
 import { ConfigError } from "../control/errors.ts";
 import { endpointText } from "../core/address.ts";
+import { reasonOf } from "../host/reason.ts";
 import { forwardText, guestText, type OpenForward } from "../nat/forwards.ts";
 import type { Network } from "../network.ts";
 import { dnsRoutes } from "./dns-routes.ts";
@@ -210,7 +211,7 @@ function captureRoutes(app: FastifyInstance, { network, endings }: Surroundings)
       ours.add(capture);
       // A file that cannot be opened is told now, not found out later.
       const error = await capture.opened;
-      if (error !== null) return reply.code(400).send({ error: `cannot capture to ${file}: ${error.message}` });
+      if (error !== null) return reply.code(400).send({ error: `cannot capture to ${file}: ${reasonOf(error)}` });
       return reply.code(201).send(show(capture));
     },
   );

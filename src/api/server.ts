@@ -11,6 +11,7 @@ import swagger from "@fastify/swagger";
 import fastify, { type FastifyInstance } from "fastify";
 import type { StreamAddress } from "../attach/address.ts";
 import { listening, listenUnix, type UnixFile } from "../host/listen-unix.ts";
+import { reasonOf } from "../host/reason.ts";
 import { newToken } from "../host/token.ts";
 import type { Network } from "../network.ts";
 import { refusal } from "./access.ts";
@@ -121,7 +122,7 @@ export async function listen(
   } catch (error) {
     await close();
     const where = address.kind === "unix" ? `unix:${address.path}` : `tcp:${address.host}:${address.port}`;
-    throw new Error(`cannot serve the API on ${where}: ${(error as Error).message}`, { cause: error });
+    throw new Error(`cannot serve the API on ${where}: ${reasonOf(error)}`, { cause: error });
   }
 }
 

@@ -6,6 +6,7 @@
 import net from "node:net";
 import type { StreamAddress } from "../attach/address.ts";
 import { listening, listenUnix, type UnixFile } from "../host/listen-unix.ts";
+import { reasonOf } from "../host/reason.ts";
 import type { Network } from "../network.ts";
 import { ipv4ToString } from "../wire/ipv4.ts";
 import { ipv6ToString } from "../wire/ipv6.ts";
@@ -57,7 +58,7 @@ export async function serveSocks(network: Network, address: StreamAddress): Prom
     }
   } catch (error) {
     const where = address.kind === "unix" ? `unix:${address.path}` : `tcp:${address.host}:${address.port}`;
-    throw new Error(`cannot serve SOCKS on ${where}: ${(error as Error).message}`, { cause: error });
+    throw new Error(`cannot serve SOCKS on ${where}: ${reasonOf(error)}`, { cause: error });
   }
   server.on("error", () => {});
   const unprotect = address.kind === "tcp" ? network.protectPort(port) : () => {};

@@ -4,6 +4,7 @@
  */
 import fs from "node:fs";
 import net from "node:net";
+import { reasonOf } from "../host/reason.ts";
 import { attachAddressText, type StreamAddress } from "./address.ts";
 import type { Attachment, CableEnv } from "./attachment.ts";
 import { StreamLink } from "./stream.ts";
@@ -105,7 +106,7 @@ export function inheritStream(fd: number, env: CableEnv): Attachment {
     socket = new net.Socket({ fd, readable: true, writable: true, onread: link.onread } as net.SocketConstructorOpts);
   } catch (error) {
     link.abandon();
-    throw new Error(`cannot use descriptor ${fd} as a guest's cable: ${(error as Error).message}`);
+    throw new Error(`cannot use descriptor ${fd} as a guest's cable: ${reasonOf(error)}`);
   }
   link.start(socket, true);
   return {

@@ -13,6 +13,7 @@ import { type Link, MAX_FRAME } from "../core/link.ts";
 import { NO_TAP } from "../core/tap.ts";
 import type { Trace } from "../core/trace.ts";
 import { HostClock } from "../host/clock.ts";
+import { reasonOf } from "../host/reason.ts";
 import { ETH_HEADER } from "../wire/ethernet.ts";
 import { attachAddressText, type DgramAddress } from "./address.ts";
 import type { CableEnv } from "./attachment.ts";
@@ -28,7 +29,7 @@ export function dgramDoor(wanted: DgramAddress, trace: Trace): OpenGuestDoor {
       const socket = await bindDatagrams({ host, port: wanted.port });
       return new DgramDoor(wanted, socket, trace, onArrival);
     } catch (error) {
-      throw new Error(`cannot listen on ${attachAddressText(wanted)}: ${(error as Error).message}`);
+      throw new Error(`cannot listen on ${attachAddressText(wanted)}: ${reasonOf(error)}`);
     }
   };
 }

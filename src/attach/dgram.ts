@@ -8,6 +8,7 @@ import type dgram from "node:dgram";
 import { lookup } from "node:dns/promises";
 import type { Endpoint } from "../core/address.ts";
 import { type Link, MAX_FRAME } from "../core/link.ts";
+import { reasonOf } from "../host/reason.ts";
 import { ETH_LEAST, ethPad } from "../wire/ethernet.ts";
 import { attachAddressText, type DgramAddress } from "./address.ts";
 import type { Attachment, CableEnv } from "./attachment.ts";
@@ -36,7 +37,7 @@ export async function listenDgram(
     const socket = await bindDatagrams({ host: local.address, port: address.port });
     return new DgramLink(socket, { ...address, port: socket.address().port }, env, remote);
   } catch (error) {
-    throw new Error(`cannot listen on ${attachAddressText(address)}: ${(error as Error).message}`);
+    throw new Error(`cannot listen on ${attachAddressText(address)}: ${reasonOf(error)}`);
   }
 }
 

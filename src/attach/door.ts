@@ -2,7 +2,7 @@
 import net from "node:net";
 import type { Link } from "../core/link.ts";
 import { listening, listenUnix, type UnixFile } from "../host/listen-unix.ts";
-import { portHint } from "../host/port-hint.ts";
+import { reasonOf } from "../host/reason.ts";
 import { type AttachAddress, attachAddressText, type StreamAddress } from "./address.ts";
 import type { CableEnv } from "./attachment.ts";
 
@@ -68,10 +68,8 @@ export async function openDoor(wanted: StreamAddress, onConnection: OnConnection
   };
 }
 
-function failure(address: StreamAddress, cause: { code?: string | undefined; message: string }): Error {
-  const error: NodeJS.ErrnoException = new Error(
-    `cannot listen on ${attachAddressText(address)}: ${cause.message}${portHint(cause)}`,
-  );
+function failure(address: StreamAddress, cause: NodeJS.ErrnoException): Error {
+  const error: NodeJS.ErrnoException = new Error(`cannot listen on ${attachAddressText(address)}: ${reasonOf(cause)}`);
   if (cause.code !== undefined) error.code = cause.code;
   return error;
 }

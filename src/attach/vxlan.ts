@@ -16,6 +16,7 @@ import type dgram from "node:dgram";
 import { type Endpoint, endpointText } from "../core/address.ts";
 import type { UplinkConfig } from "../core/config.ts";
 import { type Link, MAX_FRAME } from "../core/link.ts";
+import { reasonOf } from "../host/reason.ts";
 import { ETH_HEADER, ethType, macIsGroup, macNumber } from "../wire/ethernet.ts";
 import { VXLAN_HEADER, vxlanCheck, vxlanInnerMtu, vxlanTagged, vxlanVni, vxlanWrite } from "../wire/vxlan.ts";
 import type { AttachAddress } from "./address.ts";
@@ -42,7 +43,7 @@ export async function openVxlan(config: UplinkConfig, env: CableEnv): Promise<Vx
   try {
     return new VxlanUplink(await bindDatagrams(config.local), config, env);
   } catch (error) {
-    throw new Error(`cannot open the uplink at ${endpointText(config.local)}: ${(error as Error).message}`);
+    throw new Error(`cannot open the uplink at ${endpointText(config.local)}: ${reasonOf(error)}`);
   }
 }
 

@@ -12,6 +12,7 @@ import type { Duplex } from "node:stream";
 import { MAX_FRAME } from "../core/link.ts";
 import type { Trace } from "../core/trace.ts";
 import { listening } from "../host/listen-unix.ts";
+import { reasonOf } from "../host/reason.ts";
 import { attachAddressText, type WsAddress } from "./address.ts";
 import type { Arrival, GuestDoor, OpenGuestDoor } from "./door.ts";
 import { attachWebSocket, type FrameSocket } from "./websocket.ts";
@@ -87,8 +88,10 @@ async function open(
   try {
     await listening(server, { host: wanted.host, port: wanted.port, exclusive: true });
   } catch (error) {
-    const { code, message } = error as NodeJS.ErrnoException;
-    const failure: NodeJS.ErrnoException = new Error(`cannot listen on ${attachAddressText(wanted)}: ${message}`);
+    const { code } = error as NodeJS.ErrnoException;
+    const failure: NodeJS.ErrnoException = new Error(
+      `cannot listen on ${attachAddressText(wanted)}: ${reasonOf(error)}`,
+    );
     if (code !== undefined) failure.code = code;
     throw failure;
   }

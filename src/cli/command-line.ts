@@ -1,5 +1,4 @@
 /** The command line. Exit status: 0 stopped as asked, 1 something failed at run time, 2 bad arguments (one line says which). */
-import { getSystemErrorMap } from "node:util";
 import { type Command, CommanderError } from "commander";
 import { ConfigError } from "../control/errors.ts";
 import { say } from "./output.ts";
@@ -50,13 +49,6 @@ function failed(error: unknown): number {
 
 /** Exactly one line, whatever the message. */
 function complain(message: string, status: number): number {
-  process.stderr.write(`tslirp: ${codeInWords(message.replace(/\s*[\r\n]+\s*/g, " "))}\n`);
+  process.stderr.write(`tslirp: ${message.replace(/\s*[\r\n]+\s*/g, " ")}\n`);
   return status;
-}
-
-/** The system's words in place of its code, where a message ends with one: "cannot read x: ENOENT". */
-function codeInWords(message: string): string {
-  const code = /(?<=: |\()E[A-Z0-9]+(?=\)?$)/.exec(message)?.[0];
-  const words = code && [...getSystemErrorMap().values()].find(([name]) => name === code)?.[1];
-  return words ? message.replace(new RegExp(`${code}(?=\\)?$)`), words) : message;
 }

@@ -6,6 +6,7 @@ import { closeSync, openSync, statSync, writeSync } from "node:fs";
 import { CommanderError } from "commander";
 import { ConfigError } from "../control/errors.ts";
 import { version } from "../control/version.ts";
+import { reasonOf } from "../host/reason.ts";
 import { RecordingError, RecordingReader } from "../record/file.ts";
 import type { Header } from "../record/format.ts";
 import type { ReplayOptions } from "../record/replay.ts";
@@ -175,7 +176,7 @@ class FrameFile {
     try {
       return act();
     } catch (error) {
-      throw new Error(`cannot write ${this.#file}: ${(error as NodeJS.ErrnoException).code}`);
+      throw new Error(`cannot write ${this.#file}: ${reasonOf(error)}`);
     }
   }
 }

@@ -10,6 +10,7 @@ import { ConfigError } from "../control/errors.ts";
 import { libc } from "../host/libc.ts";
 import type { Owner } from "../host/ownership.ts";
 import { sharedRegistry } from "../host/port-registry.ts";
+import { reasonOf } from "../host/reason.ts";
 
 /** Which Node's types leave out. */
 type InitGroups = NodeJS.Process & { initgroups(user: string, extra: number): void };
@@ -44,7 +45,7 @@ export function becomeUser(user: Owner): void {
     process.setgid!(gid);
     process.setuid!(uid);
   } catch (error) {
-    throw new Error(`cannot become ${name ?? uid}: ${(error as Error).message}`);
+    throw new Error(`cannot become ${name ?? uid}: ${reasonOf(error)}`);
   }
   if (process.getuid!() !== uid || process.geteuid!() !== uid || process.getegid!() !== gid || canBeRoot())
     throw new Error(`cannot become ${name ?? uid}: the system kept root's rights`);

@@ -13,6 +13,7 @@ import {
 import path from "node:path";
 import { ConfigError } from "../control/errors.ts";
 import { parseRules, readRuleLines } from "../control/rules.ts";
+import { reasonOf } from "../host/reason.ts";
 
 /** How many files deep. */
 const MAX_DEPTH = 8;
@@ -83,7 +84,7 @@ function textOf(file: string, again: boolean, wrong: (expectation: string) => Co
     text = readFileSync(fd, "utf8");
   } catch (error) {
     if (error instanceof ConfigError) throw error;
-    throw wrong(`expected a file that can be read (${(error as NodeJS.ErrnoException).code})`);
+    throw wrong(`expected a file that can be read (${reasonOf(error)})`);
   } finally {
     if (fd >= 0) closeSync(fd);
   }
@@ -109,11 +110,7 @@ export function saveRulesFile(field: string, file: string, rules: readonly strin
     renameSync(next, file);
   } catch (error) {
     rmSync(next, { force: true });
-    throw new ConfigError(
-      field,
-      file,
-      `expected a file that can be written (${(error as NodeJS.ErrnoException).code})`,
-    );
+    throw new ConfigError(field, file, `expected a file that can be written (${reasonOf(error)})`);
   }
 }
 

@@ -3,6 +3,7 @@ import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { fileOwner, handOver } from "../host/ownership.ts";
+import { reasonOf } from "../host/reason.ts";
 
 /**
  * `$XDG_RUNTIME_DIR/tslirp`, or `/tmp/tslirp-UID` where there is no such folder; with `--user`, that user's. Made when missing. Throws an `Error`
@@ -25,7 +26,7 @@ export function runtimeFolder(
     handOver(folder);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== "EEXIST") {
-      throw new Error(`cannot make ${folder} for the socket: ${(error as Error).message}; choose one with --listen`);
+      throw new Error(`cannot make ${folder} for the socket: ${reasonOf(error)}; choose one with --listen`);
     }
   }
   const stat = fs.lstatSync(folder);
@@ -44,7 +45,7 @@ function windowsFolder(env: NodeJS.ProcessEnv): string {
     fs.mkdirSync(folder, { recursive: true });
     return folder;
   } catch (error) {
-    throw new Error(`cannot make ${folder}: ${(error as Error).message}; set LOCALAPPDATA to a folder of yours`);
+    throw new Error(`cannot make ${folder}: ${reasonOf(error)}; set LOCALAPPDATA to a folder of yours`);
   }
 }
 

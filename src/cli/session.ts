@@ -7,6 +7,7 @@ import type { NetworkOptions } from "../control/options.ts";
 import { parseRules } from "../control/rules.ts";
 import { version } from "../control/version.ts";
 import type { NetworkEvents } from "../embed/network-events.ts";
+import { reasonOf } from "../host/reason.ts";
 import { forwardText } from "../nat/forwards.ts";
 import { deniesByClaim, opensAllNames } from "../nat/rules/rules.ts";
 import { createNetwork, type Network } from "../network.ts";
@@ -56,7 +57,7 @@ export async function startSession(options: NetworkOptions, session: SessionOpti
       if (session.capture !== null) {
         const { file, options } = session.capture;
         const error = await network.capture(file, options).opened;
-        if (error !== null) throw new Error(`cannot capture to ${file}: ${error.message}`);
+        if (error !== null) throw new Error(`cannot capture to ${file}: ${reasonOf(error)}`);
       }
       network.impair(session.impair, session.impairSeed);
     };

@@ -10,6 +10,7 @@ import { parseNumber } from "../control/addresses.ts";
 import { ConfigError } from "../control/errors.ts";
 import { createLog } from "../control/log.ts";
 import type { NetworkOptions } from "../control/options/network-options.ts";
+import { reasonOf } from "../host/reason.ts";
 import { entrance, openTap, type Where } from "../host/tap-namespace.ts";
 import { createNetwork, type Network } from "../network.ts";
 import { needLinux } from "./need-linux.ts";
@@ -79,7 +80,7 @@ async function listenAt(network: Network, path: string): Promise<HostForwards> {
   try {
     return await HostForwards.listen(network, path);
   } catch (error) {
-    throw new Error(`cannot listen at ${path} (--api-socket): ${(error as Error).message}`);
+    throw new Error(`cannot listen at ${path} (--api-socket): ${reasonOf(error)}`);
   }
 }
 
@@ -125,7 +126,7 @@ async function configure(
     await run;
   } catch (error) {
     const said = (error as { stderr?: string }).stderr?.trim().split("\n")[0];
-    throw new Error(`cannot configure ${tap}: ${said || (error as Error).message}`);
+    throw new Error(`cannot configure ${tap}: ${said || reasonOf(error)}`);
   }
 }
 

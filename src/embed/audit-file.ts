@@ -11,6 +11,7 @@ import { open, rename, rm } from "node:fs/promises";
 import { asciiJson } from "../control/ascii-json.ts";
 import type { ResolvedAudit } from "../control/options/audit-options.ts";
 import type { TraceEvent } from "../core/trace.ts";
+import { reasonOf } from "../host/reason.ts";
 import type { Refusal } from "./network-events.ts";
 
 const OWNER_ONLY = 0o600;
@@ -48,7 +49,7 @@ export class AuditFile {
     try {
       await this.#append("");
     } catch (error) {
-      throw new Error(`cannot write the audit to ${this.#options.file}: ${(error as Error).message}`);
+      throw new Error(`cannot write the audit to ${this.#options.file}: ${reasonOf(error)}`);
     }
   }
 
@@ -91,7 +92,7 @@ export class AuditFile {
         await this.#append(text);
       } catch (error) {
         this.#size = -1;
-        if (!this.#told) this.#events.failed(`the audit is not in ${this.#options.file}: ${(error as Error).message}`);
+        if (!this.#told) this.#events.failed(`the audit is not in ${this.#options.file}: ${reasonOf(error)}`);
         this.#told = true;
       }
       // While they are on their way they take the room that they took before.

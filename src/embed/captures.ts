@@ -5,6 +5,7 @@ import { Capture, type CaptureOptions } from "../control/capture.ts";
 import { ConfigError } from "../control/errors.ts";
 import type { Limits } from "../core/limits.ts";
 import type { TraceEvent } from "../core/trace.ts";
+import { reasonOf } from "../host/reason.ts";
 
 export class Captures {
   readonly #tap: CableTap;
@@ -36,7 +37,7 @@ export class Captures {
     void capture.closed.then((error) => {
       // Whoever began it is told when it could not be opened.
       if (open && error !== null && typeof target === "string")
-        this.#notice(`the capture to ${target} has ended: ${error.message}`);
+        this.#notice(`the capture to ${target} has ended: ${reasonOf(error)}`);
       this.#running.delete(capture);
       this.#tap.unwatch(capture);
     });

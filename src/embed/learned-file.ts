@@ -10,6 +10,7 @@ import { type FileHandle, lstat, open, rename, rm } from "node:fs/promises";
 import { type AllowedFlow, LEARNED_HEADER, LearnedRules } from "../control/learned-rules.ts";
 import type { Limits } from "../core/limits.ts";
 import { lockFile } from "../host/file-lock.ts";
+import { reasonOf } from "../host/reason.ts";
 
 /** Another rule, and more of the same. */
 const SOON_MS = 500;
@@ -60,7 +61,7 @@ export class LearnedFile {
       await this.#write();
     } catch (error) {
       await this.#release();
-      throw new Error(`cannot write what is learned to ${this.#file}: ${(error as Error).message}`);
+      throw new Error(`cannot write the rules learned to ${this.#file}: ${reasonOf(error)}`);
     }
   }
 
@@ -105,7 +106,7 @@ export class LearnedFile {
       try {
         await this.#write();
       } catch (error) {
-        if (!this.#told) this.#events.failed(`what is learned is not in ${this.#file}: ${(error as Error).message}`);
+        if (!this.#told) this.#events.failed(`the rules learned are not in ${this.#file}: ${reasonOf(error)}`);
         this.#told = true;
       }
     });

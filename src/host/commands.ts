@@ -23,6 +23,7 @@ import type { Endpoint, HostNet, HostTcp, HostTcpEvents } from "../core/host-net
 import type { Limits } from "../core/limits.ts";
 import type { Slab } from "../core/link.ts";
 import { Quota } from "../core/quota.ts";
+import { reasonOf } from "./reason.ts";
 
 /** The time between the connection's orderly end and SIGTERM, and between SIGTERM and SIGKILL. */
 const GRACE_MS = 1_000;
@@ -199,7 +200,7 @@ class Connection implements HostTcp, HostTcpEvents {
     // The process reads the accepted bytes, not we.
     const server = createServer({ pauseOnConnect: true, allowHalfOpen: true });
     this.#server = server;
-    server.once("error", (error) => this.#fail(error.message));
+    server.once("error", (error) => this.#fail(reasonOf(error)));
     server.on("connection", (socket) => {
       socket.on("error", () => {});
       this.#accepted.push(socket);
@@ -235,11 +236,11 @@ class Connection implements HostTcp, HostTcpEvents {
       child = spawn(program, args, { stdio: [socket, socket, "pipe"], detached: true });
     } catch (error) {
       socket.destroy();
-      return this.#fail((error as Error).message);
+      return this.#fail(reasonOf(error));
     }
     child.once("error", (error) => {
       socket.destroy();
-      this.#fail(error.message);
+      this.#fail(reasonOf(error));
     });
     this.#child = child;
     child.once("spawn", () => {

@@ -151,7 +151,8 @@ export class Libc {
 
   /** Throws a Node error (EADDRINUSE). */
   bind(fd: number, address: string, port: number): void {
-    if (this.#bind(fd, this.#name, this.#address(address, port)) < 0) throw this.#failure("bind");
+    if (this.#bind(fd, this.#name, this.#address(address, port)) < 0)
+      throw Object.assign(this.#failure("bind"), { address, port });
   }
 
   set(fd: number, family: 4 | 6, option: SocketOption, value: number): void {
@@ -292,7 +293,7 @@ export class Libc {
 
   #failure(call: string): NodeJS.ErrnoException {
     const code = this.#code();
-    return Object.assign(new Error(`${call} ${code}`), { code });
+    return Object.assign(new Error(`${call} ${code}`), { code, syscall: call });
   }
 }
 

@@ -78,9 +78,7 @@ function accepted(socket: net.Socket, unix: boolean, onAccept: OnAccept, c: Stre
 
 async function listenOnPath(server: net.Server, at: string): Promise<HostListener> {
   const file = await listenUnix(server, at).catch((error: NodeJS.ErrnoException) => {
-    // The system's errors name the address; our own refusals do not yet.
-    if (error.syscall === undefined) error.message = `listen ${error.code}: ${error.message}: ${at}`;
-    throw error;
+    throw Object.assign(error, { address: at });
   });
   return {
     address: { path: at },

@@ -132,6 +132,6 @@ function starvation(notice: (text: string) => void): (code: string) => void {
     saidAt = now;
     const whose =
       code === "EMFILE" ? "this process may open (ulimit -n, LimitNOFILE=)" : "this machine has (fs.file-max)";
-    notice(`${code}: no descriptor is left of those that ${whose}; guests' connections fail until others have ended`);
+    notice(`no descriptor is left of those that ${whose}; guests' connections fail until others have ended`);
   };
 }

@@ -26,6 +26,7 @@ import type {
 } from "../core/host-net.ts";
 import type { Slab } from "../core/link.ts";
 import type { OwnPorts } from "./own-ports.ts";
+import { reasonOf } from "./reason.ts";
 import { NodeTcp } from "./tcp.ts";
 
 const CONNECT_TIMEOUT_MS = 75_000;
@@ -123,7 +124,7 @@ export class ProxiedNet implements HostNet {
     } catch (error) {
       if (!(error instanceof Refusal) && !signal.aborted && !this.#told.has(server)) {
         this.#told.add(server);
-        this.#notice(`the proxy at ${endpointText(server)} does not serve: ${(error as Error).message}`);
+        this.#notice(`the proxy at ${endpointText(server)} does not serve: ${reasonOf(error)}`);
       }
       throw error;
     }

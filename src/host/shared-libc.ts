@@ -178,7 +178,7 @@ export class SharedLibc {
 
   #failure(call: string): NodeJS.ErrnoException {
     const code = this.#code();
-    return Object.assign(new Error(`${call} ${code}`), { code });
+    return Object.assign(new Error(`${call} ${code}`), { code, syscall: call });
   }
 }
 

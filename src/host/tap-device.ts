@@ -11,6 +11,7 @@ import { createRequire } from "node:module";
 import { getSystemErrorName } from "node:util";
 import { VIRTIO_NET_HEADER } from "../wire/virtio-net.ts";
 import { hasKnownLayouts } from "./libc.ts";
+import { reasonOf, wordsOf } from "./reason.ts";
 import { sharedLibc } from "./shared-libc.ts";
 
 const TUNSETIFF = 0x400454ca;
@@ -114,7 +115,7 @@ export class Taps {
     request.writeUInt16LE(IFF_TAP | IFF_NO_PI | IFF_VNET_HDR, IFNAMSIZ);
     if (this.#ioctl(fd, TUNSETIFF, request) < 0) {
       const code = this.#code();
-      throw new Error(`cannot make TAP ${name}: ${REFUSED[code] ?? code}`);
+      throw new Error(`cannot make TAP ${name}: ${REFUSED[code] ?? wordsOf(code)}`);
     }
     return this.adopt(fd);
   }
@@ -182,7 +183,7 @@ export class Taps {
   }
 
   #failure(what: string): Error {
-    return new Error(`${what}: ${this.#code()}`);
+    return new Error(`${what}: ${wordsOf(this.#code())}`);
   }
 }
 
@@ -216,7 +217,7 @@ export function openTun(): number {
   try {
     return fs.openSync("/dev/net/tun", "r+");
   } catch (error) {
-    throw new Error(`/dev/net/tun cannot be opened: ${(error as NodeJS.ErrnoException).code}`);
+    throw new Error(`/dev/net/tun cannot be opened: ${reasonOf(error)}`);
   }
 }
 

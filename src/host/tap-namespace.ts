@@ -4,6 +4,7 @@
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import fs from "node:fs";
+import { wordsOf } from "./reason.ts";
 import { needTaps, type TapDevice } from "./tap-device.ts";
 
 /**
@@ -55,7 +56,11 @@ export function entrance(where: Where): string[] {
     theirs = fs.readlinkSync(`/proc/${pid}/ns/user`);
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
-    throw new Error(code === "ENOENT" ? `there is no process ${pid}` : `process ${pid} is another user's (${code})`);
+    throw new Error(
+      code === "ENOENT"
+        ? `there is no process ${pid}`
+        : `process ${pid} is another user's (${wordsOf(code ?? "EACCES")})`,
+    );
   }
   const own = theirs === fs.readlinkSync("/proc/self/ns/user");
   return ["--target", String(pid), "--net", ...(own ? [] : ["--user", "--preserve-credentials"])];

@@ -4,10 +4,11 @@ import type { Abortable } from "../control/abortable.ts";
 import { ConfigError } from "../control/errors.ts";
 import { resolveForwards } from "../control/forward-guests.ts";
 import { signalOf, whenAborted } from "../control/shape.ts";
+import { endpointText } from "../core/address.ts";
 import type { ForwardRule, StackConfig } from "../core/config.ts";
 import { closedError } from "../embed/cables.ts";
 import type { CurrentLan } from "../embed/current-lan.ts";
-import { portHint } from "../host/port-hint.ts";
+import { reasonOf } from "../host/reason.ts";
 import type { OpenForward } from "../nat/forwards.ts";
 import type { Tape } from "./tape.ts";
 
@@ -96,8 +97,15 @@ function nextTurn(): Promise<void> {
 
 /** One line for a forward that the host refuses; `code` is the system's. */
 function forwardError(cause: unknown): Error {
-  const { code, message } = cause as NodeJS.ErrnoException;
-  const error: NodeJS.ErrnoException = new Error(`cannot open a forward: ${message}${portHint(cause)}`, { cause });
+  const { code, address, port } = cause as NodeJS.ErrnoException & {
+    readonly address?: string;
+    readonly port?: number;
+  };
+  const at =
+    address === undefined
+      ? ""
+      : ` at ${port === undefined || port < 0 ? address : endpointText({ host: address, port })}`;
+  const error: NodeJS.ErrnoException = new Error(`cannot open a forward${at}: ${reasonOf(cause)}`, { cause });
   if (code !== undefined) error.code = code;
   return error;
 }

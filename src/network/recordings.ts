@@ -6,6 +6,7 @@ import { checkRecord, type ResolvedOptions } from "../control/options.ts";
 import { parseRules } from "../control/rules.ts";
 import { closedError } from "../embed/cables.ts";
 import type { CurrentLan } from "../embed/current-lan.ts";
+import { reasonOf } from "../host/reason.ts";
 import { forwardText } from "../nat/forwards.ts";
 import { NO_RULES } from "../nat/rules/rules.ts";
 import type { RecordingState } from "../record/recording.ts";
@@ -68,7 +69,7 @@ export class Recordings {
     const failed = await lan.replace({ config, parts: { ...parts, rules }, seams: recording });
     const first = tape.aside(() => lan.stack.firstGuest().text);
     if (ended.aborted) throw closedError();
-    for (const [rule, error] of failed) notice(`forward ${forwardText(rule, first)} is closed: ${error.message}`);
+    for (const [rule, error] of failed) notice(`forward ${forwardText(rule, first)} is closed: ${reasonOf(error)}`);
     return recording.state;
   }
 

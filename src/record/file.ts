@@ -13,6 +13,7 @@ import fs, {
   type WriteStream,
   writeSync,
 } from "node:fs";
+import { reasonOf } from "../host/reason.ts";
 import { BlockWriter, readEntries } from "./codec.ts";
 import { crc32 } from "./crc.ts";
 import { type Entry, type EntryName, fromJson, type Header, MAGIC, toJson, type Value, VERSION } from "./format.ts";
@@ -79,10 +80,8 @@ export class RecordingFile {
     } catch (error) {
       stream.on("error", () => {}).destroy();
       if (made) unlink(file, () => {});
-      const { code, message } = error as NodeJS.ErrnoException;
-      throw new Error(
-        `cannot record to ${file}: ${code === "EEXIST" ? "the file exists; expected a new one" : (code ?? message)}`,
-      );
+      const exists = (error as NodeJS.ErrnoException).code === "EEXIST";
+      throw new Error(`cannot record to ${file}: ${exists ? "the file exists; expected a new one" : reasonOf(error)}`);
     }
     return new RecordingFile(stream, beginning.length, ended);
   }
@@ -91,7 +90,7 @@ export class RecordingFile {
     this.#stream = stream;
     this.bytes = bytes;
     this.#onEnd = ended;
-    stream.on("error", (error) => this.#end(`the recording has ended: ${error.message}`));
+    stream.on("error", (error) => this.#end(`the recording has ended: ${reasonOf(error)}`));
   }
 
   /** What is written here once the recording has ended goes nowhere. */
@@ -360,7 +359,7 @@ class BlockReader {
     try {
       return act();
     } catch (error) {
-      throw new RecordingError(`cannot read ${this.#file}: ${(error as NodeJS.ErrnoException).code ?? String(error)}`);
+      throw new RecordingError(`cannot read ${this.#file}: ${reasonOf(error)}`);
     }
   }
 }

@@ -187,7 +187,9 @@ describe("the API", () => {
     const taken = await ask("POST", "/v1/forwards", { rule: `${port}:22` });
     expect(taken).toMatchObject({
       status: 409,
-      json: { error: expect.stringMatching(/^cannot open a forward: .*EADDRINUSE/) },
+      json: {
+        error: expect.stringMatching(/^cannot open a forward at 127\.0\.0\.1:\d+: another program has this port$/),
+      },
     });
     server.close();
     const nowhere = await ask("POST", "/v1/forwards", { rule: `unix:${folder}/none/f.sock-:80` });
@@ -231,7 +233,10 @@ describe("the API", () => {
     expect((stopped.json as { packets: number }).packets).toBeGreaterThan(3);
     expect(fs.readFileSync(file).readUInt32BE(0)).toBe(0x0a0d0d0a);
     const failed = await ask("POST", "/v1/captures", { file: path.join(folder, "no", "a.pcapng") });
-    expect(failed).toMatchObject({ status: 400, json: { error: expect.stringContaining("ENOENT") } });
+    expect(failed).toMatchObject({
+      status: 400,
+      json: { error: expect.stringContaining("there is no such file or folder") },
+    });
     expect((await ask("POST", "/v1/captures", { file, filter: "nonsense" })).status).toBe(400);
     expect((await ask("GET", "/v1/captures")).json).toEqual([]);
   });

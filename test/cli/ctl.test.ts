@@ -160,7 +160,7 @@ test("says in one line that nothing runs there", async () => {
   const answer = await ctl("--api", `unix:${folder}/no.sock`, "status");
   expect(answer).toMatchObject({
     status: 1,
-    stderr: expect.stringMatching(/^tslirp: cannot reach the API at [^\n]*--api\?\n$/),
+    stderr: expect.stringMatching(/^tslirp: cannot reach the API at [^\n]*; start tslirp with --api [^\n]*\n$/),
   });
 });
 
@@ -178,6 +178,9 @@ test("an API on TCP is found by the token that serve has left", async () => {
   // Those whose tslirp is gone do not count.
   await other.stop("SIGKILL");
   const gone = await new Command(["ctl", "status"], where).finished;
-  expect(gone).toMatchObject({ status: 1, stderr: expect.stringContaining("is tslirp running with --api?") });
+  expect(gone).toMatchObject({
+    status: 1,
+    stderr: expect.stringContaining("there is no such socket; start tslirp with --api ADDRESS"),
+  });
   fs.rmSync(own, { recursive: true });
 });

@@ -77,7 +77,7 @@ test.skipIf(QEMU === undefined)(
 
 test("a QEMU that ends at once is named, and the embedded guest takes over", async () => {
   const { status, text } = await run("/nonexistent/qemu");
-  expect(text).toContain("QEMU cannot run this guest here: spawn /nonexistent/qemu ENOENT");
+  expect(text).toContain("QEMU cannot run this guest here: there is no program /nonexistent/qemu");
   expect(lines(text)).toContain("ok DHCP");
   expect(status).toBe(0);
 });

@@ -58,7 +58,10 @@ describe("a bad argument", () => {
     [["--allow", "tcp any:x", "--default", "deny"], '--allow: got "tcp any:x"; expected ports from 1 to 65535'],
     [["--deny", "any"], "--default: got nothing; expected deny or allow: what becomes of everything"],
     [["--default", "perhaps"], '--default: got "perhaps"; expected allow or deny'],
-    [["--rules", "/nowhere"], '--rules: got "/nowhere"; expected a file that can be read (no such file or directory)'],
+    [
+      ["--rules", "/nowhere"],
+      '--rules: got "/nowhere"; expected a file that can be read (there is no such file or folder)',
+    ],
     [["--connect", "ws://127.0.0.1:1/"], '--connect: got "ws://127.0.0.1:1/"; expected unix:PATH'],
     [["--listen", "wss://127.0.0.1:1/"], "reverse proxy"],
     [["--ws-token", "x"], '--ws-token: got "***"; expected --listen ws://HOST:PORT beside it'],
@@ -225,7 +228,7 @@ describe("serve", () => {
     expect(status).toBe(1);
     expect(stdout).toBe("");
     expect(stderr).toMatch(/^tslirp: [^\n]*\n$/);
-    expect(stderr).toMatch(/EADDRINUSE|in use/);
+    expect(stderr).toMatch(/another program has this port/);
     expect(stderr).toContain(`127.0.0.1:${port}`);
     expect(fs.existsSync(path.join(folder, "tslirp"))).toBe(false);
   });

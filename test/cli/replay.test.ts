@@ -46,7 +46,7 @@ test("what is no recording is status 2", async () => {
   const none = path.join(folder, "none");
   expect(await new Command(["replay", none]).finished).toMatchObject({
     status: 2,
-    stderr: `tslirp: cannot read ${none}: no such file or directory\n`,
+    stderr: `tslirp: cannot read ${none}: there is no such file or folder\n`,
   });
 });
 

@@ -77,14 +77,14 @@ test("files that each include the next twice do not multiply without bound", () 
 
 test.each([
   ["include", 'main:1: got "include"; expected include FILE'],
-  ["include none", 'main:1: got "include none"; expected a file that can be read (ENOENT)'],
-  ["include .", 'main:1: got "include ."; expected a file that can be read (EISDIR)'],
+  ["include none", 'main:1: got "include none"; expected a file that can be read (there is no such file or folder)'],
+  ["include .", 'main:1: got "include ."; expected a file that can be read (it is a folder)'],
 ])("%s is told with its place", (line, error) => {
   expect(() => read(write("main", line))).toThrow(error);
 });
 
 test("a file that cannot be read is told by the option", () => {
-  expect(() => read(path.join(folder, "none"))).toThrow(/^--rules: got .*ENOENT/);
+  expect(() => read(path.join(folder, "none"))).toThrow(/^--rules: got .*there is no such file or folder/);
 });
 
 it("a pipe and a device are none, and hold nobody up", () => {
@@ -144,5 +144,5 @@ it("rules are saved in place of rules or of nothing: whatever else a file holds,
   expect(() => saveRulesFile("file", other, rules)).toThrow("holds something else");
   expect(fs.readFileSync(other, "utf8")).toMatch(/^root/);
   expect(fs.readdirSync(folder).filter((name) => name.endsWith(".new"))).toEqual([]);
-  expect(() => saveRulesFile("file", path.join(folder, "no/folder"), rules)).toThrow("ENOENT");
+  expect(() => saveRulesFile("file", path.join(folder, "no/folder"), rules)).toThrow("there is no such file or folder");
 });

@@ -20,7 +20,7 @@ function learned(): LearnedFile {
 }
 
 const FLOW = { guest: "10.0.2.15:1", cable: "tap", rule: "default allow", needs: "allow tcp a.test:80" };
-const TAKEN = /^cannot write what is learned to [^\n]*: expected a file that no other run writes$/;
+const TAKEN = /^cannot write the rules learned to [^\n]*: expected a file that no other run writes$/;
 
 it("is one run's: another is refused, also once the first has written it anew, and may have it afterwards", async () => {
   const first = learned();

@@ -83,8 +83,10 @@ it("a pipe is none, and is not waited for", () => {
 });
 
 it("a folder, and a file that is not there, are told in one line", () => {
-  expect(() => new RecordingReader(folder)).toThrow(new RecordingError(`cannot read ${folder}: EISDIR`));
-  expect(() => new RecordingReader(`${folder}/none`)).toThrow(new RecordingError(`cannot read ${folder}/none: ENOENT`));
+  expect(() => new RecordingReader(folder)).toThrow(new RecordingError(`cannot read ${folder}: it is a folder`));
+  expect(() => new RecordingReader(`${folder}/none`)).toThrow(
+    new RecordingError(`cannot read ${folder}/none: there is no such file or folder`),
+  );
 });
 
 it("a file of three gigabytes is read a block at a time", () => {

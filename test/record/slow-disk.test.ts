@@ -58,7 +58,9 @@ it("a disk that fills ends it with the system's word, and what stands there is g
   let room = 5_000_000;
   const file = path.join(folder, "full");
   const full = (args: readonly unknown[]): void =>
-    answered(args)(Object.assign(new Error("ENOSPC: no space left on device, write"), { code: "ENOSPC" }));
+    answered(args)(
+      Object.assign(new Error("ENOSPC: no space left on device, write"), { code: "ENOSPC", syscall: "write" }),
+    );
   const disk = diskThat((...args) => {
     const length = typeof args[3] === "number" ? args[3] : (args[1] as Uint8Array).length;
     if (room <= 0) return full(args);
@@ -66,15 +68,17 @@ it("a disk that fills ends it with the system's word, and what stands there is g
     (fs.write as unknown as Write)(...args);
   });
   const { why } = await recordUntilEnd(file, disk);
-  expect(why).toBe("the recording has ended: ENOSPC: no space left on device, write");
+  expect(why).toBe("the recording has ended: no space left on device");
   const reader = new RecordingReader(file);
   expect([...reader].length).toBeGreaterThan(2);
 });
 
 it("a disk that is full from the start is told in place of a success, and leaves no file", async () => {
   const file = path.join(folder, "none");
-  const full = diskThat((...args) => answered(args)(Object.assign(new Error("full"), { code: "ENOSPC" })));
+  const full = diskThat((...args) =>
+    answered(args)(Object.assign(new Error("full"), { code: "ENOSPC", syscall: "open" })),
+  );
   const begun = RecordingFile.create(file, HEADER, () => {}, full);
-  await expect(begun).rejects.toThrow(`cannot record to ${file}: ENOSPC`);
+  await expect(begun).rejects.toThrow(`cannot record to ${file}: no space left on device`);
   await expect.poll(() => fs.existsSync(file)).toBe(false);
 });

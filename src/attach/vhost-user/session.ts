@@ -12,6 +12,7 @@
 import fs from "node:fs";
 import type net from "node:net";
 import { isEventFd, type Readable, readableEventFd } from "../../host/readable.ts";
+import { reasonOf } from "../../host/reason.ts";
 import type { SharedLibc } from "../../host/shared-libc.ts";
 import type { CableEnv } from "../attachment.ts";
 import { Channel } from "./channel.ts";
@@ -117,7 +118,7 @@ export class VhostUserSession {
       if (this.#answered(request, payload)) return;
       this.#act(request, payload, descriptors);
     } catch (error) {
-      why = (error as Error).message;
+      why = reasonOf(error);
     }
     if (m.needsReply(flags) && hasReplyAck(this.#protocol)) this.#replyNumber(request, why === null ? 0n : 1n);
     if (why !== null) this.#ended(why);

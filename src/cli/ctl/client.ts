@@ -2,6 +2,7 @@
 import type { IncomingMessage, RequestOptions } from "node:http";
 import type { Duplex } from "node:stream";
 import type { StreamAddress } from "../../attach/address.ts";
+import { reasonOf } from "../../host/reason.ts";
 
 const TIMEOUT_MILLIS = 10_000;
 
@@ -92,7 +93,11 @@ export class ApiClient {
   }
 
   #unreachable(error: Error): Error {
-    return new Error(`cannot reach the API at ${this.#where}: ${error.message}; is tslirp running with --api?`);
+    const line = `cannot reach the API at ${this.#where}: ${reasonOf(error)}`;
+    const nobody = /^(?:ENOENT|ECONNREFUSED)$/.test((error as NodeJS.ErrnoException).code ?? "");
+    return new Error(
+      nobody ? `${line}; start tslirp with --api ADDRESS, and tell ctl by --api if it is another` : line,
+    );
   }
 }
 

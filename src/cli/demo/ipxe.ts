@@ -3,6 +3,7 @@
  * language, so it can tell by HTTP what it has found; nothing is read off its screen.
  */
 import { type ChildProcess, spawn } from "node:child_process";
+import { reasonOf } from "../../host/reason.ts";
 import type { Network } from "../../network.ts";
 import { type Proofs, unlessAborted } from "./proofs.ts";
 import { WEB_NAME, type World } from "./world.ts";
@@ -136,7 +137,7 @@ function startQemu({ program }: QemuRun, netdev: readonly string[]): Machine {
   const exited = new Promise<void>((resolve) => {
     child.once("close", () => resolve());
     child.once("error", (error) => {
-      said += error.message;
+      said += reasonOf(error);
       resolve();
     });
   });

@@ -2,6 +2,7 @@
 import { spawn } from "node:child_process";
 import type { StreamAddress } from "../../attach/address.ts";
 import { netdevArgument } from "../../control/qemu-args.ts";
+import { reasonOf } from "../../host/reason.ts";
 
 /** Major times 100 plus minor: 702 is QEMU 7.2. */
 export type QemuVersion = number;
@@ -57,10 +58,10 @@ export function cableArgument(version: QemuVersion | null, id: string, address: 
 }
 
 /** One line for a program that cannot be started. */
-export function startError(program: string, { code, message }: NodeJS.ErrnoException): Error {
+export function startError(program: string, error: NodeJS.ErrnoException): Error {
   const reasons: Readonly<Record<string, string>> = {
     ENOENT: "there is no such program",
     EACCES: "it is not executable",
   };
-  return new Error(`cannot start ${JSON.stringify(program)}: ${reasons[code ?? ""] ?? message}`);
+  return new Error(`cannot start ${JSON.stringify(program)}: ${reasons[error.code ?? ""] ?? reasonOf(error)}`);
 }

@@ -13,6 +13,7 @@ import fs from "node:fs";
 import { constants } from "node:os";
 import path from "node:path";
 import type { Readable, Writable } from "node:stream";
+import { reasonOf } from "../../host/reason.ts";
 import { SCRIPT } from "./script.ts";
 
 export const TAP_NAME = "tap0";
@@ -175,7 +176,7 @@ export class CommandNamespace {
       write("uid_map", uid === 0 ? sameAs("/proc/self/uid_map") : `${uid} ${uid} 1`);
       write("gid_map", uid === 0 ? sameAs("/proc/self/gid_map") : `${gid} ${gid} 1`);
     } catch (error) {
-      throw new Error(`this user may not have namespaces of its own: ${(error as Error).message}`);
+      throw new Error(`this user may not have namespaces of its own: ${reasonOf(error)}`);
     }
   }
 

@@ -5,6 +5,7 @@
  */
 import fs from "node:fs";
 import type { Logger } from "../../control/log.ts";
+import { reasonOf } from "../../host/reason.ts";
 import type { Network } from "../../network.ts";
 
 const LOOK_MILLIS = 250;
@@ -52,7 +53,7 @@ export class OpenPorts implements Disposable {
         this.#log.info(`port ${port} open at 127.0.0.1`);
       } catch (error) {
         this.#open.set(port, null);
-        this.#log.warn(`port ${port} cannot be opened: ${(error as Error).message}`);
+        this.#log.warn(`port ${port} cannot be opened: ${reasonOf(error)}`);
       }
     }
     this.#looking = false;

@@ -1,6 +1,7 @@
 /** One worker as the supervisor sees it: a process, and the guests that it has been given. */
 import { type ChildProcess, fork, type Serializable } from "node:child_process";
 import type net from "node:net";
+import { reasonOf } from "../../host/reason.ts";
 import type { News, Order, WorkerOptions } from "./messages.ts";
 
 /** A worker that is told to stop has so long for its guests' resets and its files. */
@@ -53,7 +54,7 @@ export class Child {
       );
       this.#process.on("error", (error) => {
         // Others are of the channel, and mean that it is about to end.
-        if (this.#process.pid === undefined) ended(error.message);
+        if (this.#process.pid === undefined) ended(`cannot start a worker: ${reasonOf(error)}`);
       });
     });
     this.#process.on("message", (message) => this.#hear(message as unknown as News));

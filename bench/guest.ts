@@ -11,7 +11,7 @@ import { recordedParts } from "../src/record/recording.ts";
 import type { StackParts } from "../src/stack/parts.ts";
 import { Stack } from "../src/stack.ts";
 import { region } from "../src/wire/arena.ts";
-import { put16, put32 } from "../src/wire/bytes.ts";
+import { get32, put16, put32 } from "../src/wire/bytes.ts";
 import { finish, fold, sum } from "../src/wire/checksum.ts";
 import { ETH_HEADER } from "../src/wire/ethernet.ts";
 import { IPV4_HEADER, ipv4Pseudo, ipv4TotalLength, PROTO_TCP } from "../src/wire/ipv4.ts";
@@ -25,9 +25,6 @@ export const MSS = 1_460;
 const TCP_AT: number = ETH_HEADER + IPV4_HEADER;
 /** A full frame. */
 export const FRAME: number = TCP_AT + TCP_HEADER + MSS;
-
-const GUEST = 0x0a00020f;
-const FAR = 0xc6336401 | 0;
 
 /** A frame from the guest to the far end. */
 export function segment(tcp: TcpSpec, payload: Uint8Array = new Uint8Array(0)): Uint8Array {
@@ -45,7 +42,8 @@ export function baseSum(frame: Uint8Array): number {
   bare.fill(0, TCP_AT + 4, TCP_AT + 12);
   put16(bare, TCP_AT + 16, 0);
   const len = bare.length - TCP_AT;
-  return fold(ipv4Pseudo(GUEST, FAR, PROTO_TCP, len) + sum(bare, TCP_AT, len));
+  const [from, to] = [get32(bare, ETH_HEADER + 12), get32(bare, ETH_HEADER + 16)];
+  return fold(ipv4Pseudo(from, to, PROTO_TCP, len) + sum(bare, TCP_AT, len));
 }
 
 /** Gives the segment of the frame at `at` its numbers, and the checksum that they make with `base`. */

@@ -1,4 +1,4 @@
-/** The guests of `bench/guests.ts`: `ADDRESS COUNT`, a WebSocket's address or a UNIX path. */
+/** The guests of `bench/guests.ts`: `ADDRESS COUNT FIRST`, a WebSocket's address or a UNIX path, and the first one's number. */
 
 import { once } from "node:events";
 import net from "node:net";
@@ -6,8 +6,8 @@ import { framedCable } from "../test/embed/framed-cable.ts";
 import { embeddedGuest } from "../test/support/embedded-guest.ts";
 import { webSocketPlug } from "../test/support/web-socket-plug.ts";
 
-const [address = "", count = "1"] = process.argv.slice(2);
-for (let i = 0; i < Number(count); i++) {
+const [address = "", count = "1", first = "0"] = process.argv.slice(2);
+for (let i = Number(first); i < Number(first) + Number(count); i++) {
   if (address.startsWith("ws:")) await embeddedGuest(await webSocketPlug(address), i & 255);
   else {
     const socket = net.connect(address);

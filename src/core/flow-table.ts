@@ -8,6 +8,8 @@ const FIRST_CAPACITY = 256;
 
 abstract class KeyedTable<T> {
   readonly #width: number;
+  /** The slot that was found last. Whether it is still that key's the next look-up sees. */
+  protected last = 0;
   protected keys: Int32Array;
   protected values: (T | null)[] = new Array<T | null>(FIRST_CAPACITY).fill(null);
   protected mask: number = FIRST_CAPACITY - 1;
@@ -98,8 +100,17 @@ export class FlowTable<T> extends KeyedTable<T> {
   }
 
   get(a: number, b: number, ports: number): T | null {
+    const { keys, last } = this;
+    const k = last * 3;
+    // Packets of one flow follow one another: the hash is most of what a look-up costs.
+    if (keys[k + 2] === ports && keys[k] === a && keys[k + 1] === b) {
+      const value = this.values[last]!;
+      if (value !== null) return value;
+    }
     const i = this.#find(a, b, ports);
-    return i < 0 ? null : this.values[i]!;
+    if (i < 0) return null;
+    this.last = i;
+    return this.values[i]!;
   }
 
   /** Adds a value whose key is not there. */
@@ -151,8 +162,23 @@ export class FlowTable6<T> extends KeyedTable<T> {
   }
 
   get(a: number, w0: number, w1: number, w2: number, w3: number, ports: number): T | null {
+    const { keys, last } = this;
+    const k = last * 6;
+    if (
+      keys[k + 5] === ports &&
+      keys[k] === a &&
+      keys[k + 4] === w3 &&
+      keys[k + 3] === w2 &&
+      keys[k + 2] === w1 &&
+      keys[k + 1] === w0
+    ) {
+      const value = this.values[last]!;
+      if (value !== null) return value;
+    }
     const i = this.#find(a, w0, w1, w2, w3, ports);
-    return i < 0 ? null : this.values[i]!;
+    if (i < 0) return null;
+    this.last = i;
+    return this.values[i]!;
   }
 
   /** Adds a value whose key is not there. */

@@ -24,6 +24,7 @@ export function benchRecorder(how: How, count: (bytes: number) => void = () => {
         const full = block.take();
         crc32(full);
         count(full.length);
+        block.give(full);
       },
     },
     how === "payload on",

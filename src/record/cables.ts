@@ -13,6 +13,9 @@ export class RecordedReceiver implements Delivery {
   readonly #inner: LinkReceiver;
   readonly #tap: FrameTap;
   readonly #links: Map<Link, RecordedLink> = new Map();
+  /** The cable that was asked about last. */
+  #last: Link | null = null;
+  #lastRecorded: RecordedLink | null = null;
 
   /** `tap` is asked here, so the switch behind must not. */
   constructor(recorder: Recorder, inner: LinkReceiver, tap: FrameTap) {
@@ -35,7 +38,7 @@ export class RecordedReceiver implements Delivery {
   }
 
   deliver(link: Link, slab: Slab, at: number, len: number, undone: number = COMPLETE): void {
-    const recorded = this.#links.get(link)!;
+    const recorded = this.#recorded(link);
     if (!this.#recorder.active) return this.#inner.receive(recorded, slab, at, len, undone);
     const { bytes } = slab;
     const kept = this.#recorder.payload ? len : keptLength(bytes, at, len);
@@ -59,9 +62,18 @@ export class RecordedReceiver implements Delivery {
   detached(link: Link): void {
     const recorded = this.#links.get(link)!;
     this.#links.delete(link);
+    this.#last = this.#lastRecorded = null;
     this.#tap.detached(link);
     this.#recorder.told("detached", recorded.id);
     this.#inner.detached(recorded);
+  }
+
+  #recorded(link: Link): RecordedLink {
+    if (link !== this.#last) {
+      this.#last = link;
+      this.#lastRecorded = this.#links.get(link)!;
+    }
+    return this.#lastRecorded!;
   }
 }
 

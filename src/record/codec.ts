@@ -5,29 +5,62 @@ export const TAGS: ReadonlyMap<EntryName, number> = new Map(NAMES.map((name, tag
 const KINDS: readonly (readonly Kind[])[] = NAMES.map((name) => Object.values(ENTRIES[name].fields));
 /** Payload that stands in one entry, or is left out of it: no read of a host or a file is larger. In bytes. */
 const MOST_PAYLOAD: number = 16 * 1_048_576;
-/** Bytes that are copied one by one. */
+/** Bytes that are copied one by one, or word by word: an array's view of few costs more than they do. */
 const MOST_COPIED = 192;
+/** An array of fewer bytes is one frame's own, and its view would serve only once. */
+const LEAST_VIEWED = 4096;
+/** Buffers that are kept for blocks to come. */
+const MOST_SPARE = 4;
 const encoder = new TextEncoder();
 const decoder = new TextDecoder("utf-8", { fatal: true });
+
+/** Views of the few buffers that frames stand in (read slabs, cables' own), as long as these live. */
+const views: WeakMap<Uint8Array, DataView> = new WeakMap();
+
+function viewOf(bytes: Uint8Array): DataView {
+  let view = views.get(bytes);
+  if (view === undefined) {
+    view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    views.set(bytes, view);
+  }
+  return view;
+}
 
 /** Collects entries. */
 export class BlockWriter {
   #bytes: Uint8Array;
+  #view: DataView;
   #used = 0;
+  readonly #spare: Uint8Array[] = [];
+  /** What a span was copied from last, and its view. */
+  #from: Uint8Array;
+  #fromView: DataView;
 
   constructor(size = 65_536) {
-    this.#bytes = new Uint8Array(size);
+    this.#bytes = this.#from = new Uint8Array(size);
+    this.#view = this.#fromView = viewOf(this.#bytes);
   }
 
   get used(): number {
     return this.#used;
   }
 
-  /** What has been collected, as the callee's own; then begins anew. */
+  /** What has been collected, as the caller's own, who may `give` it back; then begins anew. */
   take(): Uint8Array {
-    const block = this.#bytes.slice(0, this.#used);
+    const bytes = this.#bytes;
+    const used = this.#used;
     this.#used = 0;
-    return block;
+    // Little that waits for a disk must not hold a large buffer.
+    if (used < bytes.length / 2) return bytes.slice(0, used);
+    this.#bytes = this.#spare.pop() ?? new Uint8Array(bytes.length);
+    this.#view = viewOf(this.#bytes);
+    return bytes.subarray(0, used);
+  }
+
+  /** Nobody reads any more what `take` has handed over: a new buffer for each block would cost more than filling it. */
+  give(block: Uint8Array): void {
+    if (block.buffer.byteLength < this.#bytes.length || this.#spare.length >= MOST_SPARE) return;
+    this.#spare.push(new Uint8Array(block.buffer));
   }
 
   /** Forgets what has been collected. */
@@ -75,6 +108,10 @@ export class BlockWriter {
 
   number(value: number): void {
     this.#room(8);
+    if (value < 128) {
+      this.#bytes[this.#used++] = value;
+      return;
+    }
     let rest = value;
     for (; rest > 0x7fff_ffff; rest = Math.floor(rest / 128)) this.#bytes[this.#used++] = (rest % 128) | 128;
     for (; rest >= 128; rest >>>= 7) this.#bytes[this.#used++] = (rest & 127) | 128;
@@ -87,18 +124,33 @@ export class BlockWriter {
 
   word(value: number): void {
     this.#room(4);
-    for (let i = 0; i < 4; i++) this.#bytes[this.#used++] = value >>> (8 * i);
+    this.#view.setUint32(this.#used, value, true);
+    this.#used += 4;
   }
 
-  /** Bytes of a larger buffer. A view of few costs more than they do. */
+  /** Bytes of a larger buffer. */
   span(buf: Uint8Array, at: number, len: number): void {
     if (len > MOST_COPIED) return this.#sized(buf.subarray(at, at + len));
     this.number(len);
     this.#room(len);
+    const end = at + len;
+    let i = at;
+    let to = this.#used;
+    if (buf.length >= LEAST_VIEWED) {
+      if (buf !== this.#from) {
+        this.#from = buf;
+        this.#fromView = viewOf(buf);
+      }
+      const view = this.#view;
+      const from = this.#fromView;
+      for (; i + 8 <= end; i += 8, to += 8) {
+        view.setUint32(to, from.getUint32(i));
+        view.setUint32(to + 4, from.getUint32(i + 4));
+      }
+    }
     const bytes = this.#bytes;
-    const to = this.#used;
-    for (let i = 0; i < len; i++) bytes[to + i] = buf[at + i]!;
-    this.#used = to + len;
+    for (; i < end; i++) bytes[to++] = buf[i]!;
+    this.#used = to;
   }
 
   #sized(bytes: Uint8Array): void {
@@ -113,6 +165,7 @@ export class BlockWriter {
     const larger = new Uint8Array(Math.max(2 * this.#bytes.length, this.#used + count));
     larger.set(this.#bytes.subarray(0, this.#used));
     this.#bytes = larger;
+    this.#view = viewOf(larger);
   }
 }
 

@@ -145,11 +145,13 @@ export class RecordingFile {
 
   #put(block: Uint8Array): void {
     const size = FRAMING + block.length;
-    this.#waiting += size;
+    const held = block.buffer.byteLength;
+    this.#waiting += held;
     this.bytes += size;
     this.#stream.write(frame(block));
     this.#stream.write(block, () => {
-      this.#waiting -= size;
+      this.#waiting -= held;
+      this.#block.give(block);
     });
   }
 

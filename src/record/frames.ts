@@ -5,7 +5,7 @@ import { ETH_HEADER, ETH_IPV4, ETH_IPV6 } from "../wire/ethernet.ts";
 import { type FrameFacts, frameFacts, readFacts } from "../wire/frame-facts.ts";
 import { ICMP_HEADER, ICMP_PARAMETER_PROBLEM, ICMP_TIME_EXCEEDED, ICMP_UNREACHABLE } from "../wire/icmp.ts";
 import { ICMP6_ECHO } from "../wire/icmp6.ts";
-import { PROTO_ICMP, PROTO_TCP, PROTO_UDP } from "../wire/ipv4.ts";
+import { IPV4_HEADER, PROTO_ICMP, PROTO_TCP, PROTO_UDP } from "../wire/ipv4.ts";
 import { IPV6_HEADER, PROTO_ICMP6 } from "../wire/ipv6.ts";
 import { type Ipv6Walk, ipv6Look, newIpv6Walk } from "../wire/ipv6-extensions.ts";
 import { TCP_HEADER, tcpHeaderLength } from "../wire/tcp.ts";
@@ -13,6 +13,7 @@ import { UDP_HEADER, udpLength } from "../wire/udp.ts";
 
 /** What our own services are asked is theirs to read: DNS, DHCP, TFTP, DHCPv6. */
 const SERVICES: ReadonlySet<number> = new Set([53, 67, 68, 69, 546, 547]);
+const LAST_SERVICE = 547;
 /** A datagram of no more than that is kept whole: TFTP's acknowledgements are, and hold no secret. */
 const SMALL_DATAGRAM = 8;
 /** ICMP's errors: they quote a packet, and payload with it. */
@@ -43,10 +44,42 @@ const layout = {
   size: -1,
   /** Where its checksum stands; -1 where there is none, or where bytes end before. */
   field: -1,
+  /** It is TCP's or UDP's. */
+  ports: false,
 };
+
+/**
+ * Fills `layout` from bulk data's frame, one TCP segment over IP without options, fragments or further headers; false where
+ * the frame is anything else. Nearly every frame is such a one, and the walk over the others costs as much as the rest of the
+ * recorder.
+ */
+function readSegment(buf: Uint8Array, at: number, len: number): boolean {
+  const packet = at + ETH_HEADER;
+  if (len < ETH_HEADER + IPV4_HEADER + TCP_HEADER) return false;
+  let start = 0;
+  let size = 0;
+  if (buf[at + 12] === 0x08 && buf[at + 13] === 0x00) {
+    if (buf[packet] !== 0x45 || buf[packet + 9] !== PROTO_TCP) return false;
+    if ((buf[packet + 6]! & 0x3f) !== 0 || buf[packet + 7] !== 0) return false;
+    start = ETH_HEADER + IPV4_HEADER;
+    size = get16(buf, packet + 2) - IPV4_HEADER;
+  } else if (buf[at + 12] === 0x86 && buf[at + 13] === 0xdd) {
+    if (len < ETH_HEADER + IPV6_HEADER + TCP_HEADER || buf[packet + 6] !== PROTO_TCP) return false;
+    start = ETH_HEADER + IPV6_HEADER;
+    size = get16(buf, packet + 4);
+  } else return false;
+  if (size < TCP_HEADER || start + size > len) return false;
+  layout.at = at + start;
+  layout.size = size;
+  layout.field = at + start + 16;
+  layout.headers = Math.min(len, start + tcpHeaderLength(buf, at + start));
+  layout.ports = true;
+  return true;
+}
 
 function readLayout(buf: Uint8Array, at: number, len: number): void {
   readFacts(facts, buf, at, len);
+  layout.ports = facts.srcPort >= 0;
   const { proto, payload, ethType } = facts;
   layout.headers = len;
   layout.at = payload;
@@ -83,6 +116,10 @@ function isWholeIcmp(end: number): boolean {
   return ethType === ETH_IPV6 && proto === PROTO_ICMP6 && payload === eth + ETH_HEADER + IPV6_HEADER;
 }
 
+function isService(port: number): boolean {
+  return port <= LAST_SERVICE && SERVICES.has(port);
+}
+
 function isError(buf: Uint8Array): boolean {
   const type = buf[facts.payload]!;
   return facts.proto === PROTO_ICMP ? ERRORS.has(type) : type < ICMP6_ECHO;
@@ -105,13 +142,17 @@ function quotedEnd(buf: Uint8Array, end: number): number {
  * TCP, UDP or ICMP error.
  */
 export function keptLength(buf: Uint8Array, at: number, len: number): number {
+  if (readSegment(buf, at, len)) {
+    const ports = layout.at;
+    return isService(get16(buf, ports)) || isService(get16(buf, ports + 2)) ? len : layout.headers;
+  }
   readLayout(buf, at, len);
-  return SERVICES.has(facts.srcPort) || SERVICES.has(facts.dstPort) ? len : layout.headers;
+  return isService(facts.srcPort) || isService(facts.dstPort) ? len : layout.headers;
 }
 
 /** Bytes of a frame up to its payload, also of our own services'; all of them where there is no TCP, UDP or ICMP error. */
 export function headersLength(buf: Uint8Array, at: number, len: number): number {
-  readLayout(buf, at, len);
+  if (!readSegment(buf, at, len)) readLayout(buf, at, len);
   return layout.headers;
 }
 
@@ -120,7 +161,7 @@ export function headersLength(buf: Uint8Array, at: number, len: number): number 
  * the recorder, whom bulk data should cost little, need not. `undone` frames have none, but for ICMP's.
  */
 export function isSummed(undone: boolean): boolean {
-  return layout.size >= 0 && (!undone || facts.srcPort < 0);
+  return layout.size >= 0 && (!undone || !layout.ports);
 }
 
 /** The sum of `layout`'s message and its pseudo-header. */

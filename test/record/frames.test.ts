@@ -3,9 +3,10 @@ import fc from "fast-check";
 import { expect, it } from "vitest";
 import { isSealed, isSummed, keptLength, seal, standIn } from "../../src/record/frames.ts";
 import { ETH_HEADER, ETH_IPV4, ETH_IPV6, ethWrite } from "../../src/wire/ethernet.ts";
+import { frameFacts, readFacts } from "../../src/wire/frame-facts.ts";
 import { IPV4_HEADER, ipv4Write, PROTO_TCP, PROTO_UDP } from "../../src/wire/ipv4.ts";
 import { IPV6_HEADER, ipv6FromText, ipv6Write } from "../../src/wire/ipv6.ts";
-import { ACK, TCP_HEADER, tcpWrite } from "../../src/wire/tcp.ts";
+import { ACK, TCP_HEADER, tcpHeaderLength, tcpWrite } from "../../src/wire/tcp.ts";
 import { UDP_HEADER, udpWrite } from "../../src/wire/udp.ts";
 import { encodeFrame } from "../support/frames.ts";
 
@@ -67,6 +68,38 @@ it("an ICMP error is kept up to the quoted packet's ports, without the payload t
     expect(keptLength(error6, 0, error6.length)).toBe(ETH_HEADER + 40 + 8 + 40 + kept);
     expect(isSealed(error6, 0, error6.length)).toBe(true);
   }
+});
+
+it("what is left out of a TCP segment is what a walk over its headers says, whatever its bytes are", () => {
+  const facts = frameFacts();
+  fc.assert(
+    fc.property(
+      fc.constantFrom(4 as const, 6 as const),
+      fc.constantFrom(53, 80, 547, 548, 4000),
+      fc.nat(40),
+      fc.array(fc.tuple(fc.constantFrom(12, 13, 14, 16, 17, 18, 19, 20, 21, 23, 37, 46, 66), fc.nat(255)), {
+        maxLength: 3,
+      }),
+      fc.nat(90),
+      (family, port, payload, changes, len) => {
+        const bytes = new Uint8Array(200);
+        const made = frame(family, PROTO_TCP, new Uint8Array(payload), port);
+        bytes.set(made, 7);
+        for (const [at, value] of changes) bytes[7 + at] = value;
+        const length = Math.min(len + 14, made.length);
+        readFacts(facts, bytes, 7, length);
+        const start = facts.payload - 7;
+        let headers = length;
+        const service = [facts.srcPort, facts.dstPort].some((of) => [53, 67, 68, 69, 546, 547].includes(of));
+        if (facts.proto === PROTO_TCP && facts.srcPort < 0) headers = Math.min(start, length);
+        else if (facts.proto === PROTO_TCP && start + TCP_HEADER <= length && !service)
+          headers = Math.min(length, start + tcpHeaderLength(bytes, facts.payload));
+        if (facts.proto !== PROTO_TCP) return;
+        expect(keptLength(bytes, 7, length)).toBe(headers);
+      },
+    ),
+    { numRuns: 3000 },
+  );
 });
 
 it("payload is left out, but for what our own services read and what is very short", () => {

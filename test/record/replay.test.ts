@@ -6,7 +6,7 @@ import path from "node:path";
 import fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { createNetwork, type NetworkOptions } from "../../src/index.ts";
-import { BlockWriter, readEntries } from "../../src/record/codec.ts";
+import { BlockWriter, readEntries, TAGS } from "../../src/record/codec.ts";
 import { crc32, scalarCrc32 } from "../../src/record/crc.ts";
 import { RecordingReader } from "../../src/record/file.ts";
 import { type Entry, MAGIC } from "../../src/record/format.ts";
@@ -207,6 +207,39 @@ describe("entries", () => {
     ];
     for (const { name, values } of entries) writer.entry(name, values);
     expect([...readEntries(writer.take())]).toEqual(entries);
+  });
+
+  it("hold bytes of a long buffer as of a short one, wherever they stand", () => {
+    const long = Uint8Array.from({ length: 5_000 }, (_, i) => i * 7);
+    const writer = new BlockWriter(16);
+    const spans = Array.from({ length: 200 }, (_, i) => long.subarray(i * 3, i * 3 + i));
+    spans.forEach((span, i) => {
+      writer.begin(TAGS.get("takenSend")!);
+      writer.number(i);
+      if (i % 2 === 0) writer.span(long, i * 3, i);
+      else writer.span(span, 0, i);
+    });
+    expect([...readEntries(writer.take())].map(({ values }) => values)).toEqual(spans.map((span, i) => [i, span]));
+  });
+
+  it("that have been taken are not written over before they are given back, and little of it keeps no large buffer", () => {
+    const writer = new BlockWriter(1_000);
+    const taken = [1, 2, 3].map((value) => {
+      for (let i = 0; i < 150; i++) writer.entry("random", [value]);
+      return writer.take();
+    });
+    const values = (block: Uint8Array): unknown[] => [
+      ...new Set([...readEntries(block)].map((each) => each.values[0])),
+    ];
+    expect(taken.map(values)).toEqual([[1], [2], [3]]);
+    writer.give(taken[1]!);
+    for (let i = 0; i < 150; i++) writer.entry("random", [4]);
+    const again = writer.take();
+    expect([values(again), values(taken[0]!), values(taken[2]!)]).toEqual([[4], [1], [3]]);
+    for (let i = 0; i < 150; i++) writer.entry("random", [5]);
+    expect(writer.take().buffer).toBe(taken[1]!.buffer);
+    writer.entry("random", [6]);
+    expect(writer.take().buffer.byteLength).toBe(5);
   });
 
   it("of any bytes are entries, or an Error of one line", () => {

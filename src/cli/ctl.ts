@@ -63,17 +63,20 @@ const CAPTURES = ["id", "file", "packets", "bytes", "dropped"];
 /** The command, with its own subcommands. */
 export function ctlCommand(): Command {
   const ctl = new Command("ctl")
-    .description("speak to a running tslirp over its control API (serve --api)")
+    .description("control a running tslirp by its API (serve --api)")
     .option(
       "--api <address>",
       "unix:PATH or tcp:127.0.0.1:PORT; default: $TSLIRP_API, or what is found in the user's runtime folder",
     )
-    .option("--token <token>", "for TCP; default: $TSLIRP_API_TOKEN, or what serve has left in the runtime folder")
+    .option(
+      "--token <token>",
+      "the API's token, for TCP; default: $TSLIRP_API_TOKEN, or the one that serve has left in the runtime folder",
+    )
     .option(
       "--network <id>",
       "one of several networks (serve --per-guest, --workers), by an id that ctl networks lists",
     )
-    .option("--json", "the API's own JSON");
+    .option("--json", "print the API's own JSON");
   const client = (): ApiClient => connect(ctl.opts<Given>());
   const show = (value: unknown, text: () => string): void => {
     say(ctl.opts<Given>().json === true ? `${JSON.stringify(value, null, 2)}\n` : text());
@@ -84,30 +87,30 @@ export function ctlCommand(): Command {
   };
   ctl
     .command("status")
-    .description("what runs, and its counters")
+    .description("the state of the network, and its counters")
     .action(async () => {
       const status = await client().get<Record<string, unknown>>("/v1/status");
       show(status, () => statusText(status));
     });
   ctl
     .command("networks")
-    .description("where there are several (serve --per-guest, --workers): which, for --network")
+    .description("the networks, where there are several (serve --per-guest, --workers), with their ids for --network")
     .action(async () => {
       const rows = await connect({ ...ctl.opts<Given>(), network: undefined }).get<Row[]>("/v1/networks");
       show(rows, () => rowsText(rows, NETWORKS));
     });
   ctl
     .command("flows")
-    .description("connections and mappings")
+    .description("TCP connections, UDP mappings and pings")
     .action(() => list("/v1/flows", FLOWS));
   ctl
     .command("leases")
-    .description("addresses bound by DHCP")
+    .description("the addresses that DHCP has leased")
     .action(() => list("/v1/leases", LEASES));
   ctl
     .command("dns")
-    .description("the latest queries of guests")
-    .option("--last <count>", "how many (100)", "100")
+    .description("the latest DNS queries of guests")
+    .option("--last <count>", "how many to show", "100")
     .action(async ({ last }: { last: string }) => {
       const rows = await client().get<Row[]>(`/v1/dns?last=${encodeURIComponent(last)}`);
       const shown = rows.map((row) => ({ ...row, ...dnsWords(row) }));
@@ -118,8 +121,8 @@ export function ctlCommand(): Command {
   recordCommands(ctl, client, show);
   ctl
     .command("impair [rules...]")
-    .description("how guests' lines are impaired; with rules, by those instead: delay=50ms,loss=1%")
-    .option("--clear", "no rules: the lines are good again")
+    .description("show how guests' lines are impaired, or impair them by other rules: delay=50ms,loss=1%")
+    .option("--clear", "remove all rules: the lines are good again")
     .action(async (rules: string[], { clear }: { clear?: boolean }) => {
       const change = rules.length > 0 || clear === true;
       const body = { rules: rules.map((rule) => parseImpairment("impair", rule)) };
@@ -130,8 +133,8 @@ export function ctlCommand(): Command {
     });
   const rules = ctl
     .command("rules [rules...]")
-    .description('what guests may begin; with rules, those instead: "allow tcp *.debian.org:80" "default deny"')
-    .option("--clear", "no rules: everything is allowed")
+    .description('show the rules, or put others in their place: "allow tcp *.debian.org:80" "default deny"')
+    .option("--clear", "remove all rules: everything is allowed")
     .action(async (rules: string[], { clear }: { clear?: boolean }) => {
       const change = rules.length > 0 || clear === true;
       const now = change
@@ -144,10 +147,10 @@ export function ctlCommand(): Command {
       .command(`dns-${kind} [lines...]`)
       .description(
         kind === "hosts"
-          ? "names that the DNS server answers by itself; with lines, those instead: db.example.com=10.1.2.3"
-          : "zones that have resolvers of their own; with lines, those instead: corp.example.com=10.1.0.53",
+          ? "show the names that the DNS server answers by itself, or put others in their place: db.example.com=10.1.2.3"
+          : "show the zones that have resolvers of their own, or put others in their place: corp.example.com=10.1.0.53",
       )
-      .option("--clear", "none")
+      .option("--clear", "remove all")
       .action(async (lines: string[], { clear }: { clear?: boolean }) => {
         const url = `/v1/dns/${kind}`;
         const change = lines.length > 0 || clear === true;
@@ -159,7 +162,9 @@ export function ctlCommand(): Command {
   }
   rules
     .command("check <file>")
-    .description("what is odd about a file of rules: what never decides, means more than it seems, leaves a way out")
+    .description(
+      "report what is odd in a file of rules: rules that never decide, match more than they seem to, leave a way out",
+    )
     .action((file: string) => {
       const { lines, fields } = readRulesFile("file", file);
       const remarks = lintRules(lines, fields);
@@ -171,7 +176,7 @@ export function ctlCommand(): Command {
     });
   rules
     .command("save <file>")
-    .description("the rules in force into a file, as --rules reads it, those that answers have made among them")
+    .description("write the rules in force to a file for --rules, with those that answers to asks have made")
     .action(async (file: string) => {
       const now = await client().get<{ rules: string[] }>("/v1/rules");
       saveRulesFile("file", file, now.rules);
@@ -187,8 +192,8 @@ export function ctlCommand(): Command {
   ] as const) {
     ctl
       .command(`${verb} <ids...>`)
-      .description(`${verb === "approve" ? "let" : "refuse"} what waits, by the ids that asks shows`)
-      .option("--always", "others like it, too, by a rule: rules save FILE keeps it")
+      .description(`${verb === "approve" ? "allow" : "refuse"} flows that wait, by the ids that asks shows`)
+      .option("--always", "treat others like it the same, by a rule; ctl rules save FILE keeps the rule")
       .action(async (ids: string[], { always }: { always?: boolean }) => {
         const verdict = always === true ? forever : verb === "approve" ? "allow" : "deny";
         for (const id of ids) await client().post(`/v1/asks/${encodeURIComponent(id)}`, { verdict });
@@ -196,9 +201,9 @@ export function ctlCommand(): Command {
   }
   ctl
     .command("refusals")
-    .description("what rules have refused, by which, and the rule that would allow it")
-    .option("--last <count>", "how many (100)", "100")
-    .option("--follow", "go on as they happen, one JSON object a line")
+    .description("the refused flows, each with its rule and the rule that would allow it")
+    .option("--last <count>", "how many to show", "100")
+    .option("--follow", "print further ones as they happen, one JSON object a line")
     .action(async ({ last, follow }: { last: string; follow?: boolean }) => {
       if (follow === true) return followEvents(client(), "flowRefused");
       const rows = await client().get<Row[]>(`/v1/refusals?last=${encodeURIComponent(last)}`);
@@ -208,7 +213,7 @@ export function ctlCommand(): Command {
     });
   ctl
     .command("why <flow...>")
-    .description("what would become of a flow, and by which rule: why tcp api.example.org:443; why icmp 192.0.2.1")
+    .description("what would happen to a flow, and by which rule: why tcp api.example.org:443; why icmp 192.0.2.1")
     .action(async (words: string[]) => {
       const said = await client().get<Said & { flow: string; dns: Said | null }>(
         `/v1/why?flow=${encodeURIComponent(words.join(" "))}`,
@@ -219,15 +224,15 @@ export function ctlCommand(): Command {
     });
   ctl
     .command("limits")
-    .description("what guests have used of the limits that rules set")
+    .description("how much guests have used of the limits that rules set")
     .action(() => list("/v1/limits", LIMITS));
   ctl
     .command("events")
-    .description("events as they happen, one JSON object a line")
+    .description("print events as they happen, one JSON object a line")
     .action(() => followEvents(client()));
   ctl
     .command("dial <host:port>")
-    .description("stdin and stdout to a guest's port: ssh -o ProxyCommand='tslirp ctl dial %h:%p'")
+    .description("connect stdin and stdout to a guest's port: ssh -o ProxyCommand='tslirp ctl dial %h:%p'")
     .action(async (target: string) => {
       const socket = await client().dial(target);
       await Promise.all([pipeline(process.stdin, socket), pipeline(socket, process.stdout)]);
@@ -269,10 +274,10 @@ type Show = (value: unknown, text: () => string) => void;
 type List = (url: string, columns: readonly string[]) => Promise<void>;
 
 function publishCommands(ctl: Command, client: () => ApiClient, show: Show, list: List): void {
-  const publish = ctl.command("publish").description("host ports that lead into guests");
+  const publish = ctl.command("publish").description("forwards: ports of the host that lead to guests");
   publish
     .command("add <rules...>")
-    .description("2222:22, or QEMU's tcp::2222-:22")
+    .description("open forwards: 2222:22, or QEMU's tcp::2222-:22")
     .action(async (rules: string[]) => {
       const opened: Row[] = [];
       for (const rule of rules.map(absolute)) opened.push(...(await client().post<Row[]>("/v1/forwards", { rule })));
@@ -280,7 +285,7 @@ function publishCommands(ctl: Command, client: () => ApiClient, show: Show, list
     });
   publish
     .command("rm <ids...>")
-    .description("by their ids, or by where they listen (127.0.0.1:2222)")
+    .description("close forwards, by their ids or by where they listen (127.0.0.1:2222)")
     .action(async (names: string[]) => {
       const forwards = await client().get<Row[]>("/v1/forwards");
       const closed: Row[] = [];
@@ -293,17 +298,17 @@ function publishCommands(ctl: Command, client: () => ApiClient, show: Show, list
       show(closed, () => rowsText(closed, FORWARDS));
     });
   byDefault(publish, "ls")
-    .description("which there are")
+    .description("list the forwards")
     .action(() => list("/v1/forwards", FORWARDS));
 }
 
 function captureCommands(ctl: Command, client: () => ApiClient, show: Show, list: List): void {
-  const capture = ctl.command("capture").description("captures of what passes, as pcapng");
+  const capture = ctl.command("capture").description("captures of frames, as pcapng");
   capture
     .command("start <file>")
-    .description("begin one; - streams it to stdout: tslirp ctl capture start - | wireshark -k -i -")
-    .option("--filter <words>", "which frames: tcp port 80 and host 10.0.2.15")
-    .option("--snaplen <bytes>", "bytes kept of each frame")
+    .description("begin a capture; - streams it to stdout: tslirp ctl capture start - | wireshark -k -i -")
+    .option("--filter <words>", "which frames to capture: tcp port 80 and host 10.0.2.15")
+    .option("--snaplen <bytes>", "how many bytes of each frame to capture")
     .action(async (file: string, { filter, snaplen }: { filter?: string; snaplen?: string }) => {
       const snapLength = snaplen === undefined ? undefined : Number(snaplen);
       if (file === "-") {
@@ -320,7 +325,7 @@ function captureCommands(ctl: Command, client: () => ApiClient, show: Show, list
     });
   capture
     .command("stop [ids...]")
-    .description("end these, or all that ctl has begun")
+    .description("end these captures, or all that ctl has begun")
     .action(async (ids: string[]) => {
       const all = await client().get<Row[]>("/v1/captures");
       const wanted =
@@ -330,7 +335,7 @@ function captureCommands(ctl: Command, client: () => ApiClient, show: Show, list
       show(ended, () => rowsText(ended, CAPTURES));
     });
   byDefault(capture, "ls")
-    .description("which run")
+    .description("list the captures that run")
     .action(() => list("/v1/captures", CAPTURES));
 }
 

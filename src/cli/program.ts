@@ -21,7 +21,7 @@ export function createProgram(ended: (status: number) => void): Command {
     .version(version(), "-V, --version")
     .helpCommand(false);
   const serveCommand = addOptions(new Command("serve"), "serve")
-    .description("wait for guests and give them a network (the default command)")
+    .description("serve a network to the guests that attach (the default command)")
     .allowExcessArguments()
     .action(async (given: ServeArguments) => {
       const [word] = serveCommand.args;
@@ -30,7 +30,7 @@ export function createProgram(ended: (status: number) => void): Command {
       await serve(readServeArguments(given));
     });
   const qemuCommand = addOptions(new Command("qemu"), "qemu")
-    .description("start QEMU with us in place of its -netdev user; ends with it, and with its exit status")
+    .description("start QEMU with tslirp in place of its -netdev user; ends when QEMU does, with its exit status")
     .usage("[options] -- qemu-system-x86_64 [arguments]")
     .argument("[command...]", "QEMU and its arguments, as they would be without tslirp")
     .passThroughOptions()
@@ -39,56 +39,57 @@ export function createProgram(ended: (status: number) => void): Command {
       ended(await qemu(given, command));
     });
   const runCommand = addOptions(new Command("run"), "run")
-    .description("run a command in namespaces of its own, whose only way out is this network; without root")
+    .description("run a command in namespaces of its own, with this network as the only way out; needs no root")
     .usage("[options] -- COMMAND [arguments]")
-    .argument("[command...]", "what to run")
+    .argument("[command...]", "the command to run, and its arguments")
     .passThroughOptions()
     .action(async (command: readonly string[], given: RunArguments) => {
       const { run } = await import("./run.ts");
       ended(await run(given, command));
     });
   const slirpCommand = new Command("slirp4netns")
-    .description(
-      "serve a network namespace by slirp4netns' calling convention, for what starts that (rootlesskit, podman)",
-    )
-    .argument("<pid|path>", "whose network namespace")
+    .description("serve a network namespace as slirp4netns does, for programs that start that (rootlesskit, podman)")
+    .argument("<pid|path>", "the network namespace: a process's, or one at a path")
     .argument("[tap]", "the TAP's name (tap0)")
-    .option("-c, --configure", "bring the interface up, with an address and the way out")
-    .option("-e, --exit-fd <fd>", "stop when the other end of this descriptor is closed")
-    .option("-r, --ready-fd <fd>", "write 1 there when all is ready")
-    .option("-m, --mtu <bytes>", "1500 to 65520 (1500)")
-    .option("-6, --enable-ipv6", "IPv6, too")
-    .option("-a, --api-socket <path>", "forwards at run time")
-    .option("--cidr <cidr>", "the network (10.0.2.0/24)")
+    .option("-c, --configure", "bring the interface up, with an address and a default route")
+    .option("-e, --exit-fd <fd>", "end when the other end of this descriptor is closed")
+    .option("-r, --ready-fd <fd>", "write 1 to this descriptor when the network is ready")
+    .option("-m, --mtu <bytes>", "the MTU, 1500 to 65520 (1500)")
+    .option("-6, --enable-ipv6", "serve IPv6, too")
+    .option("-a, --api-socket <path>", "a UNIX socket to add and remove forwards by")
+    .option("--cidr <cidr>", "the guest's network (10.0.2.0/24)")
     .option("--disable-host-loopback", "the gateway does not lead to the host's 127.0.0.1")
-    .option("--netns-type <type>", "path or pid (pid)")
-    .option("--userns-path <path>", "the user namespace that owns the one at a path")
-    .option("--outbound-addr <ip>", "source address of outgoing sockets")
-    .option("--disable-dns", "taken, and does nothing")
+    .option("--netns-type <type>", "what the first argument is: path or pid (pid)")
+    .option("--userns-path <path>", "the user namespace that owns the network namespace at a path")
+    .option("--outbound-addr <ip>", "the source address of outgoing sockets")
+    .option("--disable-dns", "accepted, without effect")
     .option("--macaddress <mac>", "the TAP's address, with --configure")
-    .option("--target-type <type>", "netns")
-    .option("--enable-sandbox", "taken, and does nothing")
-    .option("--enable-seccomp", "taken, and does nothing")
+    .option("--target-type <type>", "only netns")
+    .option("--enable-sandbox", "accepted, without effect")
+    .option("--enable-seccomp", "accepted, without effect")
     .action(async (target: string, tap: string | undefined, given: Slirp4netnsArguments) => {
       const { slirp4netns } = await import("./slirp4netns.ts");
       ended(await slirp4netns(given, target, tap));
     });
   const demoCommand = new Command("demo")
-    .description("show it working in seconds, and what was proven")
+    .description("show in seconds that it works here, and what was proven")
     .action(async () => {
       const { demo } = await import("./demo.ts");
       ended(await demo());
     });
   const replayCommand = new Command("replay")
-    .description("run a recording (--record) again, and say where the network does something else")
+    .description("run a recording (--record) again, and say where the network behaves differently")
     .argument("<file>", "the recording")
-    .option("--until <entry|time>", "stop before what came in as this entry (1200) or later, or after this time (2.5s)")
-    .option("--pcap <file>", "write the frames that pass, for Wireshark")
-    .option("--print", "print the frames that pass, each in a line")
+    .option(
+      "--until <entry|time>",
+      "stop before the first input that is this entry (1200) or later, or after this time (2.5s)",
+    )
+    .option("--pcap <file>", "write the frames to a file, for Wireshark")
+    .option("--print", "print the frames, one a line")
     .option("--inspect", "print flows and leases where the replay stopped")
     .option("--minimise", "write the smallest recording that still shows the difference or crash")
     .option("--anonymise", "write the same run without payload, and with other addresses and names")
-    .option("--output <file>", "where these write it (FILE.min, FILE.anon)")
+    .option("--output <file>", "where --minimise and --anonymise write it (FILE.min, FILE.anon)")
     .action(async (file: string, given: ReplayArguments) => {
       const { replayCommand: replay } = await import("./replay.ts");
       ended(await replay(file, given));

@@ -18,12 +18,14 @@ export function recordCommands(
   client: () => ApiClient,
   show: (value: unknown, text: () => string) => void,
 ): void {
-  const record = ctl.command("record").description("a recording of all that comes in, for tslirp replay");
+  const record = ctl.command("record").description("a recording of the network's input and output, for tslirp replay");
   record
     .command("start <file>")
-    .description("begin one in a new file, or in one of a folder that is there; refused while flows would end by it")
-    .option("--payload <on|off>", "whether payload is in it, or lengths stand for it (on)")
-    .option("--end-flows", "end the flows that there are")
+    .description(
+      "begin a recording in a new file, or in one in an existing folder; refused while flows would end by it",
+    )
+    .option("--payload <on|off>", "whether the recording has payload, or only its lengths (on)")
+    .option("--end-flows", "end the flows that exist")
     .action(async (file: string, { payload, endFlows }: { payload?: string; endFlows?: boolean }) => {
       if (payload !== undefined && payload !== "on" && payload !== "off")
         throw new ConfigError("--payload", payload, "expected on or off");
@@ -34,13 +36,13 @@ export function recordCommands(
     });
   record
     .command("stop")
-    .description("end the one that runs, also one of --record")
+    .description("end the recording that runs, also one of --record")
     .action(async () => {
       const ended = await client().delete<State>("/v1/recording");
       show(ended, () => stateText(ended));
     });
   byDefault(record, "status")
-    .description("whether one runs")
+    .description("tell whether a recording runs")
     .action(async () => {
       const state = await client().get<{ recording: State | null }>("/v1/recording");
       show(state, () => (state.recording === null ? "none\n" : stateText(state.recording)));

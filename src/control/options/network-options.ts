@@ -14,9 +14,9 @@ export interface NetworkOptions {
   readonly subnet?: string | undefined;
   /** The gateway's address, through which guests reach the host (10.0.2.2). */
   readonly host?: string | undefined;
-  /** The address of our DNS server, which guests are told (10.0.2.3). */
+  /** The address of the DNS server, which guests are told (10.0.2.3). */
   readonly dns?: string | undefined;
-  /** The first of up to 16 leases (10.0.2.15). */
+  /** The first of up to 16 addresses that DHCP leases (10.0.2.15). */
   readonly dhcpStart?: string | undefined;
   /** Guests have IPv4 (on). */
   readonly ipv4?: boolean | undefined;
@@ -26,121 +26,119 @@ export interface NetworkOptions {
   readonly subnet6?: string | undefined;
   /** The gateway's IPv6 address, through which guests reach the host's ::1 (fec0::2). */
   readonly host6?: string | undefined;
-  /** The IPv6 address of our DNS server (fec0::3). */
+  /** The IPv6 address of the DNS server (fec0::3). */
   readonly dns6?: string | undefined;
-  /** The largest IP packet that guests are offered, 1500 to 65520 bytes (65520; 1500 when a cable is UDP). */
+  /** The MTU that guests are told, 1500 to 65520 bytes (65520; 1500 when a cable is UDP). */
   readonly mtu?: number | undefined;
   /**
-   * We give addresses: DHCP, DHCPv6, router advertisements (on; with mode bridged off, where on makes us the segment's
-   * gateway).
+   * Give guests addresses, by DHCP, DHCPv6 and router advertisements (on; off in mode bridged, where on makes tslirp
+   * the segment's gateway).
    */
   readonly dhcp?: boolean | undefined;
   /**
-   * The IPv4 address that the guest with this MAC always gets, and nobody else. `{ "52:54:00:12:34:56": "10.0.2.40" }`.
+   * The IPv4 address that is leased to the guest with this MAC, and to nobody else. `{ "52:54:00:12:34:56": "10.0.2.40"
+   * }`.
    */
   readonly staticLeases?: Readonly<Record<string, string>> | undefined;
-  /** The host name that guests are told, DHCP option 12. */
+  /** The host name that guests are given by DHCP (option 12). */
   readonly hostname?: string | undefined;
-  /** The domain that guests are told, DHCP option 15. */
+  /** The domain that guests are given by DHCP (option 15). */
   readonly domainname?: string | undefined;
-  /** A domain that guests are told to search, DHCP option 119. */
+  /** A search domain that guests are given by DHCP (option 119). */
   readonly dnsSearch?: readonly string[] | undefined;
-  /** A resolver to forward guests' questions to (the host's own, read again when they change). */
+  /** A resolver to forward guests' queries to (the host's resolvers, read again when they change). */
   readonly dnsUpstream?: readonly string[] | undefined;
-  /** What our DNS server answers for a name, and for the address, before anybody is asked; IP may be `gateway`. */
+  /** A name and its address, which the DNS server answers by itself, both ways; IP may be `gateway`. */
   readonly dnsHosts?: readonly string[] | undefined;
-  /** The resolver that is asked for names in a zone (split DNS); several lines of one zone are tried in turn. */
+  /** The resolver for names in a zone (split DNS); several resolvers of one zone are tried in turn. */
   readonly dnsZones?: readonly string[] | undefined;
-  /** The file that a PXE client is told to boot from, at most 127 bytes. */
+  /** The name of the file that PXE clients boot, at most 127 bytes. */
   readonly bootfile?: string | undefined;
-  /** A folder whose files guests may read by TFTP from the gateway. */
+  /** A folder whose files guests may read by TFTP, from the gateway. */
   readonly tftp?: string | undefined;
-  /** Where the boot file is, DHCP option 66 (the gateway). */
+  /** The server that has the boot file, told by DHCP (option 66) (the gateway). */
   readonly tftpServerName?: string | undefined;
-  /** A folder that guests read and write over SMB as `\\10.0.2.4\qemu`; needs Samba on the host. */
+  /** A folder that guests may read and write over SMB, as `\\10.0.2.4\qemu`; needs Samba on the host. */
   readonly smb?: string | undefined;
-  /** Where in the guests' network that folder is (10.0.2.4). */
+  /** The address of the SMB server in the guests' network (10.0.2.4). */
   readonly smbServer?: string | undefined;
   /**
-   * A port of the host's that leads to a guest, in QEMU's grammar:
-   * `[tcp|udp]:[hostaddr]:hostport-[guestaddr]:guestport` or `unix:PATH-[guestaddr]:port`.
+   * Forward a port of the host to a guest, in QEMU's syntax: `[tcp|udp]:[hostaddr]:hostport-[guestaddr]:guestport` or
+   * `unix:PATH-[guestaddr]:port`.
    */
   readonly hostfwd?: readonly string[] | undefined;
   /**
-   * The same in Docker's grammar: `[GUEST:][HOST:]PORT[-PORT]:GUESTPORT[-PORT][/udp]`; HOST is 127.0.0.1 unless given.
+   * Forward a port of the host to a guest, in Docker's syntax: `[GUEST:][HOST:]PORT[-PORT]:GUESTPORT[-PORT][/udp]`;
+   * HOST is 127.0.0.1 unless given.
    */
   readonly publish?: readonly string[] | undefined;
   /**
-   * What guests reach at an address of their network: `[tcp]:server:port-cmd:COMMAND`, `-tcp:HOST:PORT` or
-   * `-unix:PATH`.
+   * Serve guests at an address of their network by a command, a TCP server or a UNIX socket of the host:
+   * `[tcp]:server:port-cmd:COMMAND`, `-tcp:HOST:PORT` or `-unix:PATH`.
    */
   readonly guestfwd?: readonly string[] | undefined;
   /**
    * shared: guests reach each other, the host and the world; host-only: each other and the host; isolated: each other;
-   * bridged: the segment that the uplink leads to (shared). Clients on the host get in by forwards in all of them.
-   * "isolated" is the same as `restrict`. In "bridged" the segment's router and DHCP serve the guests, and nothing of
-   * ours is on their cables, unless `dhcp` says so.
+   * bridged: the segment behind the uplink (shared). Clients on the host get in by forwards in all of them. "isolated"
+   * is the same as `restrict`. In "bridged" the segment's router and DHCP serve the guests, and nothing of ours is on
+   * their cables, unless `dhcp` says so.
    */
   readonly mode?: Mode | undefined;
   /**
-   * A segment of other machines that guests share: `vxlan://IP[:PORT][,IP…]?vni=N[&local=IP[:PORT]][&mtu=N]`. In all
+   * Connect guests to a segment of other machines: `vxlan://IP[:PORT][,IP…]?vni=N[&local=IP[:PORT]][&mtu=N]`. In all
    * modes but "bridged" our gateway serves those machines, too.
    */
   readonly uplink?: string | UplinkOptions | readonly (string | UplinkOptions)[] | undefined;
-  /** Guests do not reach one another, each on its cable (off). */
+  /** Keep guests apart: none reaches another (off). */
   readonly isolate?: boolean | undefined;
   /** Guests reach neither the host nor the world; forwards still work (off). */
   readonly restrict?: boolean | undefined;
-  /** The gateway's addresses reach the host's 127.0.0.1 and ::1 (on). */
+  /** Guests reach the host's 127.0.0.1 and ::1 by the gateway's addresses (on). */
   readonly hostLoopback?: boolean | undefined;
-  /** Whether names that the host's resolvers answer may lead guests to private addresses (allow). */
+  /** Whether answers of the host's resolvers may lead guests to private addresses (allow). */
   readonly dnsRebind?: "allow" | "refuse" | undefined;
   /**
-   * For how many seconds an answer's addresses are good for rules about its name: its TTL, within these bounds
+   * How many seconds the addresses in an answer count for rules about its name: its TTL, within these bounds
    * (60-86400).
    */
   readonly nameTtl?: string | undefined;
   /** Which flows may begin, first match wins: `["allow tcp *.debian.org:80", "default deny"]` (all may). */
   readonly rules?: readonly string[] | undefined;
-  /** Asked about every new flow: may it, may it not, is it to go elsewhere, is it taken over. */
+  /** Called for every new flow, to allow, deny, redirect or take it over. */
   readonly onFlow?: OnFlow | undefined;
-  /** Milliseconds that a flow waits for the answer of `onFlow`; without one it is refused (10000). */
+  /** Milliseconds that a flow waits for the answer of `onFlow`; then it is refused (10000). */
   readonly onFlowTimeout?: number | undefined;
   /**
-   * By which proxy guests' TCP connections leave: `[MATCH=]socks5://[USER:PASSWORD@]HOST[:PORT]`, `http://…` (CONNECT)
-   * or `direct`; the first that fits decides.
+   * The proxy for guests' TCP connections: `[MATCH=]socks5://[USER:PASSWORD@]HOST[:PORT]`, `http://…` (CONNECT) or
+   * `direct`; the first rule that matches decides.
    */
   readonly proxy?: string | readonly (string | ProxyOptions)[] | undefined;
   /** The source address of outgoing sockets (the host's choice). */
   readonly outboundAddr?: string | undefined;
-  /** What no rule denies passes, and the rules that it would have taken are written to this file, for `--rules`. */
+  /** Allow flows that no rule denies, and write the rules that would have allowed them to this file, for `--rules`. */
   readonly learn?: string | undefined;
   /**
-   * A flow that only the default would refuse waits up to 30 seconds for `tslirp ctl approve` or `deny` (off). In a
-   * program `onAsk` says it.
+   * Hold a flow that only the default would refuse for up to 30 seconds, until `tslirp ctl approve` or `deny` (off). In
+   * a program `onAsk` says it.
    */
   readonly ask?: boolean | undefined;
-  /** Asked about what only the default would refuse, while it waits: once, always, or not. */
+  /** Called for a flow that only the default would refuse, which waits for the answer: once, always, or not. */
   readonly onAsk?: OnAsk | undefined;
-  /** A line of JSON for each refusal, appended to this file. */
+  /** Append a line of JSON to this file for each refusal. */
   readonly audit?: string | AuditOptions | undefined;
   /**
-   * A request of HTTP in the clear that a rule about names refuses is answered by `403` and a line that says which rule
-   * (on).
+   * Answer an unencrypted HTTP request that a rule about names refuses with `403` and a line that says which rule (on).
    */
   readonly refuseHttp?: boolean | undefined;
   /**
-   * Microseconds, at most 1000, that the process stays awake after a packet when another is likely to come at once
-   * (100; on a single processor 0, never).
+   * Microseconds, at most 1000, that the process stays awake after a packet when another is likely to follow (100; on a
+   * single processor 0, never).
    */
   readonly busyPoll?: number | undefined;
-  /** A cap on what guests may make us hold, in all or of each guest: `tcpFlows=4000`, `udpFlowsPerGuest=500`. */
+  /** A cap on what guests may use, all together or each: `tcpFlows=4000`, `udpFlowsPerGuest=500`. */
   readonly limits?: LimitsOptions | undefined;
-  /** Closes the network. */
+  /** Closes the network when it is aborted. */
   readonly signal?: AbortSignal | undefined;
-  /**
-   * Record all that enters the network at its seams, and what leaves it, in a new file, or one in an existing folder,
-   * for `tslirp replay`.
-   */
+  /** Record the network's input and output for `tslirp replay`, in a new file, or in one in an existing folder. */
   readonly record?: string | RecordOptions | undefined;
 }

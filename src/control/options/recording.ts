@@ -9,7 +9,7 @@ export const RECORDING: NetworkGroup<"record"> = {
     flag: "--record <file>",
     reading: TEXT,
     type: "string | RecordOptions",
-    help: "record all that enters the network at its seams, and what leaves it, in a new file, or one in an existing folder, for `tslirp replay`",
+    help: "record the network's input and output for `tslirp replay`, in a new file, or in one in an existing folder",
     more: "[docs/recording.md](recording.md) tells what is in it.",
     shape: z.union(
       [something(RECORD), z.strictObject({ file: something(RECORD), payload: z.optional(z.boolean()) })],

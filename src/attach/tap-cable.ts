@@ -1,10 +1,10 @@
 /**
  * A guest's cable that is a TAP: a network namespace's, a container's, or this machine's own.
  *
- * The kernel behind a TAP with `struct virtio_net_hdr` takes and gives frames that are not finished (`core/link`). Frames
- * are read while there are any and the slab has room for another one of the longest, so that one wake-up brings a batch.
- * A write never waits: the kernel takes the frame into the namespace's stack within the call. So a frame leaves when it is
- * committed, one transmit area is enough, and the cable is never full; what the kernel refuses is lost and counted.
+ * The kernel behind a TAP with `struct virtio_net_hdr` takes and gives unfinished frames (`core/link`). Frames are read
+ * as long as there are any and the slab has room for the longest, so one wake-up brings a batch. A write never blocks:
+ * within the call the kernel takes the frame into the namespace's stack. So a frame leaves when it is committed, one
+ * transmit area is enough, and the cable is never full. Frames that the kernel refuses are lost and counted.
  */
 import { COMPLETE, type Link, MAX_FRAME, type Offload } from "../core/link.ts";
 import { type Readable, readableDescriptor } from "../host/readable.ts";
@@ -23,9 +23,9 @@ import {
 import type { CableEnv } from "./attachment.ts";
 import type { ReadSlab } from "./slab.ts";
 
-/** Frames of one batch. */
+/** How many frames one batch may have. */
 const BATCH = 256;
-/** Where frames stand in the transmit area: their headers have room before them. */
+/** Where frames begin in the transmit area; their headers stand before them. */
 const TX_AT = 16;
 const ALIGN = 15;
 const UNFINISHED: Offload = { sums: true, tcp4: true, tcp6: true, largest: 65_535 + 14 };
@@ -37,7 +37,7 @@ export class TapCable implements Link {
   readonly #device: TapDevice;
   readonly #onGone: () => void;
   readonly #readable: Readable;
-  /** Bytes before each frame. */
+  /** Bytes of header before each frame. */
   readonly #head: number;
   readonly #txAddress: number;
   #slab: ReadSlab;
@@ -58,7 +58,7 @@ export class TapCable implements Link {
     this.#readable = readableDescriptor(device.fd, () => this.#read());
   }
 
-  /** The network namespace behind it, `net:[…]`; null where that is not known. */
+  /** The network namespace behind the TAP, `net:[…]`; null where it is not known. */
   get namespace(): string | null {
     return this.#device.namespace;
   }
@@ -87,7 +87,7 @@ export class TapCable implements Link {
       return;
     }
     trace.drop(n === TAP_DOWN ? "guest-unreachable" : "cable-full");
-    // Not within a call of the network's own.
+    // Not inside a call of the network's own.
     if (n === TAP_GONE) queueMicrotask(() => this.close());
   }
 
@@ -125,7 +125,7 @@ export class TapCable implements Link {
         this.#slabAddress = taps.addressOf(slab.bytes);
       }
     }
-    // One that is only down is silent; a read of one that has been taken away fails.
+    // A device that is only down gives no frames; reading one that has been removed fails.
     if (n === TAP_GONE || n === TAP_DOWN) this.close();
   }
 

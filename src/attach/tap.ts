@@ -1,13 +1,12 @@
 /**
- * What stands on a network's cables: captures that look on, and impairment that holds frames up. Frames are seen as the
- * cable carries them, undone where it leaves them undone: a guest's before impairment has them, those to a guest once it
- * has let them go.
+ * Observers of a network's cables: captures, which watch, and impairment, which holds frames up. They see frames as the
+ * cable carries them, unfinished ones included: frames from guests before impairment, frames to guests after it.
  */
 import type { Link, Slab } from "../core/link.ts";
 import type { FrameTap } from "../core/tap.ts";
 import { INBOUND, OUTBOUND } from "../wire/pcapng.ts";
 
-/** Looks on. `direction` is `INBOUND` (from a guest) or `OUTBOUND`; the bytes are valid during the call. */
+/** Watches frames. `direction` is `INBOUND` (from a guest) or `OUTBOUND`; the bytes are valid during the call. */
 export interface FrameWatcher {
   frame(link: Link, direction: number, bytes: Uint8Array, at: number, len: number): void;
 }
@@ -28,7 +27,7 @@ export class CableTap implements FrameTap {
     this.#update();
   }
 
-  /** At most one stands on the cables; null takes it away. */
+  /** Sets the impairment; there is at most one. Null removes it. */
   impair(impairment: FrameTap | null): void {
     this.#impairment = impairment;
     this.#update();

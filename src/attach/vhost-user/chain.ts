@@ -1,7 +1,7 @@
 /**
- * Walking a chain of descriptors (virtio 1.2, 2.7.5), of which nothing is to be believed: each descriptor is read once; a
- * chain has no more of them than the ring has entries, so one that runs in a circle ends; a table of indirect descriptors is
- * copied before it is read.
+ * Walks a chain of descriptors (virtio 1.2, 2.7.5) and believes nothing in it. Each descriptor is read once. A chain
+ * may have no more descriptors than the ring has entries, so a circle ends. A table of indirect descriptors is copied
+ * before it is read.
  */
 import type { GuestMemory } from "./memory.ts";
 import type { Vring } from "./vring.ts";
@@ -11,29 +11,29 @@ const WRITE = 2;
 const INDIRECT = 4;
 const DESCRIPTOR = 16;
 
-/** What `next` says. */
+/** Results of `next`. */
 export const LIE = -1;
 export const END = 0;
 export const MORE = 1;
 
 export class ChainWalk {
-  /** The descriptor that `next` has come to: its memory, and whether that is ours to write to. */
+  /** The current descriptor: its memory, and whether we may write to it. */
   address = 0;
   length = 0;
   writable = false;
   readonly #memory: GuestMemory;
   readonly #ring: Vring;
   readonly #indirect: boolean;
-  /** A table of indirect descriptors, copied. */
+  /** The copy of a table of indirect descriptors. */
   #copy: Int32Array = new Int32Array(0);
   #bytes: Uint8Array = new Uint8Array(0);
   #table: Int32Array;
-  /** Entries of `#table`, the next one in it (-1: none), and how many more there may be. */
+  /** The table's number of entries, the index of the next one (-1: none), and how many more the chain may have. */
   #entries = 0;
   #index = -1;
   #left = 0;
 
-  /** `indirect`: the driver may use tables. */
+  /** `indirect`: the driver may use tables of indirect descriptors. */
   constructor(memory: GuestMemory, ring: Vring, indirect: boolean) {
     this.#memory = memory;
     this.#ring = ring;
@@ -48,7 +48,7 @@ export class ChainWalk {
     this.#left = this.#ring.size;
   }
 
-  /** The chain's next descriptor. */
+  /** Goes to the chain's next descriptor. */
   next(): number {
     for (;;) {
       const index = this.#index;
@@ -61,7 +61,7 @@ export class ChainWalk {
       const length = table[at + 2]! >>> 0;
       const word = table[at + 3]!;
       this.#index = word & NEXT ? word >>> 16 : -1;
-      // Beyond 2^53 a number is not exact any more, and no guest has such memory.
+      // Beyond 2^53 a number is no longer exact, and no guest has memory there.
       if (high >= 0x200000) return LIE;
       const address = high * 0x1_0000_0000 + low;
       if ((word & INDIRECT) !== 0) {
@@ -75,7 +75,7 @@ export class ChainWalk {
     }
   }
 
-  /** Goes on in a table of indirect descriptors, of which there is one at the most. */
+  /** Goes on in a table of indirect descriptors; a chain may have one at most. */
   #enter(address: number, length: number): boolean {
     const ring = this.#ring;
     if (!this.#indirect || this.#table !== ring.descriptors) return false;

@@ -1,6 +1,6 @@
 /**
- * The control socket: messages in, with the descriptors that come along, and replies out. Libuv would lose the
- * descriptors, so its socket is read by `recvmsg`.
+ * The control socket: reads messages with the descriptors that come with them, and sends replies. libuv would lose the
+ * descriptors, so `recvmsg` reads the socket.
  */
 import fs from "node:fs";
 import type net from "node:net";
@@ -8,18 +8,18 @@ import { type Readable, readableSocket } from "../../host/readable.ts";
 import { BROKEN, NOTHING_YET, type SharedLibc } from "../../host/shared-libc.ts";
 import { MESSAGE_HEADER, MOST_PAYLOAD, writeReply } from "./messages.ts";
 
-/** So many reads in one turn; what is left wakes us again. */
+/** How many reads one turn may have; if more is left, the socket wakes us again. */
 const READS = 64;
-/** Descriptors of one message, however many reads it takes. */
+/** How many descriptors may come with one message, over all its reads. */
 const MOST_HELD = 16;
 
 export interface ChannelUser {
   /**
-   * A whole message; `payload` is valid during the call. Descriptors that it takes out of `descriptors` are its own, the
-   * others are closed.
+   * A whole message; `payload` is valid during the call. Descriptors that the callee removes from `descriptors` become
+   * its own, the others are closed.
    */
   message(request: number, flags: number, payload: Buffer, descriptors: number[]): void;
-  /** The other end is gone, or cannot be followed any further (`why`). Nothing follows. */
+  /** The other end has closed, or cannot be understood any more (`why`). No message follows. */
   ended(why: string | null): void;
 }
 
@@ -30,7 +30,7 @@ export class Channel {
   readonly #message: Buffer = Buffer.allocUnsafeSlow(MESSAGE_HEADER + MOST_PAYLOAD);
   readonly #reply: Buffer = Buffer.allocUnsafeSlow(MESSAGE_HEADER + MOST_PAYLOAD);
   readonly #descriptors: number[] = [];
-  /** Bytes of a message that are here. */
+  /** How many bytes of the current message have come. */
   #have = 0;
   #closed = false;
 
@@ -39,23 +39,23 @@ export class Channel {
     this.#user = user;
   }
 
-  /** Takes over an accepted socket, of which nothing has been read. Null when this Node does not let us. */
+  /** Takes over an accepted socket of which nothing has been read. Null if this Node does not let us. */
   static over(socket: net.Socket, libc: SharedLibc, user: ChannelUser): Channel | null {
     const channel = new Channel(libc, user);
     channel.#readable = readableSocket(socket, () => channel.#read());
     return channel.#readable === null ? null : channel;
   }
 
-  /** Answers a request with the `size` bytes that `write` puts at 0 of a buffer. */
+  /** Answers a request with `size` bytes, which `write` puts at the start of a buffer. */
   reply(request: number, size: number, write: (payload: Buffer) => void): void {
     if (this.#closed) return;
     write(this.#reply.subarray(MESSAGE_HEADER, MESSAGE_HEADER + size));
     const len = writeReply(this.#reply, request, size);
-    // A front end waits for its replies; one that does not is none.
+    // A front end waits for its replies. If it does not take them, the connection ends.
     if (!this.#libc.send(this.#readable!.fd, this.#reply, len)) this.#end("it takes no replies");
   }
 
-  /** Nothing is told any more. */
+  /** Closes the channel; no message follows. */
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
@@ -86,7 +86,7 @@ export class Channel {
     }
   }
 
-  /** How long the message is that is being read, as far as is known. */
+  /** The length of the current message, as far as it is known. */
   #whole(): number {
     return this.#have < MESSAGE_HEADER ? MESSAGE_HEADER : MESSAGE_HEADER + this.#message.readUInt32LE(8);
   }

@@ -1,4 +1,7 @@
-/** What is agreed upon: between us and the driver in the guest (virtio 1.2), and between us and the front end (vhost-user). */
+/**
+ * The features that we and others agree on: with the driver in the guest (virtio 1.2), and with the front end
+ * (vhost-user).
+ */
 
 /** Feature bits of virtio and its network card (virtio 1.2, 5.1.3 and 6). */
 export const F_CSUM = 0;
@@ -10,11 +13,11 @@ export const F_HOST_TSO6 = 12;
 export const F_MRG_RXBUF = 15;
 export const F_INDIRECT_DESC = 28;
 export const F_EVENT_IDX = 29;
-/** Of vhost-user itself, never seen by the guest. */
+/** A feature of vhost-user itself, which the guest never sees. */
 export const F_PROTOCOL_FEATURES = 30;
 export const F_VERSION_1 = 32;
 
-/** Bits of the protocol's own features. */
+/** Bits of vhost-user's protocol features. */
 const P_REPLY_ACK = 3;
 const P_CONFIGURE_MEM_SLOTS = 15;
 
@@ -22,18 +25,20 @@ function bits(...numbers: readonly number[]): bigint {
   return numbers.reduce((all, bit) => all | (1n << BigInt(bit)), 0n);
 }
 
-/** What we offer. In-band notifications (14 of the protocol) never: QEMU acknowledges that bit and does not do it. */
+/**
+ * The features that we offer. In-band notifications (protocol bit 14) never: QEMU accepts that bit without doing it.
+ */
 export const OFFERED: bigint = bits(
   ...[F_CSUM, F_GUEST_CSUM, F_GUEST_TSO4, F_GUEST_TSO6, F_HOST_TSO4, F_HOST_TSO6],
   ...[F_MRG_RXBUF, F_INDIRECT_DESC, F_EVENT_IDX, F_PROTOCOL_FEATURES, F_VERSION_1],
 );
 /**
- * Without the feature of a shared log (1) QEMU refuses to migrate or to save the machine's state, as it must: that would
- * miss the pages that we write.
+ * Without the feature of a shared log (1) QEMU refuses to migrate, or to save the machine's state. It must, since it
+ * would miss the pages that we write.
  */
 export const OFFERED_PROTOCOL: bigint = bits(P_REPLY_ACK, P_CONFIGURE_MEM_SLOTS);
 
-/** What a driver has taken of it, each a question on the packet path. */
+/** The features that a driver has accepted, each as a question of the packet path. */
 export interface Features {
   readonly csum: boolean;
   readonly guestCsum: boolean;
@@ -44,7 +49,7 @@ export interface Features {
   readonly mergeable: boolean;
   readonly indirect: boolean;
   readonly eventIdx: boolean;
-  /** Bytes of `struct virtio_net_hdr`: a legacy driver without mergeable buffers has no `num_buffers`. */
+  /** Bytes of `struct virtio_net_hdr`: for a legacy driver without mergeable buffers it has no `num_buffers`. */
   readonly header: number;
 }
 

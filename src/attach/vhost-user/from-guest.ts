@@ -1,8 +1,8 @@
 /**
- * The ring that the guest sends by. Each chain is a `struct virtio_net_hdr` and a frame, in as many descriptors as the guest
- * likes. What is looked at of it is copied first, into a slab of ours, so that nothing changes between a look and its use: all
- * of it, or, where the receiver does not look at a large segment's payload, all but that (`left-payload`). The chain is the guest's
- * again at the end of the batch.
+ * The ring by which the guest sends. Each chain is a `struct virtio_net_hdr` and a frame, in as many descriptors as the
+ * guest likes. Bytes are copied into a slab of ours before they are looked at, so that the guest cannot change them
+ * between a check and their use. All of a frame is copied, unless the receiver does not look at a large segment's
+ * payload: then that is left (`left-payload`). The guest gets its chains back at the end of the batch.
  */
 import { COMPLETE, type Link, MAX_FRAME } from "../../core/link.ts";
 import type { SharedLibc } from "../../host/shared-libc.ts";
@@ -16,10 +16,13 @@ import { copy, type GuestMemory } from "./memory.ts";
 import { FALSE_HEADER, undoneOf } from "./net-header.ts";
 import type { Vring } from "./vring.ts";
 
-/** What `#gather` says instead of a length. */
+/** A result of `#gather` beside lengths. */
 const TOO_LONG = -2;
 const ALIGN = 15;
-/** A descriptor of so many bytes holds payload, which may be left: of the chain's first one, all but `HEADERS`. */
+/**
+ * A descriptor of this many bytes holds payload, which may be left. Of the chain's first one `HEADERS` bytes are
+ * copied.
+ */
 const LONG = 4_096;
 /** More than the headers of Ethernet, IP and TCP with all their options. */
 const HEADERS = 256;
@@ -32,7 +35,10 @@ export class FromGuest {
   readonly #features: Features;
   readonly #walk: ChainWalk;
   readonly #left: LeftPayload;
-  /** Bytes of the frame in hand that are in the slab, and the pieces that are left of those before; the rest is left. */
+  /**
+   * How many bytes of the current frame are in the slab, and how many pieces earlier frames have left; the rest is
+   * left.
+   */
   #here = 0;
   #kept = 0;
   #slab: ReadSlab;
@@ -51,8 +57,8 @@ export class FromGuest {
   }
 
   /**
-   * Hands over what waits in the ring, at most a slab of it, and the end of the batch. How many chains that was. The
-   * caller publishes them.
+   * Hands over the frames in the ring, at most a slab's worth, and then `batchEnd`. Returns how many chains that was.
+   * The caller publishes them.
    */
   take(): number {
     const ring = this.#ring;
@@ -76,7 +82,7 @@ export class FromGuest {
       }
       ring.use(head, 0);
       if (!this.#deliver(slab, at, len)) {
-        // Another frame has its place.
+        // Another frame has taken this one's place in the slab.
         this.#left.forget(this.#kept);
         continue;
       }
@@ -94,7 +100,7 @@ export class FromGuest {
     return taken;
   }
 
-  /** No frame follows, even from the middle of a batch: its memory may be gone from now on. */
+  /** Hands over no more frames, even from the middle of a batch: their memory may be gone from now on. */
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
@@ -119,7 +125,9 @@ export class FromGuest {
     return false;
   }
 
-  /** Of a frame `len` bytes long `#here` are in the slab. The others stay where they are, if nobody looks at them. */
+  /**
+   * `#here` bytes of a frame of `len` bytes are in the slab. Decides whether the others stay where they are, unread.
+   */
   #decide(slab: ReadSlab, at: number, len: number): void {
     const { receiver } = this.#env;
     const { header } = this.#features;
@@ -133,8 +141,8 @@ export class FromGuest {
   }
 
   /**
-   * Copies a chain to `at` in the slab, but for what may be left of it: `#here` bytes of the frame are there, and what is left
-   * begins behind piece `#kept`. Its length, `TOO_LONG`, or `LIE`.
+   * Copies a chain to `at` in the slab, except for payload that may be left: `#here` bytes of the frame are copied, and
+   * the payload left begins after piece `#kept`. Returns the frame's length, `TOO_LONG`, or `LIE`.
    */
   #gather(head: number, at: number): number {
     const { header } = this.#features;
@@ -168,7 +176,7 @@ export class FromGuest {
     const memory = this.#memory;
     const { bytes } = this.#slab;
     const piece = memory.pieces[memory.find(address)];
-    // Mostly a descriptor's memory is in one piece.
+    // A descriptor's memory is mostly in one piece.
     if (piece === undefined || address + len > piece.end) return memory.read(address, len, bytes, at);
     copy(piece.bytes, address - piece.guest, bytes, at, len);
     return true;

@@ -1,20 +1,20 @@
 /**
- * Payload that a batch has left in the guest's memory: which bytes of the slab stand there, and where.
+ * Payload that a batch leaves in the guest's memory: which bytes of the slab it belongs to, and where it stands.
  *
- * Theory of operation. A large segment's headers are copied to the slab and looked at there; its payload has its place
- * behind them, which stays empty. Whoever writes the payload to a host's socket has the kernel take it from the guest's memory,
- * by one `sendmsg` whose pieces are the guest's descriptors. What the kernel does not take, and what somebody wants to look at
- * after all, is copied to its place (`fill`) and is then like any other. All of it is over before the batch is, and its
- * chains are the guest's again only then.
+ * Theory of operation. A large segment's headers are copied to the slab and checked there. Its payload has its place
+ * behind them, which stays empty. When the payload is written to a host socket, the kernel takes it from the guest's
+ * memory, by one `sendmsg` whose pieces are the guest's descriptors. Payload that the kernel does not take, or that
+ * somebody has to read after all, is copied to its place (`fill`), and is then like any other. All of that happens
+ * within the batch, and the guest gets its chains back only after it.
  */
 import type { Elsewhere } from "../../core/link.ts";
 import type { SharedLibc } from "../../host/shared-libc.ts";
 import type { ReadSlab } from "../slab.ts";
 import { copy, type GuestMemory, type Piece } from "./memory.ts";
 
-/** Pieces of a batch; further ones are copied. */
+/** How many pieces a batch may leave; further ones are copied. */
 const MOST_PIECES = 1024;
-/** IOV_MAX: pieces of one call. */
+/** IOV_MAX: how many pieces one call may have. */
 const MOST_SENT = 1024;
 const IOVEC = 16;
 
@@ -24,12 +24,12 @@ export class LeftPayload implements Elsewhere {
   #slab: ReadSlab | null = null;
   #slabAddress = 0;
   #count = 0;
-  /** Where in the slab each piece's place is, in ascending order, its bytes, and where it stands in which piece of memory. */
+  /** For each piece: its place in the slab (ascending), its length, and where it stands in which piece of memory. */
   readonly #at: Int32Array = new Int32Array(MOST_PIECES);
   readonly #len: Int32Array = new Int32Array(MOST_PIECES);
   readonly #piece: Int32Array = new Int32Array(MOST_PIECES);
   readonly #from: Int32Array = new Int32Array(MOST_PIECES);
-  /** Of one call: `struct iovec`s. */
+  /** The `struct iovec`s of one call. */
   readonly #vector: Uint32Array;
   readonly #vectorAddress: number;
   #iovecs = 0;
@@ -42,7 +42,7 @@ export class LeftPayload implements Elsewhere {
     this.#vectorAddress = libc.addressOf(table);
   }
 
-  /** A batch begins in `slab`, where nothing is left so far. */
+  /** A batch begins in `slab`; it has left no payload yet. */
   begin(slab: ReadSlab): void {
     this.#count = 0;
     if (this.#slab === slab) return;
@@ -50,14 +50,14 @@ export class LeftPayload implements Elsewhere {
     this.#slabAddress = this.#libc.addressOf(slab.bytes);
   }
 
-  /** How many pieces there are. */
+  /** How many pieces are left. */
   get count(): number {
     return this.#count;
   }
 
   /**
-   * The `len` bytes of the guest's from `address` are left, whose place is at `at`; what would be too many pieces is copied. False
-   * when the guest has no such memory.
+   * Leaves the guest's `len` bytes from `address`, whose place is at `at`; if there are too many pieces, copies them.
+   * False when the guest has no such memory.
    */
   leave(at: number, address: number, len: number): boolean {
     while (len > 0) {
@@ -87,7 +87,7 @@ export class LeftPayload implements Elsewhere {
     this.#count = kept;
   }
 
-  /** All but the first `kept` pieces are not wanted. */
+  /** Drops all but the first `kept` pieces. */
   forget(kept: number): void {
     this.#count = kept;
   }
@@ -131,7 +131,7 @@ export class LeftPayload implements Elsewhere {
   }
 
   #add(address: number, len: number): void {
-    // What is beyond is sent another time.
+    // Bytes beyond the call's limit are sent by the next call.
     if (len <= 0 || this.#iovecs >= MOST_SENT) return;
     const word = 4 * this.#iovecs++;
     this.#vector[word] = address;

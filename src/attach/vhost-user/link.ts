@@ -1,11 +1,13 @@
 /**
  * One guest's cable over shared memory, and when its rings are looked at.
  *
- * A guest that sends signals an eventfd (a kick), and we look at its ring in the same turn. From then on the ring is looked
- * at once a turn, and the guest is asked not to kick, until there was nothing for some turns: a kick costs the guest an exit
- * from its virtual machine and us a wake-up. A guest is woken (a call) once for what a flush has brought it.
+ * A guest that sends signals an eventfd (a kick), and we look at its ring in the same turn. From then on we look at the
+ * ring once a turn, and ask the guest not to kick, until some turns have brought nothing: a kick costs the guest an
+ * exit from its virtual machine, and us a wake-up. A flush wakes the guest (a call) once for all the frames that it has
+ * brought.
  *
- * The cable is there from the moment a ring runs until the front end is gone: while the guest reboots or is stopped it is full.
+ * The cable exists from the moment a ring runs until the front end is gone. While the guest reboots or is stopped it is
+ * full.
  */
 import { COMPLETE, type Link, MAX_FRAME, type Offload } from "../../core/link.ts";
 import type { SharedLibc } from "../../host/shared-libc.ts";
@@ -18,25 +20,28 @@ import type { GuestMemory } from "./memory.ts";
 import { ToGuest } from "./to-guest.ts";
 import type { Vring } from "./vring.ts";
 
-/** A frame is built here, with room for its header before. */
+/** Where a frame is built, with room for its header before it. */
 const FRAME = 16;
-/** Pieces of one frame that are taken from where they stand; more are put together first. */
+/** How many pieces of one frame are taken from where they stand; further ones are put together first. */
 const MOST_GATHERED = 64;
 const NO_BYTES = new Uint8Array(0);
-/** So many turns without a frame are looked at before the guest is asked to kick again. */
+/** After this many turns without a frame the guest is asked to kick again. */
 const IDLE_TURNS = 2;
 
-/** The least bytes of a driver's buffer (virtio 1.2, 5.1.6.3.1). */
+/** The smallest buffer of a driver, in bytes (virtio 1.2, 5.1.6.3.1). */
 const LEAST_BUFFER = 1526;
-/** What a driver's buffers hold, beside the header, that takes segments longer than the MTU and does not merge buffers. */
+/**
+ * The buffer, without its header, of a driver that takes segments longer than the MTU and does not merge buffers.
+ * Bytes.
+ */
 const LARGE_BUFFER = 65_550;
 
-/** A ring, and whom to wake about it. */
+/** A ring, and the eventfds to signal. */
 export interface RunningRing {
   readonly ring: Vring;
-  /** The guest's eventfd; null for a guest that looks by itself. */
+  /** The eventfd that wakes the guest; null for a guest that polls. */
   readonly call: number | null;
-  /** Where the front end hears that the ring is broken. */
+  /** The eventfd that tells the front end of a broken ring. */
   readonly error: number | null;
 }
 
@@ -54,9 +59,9 @@ export class VhostUserLink implements Link {
   #header = 0;
   #offload: Offload | null = null;
   #attached = false;
-  /** The room that a `reserve` did not find; 0 for none. */
+  /** The room that a `reserve` has asked for in vain; 0 for none. */
   #wanted = 0;
-  /** What has been gathered for the frame that is being written, and the bytes in `tx` before it. */
+  /** How many pieces of the current frame have been gathered, and how many bytes in `tx` come before it. */
   #gathered = 0;
   #head = 0;
   readonly #pieces: Uint8Array[] = [];
@@ -74,7 +79,7 @@ export class VhostUserLink implements Link {
     this.#onClose = onClose;
   }
 
-  /** The guest receives by this ring from now on; null: by none. */
+  /** Sets the ring by which the guest receives; null: none. */
   receiveBy(running: RunningRing | null, memory: GuestMemory, features: Features): void {
     this.#finish(this.#receiving);
     this.#receiving = running;
@@ -87,7 +92,7 @@ export class VhostUserLink implements Link {
     this.given();
   }
 
-  /** The guest sends by this ring from now on; null: by none. */
+  /** Sets the ring by which the guest sends; null: none. */
   sendBy(running: RunningRing | null, memory: GuestMemory, features: Features): void {
     this.#finish(this.#sending);
     this.#sending = running;
@@ -99,7 +104,7 @@ export class VhostUserLink implements Link {
     this.kicked();
   }
 
-  /** The guest says that it has sent. */
+  /** The guest signals that it has sent. */
   kicked(): void {
     if (this.#sending === null) return;
     this.#idle = 0;
@@ -108,7 +113,7 @@ export class VhostUserLink implements Link {
     this.#look();
   }
 
-  /** The guest says that it has given room, or may have. */
+  /** The guest signals that it may have given more buffers. */
   given(): void {
     if (this.#wanted === 0 || this.#toGuest?.has(this.#wanted) !== true) {
       this.#check(this.#receiving);
@@ -133,13 +138,13 @@ export class VhostUserLink implements Link {
 
   gather(o: number, buf: Uint8Array, at: number, len: number): void {
     const n = this.#gathered;
-    // Whoever looks at frames has them in one piece.
+    // Those who watch frames get them in one piece.
     if (this.#env.tap.active || n >= MOST_GATHERED - 1) {
       this.tx.set(buf.subarray(at, at + len), o);
       if (n === 0) return;
       buf = this.tx;
       at = o;
-      // The last piece grows with what follows it in `tx`.
+      // The last piece grows if the next bytes follow it in `tx`.
       if (this.#pieces[n - 1] === buf && this.#pieceAt[n - 1]! + this.#pieceLen[n - 1]! === o) {
         this.#pieceLen[n - 1] = this.#pieceLen[n - 1]! + len;
         return;
@@ -156,7 +161,7 @@ export class VhostUserLink implements Link {
     const { tap, sent, trace } = this.#env;
     if (tap.active && !tap.outgoing(this, this.tx, FRAME, len)) return;
     const to = this.#toGuest;
-    // The tap may have brought an end to it.
+    // The tap may have ended the cable.
     if (to === null) return;
     const { tx } = this;
     const from = FRAME - this.#header;
@@ -180,7 +185,7 @@ export class VhostUserLink implements Link {
     if (!this.#closed) this.#onClose();
   }
 
-  /** The front end is gone: nothing of the guest's memory is touched any more. */
+  /** The front end is gone: the guest's memory is not touched any more. */
   end(): void {
     if (this.#closed) return;
     this.#closed = true;
@@ -200,7 +205,7 @@ export class VhostUserLink implements Link {
     this.#env.receiver.attached(this);
   }
 
-  /** Takes what the guest has sent, now and in the next turns. */
+  /** Takes the frames that the guest has sent, now and in the next turns. */
   #look(): void {
     const sending = this.#sending;
     if (sending === null || this.#fromGuest === null) {
@@ -209,7 +214,7 @@ export class VhostUserLink implements Link {
     }
     sending.ring.disarm();
     const taken = this.#fromGuest.take();
-    // What was taken may have ended it.
+    // A frame that was taken may have ended the cable.
     if (this.#sending === sending) this.#publish(sending);
     this.#idle = taken > 0 ? 0 : this.#idle + 1;
     if (this.#check(sending) || (this.#idle > IDLE_TURNS && sending.ring.arm(0))) this.#awake = false;
@@ -220,12 +225,12 @@ export class VhostUserLink implements Link {
     if (running?.ring.publish() === true && running.call !== null) this.#libc.signal(running.call);
   }
 
-  /** What a ring has used is told before it stops. */
+  /** Publishes the chains that a ring has used, before the ring stops. */
   #finish(running: RunningRing | null): void {
     if (running !== null && !running.ring.broken) this.#publish(running);
   }
 
-  /** Whether a ring has lied: it is not looked at any more, until the front end starts it again. */
+  /** Whether a ring has lied: then it is left alone until the front end starts it again. */
   #check(running: RunningRing | null): boolean {
     if (running === null || !running.ring.broken) return false;
     this.#env.trace.drop("virtio-ring");
@@ -242,7 +247,7 @@ export class VhostUserLink implements Link {
   }
 }
 
-/** What a driver takes undone. All its buffers together hold the longest frame, or one of them does. */
+/** The unfinished frames that a driver accepts. Its buffers together, or one of them, must hold the longest frame. */
 function offloadOf({ guestCsum, guestTso4, guestTso6, mergeable, header }: Features, entries: number): Offload | null {
   if (!guestCsum) return null;
   const largest = mergeable ? Math.min(MAX_FRAME, entries * LEAST_BUFFER - header) : LARGE_BUFFER;

@@ -1,28 +1,28 @@
 /**
  * The guest's memory, as far as the front end shares it.
  *
- * Regions are mapped whole and seen in pieces: V8's buffers end at 4 GiB, and an offset below 1 GiB is a small integer.
- * Pieces are cut where a multiple of 1 GiB is in the *guest's* memory, so that no ring, which a guest's kernel aligns to its size,
- * lies across two; a buffer may. Guest addresses are numbers: none is above 2^52.
+ * Regions are mapped whole and viewed in pieces, because V8's buffers end at 4 GiB and an offset below 1 GiB is a small
+ * integer. Pieces are cut at multiples of 1 GiB in the *guest's* memory. So no ring lies across two, since a guest's
+ * kernel aligns a ring to its size; a buffer may. Guest addresses are numbers, because none is above 2^52.
  */
 
 import type { SharedLibc } from "../../host/shared-libc.ts";
 import { SharedMapping } from "../../host/shared-memory.ts";
 import type { RegionSpec } from "./messages.ts";
 
-/** QEMU has as many for its memory devices. */
+/** As many as QEMU allows for its memory devices. */
 export const MOST_REGIONS = 509;
 const PIECE = 2 ** 30;
-/** x86 and ARM have 52 bits of physical address. */
+/** x86 and ARM have physical addresses of 52 bits. */
 const MOST_ADDRESS = 1n << 52n;
 
-/** A part of a region, in one buffer. */
+/** A part of a region that one buffer shows. */
 export interface Piece {
-  /** The guest's addresses: from, and up to, exclusive. */
+  /** The guest's addresses of the first byte and behind the last. */
   readonly guest: number;
   readonly end: number;
   readonly bytes: Uint8Array;
-  /** Where they are in this process. */
+  /** The address of the first byte in this process. */
   readonly address: number;
 }
 
@@ -33,11 +33,11 @@ interface Region {
 }
 
 export class GuestMemory {
-  /** In the order of the guest's addresses. */
+  /** In ascending order of the guest's addresses. */
   pieces: readonly Piece[] = [];
   readonly #libc: SharedLibc;
   #regions: readonly Region[] = [];
-  /** Where something was found last. */
+  /** The piece in which the last address was found. */
   #last = 0;
 
   constructor(libc: SharedLibc) {
@@ -48,7 +48,10 @@ export class GuestMemory {
     return this.#regions.length;
   }
 
-  /** These instead of those before, which stay until `retire` is called. Throws an `Error` of one line; then nothing has changed. */
+  /**
+   * Replaces all regions; the earlier ones stay until `retire` is called. Throws an `Error` of one line and changes
+   * nothing.
+   */
   replace(specs: readonly RegionSpec[], descriptors: readonly number[]): { retire(): void } {
     const before = this.#regions;
     const regions: Region[] = [];
@@ -62,13 +65,13 @@ export class GuestMemory {
     return { retire: () => close(before) };
   }
 
-  /** One more. Throws an `Error` of one line. */
+  /** Adds a region. Throws an `Error` of one line. */
   add(spec: RegionSpec, descriptor: number): void {
     if (this.#regions.length >= MOST_REGIONS) throw new Error(`more than ${MOST_REGIONS} regions of memory`);
     this.#set([...this.#regions, this.#map(spec, descriptor, this.#regions)]);
   }
 
-  /** Without that one, which stays until `retire` is called. Throws an `Error` of one line. */
+  /** Removes a region, which stays until `retire` is called. Throws an `Error` of one line. */
   remove({ guest, size, user }: RegionSpec): { retire(): void } {
     const gone = this.#regions.filter(({ spec }) => spec.guest === guest && spec.size === size && spec.user === user);
     if (gone.length === 0) throw new Error(`no region of memory at 0x${guest.toString(16)}`);
@@ -76,13 +79,13 @@ export class GuestMemory {
     return { retire: () => close(gone) };
   }
 
-  /** Lets go of all of it. */
+  /** Releases all memory. */
   close(): void {
     close(this.#regions);
     this.#set([]);
   }
 
-  /** Which piece has a guest's address; -1 for none. */
+  /** The index of the piece that has a guest's address; -1 for none. */
   find(address: number): number {
     const pieces = this.pieces;
     const last = pieces[this.#last];
@@ -102,7 +105,7 @@ export class GuestMemory {
     return -1;
   }
 
-  /** Copies `len` bytes of the guest's from `address` to `to`. False when the guest has no such memory. */
+  /** Copies `len` bytes of the guest's memory from `address` to `to`. False when the guest has no such memory. */
   read(address: number, len: number, to: Uint8Array, at: number): boolean {
     while (len > 0) {
       const index = this.find(address);
@@ -118,7 +121,7 @@ export class GuestMemory {
     return true;
   }
 
-  /** The `size` bytes that the front end has at `user`; null when they are not in one piece. */
+  /** The `size` bytes that have the address `user` in the front end; null when they are not in one piece. */
   locate(user: bigint, size: number): { readonly buffer: ArrayBufferLike; readonly at: number } | null {
     for (const { spec } of this.#regions) {
       if (user < spec.user || user >= spec.user + spec.size) continue;
@@ -161,7 +164,7 @@ function close(regions: readonly Region[]): void {
   for (const { mapping } of regions) mapping.close();
 }
 
-/** From this length on the call that `set` is costs less than a loop. */
+/** From this many bytes on `set` is faster than a loop. */
 const LONG = 96;
 
 /** Copies `len` bytes between buffers. */

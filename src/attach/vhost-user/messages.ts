@@ -1,6 +1,6 @@
 /**
- * vhost-user's messages (QEMU, docs/interop/vhost-user.rst): 32 bits each of request, flags and size, then a payload. Native
- * byte order, which is little-endian wherever we have the calls that this needs.
+ * vhost-user's messages (QEMU, docs/interop/vhost-user.rst): 32 bits each of request, flags and size, then a payload.
+ * The byte order is the machine's, which is little-endian wherever we have the system calls that this needs.
  */
 
 /** Requests of the front end. */
@@ -25,17 +25,17 @@ export const ADD_MEM_REG = 37;
 export const REM_MEM_REG = 38;
 
 export const MESSAGE_HEADER = 12;
-/** The longest payload that any request we know has is a table of eight regions; with room to spare. */
+/** More than the longest payload of a request that we know, a table of eight regions. */
 export const MOST_PAYLOAD = 1024;
 const VERSION = 1;
 const VERSION_MASK = 3;
 const REPLY = 4;
 const NEED_REPLY = 8;
-/** In the payload of kick, call and err: the ring's number, and that no descriptor comes with it. */
+/** In the payload of kick, call and err: the ring's number, and the bit that says that no descriptor comes with it. */
 const RING_MASK = 0xff;
 const NO_DESCRIPTOR = 0x100;
 
-/** Whether it is a request of the version that there is. */
+/** Whether the flags are a request's, of the one version that there is. */
 export function isRequest(flags: number): boolean {
   return (flags & VERSION_MASK) === VERSION && (flags & REPLY) === 0;
 }
@@ -44,7 +44,7 @@ export function needsReply(flags: number): boolean {
   return (flags & NEED_REPLY) !== 0;
 }
 
-/** Writes a reply's header before a payload of `size` bytes that stands at 12; the message's length. */
+/** Writes a reply's header before a payload of `size` bytes at 12. Returns the message's length. */
 export function writeReply(into: Buffer, request: number, size: number): number {
   into.writeUInt32LE(request, 0);
   into.writeUInt32LE(VERSION | REPLY, 4);
@@ -52,14 +52,14 @@ export function writeReply(into: Buffer, request: number, size: number): number 
   return MESSAGE_HEADER + size;
 }
 
-/** A stretch of the guest's memory. */
+/** A region of the guest's memory. */
 export interface RegionSpec {
-  /** Where the guest has it. */
+  /** The guest's address. */
   readonly guest: bigint;
   readonly size: bigint;
-  /** Where the front end has it: rings are told by such addresses. */
+  /** The front end's address; the addresses of rings are the front end's. */
   readonly user: bigint;
-  /** Where it begins in the file that came along. */
+  /** Where the region begins in the file whose descriptor came with it. */
   readonly offset: bigint;
 }
 
@@ -74,7 +74,7 @@ function readRegion(payload: Buffer, at: number): RegionSpec {
   };
 }
 
-/** The regions of a SET_MEM_TABLE; null when the payload is not one. */
+/** The regions of a SET_MEM_TABLE; null when the payload is malformed. */
 export function readMemTable(payload: Buffer): RegionSpec[] | null {
   if (payload.length < 8) return null;
   const count = payload.readUInt32LE(0);
@@ -82,17 +82,17 @@ export function readMemTable(payload: Buffer): RegionSpec[] | null {
   return Array.from({ length: count }, (_, i) => readRegion(payload, 8 + i * REGION));
 }
 
-/** The region of an ADD_MEM_REG or REM_MEM_REG; null when the payload is not one. */
+/** The region of an ADD_MEM_REG or REM_MEM_REG; null when the payload is malformed. */
 export function readMemRegion(payload: Buffer): RegionSpec | null {
   return payload.length < 8 + REGION ? null : readRegion(payload, 8);
 }
 
-/** A ring's number, and a number about it. Null when the payload is not that. */
+/** A ring's number, and a value for it; null when the payload is malformed. */
 export function readVringState(payload: Buffer): { readonly ring: number; readonly value: number } | null {
   return payload.length < 8 ? null : { ring: payload.readUInt32LE(0), value: payload.readUInt32LE(4) };
 }
 
-/** Where a ring's parts are, as the front end has them. */
+/** The front end's addresses of a ring's parts. */
 export interface VringAddresses {
   readonly ring: number;
   readonly descriptors: bigint;
@@ -110,14 +110,14 @@ export function readVringAddresses(payload: Buffer): VringAddresses | null {
   };
 }
 
-/** Which ring a kick, call or err is about, and whether a descriptor came along. Null when the payload is not that. */
+/** The ring of a kick, call or err, and whether a descriptor came with it; null when the payload is malformed. */
 export function readVringDescriptor(payload: Buffer): { readonly ring: number; readonly descriptor: boolean } | null {
   if (payload.length < 8) return null;
   const word = payload.readUInt32LE(0);
   return { ring: word & RING_MASK, descriptor: (word & NO_DESCRIPTOR) === 0 };
 }
 
-/** A 64-bit number; null when the payload is not one. */
+/** A number of 64 bits; null when the payload is malformed. */
 export function readNumber(payload: Buffer): bigint | null {
   return payload.length < 8 ? null : payload.readBigUInt64LE(0);
 }

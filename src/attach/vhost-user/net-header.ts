@@ -1,4 +1,7 @@
-/** What the header of a guest's frame may say is undone, by what its driver has agreed to. The header itself: `wire/virtio-net`. */
+/**
+ * What a guest's frame leaves undone, by its header and the features that its driver has accepted. The header itself is
+ * in `wire/virtio-net`.
+ */
 import { COMPLETE, LEAST_SEGMENT } from "../../core/link.ts";
 import { completeSum } from "../../wire/segmentation.ts";
 import {
@@ -12,12 +15,12 @@ import type { Features } from "./features.ts";
 
 const GSO_TCPV4 = 1;
 
-/** The header says what cannot be, or leaves undone what the driver was not allowed to. */
+/** The header is impossible, or leaves undone what the driver may not. */
 export const FALSE_HEADER = -1;
 
 /**
- * What is undone in a frame of the guest's, whose header stands at `at` and which itself stands at `frame` with `len`
- * bytes, or `FALSE_HEADER`. A checksum that is undone in something else than TCP or UDP over IP is done here.
+ * What is undone in a guest's frame of `len` bytes at `frame`, whose header stands at `at`; or `FALSE_HEADER`. If the
+ * undone checksum is not TCP's or UDP's over IP, it is computed here.
  */
 export function undoneOf(features: Features, bytes: Uint8Array, at: number, frame: number, len: number): number {
   const undone = virtioUndone(bytes, at, bytes, frame, len);

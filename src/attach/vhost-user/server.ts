@@ -1,4 +1,4 @@
-/** Guests that come by vhost-user: a UNIX socket that front ends connect to, one guest a connection. */
+/** Guests that come by vhost-user: a UNIX socket to which front ends connect, one guest by each connection. */
 import type net from "node:net";
 import { hasKnownLayouts } from "../../host/libc.ts";
 import { type SharedLibc, sharedLibc } from "../../host/shared-libc.ts";
@@ -7,7 +7,10 @@ import type { Attachment, CableEnv } from "../attachment.ts";
 import { type Door, openDoor } from "../door.ts";
 import { VhostUserSession } from "./session.ts";
 
-/** Resolves when front ends can connect. Rejects with an `Error` of one line, whose `code` is the system's where it has one. */
+/**
+ * Resolves when front ends can connect. Rejects with an `Error` of one line, with the system's `code` where there is
+ * one.
+ */
 export async function listenVhostUser(address: VhostUserAddress, env: CableEnv): Promise<Attachment> {
   const libc = sharedLibc();
   if (libc === null) throw new Error(`cannot listen on ${attachAddressText(address)}: ${whyNot()}`);

@@ -1,13 +1,13 @@
 /**
- * One front end's connection: what it says of the guest's memory and rings, and the cable that comes of it.
+ * One front end's connection: its messages about the guest's memory and rings, and the cable that they make.
  *
- * A ring runs from the moment it has a size, addresses in shared memory and a word about its kicks, and is enabled; it
- * stops at GET_VRING_BASE. All that is done with a ring is done within a turn, by copying: so between two turns nothing of the
- * guest's memory is in anybody's hands, a stop can be answered at once, and memory that the front end takes back can be let go
- * of as soon as the rings have been found again in what is left.
+ * A ring runs once it has a size, addresses in shared memory, word about its kicks, and is enabled; GET_VRING_BASE
+ * stops it. All work on a ring is done within a turn, by copying. So between two turns nobody uses the guest's memory:
+ * a stop can be answered at once, and memory that the front end takes back can be released as soon as the rings have
+ * been found again in the rest.
  *
- * A message that cannot be right ends the connection, with one line that says why; with REPLY_ACK, where the front end has asked,
- * it is answered first.
+ * An impossible message ends the connection, with one line that says why. If the front end has asked for REPLY_ACK, the
+ * message is answered first.
  */
 import fs from "node:fs";
 import type net from "node:net";
@@ -29,31 +29,31 @@ import { GuestMemory, MOST_REGIONS } from "./memory.ts";
 import * as m from "./messages.ts";
 import { MOST_ENTRIES, Vring } from "./vring.ts";
 
-/** Of a network card with one pair: the guest receives by the first, and sends by the second. */
+/** The rings of a network card with one pair: the guest receives by the first and sends by the second. */
 const RECEIVE = 0;
 const SEND = 1;
 const RINGS = 2;
-/** How often a ring is looked at whose guest does not kick. */
+/** How often, in milliseconds, we look at the ring of a guest that does not kick. */
 const UNKICKED_MILLIS = 1;
 
 interface RingState {
   readonly number: number;
   size: number;
   addresses: m.VringAddresses | null;
-  /** A kick's descriptor, or none and a word that there will be none, has come since it was stopped. */
+  /** Since the ring was stopped, a kick's descriptor has come, or word that there will be none. */
   kickTold: boolean;
   kick: Readable | null;
-  /** For a guest that does not kick. */
+  /** Looks at the ring of a guest that does not kick. */
   timer: NodeJS.Timeout | null;
   call: number | null;
   error: number | null;
   enabled: boolean;
   ring: Vring | null;
-  /** Where it stood when it stopped. */
+  /** The ring's index when it stopped. */
   base: number;
 }
 
-/** What is wrong with a message, in a line. */
+/** One line that says what is wrong with a message. */
 class Refusal extends Error {}
 
 export class VhostUserSession {
@@ -71,7 +71,7 @@ export class VhostUserSession {
   #features: Features = readFeatures(0n);
   #gone = false;
 
-  /** Takes over an accepted socket, of which nothing has been read. `onGone` follows when it is over. */
+  /** Takes over an accepted socket of which nothing has been read. `onGone` is called when the connection is over. */
   constructor(socket: net.Socket, name: string, env: CableEnv, libc: SharedLibc, onGone: () => void) {
     this.#env = env;
     this.#libc = libc;
@@ -124,7 +124,7 @@ export class VhostUserSession {
     if (why !== null) this.#ended(why);
   }
 
-  /** Questions. */
+  /** Answers a question. False if the request is none. */
   #answered(request: number, payload: Buffer): boolean {
     switch (request) {
       case m.GET_FEATURES:
@@ -190,7 +190,7 @@ export class VhostUserSession {
         return state.ring === null ? this.#start(state) : this.#moved(() => {});
       }
       case m.SET_VRING_BASE: {
-        // What has been used stands in the ring itself, also after an end without a stop.
+        // The ring itself tells how far it has been used, also after it ended without a stop.
         const { ring, value } = right(request, m.readVringState(payload));
         this.#ringOf(ring).base = value & 0xffff;
         return;
@@ -214,7 +214,7 @@ export class VhostUserSession {
     if ((agreed & ~OFFERED) !== 0n)
       throw new Refusal(`features 0x${(agreed & ~OFFERED).toString(16)} were not offered`);
     this.#features = readFeatures(agreed);
-    // Without the protocol's features there is no message that enables a ring.
+    // Without protocol features there is no message that enables a ring.
     if (!hasProtocolFeatures(agreed)) for (const state of this.#rings) state.enabled = true;
     for (const state of this.#rings) {
       if (state.ring === null) continue;
@@ -235,7 +235,7 @@ export class VhostUserSession {
     this.#moved(retire);
   }
 
-  /** Memory is elsewhere: rings that run are found again, and then what was there before is let go of. */
+  /** Memory has changed: finds running rings again, and then releases the earlier memory. */
   #moved(retire: () => void): void {
     for (const state of this.#rings) this.#pause(state);
     this.#startAll();
@@ -274,17 +274,18 @@ export class VhostUserSession {
       closeDescriptor(state.error);
       state.error = fd;
     }
-    // A running ring has other descriptors from now on.
+    // A running ring has other eventfds from now on.
     if (state.ring !== null) this.#hand(state);
   }
 
-  /** Lets a ring run that has all it needs. */
+  /** Starts a ring that has all it needs. */
   #start(state: RingState): void {
     const { addresses, size } = state;
     if (state.ring !== null || !state.enabled || !state.kickTold || addresses === null || size === 0) return;
     if (this.#memory.regions === 0) return;
     const ring = Vring.at(this.#memory, addresses, size, this.#features.eventIdx);
-    // A front end takes memory away and adds other in two messages; a ring may be in neither for that long.
+    // A front end moves memory by two messages, one that removes and one that adds: between them a ring may be in
+    // neither.
     if (ring === null) return;
     state.ring = ring;
     this.#hand(state);
@@ -297,7 +298,7 @@ export class VhostUserSession {
     else this.#link.sendBy(running, this.#memory, this.#features);
   }
 
-  /** It is not touched any more, until something starts it again. */
+  /** Pauses a ring until something starts it again. */
   #pause(state: RingState): void {
     if (state.ring === null) return;
     state.base = state.ring.base;
@@ -305,7 +306,7 @@ export class VhostUserSession {
     this.#hand(state);
   }
 
-  /** Stopped by the front end: it needs a kick's descriptor to run again. */
+  /** The front end stops a ring, which then needs a new kick's descriptor to run again. */
   #stop(state: RingState): void {
     this.#pause(state);
     this.#forgetKick(state);
@@ -330,7 +331,7 @@ export class VhostUserSession {
   }
 }
 
-/** What was read of a payload, which must be there. */
+/** Returns the parsed payload, which must be valid. */
 function right<T>(request: number, read: T | null): T {
   if (read === null) throw new Refusal(`message ${request} is too short`);
   return read;

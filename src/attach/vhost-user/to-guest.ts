@@ -1,17 +1,17 @@
 /**
- * The ring that the guest receives by. It gives buffers; a frame is scattered over as many as it takes (mergeable buffers), or
- * has to fit one chain.
+ * The ring by which the guest receives. The guest gives buffers. A frame is spread over as many as it needs (mergeable
+ * buffers), or has to fit one chain.
  *
- * `has` looks ahead: it walks the chains that the guest has made available until they hold a frame, and keeps where they
- * lead, checked, in memory of ours. `begin` and `put` then follow what was kept: each piece of a frame, its headers, what a send
- * buffer holds of it, goes from where it stands to where the guest wants it, and nowhere else.
+ * `has` looks ahead: it walks available chains until they hold a frame, and keeps where they lead, checked, in memory
+ * of ours. `begin` and `put` then follow that. Each piece of a frame, its headers or a part of a send buffer, goes
+ * straight from where it stands into the guest's buffers.
  */
 import { ChainWalk, END, LIE } from "./chain.ts";
 import type { Features } from "./features.ts";
 import { copy, type GuestMemory } from "./memory.ts";
 import type { Vring } from "./vring.ts";
 
-/** Where `num_buffers` stands in the header. */
+/** Offset of `num_buffers` in the header. */
 const NUM_BUFFERS = 10;
 
 export class ToGuest {
@@ -19,7 +19,7 @@ export class ToGuest {
   readonly #ring: Vring;
   readonly #features: Features;
   readonly #walk: ChainWalk;
-  /** Chains that have been looked at: first descriptor, bytes, and how many parts. Circular, as are their parts. */
+  /** Chains that have been walked: first descriptor, bytes, and number of parts. Circular, as are the parts. */
   readonly #heads: Int32Array;
   readonly #bytes: Float64Array;
   readonly #parts: Int32Array;
@@ -33,10 +33,10 @@ export class ToGuest {
   readonly #partMask: number;
   #firstPart = 0;
   #seenParts = 0;
-  /** The frame that has begun: its bytes that are to come, and of these the ones of this chain. */
+  /** Bytes that the current frame still needs, and how many of those go into the current chain. */
   #left = 0;
   #inChain = 0;
-  /** Of this chain: its bytes in all, its parts that are left, and how much of the first of these has been written. */
+  /** The current chain: its bytes in all, the parts left, and how much of the first of those has been written. */
   #written = 0;
   #partsLeft = 0;
   #partDone = 0;
@@ -57,7 +57,10 @@ export class ToGuest {
     this.#partMask = parts - 1;
   }
 
-  /** Whether the guest has given room for a frame of `len` bytes and its header; if not it is asked to tell when it gives more. */
+  /**
+   * Whether the guest has given room for a frame of `len` bytes and its header. If not, the guest is asked to tell of
+   * more.
+   */
   has(len: number): boolean {
     const needed = len + this.#features.header;
     if (this.#enough(needed) || this.#look(needed)) return true;
@@ -65,8 +68,9 @@ export class ToGuest {
   }
 
   /**
-   * Begins a frame of `len` bytes with its header, for which there is room. The header's `num_buffers` is filled in where it
-   * stands, at `header`. All of the frame follows by `put`; then the caller publishes. False when no buffer is so large.
+   * Begins a frame of `len` bytes with its header, for which `has` has found room. Fills in `num_buffers` where the
+   * header stands, at `header`. The frame follows by `put`; then the caller publishes. False when no buffer is large
+   * enough.
    */
   begin(len: number, bytes: Uint8Array, header: number): boolean {
     const mask = this.#ring.size - 1;
@@ -84,7 +88,7 @@ export class ToGuest {
     return true;
   }
 
-  /** The frame's next `len` bytes. */
+  /** Writes the frame's next `len` bytes. */
   put(bytes: Uint8Array, at: number, len: number): void {
     while (len > 0) {
       const index = this.#firstPart;
@@ -115,7 +119,7 @@ export class ToGuest {
     this.#partDone = 0;
   }
 
-  /** The chain is the guest's, also what of it was not needed. */
+  /** Gives the current chain back to the guest, with its unused part. */
   #endChain(): void {
     const first = this.#first;
     this.#ring.use(this.#heads[first]!, this.#written);
@@ -131,7 +135,7 @@ export class ToGuest {
     return this.#features.mergeable ? this.#room >= needed : this.#seen > 0;
   }
 
-  /** Looks at more chains until there is enough. */
+  /** Walks more chains until there are `needed` bytes. */
   #look(needed: number): boolean {
     const ring = this.#ring;
     for (const waiting = ring.waiting(); this.#seen < waiting; ) {
@@ -146,7 +150,7 @@ export class ToGuest {
     return false;
   }
 
-  /** Walks a chain and keeps where it leads. False when it lies. */
+  /** Walks a chain and keeps where it leads. False when the chain lies. */
   #collect(head: number): boolean {
     const walk = this.#walk;
     const memory = this.#memory;
@@ -170,7 +174,7 @@ export class ToGuest {
         left -= part;
       }
     }
-    // A buffer without room for the header is none.
+    // A buffer without room for the header cannot be used.
     if (bytes < this.#features.header) return false;
     const at = (this.#first + this.#seen++) & (this.#ring.size - 1);
     this.#heads[at] = head;

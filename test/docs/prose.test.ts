@@ -22,6 +22,10 @@ it.each(PAGES)("%s", async (page) => {
   expect(await faultsOf(page, readFileSync(page, "utf8"))).toEqual([]);
 });
 
+it("README.md has 250 lines at most", () => {
+  expect(readFileSync("README.md", "utf8").split("\n").length).toBeLessThanOrEqual(251);
+});
+
 it.each([
   ["a sentence of 36 words", `A guest ${"sends a packet and ".repeat(9)}`.trim().slice(0, -4).concat(".")],
   ["a clause in place of a subject", "What a guest sends is judged."],

@@ -97,10 +97,6 @@ export class Peer implements TcpPath, TcpUser {
   onClosed(): void {
     this.events.push("closed");
   }
-  holds(): boolean {
-    return false;
-  }
-
   room(): number {
     return this.limit - this.backlog;
   }

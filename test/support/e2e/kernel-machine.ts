@@ -130,6 +130,11 @@ export class KernelMachine {
     });
   }
 
+  /** QEMU's process, or that of what started it. */
+  get pid(): number {
+    return this.#child.pid!;
+  }
+
   /** Resolves when its shell listens: after a boot. */
   async ready(): Promise<void> {
     await this.#until(/E2E:ready\r?\n/, "its shell", 180_000);

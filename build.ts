@@ -2,9 +2,10 @@
  * `npm run build`, after tsc has written the types: `src` as a few files of JavaScript in `dist`, since reading four hundred
  * takes longer than everything else at a start.
  *
- * What is loaded when: a process reads the entry that it is started by, what that imports, and a command's own file once the
- * command is asked for (`import()` in `cli/program` and others). `FILES` says which modules stand together, so that a start
- * reads few files and none of them for a small part of it.
+ * The library is modules. The program is CommonJS in `dist/program`, since only so can `cli/start` load it with what V8 has
+ * kept of it. What is loaded when: a process reads the entry that it is started by, what that imports, and a command's own
+ * file once the command is asked for (`import()` in `cli/program` and others). `LIBRARY` and `PROGRAM` say which modules stand
+ * together, so that a start reads few files and none of them for a small part of it.
  *
  * The packages that package.json lists for run time stay packages. Others that `src` imports become part of `dist`, with their
  * licences: what is used of zod, ip-address and commander, and the API's server and metrics (Fastify, prom-client), which are
@@ -29,25 +30,32 @@ function manifestOf(folder: string): Manifest {
   return JSON.parse(readFileSync(path.join(folder, "package.json"), "utf8")) as Manifest;
 }
 
-/** The library, the program, and what the program reads once signals are held. */
-const ENTRIES = { index: "src/index.ts", "cli/main": "src/cli/main.ts", "cli/command-line": "src/cli/command-line.ts" };
-
-/** Modules that one file holds; the first line that matches counts. What an entry needs from its first line on is tagged `$initial`. */
-const FILES: CodeSplittingGroup[] = [
-  // What the program begins with: alone, since reading the rest takes a while.
-  { name: "signals", test: /[\\/]early-signals\.ts$/ },
-  // What options and rules are read with, and what watches over a start.
+/** Modules of the library that one file holds; the first line that matches counts. What it needs from its first line on is tagged `$initial`. */
+const LIBRARY: CodeSplittingGroup[] = [
+  // What options and rules are read with.
   {
     name: "options",
     tags: ["$initial"],
     test: /[\\/](src[\\/](wire|core|control|attach[\\/]address\b|host[\\/](libc|readable)\b)|zod|ip-address)\b/,
   },
-  // The network.
-  { name: "network", tags: ["$initial"], test: /[\\/]src[\\/](?!cli[\\/]|api[\\/])/ },
+  { name: "network", tags: ["$initial"], test: /[\\/]src[\\/](?!cli[\\/])/ },
+];
+
+/**
+ * The program's files. The network stands in one with all that it calls: files of CommonJS reach each other's functions
+ * by a look-up at every call, which packets have no time for.
+ */
+const PROGRAM: CodeSplittingGroup[] = [
+  // What the program begins with: alone, since reading the rest takes a while.
+  { name: "signals", test: /[\\/]early-signals\.ts$/ },
+  { name: "network", test: /[\\/](src[\\/](?!cli[\\/]|api[\\/])|zod[\\/]|ip-address[\\/])/ },
   // The commands' options and help, and `ctl`.
-  { name: "commands", tags: ["$initial"], test: /[\\/](src[\\/](cli|api)[\\/](?!main|command-line)|commander[\\/])/ },
-  // What those commands share that run a network, before it is loaded.
-  { name: "arguments", test: /[\\/]src[\\/](cli[\\/](arguments|launcher)|control[\\/]log)\.ts$/ },
+  {
+    name: "commands",
+    test: /[\\/](src[\\/]cli[\\/](command-line|program|ctl|completion|flags|output|rules-file|runtime-folder)\b|commander[\\/])/,
+  },
+  // What those commands share that run a network.
+  { name: "arguments", test: /[\\/]src[\\/]cli[\\/](arguments|launcher)\.ts$/ },
 ];
 
 /** How sources become what is run. */
@@ -66,19 +74,24 @@ export function bundling(): InputOptions {
 
 /** The library and the command line in `outdir`. Returns the modules that became part of them. */
 export async function bundle(outdir: string): Promise<string[]> {
-  const made = await rolldown({ ...bundling(), input: ENTRIES });
-  const { output } = await made.write({
-    dir: outdir,
-    entryFileNames: "[name].js",
-    chunkFileNames: "lib/[name]-[hash].js",
-    codeSplitting: { groups: FILES },
-    minifyInternalExports: false,
-    comments: false,
-  });
+  const common = { minifyInternalExports: false, comments: false } as const;
+  const library = await rolldown({ ...bundling(), input: { index: "src/index.ts", "cli/main": "src/cli/start.ts" } });
+  const program = await rolldown({ ...bundling(), input: { main: "src/cli/main.ts" } });
+  const made = [
+    await library.write({
+      ...{ dir: outdir, entryFileNames: "[name].js", chunkFileNames: "lib/[name]-[hash].js" },
+      ...{ ...common, codeSplitting: { groups: LIBRARY } },
+    }),
+    await program.write({
+      ...{ dir: path.join(outdir, "program"), format: "cjs", dynamicImportInCjs: false },
+      ...{ entryFileNames: "[name].cjs", chunkFileNames: "[name]-[hash].cjs" },
+      ...{ ...common, codeSplitting: { groups: PROGRAM } },
+    }),
+  ];
   // Beside the code that reads it.
-  cpSync(path.join(ROOT, "src/api/page"), path.join(outdir, "lib/page"), { recursive: true });
+  cpSync(path.join(ROOT, "src/api/page"), path.join(outdir, "program/page"), { recursive: true });
   chmodSync(path.join(outdir, "cli/main.js"), 0o755);
-  return output.flatMap((file) => (file.type === "chunk" ? file.moduleIds : []));
+  return made.flatMap(({ output }) => output.flatMap((file) => (file.type === "chunk" ? file.moduleIds : [])));
 }
 
 /** A package that became part of what was built. */

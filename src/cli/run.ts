@@ -1,24 +1,26 @@
 /**
  * `tslirp run`: a command in namespaces of its own, whose only way out is a network of ours.
  *
- * In the order of what takes longest: the arguments are read, the namespaces begin, and while a process of theirs sets them
- * up the network is loaded and opened here. Then it gets its TAP, and the command starts.
+ * What takes long goes side by side: the namespaces begin, and while their process starts the way to TAPs is loaded here. They
+ * get their TAP, and while that process sets all up the network is opened here. Then the command starts.
  */
 import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
+import { isatty } from "node:tty";
 import { ConfigError } from "../control/errors.ts";
 import { createLog } from "../control/log.ts";
 import { resolveOptions } from "../control/options.ts";
 import type { StackConfig } from "../core/config.ts";
+import { needTaps } from "../host/tap-device.ts";
 import { ipv6FromText, ipv6ToString } from "../wire/ipv6.ts";
 import type { NetworkArguments, SessionOptions } from "./argument-types.ts";
 import { readNetworkArguments, readSessionArguments } from "./arguments.ts";
 import { whenLauncherEnds } from "./launcher.ts";
 import { needLinux } from "./need-linux.ts";
 import { CommandNamespace, TAP_NAME } from "./run/namespace.ts";
-import type { Session } from "./run/network.ts";
 import { OpenPorts } from "./run/open-ports.ts";
+import { type Session, startSession } from "./session.ts";
 
 const NOT_EXECUTABLE = 126;
 const NOT_FOUND = 127;
@@ -71,12 +73,13 @@ export async function run(given: RunArguments, command: readonly string[]): Prom
     );
     namespace = within;
     signals.onInsist = () => within.signal("SIGKILL");
-    const [{ needTaps, startSession }] = await Promise.all([import("./run/network.ts"), within.begin()]);
     const taps = needTaps();
+    const { fd } = await within.begin((pid, tun) => taps.take(pid, tun, TAP_NAME));
     const { network, begin } = (session = await startSession(options, settings, log));
     await begin();
     if (signals.asked !== null) return 128 + os.constants.signals[signals.asked];
-    await within.start(ownSockets(settings), (pid, tun) => void network.attachTap(taps.take(pid, tun, TAP_NAME).fd));
+    network.attachTap(fd);
+    await within.start(ownSockets(settings));
     signals.passTo((signal) => within.signal(signal));
     if (automatic) ports = new OpenPorts(network, within.pid, log);
     return await within.ended;
@@ -101,7 +104,8 @@ class Signals implements Disposable {
   readonly #forget: () => void;
 
   constructor(rereads: boolean) {
-    const terminal = process.stdin.isTTY || process.stdout.isTTY || process.stderr.isTTY;
+    // Node's streams would take longer to load than the answer is worth.
+    const terminal = [0, 1, 2].some(isatty);
     const end = (signal: NodeJS.Signals) => (): void => this.#end(signal);
     const typed = (signal: NodeJS.Signals) => (): void => {
       if (this.#pass === null) this.#end(signal);

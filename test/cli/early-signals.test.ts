@@ -5,18 +5,17 @@ import { afterEach, beforeEach, expect, it } from "vitest";
 import { taps } from "../../src/host/tap-device.ts";
 import { Command, temporaryFolder } from "./command.ts";
 
-/** Runs in Node's thread for loading modules: the signal comes when what the first lines ask for is about to be read. */
-const HOOKS = `
-let sent = false;
-export async function load(url, context, next) {
-  if (!sent && url.includes("/cli/command-line")) {
-    sent = true;
+/** The signal comes when what the first lines ask for is about to be read. */
+const PRELOAD = `data:text/javascript,${encodeURIComponent(`
+import fs from "node:fs";
+const read = fs.readFileSync;
+fs.readFileSync = (file, ...options) => {
+  if (String(file).includes("/program/commands-")) {
+    fs.readFileSync = read;
     for (const signal of process.env.EARLY_SIGNALS.split(" ")) process.kill(process.pid, signal);
   }
-  return next(url, context);
-}`;
-const dataUrl = (code: string): string => `data:text/javascript,${encodeURIComponent(code)}`;
-const PRELOAD = dataUrl(`import { register } from "node:module"; register(${JSON.stringify(dataUrl(HOOKS))});`);
+  return read(file, ...options);
+};`)}`;
 
 let folder: string;
 const started: Command[] = [];

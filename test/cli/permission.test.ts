@@ -70,7 +70,7 @@ it("serves a guest, its TCP forwards and its UDP, and reads nothing else", async
   expect((await command.stop()).status).toBe(0);
   expect(fs.existsSync(cable)).toBe(false);
   expect((await refused.finished).stderr).toMatch(
-    /--rules: got .*; expected a file that can be read \(ERR_ACCESS_DENIED\)/,
+    /--rules: got .*; expected a file that can be read \(Access to this API has been restricted\)/,
   );
   fs.rmSync(secret);
 }, 120_000);

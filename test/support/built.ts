@@ -28,4 +28,6 @@ export async function build(): Promise<string> {
 /** Vitest's set-up, once for all files. */
 export default async function setup(): Promise<void> {
   process.env.TSLIRP_BUILT = await build();
+  // What V8 makes of it goes with it.
+  process.env.XDG_CACHE_HOME = path.join(process.env.TSLIRP_BUILT, "cache");
 }

@@ -87,24 +87,25 @@ export class CommandNamespace {
     this.ended.catch(() => {});
   }
 
-  /** The namespaces begin to be set up, as far as that needs no TAP. Rejects with an `Error` of one line. */
-  async begin(): Promise<void> {
+  /**
+   * The namespaces begin, and `makeTap` makes their TAP, of the `/dev/net/tun` that process `pid` has open as `tun`. What it
+   * gives comes back; meanwhile all is set up. Rejects with an `Error` of one line.
+   */
+  async begin<T>(makeTap: (pid: number, tun: number) => T): Promise<T> {
     const first = await this.#said();
     const [word, pid] = first.split(" ");
     if (word !== "up") throw await this.#failure(first);
     this.pid = Number(pid);
     this.#map();
-    this.#say("mapped");
+    const made = makeTap(this.pid, TUN);
+    this.#say("made");
+    return made;
   }
 
-  /**
-   * Then `makeTap` makes the TAP, of the `/dev/net/tun` that process `pid` has open as `tun`, and the command starts, to which
-   * the sockets at `covered` are not there. Rejects with an `Error` of one line.
-   */
-  async start(covered: readonly string[], makeTap: (pid: number, tun: number) => void): Promise<void> {
+  /** The command starts, to which the sockets at `covered` are not there. Rejects with an `Error` of one line. */
+  async start(covered: readonly string[]): Promise<void> {
     const ready = await this.#said();
     if (ready !== "ready") throw await this.#failure(ready);
-    makeTap(this.pid, TUN);
     for (const place of covered) {
       if (place.includes("\n"))
         throw new Error(`${JSON.stringify(place)} cannot be hidden from a command: expected a path of one line`);

@@ -2,11 +2,11 @@
  * What runs in the new namespaces before COMMAND, and for as long as it does: process 1 there, a POSIX shell. It has the script
  * and all that it writes as arguments: a file would be COMMAND's to change, and some shells read on in theirs while it runs.
  *
- * Descriptors: 3 is read (we say `mapped` when it has its users, and `go` when it has its TAP; its end means that we are gone),
+ * Descriptors: 3 is read (we say `made` when it has its users and its TAP, and `go` when the network is there; its end means that we are gone),
  * 4 says how far it is (`up PID`, `ready`, `on`, `failed WHY`), 5 is the standard error that COMMAND gets, 7 is
  * `/dev/net/tun`, which `host/tap-device` takes.
  *
- * What needs no TAP is done first: meanwhile we load the network. `cover` and a path before `go` cover a socket of ours.
+ * All is set up while we open the network. `cover` and a path before `go` cover a socket of ours.
  *
  * What COMMAND must not change is bound over from a file system of its own, which is read-only and has no other path. It is
  * mounted where the new /proc then covers it. Folders of daemons that look names up are covered whole, since a daemon that
@@ -50,7 +50,12 @@ closes() { mount --bind /proc/sys /proc/sys && mount -o remount,bind,ro,nosuid,n
 try "/dev/net/tun cannot be opened" opens
 exec 7<>/dev/net/tun
 echo "up $pid" >&4
-read -r mapped <&3 || exit 125
+read -r made <&3 || exit 125
+exec 7>&-
+for key in accept_ra accept_dad autoconf; do
+  echo 0 >"/proc/sys/net/ipv6/conf/tap0/$key"
+done 2>/dev/null
+try "the network cannot be set up" sets_up
 echo "$ping" >/proc/sys/net/ipv4/ping_group_range 2>/dev/null
 own=/proc/driver
 try "its own files cannot be made" writes
@@ -65,6 +70,7 @@ try "/etc/resolv.conf cannot be replaced" mount --bind "$own/resolv.conf" /etc/r
 [ ! -e /etc/hosts ] || try "/etc/hosts cannot be replaced" mount --bind "$own/hosts" /etc/hosts
 # Where that is not allowed (in some containers), processes see the host's, and nobody can be waited for.
 mount -t proc proc /proc 2>/dev/null || keep=
+[ "$who" = user ] || try "/proc/sys cannot be made read-only" closes
 echo ready >&4
 while read -r word <&3 || exit 125; do
   [ "$word" = cover ] || break
@@ -72,12 +78,6 @@ while read -r word <&3 || exit 125; do
   # A file that is read-only already: who connects to it is refused.
   try "$place cannot be covered" mount --bind /etc/resolv.conf "$place"
 done
-exec 7>&-
-for key in accept_ra accept_dad autoconf; do
-  echo 0 >"/proc/sys/net/ipv6/conf/tap0/$key"
-done 2>/dev/null
-try "the network cannot be set up" sets_up
-[ "$who" = user ] || try "/proc/sys cannot be made read-only" closes
 echo on >&4
 exec 2>&5 3<&- 4>&- 5>&-
 trap : HUP INT QUIT TERM

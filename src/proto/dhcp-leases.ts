@@ -44,12 +44,12 @@ export interface LeaseRecord extends Holding {
   readonly ip: number;
   /** The client identifier in hexadecimal; null for a client known by its MAC alone. */
   id: string | null;
-  /** Whose it was before another identifier behind the same MAC took it over; null for nobody's. */
+  /** The identifier that had the address before another one behind the same MAC took it over; null for none. */
   formerId: string | null;
-  /** There are several clients behind its MAC. */
+  /** Whether there are several clients behind the MAC. */
   shared: boolean;
   hostname: string | null;
-  /** Its client has asked for an MTU (option 26) when it last bound it. */
+  /** Whether the client asked for an MTU (option 26) when it last bound the address. */
   mtuAsked: boolean;
 }
 
@@ -64,7 +64,7 @@ const DECLINE_MS = 600_000;
 export class LeaseTable {
   readonly #start: number;
   readonly #count: number;
-  /** Addresses within the pool that are not for handing out. */
+  /** Addresses within the pool that are not handed out. */
   readonly #reserved: ReadonlySet<number>;
   readonly #limits: Limits;
   readonly #ask: Ask<LeaseRecord>;
@@ -72,7 +72,7 @@ export class LeaseTable {
   readonly #fixed: Map<string, LeaseRecord> = new Map();
   /** Addresses of the pool before this one all have a record or are reserved. */
   #unused = 0;
-  /** Told of a lease that yields to another client, before it does. */
+  /** Called with a lease that yields to another client, before it does. */
   onYield: ((record: LeaseRecord) => void) | null = null;
 
   /**
@@ -109,7 +109,7 @@ export class LeaseTable {
     return this.#byIp.values();
   }
 
-  /** The leased address whose holder is there, the first of the pool; null for none. */
+  /** The first leased address of the pool whose holder is there; null for none. */
   firstLive(now: number): number | null {
     let first: number | null = null;
     for (const record of this.#byIp.values()) {
@@ -131,7 +131,7 @@ export class LeaseTable {
       this.#free(now) ??
       this.#yielding(client, cable, now);
     if (record === null) return null;
-    // Bound it stays, even if another identifier asks now: that takes it over when it binds it.
+    // A bound address stays bound, even if another identifier asks now: that one takes it over when it binds it.
     if (record.state === "bound" && record.until > now && record.mac === client.mac) {
       hearHolder(record, cable);
       return record;
@@ -143,7 +143,7 @@ export class LeaseTable {
     return record;
   }
 
-  /** The record of `ip` if this client may have that address: it is its own, or free and the client has no other. */
+  /** The record of `ip` if this client may have the address: its own, or a free one when the client has no other. */
   claim(client: DhcpClient, ip: number, now: number, cable: object | null = null): LeaseRecord | null {
     if (!this.#mayHold(client, now, cable)) return null;
     const record = this.#byIp.get(ip);
@@ -153,12 +153,12 @@ export class LeaseTable {
     if (!this.#dynamic(ip)) return null;
     if (record === undefined) return this.#create(ip, false);
     if (record.until <= now || record === own || isGone(record, now)) return record;
-    // Another MAC's on the same cable: it may be the same machine's, and is if nobody answers.
+    // The address is held by another MAC on the same cable. That may be the same machine, and is if nobody answers.
     if (cable !== null && record.cable === cable) askHolder(record, now, this.#ask);
     return null;
   }
 
-  /** Whether it is not known yet if the holder of `ip`, another MAC on the same cable, is still there. */
+  /** Whether the holder of `ip`, another MAC on the same cable, has been asked and may still answer. */
   isAsked(ip: number, cable: object | null): boolean {
     const record = this.#byIp.get(ip);
     return record !== undefined && cable !== null && record.cable === cable && record.owes !== Number.POSITIVE_INFINITY;
@@ -169,7 +169,7 @@ export class LeaseTable {
     const fresh = record.state !== "bound" || record.until <= now || !isClient(record, client);
     for (const other of this.#byIp.values()) {
       if (other === record) continue;
-      // What the client had before and no longer holds is no longer kept for it: one client, one address.
+      // An address that the client had before and no longer holds is not kept for it: one client has one address.
       if (!other.fixed && other.mac === client.mac && other.id === client.id && other.until <= now)
         this.#own(other, { mac: null, id: null }, now);
     }
@@ -182,8 +182,8 @@ export class LeaseTable {
   }
 
   /**
-   * Sets the client's address aside for ten minutes: somebody else was found to use it. Null if it is not its own. One
-   * cable may have a few set aside so.
+   * Sets the client's address aside for ten minutes, because somebody else was found to use it. Null if it is not the
+   * client's. A cable may have a few addresses set aside so.
    */
   decline(client: DhcpClient, ip: number, now: number): LeaseRecord | null {
     const record = this.#held(client, ip, now);
@@ -196,7 +196,10 @@ export class LeaseTable {
     return record;
   }
 
-  /** Gives the client's address back; it is still kept for it as long as others are free. Null if it is not its own. */
+  /**
+   * Gives the client's address back; it is kept for the client as long as others are free. Null if it is not the
+   * client's.
+   */
   release(client: DhcpClient, ip: number, now: number): LeaseRecord | null {
     const record = this.#held(client, ip, now);
     if (record === null) return null;
@@ -205,7 +208,7 @@ export class LeaseTable {
     return record;
   }
 
-  /** The client took another server's offer: ours is void. */
+  /** The client took another server's offer, so ours is void. */
   withdraw(client: DhcpClient, now: number): void {
     const record = this.#find(client, now);
     if (record === null || record.state !== "offered") return;
@@ -230,11 +233,11 @@ export class LeaseTable {
     let record = this.#byIp.get(ip);
     if (record === undefined) {
       const most = this.#limits.leasesPerGuest;
-      // Believed, but not set aside: the cable holds enough.
+      // The sender is believed, but the address is not set aside, because the cable holds enough.
       if (!this.#dynamic(ip) || holdsTooMany(this.#byIp.values(), cable, most, now)) return true;
       record = this.#create(ip, false);
     } else if (record.fixed || isLeased(record, now)) {
-      // One cable is one guest, whatever it calls itself; and what is vacated yields, but for what is kept for a MAC for good.
+      // One cable is one guest, whatever MAC it uses. Vacated addresses yield, unless they are kept for a MAC for good.
       const own = record.mac === mac || (cable !== null && record.cable === cable);
       if (!own && (record.fixed || !isGone(record, now))) return false;
       if (own || record.fixed) {
@@ -244,19 +247,19 @@ export class LeaseTable {
       }
     } else if (record.until <= now && holdsTooMany(this.#byIp.values(), cable, this.#limits.leasesPerGuest, now))
       return true;
-    // A client that goes on using what it gave back, or never renewed, is still that client.
+    // A client that goes on using an address that it gave back, or did not renew, is still that client.
     if (record.mac !== mac) this.#own(record, { mac, id: null }, now);
     claim(record, this.#byIp.values(), cable, this.#limits.claimsPerGuest, now);
     return true;
   }
 
-  /** Whoever has `ip` has said something. */
+  /** The holder of `ip` has been heard. */
   heard(ip: number): void {
     const record = this.#byIp.get(ip);
     if (record !== undefined) record.owes = Number.POSITIVE_INFINITY;
   }
 
-  /** Whether `ip` is leased, or kept for good, to another than `mac` on `cable`. */
+  /** Whether `ip` is leased to, or kept for good for, another guest than `mac` on `cable`. */
   isAnothers(ip: number, mac: string, now: number, cable: object | null = null): boolean {
     const record = this.#byIp.get(ip);
     if (record === undefined || record.mac === null || record.mac === mac) return false;
@@ -269,7 +272,7 @@ export class LeaseTable {
     for (const record of this.#byIp.values()) if (record.mac === mac) vacate(record, now);
   }
 
-  /** The cable is gone, and all guests on it. */
+  /** The cable is gone, and all guests on it with it. */
   unplugged(cable: object, now: number): void {
     vacateCable(this.#byIp.values(), cable, now);
   }
@@ -278,7 +281,7 @@ export class LeaseTable {
     return [...this.#byIp.values()].map((record) => saveRecord(record, nameOf));
   }
 
-  /** What another table like this one has saved. */
+  /** Takes over the records that another table like this one has saved. */
   restore(saved: readonly SavedRecord[], cableOf: (name: string) => object | null): void {
     for (const each of saved) {
       const ip = each.ip as number;
@@ -291,7 +294,7 @@ export class LeaseTable {
     if (!holdsTooMany(this.#byIp.values(), cable, this.#limits.leasesPerGuest, now)) return true;
     const own = this.#find(client, now);
     if (own !== null && (own.fixed || own.until > now)) return true;
-    // Some of them may have been replaced behind the cable.
+    // Guests behind the cable may have been replaced.
     askBehind(this.#byIp.values(), cable, client.mac, now, this.#ask);
     return false;
   }
@@ -313,7 +316,10 @@ export class LeaseTable {
     return sameCard ?? sameId;
   }
 
-  /** Whether a record is the client's: its MAC's, unless there are others behind that. */
+  /**
+   * Whether a record is the client's: it has the client's MAC, and the identifier, too, if that MAC has several
+   * clients.
+   */
   #isSame(record: LeaseRecord, client: DhcpClient, now: number): boolean {
     if (record.mac !== client.mac) return false;
     return !record.shared || isClient(record, client) || record.until <= now || isGone(record, now);
@@ -333,7 +339,7 @@ export class LeaseTable {
     return oldest;
   }
 
-  /** One that another holds and has to give up; else, of a card with several clients, its own oldest. */
+  /** An address that its holder has to give up; or, behind a MAC with several clients, the oldest of that MAC's own. */
   #yielding(client: DhcpClient, cable: object | null, now: number): LeaseRecord | null {
     const record = yielding(this.#byIp.values(), cable, client.mac, now, this.#ask);
     if (record !== null) {

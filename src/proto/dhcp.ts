@@ -32,21 +32,21 @@ const LEASE_TIME = 86_400;
 const RENEWAL_TIME = LEASE_TIME / 2;
 const REBINDING_TIME = (LEASE_TIME / 8) * 7;
 
-/** IPv4 and UDP headers, which the client's maximum (option 57) includes. */
+/** Bytes of IPv4 and UDP headers, which the client's maximum (option 57) includes. */
 const HEADERS = 28;
-/** What every client takes (RFC 2131 section 2), and the most it is sent: no reply is ever fragmented. */
+/** The datagram that every client takes (RFC 2131 section 2), and the longest that we send: no reply is fragmented. */
 const MIN_DATAGRAM = 576;
 const MAX_DATAGRAM = 1500;
 /** Bytes that `out` must have for `DhcpServer.receive`. */
 export const DHCP_MAX_REPLY: number = MAX_DATAGRAM - HEADERS;
 
-/** Between two lines that say that no address is left. */
+/** Milliseconds between two log lines that say that no address is left. */
 const NOTICE_MS = 60_000;
 
 const LIMITED_BROADCAST = -1;
 const ANY_ADDRESS = 0;
 
-/** Without these a client has no network: they are never crowded out, nor left out because they were not asked for. */
+/** A client has no network without these options: they are sent first, and even if it did not ask for them. */
 const ESSENTIAL: ReadonlySet<number> = new Set([
   wire.OPT_MESSAGE_TYPE,
   wire.OPT_SERVER_ID,
@@ -63,9 +63,9 @@ const ESSENTIAL: ReadonlySet<number> = new Set([
 /** A reply of `len` bytes, to be sent from port 67 to port 68 of `dstIp`. */
 export interface DhcpReply {
   readonly len: number;
-  /** Signed, as packets carry it; -1 is 255.255.255.255. */
+  /** A signed word, as in packets; -1 is 255.255.255.255. */
   readonly dstIp: number;
-  /** Whether the frame goes to all, or to the MAC that asked. */
+  /** Whether the frame is broadcast, or goes to the MAC that asked. */
   readonly broadcast: boolean;
 }
 
@@ -73,16 +73,16 @@ export interface DhcpReply {
 export interface Lease {
   readonly ip: string;
   readonly mac: string;
-  /** What the guest calls itself: one label of DNS in lower case; null if it did not say, or said a reserved word. */
+  /** The guest's name for itself: one label of DNS in lower case; null if it gave none, or a reserved word. */
   readonly hostname: string | null;
-  /** The clock's milliseconds; Infinity for BOOTP. */
+  /** In the clock's milliseconds; Infinity for BOOTP. */
   readonly expires: number;
 }
 
 export class DhcpServer {
   readonly #trace: Trace;
   readonly #leases: LeaseTable;
-  /** By which the message at hand came. */
+  /** The cable by which the current message came. */
   #cable: object | null = null;
   readonly #host: number;
   readonly #net: number;
@@ -91,10 +91,10 @@ export class DhcpServer {
   readonly #serverName: Uint8Array | null;
   readonly #bootfile: Uint8Array | null;
   readonly #maxDatagram: number;
-  /** What any client is told, in the order of importance. */
+  /** Options for every client, the most important first. */
   readonly #offered: readonly wire.DhcpOption[];
   #cutTold = false;
-  /** What only a client that asks is told. */
+  /** Options only for clients that ask for them. */
   readonly #onRequest: readonly wire.DhcpOption[];
   #noticed = Number.NEGATIVE_INFINITY;
 
@@ -136,13 +136,13 @@ export class DhcpServer {
     offered.push({ code: wire.OPT_SEARCH_LIST, data: wire.dhcpSearchList(config.dnssearch) });
     this.#offered = offered.filter((option) => option.data.length > 0);
 
-    // A client that did not ask would not expect packets of that size, nor send any.
+    // A client that did not ask for the MTU would neither expect nor send packets of that size.
     const mtu = new Uint8Array(2);
     put16(mtu, 0, config.mtu);
     const onRequest: wire.DhcpOption[] = [{ code: wire.OPT_MTU, data: mtu }];
     if (this.#bootfile !== null) onRequest.push({ code: wire.OPT_BOOTFILE, data: this.#bootfile });
     if (!config.restrict) {
-      // A default route: a client that asks for this option ignores option 3 if it comes (RFC 3442).
+      // A default route, because a client that asks for this option ignores option 3 when it gets it (RFC 3442).
       const routes = new Uint8Array(5);
       put32(routes, 1, this.#host);
       onRequest.push({ code: wire.OPT_CLASSLESS_ROUTES, data: routes });
@@ -191,17 +191,17 @@ export class DhcpServer {
     }
   }
 
-  /** What is known of addresses, as plain data. */
+  /** The lease table as plain data. */
   save(nameOf: (cable: object) => string): SavedRecord[] {
     return this.#leases.save(nameOf);
   }
 
-  /** What another server like this one has saved. */
+  /** Takes over the lease table that another server like this one has saved. */
   restore(saved: readonly SavedRecord[], cableOf: (name: string) => object | null): void {
     this.#leases.restore(saved, cableOf);
   }
 
-  /** The leases bound at `now`; of those whose holder is there, if `live`. */
+  /** The leases bound at `now`; with `live`, only those whose holder is there. */
   leases(now: number, live = false): Lease[] {
     const list: Lease[] = [];
     for (const record of this.#leases.records()) {
@@ -220,7 +220,7 @@ export class DhcpServer {
     return this.#leases.seen(ip, mac, now, cable);
   }
 
-  /** Whoever has `ip` has said something in ARP. */
+  /** The holder of `ip` has been heard by ARP. */
   heard(ip: number): void {
     this.#leases.heard(ip);
   }
@@ -230,12 +230,12 @@ export class DhcpServer {
     return this.#leases.isAnothers(ip, mac, now, cable);
   }
 
-  /** The first address that is leased to a guest that is there; null for none. */
+  /** The first leased address whose guest is there; null for none. */
   firstLive(now: number): number | null {
     return this.#leases.firstLive(now);
   }
 
-  /** Whether who had `ip` is gone. */
+  /** Whether the holder of `ip` is gone. */
   isGone(ip: number, now: number): boolean {
     const record = this.#leases.get(ip);
     return record !== null && isGone(record, now);
@@ -267,23 +267,23 @@ export class DhcpServer {
     if (ip === ANY_ADDRESS) return this.#drop("dhcp-malformed");
     if (message.requestedIp === ANY_ADDRESS) this.#leases.renews(message.client, ip, now);
     if (!this.#bind(message, ip, now + LEASE_TIME * 1000, now)) {
-      // It asks again before we have no answer.
+      // The client asks again before the holder's answer is due.
       return this.#leases.isAsked(ip, this.#cable) ? null : this.#nak(message, out);
     }
     return this.#reply(message, wire.DHCP_ACK, message.ciaddr, ip, out);
   }
 
-  /** RFC 2131 section 4.3.5. Not all clients fill in ciaddr; what they sent from says the same. */
+  /** RFC 2131 section 4.3.5. Some clients leave ciaddr empty; then the source address stands for it. */
   #inform(message: Message, srcIp: number, out: Uint8Array): DhcpReply {
     return this.#reply(message, wire.DHCP_ACK, message.ciaddr || srcIp, ANY_ADDRESS, out);
   }
 
-  /** A BOOTP client that gives its address wants the rest only (RFC 951 section 3, yiaddr). */
+  /** A BOOTP client that names its address wants only the rest (RFC 951 section 3, yiaddr). */
   #bootp(message: Message, now: number, out: Uint8Array): DhcpReply | null {
     if (message.ciaddr !== ANY_ADDRESS) return this.#reply(message, 0, message.ciaddr, ANY_ADDRESS, out);
     const record = this.#leases.offer(message.client, ANY_ADDRESS, now, this.#cable);
     if (record === null) return this.#noAddress(message, now);
-    // It will never renew (RFC 1534 section 2).
+    // A BOOTP client never renews (RFC 1534 section 2).
     this.#bind(message, record.ip, Number.POSITIVE_INFINITY, now);
     return this.#reply(message, 0, ANY_ADDRESS, record.ip, out);
   }
@@ -317,7 +317,7 @@ export class DhcpServer {
     return { len, dstIp: LIMITED_BROADCAST, broadcast: true };
   }
 
-  /** An OFFER or ACK, or (type 0) what BOOTP has in their place. */
+  /** An OFFER or ACK; type 0 is BOOTP's reply. */
   #reply(message: Message, type: number, ciaddr: number, yiaddr: number, out: Uint8Array): DhcpReply {
     const limit = this.#limit(message);
     wire.dhcpWriteHeader(out, limit, message.buf, message.at, message.ciaddr, yiaddr, this.#nextServer);
@@ -332,7 +332,9 @@ export class DhcpServer {
     return { len, dstIp: here ? ciaddr : LIMITED_BROADCAST, broadcast: !here };
   }
 
-  /** All options of a reply: ours, then what was asked for in the order asked for (RFC 2132 section 9.8), then the rest. */
+  /**
+   * A reply's options: ours, then the requested ones in the order of the request (RFC 2132 section 9.8), then the rest.
+   */
   #options(message: Message, type: number, leased: boolean): wire.DhcpOption[] {
     const options = type === 0 ? [] : this.#preamble(message, type);
     const rest = [...this.#offered];
@@ -342,7 +344,7 @@ export class DhcpServer {
     }
     const asked = message.parameters;
     const httpBoot = message.httpBoot;
-    // UEFI's HTTP boot takes no offer without this class, and wants the URI as an option (UEFI 2.10 section 24.7).
+    // UEFI's HTTP boot ignores offers without this class, and wants the URI as an option (UEFI 2.10 section 24.7).
     if (httpBoot) options.push({ code: wire.OPT_VENDOR_CLASS, data: text("HTTPClient") });
     for (const option of this.#onRequest) {
       const unfit = option.code === wire.OPT_BOOTFILE && (httpBoot || option.data.length > wire.DHCP_FILE_MAX);
@@ -356,7 +358,7 @@ export class DhcpServer {
     return options;
   }
 
-  /** Told once: it is the same for all clients of that kind. */
+  /** Logged once, since it concerns all clients of that kind. */
   #searchListCut(limit: number): void {
     if (this.#cutTold) return;
     this.#cutTold = true;
@@ -364,20 +366,20 @@ export class DhcpServer {
     this.#trace.event({ type: "notice", text });
   }
 
-  /** What every DHCP reply begins with; the client identifier comes back as it was sent (RFC 6842). */
+  /** Options at the start of every reply. The client identifier is returned as it was sent (RFC 6842). */
   #preamble(message: Message, type: number): wire.DhcpOption[] {
     const options = [{ code: wire.OPT_MESSAGE_TYPE, data: Uint8Array.of(type) }, word(wire.OPT_SERVER_ID, this.#host)];
     if (message.id !== null) options.push({ code: wire.OPT_CLIENT_ID, data: message.id });
     return options;
   }
 
-  /** The longest reply this client takes, in bytes of UDP payload. */
+  /** The longest reply that this client takes, in bytes of UDP payload. */
   #limit(message: Message): number {
     if (message.type === 0) return wire.BOOTP_LENGTH;
     return Math.min(Math.max(message.maxDatagram, MIN_DATAGRAM), this.#maxDatagram) - HEADERS;
   }
 
-  /** Whoever runs this is told, once a minute at the most. */
+  /** Logs that no address is left, at most once a minute. */
   #noAddress(message: Message, now: number): null {
     if (now - this.#noticed >= NOTICE_MS) {
       this.#noticed = now;
@@ -402,18 +404,18 @@ export class DhcpServer {
   }
 }
 
-/** What a checked message says, read once. */
+/** The fields of a checked message, read once. */
 class Message {
   readonly buf: Uint8Array;
   readonly at: number;
-  /** Option 53; 0 for BOOTP, -1 when it makes no sense. */
+  /** Option 53; 0 for BOOTP, -1 if the option is malformed. */
   readonly type: number;
   readonly ciaddr: number;
   readonly requestedIp: number;
   readonly serverId: number | null;
   readonly maxDatagram: number;
   readonly parameters: ReadonlySet<number>;
-  /** Option 61 as sent. */
+  /** Option 61 as it was sent. */
   readonly id: Uint8Array | null;
   readonly client: DhcpClient;
   readonly hostname: string | null;
@@ -450,7 +452,7 @@ class Message {
 /** An identifier that merely repeats the MAC (type 1) names the same client as none at all. */
 function dhcpClient(buf: Uint8Array, chaddr: number, id: Uint8Array | null): DhcpClient {
   const mac = macToString(buf, chaddr);
-  // One byte is less than an identifier (RFC 2132 section 9.14).
+  // An identifier has at least two bytes (RFC 2132 section 9.14).
   if (id === null || id.length < 2 || id.length > 255) return { mac, id: null };
   let hex = "";
   for (const byte of id) hex += byte.toString(16).padStart(2, "0");

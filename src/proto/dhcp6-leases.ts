@@ -36,9 +36,9 @@ import {
 
 /** One address. */
 export interface Lease6 extends Holding {
-  /** Its place in the pool. */
+  /** The address's place in the pool. */
   readonly index: number;
-  /** In hexadecimal; null if the address was only heard of. */
+  /** In hexadecimal; null if the address was only heard in use. */
   duid: string | null;
   iaid: number;
 }
@@ -52,7 +52,7 @@ export interface Association {
 
 const OFFER_MS = 30_000;
 const DECLINE_MS = 600_000;
-/** Addresses for one MAC. A system has one association for each interface, and a MAC is one. */
+/** How many addresses a MAC may have: a system has one association for each interface, and each interface one MAC. */
 const MOST_EACH = 4;
 
 export class Lease6Table {
@@ -64,7 +64,7 @@ export class Lease6Table {
 
   readonly #limits: Limits;
   readonly #ask: Ask<Lease6>;
-  /** Told of a lease that yields to another client, before it does. */
+  /** Called with a lease that yields to another client, before it does. */
   onYield: ((record: Lease6) => void) | null = null;
 
   /**
@@ -82,7 +82,7 @@ export class Lease6Table {
     return this.#records.values();
   }
 
-  /** What the association holds or is remembered by, or null. */
+  /** The association's record, held or remembered; null for none. */
   find(client: Association): Lease6 | null {
     let other: Lease6 | null = null;
     for (const record of this.#records.values()) {
@@ -93,7 +93,7 @@ export class Lease6Table {
     return other;
   }
 
-  /** The leased address whose holder is there, the first of the pool; null for none. */
+  /** The first leased address of the pool whose holder is there; null for none. */
   firstLive(now: number): number | null {
     let first: number | null = null;
     for (const record of this.#records.values())
@@ -118,7 +118,9 @@ export class Lease6Table {
     return record;
   }
 
-  /** The record of this address if the association may have it: it is its own, or it has none and the address is free. */
+  /**
+   * The record of this address if the association may have it: its own, or a free one when the association has none.
+   */
   claim(client: Association, index: number, now: number, cable: object | null = null): Lease6 | null {
     if (!this.#mayHold(client, now, cable)) return null;
     const own = this.find(client);
@@ -132,14 +134,14 @@ export class Lease6Table {
   /** Binds a claimed or offered record until `until`. True if it was not bound to the association before. */
   bind(record: Lease6, client: Association, until: number, now: number, cable: object | null = null): boolean {
     const fresh = record.state !== "bound" || record.until <= now || !isAssociation(record, client);
-    // Whoever else had a lease on this cable may have been replaced.
+    // Others that had a lease on this cable may have been replaced.
     if (fresh) askBehind(this.#records.values(), cable, client.mac, now, this.#ask);
     take(record, client, "bound", until, now);
     hearHolder(record, cable);
     return fresh;
   }
 
-  /** The held record if this address is the association's, else null. */
+  /** The record if the association holds this address; otherwise null. */
   holding(client: Association, index: number, now: number): Lease6 | null {
     const record = this.#records.get(index);
     return record !== undefined && isLeased(record, now) && isAssociation(record, client) ? record : null;
@@ -151,7 +153,10 @@ export class Lease6Table {
     record.until = now;
   }
 
-  /** Sets an address aside for ten minutes: somebody else was found to use it. One cable may have a few set aside so. */
+  /**
+   * Sets an address aside for ten minutes, because somebody else was found to use it. A cable may have a few set aside
+   * so.
+   */
   decline(record: Lease6, now: number): void {
     record.mac = null;
     record.duid = null;
@@ -170,7 +175,7 @@ export class Lease6Table {
     if (!this.#isFor(index)) return true;
     const known = this.#records.get(index);
     if (known !== undefined && isLeased(known, now)) {
-      // One cable is one guest, whatever it calls itself; and what is vacated yields.
+      // One cable is one guest, whatever MAC it uses. Vacated addresses yield.
       const own = known.mac === mac || (cable !== null && known.cable === cable);
       if (!own && !isGone(known, now)) return false;
       if (own) {
@@ -184,20 +189,20 @@ export class Lease6Table {
     )
       return true;
     const record = known ?? this.#create(index);
-    // A client that goes on using what it gave back, or never renewed, is still that client.
+    // A client that goes on using an address that it gave back, or did not renew, is still that client.
     if (record.mac !== mac) record.duid = null;
     record.mac = mac;
     claim(record, this.#records.values(), cable, this.#limits.claimsPerGuest, now);
     return true;
   }
 
-  /** Whoever has an address has said something. */
+  /** The holder of an address has been heard. */
   heard(index: number): void {
     const record = this.#records.get(index);
     if (record !== undefined) record.owes = Number.POSITIVE_INFINITY;
   }
 
-  /** Whether an address is leased to another than `mac` on `cable`. */
+  /** Whether an address is leased to another guest than `mac` on `cable`. */
   isAnothers(index: number, mac: string, now: number, cable: object | null = null): boolean {
     const record = this.#records.get(index);
     if (record === undefined || record.mac === mac || (cable !== null && record.cable === cable)) return false;
@@ -209,12 +214,12 @@ export class Lease6Table {
     return record !== undefined && isGone(record, now);
   }
 
-  /** The guest with this MAC is unplugged: what it merely used is free. */
+  /** The guest with this MAC is unplugged: addresses that it used without a lease are free. */
   vacate(mac: string, now: number): void {
     for (const record of this.#records.values()) if (record.mac === mac) vacate(record, now);
   }
 
-  /** The cable is gone, and all guests on it. */
+  /** The cable is gone, and all guests on it with it. */
   unplugged(cable: object, now: number): void {
     vacateCable(this.#records.values(), cable, now);
   }
@@ -223,7 +228,7 @@ export class Lease6Table {
     return [...this.#records.values()].map((record) => saveRecord(record, nameOf));
   }
 
-  /** What another table like this one has saved. */
+  /** Takes over the records that another table like this one has saved. */
   restore(saved: readonly SavedRecord[], cableOf: (name: string) => object | null): void {
     for (const each of saved) {
       const index = each.index as number;
@@ -236,7 +241,7 @@ export class Lease6Table {
     if (!holdsTooMany(this.#records.values(), cable, this.#limits.leases6PerGuest, now)) return true;
     const own = this.find(client);
     if (own !== null && own.until > now) return true;
-    // Some of them may have been replaced behind the cable.
+    // Guests behind the cable may have been replaced.
     askBehind(this.#records.values(), cable, client.mac, now, this.#ask);
     return false;
   }
@@ -252,7 +257,7 @@ export class Lease6Table {
     return count;
   }
 
-  /** An address that nobody holds, or one that another has to give up. */
+  /** An address that nobody holds, or one that its holder has to give up. */
   #free(mac: string, cable: object | null, now: number): Lease6 | null {
     if (this.#held(mac, now) >= MOST_EACH) return null;
     for (; this.#unused < this.#count; this.#unused++) {

@@ -1,12 +1,15 @@
-/** What a DHCPv6 client's message says, read once; see `dhcp6.ts`. */
+/** The fields of a DHCPv6 client's message, read once; see `dhcp6.ts`. */
 import { get32 } from "../wire/bytes.ts";
 import * as wire from "../wire/dhcp6.ts";
 import type { Association } from "./dhcp6-leases.ts";
 
-/** Associations answered in one message, and addresses in one: more have no use on a network with one prefix. */
+/**
+ * How many associations of a message, and addresses of one, are answered: more are useless on a network with one
+ * prefix.
+ */
 const MOST_ASSOCIATIONS = 4;
 const MOST_ADDRESSES = 4;
-/** Where a vendor class (RFC 8415 section 21.16) has its first text, behind enterprise number and length. */
+/** Offset of the first text in a vendor class (RFC 8415 section 21.16), behind enterprise number and length. */
 const VENDOR_CLASS = 6;
 const HTTP_CLIENT = "HTTPClient";
 
@@ -28,9 +31,9 @@ export class Dhcp6Message {
   readonly serverId: Uint8Array | null;
   readonly asked: ReadonlySet<number>;
   readonly associations: readonly Requested[];
-  /** Answers to associations of kinds that we have nothing for: temporary addresses and prefixes. */
+  /** Answers to associations that we have nothing for: temporary addresses and prefixes. */
   readonly refused: readonly wire.Dhcp6Option[];
-  /** The vendor class that answers UEFI's HTTP boot, or null for other clients. */
+  /** The vendor class for the answer to UEFI's HTTP boot; null for other clients. */
   readonly httpBoot: wire.Dhcp6Option | null;
 
   constructor(type: number, xid: number, options: readonly wire.Dhcp6Option[], mac: string) {
@@ -72,7 +75,7 @@ function addressesOf(ia: wire.Dhcp6Ia): Uint8Array[] {
   return list;
 }
 
-/** The class to answer "HTTPClient:Arch:…" with, under the same enterprise number. */
+/** The class that answers "HTTPClient:Arch:…", under the same enterprise number. */
 function httpBootClass(data: Uint8Array | null): wire.Dhcp6Option | null {
   if (data === null || data.length < VENDOR_CLASS + HTTP_CLIENT.length) return null;
   if (!same(data.subarray(VENDOR_CLASS, VENDOR_CLASS + HTTP_CLIENT.length), ascii(HTTP_CLIENT))) return null;
@@ -86,7 +89,7 @@ function hex(bytes: Uint8Array): string {
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
-/** Whether two strings of bytes are one. */
+/** Whether two arrays have the same bytes. */
 export function same(a: Uint8Array, b: Uint8Array): boolean {
   return a.length === b.length && a.every((byte, i) => byte === b[i]);
 }

@@ -14,7 +14,7 @@
  *   Confirm               Reply: on this link or not
  *   Release, Decline      Reply
  *
- * What comes from relays or from servers, and what RFC 8415 section 16 says to discard, is dropped.
+ * Messages from relays or servers, and those that RFC 8415 section 16 says to discard, are dropped.
  */
 import type { IpText } from "../core/address.ts";
 import type { Limits } from "../core/limits.ts";
@@ -28,7 +28,7 @@ import { type Association, type Lease6, Lease6Table } from "./dhcp6-leases.ts";
 import { ASSOCIATIONS, ascii, Dhcp6Message, type Requested, same } from "./dhcp6-message.ts";
 import { isLive, type SavedRecord } from "./holdings.ts";
 
-/** Bytes that `out` must have for `Dhcp6Server.receive`: what fits a packet that every link carries. */
+/** Bytes that `out` must have for `Dhcp6Server.receive`: as much as fits a packet that every link carries. */
 export const DHCP6_MAX_REPLY: number = IPV6_MIN_MTU - IPV6_HEADER - 8;
 
 /** Where the pool begins within the network. */
@@ -39,10 +39,10 @@ const VALID = 86_400;
 const PREFERRED = 43_200;
 const T1: number = PREFERRED * 0.5;
 const T2: number = PREFERRED * 0.8;
-/** When who has made its own address asks again (RFC 8415 section 21.23). */
+/** Seconds after which a guest with an address of its own asks again (RFC 8415 section 21.23). */
 const REFRESH = 86_400;
 
-/** Room for search domains in a reply, and for a boot file's URL. */
+/** Bytes for search domains in a reply, and for a boot file's URL. */
 const MOST_NAMES = 255;
 const MOST_URL = 255;
 const HIGHEST_PREFERENCE = 255;
@@ -57,12 +57,12 @@ export interface Dhcp6Config {
   readonly host6: IpText;
   readonly dns6: IpText;
   readonly dnssearch: readonly string[];
-  /** A URL, or the name of a file that the gateway has by TFTP, or null. */
+  /** A URL, or the name of a file that the gateway serves by TFTP; null for none. */
   readonly bootfile: string | null;
   readonly restrict: boolean;
 }
 
-/** Asks on a cable who has an address. */
+/** Asks on a cable who has an address. False when that cannot be sent. */
 type Ask6 = (address: Uint8Array, cable: object | null) => boolean;
 
 export class Dhcp6Server {
@@ -72,9 +72,9 @@ export class Dhcp6Server {
   readonly #bits: number;
   readonly #count: number;
   readonly #leases: Lease6Table;
-  /** By which the message at hand came. */
+  /** The cable by which the current message came. */
   #cable: object | null = null;
-  /** What a client that asks is told, by option code. */
+  /** Options for clients that ask for them, by code. */
   readonly #offered: ReadonlyMap<number, wire.Dhcp6Option>;
 
   /**
@@ -133,17 +133,17 @@ export class Dhcp6Server {
     return wire.dhcp6Write(out, DHCP6_MAX_REPLY, reply.type, message.xid, reply.options);
   }
 
-  /** What is known of addresses, as plain data. */
+  /** The lease table as plain data. */
   save(nameOf: (cable: object) => string): SavedRecord[] {
     return this.#leases.save(nameOf);
   }
 
-  /** What another server like this one has saved. */
+  /** Takes over the lease table that another server like this one has saved. */
   restore(saved: readonly SavedRecord[], cableOf: (name: string) => object | null): void {
     this.#leases.restore(saved, cableOf);
   }
 
-  /** The leases bound at `now`; of those whose holder is there, if `live`. */
+  /** The leases bound at `now`; with `live`, only those whose holder is there. */
   leases(now: number, live = false): Lease[] {
     const list: Lease[] = [];
     for (const record of this.#leases.records()) {
@@ -162,7 +162,7 @@ export class Dhcp6Server {
     return this.#leases.seen(this.#index(buf.subarray(addrAt, addrAt + 16)), mac, now, cable);
   }
 
-  /** Whoever has the address at `addrAt` has said something in neighbour discovery. */
+  /** The holder of the address at `addrAt` has been heard by neighbour discovery. */
   heard(buf: Uint8Array, addrAt: number): void {
     this.#leases.heard(this.#index(buf.subarray(addrAt, addrAt + 16)));
   }
@@ -172,13 +172,13 @@ export class Dhcp6Server {
     return this.#leases.isAnothers(this.#index(buf.subarray(addrAt, addrAt + 16)), mac, now, cable);
   }
 
-  /** The first address that is leased to a guest that is there; null for none. */
+  /** The first leased address whose guest is there; null for none. */
   firstLive(now: number): Uint8Array | null {
     const index = this.#leases.firstLive(now);
     return index === null ? null : this.#address(index);
   }
 
-  /** Whether who had an address is gone. */
+  /** Whether the holder of an address is gone. */
   isGone(address: Uint8Array, now: number): boolean {
     return this.#leases.isGone(this.#index(address), now);
   }
@@ -193,7 +193,7 @@ export class Dhcp6Server {
     this.#leases.unplugged(cable, now);
   }
 
-  /** What RFC 8415 section 16 asks of each message before anything is done with it. */
+  /** The conditions of RFC 8415 section 16 that each message has to meet. */
   #acceptable(message: Dhcp6Message, multicast: boolean): boolean {
     const { clientId, serverId } = message;
     if (clientId !== null && (clientId.length < wire.DUID_MIN || clientId.length > wire.DUID_MAX)) return false;
@@ -215,7 +215,7 @@ export class Dhcp6Server {
   }
 
   #answer(message: Dhcp6Message, multicast: boolean, now: number): Reply | null {
-    // We never said that a client may write to us alone (RFC 8415 section 18.4).
+    // We never allowed clients to write to us by unicast (RFC 8415 section 18.4).
     if (!multicast) return this.#status(message, wire.STATUS6_USE_MULTICAST, "use multicast");
     switch (message.type) {
       case wire.DHCP6_SOLICIT:
@@ -260,7 +260,7 @@ export class Dhcp6Server {
     return this.#status(message, wire.STATUS6_NOT_ON_LINK, "not on this link");
   }
 
-  /** RFC 8415 sections 18.3.7 and 18.3.8: success all in all, and a word about associations that are not bound. */
+  /** RFC 8415 sections 18.3.7 and 18.3.8: success for the whole, and a status for associations that are not bound. */
   #giveBack(message: Dhcp6Message, now: number): Reply {
     const released = message.type === wire.DHCP6_RELEASE;
     const answers: wire.Dhcp6Option[] = [];
@@ -287,7 +287,7 @@ export class Dhcp6Server {
     return without(ia, wire.STATUS6_NOT_ON_LINK, "not on this link");
   }
 
-  /** An association with an address, its own or the one wished for or another, or the news that none is left. */
+  /** An association with an address (its own, the one it asked for, or another), or the status that none is left. */
   #assign(ia: Requested, bind: boolean, now: number): wire.Dhcp6Option {
     const wanted = ia.addresses[0];
     const record = this.#leases.offer(ia.client, wanted === undefined ? -1 : this.#index(wanted), now, this.#cable);
@@ -299,7 +299,10 @@ export class Dhcp6Server {
     return wire.dhcp6IaOption(wire.OPT6_IA_NA, ia.client.iaid, T1, T2, [this.#addressOption(record)]);
   }
 
-  /** An association of a Renew or Rebind (sections 18.3.4 and 18.3.5): what is not the client's gets no more time. */
+  /**
+   * An association of a Renew or Rebind (sections 18.3.4 and 18.3.5). Addresses that are not the client's get no more
+   * time.
+   */
   #extend(ia: Requested, now: number): wire.Dhcp6Option {
     let record: Lease6 | null = null;
     const ended: wire.Dhcp6Option[] = [];
@@ -309,7 +312,7 @@ export class Dhcp6Server {
       if (claimed !== null) record = claimed;
       else ended.push(wire.dhcp6IaAddrOption(address, 0, 0, 0));
     }
-    // One that lists nothing wants what it has.
+    // An association that lists no address asks for the one that it has.
     if (record === null && ia.addresses.length === 0) {
       const own = this.#leases.find(ia.client);
       if (own !== null && own.state === "bound" && own.until > now) record = own;
@@ -331,19 +334,19 @@ export class Dhcp6Server {
     if (fresh) this.#report(client.mac, record.index, "bound");
   }
 
-  /** A Reply: who speaks to whom, what is said of associations, and what was asked for. */
+  /** A Reply: both identifiers, the associations, and the requested options. */
   #reply(message: Dhcp6Message, options: readonly wire.Dhcp6Option[]): Reply {
     const asked: wire.Dhcp6Option[] = [];
     for (const code of message.asked) {
       const option = this.#offered.get(code);
       if (option !== undefined) asked.push(option);
     }
-    // UEFI's HTTP boot takes no offer without this class (UEFI 2.10 section 24.7).
+    // UEFI's HTTP boot ignores offers without this class (UEFI 2.10 section 24.7).
     if (message.httpBoot !== null) asked.push(message.httpBoot);
     return { type: wire.DHCP6_REPLY, options: [...this.#identifiers(message), ...options, ...asked] };
   }
 
-  /** A Reply with a status for the whole. */
+  /** A Reply with a status for the whole message. */
   #status(message: Dhcp6Message, status: number, text: string, rest: readonly wire.Dhcp6Option[] = []): Reply {
     const options = [...this.#identifiers(message), wire.dhcp6StatusOption(status, text), ...rest];
     return { type: wire.DHCP6_REPLY, options };
@@ -362,7 +365,7 @@ export class Dhcp6Server {
     return ipv6SamePrefix(address, 0, this.#net, 0, this.#bits);
   }
 
-  /** The address's place in the pool, -1 when it is none of it. */
+  /** The address's place in the pool; -1 when it is not in the pool. */
   #index(address: Uint8Array): number {
     const index = (get32(address, 12) >>> 0) - this.#base();
     if (index < 0 || index >= this.#count) return -1;
@@ -399,7 +402,7 @@ function without(ia: Requested, status: number, text: string): wire.Dhcp6Option 
   return wire.dhcp6IaOption(wire.OPT6_IA_NA, ia.client.iaid, 0, 0, [wire.dhcp6StatusOption(status, text)]);
 }
 
-/** The boot file's URL (RFC 5970 section 3.1); null if it is too long, or has what a URL must not. */
+/** The boot file's URL (RFC 5970 section 3.1); null if it is too long, or contains characters that a URL must not. */
 function bootUrl(bootfile: string, host6: IpText): string | null {
   const url = /^[a-z][a-z0-9+.-]*:\/\//i.test(bootfile)
     ? bootfile

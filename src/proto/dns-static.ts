@@ -1,6 +1,6 @@
 /**
- * What the user has told the DNS server: names with their addresses (and the addresses' names), and zones that are asked
- * of resolvers of their own (split DNS: a company's zone behind its VPN).
+ * The user's own entries in the DNS server: names with their addresses (and the addresses' names), and zones with
+ * resolvers of their own (split DNS, such as a company's zone behind its VPN).
  */
 import { addressFromText, type Endpoint } from "../core/address.ts";
 import type { DnsZone, StackConfig } from "../core/config.ts";
@@ -62,7 +62,10 @@ export class DnsZones {
     }
   }
 
-  /** Whom to ask about a name, in their order: the servers of the longest zone that it is in. Undefined for the host's. */
+  /**
+   * The servers for a name, in their order: those of the longest zone that contains it. Undefined: the host's
+   * resolvers.
+   */
   serversOf(name: string): readonly Endpoint[] | undefined {
     if (this.#servers.size === 0) return undefined;
     for (let zone = name.toLowerCase(); ; ) {

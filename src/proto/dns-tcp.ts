@@ -20,23 +20,23 @@ import type { DnsForwarder } from "./dns.ts";
 
 const MAX_PIPELINED = 16;
 const LENGTH_PREFIX = 2;
-/** With so many bytes of answers that the guest does not take, nothing more is asked for it. */
+/** When the guest has not taken this many bytes of answers, no more of its queries are asked. */
 const MOST_HELD = 65_536;
-/** Answers go to the flow in pieces, so that its `pause()` takes effect within a large one. */
+/** Answers go to the flow in pieces of this many bytes, so that its `pause()` takes effect within a large one. */
 const PIECE = 16_384;
 const FIRST_INPUT = 512;
-/** A larger input buffer is given up once empty. */
+/** A larger input buffer is freed once it is empty. */
 const KEPT_INPUT = 16_384;
 
 /**
- * What a DNS server's TCP port 53 is to the stack: call it as one would dial. All connections, `most` at a time, share
+ * DNS on TCP port 53, for the stack: call it as if it dialled a host. All connections, at most `most` at a time, share
  * `forwarder`.
  */
 export function dnsTcpService(
   forwarder: DnsForwarder,
   most: number,
 ): (events: HostTcpEvents, guest?: Endpoint) => HostTcp {
-  // In order of last use, the longest unused first.
+  // The connection that has been unused longest comes first.
   const open = new Set<Connection>();
   return (events, guest) => {
     if (open.size >= most) {
@@ -53,11 +53,11 @@ class Connection implements HostTcp {
   readonly #events: HostTcpEvents;
   readonly #open: Set<Connection>;
   readonly #guest: Endpoint | undefined;
-  /** Bytes from the guest that are not yet asked: `#input` from `#from` to `#to`. */
+  /** Bytes from the guest that have not been asked yet: `#input` from `#from` to `#to`. */
   #input: Uint8Array = new Uint8Array(FIRST_INPUT);
   #from = 0;
   #to = 0;
-  /** Framed answers; of the first, `#sent` bytes are with the flow. */
+  /** Answers with their lengths. The flow has `#sent` bytes of the first one. */
   readonly #output: Uint8Array[] = [];
   #sent = 0;
   /** Bytes in `#output`. */
@@ -80,7 +80,7 @@ class Connection implements HostTcp {
     this.#schedule();
   }
 
-  /** A message's beginning counts as taken: it is small, and the guest must be able to send the rest. */
+  /** The beginning of a message does not count: it is small, and the guest must be able to send the rest. */
   get backlog(): number {
     return this.#stalled ? this.#to - this.#from : 0;
   }
@@ -127,7 +127,7 @@ class Connection implements HostTcp {
     });
   }
 
-  /** Everything that can happen now: ask, answer, tell of room, end. Each callback may have closed us. */
+  /** Does all that is possible now: asks, answers, reports room, ends. Each callback may close the connection. */
   #pump(): void {
     if (this.#closed) return;
     const before = this.backlog;
@@ -135,7 +135,7 @@ class Connection implements HostTcp {
       this.#announced = true;
       this.#events.onConnect();
     }
-    // An answer that leaves makes room for a query, and a refused query is an answer.
+    // An answer that leaves makes room for a query; a refused query makes an answer.
     do this.#ask();
     while (this.#answer());
     if (this.#failed && !this.#closed) {
@@ -163,7 +163,7 @@ class Connection implements HostTcp {
       const at = this.#from + LENGTH_PREFIX;
       this.#from = at + length;
       this.#asked++;
-      // After a malformed message the framing itself is in doubt.
+      // After a malformed message the framing cannot be relied on either.
       const answered = (answer: Uint8Array): void => this.#answered(answer);
       if (!this.#forwarder.queryTcp(this.#input, at, length, answered, this.#guest)) this.fail();
     }
@@ -180,7 +180,7 @@ class Connection implements HostTcp {
     this.#schedule();
   }
 
-  /** Hands answers over until paused. True if a whole one has gone. */
+  /** Hands answers to the flow until it pauses. True if a whole answer has gone. */
   #answer(): boolean {
     let some = false;
     while (!this.#paused && !this.#closed && !this.#failed) {
@@ -207,7 +207,7 @@ class Connection implements HostTcp {
       if (this.#input.length > KEPT_INPUT) this.#input = new Uint8Array(FIRST_INPUT);
     }
     if (this.#to + len > this.#input.length) {
-      // Moving costs `held`, so it is only done when it gains as much room; otherwise into twice the room.
+      // Moving the bytes costs `held`, so it is done only if it gains that much room. Otherwise the buffer is doubled.
       const need = held + len;
       const into = need * 2 > this.#input.length ? new Uint8Array(need * 2) : this.#input;
       into.set(this.#input.subarray(this.#from, this.#to));

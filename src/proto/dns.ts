@@ -3,15 +3,15 @@
  * resolvers, and the answers come back as they are. Nothing is cached and no answer rewritten, so what works on the host
  * (split DNS, DNSSEC, record types yet to come) works in the guest.
  *
- * A query is written anew: the one question, RD, AD and CD, and EDNS with its DO bit. Whatever else stands in a query or
- * behind it would go to the resolver, and under rules be a way out beside the name that they allow. EDNS is between
- * neighbours anyway (RFC 6891 section 6.2.6: options are not forwarded); a signature (TSIG) does not outlast a forwarder
- * that changes the message.
+ * A query is written anew: its one question, RD, AD and CD, and EDNS with the DO bit. Anything else in a query, or
+ * behind it, would go to the resolver, and under rules it would be a way out beside the name that they allow. EDNS
+ * options are between neighbours anyway, and are not forwarded (RFC 6891 section 6.2.6). A signature (TSIG) does not
+ * survive a forwarder that changes the message.
  *
- * What it does see to: one well-formed question per query, a bound on queries under way, answers no larger than the
- * client takes over UDP (the client then asks again over TCP, see `dns-tcp.ts`), and an answer in the end whatever
- * happens upstream. Queries are told apart by their callback, not by ID and port: a client may ask for A and AAAA with
- * one ID from one port, as GRUB does.
+ * The forwarder ensures: one well-formed question per query; a limit on queries under way; answers no larger than the
+ * client takes over UDP (the client then asks again over TCP, see `dns-tcp.ts`); and an answer in the end, whatever
+ * happens upstream. Queries are told apart by their callbacks, not by ID and port, because a client may ask for A and
+ * AAAA with one ID from one port, as GRUB does.
  */
 import type { Endpoint, IpText } from "../core/address.ts";
 import type { Clock } from "../core/clock.ts";
@@ -51,50 +51,50 @@ import { ipv4ToString } from "../wire/ipv4.ts";
 import { ipv6ToString } from "../wire/ipv6.ts";
 import type { Names } from "./names.ts";
 
-/** Of each answer, to whoever watches. */
+/** How many addresses of an answer watchers are told. */
 const ADDRESSES_TOLD = 4;
-/** Larger answers are cut even when the client would take them: fragments are where answers get lost and forged. */
+/** Larger answers are truncated even if the client would take them: fragments get lost, and are forged. */
 const MAX_UDP_ANSWER = 1232;
-/** No query that we forward needs more; it bounds what a guest can make us hold. */
+/** Bytes. No query that we forward is longer; the limit bounds how much memory a guest can make us hold. */
 const MAX_QUERY = 4096;
-/** Guests come and go. */
+/** Seconds. Short, because guests come and go. */
 const LOCAL_TTL_S = 10;
 
-/** Is given the whole answer, which is its own to keep. */
+/** Called with the whole answer, which the callee may keep. */
 export type DnsRespond = (answer: Uint8Array) => void;
 
-/** What is known here about a name. */
+/** What the network itself knows about a name. */
 export interface LocalAnswer {
   /** Whether the name exists. */
   readonly known: boolean;
   /** The data of its records of the type asked for. */
   readonly rdata: readonly Uint8Array[];
-  /** The world may have this name, too, and then the world's answer counts: resolvers are asked first (false). */
+  /** The name may exist on the Internet, too, whose answer then counts: resolvers are asked first (default false). */
   readonly worldFirst?: boolean;
 }
 
-/** The names of the network's own. */
+/** The network's own names. */
 export interface LocalNames {
-  /** Null for a name of others; one that is ours to know and does not exist is not `known`. */
+  /** Null for a name that is not the network's own. If it is, and does not exist, the answer is not `known`. */
   answer(name: string, qtype: number): LocalAnswer | null;
 }
 
-/** Who else has to do with queries and answers. */
+/** The parts that take part in queries and answers. */
 export interface DnsWatch {
   /** Answers for guests' names, before anybody is asked and whatever rules say; null for none. */
   readonly local: LocalNames | null;
-  /** Answers for the names that the user has given, before guests' and as rules allow; null for none. */
+  /** Answers for the user's names, before guests' names and as rules allow; null for none. */
   hosts(): LocalNames | null;
-  /** Whom to ask about a name; undefined for the host's resolvers. */
+  /** The servers for a name; undefined for the host's resolvers. */
   serversOf(name: string): readonly Endpoint[] | undefined;
   /** Learns from answers. */
   readonly names: Names | null;
-  /** Is asked about queries while it is active. */
+  /** Judges queries while it is active. */
   readonly gate: FlowGate | null;
-  /** The guest's MAC as a number, and its cable, by the address that it asks from. */
+  /** The MAC (as a number) and the cable of the guest that asks from this address. */
   guestOf(host: IpText): number;
   cableOf(host: IpText): object | null;
-  /** Where guests of either family find this server. */
+  /** The addresses at which guests of each family reach this server. */
   readonly server4: Endpoint;
   readonly server6: Endpoint;
 }
@@ -120,7 +120,7 @@ export class DnsForwarder {
   readonly #trace: Trace;
   readonly #watch: DnsWatch;
   readonly #inFlight: Quota;
-  /** Those over TCP among them. */
+  /** The queries over TCP among those. */
   readonly #tcpInFlight: Quota;
 
   constructor(host: HostDns, limits: Limits, clock: Clock, trace: Trace, watch: DnsWatch = UNWATCHED) {
@@ -132,7 +132,7 @@ export class DnsForwarder {
     this.#trace = trace;
   }
 
-  /** Queries that wait for the host. */
+  /** How many queries wait for the host. */
   get inFlight(): number {
     return this.#inFlight.used;
   }
@@ -170,7 +170,7 @@ export class DnsForwarder {
     return this.#watch.local?.answer(name, DNS_A)?.known === true ? "always" : null;
   }
 
-  /** Counts what is too much: a query, or a connection. */
+  /** Counts a query or a connection that is one too many. */
   busy(): void {
     this.#trace.drop("dns-busy");
   }
@@ -214,14 +214,14 @@ export class DnsForwarder {
 
   #ruled(asked: Asked, ruling: Ruling): void {
     if (ruling.action === "allow") this.#forward(asked);
-    // What may not be asked of the world is a guest's name alone.
+    // A name that may not be asked for upstream can only be a guest's.
     else if (asked.fallback !== null) this.#answer(asked, localReply(asked.query, asked.fallback));
     else if (ruling.action === "redirect") this.#host.query(asked.query, asked.tcp, this.#answerTo(asked), [ruling.to]);
     else if (ruling.action === "take") this.#handOver(asked, ruling.taker);
     else if (ruling.action === "empty") this.#answer(asked, dnsReply(asked.query, 0, asked.query.length, DNS_NOERROR));
     else {
       this.#trace.drop(ruling.reason ?? "denied");
-      // Over UDP silence is silence; over TCP a query that is never answered would hold up those behind it.
+      // Over UDP a refusal by silence sends nothing. Over TCP an unanswered query would hold up those behind it.
       if (ruling.how === "drop" && !asked.tcp) this.#over(asked);
       else {
         const refused = dnsReply(asked.query, 0, asked.query.length, DNS_REFUSED);
@@ -233,7 +233,7 @@ export class DnsForwarder {
   #forward(asked: Asked): void {
     const { query, name, given, own, fallback, tcp } = asked;
     if (given !== null) return this.#answer(asked, localReply(query, given));
-    // Addresses of the network's own without a name are nobody else's to know about.
+    // The host's resolvers are not asked for the names of the network's own addresses.
     if (own !== null && fallback === null) return this.#answer(asked, dnsReply(query, 0, query.length, DNS_NXDOMAIN));
     const answered = this.#answerTo(asked);
     const servers = this.#watch.serversOf(name);
@@ -271,7 +271,7 @@ export class DnsForwarder {
     if (tcp) this.#tcpInFlight.give(cable);
   }
 
-  /** Null, and what is no answer to the query, is SERVFAIL. */
+  /** Answers a query. Null, or a message that does not answer the query, becomes SERVFAIL. */
   #answer(asked: Asked, found: Uint8Array | null): void {
     const { query, most, name, qtype, guest, respond, since } = asked;
     this.#over(asked);
@@ -293,7 +293,7 @@ export class DnsForwarder {
   }
 }
 
-/** Those that people are shown: the first few of an answer, whichever name of it they are of. */
+/** The addresses to show people: the first few of an answer, under whichever of its names. */
 function addressesIn(answer: Uint8Array): string[] {
   const found: string[] = [];
   dnsAnswers(answer, 0, answer.length, (_nameAt, type, cls, _ttl, at, len) => {
@@ -306,20 +306,20 @@ function addressesIn(answer: Uint8Array): string[] {
 
 /** A query that waits for its answer. */
 interface Asked {
-  /** As it goes to resolvers, under the guest's ID. */
+  /** The query as resolvers get it, under the guest's ID. */
   readonly query: Uint8Array;
-  /** The longest answer that the guest takes. */
+  /** The longest answer that the guest takes, in bytes. */
   readonly most: number;
   readonly name: string;
   readonly qtype: number;
-  /** What the user has given for the name. */
+  /** The user's entry for the name. */
   readonly given: LocalAnswer | null;
-  /** What the network's own names say; null where it would not be among them. */
+  /** The network's own answer for the name; null if the name is not the network's own. */
   readonly own: LocalAnswer | null;
-  /** That, where the world is asked first; null where it is not. */
+  /** The network's own answer if resolvers are asked first; otherwise null. */
   readonly fallback: LocalAnswer | null;
   readonly guest: Endpoint;
-  /** The guest's: where it counts. */
+  /** The guest's cable, for which the query counts. */
   readonly cable: object | null;
   readonly tcp: boolean;
   readonly respond: DnsRespond;
@@ -327,8 +327,8 @@ interface Asked {
 }
 
 /**
- * In place of the host's resolvers where guests reach nothing: a query is a way out, too (RFC 1035 section 4.1.1:
- * REFUSED). One that is sent to a server on purpose still goes there.
+ * Takes the place of the host's resolvers where guests may reach nothing, since a query is a way out, too (RFC 1035
+ * section 4.1.1: REFUSED). A query that is sent to a given server still goes there.
  */
 export function refusingDns(host: HostDns): HostDns {
   return {
@@ -340,7 +340,7 @@ export function refusingDns(host: HostDns): HostDns {
   };
 }
 
-/** Whether somebody knows the name, whatever its records. */
+/** Whether the answer shows that the name exists, with whatever records. */
 function exists(answer: Uint8Array): boolean {
   return dnsCheck(answer, 0, answer.length) && dnsRcode(answer, 0) === DNS_NOERROR;
 }
@@ -349,10 +349,10 @@ function localReply(query: Uint8Array, { rdata }: LocalAnswer): Uint8Array {
   return dnsReply(query, 0, query.length, DNS_NOERROR, rdata, LOCAL_TTL_S);
 }
 
-/** The rcode for what a forwarder of single questions cannot do; NOERROR when it can. */
+/** The rcode for a query that a forwarder of single questions cannot serve; NOERROR when it can. */
 function refusalOf(bytes: Uint8Array, at: number): number {
   if (dnsOpcode(bytes, at) !== 0) return DNS_NOTIMP;
   const type = dnsQtype(bytes, at);
-  // Zone transfers are answered by many messages (RFC 5936 section 2.2), which one query and one answer cannot carry.
+  // Zone transfers are answered by many messages (RFC 5936 section 2.2), but here one query has one answer.
   return type === DNS_AXFR || type === DNS_IXFR ? DNS_REFUSED : DNS_NOERROR;
 }

@@ -1,12 +1,12 @@
 /**
- * How many addresses of a pool a cable may hold, which holders are gone, and who yields when none is left: the rules
- * that the lease tables of both families share.
+ * The rules that both families' lease tables share: how many addresses of a pool a cable may hold, which holders are
+ * gone, and who yields when none is left.
  *
- * A guest is what is on one cable, since it calls itself by any MAC and any identifier it likes. So all that a cable
- * holds counts together: offers, leases, addresses that it uses without a lease, and those that it has declined.
+ * A guest is whatever is on one cable, because it can use any MAC and any identifier. So all addresses of a cable count
+ * together: offers, leases, addresses that it uses without a lease, and those that it has declined.
  *
  * A holder is *gone* when its cable is unplugged, or when it was asked (ARP, neighbour solicitation) and has not
- * answered. What it held stays kept for it for as long as others are free, but yields to whoever is plugged in.
+ * answered. Its address is kept for it as long as others are free, but yields to a guest that is plugged in.
  *
  * When nothing is free the holder that has been gone for longest yields. If all are there, those on the asking cable are
  * asked whether they still are: a machine may have been replaced by another behind it. If that cable holds nothing, the
@@ -16,37 +16,40 @@
 
 export type HoldingState = "offered" | "bound" | "released" | "declined" | "seen";
 
-/** An address of a pool, as either family's table has it. Times are the clock's milliseconds. */
+/** An address of a pool, in either family's table. Times are the clock's milliseconds. */
 export interface Holding {
-  /** Kept for one MAC for good: it never yields, and does not count. */
+  /** The address is kept for one MAC for good: it never yields, and does not count. */
   readonly fixed: boolean;
   mac: string | null;
   state: HoldingState;
-  /** It is nobody else's before. */
+  /** Until then the address is nobody else's. */
   until: number;
-  /** Where its holder was last heard; null where many machines are. */
+  /** The cable on which the holder was last heard; null for an uplink, behind which there are many machines. */
   cable: object | null;
   /** Since when that cable is gone; Infinity while it is there. */
   vacated: number;
-  /** Since when its holder has it. */
+  /** Since when the holder has the address. */
   since: number;
-  /** Since when its holder has owed an answer; Infinity when it owes none. */
+  /** Since when the holder has owed an answer; Infinity when it owes none. */
   owes: number;
-  /** When its holder was last asked. */
+  /** When the holder was last asked. */
   asked: number;
 }
 
-/** An address in use without a lease is left alone for as long as a lease would last, or until the cable is gone. */
+/**
+ * An address in use without a lease is kept for as long as a lease would last, or until the cable is gone.
+ * Milliseconds.
+ */
 const CLAIM_MS = 86_400_000;
-/** So long an answer may take. */
+/** How many milliseconds an answer may take. */
 const ANSWER_MS = 1_000;
-/** Who has answered is not asked again for so long. */
+/** For how many milliseconds a holder that has answered is not asked again. */
 const ASK_AGAIN_MS = 30_000;
 
-/** Asks the holder of an address to say something. False when that cannot be sent. */
+/** Asks the holder of an address to answer. False when that cannot be sent. */
 export type Ask<R extends Holding> = (record: R) => boolean;
 
-/** What a record begins as. */
+/** The fields of a new record. */
 export function newHolding(fixed: boolean): Holding {
   return {
     ...{ fixed, mac: null, state: "released", until: Number.NEGATIVE_INFINITY, cable: null },
@@ -55,7 +58,7 @@ export function newHolding(fixed: boolean): Holding {
   };
 }
 
-/** Offered or leased. */
+/** Whether an address is offered or leased. */
 export function isLeased({ state, until }: Holding, now: number): boolean {
   return until > now && (state === "bound" || state === "offered");
 }
@@ -64,12 +67,12 @@ export function isGone({ vacated, owes }: Holding, now: number): boolean {
   return vacated <= now || now - owes > ANSWER_MS;
 }
 
-/** Whether the holder of an address is leased it and there. */
+/** Whether an address is leased and its holder is there. */
 export function isLive(record: Holding, now: number): boolean {
   return record.state === "bound" && record.until > now && !isGone(record, now);
 }
 
-/** Its holder has been heard on `cable`. */
+/** The holder has been heard on `cable`. */
 export function hearHolder(record: Holding, cable: object | null): void {
   record.cable = cable;
   record.vacated = Number.POSITIVE_INFINITY;
@@ -104,7 +107,7 @@ export function askBehind<R extends Holding>(
   if (first !== null) askHolder(first, now, ask);
 }
 
-/** The cable is gone, and what it used without a lease or was merely offered is free. */
+/** The cable is gone: addresses that it used without a lease, or was only offered, are free. */
 export function vacateCable(records: Iterable<Holding>, cable: object, now: number): void {
   for (const record of records) if (record.cable === cable) vacate(record, now);
 }
@@ -115,7 +118,7 @@ export function vacate(record: Holding, now: number): void {
   if (record.state === "seen" || record.state === "offered") record.until = Math.min(record.until, now);
 }
 
-/** Whether `cable` holds as many as one may. */
+/** Whether `cable` holds as many addresses as one may. */
 export function holdsTooMany(records: Iterable<Holding>, cable: object | null, most: number, now: number): boolean {
   if (cable === null) return false;
   let count = 0;
@@ -124,7 +127,7 @@ export function holdsTooMany(records: Iterable<Holding>, cable: object | null, m
   return count >= most;
 }
 
-/** Somebody on `cable` uses the address without a lease; beyond `most` the cable's oldest is free again. */
+/** `cable` uses the address without a lease. Beyond `most` such addresses, the cable's oldest is free again. */
 export function claim(
   record: Holding,
   records: Iterable<Holding>,
@@ -139,7 +142,10 @@ export function claim(
   boundClaims(records, cable, most, now);
 }
 
-/** Called when `cable` uses one more without a lease, or has declined one. Beyond `most` its oldest is free again. */
+/**
+ * Called when `cable` uses one more address without a lease, or has declined one. Beyond `most` the oldest is free
+ * again.
+ */
 export function boundClaims(records: Iterable<Holding>, cable: object | null, most: number, now: number): void {
   if (cable === null) return;
   let count = 0;
@@ -153,7 +159,9 @@ export function boundClaims(records: Iterable<Holding>, cable: object | null, mo
   if (count > most) oldest!.until = now;
 }
 
-/** Which record yields to a client on `cable` when none is free; null when none does, or holders have been asked first. */
+/**
+ * The record that yields to a client on `cable` when none is free; null for none, also while holders are being asked.
+ */
 export function yielding<R extends Holding>(
   records: Iterable<R>,
   cable: object | null,
@@ -181,7 +189,7 @@ export function yielding<R extends Holding>(
   }
   let most: R[] = [];
   for (const held of there.values()) if (held.length > most.length) most = held;
-  // Nobody's last one.
+  // No cable loses its last address.
   if (most.length < 2) return null;
   let last = most[0]!;
   let owed = false;

@@ -1,8 +1,8 @@
 /**
- * By which names guests know addresses: what our DNS server has answered each of them. It serves people (a flow is shown
- * by its name) and rules (domains, `onFlow`, proxies); a guest cannot put a name here, since only resolvers' answers
- * count, and what one guest has asked is nothing to another. A guest is known by its MAC as a number: it may ask in one
- * family and connect in the other.
+ * The names by which guests know addresses, from the answers that our DNS server gave each guest. They serve people (a
+ * flow is shown by its name) and rules (domains, `onFlow`, proxies). A guest cannot add a name here, because only
+ * resolvers' answers count, and one guest's answers do not count for another. A guest is known by its MAC as a number,
+ * because it may ask in one family and connect in the other.
  *
  * A name is kept for its record's TTL within bounds, a minute and a day unless somebody says otherwise: programs connect a little
  * after they have resolved, and their own caches round up. A flow that has begun keeps the names that it began with. Aliases (CNAME) are kept as long, for resolvers that ask for the target
@@ -32,7 +32,10 @@ const ADDRESSES = 4_096;
 const NAMES_EACH = 16;
 const NONE: readonly string[] = [];
 
-/** Until when each name of an address, or of an alias's target, is good, the latest name last. In order of last use. */
+/**
+ * Until when each name of an address, or of an alias's target, is valid, the latest name last. Targets in order of last
+ * use.
+ */
 type ByTarget = Map<string, Map<string, number>>;
 
 /** For each guest the names of addresses, and of aliases' targets, as plain data. */
@@ -45,7 +48,7 @@ export type SavedNames = readonly (readonly [
 interface Known {
   readonly addresses: ByTarget;
   readonly aliases: ByTarget;
-  /** Names in both. */
+  /** How many names both tables have. */
   count: number;
 }
 
@@ -58,7 +61,7 @@ export class Names {
   readonly #ttl: NameTtl;
   #count = 0;
 
-  /** `onForgotten` is told of each address whose names had to make room for others; `ttl` bounds how long names are good. */
+  /** `onForgotten` is called for each address whose names had to make room; `ttl` limits how long names are valid. */
   constructor(limits: Limits = DEFAULT_LIMITS, onForgotten: () => void = () => {}, ttl: NameTtl = DEFAULT_TTL) {
     this.#most = limits.names;
     this.#mostEach = limits.namesPerGuest;
@@ -66,7 +69,7 @@ export class Names {
     this.#ttl = ttl;
   }
 
-  /** Learns from a checked answer to a guest: every address that the name asked for leads to, by CNAMEs if need be. */
+  /** Learns from a checked answer to a guest: every address that the name asked for leads to, also by CNAMEs. */
   answered(guest: number, answer: Uint8Array, now: number): void {
     if (dnsRcode(answer, 0) !== DNS_NOERROR) return;
     const asked = dnsQname(answer, 0).toLowerCase();
@@ -81,7 +84,7 @@ export class Names {
     };
     dnsAnswers(answer, 0, answer.length, (nameAt, type, cls, ttl, at, len) => {
       if (cls !== DNS_IN || !chain.has(dnsReadName(answer, 0, nameAt, answer.length)?.toLowerCase() ?? "")) return;
-      // An alias is good for no longer than each of the records that lead to the address.
+      // An alias is valid no longer than each of the records that lead to the address.
       if (type === DNS_CNAME) {
         shortest = Math.min(shortest, ttl);
         const target = dnsReadName(answer, 0, at, answer.length)?.toLowerCase();
@@ -109,7 +112,7 @@ export class Names {
     return [...this.#byGuest].map(([guest, known]) => [guest, pairs(known.addresses), pairs(known.aliases)]);
   }
 
-  /** What another one like this has saved. */
+  /** Takes over the names that another table like this one has saved. */
   restore(saved: SavedNames): void {
     const targets = (pairs: SavedNames[number][1]): ByTarget =>
       new Map(pairs.map(([target, names]) => [target, new Map(names)]));
@@ -132,7 +135,7 @@ export class Names {
     return most!;
   }
 
-  /** The oldest address, or target of an alias. */
+  /** Forgets the oldest address, or target of an alias. */
   #forgetOne(known: Known): void {
     const { addresses, aliases } = known;
     const gone = dropOldest(addresses.size > aliases.size ? addresses : aliases);
@@ -147,7 +150,7 @@ export class Names {
     return known === undefined ? NONE : good(known.addresses, address, now);
   }
 
-  /** The names that are aliases of `name`, as far as the guest has been told. */
+  /** The names that are aliases of `name`, as the guest has been told. */
   aliases(guest: number, name: string, now: number): readonly string[] {
     const known = this.#byGuest.get(guest);
     return known === undefined ? NONE : good(known.aliases, name, now);
@@ -160,7 +163,7 @@ function good(targets: ByTarget, target: string, now: number): string[] {
   return names;
 }
 
-/** Returns how many names more there are now. */
+/** Returns how many names were added. */
 function add(targets: ByTarget, target: string, name: string, until: number): number {
   const names = targets.get(target) ?? new Map<string, number>();
   const before = names.size;
@@ -173,7 +176,7 @@ function add(targets: ByTarget, target: string, name: string, until: number): nu
   return names.size - before - gone;
 }
 
-/** Returns how many names that was. */
+/** Returns how many names were dropped. */
 function dropOldest(targets: ByTarget): number {
   const [target, names] = targets.entries().next().value!;
   targets.delete(target);

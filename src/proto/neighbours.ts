@@ -17,16 +17,16 @@ import { IPV6_MIN_MTU } from "../wire/ipv6.ts";
 export interface Neighbour {
   readonly address: IpAddress;
   readonly family: Family;
-  /** Its part of a flow's key: the IPv4 address as a signed word, or a number of its own for an IPv6 address. */
+  /** The address's part of a flow's key: an IPv4 address as a signed word, or a number made for an IPv6 address. */
   readonly key: number;
   readonly mac: Uint8Array;
-  /** Null while nobody has answered for the address, and once the cable is gone. */
+  /** The guest's cable; null while nobody has answered for the address, and once the cable is gone. */
   link: Link | null;
-  /** The largest IP packet that it has sent, or said by an MSS that it takes. */
+  /** The largest IP packet that the guest has sent, or has announced by an MSS, in bytes. */
   shown: number;
-  /** The largest that it is to be sent, since it said that one was too big. */
+  /** The largest IP packet that it may be sent, since it reported one as too big, in bytes. */
   most: number;
-  /** Counts the changes of `mac`, so that what was made from it can be made anew. */
+  /** Counts the changes of `mac`, so that headers made from it are made anew. */
   epoch: number;
 }
 
@@ -39,17 +39,17 @@ export interface SavedNeighbour {
   readonly most: number;
 }
 
-/** Who is told what becomes of guests. Nothing is learned or forgotten from inside these calls. */
+/** Told of what happens to guests. Nothing is learned or forgotten from inside these calls. */
 export interface NeighbourWatcher {
   /** Whether something is kept for the guest: others are forgotten first. */
   inUse(guest: Neighbour): boolean;
-  /** Its cable is gone, or nobody is known to have its address any more. */
+  /** The guest's cable is gone, or nobody is known to have its address any more. */
   left(guest: Neighbour): void;
-  /** It is on another cable than before, or on one again. */
+  /** The guest is on another cable than before, or has one again. */
   came(guest: Neighbour): void;
-  /** Another MAC takes its address: the record still has the MAC and the cable of before. */
+  /** Another MAC takes the guest's address. The record still has the earlier MAC and cable. */
   replaced(guest: Neighbour): void;
-  /** Its record makes room for another. */
+  /** The guest's record makes room for another. */
   forgotten(guest: Neighbour): void;
 }
 
@@ -64,19 +64,22 @@ const NOBODY: NeighbourWatcher = {
 const MAX_PACKET = 65_535;
 const NO_MAC = new Uint8Array(6);
 
-/** The guest has said that a packet of more than `mtu` bytes did not reach it. What any host takes it takes, too. */
+/**
+ * The guest has reported that a packet of more than `mtu` bytes was too big. The sizes that every host takes still
+ * hold.
+ */
 export function tooBig(guest: Neighbour, mtu: number): void {
   guest.most = Math.min(guest.most, Math.max(mtu, guest.family === 4 ? IPV4_MIN_MTU : IPV6_MIN_MTU));
 }
 
 export class Neighbours {
-  /** All of them, the oldest first. */
+  /** All records, the oldest first. */
   readonly #all: Set<Neighbour> = new Set();
   readonly #byIp: Map<number, Neighbour> = new Map();
   readonly #byIp6: FlowTable6<Neighbour>;
   readonly #quota: Quota;
   readonly #onForgotten: () => void;
-  /** Told what becomes of guests. */
+  /** Told of what happens to guests. */
   watcher: NeighbourWatcher = NOBODY;
   #keys = 0;
 
@@ -90,12 +93,12 @@ export class Neighbours {
     this.#onForgotten = onForgotten;
   }
 
-  /** Who has an IPv4 address, a signed word. */
+  /** The guest with an IPv4 address, a signed word. */
   get(ip: number): Neighbour | null {
     return this.#byIp.get(ip) ?? null;
   }
 
-  /** Who has the IPv6 address that stands at `at`. */
+  /** The guest with the IPv6 address at `at`. */
   get6(buf: Uint8Array, at: number): Neighbour | null {
     return this.#byIp6.get(0, get32(buf, at), get32(buf, at + 4), get32(buf, at + 8), get32(buf, at + 12), 0);
   }
@@ -105,7 +108,7 @@ export class Neighbours {
     return this.find(address) ?? this.#add(address, null);
   }
 
-  /** The addresses of a family that the card with this MAC uses now. */
+  /** The addresses of a family that this MAC uses now. */
   ofMac(mac: string, family: Family): Neighbour[] {
     return [...this.#all].filter((n) => n.family === family && n.link !== null && macToString(n.mac) === mac);
   }
@@ -117,12 +120,12 @@ export class Neighbours {
     return found;
   }
 
-  /** Those on a cable. */
+  /** The guests on a cable. */
   ofLink(link: Link): Neighbour[] {
     return [...this.#all].filter((n) => n.link === link);
   }
 
-  /** The MAC of who uses an address now; null for nobody. */
+  /** The MAC that uses an address now; null for nobody. */
   macOf(address: IpAddress): string | null {
     const n = this.find(address);
     return n === null || n.link === null ? null : macToString(n.mac);
@@ -147,7 +150,7 @@ export class Neighbours {
     this.#move(n, null);
   }
 
-  /** Its address is another guest's from now on, who has not been heard with it yet. */
+  /** The address belongs to another guest from now on, which has not been heard with it yet. */
   handOver(n: Neighbour): void {
     this.watcher.replaced(n);
     n.mac.fill(0);
@@ -155,7 +158,7 @@ export class Neighbours {
     this.#move(n, null);
   }
 
-  /** The record of an address, if there is one. */
+  /** The record of an address; null for none. */
   find(address: IpAddress): Neighbour | null {
     return address.family === 4 ? this.get(address.ip) : this.get6(address.bytes, 0);
   }
@@ -223,14 +226,14 @@ export class Neighbours {
     else this.#byIp6.remove(0, get32(b, 0), get32(b, 4), get32(b, 8), get32(b, 12), 0);
   }
 
-  /** Those that are there, as plain data. */
+  /** The guests that are there, as plain data. */
   save(): SavedNeighbour[] {
     return [...this.#all].flatMap(({ address, mac, link, shown, most }) =>
       link === null ? [] : [{ ip: address.text, mac: macToString(mac), cable: link.name, shown, most }],
     );
   }
 
-  /** What another one like this has saved, as far as its cables are there. */
+  /** Takes over the guests that another table like this one has saved, if their cables are there. */
   restore(saved: readonly SavedNeighbour[], linkOf: (name: string) => Link | null): void {
     for (const { ip, mac, cable, shown, most } of saved) {
       const link = linkOf(cable);

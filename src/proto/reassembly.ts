@@ -1,12 +1,12 @@
 /**
- * Reassembly of fragments from guests (RFC 791 section 3.2, RFC 8200 section 4.5), for what a hostile guest may do with
- * them. Both families share the caps.
+ * Reassembly of fragments from guests (RFC 791 section 3.2, RFC 8200 section 4.5), safe against hostile guests. Both
+ * families share the caps.
  *
- * A datagram is put together in one buffer that grows with what has arrived, never with what an offset claims to come.
- * Fragments that overlap, or that contradict each other about the end, drop the whole datagram (RFC 5722 asks that of
- * IPv6; there is no honest reason for it in IPv4 either), except an exact repetition, which a wire may cause. What is
- * incomplete after `TIMEOUT_MS`, or the oldest when there are too many bytes or datagrams (its own, when it is one guest
- * who has too many), is dropped.
+ * A datagram is put together in one buffer that grows with the bytes that have arrived, never with an offset that a
+ * fragment claims. Fragments that overlap, or that contradict each other about the end, drop the whole datagram (RFC
+ * 5722 demands that for IPv6; in IPv4 there is no honest reason for them either). An exact repetition is accepted,
+ * because a network may cause it. A datagram that is incomplete after `TIMEOUT_MS` is dropped. When there are too many
+ * bytes or datagrams, the oldest is dropped; when one guest has too many, its own oldest.
  */
 import type { ByteShare } from "../core/byte-budget.ts";
 import { DEFAULT_LIMITS, type Limits } from "../core/limits.ts";
@@ -30,22 +30,22 @@ import { type Ipv6Walk, ipv6FragmentId } from "../wire/ipv6-extensions.ts";
 /** RFC 1122 section 3.3.2: a fixed value between 60 and 120 seconds. */
 const TIMEOUT_MS = 60_000;
 const MAX_FRAGMENTS = 1_024;
-/** Of an IPv4 datagram's payload an error quotes so much (RFC 792). */
+/** How much of an IPv4 datagram's payload an error quotes (RFC 792). */
 const QUOTED = 8;
-/** What a length field can say. */
+/** The most that a length field can express. */
 const MAX_LENGTH = 65_535;
 
-/** A datagram's first fragment as it came, or its beginning: what an error about it quotes. */
+/** A datagram's first fragment, or its beginning, as it came: an error about the datagram quotes it. */
 export interface FirstFragment {
   readonly packet: Uint8Array;
-  /** The upper layer, and where its bytes begin in `packet`. */
+  /** The upper layer's protocol, and where its bytes begin in `packet`. */
   readonly proto: number;
   readonly at: number;
 }
 
 interface Partial {
   readonly key: string;
-  /** Whose it is. */
+  /** The cable that the datagram counts for. */
   readonly cable: object;
   readonly since: number;
   first: FirstFragment | null;
@@ -57,7 +57,7 @@ interface Partial {
   bytes: Uint8Array;
   /** Length of the whole payload, once the last fragment is here; -1 before. */
   total: number;
-  /** A part of it was wrong: everything that follows is thrown away, too. */
+  /** A part of the datagram was wrong: all its later fragments are dropped, too. */
   poisoned: boolean;
 }
 
@@ -74,12 +74,12 @@ export class Reassembler {
     this.#bytes = new Quota(limits.reassemblyBytes, limits.reassemblyBytesPerGuest, bytes);
   }
 
-  /** Datagrams that wait for more. */
+  /** How many datagrams wait for fragments. */
   get size(): number {
     return this.#partials.size;
   }
 
-  /** When `poll` has something to do: never later than the oldest datagram's end. */
+  /** When `poll` has work: never later than the oldest datagram's end. */
   pollAt(): number {
     const oldest = this.#partials.values().next().value;
     return oldest === undefined ? Number.POSITIVE_INFINITY : oldest.since + TIMEOUT_MS;
@@ -101,7 +101,7 @@ export class Reassembler {
   receive(cable: object, buf: Uint8Array, ip: number, now: number): Uint8Array | "kept" | "dropped" {
     const header = ipv4HeaderLength(buf, ip);
     const offset = ipv4FragmentOffset(buf, ip);
-    // A rare packet: a text for a key costs less than a table of its own.
+    // Fragments are rare: a text as a key costs less than a table of its own.
     const key = `${ipv4Src(buf, ip)},${ipv4Dst(buf, ip)},${ipv4Id(buf, ip)},${ipv4Proto(buf, ip)}`;
     const len = ipv4TotalLength(buf, ip) - header;
     const partial = this.#take(cable, key, buf, ip + header, len, offset, ipv4MoreFragments(buf, ip), now);
@@ -172,7 +172,7 @@ export class Reassembler {
     return partial;
   }
 
-  /** The packet of at most `most` bytes, when all of it is there: its header and its payload. */
+  /** The packet of at most `most` bytes, header and payload, when all of it is there. */
   #whole(partial: Partial, most: number): Uint8Array | "kept" | "dropped" {
     const { ranges, total, key, cable } = partial;
     if (total < 0 || ranges.length !== 2 || ranges[0] !== 0 || ranges[1] !== total) {
@@ -208,7 +208,7 @@ export class Reassembler {
     return partial;
   }
 
-  /** False when the range overlaps what is there. */
+  /** False when the range overlaps bytes that are there. */
   #insert(partial: Partial, offset: number, end: number): boolean {
     const r = partial.ranges;
     let i = 0;
@@ -238,7 +238,7 @@ export class Reassembler {
     partial.bytes.set(payload, offset);
   }
 
-  /** Its bytes go at once; its name stays until its time is over, so that late fragments start nothing new. */
+  /** Frees the datagram's bytes. Its key stays until its time is over, so that late fragments start no new datagram. */
   #poison(partial: Partial): void {
     this.#bytes.give(partial.cable, partial.bytes.length);
     partial.bytes = new Uint8Array(0);
@@ -249,11 +249,11 @@ export class Reassembler {
     partial.poisoned = true;
   }
 
-  /** The oldest goes: the guest's own if it has one, or is who has too much. */
+  /** Drops the oldest datagram: the guest's own, if it has one or has too many. */
   #evict(cable: object, quota: Quota): void {
     let oldest: Partial | null = null;
     for (const partial of this.#partials.values()) {
-      // What is poisoned frees no bytes.
+      // A poisoned datagram has no bytes to free.
       if (quota === this.#bytes && partial.bytes.length === 0) continue;
       if (partial.cable === cable) {
         oldest = partial;

@@ -1,7 +1,7 @@
-/** Names that stand for addresses, in in-addr.arpa (RFC 1035 section 3.5) and ip6.arpa (RFC 3596 section 2.5). */
+/** Names of addresses, in in-addr.arpa (RFC 1035 section 3.5) and ip6.arpa (RFC 3596 section 2.5). */
 import { addressFromText, type IpAddress, type IpText, ipv4Address } from "../core/address.ts";
 
-/** The name under which an address's name is asked for. */
+/** The name under which an address's own name is looked up. */
 export function reverseName(address: IpText): string {
   const { family, bytes } = addressFromText(address);
   if (family === 4) return `${[...bytes].reverse().join(".")}.in-addr.arpa`;
@@ -12,7 +12,7 @@ export function reverseName(address: IpText): string {
     .join(".")}.ip6.arpa`;
 }
 
-/** The address that such a name stands for; null for other names. `name` is in lower case. */
+/** The address of such a name; null for other names. `name` is in lower case. */
 export function addressOfReverseName(name: string): IpAddress | null {
   const v4 = /^([0-9]{1,3})\.([0-9]{1,3})\.([0-9]{1,3})\.([0-9]{1,3})\.in-addr\.arpa$/.exec(name);
   if (v4 !== null) {

@@ -1,13 +1,21 @@
 /** The command line. Exit status: 0 stopped as asked, 1 something failed at run time, 2 bad arguments (one line says which). */
 import { type Command, CommanderError } from "commander";
 import { ConfigError } from "../control/errors.ts";
-import { say } from "./output.ts";
+import { standardError } from "../control/standard-error.ts";
+import { said, say } from "./output.ts";
 import { createProgram } from "./program.ts";
 
 const BAD_ARGUMENTS = 2;
 
-/** Runs what `args` (without node and script) ask for and resolves with the exit status. */
+/** Runs what `args` (without node and script) ask for, and resolves with the exit status when all that it said has been written. */
 export async function main(args: readonly string[]): Promise<number> {
+  const status = await run(args);
+  await said();
+  await standardError.settled();
+  return status;
+}
+
+async function run(args: readonly string[]): Promise<number> {
   let status = 0;
   const program = createProgram((ended) => {
     status = ended;
@@ -49,6 +57,6 @@ function failed(error: unknown): number {
 
 /** Exactly one line, whatever the message. */
 function complain(message: string, status: number): number {
-  process.stderr.write(`tslirp: ${message.replace(/\s*[\r\n]+\s*/g, " ")}\n`);
+  standardError.write(`tslirp: ${message.replace(/\s*[\r\n]+\s*/g, " ")}\n`);
   return status;
 }

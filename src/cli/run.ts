@@ -11,6 +11,7 @@ import { isatty } from "node:tty";
 import { ConfigError } from "../control/errors.ts";
 import { createLog } from "../control/log.ts";
 import { resolveOptions } from "../control/options.ts";
+import { standardError } from "../control/standard-error.ts";
 import type { StackConfig } from "../core/config.ts";
 import { needTaps } from "../host/tap-device.ts";
 import { ipv6FromText, ipv6ToString } from "../wire/ipv6.ts";
@@ -47,7 +48,7 @@ export async function run(given: RunArguments, command: readonly string[]): Prom
   if (program === undefined) throw new ConfigError("run", undefined, "expected -- and a command, like -- npm install");
   const refused = lookFor(program);
   if (refused !== 0) {
-    process.stderr.write(`tslirp: run ${program}: ${refused === NOT_FOUND ? "not found" : "not executable"}\n`);
+    standardError.write(`tslirp: run ${program}: ${refused === NOT_FOUND ? "not found" : "not executable"}\n`);
     return refused;
   }
   if (!fs.existsSync("/proc/self/ns/user")) throw new Error("run needs /proc with namespaces, which is not here");
@@ -92,10 +93,10 @@ export async function run(given: RunArguments, command: readonly string[]): Prom
 
 /**
  * Passes on what is for the command. Before there is one, what is to end it waits for it, and ends us if it is not to begin
- * any more. The second one that is to end us ends everything within at once.
+ * any more. A second SIGTERM ends everything within at once.
  */
 class Signals implements Disposable {
-  /** The first that is to end us. */
+  /** What is to end us. */
   asked: NodeJS.Signals | null = null;
   /** Called when the second one comes before there is a command. */
   onInsist: () => void = () => {};
@@ -133,8 +134,10 @@ class Signals implements Disposable {
   }
 
   #end(signal: NodeJS.Signals): void {
-    const again = this.asked !== null;
-    this.asked ??= signal;
+    // Many a daemon takes SIGHUP for "read your settings again".
+    if (this.#pass !== null && signal === "SIGHUP") return this.#pass(signal);
+    const again = this.#pass === null ? this.asked !== null : this.asked === "SIGTERM";
+    this.asked = signal;
     if (this.#pass !== null) this.#pass(again ? "SIGKILL" : signal);
     else if (again) this.onInsist();
   }

@@ -5,6 +5,7 @@ import { type AttachAddress, attachAddressText, type StreamAddress } from "../at
 import type { Logger } from "../control/log.ts";
 import type { NetworkOptions } from "../control/options.ts";
 import { parseRules } from "../control/rules.ts";
+import { standardError } from "../control/standard-error.ts";
 import { version } from "../control/version.ts";
 import type { NetworkEvents } from "../embed/network-events.ts";
 import { reasonOf } from "../host/reason.ts";
@@ -170,7 +171,7 @@ function sayRefused({
   const to = proto === "dns" ? `the name ${host}` : `${proto} to ${host === null ? remote : `${host} (${remote})`}`;
   const help = wouldAllow(remedy, (rule) => `--${rule.replace(" ", " '")}'`);
   const line = `tslirp: refused ${by === undefined ? guest : `${by} at ${guest}`} ${to} by ${reason}${help}. More: --log-level info, or --api and tslirp ctl refusals`;
-  process.stderr.write(`${line.replace(/[^ -~]/g, "?")}\n`);
+  standardError.write(`${line.replace(/[^ -~]/g, "?")}\n`);
 }
 
 /** Tells the log what happens on a network. */
@@ -191,7 +192,7 @@ export function report(network: Network, log: Logger): void {
   const questions = atMostEachSecond(REFUSALS_LOGGED);
   network.on("ask", ({ id, rule, guest }) => {
     const line = `tslirp: ${guest} waits for ${rule}; tslirp ctl approve ${id} [--always], or deny ${id}`;
-    if (questions()) process.stderr.write(`${line.replace(/[^ -~]/g, "?")}\n`);
+    if (questions()) standardError.write(`${line.replace(/[^ -~]/g, "?")}\n`);
   });
   // Whoever sees no log would look for the fault elsewhere.
   if (!log.isLevelEnabled("info")) network.once("flowRefused", (flow) => sayRefused(flow));

@@ -3,6 +3,7 @@ import { createRequire } from "node:module";
 import type { DestinationStream, Logger as Pino } from "pino";
 import { asciiJson } from "./ascii-json.ts";
 import { LOG_LEVELS, type LogLevel } from "./log-levels.ts";
+import { standardError } from "./standard-error.ts";
 
 type LogMethod = {
   (words: string): void;
@@ -29,8 +30,9 @@ const OF_A_KIND_CLOSELY = 200;
 /** Lines of all kinds in a second, and kinds that are told apart. */
 const IN_ALL = 500;
 const KINDS = 100;
-/** What waits for a reader of standard error; more is left out. */
-const MOST_WAITING = 1_048_576;
+/** The line that tells how many were left out, in both forms. */
+const LEFT_OUT = "lines left out";
+const COUNT = new RegExp(`"count":(\\d+),"msg":"${LEFT_OUT}"|${LEFT_OUT} count=(\\d+)`, "g");
 
 /** What reads the time of a start has passed by then. */
 const LOAD_MILLIS = 200;
@@ -78,8 +80,8 @@ function pino(): typeof import("pino") {
 }
 
 function createPino(options: LogOptions): Pino {
-  const limit = new LineLimit((count) => log.warn({ count }, "lines left out"));
-  const out = options.destination ?? slowly(limit);
+  const limit = new LineLimit((count) => log.warn({ count }, LEFT_OUT));
+  const out = options.destination ?? counted(limit);
   const write = options.json
     ? (line: string) => out.write(asciiJson(line))
     : (line: string) => out.write(readable(line));
@@ -99,11 +101,15 @@ function createPino(options: LogOptions): Pino {
   return log;
 }
 
-/** Standard error, behind a bounded queue. */
-function slowly(limit: LineLimit): DestinationStream {
-  const out = pino().destination({ dest: 2, sync: false, minLength: 0, maxLength: MOST_WAITING });
-  out.on("drop", () => limit.leftOut());
-  return out;
+/** Standard error; what it does not take is counted. */
+function counted(limit: LineLimit): DestinationStream {
+  standardError.onLeftOut = (text) => {
+    const { length } = text.split("\n");
+    // A count of lines left out that is left out itself stands for as many.
+    const counts = [...text.matchAll(COUNT)].map((found) => Number(found[1] ?? found[2]));
+    limit.leftOut(length - 1 - counts.length + counts.reduce((sum, count) => sum + count, 0));
+  };
+  return standardError;
 }
 
 /** Counts lines by their kind, which is their first word: "lease bound" and "lease released" are one. */
@@ -138,8 +144,8 @@ class LineLimit {
     return passes;
   }
 
-  leftOut(): void {
-    this.#leftOut++;
+  leftOut(lines = 1): void {
+    this.#leftOut += lines;
     this.#timer ??= setTimeout(() => {
       const count = this.#leftOut;
       this.#timer = null;

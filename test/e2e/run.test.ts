@@ -189,6 +189,44 @@ describe.runIf(able)("tslirp run", () => {
     expect(left()).toEqual([]);
   });
 
+  test.each([
+    ["a full disk", "2>/dev/full"],
+    ["a reader that has gone", "2> >(:)"],
+    ["nothing", "2>&-"],
+  ])("runs to its own end where standard error is %s", async (_what, to) => {
+    const words = [process.execPath, ...PROGRAM, "run", "--default", "deny", "--", "sh", "-c"].join(" ");
+    const command = "exec 2>/dev/null; curl -s -m 3 http://192.0.2.7/; curl -s -m 3 http://192.0.2.8/; echo on; exit 9";
+    const spawned = `require("child_process").spawnSync("bash", ["-c", process.argv[1]], { stdio: "inherit" })`;
+    const { stdout } = await new Command(
+      [`sleep 0.1; ${words} '${command}' ${to}; echo $?`],
+      { TMPDIR: folder },
+      false,
+      ["-e", spawned],
+    ).finished;
+    expect(stdout).toBe("on\n9\n");
+  });
+
+  test("gets nothing of what whoever started it has left open", async () => {
+    const words = [process.execPath, ...PROGRAM, "run", "--", "sh", "-c"].join(" ");
+    const command = "ls /proc/self/fd";
+    const script = `exec 20<>/dev/tcp/127.0.0.1/${port} 251</etc; ${words} '${command}'`;
+    const spawned = `require("child_process").spawnSync("bash", ["-c", process.argv[1]], { stdio: "inherit" })`;
+    const { stdout } = await new Command([script], { TMPDIR: folder }, false, ["-e", spawned]).finished;
+    expect(stdout).toBe("0\n1\n2\n3\n");
+  });
+
+  test("is told of a hangup as often as one comes, and of the end behind it", async () => {
+    const script = "trap 'echo again' HUP; trap 'echo saved; exit 5' TERM; echo up; while :; do sleep 0.1; done";
+    const daemon = start(["--", "sh", "-c", script]);
+    await daemon.printed(/up/);
+    daemon.child.kill("SIGHUP");
+    await daemon.printed(/again/);
+    daemon.child.kill("SIGHUP");
+    await daemon.printed(/again\nagain/);
+    daemon.child.kill("SIGTERM");
+    expect(await daemon.finished).toMatchObject({ status: 5, stdout: "up\nagain\nagain\nsaved\n" });
+  });
+
   test("with --keep waits for it", async () => {
     const { status, stdout } = await run(["--keep"], "{ sleep 1; echo late; } & exit 4");
     expect([status, stdout]).toEqual([4, "late\n"]);

@@ -18,6 +18,7 @@ import { SCRIPT } from "./script.ts";
 
 export const TAP_NAME = "tap0";
 const TUN = 7;
+const O_CLOEXEC = 0o2000000;
 /** A signal waits so long for a command that is about to begin, and looks so often. */
 const PATIENCE_MILLIS = 2_000;
 const RETRY_MILLIS = 10;
@@ -48,6 +49,7 @@ export class CommandNamespace {
   #over = false;
 
   constructor(settings: NamespaceSettings, command: readonly string[]) {
+    closeInherited();
     const root = process.getuid!() === 0;
     const group = process.getgid!();
     this.#child = spawn(
@@ -187,6 +189,22 @@ export class CommandNamespace {
     const denied = /Operation not permitted|No space left|Permission denied/.test(`${said}${own}`);
     const why = said.startsWith("failed ") ? said.slice(7) : own || "its namespaces ended";
     return new Error(`cannot run a command in namespaces of its own: ${why}${denied ? userNamespaces() : ""}`);
+  }
+}
+
+/**
+ * Closes what whoever started us has left open, before a child of ours inherits it: a connection, or a folder in which our
+ * sockets are not covered. Node keeps from children what is open up to the first gap behind 15, and no more.
+ */
+function closeInherited(): void {
+  for (const fd of fs.readdirSync("/proc/self/fd").map(Number)) {
+    try {
+      const flags = /^flags:\s*([0-7]+)$/m.exec(fs.readFileSync(`/proc/self/fdinfo/${fd}`, "utf8"))?.[1] ?? "";
+      // All that Node has opened closes when a child executes its program.
+      if (fd > 2 && (Number.parseInt(flags, 8) & O_CLOEXEC) === 0) fs.closeSync(fd);
+    } catch {
+      // It was the folder's own, while that was read.
+    }
   }
 }
 

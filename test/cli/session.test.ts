@@ -4,6 +4,7 @@ import type { SessionOptions } from "../../src/cli/argument-types.ts";
 import { type Session, startSession, warnOfOpenDoor } from "../../src/cli/session.ts";
 import { createLog } from "../../src/control/log.ts";
 import type { LogLevel } from "../../src/control/log-levels.ts";
+import { standardError } from "../../src/control/standard-error.ts";
 import type { NetworkEvents } from "../../src/embed/network-events.ts";
 
 const sessions: Session[] = [];
@@ -18,7 +19,7 @@ async function started(
 ): Promise<{ session: Session; lines: string[]; stderr: string[] }> {
   const lines: string[] = [];
   const stderr: string[] = [];
-  vi.spyOn(process.stderr, "write").mockImplementation((text) => stderr.push(String(text)) > 0);
+  vi.spyOn(standardError, "write").mockImplementation((text) => void stderr.push(text));
   const options: SessionOptions = {
     ...{ rules: null, hangup: false, api: null, socks: null, capture: null, impair: [], impairSeed: undefined },
     log: { level, json: false },

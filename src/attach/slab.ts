@@ -22,7 +22,8 @@ import { giveBack, region } from "../wire/arena.ts";
 
 /** Room for the longest frame less one byte, with its length prefix, rounded up so that reads start aligned. */
 export const HEADROOM: number = (MAX_FRAME + 4 + 15) & ~15;
-const READ_AREA = 262_144;
+/** Bytes of one read. */
+export const READ_AREA = 262_144;
 const CAP = 48;
 /** How often idle slabs are given back. */
 const TRIM_MILLIS = 1_000;

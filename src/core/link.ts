@@ -12,6 +12,7 @@
  *
  * Outward: `reserve`, write the frame in place, `commit`. Nothing reaches the wire before `flush`, which the stack
  * calls once per batch. Inward: the attachment calls `LinkReceiver.receive` for each frame of a read, then `batchEnd`.
+ * The frames of a batch stand in one slab, one behind the other; a replay relies on that (`record/batch-slabs`).
  */
 export interface Link {
   /** Where frames are written: one long-lived array; `reserve` may replace it, so read it after each reserve. */

@@ -2,6 +2,7 @@
 import { COMPLETE, type Link, type LinkReceiver, type Offload, type Slab } from "../core/link.ts";
 import type { FrameTap } from "../core/tap.ts";
 import type { Delivery } from "../embed/current-lan.ts";
+import { BatchSlabs } from "./batch-slabs.ts";
 import { AS_FOUND, headersLength, isSummed, keptLength, UNKNOWN } from "./frames.ts";
 import { Asked, type Recorder } from "./recorder.ts";
 
@@ -13,6 +14,7 @@ export class RecordedReceiver implements Delivery {
   readonly #inner: LinkReceiver;
   readonly #tap: FrameTap;
   readonly #links: Map<Link, RecordedLink> = new Map();
+  readonly #slabs: BatchSlabs = new BatchSlabs();
   /** The cable that was asked about last. */
   #last: Link | null = null;
   #lastRecorded: RecordedLink | null = null;
@@ -34,10 +36,18 @@ export class RecordedReceiver implements Delivery {
 
   receive(link: Link, slab: Slab, at: number, len: number, undone: number = COMPLETE): void {
     if (this.#tap.active && !this.#tap.incoming(link, slab, at, len, undone)) return;
-    this.deliver(link, slab, at, len, undone);
+    // Others of this batch may have been held up.
+    if (this.#tap.byFrame) this.deliver(link, slab, at, len, undone);
+    else this.#pass(link, slab, at, len, undone);
   }
 
+  /** A frame that impairment has let go, which stands anywhere. */
   deliver(link: Link, slab: Slab, at: number, len: number, undone: number = COMPLETE): void {
+    const placed = this.#slabs.place(this.#recorded(link).id, slab.bytes, at, len);
+    this.#pass(link, placed, this.#slabs.at, len, undone);
+  }
+
+  #pass(link: Link, slab: Slab, at: number, len: number, undone: number): void {
     const recorded = this.#recorded(link);
     if (!this.#recorder.active) return this.#inner.receive(recorded, slab, at, len, undone);
     const { bytes } = slab;
@@ -51,6 +61,7 @@ export class RecordedReceiver implements Delivery {
     const recorded = this.#links.get(link)!;
     this.#recorder.told("batchEnd", recorded.id);
     this.#inner.batchEnd(recorded);
+    this.#slabs.end(recorded.id);
   }
 
   writable(link: Link): void {
@@ -66,6 +77,7 @@ export class RecordedReceiver implements Delivery {
     this.#tap.detached(link);
     this.#recorder.told("detached", recorded.id);
     this.#inner.detached(recorded);
+    this.#slabs.forget(recorded.id);
   }
 
   #recorded(link: Link): RecordedLink {

@@ -12,10 +12,11 @@ import { parseRules } from "../control/rules.ts";
 import type { Endpoint } from "../core/address.ts";
 import type { ForwardRule, StackConfig } from "../core/config.ts";
 import type { HostIcmpError } from "../core/host-net.ts";
-import { COMPLETE, type Link, MAX_FRAME, type Offload, type Slab } from "../core/link.ts";
+import { COMPLETE, type Link, MAX_FRAME, type Offload } from "../core/link.ts";
 import { NO_TAP } from "../core/tap.ts";
 import { composeLan, type Lan, restoreLan, type SavedLan } from "../embed/lan.ts";
 import { NO_RULES } from "../nat/rules/rules.ts";
+import { BatchSlabs } from "./batch-slabs.ts";
 import { HEAD } from "./cables.ts";
 import { RecordingError } from "./file.ts";
 import { ENTRIES, type Entry, type EntryName, type Header, toJson } from "./format.ts";
@@ -78,6 +79,7 @@ export class Replay {
   readonly #host: ReplayHost;
   readonly lan: Lan;
   readonly #links: Map<number, ReplayLink> = new Map();
+  readonly #slabs: BatchSlabs = new BatchSlabs();
   readonly #services: Map<number, (() => void) | null> = new Map();
   #turnEnds: (() => void)[] = [];
 
@@ -166,14 +168,17 @@ export class Replay {
       case "frame": {
         const frame = this.#frame(rest as [number, number, number, Uint8Array]);
         this.#options.onFrame?.(link().name, false, frame, this.#script.seconds);
-        return this.lan.switch.receive(link(), slabOf(frame), 0, frame.length, rest[0] as number);
+        const slab = this.#slabs.place(id, frame, 0, frame.length);
+        return this.lan.switch.receive(link(), slab, this.#slabs.at, frame.length, rest[0] as number);
       }
       case "batchEnd":
-        return this.lan.switch.batchEnd(link());
+        this.lan.switch.batchEnd(link());
+        return this.#slabs.end(id);
       case "writable":
         return this.lan.switch.writable(link());
       case "detached":
         this.lan.switch.detached(link());
+        this.#slabs.forget(id);
         return void this.#links.delete(id);
       case "listening":
       case "bound":
@@ -363,10 +368,6 @@ class ReplayLink implements Link {
   close(): void {
     this.#script.expect("unplugged", this.#id);
   }
-}
-
-function slabOf(bytes: Uint8Array): Slab {
-  return { bytes, scarce: false, pin() {}, unpin() {} };
 }
 
 /** Lets microtasks, and those that they make, run. */

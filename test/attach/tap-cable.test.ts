@@ -5,12 +5,15 @@ import { once } from "node:events";
 import fs from "node:fs";
 import http from "node:http";
 import type { AddressInfo } from "node:net";
+import os from "node:os";
+import path from "node:path";
 import { afterEach, describe, expect, test } from "vitest";
 import { finished } from "../../src/attach/undone.ts";
 import { readableDescriptor } from "../../src/host/readable.ts";
 import { type TapDevice, taps } from "../../src/host/tap-device.ts";
 import { openTap } from "../../src/host/tap-namespace.ts";
 import { createNetwork } from "../../src/index.ts";
+import { replayFile } from "../../src/record/run.ts";
 import { VIRTIO_NET_HEADER, virtioUndone, virtioWrite } from "../../src/wire/virtio-net.ts";
 import { decodeFrame, type FrameSpec } from "../support/frames.ts";
 import { handlesWithout } from "../support/handles.ts";
@@ -70,7 +73,7 @@ describe.runIf(able)("a TAP in another namespace", () => {
     for (const close of closing.splice(0).reverse()) await close();
   });
 
-  test("reaches the host in both families, with frames longer than the MTU both ways", async () => {
+  test("reaches the host in both families, with frames longer than the MTU both ways, and all of it replays", async () => {
     await using namespace = await Namespace.make();
     const body = Buffer.alloc(20_000_000, "0123456789abcdef");
     const server = http.createServer(async (request, response) => {
@@ -83,7 +86,10 @@ describe.runIf(able)("a TAP in another namespace", () => {
     await once(server, "listening");
     closing.push(async () => server.close());
     const { port } = server.address() as AddressInfo;
-    const network = await createNetwork({ mtu: 1500 });
+    const folder = fs.mkdtempSync(path.join(os.tmpdir(), "tap-cable-"));
+    closing.push(async () => fs.rmSync(folder, { recursive: true }));
+    const record = { file: path.join(folder, "run.tslirp"), payload: false };
+    const network = await createNetwork({ mtu: 1500, record });
     closing.push(() => network.close());
     await network.makeTap(`tap0@${namespace.pid}`);
     namespace.run(CONFIGURE);
@@ -103,6 +109,9 @@ describe.runIf(able)("a TAP in another namespace", () => {
     expect(bytesOut).toBeGreaterThan(40_000_000);
     expect(bytesOut / framesOut).toBeGreaterThan(1_514);
     expect(Object.entries(network.stats().drops).filter(([reason, n]) => n > 0 && reason !== "icmp-type")).toEqual([]);
+    await network.close();
+    const { difference, crash } = await replayFile(record.file);
+    expect([difference?.message, crash]).toEqual([undefined, null]);
   });
 
   test("pings, and is gone when the device is", async () => {

@@ -1,8 +1,13 @@
 /** Runs with real guests, recorded: replayed without guest, servers or clock, the network does all of it again. */
-import { copyFileSync, readFileSync } from "node:fs";
+import { once } from "node:events";
+import { copyFileSync, existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import net, { type AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterEach, expect, it } from "vitest";
+import { afterEach, describe, expect, it } from "vitest";
+import { taps } from "../../src/host/tap-device.ts";
 import { replayFile } from "../../src/record/run.ts";
+import { Command } from "../cli/command.ts";
 import { agent } from "../support/e2e/agent.ts";
 import { bootIpxe } from "../support/e2e/ipxe.ts";
 import { REPOSITORY } from "../support/e2e/namespace.ts";
@@ -110,4 +115,28 @@ describeE2e("a recording of", ["curl", "sha256sum", "ping", "dig", IPXE_ROM], ()
     },
     120_000,
   );
+});
+
+describe.runIf(taps() !== null && existsSync("/dev/net/tun"))("a recording of a command", () => {
+  it("that sends much at once replays without a difference", async () => {
+    const folder = mkdtempSync(join(tmpdir(), "run-recording-"));
+    const server = net.createServer((socket) => void socket.pipe(socket)).listen(0, "127.0.0.1");
+    try {
+      await once(server, "listening");
+      const file = join(folder, "run.tslirp");
+      const script = `
+import socket
+s = socket.create_connection(("10.0.2.2", ${(server.address() as AddressInfo).port}))
+for size in 33000, 100000:
+    s.sendall(b"y" * size)
+    while size: size -= len(s.recv(65536))`;
+      const { status, stderr } = await new Command(["run", "--record", file, "--", "python3", "-c", script]).finished;
+      expect([status, stderr]).toEqual([0, ""]);
+      const said = await new Command(["replay", file]).finished;
+      expect(said.stdout).toMatch(/^No difference\.$/m);
+    } finally {
+      server.close();
+      rmSync(folder, { recursive: true });
+    }
+  });
 });

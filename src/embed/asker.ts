@@ -1,11 +1,11 @@
 /**
  * `ask`: flows that only the default would refuse wait for somebody's verdict.
  *
- * Theory of operation. A flow comes with the narrowest rule that would allow it. One question is asked for each such rule
- * and cable, however many flows wait for its answer: a guest that tries again asks nothing new. "Once" lets those flows
- * begin, "always" makes the rule one of the network's. Nobody's answer within `ASK_MS` is no. A verdict of no stands for
- * `QUIET_MS`, so that a guest cannot have its owner asked without end. Questions are bounded, in all and of each
- * guest, and so are the flows that wait.
+ * Theory of operation. Each flow comes with the narrowest rule that would allow it. Each such rule is one question for
+ * each cable, however many flows wait for its answer: a guest that tries again causes no new question. "Once" lets the
+ * waiting flows begin, "always" adds the rule to the network's. If nobody answers within `ASK_MS`, the flows are
+ * refused. A refusal holds for `QUIET_MS`, so a guest cannot have its owner asked without end. The number of questions
+ * is limited, in all and for each guest, and so is the number of flows that wait.
  */
 import { type AskVerdict, checkAskVerdict, type OnAsk, type Question } from "../control/on-ask.ts";
 import { parseRules } from "../control/rules.ts";
@@ -17,7 +17,7 @@ import type { Rule } from "../nat/rules/rules.ts";
 
 const ASK_MS = 30_000;
 const QUIET_MS = 10_000;
-/** Verdicts of no that are remembered. */
+/** How many refusals are remembered. */
 const MOST_QUIET = 1_024;
 
 type Answer = Rule | "again" | null;
@@ -30,7 +30,7 @@ interface Asked {
   readonly until: number;
   readonly waiting: ((answer: Answer) => void)[];
   readonly timer: NodeJS.Timeout;
-  /** Aborted when nobody's answer is wanted any more; null where no function is asked. */
+  /** Aborted when no answer is wanted any more; null where no function is asked. */
   readonly abort: AbortController | null;
 }
 
@@ -39,12 +39,12 @@ export interface AskerOptions {
   readonly cableOf: (host: IpText) => object | null;
   /** A new question. */
   readonly asked: (question: Question) => void;
-  /** Is asked, too; what it says is handed to `answer`. Null where only people are. */
+  /** A function that is asked, too; its answer goes to `answer`. Null where only people are asked. */
   readonly onAsk: OnAsk | null;
   readonly answer: (id: string, verdict: AskVerdict) => void;
-  /** `onAsk` has thrown, or said nonsense. */
+  /** `onAsk` has thrown, or given an invalid answer. */
   readonly failed: (error: Error, question: Question) => void;
-  /** A question or a flow was refused since too many wait. */
+  /** A question or a flow was refused because too many wait. */
   readonly full: () => void;
 }
 
@@ -54,7 +54,7 @@ export class Asker implements FlowAsker {
   readonly #byId: Map<string, Asked> = new Map();
   readonly #questions: Quota;
   readonly #flows: Quota;
-  /** Until when a question is not asked again. */
+  /** Questions that are not asked again, and until when. */
   readonly #quiet: Map<string, number> = new Map();
   #next = 1;
 
@@ -100,7 +100,7 @@ export class Asker implements FlowAsker {
     try {
       verdict = checkAskVerdict("onAsk", await onAsk({ ...question, signal: abort.signal }));
     } catch (error) {
-      // Of a question that is over nobody wants to hear.
+      // The answer to a question that has ended interests nobody.
       if (this.#byId.has(id)) failed(error instanceof Error ? error : new Error(String(error)), question);
       verdict = "deny";
     }
@@ -111,7 +111,7 @@ export class Asker implements FlowAsker {
     return [...this.#byId.values()].map(shown);
   }
 
-  /** The rule that a question is about; null when there is no such question. */
+  /** The rule that a question would add; null when there is no such question. */
   ruleOf(id: string): string | null {
     return this.#byId.get(id)?.flow.rule ?? null;
   }
@@ -158,7 +158,7 @@ function shown({ id, flow, waiting, until }: Asked): Question {
   };
 }
 
-/** What no rule can say, as a name with control characters, is not asked about. */
+/** Whether a rule can express the flow. Names with control characters, for instance, are not asked about. */
 function sayable(rule: string): boolean {
   try {
     parseRules([rule, "default deny"]);

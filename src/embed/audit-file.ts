@@ -1,10 +1,10 @@
 /**
- * The audit: a line of JSON for each refusal, and each allowed flow if they are asked for. What is written is ASCII, so
- * that nothing a guest chose ends a line or speaks to a terminal.
+ * The audit: a line of JSON for each refusal and, if wanted, each allowed flow. Only ASCII is written, so that no text
+ * of a guest's ends a line or controls a terminal.
  *
- * The network never waits for the disk: lines wait in memory, as many as `auditBytes` has room for, and one write is under
- * way at a time. What there is no room for is counted, and a line says how many it was once there is. A file that has
- * grown to its size becomes FILE.1, that one FILE.2, and so on; the oldest goes.
+ * The network never waits for the disk. Lines wait in memory, as many as `auditBytes` has room for, and one write is
+ * under way at a time. Lines without room are counted, and a later line tells how many they were. A file that has
+ * reached its size becomes FILE.1, that one FILE.2, and so on; the oldest is removed.
  */
 import { constants } from "node:fs";
 import { open, rename, rm } from "node:fs/promises";
@@ -32,7 +32,7 @@ export class AuditFile {
   #waiting: string[] = [];
   #bytes = 0;
   #lost = 0;
-  /** Of the file as it is; -1 for not known. */
+  /** The size of the current file; -1 when not known. */
   #size = -1;
   #writing: Promise<void> | null = null;
   #told = false;
@@ -68,18 +68,18 @@ export class AuditFile {
     this.#writing ??= this.#write();
   }
 
-  /** The file may be another one by now, since somebody has moved it (logrotate). */
+  /** The path may lead to another file by now, because somebody has moved ours (logrotate). */
   reopen(): void {
     this.#size = -1;
   }
 
-  /** Resolves when what waits is written, or cannot be. */
+  /** Resolves when all waiting lines are written, or cannot be. */
   async close(): Promise<void> {
     while (this.#writing !== null) await this.#writing;
   }
 
   async #write(): Promise<void> {
-    // What comes within a turn goes together.
+    // Lines of one turn are written together.
     await new Promise((resolve) => setImmediate(resolve));
     while (this.#waiting.length > 0) {
       const lines = this.#waiting;
@@ -95,7 +95,7 @@ export class AuditFile {
         if (!this.#told) this.#events.failed(`the audit is not in ${this.#options.file}: ${reasonOf(error)}`);
         this.#told = true;
       }
-      // While they are on their way they take the room that they took before.
+      // Lines that are being written keep the room that they took while they waited.
       this.#bytes = this.#waiting.reduce((sum, each) => sum + each.length, 0);
     }
     this.#writing = null;
@@ -105,12 +105,12 @@ export class AuditFile {
     const { file, rotateBytes } = this.#options;
     if (this.#size > 0 && this.#size + text.length > rotateBytes) await this.#rotate();
     const { O_APPEND, O_CREAT, O_NONBLOCK = 0, O_WRONLY } = constants;
-    // Without waiting: the open of a pipe that nobody reads could not be ended.
+    // Does not block: the open of a pipe that nobody reads could not be ended.
     const handle = await open(file, O_APPEND | O_CREAT | O_NONBLOCK | O_WRONLY, OWNER_ONLY);
     try {
       const stats = await handle.stat();
       if (!stats.isFile()) throw new Error("expected a file, not a device or a pipe");
-      // Of what is open, since the path may lead elsewhere by now.
+      // Changes the open file, because the path may lead elsewhere by now.
       if (this.#size < 0) await handle.chmod(OWNER_ONLY);
       await handle.write(text);
       this.#size = stats.size + text.length;

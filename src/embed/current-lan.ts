@@ -1,10 +1,11 @@
 /**
- * The network behind the cables of now. Another can take its place while cables, forwards and services stay: a recording
- * begins with a network that has just been made.
+ * The current network behind the cables. Another network can take its place while cables, forwards and services stay,
+ * because a recording begins with a network that has just been made.
  *
- * Theory of operation. Cables speak to this object, which hands on to the network of now. When that one is replaced it is
- * closed, so its flows end as they do when a network closes: guests are told. Then the new one is shown each cable, given the
- * services, told what the old one knew of its guests, and its forwards listen where those of the old one did.
+ * Theory of operation. Cables speak to this object, which passes calls on to the current network. When that network is
+ * replaced it is closed, so its flows end as they do when any network closes: guests are told. Then the new network is
+ * given each cable, the services, and the old network's knowledge of its guests, and its forwards listen where the old
+ * ones did.
  */
 import type { ImpairmentTarget } from "../attach/impairment.ts";
 import type { NullReceiver } from "../attach/switch.ts";
@@ -22,25 +23,25 @@ import { composeLan, type Lan, restoreLan, type SavedLan, saveLan } from "./lan.
 import { LocalDoor } from "./local-door.ts";
 import { type Polled, PollTimer } from "./poll-timer.ts";
 
-/** A receiver that also takes what impairment has held up. */
+/** A receiver that also takes frames that impairment has held up. */
 export interface Delivery extends LinkReceiver, ImpairmentTarget {
   deliver(link: Link, slab: Slab, at: number, len: number, undone?: number): void;
 }
 
-/** What stands at the seams of a network that is recorded. */
+/** The parts at the seams of a network that is recorded. */
 export interface Seams {
   parts(parts: StackParts): StackParts;
   receiver(inner: LinkReceiver, tap: FrameTap): Delivery;
   local(inner: Local): Local;
   polled(inner: Polled): Polled;
-  /** The cable itself, of one that the network sees. */
+  /** The real cable behind one that the network sees. */
   plain(link: Link): Link;
-  /** The network is about to be told what another has known of its guests, or to open a forward. */
+  /** The network is about to be given another's knowledge of its guests, or to open a forward. */
   restored(saved: SavedLan): void;
   forwarded(rule: ForwardRule): void;
 }
 
-/** What a network is made of, in place of another. */
+/** The parts of the network that takes another's place. */
 export interface Replacement {
   readonly config: StackConfig;
   readonly parts: StackParts;
@@ -56,7 +57,7 @@ export class CurrentLan implements Delivery {
   #receiver: Delivery;
   #seams: Seams | null;
   #timer: PollTimer;
-  /** Of the networks before this one. */
+  /** Frames that earlier networks here have taken. */
   #framesBefore = 0;
   #bytesBefore = 0;
 
@@ -64,7 +65,7 @@ export class CurrentLan implements Delivery {
     this.#tap = tap;
     this.#clock = clock;
     this.#seams = seams;
-    // Impairment is outside of what is recorded: what it lets through comes in.
+    // Impairment is outside the recording: only frames that it lets through are recorded.
     this.#lan = seams === null ? composeLan(config, parts, tap) : composeLan(config, seams.parts(parts), NO_TAP);
     this.#receiver = seams?.receiver(this.#lan.switch, tap) ?? this.#lan.switch;
     const { stack } = this.#lan;
@@ -81,21 +82,20 @@ export class CurrentLan implements Delivery {
     return this.#lan.switch.cables();
   }
 
-  /** Frames and bytes from guests, of all networks that were here. */
+  /** Frames and bytes from guests, over all networks that were here. */
   get taken(): { readonly framesIn: number; readonly bytesIn: number } {
     const frames: Stack | NullReceiver = this.#lan.frames;
     return { framesIn: this.#framesBefore + frames.framesIn, bytesIn: this.#bytesBefore + frames.bytesIn };
   }
 
-  /** The cable of the guest that has an address, as it was plugged in. */
+  /** The cable of the guest with this address, as it was plugged in. */
   cableOf(host: string): Link | null {
     const link = this.#lan.stack.cableOf(host);
     return link === null || this.#seams === null ? link : this.#seams.plain(link);
   }
 
   /**
-   * Puts another network in this one's place, at once but for its forwards. Resolves when these listen, with those that do
-   * not, and why.
+   * Puts another network in this one's place. Resolves when its forwards listen, with those that do not, and why.
    */
   async replace({ config, parts, seams }: Replacement): Promise<readonly (readonly [ForwardRule, Error])[]> {
     const old = this.#lan;
@@ -130,7 +130,7 @@ export class CurrentLan implements Delivery {
     this.#timer.close();
   }
 
-  // Cables (LinkReceiver)
+  // Events of the cables (LinkReceiver)
 
   attached(link: Link): void {
     this.#links.add(link);

@@ -1,6 +1,6 @@
 /**
- * `onFlow`: a user's function as the stack's gate. It is asked from a microtask, never inside a call of the stack's, so
- * it may use the network at once. Questions under way are bounded in number and in time.
+ * `onFlow`: a user's function as the stack's gate. It is called from a microtask, never inside a call of the stack's,
+ * so it may use the network at once. The number of questions under way is limited, and so is their time.
  */
 import { checkVerdict, type Flow, type FlowTaker, type FlowVerdict, type OnFlow } from "../control/on-flow.ts";
 import type { IpText } from "../core/address.ts";
@@ -10,7 +10,7 @@ import { Quota } from "../core/quota.ts";
 import { GuestDatagrams } from "./guest-datagrams.ts";
 import { GuestSocket } from "./guest-socket.ts";
 
-/** A DNS client has given up by then. */
+/** Milliseconds after which a DNS client has given up. */
 const DNS_MS = 10_000;
 const DENY: Ruling = { action: "deny", how: "reset" };
 const DROP: Ruling = { action: "deny", how: "drop" };
@@ -18,15 +18,18 @@ const ALLOW: Ruling = { action: "allow" };
 
 export interface FlowHookOptions {
   readonly onFlow: OnFlow;
-  /** Milliseconds that a flow waits. */
+  /** Milliseconds that a flow waits for the answer. */
   readonly timeout: number;
-  /** Flows that wait at a time, of all and of each guest; more are dropped in silence, so that the guest asks again. */
+  /**
+   * Flows that wait at a time, of all guests and of each. Flows beyond are dropped in silence, so that the guest tries
+   * again.
+   */
   readonly limits: Limits;
-  /** Where a guest counts. */
+  /** The cable that a guest counts for. */
   readonly cableOf: (host: IpText) => object | null;
-  /** Something went wrong about a flow: the function has thrown, answered nonsense, or not at all. */
+  /** The function has thrown, given an invalid answer, or none. */
   readonly failed: (error: Error, flow: Flow) => void;
-  /** A flow was dropped since too many wait. */
+  /** A flow was dropped because too many wait. */
   readonly busy: () => void;
 }
 
@@ -41,7 +44,7 @@ interface Question {
 export class FlowHook implements FlowGate {
   readonly active = true;
   readonly #options: FlowHookOptions;
-  /** In order of age. */
+  /** In order of age, the oldest first. */
   readonly #asked: Set<Question> = new Set();
   readonly #quota: Quota;
   #timer: NodeJS.Timeout | null = null;
@@ -88,7 +91,7 @@ export class FlowHook implements FlowGate {
     if (this.#answered(question)) question.done(ruling);
   }
 
-  /** False when it has been before. */
+  /** False when the question has been answered before. */
   #answered(question: Question): boolean {
     if (!this.#asked.delete(question)) return false;
     this.#quota.give(question.cable);
@@ -130,7 +133,7 @@ function takerOf(take: FlowTaker, flow: Flow): Taker {
   return {
     stream(events) {
       const socket = new GuestSocket({ remote: flow.guest, local: flow.remote });
-      // What it does before the connection stands is nobody's to hear yet.
+      // Until the connection is established, nobody may see its events.
       const early = (): void => {};
       socket.once("error", early);
       socket.prependOnceListener("connect", () => {

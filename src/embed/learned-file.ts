@@ -1,9 +1,10 @@
 /**
- * The file that `learn` writes: a little after each change, in its place at once (a new file, renamed), for its owner alone.
+ * Writes the file of `learn` shortly after each change. Each time a new file replaces it at once, readable by its owner
+ * only.
  *
- * It is one run's at a time, or the rules of one of two would be lost. The file in its place is open and locked (flock) as long as
- * this run lasts: a new one is locked before it takes the place, and only then is the old one closed. Whoever gets the lock of a
- * file that has lost its place meanwhile opens the next one.
+ * The file belongs to one run at a time: with two, one's rules would be lost. The current file is open and locked
+ * (flock) for as long as this run lasts. A new file is locked before it replaces the old one, and only then is the old
+ * one closed. If a run gets the lock of a file that has been replaced meanwhile, it opens the next one.
  */
 import { constants } from "node:fs";
 import { type FileHandle, lstat, open, rename, rm } from "node:fs/promises";
@@ -12,11 +13,11 @@ import type { Limits } from "../core/limits.ts";
 import { lockFile } from "../host/file-lock.ts";
 import { reasonOf } from "../host/reason.ts";
 
-/** Another rule, and more of the same. */
+/** Milliseconds to wait for further rules after a first one. */
 const SOON_MS = 500;
 const LATER_MS = 10_000;
 const OWNER_ONLY = 0o600;
-/** The file may lose its place between its opening and its lock, once for each time that another run writes. */
+/** The file may be replaced between its opening and its lock, once for each time that another run writes. */
 const MOST_TRIES = 10;
 const ONE_WRITER = "expected a file that no other run writes";
 const NO_FILE = "expected a file, not a link, a device or a pipe";
@@ -38,7 +39,7 @@ export class LearnedFile {
   #due = Number.POSITIVE_INFINITY;
   #writing: Promise<void> = Promise.resolve();
   #told = false;
-  /** The file in its place, locked. */
+  /** The current file, locked. */
   #held: FileHandle | null = null;
 
   /** `given` are the user's rules in force. */
@@ -54,7 +55,7 @@ export class LearnedFile {
     this.#rules = new LearnedRules(learnedRules, learnedRulesPerGuest, events.full);
   }
 
-  /** Writes it for the first time. Rejects with an `Error` of one line when it cannot be. */
+  /** Writes the file for the first time. Rejects with an `Error` of one line when it cannot be written. */
   async open(): Promise<void> {
     try {
       this.#held = await this.#take();
@@ -100,7 +101,7 @@ export class LearnedFile {
     this.#due = Number.POSITIVE_INFINITY;
   }
 
-  /** One write after the other; a disk that does not keep up gets the latest. */
+  /** Writes are done one after the other; a slow disk gets the latest content only. */
   #save(): void {
     this.#writing = this.#writing.then(async () => {
       try {
@@ -112,7 +113,7 @@ export class LearnedFile {
     });
   }
 
-  /** The file that is there, or a new one, locked. */
+  /** The existing file, or a new one, locked. */
   async #take(): Promise<FileHandle> {
     const { O_CREAT, O_NOFOLLOW = 0, O_NONBLOCK = 0, O_RDWR } = constants;
     for (let tries = 0; tries < MOST_TRIES; tries++) {
@@ -152,7 +153,7 @@ export class LearnedFile {
     const next = `${this.#file}.${process.pid}.new`;
     await this.#checkKind();
     await rm(next, { force: true });
-    // A new file, never through a link that somebody has put there.
+    // Makes a new file, and never follows a link that somebody has put there.
     const handle = await open(next, "wx", OWNER_ONLY);
     try {
       lockFile(handle.fd);

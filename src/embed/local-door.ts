@@ -1,4 +1,6 @@
-/** What the process serves to guests, on a network that may be replaced by another: services are given to that one, too. */
+/**
+ * The process's own services for guests, on a network that may be replaced: the next network gets the same services.
+ */
 import type { Endpoint } from "../core/address.ts";
 import type { AcceptedTcp } from "../core/host-net.ts";
 import type { TcpService, UdpService } from "../nat/services.ts";
@@ -19,7 +21,7 @@ export class LocalDoor implements Local {
     this.#local = local;
   }
 
-  /** From now on another network's, where all that is served is served again. The one before has been closed. */
+  /** Another network takes the place of the one before, which has been closed: everything is served there again. */
   replace(local: Local): void {
     this.#local = local;
     for (const each of this.#served) each.end = each.open(local);

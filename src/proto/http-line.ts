@@ -1,26 +1,27 @@
 /**
- * Whether a connection's first bytes are an HTTP/1.x request line (RFC 9112 section 3), for any common server.
+ * Whether a connection's first bytes are an HTTP/1.x request line (RFC 9112 section 3) for any common server.
  *
- * Theory of operation. Servers differ in what they put up with. Python's http.server splits the line at any blank of
- * Latin-1 and passes over blanks in front; Java's takes any text before the first blank for a method; nginx, Go and
- * Apache take methods of any length; Perl's and Ruby's serve a line without a version. They have one thing in common: no request is read
- * before its line has ended. So this reader says "other" as soon as no continuation of the bytes could be a request for
- * one of them, "more" while one could, and looks at the whole line then. A line that some server may take for a request
- * is either "http", to be read strictly (`http-request`), or a flaw.
+ * Theory of operation. Servers differ in what they tolerate. Python's http.server splits the line at any blank of
+ * Latin-1 and skips blanks in front. Java's takes any text before the first blank for a method. nginx, Go and Apache
+ * take methods of any length. Perl's and Ruby's serve a line without a version. They have one thing in common: none
+ * reads a request before its line has ended. So this reader says "other" as soon as no continuation of the bytes could
+ * be a request for one of them, "more" while one could, and then reads the whole line. A line that some server may take
+ * for a request is either "http", to be read strictly (`http-request`), or a flaw.
  *
- * Java's com.sun.net.httpserver takes any bytes for a method and a version, line feeds among them. Protocols in which the client
- * speaks first begin like that, and may never end a line: what is "other" here is watched on its way (`strange-line`).
+ * Java's com.sun.net.httpserver takes any bytes for a method and a version, line feeds among them. Protocols in which
+ * the client speaks first begin like that, and may never end a line, so bytes that are "other" here are watched
+ * (`strange-line`).
  */
 const TAB = 9;
 const LF = 10;
 const CR = 13;
 const SP = 32;
 const DELETE = 127;
-/** PROXY protocol's version 2 begins with this. */
+/** The beginning of the PROXY protocol's version 2. */
 const PROXY2 = [13, 10, 13, 10, 0, 13, 10, 81, 85, 73, 84, 10];
 const TOKEN = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
 const UPPER = /^[A-Z]+$/;
-/** What stands in no URI (RFC 3986) that Java's reader takes. */
+/** Characters that no URI has (RFC 3986), and that Java's reader accepts. */
 const NO_URI = /["<>\\^`{|}]/;
 
 export type HttpLine = "more" | "other" | "http" | { readonly flaw: string };
@@ -45,7 +46,8 @@ export function readHttpLine(buf: Uint8Array, at: number, len: number): HttpLine
 
 function couldBeRequest(word: string, rest: string): boolean {
   const control = [...rest].some((char) => isControl(char.charCodeAt(0)));
-  // Git's own protocol has a path and a NUL behind its first word. Servers that read on over a NUL know their methods.
+  // Git's own protocol has a path and a NUL behind its first word. Servers that read on over a NUL accept known methods
+  // only.
   if (TOKEN.test(word)) return !control || UPPER.test(word);
   return !control && !NO_URI.test(words(rest)[0] ?? "");
 }
@@ -66,7 +68,7 @@ function readProxy2(buf: Uint8Array, at: number, len: number): HttpLine {
   return most < PROXY2.length ? "more" : { flaw: "a PROXY protocol header" };
 }
 
-/** What Python's `split` takes for a blank within a line, which is the most that any server does. */
+/** Whether Python's `split` takes a byte for a blank within a line; no server takes more bytes for one. */
 function isBlank(byte: number): boolean {
   return (byte >= TAB && byte <= CR && byte !== LF) || (byte >= 28 && byte <= SP) || byte === 0x85 || byte === 0xa0;
 }
@@ -75,13 +77,13 @@ function isControl(byte: number): boolean {
   return (byte < SP || byte === DELETE) && !isBlank(byte);
 }
 
-/** A line's words, as Python splits them. */
+/** The words of a line, split as Python splits them. */
 function words(text: string): string[] {
   const spaced = Array.from(text, (char) => (isBlank(char.charCodeAt(0)) ? " " : char)).join("");
   return spaced.split(" ").filter((word) => word !== "");
 }
 
-/** A character for each byte. */
+/** One character for each byte. */
 export function latin1(buf: Uint8Array, from: number, end: number): string {
   let text = "";
   for (let i = from; i < end; i++) text += String.fromCharCode(buf[i]!);

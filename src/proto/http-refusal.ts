@@ -1,6 +1,9 @@
-/** What a client is told whose request is refused for its name, in place of a reset that says nothing. */
+/** The response to a request that is refused for its name, in place of a reset without a reason. */
 
-/** A whole answer. `rule` is a rule's text: what is not printable ASCII becomes "?". The body is plain text, so no markup counts. */
+/**
+ * A whole response. `rule` is a rule's text; characters that are not printable ASCII become "?". The body is plain
+ * text, so markup has no effect.
+ */
 export function httpRefusal(host: string, rule: string): Uint8Array {
   const body = `tslirp: ${printable(host)} is refused by the rule "${printable(rule)}"\n`;
   const fields = [

@@ -1,11 +1,11 @@
 /**
- * The head of an HTTP/1.x request (RFC 9112): whom it is for, and how long its body is. Whom it is for is said by the
- * Host field, and by the authority of a target in absolute form or of CONNECT, which counts before it (section 3.2.2).
+ * The head of an HTTP/1.x request (RFC 9112): its server's name, and the length of its body. The name is the Host
+ * field's, unless the target is in absolute form, or CONNECT's: the authority there takes precedence (section 3.2.2).
  *
- * Servers are lenient in different ways about a request's form, and where two of them differ a guest can show us one
- * request and have the server read another (request smuggling, section 11.2). So only the plain form is read, and what
- * any server may read otherwise is a flaw: a second Host, a folded line, a bare CR or LF, a length said twice, a length beside
- * a transfer coding, a body behind a GET.
+ * Servers are lenient about a request's form in different ways, and where two of them differ a guest can show us one
+ * request and have the server read another (request smuggling, section 11.2). So only the plain form is read. Anything
+ * that some server may read otherwise is a flaw: a second Host, a folded line, a bare CR or LF, two lengths, a length
+ * beside a transfer coding, a body behind a GET.
  */
 import { latin1, readHttpLine } from "./http-line.ts";
 import { flawed, hostName, type ShownName } from "./shown-name.ts";
@@ -15,38 +15,38 @@ const LF = 10;
 const TOKEN = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
 const REQUEST = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+) ([\x21-\x7e\x80-\xff]+) HTTP\/1\.(\d)$/;
 const VALUE = /^[\t\x20-\x7e\x80-\xff]*$/;
-/** HTTP/2 in the clear begins so (RFC 9113 section 3.4), and has its names compressed. */
+/** The beginning of HTTP/2 in the clear (RFC 9113 section 3.4), whose names are compressed. */
 const HTTP2 = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/** Protocols that an Upgrade may ask for whose requests are not read: HTTP/2 under all its names, SPDY. */
+/** Protocols that an Upgrade may ask for and whose requests we do not read: HTTP/2 under all its names, SPDY. */
 const UNREAD = /(?:^|[\s,])(?:h2|http\/2|spdy)/i;
 /** Methods whose body some servers take for the next request. */
 const WITHOUT_BODY = /^(?:GET|HEAD|OPTIONS|TRACE|CONNECT)$/i;
 
 export interface HttpRequest extends ShownName {
   readonly method: string;
-  /** Of the head, with the empty lines in front of it and the one at its end. */
+  /** Bytes of the head, with the empty lines in front of it and the one at its end. */
   readonly size: number;
-  /** Of the body; null when it comes in chunks. */
+  /** Bytes of the body; null when it comes in chunks. */
   readonly length: number | null;
-  /** Whether the connection may be another protocol's behind it: CONNECT, Upgrade, HTTP/2. */
+  /** Whether the connection may change to another protocol behind the request: CONNECT, Upgrade, HTTP/2. */
   readonly leaves: boolean;
   readonly unread: boolean;
 }
 
 export type HttpHead = "more" | "other" | HttpRequest;
 
-/** "other" when no server takes it for an HTTP request, but for what `strange-line` knows. */
+/** "other" when no server takes the bytes for an HTTP request, except as `strange-line` describes. */
 export function readHttpRequest(buf: Uint8Array, at: number, len: number): HttpHead {
   const line = readHttpLine(buf, at, len);
   if (typeof line === "object") return broken(line.flaw);
   return line === "http" ? readHttpHead(buf, at, len) : line;
 }
 
-/** The same where nothing but a request may stand. Its time is linear in `len`. */
+/** As `readHttpRequest`, where only a request may stand. The time is linear in `len`. */
 export function readHttpHead(buf: Uint8Array, at: number, len: number): "more" | HttpRequest {
   const end = at + len;
   let from = at;
-  // Empty lines before a request are passed over (section 2.2).
+  // Servers skip empty lines before a request (section 2.2).
   while (end - from >= 2 && buf[from] === CR && buf[from + 1] === LF) from += 2;
   const lines: string[] = [];
   for (;;) {
@@ -61,7 +61,7 @@ export function readHttpHead(buf: Uint8Array, at: number, len: number): "more" |
   }
 }
 
-/** `from` is where the empty line stands. */
+/** `from` is the offset of the empty line. */
 function readLines(
   [line = "", ...fields]: string[],
   buf: Uint8Array,
@@ -104,13 +104,13 @@ function readLines(
 
 interface Fields {
   host: string | null;
-  /** All that it asks for; null for nothing. */
+  /** All values of the Upgrade fields; null for none. */
   upgrade: string | null;
   readonly lengths: string[];
   readonly codings: string[];
 }
 
-/** What is told by a request's fields, or their flaw. */
+/** The facts that a request's fields tell, or their flaw. */
 function readFields(fields: readonly string[]): Fields | string {
   const found: Fields = { host: null, upgrade: null, lengths: [], codings: [] };
   for (const field of fields) {
@@ -143,7 +143,7 @@ function named(method: string, target: string, host: string | null): ShownName {
   const absolute = /^([a-z][a-z0-9+.-]*):\/\/([^/?#]*)/i.exec(target);
   if (authority === undefined) authority = absolute?.[2];
   if (authority === undefined)
-    // What is neither a path nor "*" some servers read as a URL all the same.
+    // Some servers read a target that is neither a path nor "*" as a URL all the same.
     return target.startsWith("/") || target === "*"
       ? shown(fromHost?.name ?? null, null)
       : flawed("HTTP", "a target that is none");

@@ -1,13 +1,13 @@
 /**
- * All the requests of an HTTP/1.x connection, of which each may be for another name: one behind the other, without
- * waiting for answers or with it (RFC 9112 section 9.3). A request's head goes on when it is whole and has been allowed,
- * a body as it comes, counted by its length or its chunks (section 6).
+ * All requests of an HTTP/1.x connection, each of which may be for another name. They follow one another, with or
+ * without waiting for responses (RFC 9112 section 9.3). A request's head goes on when it is whole and has been allowed;
+ * its body goes on as it comes, counted by its length or its chunks (section 6).
  *
- * A request that asks for another protocol (CONNECT, Upgrade) may be answered with a no, and then the next one follows.
- * We do not see the answer. So what comes behind it is looked at like a connection's first bytes: only what no server
- * takes for HTTP or TLS ends the looking.
+ * A request for another protocol (CONNECT, Upgrade) may be declined, and then the next request follows. We do not see
+ * the response. So the bytes behind such a request are read like a connection's first bytes: reading ends only at bytes
+ * that no server takes for HTTP or TLS.
  *
- * What it costs: each head is copied once and searched once; a body is a comparison and a subtraction for each write.
+ * The cost: each head is copied and searched once; a body is a comparison and a subtraction for each write.
  */
 
 import { readFirstBytes } from "./first-bytes.ts";
@@ -21,8 +21,8 @@ import { TlsHellos } from "./tls-hellos.ts";
 const CR = 13;
 const LF = 10;
 /**
- * A chunk's size and the end of its line; a hundred thousand chunk extensions are nobody's. Java's com.sun.net.httpserver keeps
- * the size in 32 bits with a sign, and what it takes for the end of the chunks is another place than ours when there are more.
+ * The most bytes of a chunk's size and the end of its line; nobody uses chunk extensions. Java's com.sun.net.httpserver
+ * keeps the size in 32 signed bits, so with more digits it would see the end of the chunks at another place than we.
  */
 const MOST_SIZE_LINE = 10;
 const SIZE_LINE = /^[0-7]?[0-9a-f]{1,7}$/i;
@@ -45,23 +45,23 @@ type State =
 export class HttpRequests extends MessageFeed {
   readonly #look: (shown: ShownName | HttpRequest) => boolean;
   #state: State = "head";
-  /** What comes behind the body. */
+  /** The protocol that may follow the body. */
   #behind: "head" | "other-protocol" = "head";
-  /** Readers of what may follow an Upgrade or CONNECT, made when it does. */
+  /** Readers for the bytes that may follow an Upgrade or CONNECT, made when those come. */
   #hellos: TlsHellos | null = null;
   #line: StrangeLine | null = null;
-  /** Of the body, or the chunk. */
+  /** Bytes left of the body, or of the chunk. */
   #left = 0;
-  /** Bytes at the front of what waits that have no end of a head. */
+  /** How many waiting bytes have been searched for the end of a head. */
   #searched = 0;
 
-  /** `look` is shown each request and says whether it may go on. */
+  /** `look` is shown each request, and returns whether it may go on. */
   constructor(look: (shown: ShownName | HttpRequest) => boolean) {
     super();
     this.#look = look;
   }
 
-  /** Whether the rest of the connection is no HTTP, and passes. */
+  /** Whether the rest of the connection is not HTTP, and passes. */
   get over(): boolean {
     return this.#state === "passed";
   }
@@ -116,7 +116,7 @@ export class HttpRequests extends MessageFeed {
     return head.size;
   }
 
-  /** Whether an empty line ends the head. Each byte is looked at once, however many pieces they come in. */
+  /** Whether an empty line ends the head. Each byte is searched once, in however many pieces it comes. */
   #hasEnd(buf: Uint8Array, at: number, end: number): boolean {
     for (let from = at + this.#searched; ; ) {
       const lf = buf.indexOf(LF, from);
@@ -142,7 +142,7 @@ export class HttpRequests extends MessageFeed {
     return lf + 1;
   }
 
-  /** A line of what follows the last chunk. */
+  /** A line of the trailer, behind the last chunk. */
   #trailer(buf: Uint8Array, at: number, end: number): number {
     const lf = buf.indexOf(LF, at + this.#searched);
     if (lf < 0 || lf >= end) {
@@ -158,7 +158,7 @@ export class HttpRequests extends MessageFeed {
     return lf + 1 - at;
   }
 
-  /** Behind a request for another protocol. */
+  /** Bytes behind a request for another protocol. */
   #otherProtocol(buf: Uint8Array, at: number, end: number): number {
     const shown = readFirstBytes(buf, at, end - at);
     if (shown === "more") return 0;

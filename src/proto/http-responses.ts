@@ -1,18 +1,19 @@
 /**
- * What a server's side of an HTTP/1.x connection says about one thing: whether all that has been asked is answered, to the last byte, so
- * that a message of somebody else's may follow (RFC 9112 section 6.3).
+ * Follows the server's side of an HTTP/1.x connection to know one thing: whether every request has its whole response,
+ * so that a message of ours may follow (RFC 9112 section 6.3).
  *
- * Only heads are read, line by line, and of a line only as much as says a length; bodies are counted. What cannot be told for
- * certain (an answer that ends with the connection, another protocol, an answer that nobody has asked for, a form that clients may read in
- * different ways) is "unsure" for the rest of the connection. Lines that come in pieces are kept, `MOST_LINE` bytes at the most.
+ * Only heads are read, line by line, and of each line only as much as tells a length; bodies are counted. In cases that
+ * cannot be told for certain (a response that ends with the connection, another protocol, a response that nobody asked
+ * for, a form that clients may read in different ways) the rest of the connection is "unsure". Lines that come in
+ * pieces are kept, `MOST_LINE` bytes at most.
  */
 import { latin1 } from "./http-line.ts";
 
 const CR = 13;
 const LF = 10;
-/** Enough for the status and for each field that counts. */
+/** Bytes of a line that are kept: enough for the status and for each field that counts. */
 const MOST_LINE = 256;
-/** Requests that wait for their answers. */
+/** How many requests may wait for their responses. */
 const MOST_ASKED = 64;
 const STATUS = /^HTTP\/1\.[01] (\d{3})(?: |$)/;
 const LENGTH = /^content-length:[\t ]*(\d{1,15})[\t ]*$/i;
@@ -23,25 +24,25 @@ type State = "status" | "fields" | "body" | "size" | "chunk" | "chunk-end" | "tr
 
 export class HttpResponses {
   #state: State = "status";
-  /** Of each request that waits whether its answer has no body whatever it says (HEAD), the oldest first. */
+  /** For each request that waits, whether its response never has a body (HEAD); the oldest first. */
   readonly #asked: boolean[] = [];
-  /** What has come of a line that is not whole, and whether its last byte is a CR. */
+  /** The beginning of a line that is not complete, and whether its last byte is a CR. */
   #line = "";
   #endsInCr = false;
   #status = 0;
   #length: number | null = null;
   #chunked = false;
-  /** Of the body or chunk. */
+  /** Bytes left of the body or chunk. */
   #left = 0;
 
-  /** Whether all requests are answered. */
+  /** Whether every request has its response. */
   get idle(): boolean {
     return this.#state === "status" && this.#line === "" && this.#asked.length === 0;
   }
 
   /** A request goes to the server. */
   request(method: string): void {
-    // Behind CONNECT and HTTP/2's preface another protocol follows, and some servers know no case.
+    // After CONNECT and HTTP/2's preface another protocol follows, and some servers ignore a method's case.
     const odd = method === "CONNECT" || method === "PRI" || method !== method.toUpperCase();
     if (this.#state === "unsure") return;
     if (odd || this.#asked.length >= MOST_ASKED) this.#unsure();
@@ -62,7 +63,7 @@ export class HttpResponses {
     }
   }
 
-  /** A line, or what there is of it. */
+  /** Reads a line, or its beginning. */
   #read(buf: Uint8Array, at: number, end: number): number {
     const found = buf.indexOf(LF, at);
     const lf = found < 0 || found >= end ? -1 : found;
@@ -116,12 +117,12 @@ export class HttpResponses {
     const said = line.length < MOST_LINE ? LENGTH.exec(line) : null;
     if (said !== null && this.#length === null) this.#length = Number(said[1]);
     else if (line.length < MOST_LINE && CHUNKED.test(line) && !this.#chunked) this.#chunked = true;
-    // One of the two that is said twice, otherwise or at length, a folded line.
+    // The length or coding is given twice, differently or in a long line; or the line is folded.
     else if (/^(?:content-length|transfer-encoding|[\t ])/i.test(line)) this.#unsure();
   }
 
   #headEnds(): void {
-    // An interim answer: the one that counts follows (RFC 9110 section 15.2).
+    // An interim response: the final one follows (RFC 9110 section 15.2).
     if (this.#status >= 100 && this.#status < 200) {
       if (this.#status === 101) return this.#unsure();
       this.#state = "status";

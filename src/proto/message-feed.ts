@@ -1,11 +1,11 @@
-/** A connection's bytes, of which each message goes on when it has been looked at: how readers of them are fed. */
+/** Readers of a connection's bytes, of which each message goes on once it has been read. */
 export abstract class MessageFeed {
-  /** Whether the rest of the connection passes. */
+  /** Whether the rest of the connection passes unread. */
   abstract get over(): boolean;
 
   /**
-   * How many of these bytes may go to the server. The others are to be given again, in front of those that follow; -1
-   * when the connection has been refused.
+   * Returns how many of these bytes may go to the server. The caller gives the others again, in front of later ones.
+   * Returns -1 when the connection has been refused.
    */
   feed(buf: Uint8Array, at: number, len: number): number {
     const end = at + len;
@@ -19,6 +19,6 @@ export abstract class MessageFeed {
     return next - at;
   }
 
-  /** Bytes that may go on; 0 when more have to come, -1 when it is refused. */
+  /** Returns how many bytes may go on; 0 when more have to come, -1 when the connection is refused. */
   protected abstract step(buf: Uint8Array, at: number, end: number): number;
 }

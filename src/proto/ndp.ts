@@ -1,13 +1,13 @@
 /**
- * Neighbour discovery between the guests and our own addresses (RFC 4861 section 7): who asks for one of ours is told,
- * and what a guest says about its own is passed on to whoever keeps the neighbours.
+ * Neighbour discovery between guests and our own addresses (RFC 4861 section 7). Questions about our addresses are
+ * answered; what a guest says about its own addresses is passed on to the keeper of the neighbours.
  *
- * A guest's duplicate address detection (RFC 4862 section 5.4) is a solicitation from `::`. For one of our addresses it
- * is answered to all nodes, so that the guest leaves the address alone; for any other it must not be answered, nor
- * believed: the address is not the guest's yet.
+ * A guest's duplicate address detection (RFC 4862 section 5.4) is a solicitation from `::`. About one of our addresses,
+ * it is answered to all nodes, so that the guest does not take the address. About any other, it must be neither
+ * answered nor believed: the address is not the guest's yet.
  *
- * Nothing is believed that comes with another hop limit than 255, that names another MAC than its frame came from, or
- * that speaks for us. Guests are no routers: their advertisements and redirects are dropped.
+ * A message is not believed if its hop limit is not 255, if it names another MAC than its frame's, or if it speaks for
+ * us. Guests are no routers: their advertisements and redirects are dropped.
  */
 import type { Trace } from "../core/trace.ts";
 import { macEquals } from "../wire/ethernet.ts";
@@ -27,30 +27,30 @@ import {
 } from "../wire/ipv6.ts";
 import * as wire from "../wire/ndp.ts";
 
-/** Bytes that an answer or a question of ours takes as an IPv6 packet. */
+/** Bytes of an answer or a question of ours, as an IPv6 packet. */
 export const NDP_PACKET: number = IPV6_HEADER + wire.NDP_NEIGHBOUR_LENGTH;
 
 /** Addresses of this prefix are solicited-node addresses (RFC 4291 section 2.7.1). */
 const SOLICITED_NODES = ipv6FromText("ff02::1:ff00:0");
 const SOLICITED_NODE_BITS = 104;
 
-/** Our addresses, which may change. */
+/** Tells which addresses are our own now. */
 export interface OwnAddresses6 {
-  /** Whether the address at `at` is one of them. */
+  /** Whether the address at `at` is one of our own. */
   isOurs6(buf: Uint8Array, at: number): boolean;
 }
 
 export class NeighbourDiscovery {
   /**
-   * After `receive`: where the address stands that the frame's sender was found to have, or -1. Whether it may have it
-   * is for the caller to decide.
+   * After `receive`: offset of the address that the frame's sender has, by its message, or -1. The caller decides
+   * whether it may have that address.
    */
   heardAt = -1;
   readonly #own: OwnAddresses6;
   readonly #mac: Uint8Array;
   readonly #trace: Trace;
 
-  /** `mac` answers for all that are our own. */
+  /** `mac` answers for all addresses of our own. */
   constructor(own: OwnAddresses6, mac: Uint8Array, trace: Trace) {
     this.#own = own;
     this.#mac = mac;
@@ -128,7 +128,7 @@ export class NeighbourDiscovery {
     if (this.#own.isOurs6(buf, target) || this.#own.isOurs6(buf, ipv6Src(buf, ip)) || !sameMac(buf, mac, macAt)) {
       return this.#drop("ndp-spoofed");
     }
-    // One without the MAC confirms what is known (section 7.2.5); the frame it came in has it.
+    // An advertisement without a MAC confirms the known one (section 7.2.5), which is the frame's.
     if (mac >= 0 || solicited) this.heardAt = target;
     return 0;
   }
@@ -139,7 +139,7 @@ export class NeighbourDiscovery {
   }
 }
 
-/** Whether no MAC is named, or the one that the frame came from. */
+/** Whether the message names no MAC, or the one that the frame came from. */
 function sameMac(buf: Uint8Array, mac: number, macAt: number): boolean {
   return mac < 0 || macEquals(buf, mac, buf.subarray(macAt, macAt + 6));
 }

@@ -1,13 +1,16 @@
 /**
- * The router of a guest network: who asks learns the prefix, the default route, the MTU and the DNS server (RFC 4861
- * section 6.2, RFC 8106), and so do all from time to time. Values are libslirp's unless the comment names an RFC.
+ * The router of a guest network. It tells guests that ask, and from time to time all guests, the prefix, the default
+ * route, the MTU and the DNS server (RFC 4861 section 6.2, RFC 8106). Values are libslirp's, unless a comment names an
+ * RFC.
  *
- * A solicitation is answered at once and to the asker alone: the delay of section 6.2.6, random between 0 and half a
- * second, keeps several routers from speaking together, and there is one. Who asks from `::` cannot be answered alone;
- * for it, as for a new cable, the next advertisement to all comes earlier, but never within three seconds of the last.
+ * A solicitation is answered at once, to its sender alone. The random delay of section 6.2.6, up to half a second,
+ * keeps several routers from answering together, and there is only one here. A guest that asks from `::` cannot be
+ * answered alone. For it, as for a new cable, the next advertisement to all comes earlier, but at least three seconds
+ * after the last one.
  *
- * Addresses: with a prefix of 64 bits guests make their own (RFC 4862 section 5.5.3 d), and DHCPv6 is named for the rest
- * (O), though it gives an address to who solicits one. With any other length they are told to ask DHCPv6 for one (M).
+ * Addresses: with a prefix of 64 bits guests make their own (RFC 4862 section 5.5.3 d), and DHCPv6 is named for other
+ * configuration (O), though it gives an address to guests that ask for one. With another length guests are told to ask
+ * DHCPv6 for an address (M).
  */
 import type { IpText } from "../core/address.ts";
 import type { Random } from "../core/random.ts";
@@ -30,9 +33,9 @@ import {
 } from "../wire/ipv6.ts";
 import * as wire from "../wire/ndp.ts";
 
-/** Where advertisements come from, which is the guests' default gateway. */
+/** The source of advertisements, which is the guests' default gateway. */
 export const ROUTER_LINK_LOCAL: Uint8Array = ipv6FromText("fe80::2");
-/** Bytes that an advertisement's IPv6 packet takes at most. */
+/** The most bytes of an advertisement's IPv6 packet. */
 export const ROUTER_ADVERT_MAX: number = IPV6_MIN_MTU;
 
 const HOP_LIMIT = 64;
@@ -42,7 +45,7 @@ const PREFIX_VALID = 86_400;
 const PREFIX_PREFERRED = 14_400;
 /** Three times the longest interval between advertisements (RFC 8106 section 5.1). */
 const DNS_LIFETIME = 1800;
-/** Room for search domains, so that the whole is never longer than `ROUTER_ADVERT_MAX`. */
+/** Bytes for search domains, so that the packet is never longer than `ROUTER_ADVERT_MAX`. */
 const MOST_NAMES = 1024;
 
 /** Milliseconds: MaxRtrAdvInterval, MinRtrAdvInterval, MAX_INITIAL_RTR_ADVERT_INTERVAL, MIN_DELAY_BETWEEN_RAS (RFC 4861 sections 6.2.1 and 10). */
@@ -60,7 +63,7 @@ export interface RouterConfig {
   readonly dns6: IpText;
   readonly dnssearch: readonly string[];
   readonly mtu: number;
-  /** A restricted network has no way out: the router is not for default, and names no DNS server. */
+  /** A restricted network has no way out: the router is no default router, and names no DNS server. */
   readonly restrict: boolean;
 }
 
@@ -70,13 +73,13 @@ export class RouterAdvertiser {
   readonly #mac: Uint8Array;
   readonly #lifetime: number;
   readonly #flags: number;
-  /** The packet to all nodes. */
+  /** The advertisement to all nodes. */
   readonly #packet: Uint8Array;
   #initial = INITIAL_COUNT;
   #nextAt = Number.POSITIVE_INFINITY;
   #last = Number.NEGATIVE_INFINITY;
 
-  /** `mac` is the router's. Silent until `linkUp`. */
+  /** `mac` is the router's. Sends nothing before `linkUp`. */
   constructor(config: RouterConfig, mac: Uint8Array, random: Random, trace: Trace) {
     this.#random = random;
     this.#trace = trace;
@@ -91,7 +94,7 @@ export class RouterAdvertiser {
     return this.#nextAt;
   }
 
-  /** A cable was plugged in: whoever is behind it hears of the router soon (RFC 4861 section 6.2.4). */
+  /** A cable was plugged in: guests on it are told of the router soon (RFC 4861 section 6.2.4). */
   linkUp(now: number): void {
     this.#initial = INITIAL_COUNT;
     this.#hurry(now);

@@ -1,11 +1,12 @@
 /**
- * The first line of what is neither TLS nor HTTP for most servers. Java's com.sun.net.httpserver takes any text before the first
- * blank for a method, line feeds and bytes of any kind among it, and any text behind the target for a version; it serves the
- * request. Other protocols in which the client speaks first begin like that as well. So such bytes pass, but not before it is
- * clear that their line is no request line: the byte that would end one is held back, and without it that server has no request.
+ * The first line of bytes that are neither TLS nor HTTP for most servers. Java's com.sun.net.httpserver takes any text
+ * before the first blank for a method, with line feeds and bytes of any kind, and any text behind the target for a
+ * version; it serves the request. Other protocols in which the client speaks first begin like that, too. So such bytes
+ * pass, but only once it is clear that their line is no request line: the byte that would end one is held back, and
+ * without it that server has no request.
  *
- * A request line, for that server: a word, a blank, a target with a path, a blank, anything, CR LF. What makes the line none
- * of these ends the looking. A byte costs a comparison until then.
+ * A request line, for that server: a word, a blank, a target with a path, a blank, anything, CR LF. Watching ends at
+ * the first byte that rules such a line out. Until then each byte costs a comparison.
  */
 import { flawed, type ShownName } from "./shown-name.ts";
 
@@ -14,7 +15,7 @@ const CR = 13;
 const SP = 32;
 const SLASH = 47;
 const COLON = 58;
-/** What stands in no URI that Java reads: control characters, blanks, and these. */
+/** Characters that no URI has that Java reads: control characters, blanks, and these. */
 const NO_URI = new Set([...'"<>\\^`{|}'].map((char) => char.charCodeAt(0)));
 
 type Part = "method" | "target" | "scheme" | "path" | "rest" | "passed";
@@ -22,17 +23,17 @@ type Part = "method" | "target" | "scheme" | "path" | "rest" | "passed";
 export class StrangeLine {
   readonly #look: (shown: ShownName) => boolean;
   #part: Part = "method";
-  /** The byte before was a CR. */
+  /** Whether the previous byte was a CR. */
   #cr = false;
   #begun = false;
   #colon = false;
 
-  /** `look` is told that the line was a request's. */
+  /** `look` is called if the line was a request's. */
   constructor(look: (shown: ShownName) => boolean) {
     this.#look = look;
   }
 
-  /** Whether the rest of the connection passes. */
+  /** Whether the rest of the connection passes unread. */
   get over(): boolean {
     return this.#part === "passed";
   }
@@ -54,14 +55,14 @@ export class StrangeLine {
   }
 
   #next(byte: number): void {
-    // Empty lines in front are passed over.
+    // Empty lines in front are skipped.
     this.#begun ||= byte !== CR && byte !== LF;
     switch (this.#part) {
       case "method":
         if (byte === SP && this.#begun) this.#part = "target";
         return;
       case "target":
-        // A path, or a scheme and the path behind it.
+        // A path, or a scheme with its path.
         if (byte === SLASH) this.#part = "path";
         else this.#part = isLetter(byte) ? "scheme" : "passed";
         return;
@@ -82,7 +83,7 @@ function isLetter(byte: number): boolean {
   return (byte >= 65 && byte <= 90) || (byte >= 97 && byte <= 122);
 }
 
-/** Digits, "+", "-", ".". */
+/** Whether a byte is a digit, "+", "-" or ".". */
 function isSchemeSign(byte: number): boolean {
   return (byte >= 48 && byte <= 57) || byte === 43 || byte === 45 || byte === 46;
 }

@@ -45,17 +45,17 @@ import {
   tftpWriteData,
 } from "../wire/tftp.ts";
 
-/** No request is longer (RFC 2347 section 2). */
+/** The longest request, in bytes (RFC 2347 section 2). */
 const MAX_REQUEST = 512;
-/** Files being opened at a time, those of sessions that have ended meanwhile included. */
+/** How many files may be being opened, including those of sessions that have ended meanwhile. */
 const MAX_OPENING = 64;
-/** Of a file at a time in memory, per session. */
+/** How many bytes of a file a session has in memory. */
 const STRETCH = 131_072;
-/** The most that fits an Ethernet frame over IPv4. */
+/** The largest block that fits an Ethernet frame over IPv4, in bytes. */
 const MAX_BLOCK = 1468;
-/** A window's packets fit the queue that a TAP has, many times over. */
+/** The packets of a window fit a TAP's queue many times over. */
 const MAX_WINDOW = 16;
-/** Retransmission: the first pause unless negotiated, the longest one, and how often. */
+/** Retransmission in milliseconds: the first pause unless negotiated, and the longest; and how often. */
 const FIRST_TIMEOUT_MS = 1_000;
 const LONGEST_TIMEOUT_MS = 8_000;
 const MAX_RETRIES = 5;
@@ -65,9 +65,9 @@ const REPEAT_MS = 200;
 export interface TftpTransfer {
   /** As the client wrote it. */
   readonly file: string;
-  /** Acknowledged by the client. */
+  /** Bytes that the client has acknowledged. */
   readonly bytes: number;
-  /** Null when the client has all of it. */
+  /** Null when the client has the whole file. */
   readonly error: string | null;
 }
 
@@ -77,9 +77,9 @@ export interface TftpSurroundings<C> {
   readonly trace: Trace;
   /** A packet from port 69 to `port` of `client`; the bytes are valid during the call only. */
   send(client: C, port: number, bytes: Uint8Array, len: number): void;
-  /** Where a client counts. */
+  /** The cable that a client counts for. */
   cableOf(client: C): object | null;
-  /** All that is sent outside `receive` and `poll` has been sent. */
+  /** All packets outside `receive` and `poll` have been sent. */
   flush(): void;
   now(): number;
   /** `pollAt()` may have become earlier. */
@@ -90,19 +90,19 @@ export interface TftpSurroundings<C> {
 class Session<C> {
   readonly client: C;
   readonly port: number;
-  /** The client's when it began: where it counts. */
+  /** The client's cable when the session began: the session counts for it. */
   readonly cable: object | null;
-  /** As it came, to know it when it comes again. */
+  /** The request as it came, to recognise it when it comes again. */
   readonly raw: Uint8Array;
   readonly request: TftpRequest;
   file: OpenFile | null = null;
   blockSize: number = TFTP_BLOCK;
   window = 1;
-  /** Sent, and not acknowledged yet. */
+  /** The OACK that has been sent and not acknowledged; null for none. */
   oack: Uint8Array | null = null;
   base = 1;
   next = 1;
-  /** The block that is not full, once it is known. */
+  /** The number of the last block, which is not full, once it is known. */
   last: number = Number.POSITIVE_INFINITY;
   /**
    * Where blocks begin, by their number modulo its length: twice the file's offset, plus one when a netascii pair is
@@ -137,7 +137,7 @@ class Session<C> {
     this.starts[block % this.starts.length] = position;
   }
 
-  /** Bytes of the file below block `base`. */
+  /** How many bytes of the file are below block `base`. */
   get acknowledged(): number {
     return this.base > this.last ? this.file!.size : Math.floor(this.start(this.base) / 2);
   }
@@ -146,7 +146,7 @@ class Session<C> {
 export class TftpServer<C> {
   readonly #env: TftpSurroundings<C>;
   readonly #quota: Quota;
-  /** In the order of last progress, the one that has been stuck longest first. */
+  /** In the order of their last progress, the session that has been stuck longest first. */
   readonly #sessions: Set<Session<C>> = new Set();
   readonly #out: Uint8Array = new Uint8Array(TFTP_HEADER + MAX_BLOCK);
   #opening = 0;
@@ -170,7 +170,7 @@ export class TftpServer<C> {
     else if (session !== null && opcode === TFTP_ERROR)
       this.#end(session, `the client says error ${tftpNumber(buf, at)}: ${tftpErrorText(buf, at, len)}`);
     else if (session !== null || opcode === TFTP_ERROR || opcode === 0)
-      // Never an error about an error (RFC 1350 section 7).
+      // An error is never answered by an error (RFC 1350 section 7).
       this.#env.trace.drop("tftp-malformed");
     else if (opcode <= TFTP_OACK) this.#refuse(client, port, TFTP_ERR_UNKNOWN_ID, "no such transfer");
     else this.#refuse(client, port, TFTP_ERR_ILLEGAL, "no such operation");
@@ -182,7 +182,7 @@ export class TftpServer<C> {
     return first;
   }
 
-  /** Sends again what has been waited for long enough. */
+  /** Sends packets again whose answer is overdue. */
   poll(now: number): void {
     for (const session of this.#sessions) {
       if (session.deadline > now) continue;
@@ -221,7 +221,7 @@ export class TftpServer<C> {
     const raw = buf.slice(at, at + len);
     if (before !== null) {
       if (before.base === 1 && sameBytes(before.raw, raw)) return this.#resend(before, now);
-      // A client that starts again from the same port has given the first one up.
+      // A client that starts again from the same port has given up its first transfer.
       this.#end(before, "the client asked for another file");
     }
     if (opcode === TFTP_WRQ) return this.#refuse(client, port, TFTP_ERR_ACCESS, "this server only reads");
@@ -242,7 +242,7 @@ export class TftpServer<C> {
     this.#env.wake();
   }
 
-  /** The session that has been stuck longest goes, the guest's own when it has too many. */
+  /** Ends the session that has been stuck longest; the guest's own when it has too many. */
   #makeRoom(cable: object | null): void {
     if (this.#quota.allows(cable)) return;
     const own = this.#quota.fullFor(cable);
@@ -287,7 +287,7 @@ export class TftpServer<C> {
         session.window = Math.min(asked, MAX_WINDOW);
         granted.push([option, session.window]);
       } else if (option === "tsize" && asked >= 0 && session.request.mode === "octet") {
-        // How long a file is in netascii shows only when it has been read.
+        // The length of a file in netascii is known only when the file has been read.
         granted.push([option, file.size]);
       }
     }
@@ -308,7 +308,7 @@ export class TftpServer<C> {
         return;
       }
       session.base += ahead;
-      // Behind a gap the window starts again (RFC 7440 section 4).
+      // After a gap the window starts again (RFC 7440 section 4).
       session.next = session.base;
     }
     this.#progress(session, now);
@@ -337,7 +337,7 @@ export class TftpServer<C> {
     this.#env.send(session.client, session.port, oack, oack.length);
   }
 
-  /** Sends what the window allows and the stretch of the file at hand holds. */
+  /** Sends blocks as far as the window and the loaded part of the file allow. */
   #pump(session: Session<C>): void {
     const { file, blockSize } = session;
     if (file === null) return;
@@ -381,7 +381,7 @@ export class TftpServer<C> {
     file.read(offset, session.stretch, (bytes) => {
       session.reading = false;
       if (session.over) return;
-      // What the file has grown by since it was opened is not part of it; if it has shrunk, it is not what was asked for.
+      // Bytes by which the file has grown since it was opened are not sent; a file that has shrunk is an error.
       const expected = Math.min(session.stretch!.length, file.size - offset);
       if (bytes >= expected) {
         session.heldAt = offset;

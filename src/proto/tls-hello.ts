@@ -1,11 +1,11 @@
 /**
  * The server name in a TLS ClientHello (RFC 8446 section 4.1.2, RFC 6066 section 3). The hello is a handshake message
- * that may be cut into records anywhere (RFC 8446 section 5.1), and those into segments. What servers could read in more
- * than one way is a flaw. Of Encrypted Client Hello, real or for show (GREASE), the extension is all there is to see.
+ * that may be cut into records anywhere (RFC 8446 section 5.1), and those into segments. A form that servers could read
+ * in more than one way is a flaw. Of Encrypted Client Hello, real or GREASE, only the extension can be seen.
  *
- * Servers take more for TLS than clients ever send. Go's crypto/tls passes over an alert record in front of the hello,
- * and reads records of many versions, Java's of any; OpenSSL passes over alerts, too, and reads the hello of SSL 2. Whatever
- * begins like a record of any of the five types is therefore TLS to us, and a flaw unless it is a plain hello.
+ * Servers accept more than clients ever send. Go's crypto/tls skips an alert record in front of the hello, and reads
+ * records of many versions; Java's of any. OpenSSL skips alerts, too, and reads the hello of SSL 2. So bytes that begin
+ * like a record of any of the five types are TLS here, and a flaw unless they are a plain hello.
  */
 import { get16 } from "../wire/bytes.ts";
 import { flawed, hostName, type ShownName } from "./shown-name.ts";
@@ -23,7 +23,7 @@ const CLIENT_HELLO = 1;
 const RECORD_HEADER = 5;
 const MESSAGE_HEADER = 4;
 const MOST_RECORD = 16_384;
-/** Hellos with post-quantum keys have some two thousand bytes. */
+/** Bytes. Hellos with post-quantum keys have about two thousand. */
 const MOST_HELLO = 16_384;
 const VERSION_AND_RANDOM = 34;
 const SERVER_NAME = 0;
@@ -36,13 +36,13 @@ const ESNI = 0xffce;
 
 /** A whole hello, or a flaw. */
 export interface ShownHello extends ShownName {
-  /** The bytes of its records. */
+  /** Bytes of the hello's records. */
   readonly size: number;
   /** Whether data may follow before the server has answered. */
   readonly early: boolean;
 }
 
-/** "other" when no server takes it for TLS. */
+/** "other" when no server takes the bytes for TLS. */
 export function readTlsHello(buf: Uint8Array, at: number, len: number): "more" | "other" | ShownHello {
   if (len === 0) return "more";
   const type = buf[at]!;
@@ -70,7 +70,7 @@ export function readTlsHello(buf: Uint8Array, at: number, len: number): "more" |
       want = MESSAGE_HEADER + (head[1]! << 16) + get16(head, 2);
       if (want > MOST_HELLO) return broken("too long a hello");
     }
-    // What stands behind the hello in its record would be the next message, and no client's.
+    // Bytes behind the hello in its record would be the next message, which no client sends there.
     if (have >= MESSAGE_HEADER && before + size > want) return broken("more than a hello in its records");
     if (have < want && until < from + size) return "more";
     record = from + size;
@@ -91,10 +91,10 @@ function readSsl2(buf: Uint8Array, at: number, len: number): "more" | "other" | 
   return size === SSL2_HEADER - 2 + parts ? broken("a hello in the form of SSL 2") : "other";
 }
 
-/** A whole hello's body. */
+/** Reads the body of a whole hello. */
 function readHello(body: Uint8Array, records: number): ShownHello {
   let at = VERSION_AND_RANDOM;
-  // Session ID and compression methods have a length of one byte, cipher suites and extensions of two.
+  // The session ID and the compression methods have a length of one byte, cipher suites and extensions of two.
   for (const [size, what] of [
     [1, "session"],
     [2, "ciphers"],
@@ -127,7 +127,10 @@ function readHello(body: Uint8Array, records: number): ShownHello {
   return { by: "TLS", name, port: null, encrypted, flaw: null, size: records, early };
 }
 
-/** The one host name of the extension's list: another type of name has never been, and a second would be a choice. */
+/**
+ * The one host name in the extension's list. Other types of names have never existed, and a second name would be
+ * ambiguous.
+ */
 function readServerName(extension: Uint8Array): string | null {
   const { length } = extension;
   if (length < 5 || get16(extension, 0) !== length - 2 || extension[2] !== HOST_NAME) return null;

@@ -1,11 +1,12 @@
 /**
- * All hellos of a TLS connection. A server that wants another key asks for a second one (HelloRetryRequest, RFC 8446 section
- * 4.1.4), which has to have the first one's name. OpenSSL, and what is built on it, takes another all the same, and serves that.
+ * All hellos of a TLS connection. A server that wants another key asks for a second hello (HelloRetryRequest, RFC 8446
+ * section 4.1.4), which has to have the first one's name. OpenSSL, and what is built on it, accepts another name, and
+ * serves that.
  *
- * We do not see what the server has said. So what follows a hello is looked at, record by record, until something comes that
- * no second hello can follow: another message of the handshake, or data. change_cipher_spec and alerts stand in front of a
- * second hello as they like; data does if the first hello has offered some (early_data), since a server that asks for
- * another hello passes over it. A connection with such an offer is looked at for as long as it lives.
+ * We do not read the server's side. So the records behind a hello are read until one comes that no second hello can
+ * follow: another handshake message, or data. change_cipher_spec and alerts may stand in front of a second hello. So
+ * may data if the first hello offered some (early_data), because a server that asks for another hello skips them. A
+ * connection with such an offer is read for as long as it lives.
  */
 import { get16 } from "../wire/bytes.ts";
 import { MessageFeed } from "./message-feed.ts";
@@ -18,25 +19,25 @@ const LAST_TYPE = 24;
 const HANDSHAKE = 22;
 const DATA = 23;
 const CLIENT_HELLO = 1;
-/** A guest that sends byte by byte would have all that is held read anew for each. */
+/** How often held bytes are read anew: a guest that sends single bytes would otherwise have them all read for each. */
 const MOST_LOOKS = 256;
 
 export class TlsHellos extends MessageFeed {
   readonly #look: (shown: ShownName) => boolean;
   #state: "hello" | "behind" | "passed" = "hello";
-  /** Bytes of a record that pass. */
+  /** Bytes left of a record that passes. */
   #left = 0;
   #early = false;
-  /** How often the hello was not whole yet. */
+  /** How often the hello has been read while it was incomplete. */
   #looks = 0;
 
-  /** `look` is shown each hello and says whether it may go on. */
+  /** `look` is shown each hello, and returns whether it may go on. */
   constructor(look: (shown: ShownName) => boolean) {
     super();
     this.#look = look;
   }
 
-  /** Whether no further hello can come: the rest of the connection passes. */
+  /** Whether no further hello can come: the rest of the connection passes unread. */
   get over(): boolean {
     return this.#state === "passed";
   }

@@ -1,4 +1,4 @@
-/** What a segment's ACK field, window and SACK blocks cause (RFC 9293 section 3.10.7.4, fifth check). */
+/** Handles a segment's ACK field, window and SACK blocks (RFC 9293 section 3.10.7.4, fifth check). */
 import type { DropReason } from "../../core/trace.ts";
 import { seqAdd, seqDiff, seqGt, seqLe, seqLt, seqMax } from "../../wire/seq.ts";
 import { RST, SYN, tcpAck, tcpFlags, tcpWindow } from "../../wire/tcp.ts";
@@ -16,8 +16,8 @@ import { CLOSED, CLOSING, FIN_WAIT_1, FIN_WAIT_2, LAST_ACK, PERSIST, SYN_RECEIVE
 const MAX_RTT = 600_000;
 
 /**
- * `seq` and `size` are the segment's own, FIN counted. `inWindow` is false for old segments, whose acknowledgement
- * still counts, and whose window only with it. Returns why the segment is to be dropped, or null.
+ * `seq` and `size` are the segment's own, FIN counted. `inWindow` is false for old segments: their acknowledgement
+ * still counts, and their window only together with it. Returns why the segment is dropped, or null.
  */
 export function acknowledge(
   t: Tcb,
@@ -43,7 +43,7 @@ export function acknowledge(
   }
   if (seqLt(ack, t.sndUna)) {
     if (setBack(t, now)) return "tcp-set-back";
-    // RFC 5961 section 5.2: older than any window that ever was, so it is not from this conversation.
+    // RFC 5961 section 5.2: older than any window that ever was, so the segment is not from this connection.
     if (seqDiff(t.sndUna, ack) > t.maxWnd) {
       challenge(t);
       return "tcp-window";
@@ -53,8 +53,8 @@ export function acknowledge(
   t.fromPast = 0;
   const wasWindow = t.sndWnd;
   const newWindow = windowOf(t, buf, at);
-  // What acknowledges more than any before is newer, whatever its sequence number, and SND.WND counts from there: with
-  // the window of before, which counted from less, we would send beyond what the guest has ever allowed.
+  // A segment that acknowledges more than any before is newer, whatever its sequence number, and SND.WND counts from
+  // there. With the earlier window, which counted from less, we would send beyond what the guest has ever allowed.
   if (ack !== t.sndUna || (inWindow && (seqLt(t.sndWl1, seq) || (t.sndWl1 === seq && seqLe(t.sndWl2, ack))))) {
     t.sndWnd = newWindow;
     t.sndWl1 = seqMax(t.sndWl1, seq);
@@ -72,8 +72,8 @@ export function acknowledge(
   }
   if (t.sndWnd === 0) t.retries = 0;
   else if (t.timerKind === PERSIST && wasWindow < t.sndWnd) windowReopened(t);
-  // With SACK only what reports something new is a duplicate (RFC 6675 section 2): the rest answers doubled segments.
-  // While the window is shut an equal answer is that to a probe, and nothing but probes may go.
+  // With SACK only a new report makes a duplicate (RFC 6675 section 2); other ACKs answer duplicated segments. While
+  // the window is shut an equal ACK answers a probe, and only probes may be sent.
   if (t.sndMax !== t.sndUna && t.sndWnd > 0 && (t.sack ? news : size === 0 && newWindow === wasWindow)) {
     duplicateAck(t);
     output(t, now);
@@ -81,7 +81,10 @@ export function acknowledge(
   return null;
 }
 
-/** The window that a segment offers. A SYN's is never scaled, not even the SYN-ACK's of a simultaneous open (RFC 7323 section 2.2). */
+/**
+ * The window that a segment offers. A SYN's is never scaled, not even a simultaneous open's SYN-ACK (RFC 7323 section
+ * 2.2).
+ */
 function windowOf(t: Tcb, buf: Uint8Array, at: number): number {
   return tcpWindow(buf, at) << ((tcpFlags(buf, at) & SYN) === 0 ? t.sndScale : 0);
 }
@@ -99,7 +102,9 @@ function synAcknowledged(t: Tcb, window: number, seq: number, ack: number, now: 
   t.enterEstablished(now);
 }
 
-/** The window that was shut is open; the byte that probed it may have been thrown away: start over at SND.UNA. */
+/**
+ * The window that was shut is open again. The guest may have dropped the byte that probed it: start over at SND.UNA.
+ */
 function windowReopened(t: Tcb): void {
   t.retries = 0;
   t.persistBackoff = 0;
@@ -119,7 +124,7 @@ function advance(t: Tcb, options: TcpOptions, ack: number, now: number): void {
   if (t.recovering) recoveryAdvanced(t, ack, acked);
   else {
     t.dupAcks = 0;
-    // Kept from falling 2^31 behind, where comparisons turn round.
+    // Kept from falling 2^31 behind, where comparisons would be reversed.
     if (seqGt(ack, t.recover)) t.recover = ack;
   }
   const finCounted = t.finAcked() ? 1 : 0;
@@ -133,7 +138,10 @@ function advance(t: Tcb, options: TcpOptions, ack: number, now: number): void {
   if (bytes > 0 && t.state !== CLOSED) t.user.onAcked();
 }
 
-/** By timestamps when there are any (RFC 7323 section 4), else by one segment at a time that was sent once (Karn). */
+/**
+ * Measures by timestamps, if there are any (RFC 7323 section 4); otherwise by one segment at a time that was sent once
+ * (Karn).
+ */
 function measure(t: Tcb, options: TcpOptions, ack: number, now: number): void {
   const timed = t.timedAt >= 0 && seqGt(ack, t.timedSeq);
   if (t.timestamps && options.timestamps && options.tsEcho !== 0) {

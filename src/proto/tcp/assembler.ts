@@ -1,7 +1,7 @@
 /**
- * Segments that arrived before their turn, in sequence order and without overlap. On the usual lossless cable nothing
- * ever comes here. Bounded in count (SegmentSmack, CVE-2018-5390) and, over all connections together, in bytes of memory,
- * what a piece costs beside its payload included: what does not fit is dropped, and the guest sends it again.
+ * Segments that arrived before their turn, in sequence order and without overlap. On a lossless cable there are none.
+ * Limited in count (SegmentSmack, CVE-2018-5390) and, over all connections together, in bytes of memory, including what
+ * a piece costs beside its payload. Segments that do not fit are dropped, and the guest sends them again.
  */
 import { type ByteShare, unshared } from "../../core/byte-budget.ts";
 import { BUFFER_COST } from "../../core/cost.ts";
@@ -49,7 +49,7 @@ export class Assembler {
     return this.#pieces.length === 0;
   }
 
-  /** Keeps a copy of what is new in [seq, seq + len). */
+  /** Keeps a copy of the new bytes in [seq, seq + len). */
   insert(seq: number, buf: Uint8Array, at: number, len: number): void {
     const end = seqAdd(seq, len);
     let i = 0;
@@ -74,7 +74,7 @@ export class Assembler {
     }
   }
 
-  /** Takes the bytes that begin at or before `next`, without those before it; null when there is still a hole. */
+  /** Takes the bytes from `next` on, if they begin at or before it; null when there is still a hole. */
   take(next: number): Uint8Array | null {
     for (;;) {
       const first = this.#pieces[0];

@@ -1,4 +1,4 @@
-/** A TCP endpoint: the block (tcb.ts) with what its user and the clock ask of it. */
+/** A TCP endpoint: the control block (tcb.ts) with the calls of its user and of the clock. */
 import { seqAdd } from "../../wire/seq.ts";
 import { ACK, RST } from "../../wire/tcp.ts";
 import type { TcpOptions } from "../../wire/tcp-options.ts";
@@ -8,7 +8,7 @@ import { bareSeq, sendControl } from "./segment.ts";
 import { MIN_MSS, Tcb } from "./tcb.ts";
 import { CLOSE_WAIT, CLOSED, ESTABLISHED, HELD, SYN_RECEIVED, SYN_SENT, TIME_WAIT } from "./types.ts";
 
-/** Between two keepalive probes, and how many go unanswered. */
+/** Milliseconds between two keepalive probes, and how many may go unanswered. */
 const KEEPALIVE_PAUSE = 75_000;
 const KEEPALIVE_PROBES = 9;
 
@@ -44,7 +44,9 @@ export class TcpEndpoint extends Tcb {
     this.ourScale = ourScale;
   }
 
-  /** A segment was too big for the way (RFC 1191 section 6.4): what is not acknowledged goes again, in smaller ones. */
+  /**
+   * A segment was too big for the path (RFC 1191 section 6.4): unacknowledged data are sent again, in smaller segments.
+   */
   shrinkMss(mss: number, now: number): void {
     const payload = Math.max(MIN_MSS, mss) - (this.timestamps ? 12 : 0);
     if (payload >= this.mss || this.state === CLOSED) return;
@@ -56,7 +58,7 @@ export class TcpEndpoint extends Tcb {
     output(this, now);
   }
 
-  /** Free room that the user may fill; it is asked to stop at zero, not forced. */
+  /** Queues bytes of the user, who is expected to keep to its share of the send buffers; nothing forces it. */
   send(bytes: Uint8Array, at: number, len: number, now: number): void {
     if (this.state === CLOSED || this.finQueued) return;
     this.sendBuffer.append(bytes, at, len);
@@ -70,7 +72,7 @@ export class TcpEndpoint extends Tcb {
     output(this, now);
   }
 
-  /** RST to the guest, and forget. */
+  /** Sends RST to the guest, and forgets the connection. */
   abort(): void {
     if (this.state !== CLOSED && this.state !== TIME_WAIT && this.state !== SYN_SENT) {
       const seq = this.state === HELD ? 0 : bareSeq(this);
@@ -104,7 +106,9 @@ export class TcpEndpoint extends Tcb {
     if (this.timerAt <= now) expired(this, now);
   }
 
-  /** RFC 9293 section 3.8.4: when nothing is under way, a segment just before the window draws an ACK. */
+  /**
+   * RFC 9293 section 3.8.4: when nothing is under way, a segment just before the window makes the guest send an ACK.
+   */
   private keepAlive(): void {
     if (this.probes >= KEEPALIVE_PROBES) {
       this.giveUp();
@@ -114,7 +118,7 @@ export class TcpEndpoint extends Tcb {
     sendControl(this, ACK, seqAdd(this.sndUna, -1), this.rcvNxt);
   }
 
-  /** The guest does not answer: RST, and the host's side is told. */
+  /** The guest does not answer: sends RST, and tells the user. */
   giveUp(): void {
     this.abort();
     this.user.onAborted("timeout");

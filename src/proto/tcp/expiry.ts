@@ -1,4 +1,7 @@
-/** The sending side's timer has run out (timers.ts says when): a probe, a repeat, or the end. */
+/**
+ * Handles the end of the sending side's timer (timers.ts says when): a probe, a retransmission, or the end of the
+ * connection.
+ */
 import { seqDiff } from "../../wire/seq.ts";
 import { output } from "./output.ts";
 import { sendProbe } from "./recovery.ts";
@@ -29,7 +32,7 @@ function persist(t: Tcb, now: number): void {
   t.sndNxt = t.sndUna;
   startPersist(t, now);
   const sent = output(t, now, true);
-  // The byte may be thrown away and sent again: its round trip means nothing (Karn).
+  // The byte may be dropped and sent again, so its round trip means nothing (Karn).
   t.timedAt = -1;
   if (!sent && t.path.reachable) t.retries--;
 }
@@ -40,7 +43,8 @@ function timeOut(t: Tcb, now: number): void {
     t.giveUp();
     return;
   }
-  // RFC 6298 section 5.5, RFC 5681 section 3.1: back off, one segment, and forget what SACK said (RFC 2018 section 8).
+  // RFC 6298 section 5.5, RFC 5681 section 3.1: back off, send one segment, and forget SACK's reports (RFC 2018 section
+  // 8).
   if (!t.timedOut && !syn) {
     t.timedOut = true;
     t.timedOutStamp = now | 0;
@@ -56,7 +60,7 @@ function timeOut(t: Tcb, now: number): void {
   t.scoreboard.clear();
   t.recover = t.sndMax;
   t.sndNxt = syn ? t.iss : t.sndUna;
-  // A cable that is full has lost nothing: the try does not count, so a stopped machine keeps its connections. One that is
+  // A full cable has lost nothing: the try does not count, so a stopped machine keeps its connections. A cable that is
   // gone loses everything: the try counts.
   if (!output(t, now) && !syn && t.path.reachable) t.retries--;
 }

@@ -1,4 +1,7 @@
-/** A segment arrives (RFC 9293 section 3.10.7), step by step in the RFC's order, with RFC 5961's stricter checks. */
+/**
+ * Handles a segment that arrives (RFC 9293 section 3.10.7), in the order of the RFC's steps, with RFC 5961's stricter
+ * checks.
+ */
 import type { Slab } from "../../core/link.ts";
 import type { DropReason } from "../../core/trace.ts";
 import { seqAdd, seqDiff, seqGe, seqGt, seqLe, seqLt } from "../../wire/seq.ts";
@@ -24,12 +27,12 @@ import {
   TIME_WAIT,
 } from "./types.ts";
 
-/** So many old segments in a row are no line that reorders. */
+/** This many old segments in a row do not come from a line that reorders. */
 const MANY_OLD = 64;
 /** The options of the segment being handled: written and read within one `input` call. */
 const options = tcpOptions();
 
-/** The memory of bytes that came out of the assembler: their own, so there is nothing to pin. */
+/** The memory of bytes from the assembler. They are copies, so there is nothing to pin. */
 class OwnedSlab implements Slab {
   bytes: Uint8Array = new Uint8Array(0);
   readonly scarce = false;
@@ -38,8 +41,9 @@ class OwnedSlab implements Slab {
 }
 
 /**
- * Handles a checked segment at `at`, `len` bytes with its header. The ACK that it calls for is left pending: `output`
- * sends one per batch, except where the peer has to learn at once. Returns why it was dropped, or null.
+ * Handles a checked segment of `len` bytes at `at`, its header included. The ACK that it needs is left pending:
+ * `output` sends one for each batch, unless the peer has to learn something at once. Returns why the segment was
+ * dropped, or null.
  */
 export function input(t: Tcb, slab: Slab, at: number, len: number, now: number): DropReason | null {
   const buf = slab.bytes;
@@ -58,8 +62,8 @@ export function input(t: Tcb, slab: Slab, at: number, len: number, now: number):
 }
 
 /**
- * Nothing has been sent yet: a repeated SYN waits like the first, one with another number takes its place (the guest
- * has started anew), a RST ends the wait.
+ * Nothing has been sent yet. A repeated SYN waits like the first; a SYN with another number replaces it, since the
+ * guest has started anew; a RST ends the wait.
  */
 function held(t: Tcb, buf: Uint8Array, at: number, flags: number): DropReason | null {
   const seq = tcpSeq(buf, at);
@@ -91,7 +95,7 @@ function synSent(t: Tcb, buf: Uint8Array, at: number, flags: number, now: number
   if ((flags & SYN) === 0) return "tcp-window";
   tcpReadOptions(buf, at, options);
   t.irs = tcpSeq(buf, at);
-  // What our SYN has offered counts from the guest's own: data may stand right behind its SYN-ACK.
+  // The window that our SYN offered counts from the guest's own SYN: data may follow right behind its SYN-ACK.
   const offered = seqDiff(t.rcvAdv, t.rcvNxt);
   t.rcvNxt = seqAdd(t.irs, 1);
   t.rcvAdv = seqAdd(t.rcvNxt, offered);
@@ -102,7 +106,7 @@ function synSent(t: Tcb, buf: Uint8Array, at: number, flags: number, now: number
   t.sndWl2 = acceptable ? ack : t.iss;
   t.ackPending = true;
   if (!acceptable) {
-    // Simultaneous open: our SYN goes again, with an ACK.
+    // Simultaneous open: our SYN is sent again, with an ACK.
     t.state = SYN_RECEIVED;
     t.sndNxt = t.iss;
     output(t, now);

@@ -1,4 +1,6 @@
-/** What a connection sends: SYN, data within the windows, FIN, acknowledgements. Called whenever something may have changed. */
+/**
+ * Decides what a connection sends: SYN, data within the windows, FIN, ACKs. Called whenever something may have changed.
+ */
 import { LEAST_SEGMENT, SUM_UNDONE } from "../../core/link.ts";
 import { seqAdd, seqDiff, seqGe, seqLt, seqMax } from "../../wire/seq.ts";
 import { ACK, FIN, PSH, SYN, TCP_HEADER } from "../../wire/tcp.ts";
@@ -19,9 +21,9 @@ import {
   TIME_WAIT,
 } from "./types.ts";
 
-/** Windows up to this are not divided. */
+/** Half of such a window would make segments too small, so windows up to this are not halved. Bytes. */
 const SMALL = 536;
-/** A segment of this size is not silly, whatever the MSS. */
+/** Bytes. A segment of this size is large enough to send, whatever the MSS. */
 const LARGE = 16_384;
 
 /**
@@ -42,11 +44,11 @@ export function output(t: Tcb, now: number, probe = false): boolean {
 function sendSyn(t: Tcb, now: number): boolean {
   if (t.sndNxt !== t.iss) return true;
   const flags = t.state === SYN_SENT ? SYN : SYN | ACK;
-  // No cable, or a full one: as good as lost, so the timer brings it back.
+  // No cable, or a full one: the segment counts as lost, and the timer sends it again.
   t.timerKind = RETRANSMIT;
   t.timerAt = now + t.rtt.rto;
   if (!segment(t, now, t.iss, flags, 0)) return false;
-  // Karn: only what is sent once is timed.
+  // Karn: only segments that are sent once are timed.
   t.timedAt = t.sndMax === t.iss ? now : -1;
   t.timedSeq = t.iss;
   t.sndNxt = seqAdd(t.iss, 1);
@@ -60,13 +62,13 @@ function sendData(t: Tcb, now: number, probe: boolean): boolean {
   if (t.recovering && !repair(t, now)) return false;
   const buffered = t.sendBuffer.length;
   const window = Math.min(t.sndWnd, t.congestion.cwnd + credit(t), t.flightLimit);
-  // Never more than half the largest window ever offered in one segment: of a window that is no larger than a segment,
-  // a guest would acknowledge the only one late (RFC 9293 section 3.8.6.2.1, Fs).
+  // No segment has more than half the largest window ever offered. If a window held one segment only, a guest would
+  // delay the ACK for it (RFC 9293 section 3.8.6.2.1, Fs).
   const half = Math.max(t.maxWnd > SMALL ? t.maxWnd >> 1 : t.maxWnd, 1);
   const most = Math.min(t.mss, half);
   const long = longest(t, half);
   for (;;) {
-    // After a time-out SND.NXT goes through old data again: not through what the guest has reported to hold.
+    // After a time-out SND.NXT passes old data again, but skips data that the guest has reported by SACK.
     if (!t.scoreboard.empty && seqLt(t.sndNxt, t.sndMax)) t.sndNxt = t.scoreboard.nextHole(t.sndNxt);
     const offset = seqDiff(t.sndNxt, t.sndUna);
     let len = Math.min(buffered - offset, window - offset, most);

@@ -1,4 +1,4 @@
-/** One segment on its way to the guest: its options, window and checksum. What is sent, and when, others decide. */
+/** Writes one segment to the guest: its options, window and checksum. Other files decide what is sent, and when. */
 import { COMPLETE, SUM_UNDONE } from "../../core/link.ts";
 import { seqAdd, seqDiff, seqGt } from "../../wire/seq.ts";
 import { ACK, RST, SYN, TCP_HEADER, tcpLeaveSum, tcpSeal, tcpWrite } from "../../wire/tcp.ts";
@@ -8,7 +8,7 @@ import type { Tcb } from "./tcb.ts";
 /** SACK edges of the segment being built; used within one call only, and nothing in that call builds another segment. */
 const edges = new Int32Array(8);
 
-/** What has arrived, by a segment of its own. */
+/** Acknowledges the bytes that have arrived, by a segment of its own. */
 export function sendAck(t: Tcb, now: number): boolean {
   if (!segment(t, now, bareSeq(t), ACK, 0)) return false;
   t.ackPending = false;
@@ -20,7 +20,7 @@ export function segment(t: Tcb, now: number, seq: number, flags: number, len: nu
   const syn = (flags & SYN) !== 0;
   let header = TCP_HEADER;
   let blocks = 0;
-  // We offer everything when we dial; when we answer, only what was offered to us.
+  // When we dial, we offer all options; when we answer, only those that the guest offered.
   const active = flags === SYN;
   if (syn) header += 4 + (active || t.scaling ? 4 : 0) + (active || t.sack ? 4 : 0);
   const stamps = t.timestamps || active;
@@ -58,15 +58,16 @@ export function segment(t: Tcb, now: number, seq: number, flags: number, len: nu
 /** A SYN's window is never scaled (RFC 7323 section 2.2). */
 function synWindow(t: Tcb): number {
   const window = Math.min(0xffff, Math.max(0, t.user.room()));
-  // When we dial, RCV.NXT is not known yet and 0 stands for it.
+  // When we dial, RCV.NXT is not known yet and is 0.
   const edge = seqAdd(t.rcvNxt, window);
   if (seqGt(edge, t.rcvAdv)) t.rcvAdv = edge;
   return window;
 }
 
 /**
- * The sequence number of a segment without data: the latest one sent, not SND.NXT, which a time-out takes back to what
- * the guest may have long had, and would ignore; within the window, or it would be ignored for that.
+ * The sequence number of a segment without data: the latest one sent, and not SND.NXT. A time-out takes SND.NXT back to
+ * data that the guest may have had long ago, and the guest would ignore the segment. It has to be within the window,
+ * too.
  */
 export function bareSeq(t: Tcb): number {
   const edge = seqAdd(t.sndUna, t.sndWnd);

@@ -25,17 +25,17 @@ import type { TcpPath } from "./types.ts";
 const LARGE_SHIFT = 14;
 const SMALL_SHIFT = 11;
 export const CHUNK: number = 1 << LARGE_SHIFT;
-/** Chunks while the pool is scarce; what each connection may hold in any case. */
+/** The size of chunks while the pool is scarce; each connection may hold this much in any case. */
 export const SMALL_CHUNK: number = 1 << SMALL_SHIFT;
-/** More than this is not kept in small chunks. */
+/** A buffer with more bytes than this is moved to large chunks. */
 const MOST_SMALL = 8_192;
-/** What a network keeps of either size for later. */
+/** How many chunks of either size a network keeps for later. */
 const KEPT = 512;
-/** What a network that shares its budget keeps of either size. */
+/** How many chunks of either size a network keeps that shares its budget. */
 const KEPT_SHARED = 16;
-/** First reads of all connections together, as a part of the budget. */
+/** The part of the budget for the first reads of all connections. */
 const FIRST_READS = 1 / 32;
-/** The least of a first read. */
+/** The least that a first read brings, in bytes. */
 const LEAST_READ = 512;
 
 export class ChunkPool {
@@ -46,9 +46,9 @@ export class ChunkPool {
   used = 0;
   /** Bytes that all connections may hold. */
   readonly budget: number;
-  /** Of these, what shares are taken of. */
+  /** The part of the budget that shares are taken from. */
   readonly #shared: number;
-  /** What came from guests before its turn. */
+  /** Segments that came from guests before their turn. */
   readonly outOfOrder: HeldBytes;
   readonly #bytes: ByteShare;
 
@@ -66,7 +66,7 @@ export class ChunkPool {
     return Math.max(SMALL_CHUNK, Math.min(this.#shared - this.used, this.#bytes.room) / 4);
   }
 
-  /** Whether memory is to be saved. */
+  /** Whether chunks are to be small, because memory is running out. */
   get scarce(): boolean {
     return this.used > this.budget / 4 || this.#bytes.room < this.budget / 4;
   }
@@ -93,13 +93,13 @@ export class ChunkPool {
     else this.#letGo(chunk);
   }
 
-  /** Keeps nothing of what is not lent out. */
+  /** Frees all chunks that are not lent out. */
   rest(): void {
     for (const chunk of this.#free.splice(0)) this.#letGo(chunk);
     for (const chunk of this.#freeSmall.splice(0)) this.#letGo(chunk);
   }
 
-  /** Keeps nothing any more. */
+  /** Frees all chunks, and keeps none from now on. */
   close(): void {
     this.#keep = 0;
     this.rest();
@@ -114,7 +114,7 @@ export class ChunkPool {
 export class SendBuffer {
   readonly #pool: ChunkPool;
   #chunks: Uint8Array[] = [];
-  /** The binary logarithm of a chunk's size: all of a buffer are equal. */
+  /** The binary logarithm of the chunks' size; all chunks of a buffer are equal. */
   #shift: number = LARGE_SHIFT;
   /** Where the first byte stands in the first chunk. */
   #start = 0;
@@ -146,7 +146,7 @@ export class SendBuffer {
     }
   }
 
-  /** Copies what it holds, which is little, into large chunks. */
+  /** Moves the few bytes in small chunks into large ones. */
   #enlarge(): void {
     const small = this.#chunks;
     const end = this.#start + this.length;
@@ -199,7 +199,7 @@ export class SendBuffer {
     }
   }
 
-  /** The guest has `len` more bytes. */
+  /** The guest has acknowledged `len` more bytes. */
   consume(len: number): void {
     this.#start += len;
     this.length -= len;

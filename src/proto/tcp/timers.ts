@@ -13,10 +13,10 @@ import { seqDiff, seqGt } from "../../wire/seq.ts";
 import type { Tcb } from "./tcb.ts";
 import { ESTABLISHED, PERSIST, PROBE, RETRANSMIT, TIME_WAIT } from "./types.ts";
 
-/** Two round trips are microseconds here; a guest's processor that is busy elsewhere is not a loss. */
+/** Milliseconds. Two round trips take microseconds here, but a guest whose processor is busy has lost nothing. */
 const PROBE_MIN = 10;
 const PERSIST_MIN = 200;
-/** A probe of a few bytes costs nothing; a reader that waits for a lost window update does. */
+/** Milliseconds. A probe of a few bytes costs nothing; a reader that waits for a lost window update does. */
 const PERSIST_MAX = 10_000;
 
 export function stopTimer(t: Tcb): void {

@@ -232,7 +232,7 @@ export const COMMAND: Readonly<Record<CommandField, Description>> = {
   impair: {
     flag: "--impair <rule>",
     reading: LIST,
-    help: "make the line bad: `delay=50ms,jitter=5ms,loss=1%,duplicate=1%,reorder=1%,rate=10mbit,direction=up|down,filter=WORDS`",
+    help: "impair the line: `delay=50ms,jitter=5ms,loss=1%,duplicate=1%,reorder=1%,rate=10mbit,direction=up|down,filter=WORDS`",
     more: "The first rule that matches a frame decides.",
   },
   impairSeed: {

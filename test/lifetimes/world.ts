@@ -4,6 +4,7 @@
  *
  * - no byte of one machine's flows reaches another machine, nor what another says one's far end;
  * - no flow outlives its guest by more than `absentSeconds`;
+ * - no flow whose host takes nothing outlives a guest that has forgotten it without a word;
  * - a machine that is there gets a lease, its forward's clients, and what its connections are sent;
  * - when all are gone, nothing is held any more.
  */
@@ -25,6 +26,10 @@ export const ABSENT = 30;
 const FORWARDED = "10.0.2.15";
 const HERE = { host: "127.0.0.1", port: 8080 };
 const HERE_UDP = { host: "127.0.0.1", port: 5353 };
+/** More than a far end that has stalled takes, in bytes. */
+const MUCH = 70_000;
+/** Two minutes until the guest is asked, and two more for what it had sent. */
+const FORGOTTEN = 250 * SECOND;
 /** The clock steps that there are, in milliseconds. */
 const STEPS = [200, SECOND, 5 * SECOND, ABSENT * SECOND, 200 * SECOND, 3_600 * SECOND, DAY];
 
@@ -185,6 +190,7 @@ export class LifetimeWorld {
       ["time", () => this.#advance(this.#pick(STEPS)!)],
       ["time", () => this.#advance(this.#pick(STEPS)!)],
       ["all is well", (m) => this.#serve(m)],
+      ["sends what nobody takes, and forgets", (m) => this.#forget(m)],
     ];
   }
 
@@ -319,6 +325,22 @@ export class LifetimeWorld {
       if (far.closed !== undefined || connection.state !== "open") continue;
       if (connection.got !== sent) this.#violations.push(`${m.letter} has ${connection.got} bytes of ${sent}`);
     }
+  }
+
+  /** What a machine has sent waits for a host that takes nothing, and the machine's kernel has given the connection up. */
+  async #forget(m: Machine): Promise<void> {
+    if (m.cable === null || this.#stalled.has(m)) return;
+    const rival = this.#machines.some((each) => each !== m && each.cable !== null && each.addresses.has(m.ip!));
+    const mine = this.#dialled.find((d) => d.machine === m && m.connections.includes(d.connection));
+    if (rival || mine === undefined || mine.connection.state !== "open") return;
+    mine.far.stall();
+    for (let sent = 0; sent < MUCH; sent += 1_400) m.write(mine.connection, 1_400);
+    if (this.#below(2) === 0) m.end(mine.connection);
+    await this.#settle();
+    m.connections = m.connections.filter((each) => each !== mine.connection);
+    await this.#advance(FORGOTTEN);
+    await this.#settle();
+    if (mine.far.closed === undefined) this.#violations.push(`${m.letter} has forgotten a connection that goes on`);
   }
 
   /** Time passes, deadline by deadline. What a machine answers meanwhile arrives: its cable hands that over in a microtask. */

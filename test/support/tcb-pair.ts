@@ -97,6 +97,10 @@ export class Peer implements TcpPath, TcpUser {
   onClosed(): void {
     this.events.push("closed");
   }
+  holds(): boolean {
+    return false;
+  }
+
   room(): number {
     return this.limit - this.backlog;
   }

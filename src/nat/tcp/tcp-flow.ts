@@ -170,7 +170,10 @@ export class TcpFlow
   }
 
   onAborted(reason: "reset" | "timeout"): void {
-    this.close(reason);
+    // A guest that had ended in order, and has forgotten the connection since, as our probe has shown: what it said before
+    // is its host's, as it would be if the host's own kernel had it.
+    if (reason === "reset" && this.tcb.finReceived && this.tcb.probes > 0) this.onClosed();
+    else this.close(reason);
   }
 
   onClosed(): void {
@@ -186,6 +189,10 @@ export class TcpFlow
     const { host } = this;
     if (host === null) return limit;
     return Math.min(limit - host.backlog, host.windowCap ?? limit) - this.pendingUp;
+  }
+
+  holds(): boolean {
+    return !this.hostClosed && this.host !== null && (this.host.backlog > 0 || this.pendingUp > 0);
   }
 
   /** Notes a change in how many bytes wait for the host. */

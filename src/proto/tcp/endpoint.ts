@@ -5,7 +5,7 @@ import type { TcpOptions } from "../../wire/tcp-options.ts";
 import { expired } from "./expiry.ts";
 import { output } from "./output.ts";
 import { bareSeq, sendControl } from "./segment.ts";
-import { MIN_MSS, Tcb } from "./tcb.ts";
+import { KEEPALIVE_IDLE, MIN_MSS, Tcb } from "./tcb.ts";
 import { CLOSE_WAIT, CLOSED, ESTABLISHED, HELD, SYN_RECEIVED, SYN_SENT, TIME_WAIT } from "./types.ts";
 
 /** Milliseconds between two keepalive probes, and how many may go unanswered. */
@@ -99,8 +99,7 @@ export class TcpEndpoint extends Tcb {
         this.finish();
         return;
       }
-      this.lifeAt = now + KEEPALIVE_PAUSE;
-      if (this.sndMax === this.sndUna) this.keepAlive();
+      this.alive(now);
       if (this.state === CLOSED) return;
     }
     if (this.timerAt <= now) expired(this, now);
@@ -108,14 +107,22 @@ export class TcpEndpoint extends Tcb {
 
   /**
    * RFC 9293 section 3.8.4: when nothing is under way, a segment just before the window makes the guest send an ACK.
+   * Only the guest's segments bring bytes to hold: while none are held, none will be before the guest is heard again.
    */
-  private keepAlive(): void {
+  private alive(now: number): void {
+    if (now - this.heardAt < KEEPALIVE_IDLE && !this.user.holds()) {
+      this.probes = 0;
+      this.lifeAt = this.heardAt + KEEPALIVE_IDLE;
+      return;
+    }
+    this.lifeAt = now + KEEPALIVE_PAUSE;
+    if (this.sndMax !== this.sndUna) return;
     if (this.probes >= KEEPALIVE_PROBES) {
       this.giveUp();
       return;
     }
-    this.probes++;
-    sendControl(this, ACK, seqAdd(this.sndUna, -1), this.rcvNxt);
+    // A cable that is full has lost nothing: the probe does not count. One that is gone loses everything: it counts.
+    if (sendControl(this, ACK, seqAdd(this.sndUna, -1), this.rcvNxt) || !this.path.reachable) this.probes++;
   }
 
   /** The guest does not answer: sends RST, and tells the user. */

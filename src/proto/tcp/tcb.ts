@@ -29,8 +29,13 @@ import { CLOSED, ESTABLISHED, RETRANSMIT, type TcpPath, type TcpUser, TIME_WAIT 
 
 /** 2·MSL (RFC 9293 section 3.4.2) for a link where no segment can be older than its queues: not minutes. */
 const TIME_WAIT_MS = 1_000;
-/** Silence after which a guest is probed. */
-const KEEPALIVE_IDLE = 2 * 3_600_000;
+/** Silence after which a guest is probed (RFC 1122 section 4.2.3.6). */
+export const KEEPALIVE_IDLE: number = 2 * 3_600_000;
+/**
+ * The same while its bytes wait for a host that does not take them. A guest with more to send probes the window that is
+ * shut at least so often, and gives up one day without a word: then nothing else would tell that the bytes are nobody's.
+ */
+const KEEPALIVE_HELD = 120_000;
 /** A segment costs its headers and its handling whatever it carries (CVE-2019-11479). */
 export const MIN_MSS = 64;
 /** RFC 9293 section 3.7.1: without an MSS option, 536. */
@@ -117,8 +122,10 @@ export abstract class Tcb {
   timerAt: number = Number.POSITIVE_INFINITY;
   timerKind: number = RETRANSMIT;
   persistBackoff = 0;
-  /** TIME-WAIT's end, or the next keepalive probe. */
+  /** TIME-WAIT's end, or when the next keepalive probe may be due. */
   lifeAt: number = Number.POSITIVE_INFINITY;
+  /** When the guest has last said something. */
+  heardAt = 0;
   probes = 0;
   /** The time of the call being served: what segments are stamped with. */
   now = 0;
@@ -204,7 +211,8 @@ export abstract class Tcb {
   /** The guest is alive: keepalive starts anew. */
   heard(now: number): void {
     this.probes = 0;
-    if (this.state !== TIME_WAIT) this.lifeAt = now + KEEPALIVE_IDLE;
+    this.heardAt = now;
+    if (this.state !== TIME_WAIT) this.lifeAt = now + KEEPALIVE_HELD;
   }
 
   /**

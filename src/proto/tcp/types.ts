@@ -69,6 +69,8 @@ export interface TcpUser {
   onClosed(): void;
   /** Bytes of window that may be offered beyond RCV.NXT. */
   room(): number;
+  /** Whether the user holds bytes that it could not pass on yet. */
+  holds(): boolean;
 }
 
 /** What the sending side's timer means (timers.ts). */

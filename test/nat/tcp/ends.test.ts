@@ -1,6 +1,6 @@
 /** Ends of connections: what can no longer be delivered, who reads slowly at the end, and whose turn it is. */
 import { describe, expect, test } from "vitest";
-import { ROLES, SEGMENT } from "../../proto/tcp/roles.ts";
+import { type Connection, ROLES, SEGMENT } from "../../proto/tcp/roles.ts";
 import type { FakeFar } from "../../support/fake-host.ts";
 import { ScriptGuest } from "../../support/guests.ts";
 import { FAR_IP, PacketScript } from "../../support/packet-script.ts";
@@ -51,6 +51,112 @@ describe.each(ROLES)("%s", (_name, connect) => {
     script.advance(130_000);
     expect(far.closed).toBe("ECONNRESET");
     expect(script.stack.gauges().timers).toBe(0);
+  });
+
+  describe("a host that takes nothing, and a guest that is silent", () => {
+    const SENT = 100 * SEGMENT;
+    /** The guest has sent more than the host takes, and all is acknowledged. */
+    const backlogged = async (): Promise<Connection> => {
+      const made = await connect({ network: { limits: { receiveBuffer: 1_048_576 } } });
+      made.far.stall();
+      for (let n = 0; n < 100; n++)
+        made.tcp.send({ flags: "ACK", seq: 1 + n * SEGMENT, ack: 1 }, new Uint8Array(SEGMENT));
+      made.script.takeAll();
+      return made;
+    };
+
+    test("RFC 1122 section 4.2.3.6: the guest is asked after two minutes, and one that has forgotten ends the connection", async () => {
+      const { script, tcp, far } = await backlogged();
+      script.advance(119_000);
+      script.expectNothing();
+      script.advance(2_000);
+      tcp.expect({ flags: "ACK", seq: 0, ack: 1 + SENT });
+      tcp.send({ flags: "RST", seq: 1 + SENT });
+      expect(script.stack.flows()).toEqual([]);
+      expect(far.closed).toBe("ECONNRESET");
+      expect(script.stack.gauges()).toMatchObject({ timers: 0, receiveBytes: 0 });
+    });
+
+    test("a guest that answers keeps it, and is asked every two minutes", async () => {
+      const { script, tcp, far } = await backlogged();
+      for (let round = 0; round < 100; round++) {
+        script.advance(120_000);
+        tcp.expect({ flags: "ACK", seq: 0, ack: 1 + SENT });
+        script.expectNothing();
+        tcp.send({ flags: "ACK", seq: 1 + SENT, ack: 1 });
+      }
+      far.unstall();
+      script.takeAll();
+      script.advance(3_600_000);
+      script.expectNothing();
+      expect(far.received.length).toBe(SENT);
+    });
+
+    test("a guest that never answers loses it after nine times", async () => {
+      const { script, far } = await backlogged();
+      script.advance(120_000 + 8 * 75_000);
+      expect(script.takeAll().length).toBe(9);
+      expect(far.closed).toBe(undefined);
+      script.advance(75_000);
+      expect(far.closed).toBe("ECONNRESET");
+      expect(script.stack.gauges()).toMatchObject({ timers: 0, receiveBytes: 0 });
+    });
+
+    test("a host that takes all of it meanwhile ends the asking", async () => {
+      const { script, far } = await backlogged();
+      script.advance(300_000);
+      expect(script.takeAll().length).toBe(3);
+      far.unstall();
+      script.takeAll();
+      script.advance(3_600_000);
+      script.expectNothing();
+      expect(far.closed).toBe(undefined);
+    });
+
+    test("a cable that is full loses no connection", async () => {
+      const { script, tcp, far } = await backlogged();
+      script.cable.stall(true);
+      script.advance(3_600_000);
+      expect(far.closed).toBe(undefined);
+      script.cable.stall(false);
+      script.takeAll();
+      script.advance(75_000);
+      tcp.expect({ flags: "ACK", seq: 0, ack: 1 + SENT });
+    });
+
+    test("one that had ended in order before it forgot: what it had said is delivered to a host that takes it", async () => {
+      const { script, tcp, far } = await backlogged();
+      tcp.send({ flags: "FIN ACK", seq: 1 + SENT, ack: 1 });
+      script.takeAll();
+      script.advance(120_000);
+      tcp.expect({ flags: "ACK", seq: 0, ack: 2 + SENT });
+      tcp.send({ flags: "RST", seq: 2 + SENT });
+      expect(script.stack.flows()).toEqual([]);
+      script.advance(100_000);
+      expect(far.closed).toBe(undefined);
+      far.trickle(SEGMENT);
+      script.advance(100_000);
+      far.unstall();
+      script.advance(1_000);
+      expect(far.received.length).toBe(SENT);
+      expect(far.ended).toBe(true);
+      // It never answers.
+      script.advance(120_000);
+      expect(script.stack.gauges()).toMatchObject({ timers: 0, receiveBytes: 0 });
+      expect(far.closed).not.toBe(undefined);
+    });
+
+    test("and to one that takes nothing for two minutes more it is not", async () => {
+      const { script, tcp, far } = await backlogged();
+      tcp.send({ flags: "FIN ACK", seq: 1 + SENT, ack: 1 });
+      script.takeAll();
+      script.advance(120_000);
+      tcp.expect({ flags: "ACK", seq: 0, ack: 2 + SENT });
+      tcp.send({ flags: "RST", seq: 2 + SENT });
+      script.advance(121_000);
+      expect(far.closed).toBe("ECONNRESET");
+      expect(script.stack.gauges()).toMatchObject({ timers: 0, receiveBytes: 0 });
+    });
   });
 });
 

@@ -1,4 +1,4 @@
-/** What a command line says, as it was typed and as it was read. */
+/** A command line's arguments, as typed and as read. */
 import type { StreamAddress } from "../attach/address.ts";
 import type { WsAccess } from "../attach/ws-access.ts";
 import type { CaptureOptions } from "../control/capture.ts";
@@ -7,9 +7,9 @@ import type { ImpairmentOptions } from "../control/options/impairment-options.ts
 import type { NetworkOptions } from "../control/options/network-options.ts";
 import type { GuestNetworksOptions } from "../guest-networks.ts";
 
-/** What was typed that says what a network is like and how much is told, by commander's names. Unchecked. */
+/** The typed arguments about a network and its reports, by commander's names. Unchecked. */
 export interface NetworkArguments {
-  /** A network's own options are read by their descriptions. */
+  /** A network's own options, read by their descriptions. */
   readonly [attribute: string]: string | boolean | readonly string[] | undefined;
   readonly uplink?: readonly string[];
   readonly lease?: readonly string[];
@@ -18,7 +18,7 @@ export interface NetworkArguments {
   readonly publish?: readonly string[] | undefined;
   readonly dnssearch?: readonly string[];
   readonly max?: readonly string[];
-  /** One list, by whichever of the four it was begun: `allow …`, `deny …`, `limit …`, `default …` in their order. */
+  /** One list for the four flags: `allow …`, `deny …`, `limit …`, `default …` in the order in which they were typed. */
   readonly allow?: readonly string[];
   readonly deny?: readonly string[];
   readonly limit?: readonly string[];
@@ -40,12 +40,12 @@ export interface NetworkArguments {
   readonly logJson?: boolean;
 }
 
-/** And how a QEMU of ours attaches. */
+/** Also the arguments about how QEMU attaches. */
 export interface QemuArguments extends NetworkArguments {
   readonly vhostUser?: boolean;
 }
 
-/** And where its guests are. */
+/** Also the arguments about where guests attach. */
 export interface ServeArguments extends NetworkArguments {
   readonly listen?: readonly string[];
   readonly connect?: readonly string[];
@@ -61,17 +61,17 @@ export interface ServeArguments extends NetworkArguments {
   readonly wsToken?: string;
 }
 
-/** A file of rules, and the typed ones before them. */
+/** A file of rules, and the typed rules before them. */
 export interface RulesFile {
   readonly file: string;
   readonly typed: readonly string[];
 }
 
-/** What is done with a network beside serving its guests. */
+/** The work on a network beside serving its guests. */
 export interface SessionOptions {
-  /** Whose rules are read again when asked; null for no file. */
+  /** The rules that are read again on SIGHUP; null without a file. */
   readonly rules: RulesFile | null;
-  /** SIGHUP has something read or opened again, and ends nothing. */
+  /** Whether SIGHUP makes the process read or open something again, in place of ending it. */
   readonly hangup: boolean;
   /** Null for none. */
   readonly api: StreamAddress | null;
@@ -85,17 +85,17 @@ export interface SessionOptions {
 
 export interface ServeOptions {
   readonly network: NetworkOptions;
-  /** Name of QEMU's netdev. */
+  /** The id of QEMU's netdev. */
   readonly id: string;
   readonly listen: readonly string[];
   readonly connect: readonly string[];
   readonly fd: number | null;
   readonly tap: readonly string[];
-  /** Who to become, as typed. */
+  /** The user to become, as typed. */
   readonly user: string | null;
-  /** Who may come by WebSocket. */
+  /** Who may attach by WebSocket. */
   readonly ws: WsAccess;
-  /** A network for each guest; null for one network. */
+  /** The options of a network for each guest; null for one network. */
   readonly perGuest: GuestNetworksOptions | null;
   /** How many networks share the guests; null for one, in this process. */
   readonly workers: number | null;

@@ -25,9 +25,12 @@ import { readPerGuest } from "./per-guest-options.ts";
 import { type RuleLines, readRulesFile } from "./rules-file.ts";
 import { readWorkers } from "./workers/options.ts";
 
-/** What the guests' cables run over: it sets the MTU when nobody else does. */
+/** The kind of the guests' cables, which sets the MTU if no option does. */
 export type CableKind = "stream" | "udp" | "websocket" | "hub";
-/** What a UDP cable, an emulator's card (WebSocket), or QEMU's hub behind a stream, can do without asking: the size every Ethernet has. */
+/**
+ * Bytes that a UDP cable, an emulator's card (WebSocket), or QEMU's hub behind a stream carries for certain, as
+ * Ethernet does.
+ */
 const CAUTIOUS_MTU = 1500;
 
 /** Checks everything that was typed. Throws `ConfigError`, whose field is the option as the user typed it. */
@@ -74,7 +77,7 @@ export function readNetworkArguments(
 ): NetworkOptions {
   const inherited = from.netdev.options;
   const flags = typedOptions(args, cable);
-  // What an uplink takes fits there, too.
+  // Any cable carries as much as an uplink does.
   if (cable !== "stream" && args.uplink === undefined) flags.mtu ??= CAUTIOUS_MTU;
   const typed = typedRules(args);
   if (args.rules !== undefined) flags.rules = readRules({ file: args.rules, typed }).lines;
@@ -103,7 +106,7 @@ function auditBytes(text: string | undefined): number | undefined {
   return megabytes === undefined ? undefined : megabytes * 1_000_000;
 }
 
-/** What is learned goes into a file of its own, in a folder that is there. Throws `ConfigError`. */
+/** The file of `--learn` must differ from that of `--rules`, and its folder must exist. Throws `ConfigError`. */
 function checkLearned({ learn, rules }: NetworkArguments): void {
   if (typeof learn !== "string") return;
   if (learn === "" || isFolder("--learn", learn)) throw new ConfigError("--learn", learn, "expected a file's name");
@@ -115,7 +118,7 @@ function checkLearned({ learn, rules }: NetworkArguments): void {
     throw new ConfigError("--learn", learn, "expected another file than that of --rules, which is read while it runs");
 }
 
-/** Each file that is written is one option's, by whatever name or link. Throws `ConfigError`. */
+/** No two options may write the same file, by whatever name or link. Throws `ConfigError`. */
 function checkOutputs(args: NetworkArguments): void {
   const seen = new Map<string, string>();
   for (const name of ["learn", "audit", "record", "capture"] as const) {
@@ -128,7 +131,7 @@ function checkOutputs(args: NetworkArguments): void {
   }
 }
 
-/** A network's options that stand behind flags of their own. */
+/** The options of a network that have flags of their own. */
 function typedOptions(
   args: NetworkArguments,
   cable: CableKind,
@@ -163,7 +166,7 @@ function typedOptions(
   return typed as NetworkOptions;
 }
 
-/** The tunnel of an uplink takes its share of a packet; over UDP a frame is one datagram. */
+/** An uplink's tunnel takes a part of each packet; over UDP a frame is one datagram. */
 function mtu(flag: string, text: string, uplink: boolean, cable: CableKind): number | undefined {
   return number(flag, text, {
     min: uplink ? SMALLEST_MTU : MIN_MTU,
@@ -171,7 +174,7 @@ function mtu(flag: string, text: string, uplink: boolean, cable: CableKind): num
   });
 }
 
-/** What is done beside serving the guests. Throws `ConfigError`. */
+/** The work beside serving the guests. Throws `ConfigError`. */
 export function readSessionArguments(args: NetworkArguments, level: LogLevel): SessionOptions {
   return {
     rules: args.rules === undefined ? null : { file: args.rules, typed: typedRules(args) },
@@ -190,7 +193,7 @@ function typedRules({ allow, deny, limit, default: rest }: NetworkArguments): re
 }
 
 /**
- * All rules of a network with a file of them: the typed ones come first. `before` is given when it is read again, with the
+ * All rules of a network, the typed ones before those of the file. `before` is given when the file is read again: the
  * `counts` of the last time. Throws `ConfigError`.
  */
 export function readRules(
@@ -209,7 +212,7 @@ function checkRules(lines: readonly string[], fields: readonly string[]): readon
   return lines;
 }
 
-/** "allow tcp any" was typed behind --allow. */
+/** The flag behind which a rule was typed: "allow tcp any" came by --allow. */
 function ruleFlag(line: string): string {
   return `--${line.slice(0, line.indexOf(" "))}`;
 }
@@ -241,15 +244,15 @@ function checkCaptureFile(file: string): void {
     throw new ConfigError("--capture", file, "expected a file in a folder that exists");
 }
 
-/** Whether nothing is lost when a file is written by `--learn`: there is none, or it was. */
+/** Whether `--learn` may write the file without a loss: it does not exist, is empty, or was written by `--learn`. */
 function isLearned(file: string): boolean {
   const stat = statOf("--learn", file);
-  // What is no file is refused where it is opened.
+  // Anything but a file is refused where it is opened.
   if (stat === undefined || !stat.isFile() || stat.size === 0) return true;
   return readFileSync(file, "utf8").startsWith(LEARNED_HEADER);
 }
 
-/** What is at a place, which may be nothing. Throws `ConfigError` about a name by which nothing can be. */
+/** The file at a path, if there is one. Throws `ConfigError` about a path at which there can be none. */
 function statOf(flag: string, name: string): Stats | undefined {
   try {
     return statSync(name, { throwIfNoEntry: false });
@@ -266,19 +269,19 @@ function isFolder(flag: string, name: string): boolean {
 
 const MOST_LINKS = 40;
 
-/** The same for all names of one file, whether it is there or not. */
+/** One path for all names of a file, whether the file exists or not. */
 function placeOf(file: string, links = 0): string {
   try {
     const { dev, ino } = statSync(file, { bigint: true });
     return `${dev}:${ino}`;
   } catch {
-    // It is not there: where it would be.
+    // The file does not exist: its folder counts.
   }
   try {
     const to = readlinkSync(file);
     if (links < MOST_LINKS) return placeOf(path.resolve(path.dirname(file), to), links + 1);
   } catch {
-    // No link.
+    // Not a link.
   }
   try {
     return path.join(realpathSync(path.dirname(file)), path.basename(file));

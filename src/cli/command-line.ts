@@ -7,7 +7,9 @@ import { createProgram } from "./program.ts";
 
 const BAD_ARGUMENTS = 2;
 
-/** Runs what `args` (without node and script) ask for, and resolves with the exit status when all that it said has been written. */
+/**
+ * Runs the command in `args` (without node and script). Resolves with the exit status once all output has been written.
+ */
 export async function main(args: readonly string[]): Promise<number> {
   const status = await run(args);
   await said();
@@ -23,14 +25,14 @@ async function run(args: readonly string[]): Promise<number> {
   throwErrors(program);
   try {
     await program.parseAsync([...args], { from: "user" });
-    // A command that has found something to say by its status has left it there.
+    // A command may have set its exit status this way.
     return status || Number(process.exitCode ?? 0);
   } catch (error) {
     return failed(error);
   }
 }
 
-/** Errors are thrown, not printed: `complain` prints them. An argument that is missing, or too many, makes one ask for its command's help. */
+/** Has errors thrown; `complain` prints them. A missing or surplus argument refers to its command's help. */
 function throwErrors(command: Command): void {
   command.exitOverride((error) => {
     if (/^commander\.(?:missingArgument|excessArguments)$/.test(error.code))
@@ -41,7 +43,7 @@ function throwErrors(command: Command): void {
   command.commands.forEach(throwErrors);
 }
 
-/** With those of the commands above: "tslirp ctl flows". */
+/** A command's name with those of the commands above it: "tslirp ctl flows". */
 function nameOf(command: Command): string {
   return command.parent === null ? command.name() : `${nameOf(command.parent)} ${command.name()}`;
 }
@@ -55,7 +57,7 @@ function failed(error: unknown): number {
   return complain(error instanceof Error ? error.message : String(error), 1);
 }
 
-/** Exactly one line, whatever the message. */
+/** Prints exactly one line, whatever the message. */
 function complain(message: string, status: number): number {
   standardError.write(`tslirp: ${message.replace(/\s*[\r\n]+\s*/g, " ")}\n`);
   return status;

@@ -250,7 +250,10 @@ function saidText({ allow, reason, remedy }: Said): string {
   return `${allow ? "allowed" : "refused"} by ${reason}${wouldAllow(remedy, (rule) => rule)}\n`;
 }
 
-/** Events as JSON lines, as long as they come; all of them, or those of one type. JSON in ASCII: guests choose some words. */
+/**
+ * Prints events as JSON lines until they end: all, or those of one type. JSON in ASCII, because guests choose some
+ * words.
+ */
 async function followEvents(client: ApiClient, only?: string): Promise<void> {
   let rest = "";
   for await (const chunk of client.stream("/v1/events")) {
@@ -265,7 +268,7 @@ async function followEvents(client: ApiClient, only?: string): Promise<void> {
   }
 }
 
-/** A UNIX socket's path as it is from everywhere: tslirp's own folder is another one. */
+/** A UNIX socket's absolute path, because tslirp may run in another folder. */
 function absolute(rule: string): string {
   return rule.startsWith("unix:") ? `unix:${path.resolve(rule.slice("unix:".length))}` : rule;
 }
@@ -318,7 +321,7 @@ function captureCommands(ctl: Command, client: () => ApiClient, show: Show, list
         await pipeline(client().stream(`/v1/capture?${query}`), process.stdout);
         return;
       }
-      // The file is opened where tslirp runs: a name relative to here would be another one there.
+      // tslirp opens the file, and may run in another folder.
       const body = { file: path.resolve(file), filter, snapLength };
       const started = await client().post<Row>("/v1/captures", body);
       show(started, () => rowsText([started], CAPTURES));
@@ -353,7 +356,7 @@ function connect(given: Given): ApiClient {
   return new ApiClient(address, token, network);
 }
 
-/** Where an API is that nobody named: the usual socket, else the one on TCP whose tslirp left its token. */
+/** The API when none is named: the usual socket; otherwise the one on TCP whose token lies in the runtime folder. */
 function usualApi(): string {
   const socket = path.join(runtimeFolder(), "api.sock");
   if (existsSync(socket)) return `unix:${socket}`;
@@ -365,7 +368,7 @@ function usualApi(): string {
   return left[0]?.address ?? `unix:${socket}`;
 }
 
-/** A query's row in words. */
+/** A row of the query log, in words. */
 function dnsWords({ time, qtype, rcode }: Row): Row {
   return {
     time: new Date(Number(time)).toISOString(),
@@ -376,7 +379,7 @@ function dnsWords({ time, qtype, rcode }: Row): Row {
 
 function rowsText(rows: readonly Row[], columns: readonly string[]): string {
   if (rows.length === 0) return "none\n";
-  // A column that nobody fills says nothing.
+  // Columns without any value are left out.
   const used = columns.filter((column) => rows.some((row) => row[column] !== undefined && row[column] !== null));
   return table(
     used.map((column) => column.toUpperCase()),

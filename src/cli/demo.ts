@@ -1,8 +1,8 @@
 /**
- * `tslirp demo`: a guest comes up on a network of its own, and a table says what was proven.
+ * `tslirp demo`: a guest boots on a network of its own, and a table shows what was proven.
  *
- * The guest is iPXE under QEMU where there is a QEMU, the little stack of `cli/guest` elsewhere. The world it finds is
- * on this machine's loopback, so the demo needs no Internet.
+ * The guest is iPXE under QEMU if there is a QEMU, otherwise the small stack in `cli/guest`. The servers that it
+ * reaches are on this machine's loopback, so the demo needs no Internet.
  */
 import { accessSync, constants } from "node:fs";
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
@@ -77,7 +77,7 @@ export async function runDemo(
   }
 }
 
-/** The program's path, or null when it is not on the PATH. */
+/** The program's path; null when it is not on the PATH. */
 function onPath(program: string): string | null {
   for (const folder of (process.env.PATH ?? "").split(path.delimiter)) {
     const file = path.join(folder, process.platform === "win32" ? `${program}.exe` : program);
@@ -85,7 +85,7 @@ function onPath(program: string): string | null {
       accessSync(file, constants.X_OK);
       return file;
     } catch {
-      // Not here.
+      // The program is not in this folder.
     }
   }
   return null;

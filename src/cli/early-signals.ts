@@ -1,21 +1,22 @@
 /**
- * Signals of the first moments. Until a command is loaded and listens, the system's own answer would end the process:
- * SIGHUP, too, which asks a running one to read its rules again. So they are kept from the first line on, and told to
- * whoever listens for them first. The second one of SIGINT and SIGTERM ends the process at once. A command that never listens
- * lets them go: they have the system's effect again.
+ * Signals of the first moments. Until a command is loaded and listens, the system's default would end the process, on
+ * SIGHUP, too, which asks a running command to read its rules again. So signals are held from the first line on, and
+ * given to the first listener. A second SIGINT or SIGTERM ends the process at once. A command that does not listen
+ * releases them: then they have the system's effect again.
  *
- * SIGUSR1 has none. Without a listener Node opens its debugger at 127.0.0.1:9229 then, which a guest reaches through the
- * gateway's address: whoever means another program's "open your log again" would let guests run what they like in here.
+ * SIGUSR1 has no effect. Without a listener Node would open its debugger at 127.0.0.1:9229, which guests reach by the
+ * gateway's address: somebody who sends SIGUSR1 in the belief that we reopen a log would let guests run code in this
+ * process.
  */
 import { constants } from "node:os";
 
 const KEPT = ["SIGHUP", "SIGINT", "SIGTERM"] as const;
 type Kept = (typeof KEPT)[number];
 
-/** Whether each has come; those that are no longer kept are not there. */
+/** Whether each signal has come. Released signals are not in the map. */
 const came: Map<Kept, boolean> = new Map();
 
-/** What another process may send from now on waits for a listener. */
+/** Signals from other processes wait for a listener from now on. */
 export function holdSignals(): void {
   process.on("SIGUSR1", nothing);
   for (const signal of KEPT) {
@@ -25,7 +26,7 @@ export function holdSignals(): void {
   process.on("newListener", handOver);
 }
 
-/** This command does not listen: what has come has its effect, and what comes will have. */
+/** This command does not listen: signals that have come take effect, and later ones do, too. */
 export function letSignalsGo(): void {
   process.off("newListener", handOver);
   for (const [signal, did] of came) {
@@ -48,7 +49,7 @@ function handOver(name: string | symbol): void {
   const did = came.get(signal);
   if (did === undefined) return;
   came.delete(signal);
-  // When the listener is there: there is one at every moment, and no signal is told before this turn ends.
+  // Called once the listener is there. There is one at every moment, and no signal is delivered before this turn ends.
   process.nextTick(() => {
     process.off(signal, keep);
     if (did) process.emit(signal, signal);

@@ -7,7 +7,7 @@ import { configOf } from "../record/run.ts";
 import { say } from "./output.ts";
 import { type Rewriting, rewritten } from "./rewriting.ts";
 
-/** They are all in memory, some hundred bytes each, and no more are ever replayed for it. */
+/** All entries are in memory, some hundred bytes each, and are replayed many times. */
 const MOST_ENTRIES = 3_000_000;
 
 /** Resolves with the exit status: 0 when a smaller recording was written, 1 when there was nothing to show. */

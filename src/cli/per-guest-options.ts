@@ -1,4 +1,7 @@
-/** Which options go with `--per-guest`: what is there once on this machine, or leads to one network, is refused. */
+/**
+ * Checks which options go with `--per-guest`: those that exist once on this machine, or lead to one network, are
+ * refused.
+ */
 import { ConfigError } from "../control/errors.ts";
 import type { NetworkOptions } from "../control/options/network-options.ts";
 import type { GuestNetworksOptions } from "../guest-networks.ts";

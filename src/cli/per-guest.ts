@@ -1,7 +1,7 @@
 /**
- * `serve --per-guest`: a network of its own for each guest that comes, in this process. What is a network's own (addresses,
- * rules, limits, guest forwards, TFTP, impairment) is every guest's. What is there once on this machine, or leads to one
- * network, is refused.
+ * `serve --per-guest`: each guest gets a network of its own, in this process. A network's own options (addresses,
+ * rules, limits, guest forwards, TFTP, impairment) hold for every guest. Options that exist once on this machine, or
+ * lead to one network, are refused.
  */
 import type { AttachAddress } from "../attach/address.ts";
 import type { Logger } from "../control/log.ts";
@@ -15,13 +15,16 @@ import { announce, report, rereadRules } from "./session.ts";
 /** What serves the guests, and what is told of them. */
 export interface GuestsSession {
   listenAt(target: ListenTarget): Promise<AttachAddress>;
-  /** As the user that the process is now. */
+  /** Called once the process is the user that it stays. */
   begin(): void;
-  /** The API first, then the networks. */
+  /** Closes the API first, then the networks. */
   close(): Promise<void>;
 }
 
-/** Rejects with an `Error` of one line; nothing is left open then. `cables` among the limits is how many guests there may be. */
+/**
+ * Rejects with an `Error` of one line, and then leaves nothing open. The limit `cables` is how many guests there may
+ * be.
+ */
 export async function startGuests(
   options: NetworkOptions,
   each: GuestNetworksOptions,

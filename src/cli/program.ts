@@ -1,4 +1,4 @@
-/** The commands and their options, as commander has them: what `tslirp` runs, what completion offers, what the man page lists. */
+/** The commands and their options for commander. Completion and the man page are made from them, too. */
 import { Command, InvalidArgumentError } from "commander";
 import { nearest } from "../control/nearest.ts";
 import { version } from "../control/version.ts";
@@ -14,7 +14,7 @@ import type { Slirp4netnsArguments } from "./slirp4netns.ts";
 /** Commands that handle signals themselves. */
 const LISTENING: ReadonlySet<string> = new Set(["serve", "qemu", "run", "demo", "slirp4netns", "worker"]);
 
-/** All commands. One that ends with a status of its own tells `ended`. */
+/** All commands. A command that ends with a status of its own passes it to `ended`. */
 export function createProgram(ended: (status: number) => void): Command {
   const program = new Command("tslirp")
     .description("A user-mode network for virtual machines, without root.")
@@ -118,7 +118,7 @@ function commandNear(word: string, program: Command): string {
   return near === null ? "tslirp --help lists them" : `did you mean ${near}? tslirp --help lists all`;
 }
 
-/** A value that was forgotten would swallow the option behind it, and that would be lost without a word. */
+/** If an option's value were missing, the next option would be taken for it, and be lost without a word. */
 function takeNoOptionsForValues(command: Command): void {
   for (const option of command.options) {
     if (!option.required) continue;

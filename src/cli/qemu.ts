@@ -1,4 +1,4 @@
-/** `tslirp qemu`: QEMU, and us in libslirp's place for as long as it runs. */
+/** `tslirp qemu`: runs QEMU with tslirp in libslirp's place. */
 import { mkdtemp, rm } from "node:fs/promises";
 import os from "node:os";
 import path from "node:path";
@@ -16,9 +16,9 @@ import { vhostUserCommand, vhostUserNetdev } from "./qemu/vhost-user.ts";
 import { type Session, startSession } from "./session.ts";
 
 /**
- * Runs `command` (QEMU and its arguments) with its user networks served by us, `given` being our own options. Resolves
- * with QEMU's exit status; no socket, file or process is left then. Rejects with `ConfigError`, or with an `Error` of
- * one line.
+ * Runs `command` (QEMU and its arguments) and serves its user networks; `given` are our own options. Resolves with
+ * QEMU's exit status; then no socket, file or process is left. Rejects with `ConfigError`, or with an `Error` of one
+ * line.
  */
 export async function qemu(given: QemuArguments, command: readonly string[]): Promise<number> {
   const [program, ...args] = command;
@@ -80,7 +80,7 @@ export async function qemu(given: QemuArguments, command: readonly string[]): Pr
   }
 }
 
-/** The same for one more network: neither API nor SOCKS, and a capture of its own. */
+/** The same session for one more network: without API and SOCKS, and with a capture of its own. */
 function another(session: SessionOptions, id: string): SessionOptions {
   if (session.capture === null) return { ...session, api: null, socks: null };
   return {

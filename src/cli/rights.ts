@@ -1,9 +1,9 @@
 /**
- * `--user`: from root to somebody else, once all is open that only root may open.
+ * `--user`: gives up root's rights once everything is open that only root may open.
  *
- * Order: who that is is looked up first; then forwards, the API, the SOCKS server and the cables' sockets are opened, as
- * root, their files made for the user; then the rights go, for good; and only then captures, tokens, dialled cables and
- * everything that a guest can cause: TFTP's files, programs, connections.
+ * The order: the user is looked up first. Then forwards, the API, the SOCKS server and the cables' sockets are opened
+ * as root, with files made for the user. Then the rights are given up for good. Only then come captures, tokens,
+ * dialled cables, and everything that a guest can cause: TFTP's files, programs, connections.
  */
 import os from "node:os";
 import { ConfigError } from "../control/errors.ts";
@@ -12,7 +12,7 @@ import type { Owner } from "../host/ownership.ts";
 import { sharedRegistry } from "../host/port-registry.ts";
 import { reasonOf } from "../host/reason.ts";
 
-/** Which Node's types leave out. */
+/** A function that Node's types leave out. */
 type InitGroups = NodeJS.Process & { initgroups(user: string, extra: number): void };
 
 /** Looks up `USER[:GROUP]`, names or numbers. Throws `ConfigError`, also when this process is not root's. */
@@ -22,7 +22,7 @@ export function findUser(text: string): Owner {
   const [user = "", group, ...more] = text.split(":");
   if (user === "" || group === "" || more.length > 0)
     throw new ConfigError("--user", text, "expected USER or USER:GROUP, names or numbers");
-  // The system's own lookup has no other door in Node than becoming somebody, which root can take back.
+  // Node has the system's lookup of a group only in becoming it, which root can undo.
   const gid = group === undefined ? null : looked(text, "group", () => process.setegid!(idOf(group)), process.getegid!);
   process.setegid!(0);
   const uid = looked(text, "user", () => process.seteuid!(idOf(user)), process.geteuid!);
@@ -36,7 +36,7 @@ export function findUser(text: string): Owner {
 
 /** Becomes `user`, with its groups. Throws an `Error` of one line; the process must end then. */
 export function becomeUser(user: Owner): void {
-  // Loaded while its file can be read for certain.
+  // Loaded now, while its file can certainly be read.
   libc();
   const { uid, gid, name } = user;
   try {
@@ -68,7 +68,7 @@ function idOf(text: string): string | number {
   return /^\d+$/.test(text) ? Number(text) : text;
 }
 
-/** Who the process is now, in effect; null when that has no entry. */
+/** The user that the process is now, in effect; null when the system has no entry for it. */
 function knownUser(): os.UserInfo<string> | null {
   try {
     return os.userInfo();

@@ -15,11 +15,11 @@ import { ConfigError } from "../control/errors.ts";
 import { parseRules, readRuleLines } from "../control/rules.ts";
 import { reasonOf } from "../host/reason.ts";
 
-/** How many files deep. */
+/** How many files may include one another in a chain. */
 const MAX_DEPTH = 8;
-/** Files that include two others each would be read 2⁸ times otherwise. */
+/** How many files may be read in all: files that include two others each would otherwise be read 2⁸ times. */
 const MAX_FILES = 64;
-/** What is longer holds no rules that anybody has written. */
+/** Bytes. Nobody writes a longer file of rules. */
 const MAX_BYTES = 4_194_304;
 
 const INCLUDE = /^include(?:\s+(.+))?$/;
@@ -28,15 +28,15 @@ export interface RuleLines {
   readonly lines: readonly string[];
   /** Where each line stands: FILE:LINE. */
   readonly fields: readonly string[];
-  /** How many rules each file had of its own, by its whole path. */
+  /** How many rules of its own each file had, by absolute path. */
   readonly counts: ReadonlyMap<string, number>;
 }
 
 /**
- * All of them in their order, those of included files too, which are found from the folder of the file that includes them.
- * `field` is what named the file. `before` is given when it is read again, with the `counts` of the last time. The files may
- * be in somebody's hands then: what ends within a line is half written, and one that had rules and has none is being written.
- * Throws `ConfigError` about the line that is wrong.
+ * All rules in their order, those of included files in place of the `include` line; names are relative to the including
+ * file. `field` is what named the file. `before` is given when the file is read again: the `counts` of the last time.
+ * Somebody may be editing the files then: a file whose last line has no end is half written, and one that had rules and
+ * now has none is being written. Throws `ConfigError` about the wrong line.
  */
 export function readRulesFile(field: string, file: string, before: RuleLines["counts"] | null = null): RuleLines {
   const lines: string[] = [];
@@ -76,7 +76,7 @@ function textOf(file: string, again: boolean, wrong: (expectation: string) => Co
   let text: string;
   let fd = -1;
   try {
-    // A pipe that nobody writes to would hold up the whole network.
+    // A pipe that nobody writes to would block the whole network.
     fd = openSync(file, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0));
     const stat = fstatSync(fd);
     if (!stat.isFile() && !stat.isDirectory()) throw wrong("expected a file, no pipe and no device");
@@ -94,7 +94,7 @@ function textOf(file: string, again: boolean, wrong: (expectation: string) => Co
 }
 
 /**
- * Writes rules to a new file, an empty one or one of rules, whose place the new one takes at once. Throws `ConfigError` where
+ * Writes rules to a new file, which replaces the old one at once if that is empty or has rules. Throws `ConfigError` if
  * something else would be lost.
  */
 export function saveRulesFile(field: string, file: string, rules: readonly string[]): void {
@@ -105,7 +105,7 @@ export function saveRulesFile(field: string, file: string, rules: readonly strin
     throw new ConfigError(field, file, "expected a new file or one of rules: it holds something else");
   const next = `${file}.${process.pid}.new`;
   try {
-    // Never through a link that somebody has put there.
+    // Never follows a link that somebody has put there.
     writeFileSync(next, rules.map((rule) => `${rule}\n`).join(""), { mode: 0o600, flag: "wx" });
     renameSync(next, file);
   } catch (error) {

@@ -11,7 +11,10 @@ export class ApiClient {
   readonly #where: string;
   readonly #network: string | null;
 
-  /** `token` null for a UNIX socket. `network` is one of several, by its id; null for the one that there is, or all. */
+  /**
+   * `token` is null for a UNIX socket. `network` is the id of one of several networks; null for the only one, or for
+   * all.
+   */
   constructor(address: StreamAddress, token: string | null, network: string | null = null) {
     this.#network = network;
     const place = address.kind === "unix" ? { socketPath: address.path } : { host: address.host, port: address.port };
@@ -35,7 +38,9 @@ export class ApiClient {
     return this.#json("PUT", path, body);
   }
 
-  /** A response that goes on: a live capture, events. Ends when tslirp does; throws when that ends without a word. */
+  /**
+   * A response that goes on: a live capture, events. It ends when tslirp does, and throws when the connection breaks.
+   */
   async *stream(path: string): AsyncGenerator<Buffer> {
     const response = await this.#request("GET", path, undefined);
     if (response.statusCode !== 200) throw new Error(await errorOf(response));
@@ -58,7 +63,7 @@ export class ApiClient {
           resolve(socket);
           return;
         }
-        // What a proxy says of a refusal is a body that nobody parses for us.
+        // A proxy's refusal has its reason in the body, which Node does not parse for CONNECT.
         let text = head.toString();
         socket.on("data", (chunk: Buffer) => {
           text += chunk.toString();

@@ -29,7 +29,7 @@ export function recordCommands(
     .action(async (file: string, { payload, endFlows }: { payload?: string; endFlows?: boolean }) => {
       if (payload !== undefined && payload !== "on" && payload !== "off")
         throw new ConfigError("--payload", payload, "expected on or off");
-      // The file is opened where tslirp runs: a name relative to here would be another one there.
+      // tslirp opens the file, and may run in another folder.
       const body = { file: path.resolve(file), payload: payload !== "off", endFlows };
       const started = await client().post<State>("/v1/recording", body);
       show(started, () => stateText(started));

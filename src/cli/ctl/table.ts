@@ -1,4 +1,4 @@
-/** Rows as columns for people. Guests choose some of the words: nothing in them speaks to the terminal. */
+/** Rows as columns for people. Guests choose some of the words, so control characters do not reach the terminal. */
 
 export type Cell = string | number | boolean | null | undefined;
 

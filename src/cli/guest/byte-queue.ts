@@ -1,7 +1,7 @@
-/** Bytes written and not yet acknowledged: appended behind, dropped in front, copied out anywhere. */
+/** Bytes that are written and not acknowledged yet: appended at the end, dropped at the front, copied from anywhere. */
 export class ByteQueue {
   #chunks: Uint8Array[] = [];
-  /** Bytes of the first chunk that are gone. */
+  /** How many bytes of the first chunk have been dropped. */
   #skip = 0;
   #length = 0;
 

@@ -1,10 +1,11 @@
 /**
- * QEMU as our child: it has our terminal, our signals reach it, and its end is ours.
+ * QEMU as our child: it has our terminal, gets our signals, and we end when it does.
  *
- * A signal that ends us is passed on, and we wait; what a terminal's user types reaches QEMU by itself, too, which does
- * no harm. SIGHUP ends us unless rules are read again on it; a terminal that hangs up sends it to QEMU as well, and
- * QEMU's end is then ours. The second one kills it. Nobody can handle SIGKILL, so a small shell in a session of its own waits for the
- * end of a pipe from us: if nothing was said on it before, it ends QEMU and removes the folder.
+ * A signal that ends us is passed on, and we wait for QEMU; keys typed at the terminal reach QEMU directly, too, which
+ * does no harm. SIGHUP ends us unless it makes us read rules again; when a terminal hangs up, QEMU gets SIGHUP itself,
+ * ends, and we end with it. A second signal kills QEMU. SIGKILL cannot be handled, so a small shell in a session of its
+ * own waits for the end of a pipe from us: unless we wrote to the pipe before, the shell ends QEMU and removes the
+ * folder.
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { constants } from "node:os";
@@ -15,7 +16,9 @@ const ENDING = ["SIGINT", "SIGTERM", "SIGQUIT"] as const;
 const HANGUP = ["SIGHUP"] as const;
 const OTHERS = ["SIGUSR1", "SIGUSR2"] as const;
 
-/** Windows has neither SIGQUIT nor the users' signals, and Node refuses to listen for what a platform has not. */
+/**
+ * Windows has neither SIGQUIT nor SIGUSR1 and SIGUSR2, and Node refuses to listen for signals that a platform lacks.
+ */
 export function knownSignals<S extends NodeJS.Signals>(
   signals: readonly S[],
   platform: NodeJS.Platform = process.platform,
@@ -23,7 +26,7 @@ export function knownSignals<S extends NodeJS.Signals>(
   return platform === "win32" ? signals.filter((signal) => !/QUIT|USR/.test(signal)) : signals;
 }
 
-/** Reads a line or the pipe's end. $1 is the folder, and the line before the last is QEMU's process id. */
+/** Reads a line, or the pipe's end. $1 is the folder; the line before the last is QEMU's process id. */
 const WATCH = `
 pid=
 while read -r word; do
@@ -40,7 +43,7 @@ fi
 rm -rf "$1"
 `;
 
-/** Signals from the first moment on, and the child once there is one. */
+/** Handles signals from the first moment on, and the child once it runs. */
 export class Custody implements Disposable {
   readonly #ended: AbortController = new AbortController();
   readonly #watch: ChildProcess;
@@ -48,13 +51,13 @@ export class Custody implements Disposable {
   readonly #forget: () => void;
   #child: ChildProcess | null = null;
 
-  /** `folder` is removed if this process dies without `dispose`. `rereads`: somebody reads rules again on SIGHUP. */
+  /** `folder` is removed if this process dies without `dispose`. `rereads`: SIGHUP makes somebody read rules again. */
   constructor(folder: string, rereads: boolean) {
     this.#watch = spawn("/bin/sh", ["-c", WATCH, "sh", folder], {
       detached: true,
       stdio: ["pipe", "ignore", "ignore"],
     });
-    // Without a shell there is no watch, and all but a SIGKILL of ours is handled all the same.
+    // Without a shell nobody watches for our SIGKILL; everything else is handled all the same.
     this.#watch.on("error", () => {});
     this.#watch.stdin?.on("error", () => {});
     this.#handlers = [
@@ -67,7 +70,7 @@ export class Custody implements Disposable {
     this.#forget = whenLauncherEnds(() => this.#end("SIGTERM"));
   }
 
-  /** Aborted by the first signal that is to end us; the reason is the exit status. */
+  /** Aborted by the first signal that is to end us; its reason is the exit status. */
   get ended(): AbortSignal {
     return this.#ended.signal;
   }

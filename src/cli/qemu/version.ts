@@ -1,4 +1,4 @@
-/** Which QEMU it is, and how that one attaches to us. */
+/** Finds out which QEMU it is, and how that version attaches to us. */
 import { spawn } from "node:child_process";
 import type { StreamAddress } from "../../attach/address.ts";
 import { netdevArgument } from "../../control/qemu-args.ts";
@@ -10,7 +10,7 @@ export type QemuVersion = number;
 const STREAM: QemuVersion = 702;
 const RECONNECT: QemuVersion = 800;
 const RECONNECT_MS: QemuVersion = 902;
-/** A wrapper that does not know `--version` may start who knows what: it gets this long. */
+/** Milliseconds. A wrapper that does not know `--version` may start something else. */
 const TIMEOUT_MILLIS = 10_000;
 
 /**
@@ -44,8 +44,8 @@ export function hasStream(version: QemuVersion | null): boolean {
 }
 
 /**
- * The value of `-netdev`. `reconnect` (in seconds) came with 8.0 and left for `reconnect-ms` in 9.2; where there is
- * either, a cable that broke is plugged in again.
+ * The value of `-netdev`. `reconnect` (seconds) came with QEMU 8.0, and `reconnect-ms` replaced it in 9.2. Where either
+ * exists, a cable that broke is plugged in again.
  */
 export function cableArgument(version: QemuVersion | null, id: string, address: StreamAddress): string {
   if (!hasStream(version)) {

@@ -1,15 +1,16 @@
 /**
- * QEMU's arguments for a user network that is served by vhost-user: the back-end maps the guest's memory, so that must be
- * memory that can be shared.
+ * QEMU's arguments for a user network that is served by vhost-user. The back-end maps the guest's memory, which
+ * therefore has to be sharable.
  *
- * A machine without a memory back-end of its own is given one, as large as `-m` says. One that has its own must share it.
+ * A machine without a memory back-end is given one of the size that `-m` says. A machine with one of its own must share
+ * it.
  */
 import { ConfigError } from "../../control/errors.ts";
 import { sharedMemoryArguments, vhostUserArguments } from "../../control/qemu-args.ts";
 import { lastValue, type OptionPair, splitOptions, takeType } from "../../control/qemu-options.ts";
 
 const FIELD = "--vhost-user";
-/** QEMU's own, in MiB. */
+/** QEMU's own default, in MiB. */
 const DEFAULT_MEMORY = "128M";
 /** Back-ends whose memory is shared unless they are told otherwise. */
 const SHARED_BY_DEFAULT: readonly string[] = ["memory-backend-memfd"];
@@ -21,8 +22,8 @@ interface Given {
 }
 
 /**
- * The arguments to append to QEMU's `args` for networks served at these sockets. Throws `ConfigError` about what stands in
- * the way.
+ * The arguments to append to QEMU's `args` for networks served at these sockets. Throws `ConfigError` if `args` rule
+ * that out.
  */
 export function vhostUserCommand(
   args: readonly string[],
@@ -37,7 +38,7 @@ export function vhostUserNetdev(id: string): string {
   return vhostUserArguments(id, "").at(-1)!;
 }
 
-/** What makes the machine's memory one that can be shared; nothing where it is. */
+/** Arguments that make the machine's memory sharable; none where it is. */
 function memory(args: readonly string[]): string[] {
   const machine = given(args, "machine", "M", "numa").flatMap(({ pairs }) => [
     lastValue(pairs, "memory-backend"),
@@ -48,7 +49,7 @@ function memory(args: readonly string[]): string[] {
   const objects = given(args, "object");
   for (const id of backends) {
     const object = objects.find(({ pairs }) => lastValue(pairs, "id") === id);
-    // An object in a file or in JSON says for itself.
+    // An object in a file or in JSON is its author's affair.
     if (object === undefined) continue;
     const { type } = takeType(object.pairs);
     const share = lastValue(object.pairs, "share") ?? (SHARED_BY_DEFAULT.includes(type ?? "") ? "on" : "off");
@@ -58,7 +59,7 @@ function memory(args: readonly string[]): string[] {
   return [];
 }
 
-/** The machine's memory as `-m` says it, with its unit: MiB there, bytes in an object's size. */
+/** The machine's memory as `-m` says it, with its unit: `-m` counts MiB, an object's size bytes. */
 function memorySize(args: readonly string[]): string {
   const last = given(args, "m").at(-1);
   if (last === undefined) return DEFAULT_MEMORY;
@@ -79,7 +80,7 @@ function withoutMsix(args: readonly string[]): string[] {
   return accelerated ? [] : ["-global", "virtio-net-pci.vectors=0"];
 }
 
-/** All that is given behind these options, with one hyphen or two. */
+/** All values of these options, with one hyphen or two. */
 function given(args: readonly string[], ...names: readonly string[]): Given[] {
   return args.flatMap((arg, i) => {
     const name = arg.replace(/^--?/, "");

@@ -366,3 +366,42 @@ async function said(at: number): Promise<string> {
   for await (const part of socket.setEncoding("utf8")) text += part as string;
   return text;
 }
+
+/** Processes that this word is in the environment of, or in the words of. */
+function marked(word: string): string[] {
+  return fs
+    .readdirSync("/proc")
+    .filter((name) => /^\d+$/.test(name))
+    .filter((pid) => {
+      try {
+        return ["environ", "cmdline"].some((file) => fs.readFileSync(`/proc/${pid}/${file}`, "latin1").includes(word));
+      } catch {
+        // It has ended, or is another's.
+        return false;
+      }
+    });
+}
+
+describe.runIf(able)("runs in a row", () => {
+  test("leave no process, and so no namespace, no mount, no file and no socket, however each ends", async () => {
+    const word = `in-a-row-${process.pid}`;
+    const mounts = (): string[] => fs.readFileSync("/proc/self/mountinfo", "utf8").split("\n").sort();
+    const before = mounts();
+    for (let round = 0; round < 2; round++) {
+      const by = (args: readonly string[], script: string): Command =>
+        new Command(["run", ...args, "--", "sh", "-c", script], { TMPDIR: folder, MARK: word });
+      expect(await by(["-p", "auto"], "exit 3").finished).toMatchObject({ status: 3 });
+      const daemons = await by([], "sleep 300 & setsid sleep 300 & exit 0").finished;
+      expect(daemons.status).toBe(0);
+      const api = path.join(folder, "api.sock");
+      expect(await by(["--api", `unix:${api}`], "true").finished).toMatchObject({ status: 0 });
+      const killed = by([], "echo up; sleep 300");
+      await killed.printed(/up/);
+      killed.child.kill("SIGKILL");
+      await killed.finished;
+    }
+    await expect.poll(() => marked(word), { timeout: 5_000 }).toEqual([]);
+    expect(left()).toEqual([]);
+    expect(mounts()).toEqual(before);
+  });
+});

@@ -2,6 +2,7 @@
 import { type Command, CommanderError } from "commander";
 import { ConfigError } from "../control/errors.ts";
 import { standardError } from "../control/standard-error.ts";
+import { refuseOtherBytes } from "./other-bytes.ts";
 import { said, say } from "./output.ts";
 import { createProgram } from "./program.ts";
 
@@ -24,6 +25,7 @@ async function run(args: readonly string[]): Promise<number> {
   });
   throwErrors(program);
   try {
+    refuseOtherBytes(args);
     await program.parseAsync([...args], { from: "user" });
     // A command may have set its exit status this way.
     return status || Number(process.exitCode ?? 0);

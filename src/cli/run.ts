@@ -19,6 +19,7 @@ import type { NetworkArguments, SessionOptions } from "./argument-types.ts";
 import { readNetworkArguments, readSessionArguments } from "./arguments.ts";
 import { whenLauncherEnds } from "./launcher.ts";
 import { needLinux } from "./need-linux.ts";
+import { environmentFor } from "./other-bytes.ts";
 import { CommandNamespace, TAP_NAME } from "./run/namespace.ts";
 import { OpenPorts } from "./run/open-ports.ts";
 import { type Session, startSession } from "./session.ts";
@@ -69,7 +70,7 @@ export async function run(given: RunArguments, command: readonly string[]): Prom
   let ports: OpenPorts | null = null;
   try {
     const within = new CommandNamespace(
-      { ...setup(resolveOptions(options).stack), keep: given.keep === true },
+      { ...setup(resolveOptions(options).stack), keep: given.keep === true, env: environmentFor("run") },
       command,
     );
     namespace = within;

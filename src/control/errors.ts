@@ -61,6 +61,6 @@ export function show(value: unknown): string {
 }
 
 /** Escapes what a terminal takes for a control character or a line's end. */
-function printable(text: string): string {
+export function printable(text: string): string {
   return text.replace(/[\p{Cc}\u2028\u2029]/gu, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`);
 }

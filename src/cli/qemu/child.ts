@@ -10,6 +10,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { constants } from "node:os";
 import { whenLauncherEnds } from "../launcher.ts";
+import { environmentFor } from "../other-bytes.ts";
 import { startError } from "./version.ts";
 
 const ENDING = ["SIGINT", "SIGTERM", "SIGQUIT"] as const;
@@ -81,7 +82,7 @@ export class Custody implements Disposable {
    */
   run(program: string, args: readonly string[]): Promise<number> {
     return new Promise((resolve, reject) => {
-      const child = spawn(program, args, { stdio: "inherit" });
+      const child = spawn(program, args, { stdio: "inherit", env: environmentFor("qemu") });
       this.#child = child;
       if (child.pid !== undefined) this.#watch.stdin?.write(`${child.pid}\n`);
       child.once("error", (error) => {

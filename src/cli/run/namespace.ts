@@ -36,6 +36,7 @@ export interface NamespaceSettings {
   readonly resolver: string;
   readonly hosts: string;
   readonly keep: boolean;
+  readonly env: NodeJS.ProcessEnv;
 }
 
 export class CommandNamespace {
@@ -69,7 +70,7 @@ export class CommandNamespace {
         ],
         ...command,
       ],
-      { stdio: ["inherit", "inherit", "pipe", "pipe", "pipe", 2] },
+      { stdio: ["inherit", "inherit", "pipe", "pipe", "pipe", 2], env: settings.env },
     );
     this.#child.stderr!.setEncoding("utf8").on("data", (text: string) => {
       this.#errors += text;

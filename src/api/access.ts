@@ -1,11 +1,11 @@
 /**
- * Who may command the network. On a UNIX socket: whoever the file's mode (0600) lets in. On TCP: whoever has the token,
- * and only under a loopback name, so that a web page that has its own name point at 127.0.0.1 gets nothing.
+ * Who may use the API. On a UNIX socket, its mode (0600) decides. On TCP, clients need the token, and have to use a
+ * loopback name: so a web page that points its own name at 127.0.0.1 gets nothing.
  */
 import type { IncomingMessage } from "node:http";
 import { showsToken } from "../host/token.ts";
 
-/** What is wrong with a request; null when it may pass. `token` null: the socket's mode has decided. */
+/** What is wrong with a request; null when it may pass. `token` is null where the socket's mode has decided. */
 export function refusal(request: IncomingMessage, token: string | null): "host" | "token" | null {
   if (token === null) return null;
   if (request.method !== "CONNECT" && !isLoopbackName(request.headers.host ?? "")) return "host";

@@ -1,4 +1,4 @@
-/** Streams to guests for programs on this host, by the names and addresses that those programs know. */
+/** Streams to guests for programs on this host, which name guests by addresses or DHCP host names. */
 import type { Duplex } from "node:stream";
 import { parseEndpoint } from "../control/addresses.ts";
 import type { Endpoint } from "../core/address.ts";
@@ -6,9 +6,7 @@ import { reasonOf } from "../host/reason.ts";
 import type { Network } from "../network.ts";
 import { splice } from "./splice.ts";
 
-/**
- * HTTP's CONNECT HOST:PORT (RFC 9110 section 9.3.6). `head` is what the client has said already.
- */
+/** HTTP's CONNECT HOST:PORT (RFC 9110 section 9.3.6). `head` has the bytes that the client sent behind the request. */
 export async function dial(network: Network, target: string, socket: Duplex, head: Buffer): Promise<void> {
   socket.on("error", () => {});
   const endpoint = guestEndpoint(network, target);
@@ -28,7 +26,7 @@ export async function dial(network: Network, target: string, socket: Duplex, hea
   }
 }
 
-/** Answers a CONNECT that leads nowhere. */
+/** Answers a CONNECT that cannot be served. */
 export function refuseDial(socket: Duplex, status: string, line: string): void {
   socket.on("error", () => {});
   socket.end(`HTTP/1.1 ${status}\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\n${line}\n`);

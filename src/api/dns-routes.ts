@@ -1,4 +1,7 @@
-/** What the DNS server knows by itself and whom it asks for which zone, read and changed while the network runs. */
+/**
+ * Routes of the DNS server's own names, and of zones with resolvers of their own: read and changed while the network
+ * runs.
+ */
 import type { FastifyInstance } from "fastify";
 import type { Network } from "../network.ts";
 import { SCHEMAS } from "./schemas.ts";

@@ -1,9 +1,9 @@
-/** Server-sent events (WHATWG HTML section 9.2). A reader that falls too far behind is let go, rather than remembered for. */
+/** Server-sent events (WHATWG HTML section 9.2). A reader that falls too far behind is disconnected. */
 import { PassThrough } from "node:stream";
 import type { FastifyReply } from "fastify";
 import type { Endings } from "./endings.ts";
 
-/** What a reader that does not read may have waiting. */
+/** The most bytes that may wait for a reader. */
 const MAX_BEHIND = 1_048_576;
 
 export class EventStreams {
@@ -12,14 +12,17 @@ export class EventStreams {
   readonly #onRefused: () => void;
   #open = 0;
 
-  /** At most so many at a time. */
+  /** `most`: how many readers there may be at a time. */
   constructor(most: number, endings: Endings, onRefused: () => void) {
     this.#most = most;
     this.#endings = endings;
     this.#onRefused = onRefused;
   }
 
-  /** Answers with a stream. `begin` is given what writes an event, and returns what is to be done at the stream's end. */
+  /**
+   * Answers with a stream. `begin` is given a function that writes an event, and returns one to call when the stream
+   * ends.
+   */
   serve(
     reply: FastifyReply,
     begin: (write: (event: string, data: object, id?: number) => void) => () => void,

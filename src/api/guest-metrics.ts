@@ -1,9 +1,12 @@
-/** Prometheus metrics where each guest has a network of its own: sums since the start, and what each guest has now. */
+/**
+ * Prometheus metrics where each guest has a network of its own: sums since the start, and figures of the guests that
+ * are there.
+ */
 import { Counter, Gauge, Registry } from "prom-client";
 import type { GuestNetworks } from "../guest-networks.ts";
 import { collectProcessMetrics } from "./process-metrics.ts";
 
-/** `process`: also Node's own (event-loop lag, memory, CPU). */
+/** `process`: includes Node's own metrics (event-loop lag, memory, CPU). */
 export function guestMetrics(networks: GuestNetworks, process: boolean): Registry {
   const registry = new Registry();
   const registers = [registry];

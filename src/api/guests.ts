@@ -1,6 +1,6 @@
 /**
- * The control API where each guest has a network of its own. The application that tells of a guest's network is made when
- * somebody first asks for it, and a few are kept: most guests are never looked at.
+ * The control API where each guest has a network of its own. The application for a guest's network is made when
+ * somebody first asks for it, and only a few are kept, because most guests are never looked at.
  */
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Duplex } from "node:stream";
@@ -16,12 +16,12 @@ import { RecentEvents } from "./recent.ts";
 import { type Api, type ApiOptions, application } from "./server.ts";
 import { type ApiSurroundings, askedOf, dialTarget, type SeveralNetworks, serveSeveral } from "./several.ts";
 
-/** Of each guest: there are many. */
+/** How many events are kept of each guest; there are many guests. */
 const KEPT_EVENTS = 100;
-/** Guests that are looked at, at a time. */
+/** How many guests may have an application at a time. */
 const KEPT_APPS = 16;
 
-/** What is kept of a guest for those who look. */
+/** The things kept of a guest for API clients. */
 interface Looked {
   readonly recent: RecentEvents;
   app: Promise<FastifyInstance> | null;
@@ -46,7 +46,7 @@ class Guests implements SeveralNetworks {
   readonly #surroundings: ApiSurroundings;
   readonly #registry: Registry;
   readonly #looked: Map<string, Looked> = new Map();
-  /** Those that have an application, the one asked longest ago first. */
+  /** Guests that have an application, the one asked longest ago first. */
   readonly #apps: Set<string> = new Set();
   readonly #come = ({ id, network }: GuestNetwork): void => {
     this.#looked.set(id, { recent: new RecentEvents(network, KEPT_EVENTS), app: null });

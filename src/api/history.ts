@@ -1,26 +1,27 @@
 /**
- * A network's throughput over the last ten minutes, for a plot that has a past when somebody opens it or comes back to it.
+ * A network's throughput over the last ten minutes, so that a plot has a past when somebody opens it or comes back to
+ * it.
  *
- * A sample is taken each second from the first time that somebody asks until nobody has asked for as long as the samples
- * reach back: a process that nobody looks at is not woken.
+ * A sample is taken each second, from the first request on, until nobody has asked for as long as the samples reach
+ * back: a process without viewers is not woken.
  */
 import type { Network } from "../network.ts";
 
 const EVERY_MILLIS = 1_000;
 const KEPT = 600;
 
-/** Throughput over the time since the sample before. */
+/** Throughput since the previous sample. */
 export interface Sample {
-  /** Milliseconds, to the sample's end. */
+  /** How many milliseconds ago the sample ended. */
   readonly ago: number;
-  /** Bits a second from guests, and to them. */
+  /** Bits a second from guests, and to guests. */
   readonly up: number;
   readonly down: number;
 }
 
 export class History {
   readonly #network: Network;
-  /** The `n`th sample stands at `n` modulo `KEPT`. */
+  /** Sample `n` stands at `n` modulo `KEPT`. */
   readonly #at: Float64Array = new Float64Array(KEPT);
   readonly #up: Float64Array = new Float64Array(KEPT);
   readonly #down: Float64Array = new Float64Array(KEPT);

@@ -1,8 +1,10 @@
-/** Where guests may come, in words to paste: for a page that says what to do while there is none. */
+/**
+ * The addresses at which guests may attach, as text to paste: for a page that says what to do while there is no guest.
+ */
 import { type AttachAddress, attachAddressText } from "../attach/address.ts";
 import { qemuArgs, shellLine } from "../control/qemu-args.ts";
 
-/** An address, and what to append to QEMU's arguments; null for a WebSocket, by which no QEMU comes. */
+/** An address, and the arguments to append to QEMU's; null for a WebSocket, which QEMU cannot use. */
 export interface ListeningShown {
   readonly address: string;
   readonly qemu: string | null;

@@ -1,6 +1,6 @@
 /**
- * Prometheus metrics of one network (https://prometheus.io/docs/practices/naming/): counters from what the network
- * counts anyway, read when somebody asks; histograms from its events.
+ * Prometheus metrics of one network (https://prometheus.io/docs/practices/naming/): counters that the network keeps
+ * anyway, read when somebody asks, and histograms made from its events.
  */
 import { Counter, Gauge, Histogram, Registry } from "prom-client";
 import { dnsCodeName } from "../control/dns-words.ts";
@@ -8,7 +8,7 @@ import type { NetworkEvents } from "../embed/network-events.ts";
 import type { Network } from "../network.ts";
 import { collectProcessMetrics } from "./process-metrics.ts";
 
-/** Rules that have a count of their own: what names a series is bounded. */
+/** How many rules have a counter of their own, since the number of series has to be limited. */
 const MOST_RULES = 100;
 
 /** A counter whose value is kept elsewhere. */
@@ -43,7 +43,9 @@ export class Metrics {
   readonly #onDns: (query: NetworkEvents["dns"][0]) => void;
   readonly #onRefused: (refusal: NetworkEvents["flowRefused"][0]) => void;
 
-  /** `process`: also Node's own (event-loop lag, memory, CPU), which are the process's, not this network's. */
+  /**
+   * `process`: includes Node's own metrics (event-loop lag, memory, CPU), which are the process's, not this network's.
+   */
   constructor(network: Network, options: { readonly process: boolean }) {
     this.#network = network;
     const registers = [this.registry];

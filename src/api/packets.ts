@@ -1,7 +1,7 @@
 /**
- * Frames in words for those who look on: so many a second, and the count of the others. Once a second's share is used up
- * nobody looks at the cables until the next one begins, so that a list that runs costs the packet path the same however
- * much passes. With a filter every frame has to be asked.
+ * Frames in words for API clients: so many a second, and the count of the others. Once a second's share is used up, the
+ * cables are not watched until the next second begins. So a running list costs the packet path the same, however much
+ * passes. With a filter every frame has to be checked.
  */
 import type { FrameWatcher } from "../attach/tap.ts";
 import { type FrameFilter, parseFrameFilter } from "../control/frame-filter.ts";
@@ -10,7 +10,7 @@ import type { Network } from "../network.ts";
 import { INBOUND } from "../wire/pcapng.ts";
 import { printFrame } from "../wire/print.ts";
 
-/** More nobody reads. */
+/** How many frames a second are shown: nobody reads more. */
 const PER_SECOND = 100;
 const MAX_PRINTED = 2048;
 
@@ -24,10 +24,10 @@ export class PacketWatcher implements FrameWatcher {
   #left = PER_SECOND;
   #skipped = 0;
   #unwatch: (() => void) | null;
-  /** Frames that had passed when this second's share was used up, give or take the one that did it. */
+  /** How many frames had passed when this second's share was used up, give or take one. */
   #passed = 0;
 
-  /** Looks on at once. `filter` is what `packetFilter` gives. */
+  /** Watches from now on. `filter` comes from `packetFilter`. */
   constructor(network: Network, filter: FrameFilter | null, write: Write) {
     this.#network = network;
     this.#filter = filter;

@@ -1,4 +1,4 @@
-/** The web page: a few files, which know nothing secret. What they ask for wants the token. */
+/** The web page: a few files without secrets. The requests that the page makes need the token. */
 import { readFileSync } from "node:fs";
 import type { FastifyInstance } from "fastify";
 
@@ -12,7 +12,7 @@ const FILES: Readonly<Record<string, readonly [file: string, type: string]>> = {
     ]),
   ),
 };
-/** Nothing from elsewhere, nothing inline, no frame around it. */
+/** Nothing from other origins, nothing inline, no frame around the page. */
 const POLICY = "default-src 'self'; img-src data:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
 
 /** Whether a request is for the page itself, which needs no token. */

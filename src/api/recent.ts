@@ -1,11 +1,11 @@
-/** What happened lately, for those who look later, and live for those who watch: a ring of the latest events. */
+/** The latest events: kept for clients that ask later, and passed on live to those who watch. */
 import type { NetworkEvents } from "../embed/network-events.ts";
 import type { Network } from "../network.ts";
 
 const KEPT = 1_000;
-/** Refusals are few and asked for later: what else happens does not push them out. */
+/** How many refusals are kept. They are kept apart, because other events would push them out. */
 const REFUSALS = 500;
-/** One that comes again within so long is one more of the same, since a query is asked in several ways; later it counts anew. */
+/** Milliseconds within which an equal refusal only raises the count, because a query is asked in several ways. */
 const AGAIN_MS = 10_000;
 const NAMES = ["lease", "flowOpen", "flowClose", "flowRefused", "ask", "dns", "drop"] as const;
 export type EventName = (typeof NAMES)[number];
@@ -20,9 +20,9 @@ export interface RecentEvent {
 }
 
 export interface Refusal {
-  /** Milliseconds since 1970, of the latest. */
+  /** Milliseconds since 1970 of the latest equal refusal. */
   time: number;
-  /** How often, one soon after the other. */
+  /** How many equal refusals came soon after one another. */
   count: number;
   readonly data: NetworkEvents["flowRefused"][0];
 }
@@ -30,7 +30,7 @@ export interface Refusal {
 export class RecentEvents {
   readonly #network: Network;
   readonly #most: number;
-  /** The event `id` stands at `id` modulo `#most`. */
+  /** Event `id` stands at `id` modulo `#most`. */
   readonly #kept: RecentEvent[] = [];
   readonly #watchers: Set<(event: RecentEvent) => void> = new Set();
   readonly #listeners: [EventName, (data: object) => void][] = [];
@@ -60,7 +60,7 @@ export class RecentEvents {
     return [...this.#refusals.values()].slice(-count);
   }
 
-  /** Calls `watcher` for each event from now on; returns what ends that. */
+  /** Calls `watcher` for each event from now on. Returns a function that ends that. */
   watch(watcher: (event: RecentEvent) => void): () => void {
     this.#watchers.add(watcher);
     return () => this.#watchers.delete(watcher);
@@ -80,7 +80,7 @@ export class RecentEvents {
 
   #refused(data: NetworkEvents["flowRefused"][0], time: number): void {
     const { proto, guest, host, reason, direction } = data;
-    // A guest asks again from another port, and a program is started again.
+    // A guest that asks again has another port, and a program that is started again another PID.
     const from = guest.replace(/:\d+$/, "");
     const where = proto === "dns" ? "" : data.remote;
     const program = data.process?.replace(/\[\d+\]$/, "");

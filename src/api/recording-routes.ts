@@ -1,4 +1,4 @@
-/** The recording that runs: looked at, begun and ended. */
+/** Routes of the recording: shows, begins and ends it. */
 import type { FastifyInstance } from "fastify";
 import type { Network } from "../network.ts";
 import { type RecordingRequest, SCHEMAS } from "./schemas.ts";

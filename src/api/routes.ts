@@ -1,4 +1,4 @@
-/** The control API's routes: each a thin coat over the library's own call. */
+/** The control API's routes, each of which makes one call of the library. */
 import { PassThrough } from "node:stream";
 import type { FastifyInstance, FastifyReply } from "fastify";
 import type { Capture, CaptureOptions } from "../control/capture.ts";
@@ -35,7 +35,7 @@ export interface Surroundings {
   readonly endings: Endings;
 }
 
-/** Names by which clients speak of things that have no name of their own. */
+/** Ids by which clients name things that have no name of their own. */
 class Ids<T extends object> {
   readonly #prefix: string;
   readonly #ids: WeakMap<T, string> = new WeakMap();
@@ -209,7 +209,7 @@ function captureRoutes(app: FastifyInstance, { network, endings }: Surroundings)
       const { file, ...options } = body;
       const capture = network.capture(file, options);
       ours.add(capture);
-      // A file that cannot be opened is told now, not found out later.
+      // The client is told now that a file cannot be opened, and need not find out later.
       const error = await capture.opened;
       if (error !== null) return reply.code(400).send({ error: `cannot capture to ${file}: ${reasonOf(error)}` });
       return reply.code(201).send(show(capture));
@@ -362,13 +362,13 @@ function missing(reply: FastifyReply, error: string): FastifyReply {
   return reply.code(404).send({ error });
 }
 
-/** The host's no to a place that was asked for. */
+/** Error codes by which the host refuses an address or a file. */
 const HOST_REFUSES: ReadonlySet<string> = new Set([
   ...["EADDRINUSE", "EADDRNOTAVAIL", "EAFNOSUPPORT", "EINVAL", "EACCES", "EPERM", "EROFS"],
   ...["EEXIST", "ENOENT", "ENOTDIR", "ENAMETOOLONG", "ENOTSUP"],
 ]);
 
-/** The status and the one line for what went wrong. */
+/** The HTTP status and the one line for an error. */
 export function failure(error: unknown): { status: number; line: string } {
   const { statusCode, code, message } = error as { statusCode?: number; code?: string; message: string };
   const line = message.replace(/\s*[\r\n]+\s*/g, " ");

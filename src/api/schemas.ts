@@ -1,11 +1,14 @@
-/** What the control API takes and gives, as JSON schemas: requests are checked by them, the OpenAPI document shows them. */
+/**
+ * The control API's requests and responses as JSON schemas. Requests are checked by them; the OpenAPI document contains
+ * them.
+ */
 import * as z from "zod/mini";
 import type { CaptureOptions } from "../control/capture.ts";
 import { ImpairmentShape } from "../control/impairment.ts";
 import type { ImpairmentOptions } from "../control/options/impairment-options.ts";
 import type { Shape } from "../control/shape.ts";
 
-/** A zod shape as the draft that the server's validator reads. */
+/** A zod shape in the draft of JSON Schema that the server's validator reads. */
 function schema(shape: Shape<unknown>): object {
   const { $schema: _, ...rest } = z.toJSONSchema(shape, { target: "draft-7" });
   return rest;
@@ -120,7 +123,7 @@ const dnsZones = z.strictObject({
 });
 
 const failure = z.object({ error: z.string().check(z.describe("one line: what, where, what would be right")) });
-/** Whatever an object of the library's shows; its fields are the library's, documented there. */
+/** Any object of the library's; its fields are documented there. */
 const open = z.looseObject({});
 
 const history = z.object({

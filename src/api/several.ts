@@ -1,6 +1,6 @@
 /**
- * The control API of a process that has several networks: a list of them at `/v1/networks`, sums and metrics, and below
- * `/v1/networks/ID/` what the API of one network has. Whoever owns the networks says what answers there.
+ * The control API of a process with several networks: a list of them at `/v1/networks`, sums and metrics, and under
+ * `/v1/networks/ID/` the API of each network. The owner of the networks provides the answers.
  */
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Duplex } from "node:stream";
@@ -14,27 +14,27 @@ import { addPage } from "./page.ts";
 import { SCHEMAS } from "./schemas.ts";
 import { type Api, type ApiOptions, bareApp, listen } from "./server.ts";
 
-/** A process's networks, as their API needs them. */
+/** A process's networks, as far as their API needs them. */
 export interface SeveralNetworks {
-  /** What each is, for whoever asks for one network's things without saying which: `guest`, `worker`. */
+  /** The kind of thing that has a network (`guest`, `worker`), for an error about a request that names none. */
   readonly each: string;
   /** What `/v1/networks` lists: an object each, with an `id`. */
   list(): object[] | Promise<object[]>;
-  /** What `/v1/status` tells, beside the version and since when. */
+  /** The fields of `/v1/status` beside version and start time. */
   status(): object;
-  /** What `/metrics` answers, in Prometheus' text format. */
+  /** The answer of `/metrics`, in Prometheus's text format. */
   metrics(): Promise<{ readonly type: string; readonly text: string }>;
-  /** Answers a request that may be made, if it is about one network; false when it is about none that is there. */
+  /** Answers an allowed request that is about one network. False when there is no such network. */
   take(request: IncomingMessage, response: ServerResponse): boolean;
-  /** CONNECT to a port behind one of them. `head` is what the client has said already. */
+  /** A CONNECT to a port in one of the networks. `head` has the bytes that the client sent behind the request. */
   dial(target: string, socket: Duplex, head: Buffer): void;
   /** Closes a port of this machine to all guests. */
   protectPort(port: number): void;
-  /** Gives up what it keeps for those who look. */
+  /** Frees everything kept for API clients. */
   close(): Promise<void>;
 }
 
-/** What such networks are given to work with. */
+/** The parts that such networks work with. */
 export interface ApiSurroundings {
   readonly token: string | null;
   readonly endings: Endings;
@@ -62,7 +62,7 @@ export async function serveSeveral(
         if (refusal(request, token) === null) networks.dial(request.url ?? "", socket, head);
         else refuseDial(socket, "401 Unauthorized", "expected Authorization: Bearer TOKEN");
       });
-      // Before Fastify's own listener: what is about one network is answered by that network.
+      // Called before Fastify's own listener: a request about one network is answered by that network.
       const [own] = server.listeners("request") as ((request: IncomingMessage, response: ServerResponse) => void)[];
       server.removeAllListeners("request");
       server.on("request", (request, response) => {
@@ -114,7 +114,7 @@ export async function serveSeveral(
   });
 }
 
-/** What one network's API has, asked of all. */
+/** The hint for a path that only the API of one network has. */
 function whereItIs(path: string, each: string): string | null {
   const rest = path.startsWith("/v1/") && !path.startsWith("/v1/networks/") ? path.slice("/v1/".length) : null;
   return rest === null
@@ -122,7 +122,7 @@ function whereItIs(path: string, each: string): string | null {
     : `each ${each} has a network of its own: ask /v1/networks/ID/${rest} (tslirp ctl --network ID); /v1/networks lists them (tslirp ctl networks)`;
 }
 
-/** The network that a request is about, and what it asks of it. */
+/** The network that a request is about, and the path within that network's API. */
 export function askedOf(url: string | undefined, id: RegExp): { readonly id: string; readonly path: string } | null {
   const match = /^\/v1\/networks\/([a-z][0-9]+)\/(.*)$/s.exec(url ?? "");
   return match === null || !id.test(match[1]!) ? null : { id: match[1]!, path: `/v1/${match[2]!}` };

@@ -20,7 +20,7 @@ const IPV4 = 1;
 const NAME = 3;
 const IPV6 = 4;
 
-/** Section 6, what the server says. */
+/** The server's reply codes (section 6). */
 const SUCCEEDED = 0;
 const FAILED = 1;
 const HOST_UNREACHABLE = 4;
@@ -28,7 +28,7 @@ const REFUSED = 5;
 const COMMAND_UNSUPPORTED = 7;
 const ADDRESS_UNSUPPORTED = 8;
 
-/** The longest greeting and request: 255 methods, a name of 255 bytes. */
+/** Bytes of the longest greeting and request: 255 methods, and a name of 255 bytes. */
 const MAX_HANDSHAKE = 1024;
 const HANDSHAKE_MILLIS = 10_000;
 
@@ -73,7 +73,7 @@ export async function serveSocks(network: Network, address: StreamAddress): Prom
   };
 }
 
-/** What a request asks for; or the code of the refusal. */
+/** A request's destination, or the code of its refusal. */
 type Request = { readonly host: string; readonly port: number } | number;
 
 async function serve(network: Network, client: net.Socket): Promise<void> {
@@ -98,7 +98,7 @@ async function serve(network: Network, client: net.Socket): Promise<void> {
     reader.release();
     splice(guest, client);
   } catch {
-    // The client has gone, or said too much.
+    // The client has gone, or has sent too much.
     client.destroy();
   }
 }
@@ -119,7 +119,7 @@ async function readRequest(reader: Handshake, network: Network): Promise<Request
   return host === null ? HOST_UNREACHABLE : port === 0 ? REFUSED : { host, port };
 }
 
-/** The bytes that come before the stream, taken piece by piece. */
+/** Reads the bytes before the stream, piece by piece. */
 class Handshake {
   readonly #client: net.Socket;
   #bytes: Buffer = Buffer.alloc(0);
@@ -129,7 +129,7 @@ class Handshake {
   readonly #onData = (chunk: Buffer): void => {
     this.#total += chunk.length;
     this.#bytes = Buffer.concat([this.#bytes, chunk]);
-    // What follows the request is the stream's; it waits in the socket.
+    // Bytes behind the request belong to the stream, and wait in the socket.
     if (this.#total > MAX_HANDSHAKE) this.#client.pause();
     this.#wake?.();
   };
@@ -156,14 +156,14 @@ class Handshake {
     return taken;
   }
 
-  /** The rest is the stream's. */
+  /** The remaining bytes belong to the stream. */
   release(): void {
     this.#client.off("data", this.#onData).off("end", this.#onOver).off("close", this.#onOver).pause();
     if (this.#bytes.length > 0) this.#client.unshift(this.#bytes);
   }
 }
 
-/** The address that it names is of no use to anyone: zeros. */
+/** The address in the reply is zeros: nobody has a use for it. */
 function reply(code: number): Uint8Array {
   return Uint8Array.from([VERSION, code, 0, IPV4, 0, 0, 0, 0, 0, 0]);
 }

@@ -1,4 +1,4 @@
-/** Two sockets as one: what either says the other is told, its end and its breaking included. */
+/** Joins two sockets: each one's bytes, end and breaking reach the other. */
 import type { Duplex } from "node:stream";
 
 export function splice(a: Duplex, b: Duplex): void {
@@ -7,7 +7,7 @@ export function splice(a: Duplex, b: Duplex): void {
     [b, a],
   ] as const) {
     from.on("error", () => to.destroy());
-    // An end in order is told by `pipe`; what it has said before must still arrive.
+    // `pipe` passes on an orderly end; earlier bytes must still arrive.
     from.on("close", () => {
       if (!from.readableEnded) to.destroy();
     });

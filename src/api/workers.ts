@@ -1,7 +1,7 @@
 /**
- * The control API of `serve --workers`: each worker is a process with a network and an API of its own, on a UNIX socket, and
- * this one, the supervisor's, leads there. What is below `/v1/networks/w2/` is handed to the second worker as it came, and its
- * answer, which may go on (events, packets, a capture), is handed back. Who may is decided here.
+ * The control API of `serve --workers`. Each worker is a process with a network and an API of its own on a UNIX socket;
+ * the supervisor's API leads there. A request under `/v1/networks/w2/` is passed unchanged to the second worker, and
+ * its response, which may go on (events, packets, a capture), is passed back. The supervisor's API decides who may.
  */
 import http, { type IncomingMessage, type OutgoingHttpHeaders, type ServerResponse } from "node:http";
 import net from "node:net";
@@ -13,25 +13,25 @@ import type { Api, ApiOptions } from "./server.ts";
 import { type ApiSurroundings, askedOf, dialTarget, type SeveralNetworks, serveSeveral } from "./several.ts";
 import { splice } from "./splice.ts";
 
-/** A worker that takes longer to begin an answer is said not to answer. */
+/** Milliseconds after which a worker that has not begun its answer is reported as silent. */
 const PATIENCE_MILLIS = 5_000;
-/** The same where all are asked, and one that is stuck would hold up the others' figures. */
+/** The same where all workers are asked, and a stuck one would delay the others' figures. Milliseconds. */
 const LIST_PATIENCE_MILLIS = 1_000;
-/** Those of one connection (RFC 9110 section 7.6.1), and those that were for the supervisor. */
+/** Headers of a single connection (RFC 9110 section 7.6.1), and those meant for the supervisor. */
 const NOT_PASSED_ON = new Set([
   ...["connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "te", "trailer", "upgrade", "expect"],
   ...["host", "authorization", "cookie"],
 ]);
 
-/** A worker, as its supervisor knows it. */
+/** A worker, as its supervisor sees it. */
 export interface WorkerView {
-  /** From 1. */
+  /** Counted from 1. */
   readonly number: number;
-  /** Null between two processes. */
+  /** Null between the end of a process and its successor. */
   readonly pid: number | null;
-  /** Whether it can be given guests. */
+  /** Whether the worker accepts guests. */
   readonly ready: boolean;
-  /** Guests that it has. */
+  /** How many guests the worker has. */
   readonly guests: number;
   /** The path of its own API's socket. */
   readonly socket: string;
@@ -40,9 +40,9 @@ export interface WorkerView {
 /** All workers of a supervisor. */
 export interface WorkersView {
   workers(): readonly WorkerView[];
-  /** Where guests come. */
+  /** The addresses at which guests attach. */
   listening(): readonly AttachAddress[];
-  /** Guests that were sent away, in all. */
+  /** How many guests have been turned away in all. */
   readonly refused: number;
   /** Closes a port of this machine to all guests. */
   protectPort(port: number): void;
@@ -76,7 +76,7 @@ class Workers implements SeveralNetworks {
     };
   }
 
-  /** Those of all workers, each with its number as a label; a worker that does not answer has none. */
+  /** The metrics of all workers, each with its number as a label. A worker that does not answer is left out. */
   async metrics(): Promise<{ type: string; text: string }> {
     let type = "text/plain; version=0.0.4; charset=utf-8";
     const texts = await Promise.all(
@@ -107,7 +107,7 @@ class Workers implements SeveralNetworks {
     if (worker === undefined)
       return refuseDial(socket, "404 Not Found", `there is no worker ${wanted.id}; /v1/networks lists them`);
     const { host, port } = wanted;
-    // The worker's answer is the answer.
+    // The worker's answer is passed on unchanged.
     const there = net.connect({ path: worker.socket, allowHalfOpen: true });
     socket.on("error", () => there.destroy());
     socket.once("close", () => there.destroy());
@@ -144,7 +144,7 @@ class Workers implements SeveralNetworks {
     there.on("response", (answer) => {
       there.setTimeout(0);
       response.writeHead(answer.statusCode ?? 502, passedOn(answer.headers));
-      // Told at once, however long the first event takes.
+      // Sent at once, however long the first event takes.
       response.flushHeaders();
       const out = new PassThrough();
       this.#surroundings.endings.add(out, response);
@@ -177,7 +177,7 @@ async function described(worker: WorkerView): Promise<object> {
   }
 }
 
-/** What a worker's API says. Rejects when it does not in time. */
+/** Asks a worker's API. Rejects when there is no answer in time. */
 function asked(
   socketPath: string,
   path: string,
@@ -200,8 +200,8 @@ function asked(
 }
 
 /**
- * Several workers' metrics as one text (https://prometheus.io/docs/instrumenting/exposition_formats/): a metric's help and
- * type stand once, and below them all workers' samples, each with `worker="2"` first among its labels.
+ * Joins several workers' metrics into one text (https://prometheus.io/docs/instrumenting/exposition_formats/). Help and
+ * type of a metric stand once, and below them the samples of all workers, with `worker="2"` as the first label.
  */
 export function labelled(texts: readonly (readonly [worker: number, text: string])[]): string {
   const metrics = new Map<string, { readonly head: Map<string, string>; readonly samples: string[] }>();

@@ -88,12 +88,21 @@ interface Draft {
   guest: Pick<Rule, "guest" | "mac" | "cable"> | null;
 }
 
+/** Each part of a rule may be said once. */
+const ONCE: Readonly<Record<keyof Draft, string>> = {
+  direction: "one direction",
+  proto: "one protocol",
+  far: "one far end",
+  ports: "one list of ports",
+  guest: "one guest",
+};
+
 /** `typed` is what of `text` its user has typed. */
 function parseRule(field: string, text: string, typed: string, allow: boolean, words: readonly string[]): Rule {
   const wrong = (expectation: string): ConfigError => new ConfigError(field, typed, expectation);
   const draft: Draft = { direction: null, proto: null, far: null, ports: null, guest: null };
   const set = <K extends keyof Draft>(key: K, word: string, value: NonNullable<Draft[K]>): void => {
-    if (draft[key] !== null) throw wrong(`expected one of the kind only, not also ${show(word)}`);
+    if (draft[key] !== null) throw wrong(`expected ${ONCE[key]}, not ${show(word)} as well`);
     draft[key] = value;
   };
   const ports = (word: string): readonly number[] => {

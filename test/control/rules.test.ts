@@ -217,7 +217,7 @@ describe("what is wrong is told in one line", () => {
   test.each([
     ["permit any", "begins with allow, deny or limit"],
     ["allow", "*.debian.org:80,443"],
-    ["allow tcp udp any", 'not also "udp"'],
+    ["allow tcp udp any", 'expected one protocol, not "udp" as well'],
     ["allow any any", 'expected one far end, not "any" as well'],
     ["allow any:80 port 81", 'expected one list of ports, not "81" as well'],
     ["allow any:0", 'not "0"'],

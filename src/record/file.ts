@@ -17,6 +17,7 @@ import { reasonOf } from "../host/reason.ts";
 import { BlockWriter, readEntries } from "./codec.ts";
 import { crc32 } from "./crc.ts";
 import { type Entry, type EntryName, fromJson, type Header, MAGIC, toJson, type Value, VERSION } from "./format.ts";
+import { isSound } from "./soundness.ts";
 
 const BLOCK = 262_144;
 /** In bytes. */
@@ -283,6 +284,7 @@ export class RecordingReader implements Iterable<Entry> {
           let next: IteratorResult<Entry>;
           try {
             next = entries.next();
+            if (!next.done && !isSound(next.value)) throw new Error(`${next.value.name} has values that none has`);
           } catch (error) {
             this.broken = `block ${blocks.count - 1} has an entry of another format: ${(error as Error).message}`;
             return;

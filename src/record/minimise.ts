@@ -12,6 +12,7 @@
  * The search is bounded by the entries that it may replay, not by time, so that it ends alike everywhere.
  */
 import type { StackConfig } from "../core/config.ts";
+import { RecordingError } from "./file.ts";
 import { FlowNames } from "./flow-names.ts";
 import { ENTRIES, type Entry, type Header } from "./format.ts";
 import { type Episode, episodesOf, FreeScript } from "./free-script.ts";
@@ -121,7 +122,8 @@ class Search {
     const entries = await this.#freely(episodes);
     if (entries === null) return false;
     this.#replayed += entries.length;
-    const result = await replay(this.#header, entries, this.#config);
+    const result = await replay(this.#header, entries, this.#config).catch(unlessUnfit);
+    if (result === null) return false;
     const symptom = this.#symptom;
     const same =
       symptom.kind === "crash"
@@ -186,6 +188,12 @@ function target(
     if (recorded !== null && sameCalls(written.slice(0, i), from + 1, rest)) return [...written.slice(0, i), recorded];
   }
   return null;
+}
+
+/** What is left of a recording need not hold together. */
+function unlessUnfit(error: unknown): null {
+  if (error instanceof RecordingError) return null;
+  throw error;
 }
 
 /** Whether the network does the same, by name and length, as before. */

@@ -105,6 +105,7 @@ export class Replay {
     );
   }
 
+  /** Rejects with a `RecordingError` about an entry that does not fit those before it. */
   async run(): Promise<ReplayResult> {
     const { untilEntry = Number.POSITIVE_INFINITY, untilSeconds = Number.POSITIVE_INFINITY } = this.#options;
     const script = this.#script;
@@ -123,6 +124,7 @@ export class Replay {
         }
       }
     } catch (error) {
+      if (error instanceof RecordingError) throw error;
       crash = error instanceof Error ? error : new Error(String(error));
     }
     script.stop();
@@ -152,8 +154,7 @@ export class Replay {
 
   #tell(entry: Entry): void | Promise<void> {
     const { name, values } = entry;
-    if (!this.knows(entry))
-      throw new Error(`entry ${this.#script.at - 1}: ${name} of number ${values[0]}, which is not there`);
+    if (!this.knows(entry)) throw this.#unfit(`${name} of number ${values[0]}, which is not there`);
     const host = this.#host;
     const [id, ...rest] = values as [number, ...unknown[]];
     const link = (): ReplayLink => this.#links.get(id)!;
@@ -161,6 +162,7 @@ export class Replay {
       case "microtasks":
         return settle();
       case "attached": {
+        if (this.#links.has(id)) throw this.#unfit(`attached of number ${id}, which is there already`);
         const made = new ReplayLink(this.#script, id, rest[0] as string, rest[1] as LinkTraits, this.#options);
         this.#links.set(id, made);
         return this.lan.switch.attached(made);
@@ -224,6 +226,7 @@ export class Replay {
       case "fileData": {
         const { into, done } = host.reads.get(id)!;
         const count = rest[0] as number;
+        if (count > into.length) throw this.#unfit(`fileData of ${count} bytes, where ${into.length} were asked for`);
         if (count > 0) into.set(this.#payload(count, rest[1] as Uint8Array));
         return done(count);
       }
@@ -246,11 +249,11 @@ export class Replay {
       case "close":
         return this.lan.stack.close();
       case "rules":
-        return this.lan.stack.setRules(parseRules(values[0] as string[]));
+        return this.lan.stack.setRules(this.#parsed(() => parseRules(values[0] as string[])));
       case "dnsHosts":
-        return this.lan.stack.setDnsHosts((values[0] as string[]).map(parseDnsHost));
+        return this.lan.stack.setDnsHosts(this.#parsed(() => (values[0] as string[]).map(parseDnsHost)));
       case "dnsZones":
-        return this.lan.stack.setDnsZones((values[0] as string[]).map(parseDnsZone));
+        return this.lan.stack.setDnsZones(this.#parsed(() => (values[0] as string[]).map(parseDnsZone)));
       case "addForward":
         void this.lan.stack.forwards.add(values[0] as ForwardRule).catch(() => {});
         return;
@@ -291,7 +294,21 @@ export class Replay {
           values[2] as Uint8Array,
         );
       default:
-        throw new Error(`${name} does not come in`);
+        throw this.#unfit(`${name}, which does not come in`);
+    }
+  }
+
+  /** About the entry in hand: no network can have been told that. */
+  #unfit(what: string): RecordingError {
+    return new RecordingError(`the recording does not hold together: entry ${this.#script.at - 1}: ${what}`);
+  }
+
+  /** What `parse` makes of lines of the user's. */
+  #parsed<T>(parse: () => T): T {
+    try {
+      return parse();
+    } catch (error) {
+      throw this.#unfit((error as Error).message);
     }
   }
 

@@ -146,9 +146,39 @@ it("any entries whatever, in good blocks, end the replay with a word", async () 
     fc.asyncProperty(fc.array(entry, { minLength: 1, maxLength: 20 }), async (entries) => {
       const file = path.join(folder, `any-${runs++}`);
       writeRecording(file, header, [...before, ...entries]);
-      const { entries: read } = await replayFile(file);
-      expect(read).toBeGreaterThanOrEqual(0);
+      const result = await replayFile(file).catch((error: Error) => error);
+      if (result instanceof Error) {
+        expect(result).toBeInstanceOf(RecordingError);
+        expect(result.message).toMatch(/^the recording does not hold together: entry \d+: .+$/);
+        return;
+      }
+      expect(result.crash).toBeNull();
+      expect(result.entries).toBeGreaterThanOrEqual(0);
     }),
     { numRuns: 150 },
   );
 }, 30_000);
+
+it.each<[Entry, string]>([
+  [{ name: "end", values: [3] }, "end of number 3, which is not there"],
+  [{ name: "fileData", values: [9, 1, new Uint8Array(1)] }, "fileData of number 9, which is not there"],
+  [{ name: "attached", values: [2, "again", {}] }, "attached of number 2, which is there already"],
+  [{ name: "rules", values: [["nonsense"]] }, 'rules: got "nonsense"; expected a rule that begins with allow'],
+])("an entry that does not fit those before it is refused in one line: %j", async ({ name, values }, line) => {
+  const file = path.join(folder, "unfit");
+  rmSync(file, { force: true });
+  const before = [...new RecordingReader(path.join(folder, "small"))];
+  const at = before.findIndex((entry) => entry.name === "batchEnd");
+  writeRecording(file, header, [...before.slice(0, at), { name, values }, ...before.slice(at)]);
+  await expect(replayFile(file)).rejects.toThrow(RecordingError);
+  await expect(replayFile(file)).rejects.toThrow(`the recording does not hold together: entry ${at}: ${line}`);
+});
+
+it("an entry with values that no recorder writes ends the good part of a file", () => {
+  const file = path.join(folder, "unsound");
+  const unsound = { name: "datagram", values: [1, null, 0, new Uint8Array(0)] } as const;
+  writeRecording(file, header, [{ name: "turnEnd", values: [] }, unsound]);
+  const reader = new RecordingReader(file);
+  expect([...reader].length).toBe(1);
+  expect(reader.broken).toBe("block 1 has an entry of another format: datagram has values that none has");
+});

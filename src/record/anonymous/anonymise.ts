@@ -7,7 +7,7 @@
  * through twice: values that occur in it must not be chosen as others.
  */
 import type { Random } from "../../core/random.ts";
-import type { RecordingReader } from "../file.ts";
+import { RecordingError, type RecordingReader } from "../file.ts";
 import type { Entry, Header } from "../format.ts";
 import { episodesIn, FreeScript } from "../free-script.ts";
 import { isCall, sameCalls } from "../minimise.ts";
@@ -76,6 +76,7 @@ export async function anonymise(reader: RecordingReader, random: Random, out: De
         differs ??= began;
       }
     } catch (error) {
+      if (error instanceof RecordingError) throw error;
       crash = error instanceof Error ? error : new Error(String(error));
     }
     if (crash === null && !sameCalls(script.written, head === null ? 0 : 1, rest)) differs ??= began;

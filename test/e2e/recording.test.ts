@@ -1,6 +1,6 @@
 /** Runs with real guests, recorded: replayed without guest, servers or clock, the network does all of it again. */
 import { once } from "node:events";
-import { copyFileSync, existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import net, { type AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -10,17 +10,11 @@ import { replayFile } from "../../src/record/run.ts";
 import { Command } from "../cli/command.ts";
 import { agent } from "../support/e2e/agent.ts";
 import { bootIpxe } from "../support/e2e/ipxe.ts";
-import { REPOSITORY } from "../support/e2e/namespace.ts";
+import { expectReplays, recorded } from "../support/e2e/recorded.ts";
 import { describeE2e, IPXE_ROM, LIBSLIRP } from "../support/e2e/requirements.ts";
 import { GATEWAY, HostRig, IPV4_NAME, OUTSIDE, OUTSIDE_NAME, Rig, url } from "../support/e2e/rig.ts";
 import { ServicesProcess } from "../support/e2e/services-process.ts";
 import { patternSha256 } from "../support/services.ts";
-
-/** With RECORDINGS_WRITE=1 the recording is kept among those that every later build is held to. */
-function keep(file: string, name: string): void {
-  if (process.env.RECORDINGS_WRITE === "1")
-    copyFileSync(file, join(REPOSITORY, "fixtures/recordings", `${name}.tslirp`));
-}
 
 const MB = 1_000_000;
 const PORTS = { http: 80, echo: 7, udpEcho: 9 };
@@ -79,19 +73,14 @@ describeE2e("a recording of", ["curl", "sha256sum", "ping", "dig", IPXE_ROM], ()
   it.skipIf(LIBSLIRP)(
     "a Linux guest that comes online replays without a difference (libslirp: none)",
     async () => {
-      rig = await Rig.online((folder) => ({
-        args: ["--record", join(folder, "run.tslirp"), "--record-payload", "off"],
-      }));
+      rig = await Rig.online((folder) => ({ args: recorded(folder) }));
       const { guest, hostRig, backend } = rig;
       const fetched = await guest.sh(`curl -sS --max-time 20 '${url(OUTSIDE, "/bytes?n=20000&seed=1")}' | sha256sum`);
       expect(fetched.stdout.slice(0, 64)).toBe(patternSha256(1, 20_000));
       await guest.run("ping", ["-c", "1", GATEWAY]);
       await guest.run("dig", ["+time=2", "+tries=1", OUTSIDE_NAME]);
       expect(await backend.stop()).toBe(0);
-      const file = join(hostRig.folder, "run.tslirp");
-      const result = await replayFile(file);
-      expect([result.difference?.message, result.crash, result.broken]).toEqual([undefined, null, null]);
-      keep(file, "linux-online");
+      await expectReplays(hostRig.folder, "linux-online");
     },
     60_000,
   );
@@ -104,14 +93,11 @@ describeE2e("a recording of", ["curl", "sha256sum", "ping", "dig", IPXE_ROM], ()
         bootfile: "script.ipxe",
         files: { "/hello": "hello over HTTP\n" },
         tftp: { "script.ipxe": script },
-        args: ["--record", join(folder, "run.tslirp"), "--record-payload", "off"],
+        args: recorded(folder),
       }));
       await bootIpxe(boot.host, boot.backend.socketPath, "E2E: done\n", 90_000, []);
       expect(await boot.backend.stop()).toBe(0);
-      const file = join(boot.folder, "run.tslirp");
-      const result = await replayFile(file);
-      expect([result.difference?.message, result.crash, result.broken]).toEqual([undefined, null, null]);
-      keep(file, "ipxe-boot");
+      await expectReplays(boot.folder, "ipxe-boot");
     },
     120_000,
   );

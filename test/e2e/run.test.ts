@@ -9,6 +9,7 @@ import path from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { taps } from "../../src/host/tap-device.ts";
 import { Command, type Finished } from "../cli/command.ts";
+import { expectReplays, recorded } from "../support/e2e/recorded.ts";
 import { works } from "../support/e2e/requirements.ts";
 import { PROGRAM } from "../support/program.ts";
 
@@ -66,7 +67,9 @@ afterAll(() => {
 });
 
 describe.runIf(both).each(["root", "nobody"] as const)("a command of %s's", (user) => {
-  test("is who it was, has both families set up before it starts, a resolver, ping, and bytes that arrive whole", async () => {
+  test("is who it was, has both families set up before it starts, a resolver, ping, and bytes that arrive whole, recorded", async () => {
+    const recording = fs.mkdtempSync("/tmp/run-test-");
+    fs.chmodSync(recording, 0o777);
     const uid = user === "root" ? 0 : NOBODY;
     const script = `
       id -u; ip -br -4 addr show tap0 | grep -o '10[.0-9/]*'; grep -c nameserver /etc/resolv.conf
@@ -77,13 +80,15 @@ describe.runIf(both).each(["root", "nobody"] as const)("a command of %s's", (use
       done
       ip link set tap0 down 2>/dev/null || echo fixed
       exit 9`;
-    const { status, stdout, stderr } = await runAs(user, ["--hostname", "box"], script);
+    const { status, stdout, stderr } = await runAs(user, ["--hostname", "box", ...recorded(recording)], script);
     const zeros = sha(Buffer.alloc(5_000_000));
     expect(stdout.trim().split("\n"), stderr).toEqual([
       ...[String(uid), "10.0.2.15/24", "2", "pings", sha(body), zeros, sha(body), zeros, "fixed"],
     ]);
     expect([status, stderr]).toEqual([9, ""]);
     expect(left()).toEqual([]);
+    await expectReplays(recording, user === "root" ? "tslirp-run" : null);
+    fs.rmSync(recording, { recursive: true });
   });
 });
 

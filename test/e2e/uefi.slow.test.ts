@@ -2,6 +2,7 @@
 import { readFileSync } from "node:fs";
 import { afterEach, expect, it } from "vitest";
 import { bootUefi, IPXE_EFI, OVMF } from "../support/e2e/ipxe.ts";
+import { expectReplays, recorded } from "../support/e2e/recorded.ts";
 import { describeE2e, LIBSLIRP } from "../support/e2e/requirements.ts";
 import { GATEWAY, HostRig, url } from "../support/e2e/rig.ts";
 
@@ -21,14 +22,20 @@ describeE2e("a network boot with UEFI", [OVMF, IPXE_EFI], () => {
   }, 120_000);
 
   it.skipIf(LIBSLIRP)(
-    "by HTTP: takes the URI that DHCP gives the class HTTPClient (libslirp: it does not)",
+    "by HTTP, recorded: takes the URI that DHCP gives the class HTTPClient (libslirp: it does not)",
     async () => {
       const program = readFileSync(IPXE_EFI);
       const uri = url(GATEWAY, "/ipxe.efi");
-      rig = await HostRig.startHost({ bootfile: uri, files: { "/ipxe.efi": { file: IPXE_EFI } } });
+      rig = await HostRig.startHost((folder) => ({
+        bootfile: uri,
+        files: { "/ipxe.efi": { file: IPXE_EFI } },
+        args: recorded(folder),
+      }));
       const console = await bootUefi(rig.host, rig.folder, rig.backend.socketPath, "HTTP", STARTED, 110_000);
       expect(console).toContain(`URI: ${uri}`);
       expect(console).toContain(`File Size: ${program.length} Bytes`);
+      expect(await rig.backend.stop()).toBe(0);
+      await expectReplays(rig.folder, "uefi-http-boot");
     },
     120_000,
   );

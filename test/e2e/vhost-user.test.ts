@@ -5,6 +5,7 @@ import { afterAll, beforeAll, expect, it, vi } from "vitest";
 import { sharedMemoryArguments, vhostUserArguments } from "../../src/control/qemu-args.ts";
 import { KERNEL, KernelMachine } from "../support/e2e/kernel-machine.ts";
 import { Qmp } from "../support/e2e/qmp.ts";
+import { expectReplays, recorded } from "../support/e2e/recorded.ts";
 import { describeE2e, LIBSLIRP } from "../support/e2e/requirements.ts";
 import { GATEWAY, HostRig, OUTSIDE_NAME, url } from "../support/e2e/rig.ts";
 import { PROGRAM } from "../support/program.ts";
@@ -109,18 +110,25 @@ describeE2e("a guest over vhost-user", NEEDS, () => {
   }, 240_000);
 });
 
-describeE2e("tslirp qemu --vhost-user", NEEDS, () => {
+describeE2e("tslirp qemu --vhost-user, recorded,", NEEDS, () => {
   it("runs a machine with a user network over shared memory that it had not asked for, and ends with it", async () => {
     const rig = await HostRig.startHost({ files: { "/hello": "hello over HTTP\n" } });
     const tslirp = [process.execPath, ...PROGRAM, "qemu", "--vhost-user"];
     const card = ["-netdev", "user,id=n0", "-device", "virtio-net-pci,netdev=n0"];
-    const machine = new KernelMachine(rig.host, rig.folder, card, [...tslirp, "--log-level", "info", "--"]);
+    const machine = new KernelMachine(rig.host, rig.folder, card, [
+      ...tslirp,
+      ...recorded(rig.folder),
+      "--log-level",
+      "info",
+      "--",
+    ]);
     try {
       await machine.ready();
       await machine.online();
       const { output } = await machine.run(`wget -q -O - ${url(GATEWAY, "/hello")}`);
       expect(output).toBe("hello over HTTP\n");
       expect(await machine.off()).toBe("0 null");
+      await expectReplays(rig.folder, "vhost-user");
     } finally {
       await machine.kill();
       await rig.close();

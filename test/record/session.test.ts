@@ -12,6 +12,7 @@ const folder = mkdtempSync(path.join(tmpdir(), "tslirp-session-"));
 
 afterAll(() => rmSync(folder, { recursive: true }));
 
+// By itself, not by `npm run recordings`: what docs/recording.md shows of it must be written anew with it.
 if (process.env.RECORDINGS_WRITE === "1")
   it("the hang is recorded anew", async () => {
     rmSync(HANG, { force: true });

@@ -2,7 +2,7 @@
  * Responses without an end of their own. When the API closes, their readers see an orderly end, not a broken
  * connection.
  */
-import { once } from "node:events";
+import { once, setMaxListeners } from "node:events";
 import type { ServerResponse } from "node:http";
 import type { PassThrough } from "node:stream";
 
@@ -21,6 +21,8 @@ export class Endings {
   /** Resolves when all responses have ended, or have had their time. */
   async end(): Promise<void> {
     const patience = AbortSignal.timeout(PATIENCE_MILLIS);
+    // Each response listens to it.
+    setMaxListeners(0, patience);
     const ended = [...this.#open].map(([out, response]) => {
       const finished = once(response, "close", { signal: patience });
       out.end();

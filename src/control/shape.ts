@@ -1,4 +1,5 @@
 /** What a user gave, against its shape: the first thing that is wrong becomes a `ConfigError` that names it. */
+import { setMaxListeners } from "node:events";
 import * as z from "zod/mini";
 import type { Abortable } from "./abortable.ts";
 import { ConfigError } from "./errors.ts";
@@ -33,9 +34,22 @@ export function signalOf(options: Abortable): AbortSignal | undefined {
   return checkShape(abortable, options).signal;
 }
 
+/** Does something when `signal` is aborted. Returns what ends that. */
+export function onAbort(signal: AbortSignal, act: () => void): () => void {
+  // One signal may end any number of networks, cables and sockets: Node would take more than ten for a leak, and warn.
+  setMaxListeners(0, signal);
+  signal.addEventListener("abort", act, { once: true });
+  return () => signal.removeEventListener("abort", act);
+}
+
 /** Does something when `signal` is aborted, unless `over` is before. */
 export function whenAborted(signal: AbortSignal, act: () => void, over: AbortSignal): void {
-  signal.addEventListener("abort", act, { once: true, signal: over });
+  if (over.aborted) return;
+  const forget = onAbort(signal, () => {
+    forgetOver();
+    act();
+  });
+  const forgetOver = onAbort(over, forget);
 }
 
 /** The list, whose members are texts. Throws `ConfigError` about the field. */

@@ -16,7 +16,7 @@ import { NO_BROWSERS, type WsAccess } from "../attach/ws-access.ts";
 import type { Abortable } from "../control/abortable.ts";
 import { ConfigError } from "../control/errors.ts";
 import { MAX_DGRAM_MTU } from "../control/options/mtu.ts";
-import { signalOf } from "../control/shape.ts";
+import { onAbort, signalOf } from "../control/shape.ts";
 import { parseTapTarget } from "../control/tap-target.ts";
 import { uplinkInnerMtu } from "../control/uplink-rules.ts";
 import { resolveWsAccess, type WsAccessOptions } from "../control/ws-access.ts";
@@ -285,9 +285,8 @@ export class Cables {
 /** Aborting `signal` closes it, as long as it is open. */
 function endBy(signal: AbortSignal | undefined, open: { readonly closed: Promise<void>; close(): unknown }): void {
   if (signal === undefined) return;
-  const abort = (): void => void open.close();
-  signal.addEventListener("abort", abort);
-  void open.closed.then(() => signal.removeEventListener("abort", abort));
+  const forget = onAbort(signal, () => void open.close());
+  void open.closed.then(forget);
 }
 
 /** What ends the waiting for a target. */

@@ -6,7 +6,7 @@ import * as z from "zod/mini";
 import type { Abortable } from "../control/abortable.ts";
 import { parseIp } from "../control/addresses.ts";
 import { ConfigError } from "../control/errors.ts";
-import { checkShape, type Shape, signalOf } from "../control/shape.ts";
+import { checkShape, onAbort, type Shape, signalOf } from "../control/shape.ts";
 import { type Endpoint, endpointText, type IpText, ipv4FromText } from "../core/address.ts";
 import type { StackConfig } from "../core/config.ts";
 import type { AcceptedTcp, HostTcp, HostTcpEvents } from "../core/host-net.ts";
@@ -155,11 +155,10 @@ export class Guests {
       const opened = open({ host, port });
       if (opened === null) continue;
       this.#listening.add(opened);
-      const close = (): void => opened.close();
-      signal?.addEventListener("abort", close);
+      const forget = signal === undefined ? null : onAbort(signal, () => opened.close());
       opened.once("close", () => {
         this.#listening.delete(opened);
-        signal?.removeEventListener("abort", close);
+        forget?.();
       });
       return opened;
     }
@@ -198,12 +197,11 @@ function checkPort(port: unknown, min: 0 | 1): number {
 
 /** Aborting destroys the socket with the signal's reason. */
 function abortable(signal: AbortSignal, socket: GuestSocket): void {
-  const abort = (): void => {
+  const forget = onAbort(signal, () => {
     const { reason } = signal;
     socket.destroy(reason instanceof Error ? reason : new Error(String(reason)));
-  };
-  signal.addEventListener("abort", abort);
-  socket.once("close", () => signal.removeEventListener("abort", abort));
+  });
+  socket.once("close", forget);
 }
 
 /** A client within the process, as the NAT takes those of a forward: shown as the gateway, on a port that it chooses. */

@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { Duplex, duplexPair } from "node:stream";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { ConfigError, createNetwork, type Network } from "../../src/index.ts";
+import { ConfigError, createNetwork, GuestNetworks, type Network } from "../../src/index.ts";
 import { GUEST, startLan } from "./lan.ts";
 
 const WHY = new Error("changed my mind");
@@ -75,6 +75,36 @@ it("a signal that stands in the place of something else is refused in one line",
   await refused(() => network.connect(signal), "options: got {}; expected the signal as { signal }");
   expect(network.stats().tcpFlows).toBe(0);
   expect(network.forwards()).toEqual([]);
+});
+
+it("may end any number of things: Node takes none of them for a leak", async () => {
+  const warnings: string[] = [];
+  const warned = ({ name, message }: Error): void => void warnings.push(`${name}: ${message}`);
+  process.on("warning", warned);
+  try {
+    const [each, all] = [new AbortController(), new AbortController()];
+    const networks = await Promise.all(Array.from({ length: 12 }, () => createNetwork({ signal: all.signal })));
+    const [first] = networks;
+    for (let i = 0; i < 12; i++) {
+      const { signal } = i % 2 === 0 ? each : new AbortController();
+      await first!.publish(`tcp:127.0.0.1:0-:${i + 1}`, { signal });
+      await first!.listen({ path: path.join(folder, `many-${i}.sock`), signal: each.signal });
+      await first!.listenGuest({ host: INSIDE, port: 80 + i, signal: each.signal });
+      await first!.bindGuestUdp({ host: INSIDE, port: 80 + i, signal: each.signal });
+      first!.attach(duplexPair()[0], { signal: each.signal });
+    }
+    const guests = new GuestNetworks({ signal: all.signal });
+    for (let i = 0; i < 12; i++) await guests.listenAt({ path: path.join(folder, `g-${i}.sock`) });
+    // Warnings come in a turn of their own.
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(warnings).toEqual([]);
+    each.abort();
+    expect(first!.forwards().length).toBe(6);
+    all.abort();
+    await Promise.all([guests, ...networks].map((network) => network.close()));
+  } finally {
+    process.off("warning", warned);
+  }
 });
 
 it("closes the network", async () => {

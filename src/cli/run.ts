@@ -13,6 +13,7 @@ import { createLog } from "../control/log.ts";
 import { resolveOptions } from "../control/options.ts";
 import { standardError } from "../control/standard-error.ts";
 import type { StackConfig } from "../core/config.ts";
+import { sharedRegistry } from "../host/port-registry.ts";
 import { needTaps } from "../host/tap-device.ts";
 import { ipv6FromText, ipv6ToString } from "../wire/ipv6.ts";
 import type { NetworkArguments, SessionOptions } from "./argument-types.ts";
@@ -70,7 +71,12 @@ export async function run(given: RunArguments, command: readonly string[]): Prom
   let ports: OpenPorts | null = null;
   try {
     const within = new CommandNamespace(
-      { ...setup(resolveOptions(options).stack), keep: given.keep === true, env: environmentFor("run") },
+      {
+        ...setup(resolveOptions(options).stack),
+        emptied: sharedRegistry().folders(),
+        keep: given.keep === true,
+        env: environmentFor("run"),
+      },
       command,
     );
     namespace = within;

@@ -109,6 +109,29 @@ describe.runIf(both).each(["root", "nobody"] as const)("a command of %s's has no
     expect(stdout.trim().split("\n")).toEqual(["same", "444", "444"]);
   });
 
+  test("the ports that others of its user have said to hold, nor the folders in which they say so", async () => {
+    const uid = user === "root" ? 0 : NOBODY;
+    const around = `/tmp/tslirp-${uid}`;
+    const ports = `${around}/ports`;
+    const other = spawn("sleep", ["60"]);
+    const file = `${ports}/${other.pid}.ports`;
+    for (const each of [around, ports]) {
+      fs.mkdirSync(each, { mode: 0o700, recursive: true });
+      fs.chownSync(each, uid, uid);
+    }
+    fs.writeFileSync(file, "1080");
+    fs.chownSync(file, uid, uid);
+    const script = `
+      ls -A ${ports}; rm -rf ${ports}; mv ${ports} ${around}/x; mv ${around} ${around}.moved; umount ${ports} ${around}; rm -f ${file}
+      unshare -Urm sh -c "umount ${ports}; umount ${around}; rm -f ${file}; mount --bind /tmp /mnt && rm -f /mnt/tslirp-${uid}/ports/*"
+      touch ${ports}/own && ls ${ports}`;
+    const { stdout } = await runAs(user, [], `exec 2>/dev/null; ${script}`);
+    const kept = fs.existsSync(file) && fs.readFileSync(file, "utf8");
+    other.kill();
+    fs.rmSync(file, { force: true });
+    expect([stdout, kept]).toEqual(["own\n", "1080"]);
+  });
+
   test("the kernel's settings of its network", async () => {
     const off = "echo 1 >/proc/sys/net/ipv6/conf/tap0/disable_ipv6";
     const script = `

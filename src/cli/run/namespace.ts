@@ -35,6 +35,8 @@ export interface NamespaceSettings {
   /** What stands in /etc/resolv.conf, and in /etc/hosts. */
   readonly resolver: string;
   readonly hosts: string;
+  /** Folders that the command has anew, empty and for itself. */
+  readonly emptied: readonly string[];
   readonly keep: boolean;
   readonly env: NodeJS.ProcessEnv;
 }
@@ -67,6 +69,7 @@ export class CommandNamespace {
           settings.ip,
           settings.resolver,
           settings.hosts,
+          settings.emptied.join("\n"),
         ],
         ...command,
       ],

@@ -13,12 +13,14 @@
  * starts again binds a new socket. Settings of the network (/proc/sys) are files that root may write without any capability; of
  * an ordinary user's command the kernel refuses that, and /proc stays uncovered, or no sandbox in COMMAND could mount one.
  *
+ * Folders in which processes of this user tell each other of their ports (`host/port-registry`) are empty ones of COMMAND's own.
+ *
  * A shell's child in the foreground stays in the terminal's foreground group, with stdin and signals as they were. COMMAND's
  * end ends process 1, as our own does (`namespace`), and the kernel then kills whatever is left.
  */
 export const SCRIPT = `read -r pid rest </proc/self/stat
-ping=$1 bounding=$2 keep=$3 who=$4 setup=$5 resolver=$6 hosts=$7
-shift 7
+ping=$1 bounding=$2 keep=$3 who=$4 setup=$5 resolver=$6 hosts=$7 emptied=$8
+shift 8
 fail() {
   echo "failed $1: \${why:-unknown}" >&4
   exit 125
@@ -42,6 +44,8 @@ writes() (
 )
 opens() { : <>/dev/net/tun; }
 sets_up() { printf %s "$setup" | ip -batch -; }
+# Where there is a mount nothing can be renamed: the folder around it is one, too.
+empties() { mount --rbind "\${1%/*}" "\${1%/*}" && mount -t tmpfs -o mode=700,nosuid,nodev,noexec,size=1m tslirp "$1"; }
 closes() { mount --bind /proc/sys /proc/sys && mount -o remount,bind,ro,nosuid,nodev,noexec /proc/sys; }
 [ -c /dev/net/tun ] || {
   why="no such device"
@@ -66,6 +70,15 @@ for run in /run /var/run; do
     [ ! -d "$place" ] || try "$place cannot be covered" mount --bind "$own/\${cover%%:*}" "$place"
   done
 done
+set -f
+IFS="
+"
+for place in $emptied; do
+  unset IFS
+  try "$place cannot be emptied" empties "$place"
+done
+unset IFS
+set +f
 try "/etc/resolv.conf cannot be replaced" mount --bind "$own/resolv.conf" /etc/resolv.conf
 [ ! -e /etc/hosts ] || try "/etc/hosts cannot be replaced" mount --bind "$own/hosts" /etc/hosts
 # Where that is not allowed (in some containers), processes see the host's, and nobody can be waited for.

@@ -27,6 +27,7 @@ import type { Limits } from "./core/limits.ts";
 import type { Link } from "./core/link.ts";
 import { DROP_REASONS, type DropReason } from "./core/trace.ts";
 import { accessOf, attachAddress, checkTarget, type ListenTarget, waitsFor } from "./embed/cables.ts";
+import { sharedRegistry } from "./host/port-registry.ts";
 import { Network } from "./network.ts";
 
 export interface GuestNetworksOptions {
@@ -128,6 +129,8 @@ export class GuestNetworks extends EventEmitter<GuestNetworksEvents> implements 
   /** Networks that are being closed, too. */
   readonly #closing: Set<Promise<void>> = new Set();
   readonly #ports: number[] = [];
+  /** What ends each port's entry among those of this process. */
+  readonly #told: (() => void)[] = [];
   /** Of guests that have left. */
   readonly #left: GuestTotals = {
     ...{ guests: 0, refused: 0, ended: 0, bytesIn: 0, bytesOut: 0 },
@@ -242,6 +245,8 @@ export class GuestNetworks extends EventEmitter<GuestNetworksEvents> implements 
   /** Closes a port of this machine to all guests, those who come as well. */
   protectPort(port: number): void {
     this.#ports.push(port);
+    // For other processes' guests also while there is none of ours.
+    this.#told.push(sharedRegistry().add(port));
     for (const { network } of this.#guests.values()) network.protectPort(port);
   }
 
@@ -255,6 +260,7 @@ export class GuestNetworks extends EventEmitter<GuestNetworksEvents> implements 
     await Promise.all([...this.#guests.values()].map(({ network }) => network.close()));
     await Promise.all([...this.#doors].map((door) => door.close()));
     await Promise.all(this.#closing);
+    for (const told of this.#told.splice(0)) told();
   }
 
   [Symbol.asyncDispose](): Promise<void> {

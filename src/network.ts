@@ -419,6 +419,7 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
     lan.close();
     await reports.close();
     await tape.close();
+    this.#made.ownPorts.close();
   }
 
   /** The parts, for what is refused once the network closes. */

@@ -30,6 +30,8 @@ export class OwnPorts {
   /** How often each port of an uplink's other end is held. */
   readonly #ends: Map<number, number> = new Map();
   readonly #registry: PortRegistry;
+  /** What ends each hold that others have been told of. */
+  readonly #told: Set<() => void> = new Set();
   #addresses: ReadonlySet<string> = new Set();
   #readAt: number = Number.NEGATIVE_INFINITY;
   /** Whether a host that no interface has is this machine, for as long as the list of addresses is trusted. */
@@ -45,11 +47,19 @@ export class OwnPorts {
   /** Closes the port to guests. Returns a function that ends that. */
   protect(port: number): () => void {
     const told = this.#registry.add(port);
+    this.#told.add(told);
     const held = hold(this.#ports, port);
     return () => {
       told();
+      this.#told.delete(told);
       held();
     };
+  }
+
+  /** The network has ended: others need not know of its ports any more. */
+  close(): void {
+    for (const told of this.#told) told();
+    this.#told.clear();
   }
 
   /** Closes the UDP port to guests on every machine. Returns a function that ends that. */

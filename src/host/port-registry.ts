@@ -4,11 +4,12 @@
  *
  * Theory of operation. Each process that holds ports writes them to a file of its own, named by its process id, in the
  * user's runtime folder and in `/tmp/tslirp-UID` (two processes may have different runtime folders: a service has
- * XDG_RUNTIME_DIR, cron has none). It removes the file with its last port. A file whose process has ended does not
- * count, and is removed by the next process that reads it. The others' files are read when a guest dials an address of
- * this machine, at most once a second. Where the folder is missing, or is not this user's alone, each process knows its
- * own ports only. With `--user` nothing is written before root's rights are gone, because root would follow links that
- * the user has put in the folder.
+ * XDG_RUNTIME_DIR, cron has none). It removes the file with its last port, and when it ends. A file whose process has ended
+ * does not count, and is removed by the next process that reads it. When a process began is in its file, too, since another
+ * one may have its number later. The others' files are read when a guest dials an address of this machine, at most once a
+ * second, and so many at a time: before all are read, any port may be another's, and counts as one. Where the folder is
+ * missing, or is not this user's alone, each process knows its own ports only. With `--user` nothing is written before root's
+ * rights are gone, because root would follow links that the user has put in the folder.
  */
 import fs from "node:fs";
 import path from "node:path";
@@ -18,7 +19,9 @@ import { fileOwner } from "./ownership.ts";
 const FRESH_MILLIS = 1000;
 /** The files contain a few numbers; a longer file is not ours. */
 const MOST_BYTES = 65_536;
+/** So many files are read at a time. */
 const MOST_FILES = 1_024;
+const STARTED = "started ";
 
 export class PortRegistry {
   readonly #folders: readonly string[];
@@ -27,6 +30,9 @@ export class PortRegistry {
   readonly #own: Map<number, number> = new Map();
   #others: ReadonlySet<number> = new Set();
   #readAt: number = Number.NEGATIVE_INFINITY;
+  /** Others' files that are still to be read, and the ports in those that have been. */
+  #unread: string[] = [];
+  #found: Set<number> = new Set();
 
   /**
    * `folders` are made when a port is held, each inside a folder that belongs to this user alone, and is made the same
@@ -52,17 +58,49 @@ export class PortRegistry {
     };
   }
 
-  /** Whether any network of this process, or another process of this user, holds the port. */
+  /**
+   * Whether any network of this process, or another process of this user, holds the port. True also as long as there are more
+   * files of others than are read at a time.
+   */
   has(port: number): boolean {
     if (this.#own.has(port)) return true;
     const now = performance.now();
-    if (now - this.#readAt > FRESH_MILLIS) {
+    if (this.#unread.length > 0 || now - this.#readAt > FRESH_MILLIS) {
+      if (this.#unread.length === 0) {
+        this.#found = new Set();
+        this.#unread = this.#folders.flatMap((folder) => this.#files(folder));
+      }
+      for (const file of this.#unread.splice(-MOST_FILES)) this.#read(file, this.#found);
+      if (this.#unread.length > 0) return true;
+      this.#others = this.#found;
       this.#readAt = now;
-      const found = new Set<number>();
-      for (const folder of this.#folders) this.#read(folder, found);
-      this.#others = found;
     }
     return this.#others.has(port);
+  }
+
+  /** The folders, made where that is possible. Whoever may write to them can make others' ports unknown. */
+  folders(): string[] {
+    return this.#folders.filter((folder) => {
+      try {
+        return make(folder);
+      } catch {
+        // Another user's, or read-only: nobody of this user writes there.
+        return false;
+      }
+    });
+  }
+
+  /** A process that may have held ports has ended: its file goes, if it could not remove that itself. */
+  ended(pid: number): void {
+    for (const folder of this.#folders)
+      for (const file of this.#files(folder, [`${pid}.ports`, `${pid}.ports.new`])) this.#read(file, new Set());
+  }
+
+  /** Lets go of all ports. */
+  close(): void {
+    if (this.#own.size === 0) return;
+    this.#own.clear();
+    this.publish();
   }
 
   /** Writes the file: after each change, and once when the process has become another user. */
@@ -75,31 +113,42 @@ export class PortRegistry {
     const file = path.join(folder, `${this.#pid}.ports`);
     try {
       if (this.#own.size === 0) return fs.rmSync(file, { force: true });
-      // Nothing is made in another user's folder.
-      for (const each of [path.dirname(folder), folder]) {
-        fs.mkdirSync(each, { mode: 0o700, recursive: true });
-        if (!isOurs(each)) return;
-      }
-      fs.writeFileSync(`${file}.new`, [...this.#own.keys()].join("\n"), { mode: 0o600 });
+      if (!make(folder)) return;
+      const text = [`${STARTED}${startOf(this.#pid) ?? ""}`, ...this.#own.keys()].join("\n");
+      fs.writeFileSync(`${file}.new`, text, { mode: 0o600 });
       fs.renameSync(`${file}.new`, file);
     } catch {
       // The process may not write to the folder (Node's permission model, --user): the others do not learn the ports.
     }
   }
 
-  #read(folder: string, found: Set<number>): void {
+  /** The paths of others' files in the folder, or of those `names` among them. */
+  #files(folder: string, names?: readonly string[]): string[] {
     try {
-      if (![path.dirname(folder), folder].every(isOurs)) return;
-      for (const name of fs.readdirSync(folder).slice(0, MOST_FILES)) {
-        const pid = Number(/^([1-9]\d{0,9})\.ports$/.exec(name)?.[1] ?? this.#pid);
-        if (pid === this.#pid) continue;
-        const file = path.join(folder, name);
-        if (!lives(pid)) fs.rmSync(file, { force: true });
-        else if (fs.lstatSync(file).isFile() && fs.statSync(file).size <= MOST_BYTES)
-          for (const line of fs.readFileSync(file, "utf8").split("\n")) found.add(Number(line));
-      }
+      if (![path.dirname(folder), folder].every(isOurs)) return [];
+      return (names ?? fs.readdirSync(folder))
+        .filter((name) => (pidOf(name) ?? this.#pid) !== this.#pid)
+        .map((name) => path.join(folder, name));
     } catch {
-      // Without a folder there are no others, and a file that has gone meanwhile counts as none.
+      // Without a folder there are no others.
+      return [];
+    }
+  }
+
+  /** Adds the ports in a file, or removes it when its process has ended. */
+  #read(file: string, found: Set<number>): void {
+    try {
+      const pid = pidOf(path.basename(file))!;
+      if (!lives(pid)) return fs.rmSync(file, { force: true });
+      const stat = fs.lstatSync(file);
+      if (!stat.isFile() || stat.size > MOST_BYTES) return;
+      const lines = fs.readFileSync(file, "utf8").split("\n");
+      const started = lines[0]!.startsWith(STARTED) ? lines.shift()!.slice(STARTED.length) : "";
+      const start = startOf(pid);
+      if (started !== "" && start !== null && started !== start) return fs.rmSync(file, { force: true });
+      if (file.endsWith(".ports")) for (const line of lines) found.add(Number(line));
+    } catch {
+      // A file that has gone meanwhile counts as none.
     }
   }
 }
@@ -108,7 +157,11 @@ let shared: PortRegistry | null = null;
 
 /** The registry of this process: the folders `ports` in the user's runtime folder and in /tmp. */
 export function sharedRegistry(): PortRegistry {
-  shared ??= new PortRegistry(defaultFolders());
+  if (shared === null) {
+    const registry = new PortRegistry(defaultFolders());
+    process.once("exit", () => registry.close());
+    shared = registry;
+  }
   return shared;
 }
 
@@ -137,6 +190,15 @@ function exists(file: string): boolean {
   }
 }
 
+/** Makes the folder, and the one that it is in. False when another user's is in its place: nothing is made inside of that. */
+function make(folder: string): boolean {
+  for (const each of [path.dirname(folder), folder]) {
+    fs.mkdirSync(each, { mode: 0o700, recursive: true });
+    if (!isOurs(each)) return false;
+  }
+  return true;
+}
+
 /** Whether a folder belongs to this user alone: in /tmp anybody may have made it. */
 function isOurs(folder: string): boolean {
   const stat = fs.lstatSync(folder);
@@ -149,5 +211,22 @@ function lives(pid: number): boolean {
     return true;
   } catch (error) {
     return (error as NodeJS.ErrnoException).code === "EPERM";
+  }
+}
+
+/** The process that a file is of; null for a file of another kind. */
+function pidOf(name: string): number | null {
+  const digits = /^([1-9]\d{0,9})\.ports(\.new)?$/.exec(name)?.[1];
+  return digits === undefined ? null : Number(digits);
+}
+
+/** When the process began, as its kernel counts; null where that cannot be told (no Linux, or a process that is gone). */
+function startOf(pid: number): string | null {
+  try {
+    const stat = fs.readFileSync(`/proc/${pid}/stat`, "latin1");
+    // proc(5): the 22nd field. The second, the program's name, may have any character in it.
+    return stat.slice(stat.lastIndexOf(")") + 2).split(" ")[19] ?? null;
+  } catch {
+    return null;
   }
 }

@@ -3,7 +3,7 @@ import { once } from "node:events";
 import fs from "node:fs";
 import net from "node:net";
 import path from "node:path";
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
 import { readServeArguments } from "../../src/cli/arguments.ts";
 import type { TcpSocket } from "../../src/cli/guest/tcp.ts";
 import { Child } from "../../src/cli/workers/child.ts";
@@ -255,6 +255,21 @@ describe("the end", () => {
     await gone;
     expect(fs.readdirSync(folder)).toEqual([]);
     for (const pid of pids) expect(() => process.kill(pid, 0)).toThrow(/ESRCH/);
+  });
+
+  it("leaves no word of the ports that guests were kept from, nor does a worker that is killed", async () => {
+    const command = await twoWorkers("--api", "tcp:127.0.0.1:0");
+    await hears(command, "2 workers, each with a network of its own");
+    const kept = path.join(folder, "tslirp", "ports");
+    const files = (...workers: number[]): string[] => workers.map((worker) => `${pidOf(command, worker)}.ports`).sort();
+    await vi.waitFor(() => expect(fs.readdirSync(kept).sort()).toEqual(files(1, 2)), { timeout: 5_000 });
+    const gone = files(1);
+    process.kill(pidOf(command, 1), "SIGKILL");
+    await hears(command, "worker ready", 2, { worker: 1 });
+    await vi.waitFor(() => expect(fs.readdirSync(kept).sort()).toEqual(files(1, 2)), { timeout: 5_000 });
+    expect(files(1)).not.toEqual(gone);
+    expect((await command.stop()).status).toBe(0);
+    expect(fs.readdirSync(kept)).toEqual([]);
   });
 
   it("by SIGKILL takes the workers along, in a checkout, too", async () => {

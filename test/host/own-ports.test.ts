@@ -133,6 +133,58 @@ describe("several processes of one user", () => {
     expect(registry(1).has("127.0.0.1", 1_080)).toBe(false);
     expect(fs.readdirSync(folder)).toEqual([]);
   });
+  test("a file of a process that had its number before counts no more, and goes", () => {
+    const release = registry(process.ppid).protect(1_080);
+    const file = path.join(folder, `${process.ppid}.ports`);
+    expect(registry(1).has("127.0.0.1", 1_080)).toBe(true);
+    fs.writeFileSync(file, fs.readFileSync(file, "utf8").replace(/^started \d+/, "started 1"));
+    // Only Linux says when a process began.
+    if (process.platform === "linux") {
+      expect(registry(1).has("127.0.0.1", 1_080)).toBe(false);
+      expect(fs.readdirSync(folder)).toEqual([]);
+    }
+    release();
+  });
+  test("however many files stand in the way: before all are read any port may be another's, and old files go", () => {
+    const most = 2_500;
+    for (let i = 0; i < most; i++) fs.writeFileSync(path.join(folder, `${4_194_305 + i}.ports`), "1081");
+    const release = registry(process.ppid).protect(1_080);
+    const reader = registry(1);
+    for (let dial = 0; dial < 2; dial++) {
+      expect(reader.has("127.0.0.1", 1_080)).toBe(true);
+      expect(reader.has("127.0.0.1", 1_081)).toBe(dial === 0);
+    }
+    expect(fs.readdirSync(folder)).toEqual([`${process.ppid}.ports`]);
+    expect(reader.has("127.0.0.1", 1_080)).toBe(true);
+    release();
+  });
+  test("one file that cannot be read keeps no other from being read", () => {
+    const release = registry(process.ppid).protect(1_080);
+    // As if its process had ended: but a folder is not removed as a file is.
+    for (let pid = 4_194_305; pid < 4_194_315; pid++) fs.mkdirSync(path.join(folder, `${pid}.ports`));
+    expect(registry(1).has("127.0.0.1", 1_080)).toBe(true);
+    release();
+  });
+  test("a process that was killed leaves no file, where who started it says so", async () => {
+    const child = spawn(process.execPath, ["-e", "process.stdin.resume()"]);
+    const ports = registry(child.pid!);
+    ports.protect(1_080);
+    const starter = new PortRegistry([folder], 1);
+    starter.ended(child.pid!);
+    expect(fs.readdirSync(folder)).toEqual([`${child.pid}.ports`]);
+    child.kill("SIGKILL");
+    await once(child, "close");
+    starter.ended(child.pid!);
+    expect(fs.readdirSync(folder)).toEqual([]);
+  });
+  test("a network that has ended holds none any more, whoever closed its ports", () => {
+    const ports = registry(process.ppid);
+    ports.protect(1_080);
+    const release = ports.protect(1_081);
+    ports.close();
+    release();
+    expect(fs.readdirSync(folder)).toEqual([]);
+  });
   test("what others may have put there is not believed", () => {
     const other = registry(process.ppid);
     const release = other.protect(1_080);

@@ -20,6 +20,7 @@ import { attachAddressText, type StreamAddress } from "../../attach/address.ts";
 import { type Door, openDoor } from "../../attach/door.ts";
 import type { Logger } from "../../control/log.ts";
 import { DEFAULT_LIMITS } from "../../core/limits.ts";
+import { sharedRegistry } from "../../host/port-registry.ts";
 import { atMostEachSecond } from "../session.ts";
 import { Child } from "./child.ts";
 import type { Order, WorkerOptions } from "./messages.ts";
@@ -189,6 +190,7 @@ export class Supervisor implements WorkersView {
     void child.over.then((how) => {
       place.child = null;
       place.ready = null;
+      if (child.pid !== undefined) sharedRegistry().ended(child.pid);
       if (this.#running && !this.#stopping) this.#startAgain(place, how, performance.now() - since);
     });
     return child;

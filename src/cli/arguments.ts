@@ -12,6 +12,7 @@ import { LEARNED_HEADER } from "../control/learned-rules.ts";
 import { parseLimits } from "../control/limits.ts";
 import { LOG_LEVELS, type LogLevel } from "../control/log-levels.ts";
 import { type Netdev, parseNetdev } from "../control/netdev.ts";
+import { COMMAND } from "../control/options/command.ts";
 import { MAX_DGRAM_MTU, MAX_MTU, MIN_MTU, SMALLEST_MTU } from "../control/options/mtu.ts";
 import type { NetworkOptions } from "../control/options/network-options.ts";
 import { attribute, longFlag, NETWORK, NETWORK_FIELDS, type NetworkField } from "../control/options/table.ts";
@@ -147,8 +148,12 @@ function typedOptions(
     else if (reading.as === "number") typed[field] = number(long, value as string, reading);
     else typed[field] = value;
   }
-  if (typeof typed.record === "string" && args.recordPayload !== undefined)
-    typed.record = { file: typed.record, payload: onOff("--record-payload", args.recordPayload) };
+  if (args.recordPayload !== undefined) {
+    const payload = onOff("--record-payload", args.recordPayload);
+    if (typeof typed.record !== "string")
+      throw new ConfigError("--record-payload", args.recordPayload, "expected --record FILE beside it");
+    typed.record = { file: typed.record, payload };
+  }
   if (typeof typed.audit === "string")
     typed.audit = {
       file: typed.audit,
@@ -227,8 +232,20 @@ function capture(args: NetworkArguments): SessionOptions["capture"] {
     keepFiles: commandNumber("captureKeep", args.captureKeep),
   };
   if (args.captureFilter !== undefined) parseFrameFilter("--capture-filter", args.captureFilter);
-  if (args.capture !== undefined) checkCaptureFile(args.capture);
-  return args.capture === undefined ? null : { file: args.capture, options };
+  if (args.capture !== undefined) {
+    checkCaptureFile(args.capture);
+    return { file: args.capture, options };
+  }
+  for (const name of [
+    "captureFilter",
+    "captureSnaplen",
+    "captureRotateSize",
+    "captureRotateTime",
+    "captureKeep",
+  ] as const)
+    if (args[name] !== undefined)
+      throw new ConfigError(longFlag(COMMAND[name].flag as string), args[name], "expected --capture FILE beside it");
+  return null;
 }
 
 function checkCaptureFile(file: string): void {

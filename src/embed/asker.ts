@@ -1,11 +1,11 @@
 /**
- * `ask`: flows that only the default would refuse wait for somebody's verdict.
+ * `ask`: flows that only the default would refuse wait for a person's or a program's verdict.
  *
- * Theory of operation. Each flow comes with the narrowest rule that would allow it. Each such rule is one question for
- * each cable, however many flows wait for its answer: a guest that tries again causes no new question. "Once" lets the
- * waiting flows begin, "always" adds the rule to the network's. If nobody answers within `ASK_MS`, the flows are
- * refused. A refusal holds for `QUIET_MS`, so a guest cannot have its owner asked without end. The number of questions
- * is limited, in all and for each guest, and so is the number of flows that wait.
+ * Theory of operation. Each flow comes with the narrowest rule that would allow it. Each such rule is one question
+ * for each cable, however many flows wait for its answer: a guest that tries again causes no new question. "Once"
+ * lets the waiting flows begin; "always" also adds the rule to the network's. If nobody answers within `ASK_MS`, the
+ * flows are refused. A refusal holds for `QUIET_MS`, so a guest cannot have its owner asked without end. The number
+ * of questions is limited, in all and for each guest, and so is the number of flows that wait.
  */
 import { type AskVerdict, checkAskVerdict, type OnAsk, type Question } from "../control/on-ask.ts";
 import { parseRules } from "../control/rules.ts";
@@ -30,7 +30,7 @@ interface Asked {
   readonly until: number;
   readonly waiting: ((answer: Answer) => void)[];
   readonly timer: NodeJS.Timeout;
-  /** Aborted when no answer is wanted any more; null where no function is asked. */
+  /** Aborted when the question ends otherwise, so its answer no longer counts. Null without `onAsk`. */
   readonly abort: AbortController | null;
 }
 
@@ -39,7 +39,7 @@ export interface AskerOptions {
   readonly cableOf: (host: IpText) => object | null;
   /** A new question. */
   readonly asked: (question: Question) => void;
-  /** A function that is asked, too; its answer goes to `answer`. Null where only people are asked. */
+  /** The function that is asked in addition to people; its answer is passed to `answer`. Null without one. */
   readonly onAsk: OnAsk | null;
   readonly answer: (id: string, verdict: AskVerdict) => void;
   /** `onAsk` has thrown, or given an invalid answer. */
@@ -54,7 +54,7 @@ export class Asker implements FlowAsker {
   readonly #byId: Map<string, Asked> = new Map();
   readonly #questions: Quota;
   readonly #flows: Quota;
-  /** Questions that are not asked again, and until when. */
+  /** When each refused question may be asked again. */
   readonly #quiet: Map<string, number> = new Map();
   #next = 1;
 
@@ -100,7 +100,7 @@ export class Asker implements FlowAsker {
     try {
       verdict = checkAskVerdict("onAsk", await onAsk({ ...question, signal: abort.signal }));
     } catch (error) {
-      // The answer to a question that has ended interests nobody.
+      // If the question has ended meanwhile, its answer no longer matters.
       if (this.#byId.has(id)) failed(error instanceof Error ? error : new Error(String(error)), question);
       verdict = "deny";
     }
@@ -116,7 +116,7 @@ export class Asker implements FlowAsker {
     return this.#byId.get(id)?.flow.rule ?? null;
   }
 
-  /** With "again" the rule is one of the network's by now. */
+  /** With "again", the rule has already been added to the network's. */
   answer(id: string, verdict: "once" | "again" | "no"): void {
     const asked = this.#byId.get(id);
     if (asked === undefined) return;
@@ -158,7 +158,7 @@ function shown({ id, flow, waiting, until }: Asked): Question {
   };
 }
 
-/** Whether a rule can express the flow. Names with control characters, for instance, are not asked about. */
+/** Whether a rule can express the flow. There is no rule, for instance, for a name with control characters. */
 function sayable(rule: string): boolean {
   try {
     parseRules([rule, "default deny"]);

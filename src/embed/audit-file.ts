@@ -68,7 +68,7 @@ export class AuditFile {
     this.#writing ??= this.#write();
   }
 
-  /** The path may lead to another file by now, because somebody has moved ours (logrotate). */
+  /** The next line opens the path anew: a program such as logrotate may have moved the file. */
   reopen(): void {
     this.#size = -1;
   }
@@ -105,12 +105,12 @@ export class AuditFile {
     const { file, rotateBytes } = this.#options;
     if (this.#size > 0 && this.#size + text.length > rotateBytes) await this.#rotate();
     const { O_APPEND, O_CREAT, O_NONBLOCK = 0, O_WRONLY } = constants;
-    // Does not block: the open of a pipe that nobody reads could not be ended.
+    // Open without blocking: an open that waits for a pipe's reader could not be cancelled.
     const handle = await open(file, O_APPEND | O_CREAT | O_NONBLOCK | O_WRONLY, OWNER_ONLY);
     try {
       const stats = await handle.stat();
       if (!stats.isFile()) throw new Error("expected a file, not a device or a pipe");
-      // Changes the open file, because the path may lead elsewhere by now.
+      // Change the mode of the open file: the path may lead to another file by now.
       if (this.#size < 0) await handle.chmod(OWNER_ONLY);
       await handle.write(text);
       this.#size = stats.size + text.length;

@@ -1,4 +1,4 @@
-/** The impairment of one network's cables, as its user changes it. */
+/** The impairment of one network's cables. Its user may change it at any time. */
 import { Impairment, type ImpairmentEnv } from "../attach/impairment.ts";
 import type { CableTap } from "../attach/tap.ts";
 import { ConfigError } from "../control/errors.ts";
@@ -23,7 +23,7 @@ export class BadLine {
     return this.#rules;
   }
 
-  /** These rules instead of those before. Throws `ConfigError`, and then nothing has changed. */
+  /** Replaces the rules. Throws `ConfigError`, and then nothing has changed. */
   impair(rules: readonly ImpairmentOptions[], seed: number | undefined): void {
     if (!Array.isArray(rules)) throw new ConfigError("impair", rules, "expected a list of rules like [{ delay: 50 }]");
     const resolved = resolveImpairment(rules);

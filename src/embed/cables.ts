@@ -1,4 +1,4 @@
-/** The cables of one network: where guests come from, whoever brings them, until the network closes. */
+/** The cables of one network, by whichever way guests come, until the network closes. */
 import fs from "node:fs";
 import type net from "node:net";
 import type { Duplex } from "node:stream";
@@ -30,9 +30,9 @@ import { openTap } from "../host/tap-namespace.ts";
 
 /**
  * Where guests attach: `{ path }` and `{ host, port }` are stream sockets, `{ ws }` is a WebSocket's address
- * (`ws://127.0.0.1:8080/`) with who may come there, `{ vhostUser }` is the path of a vhost-user back-end's socket, a text is
- * `unix:PATH`, `tcp:…`, `udp:HOST:PORT`, `ws://HOST:PORT[/PATH]` or `vhost-user:PATH`. Aborting `signal` ends the waiting and
- * the cables that came by it.
+ * (`ws://127.0.0.1:8080/`) with who may connect there, and `{ vhostUser }` is the path of a vhost-user back-end's
+ * socket. A text is `unix:PATH`, `tcp:HOST:PORT`, `udp:HOST:PORT`, `ws://HOST:PORT[/PATH]` or `vhost-user:PATH`.
+ * Aborting `signal` ends the listening or dialling, and the cables that came by it.
  */
 export type ListenTarget =
   | ({ readonly vhostUser: string } & Abortable)
@@ -41,24 +41,27 @@ export type ListenTarget =
   | ({ readonly ws: string } & WsAccessOptions & Abortable)
   | string;
 
-/** What guests share a segment of other machines by. */
+/** An open connection from the network to a segment of other machines, by VXLAN. */
 export interface Uplink {
-  /** `vxlan:0.0.0.0:4789#42`: where we listen, and the VNI. */
+  /** The local address and the VNI: `vxlan:0.0.0.0:4789#42`. */
   readonly name: string;
   /** The other ends, `IP:PORT`. */
   readonly remotes: readonly string[];
-  /** Frames and their bytes, without VXLAN's headers, since it was opened. What was dropped is among the network's drops. */
+  /**
+   * How many frames, and bytes of them without VXLAN's headers, since the uplink was opened. Its drops are counted with
+   * those of the network.
+   */
   readonly stats: {
     readonly framesIn: number;
     readonly bytesIn: number;
     readonly framesOut: number;
     readonly bytesOut: number;
   };
-  /** Resolves when the socket is gone. */
+  /** Leaves the segment. Resolves when the socket is closed. */
   close(): Promise<void>;
 }
 
-/** What is, or was, a guest's cable, of whatever network. */
+/** Sockets and streams that are, or were, a guest's cable in any network. */
 const TAKEN: WeakSet<object> = new WeakSet();
 
 export class Cables {
@@ -67,24 +70,24 @@ export class Cables {
   readonly #ownPorts: OwnPorts;
   readonly #uplinks: Set<VxlanUplink> = new Set();
   readonly #attachments: Set<Attachment> = new Set();
-  /** Those of them that wait for guests. */
+  /** The attachments that listen for guests. */
   readonly #listening: Map<Attachment, AttachAddress> = new Map();
   readonly #links: Map<Link, Promise<void>> = new Map();
   readonly #inside: Set<MemoryCable> = new Set();
   #made = 0;
   #closed = false;
 
-  /** Ports of cables, and uplinks' other ends, are closed to guests by `ownPorts`. */
+  /** `ownPorts` closes to guests the ports of cables and the ports of uplinks' other ends. */
   constructor(env: CableEnv, config: StackConfig, ownPorts: OwnPorts) {
     this.#env = env;
     this.#config = config;
     this.#ownPorts = ownPorts;
   }
 
-  /** Resolves when the segment is joined. */
+  /** Joins a segment. Resolves when the socket is bound. */
   async uplink(config: UplinkConfig): Promise<Uplink> {
     const most = uplinkInnerMtu(config);
-    // Without a gateway of ours it is not ours to tell guests what fits.
+    // Without a gateway of ours, guests get their MTU from another router.
     if (this.#config.gateway && this.#config.mtu > most)
       throw new ConfigError("mtu", this.#config.mtu, `expected at most ${most}, which fits the uplink`);
     const link = await this.#open(undefined, () => openVxlan(config, this.#env));
@@ -101,7 +104,7 @@ export class Cables {
     return [...this.#uplinks].map(described);
   }
 
-  /** Resolves with the address, once guests can come. */
+  /** Resolves with the address when guests can connect. */
   async listen(target: ListenTarget): Promise<AttachAddress> {
     checkTarget("listen", target);
     const attachment = await this.#open(waitsFor(target), () =>
@@ -125,7 +128,7 @@ export class Cables {
     await this.#open(waitsFor(target), () => connectTo(address, this.#env));
   }
 
-  /** Resolves when the guest is gone. Throws if `fd` is no socket. */
+  /** Serves the guest behind a descriptor, a socket or TAP. Resolves when it is gone. Throws if `fd` is neither. */
   inherit(fd: number, options: Abortable): Promise<void> {
     checkDescriptor("attachFd", fd);
     const signal = signalOf(options);
@@ -141,13 +144,13 @@ export class Cables {
   attach(duplex: Duplex, options: Abortable): Link {
     if (typeof duplex?.write !== "function" || typeof duplex.on !== "function")
       throw new ConfigError("attach", duplex, "expected a Duplex of length-prefixed frames");
-    // A socket whose client has gone meanwhile may well come to `attachAccepted`.
+    // The client of an accepted socket may be gone by now.
     if (duplex.destroyed) throw new ConfigError("attach", duplex, "expected a Duplex that is not destroyed");
     this.#take("attach", duplex, options);
     return this.#plugged("duplex", options, (name, gone) => attachDuplex(duplex, name, this.#env, gone)).link;
   }
 
-  /** Resolves when the guest is gone. */
+  /** Serves the guest behind an accepted socket. Resolves when that guest is gone. */
   attachAccepted(socket: net.Socket, options: Abortable): Promise<void> {
     if (typeof socket?.write !== "function" || typeof socket.pause !== "function")
       throw new ConfigError("attachAccepted", socket, "expected a net.Socket");
@@ -162,21 +165,24 @@ export class Cables {
     return this.#plugged("websocket", options, (name, gone) => attachWebSocket(socket, name, this.#env, gone)).link;
   }
 
-  /** From now on it is a cable's. Throws `ConfigError` where it was before: two would read from it by turns. */
+  /**
+   * Marks `socket` as a cable. Throws `ConfigError` if it was one before: two readers would each get a part of the
+   * bytes.
+   */
   #take(field: string, socket: object, options: Abortable): void {
     signalOf(options)?.throwIfAborted();
     if (TAKEN.has(socket)) throw new ConfigError(field, socket, "expected one that is no guest's cable yet");
     TAKEN.add(socket);
   }
 
-  /** Throws an `Error` of one line where `fd` is no TAP's descriptor, or there is no way to use it. */
+  /** Throws an `Error` of one line if `fd` is no TAP's descriptor, or if this host cannot use one. */
   attachTap(fd: number, options: Abortable): { readonly link: Link; readonly detached: Promise<void> } {
     checkDescriptor("attachTap", fd);
     signalOf(options)?.throwIfAborted();
     return this.#tap(needTaps().adopt(fd), options);
   }
 
-  /** Makes a TAP and serves what is behind it, until that namespace is left or the cable ends. */
+  /** Makes a TAP and serves the guest behind it, until nothing holds its namespace or the cable ends. */
   async makeTap(target: string, options: Abortable): Promise<{ readonly closed: Promise<void> }> {
     const { name, where } = parseTapTarget("tap", target);
     const signal = signalOf(options);
@@ -213,7 +219,7 @@ export class Cables {
     return made;
   }
 
-  /** Ends all of them. Resolves when their sockets are gone. */
+  /** Ends all cables. Resolves when their sockets are closed. */
   async close(): Promise<void> {
     this.#closed = true;
     for (const link of this.#links.keys()) link.close();
@@ -221,7 +227,9 @@ export class Cables {
     await Promise.all([...this.#links.values(), ...[...this.#attachments].map((a) => a.close())]);
   }
 
-  /** A guest that has come to somebody's door, by a cable called `name`. `detached` resolves when it is gone. */
+  /**
+   * Attaches a guest that has come to a shared door. Its cable is called `name`. `detached` resolves when it is gone.
+   */
   arrival(arrival: Arrival, name: string): { readonly link: Link; readonly detached: Promise<void> } {
     return this.#keep((gone) => arrival.plug(name, this.#env, gone));
   }
@@ -282,19 +290,19 @@ export class Cables {
   }
 }
 
-/** Aborting `signal` closes it, as long as it is open. */
+/** Aborting `signal` closes `open`, if it is not closed by then. */
 function endBy(signal: AbortSignal | undefined, open: { readonly closed: Promise<void>; close(): unknown }): void {
   if (signal === undefined) return;
   const forget = onAbort(signal, () => void open.close());
   void open.closed.then(forget);
 }
 
-/** What ends the waiting for a target. */
+/** The signal that ends the listening or dialling at a target. */
 export function waitsFor(target: ListenTarget): AbortSignal | undefined {
   return typeof target === "string" ? undefined : signalOf(target);
 }
 
-/** Who may come by WebSocket. Throws `ConfigError`. */
+/** Who may connect by WebSocket. Throws `ConfigError`. */
 export function accessOf(target: ListenTarget): WsAccess {
   return typeof target === "string" || !("ws" in target)
     ? NO_BROWSERS
@@ -323,7 +331,7 @@ function checkDescriptor(field: string, fd: number): void {
 
 const TARGET = "expected { path }, { host, port }, { ws }, { vhostUser } or a text like unix:PATH";
 
-/** Throws `ConfigError` about what is none: programs in JavaScript are not checked before. */
+/** Throws `ConfigError` for a value that is no target: nothing has checked the types of a JavaScript program. */
 export function checkTarget(field: string, target: ListenTarget): void {
   const given: unknown = target;
   if (typeof given === "string") return;
@@ -335,7 +343,7 @@ export function checkTarget(field: string, target: ListenTarget): void {
   if (!one) throw new ConfigError(field, given, TARGET);
 }
 
-/** Throws `ConfigError` about `field`. */
+/** Parses a target. Throws `ConfigError` about `field`. */
 export function attachAddress(field: string, target: ListenTarget): AttachAddress {
   const text =
     typeof target === "string"

@@ -1,4 +1,4 @@
-/** The captures of one network that run: bounded in number, ended with it. */
+/** The running captures of one network: limited in number, and ended with the network. */
 import type { Writable } from "node:stream";
 import type { CableTap } from "../attach/tap.ts";
 import { Capture, type CaptureOptions } from "../control/capture.ts";
@@ -13,14 +13,14 @@ export class Captures {
   readonly #limits: Limits;
   readonly #running: Set<Capture> = new Set();
 
-  /** `notice` is given a line when a capture into a file ends by an error: a full disk. */
+  /** `notice` is given a line when an error, such as a full disk, ends a capture into a file. */
   constructor(tap: CableTap, limits: Limits, notice: (text: string) => void) {
     this.#tap = tap;
     this.#limits = limits;
     this.#notice = notice;
   }
 
-  /** Throws `ConfigError` about the target or a filter, or when too many run. */
+  /** Begins a capture. Throws `ConfigError` for a wrong target or filter, or when too many captures run. */
   begin(target: string | Writable, options: CaptureOptions): Capture {
     if (typeof target !== "string" && typeof target?.write !== "function")
       throw new ConfigError("capture", target, "expected a file's path or a stream to write to");
@@ -35,7 +35,7 @@ export class Captures {
       open = error === null;
     });
     void capture.closed.then((error) => {
-      // Whoever began it is told when it could not be opened.
+      // If the file could not be opened, the caller of `begin` learns of that by `opened`.
       if (open && error !== null && typeof target === "string")
         this.#notice(`the capture to ${target} has ended: ${reasonOf(error)}`);
       this.#running.delete(capture);
@@ -48,12 +48,12 @@ export class Captures {
     return [...this.#running];
   }
 
-  /** What the NAT tells of a flow: its comment. */
+  /** Hands an event of the NAT to the captures, which may add a comment to the flow's packet. */
   event(event: TraceEvent): void {
     for (const capture of this.#running) capture.event(event);
   }
 
-  /** Resolves when all is written. */
+  /** Ends all captures. Resolves when they are written. */
   async close(): Promise<void> {
     await Promise.all(this.list().map((capture) => capture.stop()));
   }

@@ -36,12 +36,12 @@ export interface Seams {
   polled(inner: Polled): Polled;
   /** The real cable behind one that the network sees. */
   plain(link: Link): Link;
-  /** The network is about to be given another's knowledge of its guests, or to open a forward. */
+  /** The network is about to be given another network's knowledge of its guests. */
   restored(saved: SavedLan): void;
   forwarded(rule: ForwardRule): void;
 }
 
-/** The parts of the network that takes another's place. */
+/** The parts of the network that takes the place of another. */
 export interface Replacement {
   readonly config: StackConfig;
   readonly parts: StackParts;
@@ -57,7 +57,7 @@ export class CurrentLan implements Delivery {
   #receiver: Delivery;
   #seams: Seams | null;
   #timer: PollTimer;
-  /** Frames that earlier networks here have taken. */
+  /** How many frames and bytes the networks before the current one have taken. */
   #framesBefore = 0;
   #bytesBefore = 0;
 
@@ -82,20 +82,21 @@ export class CurrentLan implements Delivery {
     return this.#lan.switch.cables();
   }
 
-  /** Frames and bytes from guests, over all networks that were here. */
+  /** How many frames and bytes have come from guests, over all networks that were current. */
   get taken(): { readonly framesIn: number; readonly bytesIn: number } {
     const frames: Stack | NullReceiver = this.#lan.frames;
     return { framesIn: this.#framesBefore + frames.framesIn, bytesIn: this.#bytesBefore + frames.bytesIn };
   }
 
-  /** The cable of the guest with this address, as it was plugged in. */
+  /** The cable of the guest with this address, without the recording's wrapper. Null when no guest has the address. */
   cableOf(host: string): Link | null {
     const link = this.#lan.stack.cableOf(host);
     return link === null || this.#seams === null ? link : this.#seams.plain(link);
   }
 
   /**
-   * Puts another network in this one's place. Resolves when its forwards listen, with those that do not, and why.
+   * Puts another network in this one's place. Resolves when its forwards listen, with the rules of those that could
+   * not be opened and their errors.
    */
   async replace({ config, parts, seams }: Replacement): Promise<readonly (readonly [ForwardRule, Error])[]> {
     const old = this.#lan;

@@ -1,27 +1,27 @@
-/** What was dropped: a counter for each reason, and a summary of the last second for those who listen. */
+/** Counts drops by their reason, and tells listeners about those of the last second. */
 import { DROP_REASONS, type DropReason } from "../core/trace.ts";
 
-/** At most one summary of a reason in so many milliseconds, so that a flood of drops is no flood of events. */
+/** Milliseconds. Each reason has at most one summary in this time, so that a flood of drops is no flood of events. */
 const WINDOW = 1000;
 
-/** Drops for one reason within a second. */
+/** The drops for one reason within a second. */
 export interface DropSummary {
   readonly reason: DropReason;
-  /** Packets and connections dropped since the last summary. */
+  /** How many packets and connections were dropped since the last summary. */
   readonly count: number;
-  /** Since the network's start. */
+  /** How many were dropped for this reason since the network's start. */
   readonly total: number;
 }
 
 export class Drops {
   readonly #counts: Record<DropReason, number> = Object.fromEntries(DROP_REASONS.map((r) => [r, 0])) as never;
-  /** As they were when the window began. */
+  /** The counts at the beginning of the window; null outside of one. */
   #before: Readonly<Record<DropReason, number>> | null = null;
   readonly #listening: () => boolean;
   readonly #tell: (drop: DropSummary) => void;
   #timer: NodeJS.Timeout | null = null;
 
-  /** `tell` is called from a timer, and only for what was dropped while `listening`. */
+  /** `tell` is called from a timer. It hears only of drops in windows that began while `listening` was true. */
   constructor(listening: () => boolean, tell: (drop: DropSummary) => void) {
     this.#listening = listening;
     this.#tell = tell;
@@ -39,14 +39,14 @@ export class Drops {
     return { ...this.#counts };
   }
 
-  /** Tells what a window that has not ended holds, and ends it. */
+  /** Tells of the drops in the current window, and ends that window. */
   flush(): void {
     const before = this.#before;
     if (this.#timer !== null) clearTimeout(this.#timer);
     this.#timer = null;
     this.#before = null;
     if (before === null) return;
-    // The listeners' own calls may drop more: that is the next window's.
+    // If the listeners cause more drops, those belong to the next window.
     const now = this.counts();
     for (const reason of DROP_REASONS) {
       const count = now[reason] - before[reason];

@@ -25,9 +25,9 @@ export interface FlowHookOptions {
    * again.
    */
   readonly limits: Limits;
-  /** The cable that a guest counts for. */
+  /** The cable whose quota a flow of this guest counts against. */
   readonly cableOf: (host: IpText) => object | null;
-  /** The function has thrown, given an invalid answer, or none. */
+  /** The function has thrown, has given an invalid answer, or has not answered in time. */
   readonly failed: (error: Error, flow: Flow) => void;
   /** A flow was dropped because too many wait. */
   readonly busy: () => void;
@@ -44,7 +44,7 @@ interface Question {
 export class FlowHook implements FlowGate {
   readonly active = true;
   readonly #options: FlowHookOptions;
-  /** In order of age, the oldest first. */
+  /** The oldest question first. */
   readonly #asked: Set<Question> = new Set();
   readonly #quota: Quota;
   #timer: NodeJS.Timeout | null = null;

@@ -1,8 +1,8 @@
-/** A flow of datagrams that `onFlow` has taken over, as a Duplex in object mode: a Buffer for each. */
+/** A flow of datagrams that `onFlow` has taken over: a Duplex in object mode, with a Buffer for each datagram. */
 import { Duplex } from "node:stream";
 import type { DatagramEnd } from "../core/gate.ts";
 
-/** Datagrams that wait for a reader. More are lost, as in a socket's buffer. */
+/** How many datagrams wait for a reader. Any beyond are lost, as with a socket's buffer. */
 const WAITING = 256;
 
 export class GuestDatagrams extends Duplex implements DatagramEnd {
@@ -11,22 +11,22 @@ export class GuestDatagrams extends Duplex implements DatagramEnd {
   readonly #timer: NodeJS.Timeout | null;
 
   /**
-   * `send` takes payloads to the guest, `ended` is told once when the user is done. It ends by itself after `limit`
-   * milliseconds; 0 leaves that to the flow.
+   * `send` takes a payload to the guest. `ended` is called once, when the user is done. The stream is destroyed after
+   * `limit` milliseconds; with 0, only the flow ends it.
    */
   constructor(send: (bytes: Uint8Array) => void, ended: () => void, limit: number) {
     super({ objectMode: true, readableHighWaterMark: WAITING });
     this.#send = send;
     this.#ended = ended;
     this.#timer = limit === 0 ? null : setTimeout(() => this.destroy(), limit).unref();
-    // A user that does not listen is not to bring the process down: the flow has its own end.
+    // A user without an `error` listener must not bring the process down. The flow has an end of its own.
     this.on("error", () => {});
   }
 
-  /** From the flow (DatagramEnd). */
+  /** Takes a datagram from the flow (DatagramEnd). */
   receive(bytes: Uint8Array, at: number, len: number): void {
     const datagram = Buffer.from(bytes.subarray(at, at + len));
-    // Never inside the stack's own call.
+    // Users' code never runs inside a call of the stack's.
     queueMicrotask(() => {
       if (!this.destroyed && !this.readableEnded && this.readableLength < WAITING) this.push(datagram);
     });

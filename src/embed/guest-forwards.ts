@@ -1,6 +1,6 @@
 /**
- * Guest forwards: addresses of the guests' net behind which stands something of the host's, chosen by whoever runs the
- * network and so reached whatever policy says. SMB is two of them, whose command is Samba's server.
+ * Guest forwards: addresses of the guests' network that lead to a program or server of the host. Whoever runs the
+ * network has chosen them, so rules do not apply to them. SMB is two guest forwards whose program is Samba's server.
  */
 import { mkdtempSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -15,7 +15,7 @@ import { findSmbd, sambaCommand } from "../host/samba.ts";
 import type { TcpService } from "../nat/services.ts";
 import type { Local } from "../stack/local-services.ts";
 
-/** NetBIOS sessions and SMB itself. */
+/** The ports of NetBIOS sessions and of SMB. */
 const SMB_PORTS: readonly number[] = [139, 445];
 
 export class GuestForwards {
@@ -23,10 +23,10 @@ export class GuestForwards {
   readonly #cableOf: (host: IpText) => object | null;
   readonly #host: HostNet;
   readonly #commands: Commands;
-  /** Where Samba's files are. */
+  /** The folder of Samba's own files; null without SMB. */
   #folder: string | null = null;
 
-  /** `cableOf` tells the cable of the guest that has an address. */
+  /** `cableOf` returns the cable of the guest with this address. */
   constructor(
     local: Local,
     cableOf: (host: IpText) => object | null,
@@ -39,7 +39,10 @@ export class GuestForwards {
     this.#commands = new Commands({ host, ...options });
   }
 
-  /** Throws an `Error` of one line when something is not to be had here: Samba, or a place for its files. */
+  /**
+   * Throws an `Error` of one line when this host lacks something: Samba, a folder for its files, or a way to run
+   * commands.
+   */
   open(rules: readonly GuestForwardRule[], smb: SmbOptions | null): void {
     if (smb !== null || rules.some(({ target }) => "argv" in target)) needCommands();
     for (const rule of rules) this.#serve(rule);

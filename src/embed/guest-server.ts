@@ -1,4 +1,4 @@
-/** A listening TCP port within the guests' network: what `net.listenGuest` gives. */
+/** A listening TCP port within the guests' network. `net.listenGuest` makes one. */
 import { EventEmitter } from "node:events";
 import type { Endpoint } from "../core/address.ts";
 import type { HostTcp, HostTcpEvents } from "../core/host-net.ts";
@@ -10,7 +10,7 @@ export interface GuestServerEvents {
 }
 
 export class GuestServer extends EventEmitter<GuestServerEvents> implements Disposable {
-  /** Where guests find it. */
+  /** The address and port at which guests reach this server. */
   readonly address: Endpoint;
   readonly #allowHalfOpen: boolean;
   #stop: (() => void) | null = null;
@@ -21,15 +21,15 @@ export class GuestServer extends EventEmitter<GuestServerEvents> implements Disp
     this.#allowHalfOpen = allowHalfOpen;
   }
 
-  /** Opens it: `stop` is what ends it. For who makes servers. */
+  /** Marks the port as open; `stop` ends it. Called by the maker of servers, not by their user. */
   started(stop: () => void): void {
     this.#stop = stop;
   }
 
-  /** A guest dials. 'connection' comes when the connection stands. For who makes servers. */
+  /** Answers a guest that connects. 'connection' follows when the connection is established. */
   dialled(events: HostTcpEvents, guest: Endpoint): HostTcp {
     const socket = new GuestSocket({ remote: guest, local: this.address, allowHalfOpen: this.#allowHalfOpen });
-    // Before it stands it is nobody's, and its end is no news.
+    // Before the connection is established, the socket has no user who could handle its errors.
     socket.once("error", forget);
     socket.prependOnceListener("connect", () => {
       socket.removeListener("error", forget);
@@ -44,7 +44,7 @@ export class GuestServer extends EventEmitter<GuestServerEvents> implements Disp
     return this.#stop !== null;
   }
 
-  /** No new connections; those that exist go on. May be called again. */
+  /** Accepts no more connections; those that are open go on. 'close' follows. Further calls do nothing. */
   close(): void {
     if (this.#stop === null) return;
     this.#stop();

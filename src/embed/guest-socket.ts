@@ -1,7 +1,7 @@
 /**
- * A TCP connection with a guest as a `node:stream` Duplex with `net.Socket`'s manners, so that whatever takes a socket
- * (`http`, `tls`, undici, ssh2) takes this one unmodified. There is no descriptor behind it: the far end of it is a
- * flow of the network's own NAT, reached through a `Plug`.
+ * A TCP connection with a guest as a `node:stream` Duplex that behaves like a `net.Socket`, so libraries that take a
+ * socket (`http`, `tls`, undici, ssh2) take it unmodified. It has no descriptor: its far end is a flow of the
+ * network's own NAT, reached through a `Plug`.
  */
 import { isIP } from "node:net";
 import { constants } from "node:os";
@@ -18,13 +18,17 @@ type Written = (error?: Error | null) => void;
 export interface GuestSocketOptions {
   /** The guest's end. */
   readonly remote: Endpoint;
-  /** Our end as the guest knows it; null until there is one. */
+  /** Our end, as the guest sees it; null until the NAT has chosen it. */
   readonly local: Endpoint | null;
-  /** As `net.Socket`'s: with false (the default) our side ends when the guest's does. */
+  /** As in `net.Socket`: with false (the default), our side ends when the guest's does. */
   readonly allowHalfOpen?: boolean | undefined;
 }
 
-/** What a `net.Socket` emits, here too. */
+/**
+ * A TCP connection with a guest, used like a `net.Socket`. It emits 'connect', 'ready', 'timeout' and a stream's
+ * events. An 'error' has a `code` as in Node, such as ECONNREFUSED (nobody listens), ETIMEDOUT (no answer), ECONNRESET,
+ * EACCES (a rule refuses it), EPIPE (a write after the guest's end) or ENOBUFS (too many connections).
+ */
 export class GuestSocket extends Duplex {
   readonly remoteAddress: string;
   readonly remotePort: number;
@@ -32,15 +36,15 @@ export class GuestSocket extends Duplex {
   localAddress: string | undefined;
   localPort: number | undefined;
   localFamily: "IPv4" | "IPv6" | undefined;
-  /** Before 'connect'. */
+  /** True until 'connect'. */
   connecting = true;
   bytesRead = 0;
-  /** Milliseconds of silence until 'timeout'; undefined when off. */
+  /** Milliseconds without a byte after which 'timeout' is emitted; undefined when off. */
   timeout: number | undefined;
   #plug: Plug | null = null;
   #sent = 0;
   #timer: NodeJS.Timeout | null = null;
-  /** What waits for the connection to stand, or for room. */
+  /** The chunks that wait until the connection is established, or until the flow has room. */
   #waiting: { readonly chunks: readonly Uint8Array[]; index: number; at: number; readonly written: Written } | null =
     null;
   #final: Written | null = null;
@@ -72,12 +76,12 @@ export class GuestSocket extends Duplex {
       },
       onEnd: () => {
         this.push(null);
-        // An end is only seen by who reads; like net.Socket, tell it to who does not as well.
+        // A stream notices its end only when it is read. Like net.Socket, tell users that do not read as well.
         if (this.readableLength === 0) this.read(0);
       },
       onRoom: () => this.#push(),
       onLost: (code) => {
-        // Whoever closes the network knows: a connection that stood is closed, not broken.
+        // The network is closing. An established connection is then closed without an error.
         if (code === "ENETDOWN" && !this.connecting) this.destroy();
         else this.destroy(this.#error(code, this.connecting ? "connect" : "read"));
       },
@@ -85,19 +89,19 @@ export class GuestSocket extends Duplex {
     if (!allowHalfOpen) this.on("end", writesFailAfterEnd);
   }
 
-  /** Gives it the flow of which it is the host's end. For who makes sockets, not for who has one. */
+  /** Makes this socket the host's end of a flow. Called by the maker of sockets, not by their user. */
   plugIn(events: HostTcpEvents): HostTcp & { answer(): void } {
     const plug = new Plug(events, this.#user);
     this.#plug = plug;
     return plug;
   }
 
-  /** Our end as the guest knows it, once the NAT has chosen it. For who makes sockets. */
+  /** Sets our end as the guest sees it, once the NAT has chosen it. Called by the maker of sockets. */
   shownAs(local: Endpoint): void {
     this.#setLocal(local);
   }
 
-  /** Bytes written, those included that still wait. */
+  /** How many bytes were written, including those that still wait. */
   get bytesWritten(): number {
     return this.#sent + this.writableLength;
   }
@@ -119,7 +123,10 @@ export class GuestSocket extends Duplex {
     return { address: localAddress, family: localFamily, port: localPort };
   }
 
-  /** Emits 'timeout' after `millis` without a byte either way; 0 turns it off. The connection goes on. */
+  /**
+   * Emits 'timeout' after `millis` milliseconds without a byte in either direction; 0 turns it off. The connection
+   * goes on.
+   */
   setTimeout(millis: number, callback?: () => void): this {
     if (this.#timer !== null) clearTimeout(this.#timer);
     this.#timer = null;
@@ -131,17 +138,17 @@ export class GuestSocket extends Duplex {
     return this;
   }
 
-  /** Small segments are never held back here; nothing to do. */
+  /** Does nothing: small segments are never held back here. */
   setNoDelay(_noDelay?: boolean): this {
     return this;
   }
 
-  /** The network probes silent guests by itself; nothing to do. */
+  /** Does nothing: the network itself probes guests that are silent. */
   setKeepAlive(_enable?: boolean, _initialDelay?: number): this {
     return this;
   }
 
-  /** Holds no process open; nothing to do. */
+  /** Does nothing: this socket does not keep the process running. */
   ref(): this {
     return this;
   }
@@ -150,14 +157,14 @@ export class GuestSocket extends Duplex {
     return this;
   }
 
-  /** Destroys once all that was written is with the network. */
+  /** Destroys the socket once the network has all that was written. */
   destroySoon(): void {
     if (this.writable) this.end();
     if (this.writableFinished) this.destroy();
     else this.once("finish", this.destroy);
   }
 
-  /** RST to the guest, whatever waits. */
+  /** Destroys the socket and sends the guest RST, even if bytes wait. */
   resetAndDestroy(): this {
     this.#reset = true;
     this.destroy();
@@ -168,7 +175,10 @@ export class GuestSocket extends Duplex {
     this.#plug?.read();
   }
 
-  /** `_read` is called before bytes are taken out, and not again until more have come: only here is it seen that they are. */
+  /**
+   * Tells the plug of each read. `_read` cannot: it is called before bytes are taken out, and not again until more
+   * come.
+   */
   override read(size?: number): unknown {
     const taken: unknown = super.read(size);
     if (taken !== null) this.#plug?.read();
@@ -192,7 +202,7 @@ export class GuestSocket extends Duplex {
       return;
     }
     this.#plug?.finish();
-    // A turn later, as a kernel's shutdown would be: who hears 'end' still has a socket to write to.
+    // Done one turn later, as with a kernel's shutdown: a listener of 'end' can still write to the socket.
     setImmediate(done);
   }
 
@@ -204,7 +214,7 @@ export class GuestSocket extends Duplex {
     this.#final = null;
     this.#plug?.leave(this.#reset);
     done(error);
-    // A turn after 'error', and with what net.Socket tells: whether there was one.
+    // Emitted one turn after 'error', with net.Socket's argument: whether there was an error.
     setImmediate(() => this.emit("close", error !== null));
   }
 
@@ -224,7 +234,7 @@ export class GuestSocket extends Duplex {
     if (!this.connecting) this.#push();
   }
 
-  /** Sends what waits, as far as the flow takes it. */
+  /** Sends the waiting chunks, as far as the flow takes them. */
   #push(): void {
     const waiting = this.#waiting;
     const plug = this.#plug;
@@ -253,7 +263,7 @@ export class GuestSocket extends Duplex {
     this.localFamily = family(local.host);
   }
 
-  /** As Node's own: "connect ECONNREFUSED 10.0.2.15:80". */
+  /** An error like Node's own: "connect ECONNREFUSED 10.0.2.15:80". */
   #error(code: string, syscall: string): NodeJS.ErrnoException {
     const { remoteAddress: address, remotePort: port } = this;
     const where = syscall === "connect" ? ` ${endpointText({ host: address, port })}` : "";
@@ -270,7 +280,7 @@ function family(address: string): "IPv4" | "IPv6" {
   return isIP(address) === 6 ? "IPv6" : "IPv4";
 }
 
-/** As net.Socket without allowHalfOpen: what is written after the guest's end is EPIPE. */
+/** As in net.Socket without allowHalfOpen, writing after the guest's end fails with EPIPE. */
 function writesFailAfterEnd(this: GuestSocket): void {
   this.write = writeAfterEnd as typeof this.write;
 }

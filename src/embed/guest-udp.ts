@@ -1,31 +1,31 @@
-/** A UDP port within the guests' network: what `net.bindGuestUdp` gives, with the manners of `dgram.Socket`. */
+/** A UDP port within the guests' network, used like a `dgram.Socket`. `net.bindGuestUdp` makes one. */
 import { EventEmitter } from "node:events";
 import { ConfigError } from "../control/errors.ts";
 import type { Endpoint } from "../core/address.ts";
 
-/** Who sent a datagram. */
+/** The guest that has sent a datagram. */
 export interface GuestUdpSender {
   readonly address: string;
   readonly port: number;
   readonly family: "IPv4" | "IPv6";
-  /** Bytes of the datagram. */
+  /** How many bytes the datagram has. */
   readonly size: number;
 }
 
 export interface GuestUdpEvents {
-  /** The bytes are the listener's to keep. */
+  /** A datagram from a guest. The listener may keep the bytes. */
   message: [bytes: Buffer, from: GuestUdpSender];
   close: [];
 }
 
-/** The longest payload of a datagram over IPv4. */
+/** How many bytes a datagram over IPv4 can carry. */
 const MAX_PAYLOAD = 65_507;
 
 /** Sends a datagram to a guest. */
 type SendUdp = (bytes: Uint8Array, port: number, address: string) => void;
 
 export class GuestUdp extends EventEmitter<GuestUdpEvents> implements Disposable {
-  /** Where guests find it. */
+  /** The address and port at which guests reach this UDP port. */
   readonly address: Endpoint;
   readonly #send: SendUdp;
   #stop: (() => void) | null = null;
@@ -36,12 +36,12 @@ export class GuestUdp extends EventEmitter<GuestUdpEvents> implements Disposable
     this.#send = send;
   }
 
-  /** Opens it: `stop` is what ends it. For who makes it. */
+  /** Marks the port as open; `stop` ends it. Called by the maker of the port, not by its user. */
   started(stop: () => void): void {
     this.#stop = stop;
   }
 
-  /** A guest's datagram, valid during the call. Listeners run once the network's own call has returned. */
+  /** Takes a guest's datagram, valid during the call. Listeners run after the network's own call. */
   received(bytes: Uint8Array, at: number, len: number, guest: Endpoint): void {
     if (this.listenerCount("message") === 0) return;
     const message = Buffer.from(bytes.subarray(at, at + len));
@@ -53,8 +53,10 @@ export class GuestUdp extends EventEmitter<GuestUdpEvents> implements Disposable
   }
 
   /**
-   * Sends a copy. As ever with UDP, nothing tells whether it arrives: a guest that nobody knows yet is asked for by ARP
-   * and this datagram is lost. Throws a RangeError when it is too long, an Error when closed, `ConfigError` about an argument.
+   * Sends a copy of `bytes` (a text as UTF-8) to a guest's address and port. As always with UDP, nothing tells
+   * whether the datagram arrives. If the guest's MAC is not known yet, the network asks for it by ARP, and this
+   * datagram is lost. Throws a `RangeError` for more than 65507 bytes, an `Error` when the port is closed, and
+   * `ConfigError` for a wrong argument or an address that no guest can have.
    */
   send(bytes: Uint8Array | string, port: number, address: string): void {
     if (this.#stop === null) throw new Error("the UDP port is closed");
@@ -66,7 +68,7 @@ export class GuestUdp extends EventEmitter<GuestUdpEvents> implements Disposable
     this.#send(payload, port, address);
   }
 
-  /** May be called again. */
+  /** Closes the port; 'close' follows. Further calls do nothing. */
   close(): void {
     if (this.#stop === null) return;
     this.#stop();

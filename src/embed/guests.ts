@@ -1,6 +1,6 @@
 /**
- * The guests' network from within the process: dial a guest, listen where guests find you. One for each network; it
- * keeps what is open, so that closing the network ends it.
+ * Access to the guests' network from within the process: dial a guest, or listen for guests. There is one such object
+ * for each network. It keeps all open ports, so that they are closed with the network.
  */
 import * as z from "zod/mini";
 import type { Abortable } from "../control/abortable.ts";
@@ -16,35 +16,35 @@ import { GuestServer } from "./guest-server.ts";
 import { GuestSocket } from "./guest-socket.ts";
 import { GuestUdp } from "./guest-udp.ts";
 
-/** Where to dial. */
+/** The guest to dial, and how. */
 export interface ConnectOptions extends Abortable {
-  /** A guest's address (that of the guest with the first lease; DHCPv6's where there is no IPv4). */
+  /** The guest's IP address (the first DHCP lease; DHCPv6's first address where there is no IPv4). */
   readonly host?: string | undefined;
   readonly port: number;
-  /** As `net.connect`'s: with false (the default) our side ends when the guest's does. */
+  /** As in `net.connect`: with false (the default), the socket ends its side when the guest ends its own. */
   readonly allowHalfOpen?: boolean | undefined;
-  /** Gives up, or ends what stands: the socket is destroyed with its reason. */
+  /** Aborting destroys the socket with the signal's reason, before or after it is connected. */
   readonly signal?: AbortSignal | undefined;
 }
 
-/** Where to listen. */
+/** Where to listen, and how. */
 export interface ListenGuestOptions extends Abortable {
   /**
-   * An address of the guests' net that no guest has, the gateway's or the DNS server's, or one outside: connections to
-   * it are then taken over (the gateway's).
+   * The IP address to listen on (the gateway's): one of the guests' network that is not leased to guests, or one
+   * outside. Guests' connections to it then come here.
    */
   readonly host?: string | undefined;
-  /** 0 for the first free one from 49152 on, which the server's `address` tells. */
+  /** The port, or 0 for the first free one from 49152 on. The server's `address` tells which one. */
   readonly port: number;
-  /** As `net.createServer`'s (false). */
+  /** As in `net.createServer` (false). */
   readonly allowHalfOpen?: boolean | undefined;
-  /** Closes it. */
+  /** Aborting closes the port. */
   readonly signal?: AbortSignal | undefined;
 }
 
 export type BindGuestUdpOptions = Omit<ListenGuestOptions, "allowHalfOpen">;
 
-/** The kinds of their fields; what an address and a port may be is the network's to say. `http.Agent` brings many more. */
+/** Checks only the fields' types; the network checks addresses and ports. `http.Agent` passes many more fields. */
 const shape: Shape<Omit<ConnectOptions, "port">> = z.object(
   {
     host: z.optional(z.string("expected an IP address like 10.0.2.15")),
@@ -68,7 +68,7 @@ export class Guests {
   readonly #first: () => IpText;
   readonly #listening: Set<Closable> = new Set();
 
-  /** `first` is the address of the guest that is dialled when none is named. */
+  /** `first` gives the address of the guest that is dialled when the caller names none. */
   constructor(config: StackConfig, local: Local, policy: Policy, first: () => IpText) {
     this.#first = first;
     this.#config = config;
@@ -76,7 +76,7 @@ export class Guests {
     this.#policy = policy;
   }
 
-  /** A socket that is connecting, as `net.createConnection` gives one. Throws `ConfigError`. */
+  /** Returns a socket that is connecting, like `net.createConnection`. Throws `ConfigError` or the signal's reason. */
   createConnection(options: ConnectOptions): GuestSocket {
     const { allowHalfOpen } = checkShape(shape, options);
     const signal = signalOf(options);
@@ -95,7 +95,7 @@ export class Guests {
     return socket;
   }
 
-  /** Resolves when the connection stands; rejects with `net.connect`'s errors, the signal's reason or `ConfigError`. */
+  /** Resolves when connected. Rejects with `net.connect`'s errors, the signal's reason or `ConfigError`. */
   async connect(options: ConnectOptions): Promise<GuestSocket> {
     const socket = this.createConnection(options);
     await new Promise<void>((resolve, reject) => {
@@ -108,7 +108,7 @@ export class Guests {
     return socket;
   }
 
-  /** Opens a TCP port. Throws `ConfigError`, or an `Error` with code EADDRINUSE. */
+  /** Opens a TCP port. Throws `ConfigError`, the signal's reason, or an `Error` with code EADDRINUSE. */
   listen(options: ListenGuestOptions, onSocket?: (socket: GuestSocket) => void): GuestServer {
     if (onSocket !== undefined && typeof onSocket !== "function")
       throw new ConfigError(
@@ -126,7 +126,7 @@ export class Guests {
     });
   }
 
-  /** Opens a UDP port. Throws as `listen` does. */
+  /** Opens a UDP port. Throws the same errors as `listen`. */
   bindUdp(options: BindGuestUdpOptions): GuestUdp {
     return this.#open(options, (at) => {
       const udp = new GuestUdp(at, (bytes, port, host) =>
@@ -139,12 +139,12 @@ export class Guests {
     });
   }
 
-  /** Closes what listens. */
+  /** Closes the listening ports. */
   close(): void {
     for (const each of this.#listening) each.close();
   }
 
-  /** Opens at the place that was asked for; port 0 takes the first free one. `open` gives null when the place is taken. */
+  /** Opens the wanted port, or for port 0 the first free one. `open` returns null when the port is taken. */
   #open<T extends Closable>(options: BindGuestUdpOptions, open: (at: Endpoint) => T | null): T {
     checkShape(shape, options);
     const signal = signalOf(options);
@@ -167,14 +167,14 @@ export class Guests {
     throw error;
   }
 
-  /** A guest's address and port. */
+  /** Checks that the address is a guest's. Throws `ConfigError`. */
   #guest(field: string, host: string, port: number): Endpoint {
     const ip = typeof host === "string" ? parseIp(host) : null;
     if (ip === null || !this.#local.isGuest(ip)) throw new ConfigError(field, host, "expected a guest's address");
     return { host: ip, port: checkPort(port, 1) };
   }
 
-  /** An address that may be listened on: any that no guest has or may be given. */
+  /** Checks an address to listen on: any but those that a guest has or may be given. Throws `ConfigError`. */
   #place(host: string): string {
     const { dhcpStart, dhcpCount, staticLeases } = this.#config;
     const text = parseIp(host);
@@ -204,7 +204,9 @@ function abortable(signal: AbortSignal, socket: GuestSocket): void {
   socket.once("close", forget);
 }
 
-/** A client within the process, as the NAT takes those of a forward: shown as the gateway, on a port that it chooses. */
+/**
+ * A client within the process, which the NAT treats like a client of a forward: the guest sees the gateway's address.
+ */
 class Client implements AcceptedTcp {
   readonly remote: Endpoint = { host: "127.0.0.1", port: 0 };
   readonly #socket: GuestSocket;

@@ -1,4 +1,4 @@
-/** One network behind its seams: the stack, and the switch that the guests' cables meet in front of it. */
+/** One network without its surroundings: the stack, and the switch in front of it where the guests' cables meet. */
 import { LanGuard, NO_ADDRESSES } from "../attach/guard.ts";
 import { NullReceiver, type SavedMac, Switch } from "../attach/switch.ts";
 import type { StackConfig } from "../core/config.ts";
@@ -11,11 +11,11 @@ import { Stack } from "../stack.ts";
 export interface Lan {
   readonly stack: Stack;
   readonly switch: Switch;
-  /** Whoever frames that guests do not say to each other end at. */
+  /** The receiver of frames that are not from one guest to another: the stack, or without a gateway nobody. */
   readonly frames: Stack | NullReceiver;
 }
 
-/** All that a network knows of its guests; JSON keeps it. */
+/** Everything that a network knows of its guests. It can be written as JSON. */
 export interface SavedLan extends KnownGuests {
   readonly macs: readonly SavedMac[];
 }
@@ -24,13 +24,15 @@ export function saveLan(lan: Lan): SavedLan {
   return { ...lan.stack.saveGuests(), macs: lan.switch.save() };
 }
 
-/** `lan` has the same cables, and nothing has passed yet. */
+/** `lan` must have the same cables as the saved network, and no frame may have passed yet. */
 export function restoreLan(lan: Lan, saved: SavedLan): void {
   lan.switch.restore(saved.macs);
   lan.stack.restoreGuests(saved);
 }
 
-/** Deterministic: it does the same again when its seams say the same. `tap` stands on the cables. */
+/**
+ * Makes a network. It is deterministic: given the same input, it does the same again. `tap` sees the cables' frames.
+ */
 export function composeLan(config: StackConfig, parts: StackParts, tap: FrameTap): Lan {
   const stack = new Stack(config, parts);
   const { gateway, dhcp, isolate, limits } = config;

@@ -1,5 +1,6 @@
 /**
- * The process's own services for guests, on a network that may be replaced: the next network gets the same services.
+ * The process's own services for guests. When another network takes the current one's place, it gets the same
+ * services.
  */
 import type { Endpoint } from "../core/address.ts";
 import type { AcceptedTcp } from "../core/host-net.ts";
@@ -21,7 +22,7 @@ export class LocalDoor implements Local {
     this.#local = local;
   }
 
-  /** Another network takes the place of the one before, which has been closed: everything is served there again. */
+  /** Opens every service on the network that takes the place of the closed one. */
   replace(local: Local): void {
     this.#local = local;
     for (const each of this.#served) each.end = each.open(local);

@@ -1,4 +1,4 @@
-/** A network's events: their names, and what their listeners are given. */
+/** A network's events: their names, and the arguments of their listeners. */
 import type { Question } from "../control/on-ask.ts";
 import type { Flow } from "../control/on-flow.ts";
 import type { TraceEvent } from "../core/trace.ts";
@@ -6,39 +6,39 @@ import type { DropSummary } from "./drops.ts";
 
 type EventOf<T extends TraceEvent["type"]> = Omit<Extract<TraceEvent, { type: T }>, "type">;
 
-/** A refusal. One record tells of a query that is asked in several ways: as A and AAAA, of both families' servers. */
+/** A refused flow. Queries for one name within a moment (A and AAAA, of both families' servers) make one refusal. */
 export type Refusal = Omit<EventOf<"flow-refused">, "qtype"> & {
-  /** What a query has asked for: `["A", "AAAA"]`. */
+  /** The record types that queries have asked for: `["A", "AAAA"]`. Absent for flows that are no DNS queries. */
   readonly types?: readonly string[];
 };
 
-/** Events and what their listeners are given. Listeners run after the network's own call has returned. */
+/** Events, with the arguments of their listeners. Listeners run after the network's own call has returned. */
 export interface NetworkEvents {
   lease: [lease: EventOf<"lease">];
   flowOpen: [flow: EventOf<"flow-open">];
   flowClose: [flow: EventOf<"flow-close">];
-  /** A file's transfer has ended, well or not. */
+  /** The transfer of a file by TFTP has ended, complete or not. */
   tftp: [transfer: EventOf<"tftp">];
-  /** What a guest forward's program says on its standard error. */
+  /** A line that the program of a guest forward has written to its standard error. */
   programOutput: [line: EventOf<"program-output">];
   dns: [query: EventOf<"dns">];
   /** A rule has refused a flow, or ended one when the rules changed. */
   flowRefused: [refusal: Refusal];
-  /** A question waits, for those who show it to people. @internal */
+  /** A question waits for an answer; for programs that show questions to people. @internal */
   ask: [question: Question];
-  /** A flow may begin; told with the options `learn` and `auditAllowed`. */
+  /** A rule or the default has allowed a flow. Emitted only with the option `learn`, or `allowed` of `audit`. */
   flowAllowed: [flow: EventOf<"flow-allowed">];
-  /** Packets or connections were dropped for this reason: at most one event of a reason in a second. */
+  /** Packets or connections were dropped. For each reason there is at most one event a second. */
   drop: [drop: DropSummary];
-  /** `onFlow` has thrown, answered nonsense, or not answered; the flow was refused. */
+  /** `onFlow` has thrown, has given an invalid answer, or has not answered in time. The flow was refused. */
   flowError: [error: Error, flow: Flow];
-  /** `onAsk` has thrown, or answered nonsense; the flows were refused. */
+  /** `onAsk` has thrown or has given an invalid answer. The flows were refused. */
   askError: [error: Error, question: Question];
-  /** Something that guests want is not to be had on this host; a line that says what would allow it. */
+  /** Guests want something that this host does not offer. The notice is one line that says how to change that. */
   notice: [notice: EventOf<"notice">];
 }
 
-/** Which of them tells what the stack reports. */
+/** The event for each type of report from the stack. */
 export const EVENT_NAMES: Readonly<Record<TraceEvent["type"], keyof NetworkEvents>> = {
   lease: "lease",
   "flow-open": "flowOpen",

@@ -1,47 +1,48 @@
 /**
  * The in-process end of a guest's TCP connection.
  *
- * Theory of operation. To the NAT's flow a plug is a host socket (`HostTcp`), so there is one TCP and no special case
- * in it; to its user it is a small set of callbacks (`PlugUser`), out of which `GuestSocket` makes a Duplex.
+ * Theory of operation. To the NAT's flow a plug is a host socket (`HostTcp`), so the TCP engine needs no special case.
+ * To its user a plug is a small set of callbacks (`PlugUser`), from which `GuestSocket` makes a Duplex.
  *
  *     guest ─ flow ─ write() ─→ queue ─ microtask ─→ onBytes() ─ user
  *     guest ─ flow ←─ onData() ──────────────────── send()     ─ user
  *
- * The flow's calls only leave notes; a microtask acts on them. So a user's code never runs inside a call of the
- * stack's, and may in its turn call into it at once. The bytes of a slab are copied, since a user keeps what it is
- * given. What waits here and what the user has not read count as `backlog`, which closes the guest's window; so does what
- * the pieces cost that it lies in, or a guest that sends a byte at a time would make us hold two hundred times as much.
- * Whenever the user has read something the flow is told, so that the window opens again.
+ * The flow's calls only leave notes, and a microtask acts on them. So a user's code never runs inside a call of the
+ * stack's, and may call the stack at once. Bytes are copied from the slab, since users keep what they are given.
  *
- * A user who leaves before the guest has ended leaves an orphan, as a kernel's `close` does: the guest is sent FIN,
- * and RST if it goes on sending; an orphan whose guest says nothing is over after `ORPHAN_MS`.
+ * The `backlog` counts the bytes that wait here and those that the user has not read; it closes the guest's window. It
+ * also counts the memory of each piece. Without that, a guest that sends single bytes could make us hold two hundred
+ * times as much. Whenever the user has read something, the flow is told, so that the window opens again.
+ *
+ * A user who leaves before the guest has ended leaves an orphan, as `close` does with a kernel's socket. The guest is
+ * sent FIN, and RST if it goes on sending. If the guest says nothing, the orphan ends after `ORPHAN_MS`.
  */
 import type { Endpoint } from "../core/address.ts";
 import { BUFFER_COST } from "../core/cost.ts";
 import type { HostTcp, HostTcpEvents } from "../core/host-net.ts";
 import type { Slab } from "../core/link.ts";
 
-/** FIN-WAIT-2 of a connection that nobody holds any more, as Linux's tcp_fin_timeout. */
+/** Milliseconds in FIN-WAIT-2 for a connection that nobody holds any more, as Linux's tcp_fin_timeout. */
 const ORPHAN_MS = 60_000;
-/** Bytes go to the flow in pieces, so that its `pause()` takes effect within a long write. */
+/** Bytes go to the flow in pieces of at most this size, so that its `pause()` takes effect within a long write. */
 const PIECE = 65_536;
 
-/** Stands where a flow was, once it is over. */
+/** Takes the place of a flow that is over. */
 const NOBODY: HostTcpEvents = { onConnect() {}, onData() {}, onEnd() {}, onDrain() {}, onClose() {} };
 
-/** Whoever reads and writes. Called from microtasks only. */
+/** The reader and writer of the connection. All its methods are called from microtasks only. */
 export interface PlugUser {
-  /** Bytes handed over by `onBytes` that have not been read. */
+  /** How many bytes from `onBytes` the user has not read yet. */
   readonly unread: number;
-  /** The connection stands: `send` goes through. */
+  /** The connection is established: `send` works from now on. */
   onOpen(): void;
-  /** The bytes are the user's to keep. */
+  /** Bytes from the guest. The user may keep them. */
   onBytes(bytes: Buffer): void;
   /** The guest has sent FIN. */
   onEnd(): void;
-  /** `send` takes bytes again. */
+  /** `send` accepts bytes again. */
   onRoom(): void;
-  /** The connection broke: ECONNREFUSED, ECONNRESET, ETIMEDOUT, ENETDOWN. Nothing follows. */
+  /** The connection has broken; `code` is a system's error code such as ECONNRESET. No callback follows. */
   onLost(code: string): void;
 }
 
@@ -55,15 +56,15 @@ export class Plug implements HostTcp {
   #opened = false;
   #toldOpen = false;
   #wantsRoom = false;
-  /** Pieces handed over since the user had last read everything. */
+  /** How many pieces the user was given since it had last read everything. */
   #pieces = 0;
-  /** What the backlog was when the flow was last told that it has fallen. */
+  /** The backlog when the flow was last told that it has fallen. */
   #told = 0;
   #finSent = false;
   #ended = false;
   #toldEnd = false;
   #lost: string | null = null;
-  /** The user is gone. */
+  /** The user has left. */
   #left = false;
   #orphan: NodeJS.Timeout | null = null;
   #scheduled = false;
@@ -73,11 +74,11 @@ export class Plug implements HostTcp {
     this.#user = user;
   }
 
-  // What the flow calls (HostTcp)
+  // Calls from the flow (HostTcp).
 
   get backlog(): number {
     const { unread } = this.#user;
-    // A piece has a byte at the least.
+    // Each piece holds at least one byte.
     const pieces = this.#queue.length + Math.min(this.#pieces, unread);
     return this.#queued + unread + pieces * BUFFER_COST;
   }
@@ -113,14 +114,14 @@ export class Plug implements HostTcp {
     this.#schedule();
   }
 
-  // What the user calls
+  // Calls from the user.
 
-  /** A guest that dialled in may have its SYN-ACK. */
+  /** Has the flow send its SYN-ACK to a guest that has dialled in. */
   answer(): void {
     queueMicrotask(() => this.#events.onConnect());
   }
 
-  /** Hands bytes to the flow, which copies them, until it has enough: how many it took. When not all, `onRoom` follows. */
+  /** Hands bytes to the flow, which copies them until it has enough. Returns how many. If not all, `onRoom` follows. */
   send(bytes: Uint8Array, from: number): number {
     let at = from;
     while (!this.#paused && at < bytes.length) {
@@ -132,7 +133,7 @@ export class Plug implements HostTcp {
     return at - from;
   }
 
-  /** The user has read, or would like to: the guest's window may open. */
+  /** The user has read, or is ready to read. The guest's window may open. */
   read(): void {
     if (this.#user.unread === 0) this.#pieces = 0;
     const { backlog } = this;
@@ -141,14 +142,17 @@ export class Plug implements HostTcp {
     this.#events.onDrain();
   }
 
-  /** FIN after all that was sent. */
+  /** Sends FIN behind all bytes sent before. */
   finish(): void {
     if (this.#finSent) return;
     this.#finSent = true;
     this.#events.onEnd();
   }
 
-  /** The user goes. `reset` says RST; so do bytes that nobody has read (RFC 2525 section 2.17). No callback follows. */
+  /**
+   * The user leaves; no callback follows. Sends RST for `reset`, for unread bytes (RFC 2525 section 2.17) and before
+   * the connection is established; else FIN.
+   */
   leave(reset: boolean): void {
     if (this.#left) return;
     this.#left = true;
@@ -181,14 +185,14 @@ export class Plug implements HostTcp {
     });
   }
 
-  /** An orphan's guest has sent more, or ended, or is gone. */
+  /** The orphan's guest has sent more, has ended, or is gone. */
   #settle(): void {
     if (this.#events === NOBODY) return;
     if (this.#queued > 0) this.#close("ECONNRESET");
     else if (this.#ended) this.#close(null);
   }
 
-  /** Tells the user everything that has happened. Each callback may make it leave. */
+  /** Tells the user everything that has happened. The user may leave in any callback. */
   #pump(): void {
     if (this.#opened && !this.#toldOpen) {
       this.#toldOpen = true;
@@ -200,7 +204,8 @@ export class Plug implements HostTcp {
       if (this.#left) return;
       this.#queued -= bytes.length;
       this.#pieces++;
-      // Whoever reads at once never lets it be seen in the backlog.
+      // If the user reads at once, the backlog never shows these bytes. Count them, so that the flow is told of the
+      // read.
       this.#told = this.backlog + bytes.length;
       this.#user.onBytes(bytes);
     }

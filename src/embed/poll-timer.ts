@@ -1,10 +1,13 @@
-/** The one real timer that drives a stack: set when its next deadline becomes earlier, else it looks anew when it fires. */
+/**
+ * The one real timer that drives a stack. It is set anew when the stack's next deadline becomes earlier. When the
+ * deadline becomes later, the timer fires as set, and then looks for the next deadline.
+ */
 import type { Clock } from "../core/clock.ts";
 
-/** The longest delay of Node's timers. */
+/** The longest delay of Node's timers, in milliseconds. */
 const MAX_DELAY = 2 ** 31 - 1;
 
-/** What is driven. */
+/** A stack, as its timer sees it. */
 export interface Polled {
   /** Called when `pollAt()` has become earlier. */
   onPollAt: (() => void) | null;

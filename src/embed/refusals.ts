@@ -1,9 +1,10 @@
 /**
- * Refusals as they are told: a query that is asked in several ways is one.
+ * Tells of refusals, and tells of a DNS query once, however many forms it is asked in.
  *
- * A program that looks up a name asks for A, AAAA and perhaps HTTPS, of the server of each family, by UDP and TCP. So a
- * refused query waits for `WAIT_MS`, and what the same guest (and process) asks for by the same name meanwhile, and is refused for the
- * same reason, goes with it. So many may wait; what is beyond is told by itself, at once.
+ * A program that looks up a name asks for A, AAAA and perhaps HTTPS, of the server of each family, by UDP and TCP. So
+ * a refused query waits for `WAIT_MS`. Further queries of the same guest (and process) for the same name, refused for
+ * the same reason, only add their type to it. At most `MOST_WAITING` queries wait; any beyond are told at once, each
+ * by itself.
  */
 import { dnsTypeName } from "../control/dns-words.ts";
 import type { TraceEvent } from "../core/trace.ts";
@@ -11,7 +12,7 @@ import type { Refusal } from "./network-events.ts";
 
 const WAIT_MS = 250;
 const MOST_WAITING = 256;
-/** A guest may ask for every type there is. */
+/** How many types one refusal names. A guest may ask for every type that exists. */
 const MOST_TYPES = 16;
 
 interface Waiting {
@@ -21,7 +22,7 @@ interface Waiting {
 
 export class Refusals {
   readonly #tell: (refusal: Refusal) => void;
-  /** In order of age. */
+  /** The oldest first. */
   readonly #waiting: Map<string, Waiting> = new Map();
   #timer: NodeJS.Timeout | null = null;
 
@@ -29,7 +30,7 @@ export class Refusals {
     this.#tell = tell;
   }
 
-  /** `guest` names it, whichever of its addresses it has spoken from. */
+  /** `guest` is the guest's name, whichever of its addresses has sent the query. */
   add({ type: _, qtype = 0, ...refusal }: Extract<TraceEvent, { type: "flow-refused" }>, guest: string): void {
     if (refusal.proto !== "dns") return this.#tell(refusal);
     const key = JSON.stringify([guest, refusal.host, refusal.reason, refusal.process]);
@@ -44,7 +45,7 @@ export class Refusals {
     this.#timer ??= setTimeout(() => this.flush(), WAIT_MS).unref();
   }
 
-  /** Tells what waits. */
+  /** Tells of the queries that wait. */
   flush(): void {
     if (this.#timer !== null) clearTimeout(this.#timer);
     this.#timer = null;

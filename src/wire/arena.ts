@@ -1,15 +1,16 @@
 /**
- * Long-lived memory that checksums are taken in without a copy: regions of WebAssembly's memory, as arrays.
+ * Long-lived memory in which checksums are taken without a copy: regions of WebAssembly's memory, as arrays.
  *
- * The arena is one for the process and of fixed size. Where it is used up, or there is no WebAssembly, a region is an
- * ordinary array: everything works, and sums are taken as of any other array. Room is handed out in units, the lowest
- * that fit first, so that little of it is ever touched and what comes back joins what is free beside it.
+ * A process has one arena, of fixed size. When the arena is full, or there is no WebAssembly, a region is an ordinary
+ * array: everything works, and its sums are taken as those of any other array. The arena hands out units, the lowest
+ * that fit first, so that it touches little memory, and a returned region joins the free units beside it.
  *
- * A region may serve another network after it was given back, so:
- * - whoever gives it back is certain that nobody reads or writes it any more: neither a view of it, nor the kernel, nor
- *   Node for a write under way. Who is not certain keeps it, and it is lost to the arena, no more;
- * - it comes as a new array would: all zero;
- * - giving back twice does nothing the second time.
+ * Another network may get a region after it was given back. So:
+ * - whoever gives a region back is certain that nobody reads or writes it any more: neither a view of it, nor the
+ *   kernel, nor Node in a write under way. Whoever is not certain keeps the region, and the arena loses no more than
+ *   that;
+ * - a region is all zero when it is handed out, as a new array is;
+ * - giving a region back a second time does nothing.
  */
 import { SCRATCH, simd } from "./checksum-simd.ts";
 
@@ -18,14 +19,14 @@ const FIRST: number = SCRATCH / UNIT;
 
 /** Where each region begins in the memory. */
 const bases: WeakMap<Uint8Array, number> = new WeakMap();
-/** 1 for each unit that is out. */
+/** 1 for each unit that is handed out. */
 const taken = new Uint8Array(simd === null ? 0 : simd.memory.length / UNIT).fill(1, 0, FIRST);
-/** No unit below is free. */
+/** No unit below this one is free. */
 let low: number = FIRST;
-/** No unit from here on was ever out. */
+/** Units from this one on have never been handed out, so they are still zero. */
 let fresh: number = FIRST;
 
-/** An array of `len` bytes, all zero, of the arena if there is room. */
+/** An array of `len` bytes, all zero, in the arena if it has room. */
 export function region(len: number): Uint8Array {
   const units = Math.ceil(len / UNIT);
   const first = find(units);
@@ -39,7 +40,7 @@ export function region(len: number): Uint8Array {
   return bytes;
 }
 
-/** Nobody uses it any more. Nothing happens for an array that is not of the arena. */
+/** Returns a region that nobody uses any more. Does nothing for an array outside the arena. */
 export function giveBack(bytes: Uint8Array): void {
   const base = bases.get(bytes);
   if (base === undefined) return;
@@ -54,7 +55,7 @@ export function baseOf(bytes: Uint8Array): number {
   return bases.get(bytes) ?? -1;
 }
 
-/** The lowest `units` free ones in a row; -1 when there are none. */
+/** The first of the lowest `units` free units in a row; -1 when there are none. */
 function find(units: number): number {
   let run = 0;
   let seen = false;

@@ -5,7 +5,7 @@ export const ARP_LENGTH = 28;
 export const ARP_REQUEST = 1;
 export const ARP_REPLY = 2;
 
-/** Whether these are the 28 bytes of an Ethernet/IPv4 ARP request or reply. */
+/** Whether `len` bytes hold an Ethernet/IPv4 ARP request or reply of 28 bytes. */
 export function arpCheck(buf: Uint8Array, at: number, len: number): boolean {
   if (len < ARP_LENGTH) return false;
   const op = arpOp(buf, at);

@@ -1,4 +1,7 @@
-/** Big-endian reads and writes on a byte array. The callers have checked the bounds once, by their format's `check`. */
+/**
+ * Big-endian reads and writes on a byte array, without bounds checks: callers have checked the bounds once, by their
+ * format's `check`.
+ */
 
 export function get16(buf: Uint8Array, at: number): number {
   return (buf[at]! << 8) | buf[at + 1]!;

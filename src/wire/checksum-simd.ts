@@ -1,10 +1,10 @@
 /**
- * Summing, and copying with the sum, by WebAssembly SIMD: sixteen bytes an instruction. The module is small enough to be
- * written out here, which spares a build step; each line of a function is one line of its text form.
+ * Sums bytes, and copies bytes while it sums them, by WebAssembly SIMD: sixteen bytes an instruction. The module is
+ * small enough to stand here as bytes, which spares a build step; each line of a function is one line of its text form.
  *
- * Both work on the module's own memory, in place. The first `SCRATCH` bytes are for arrays that live elsewhere and are
- * copied in; nothing is left there between two calls that a later call relies on. What is behind them is the arena's
- * (`arena`). The memory never grows: growth would take it away from under every view of it.
+ * Both functions work in place on the module's own memory. Arrays that live elsewhere are copied into its first
+ * `SCRATCH` bytes, whose content no later call relies on. The memory behind them belongs to the arena (`arena`). The
+ * memory never grows, because growth would detach every view of it.
  */
 
 /** The part of the global WebAssembly object that is used here; ECMAScript's own library does not declare it. */
@@ -19,31 +19,31 @@ interface Exports {
   copySum(at: number, len: number, to: number): number;
 }
 
-/** Sums are of *little-endian* 16-bit words, unfolded, as a signed number; an odd last byte counts as a word. */
+/** Sums add up *little-endian* 16-bit words, unfolded, as a signed number; an odd last byte counts as a word. */
 export interface Simd {
-  /** The module's memory. It is zero until written, and only then takes room. */
+  /** The module's memory, zero until written. Pages that nobody has written take no room. */
   readonly memory: Uint8Array;
-  /** The sum of up to `SCRATCH` bytes at `at` of the memory. */
+  /** The sum of up to `SCRATCH` bytes at `at` in the memory. */
   sum(at: number, len: number): number;
-  /** The same while they are copied to `to`. The two places do not overlap. */
+  /** The same sum, while the bytes are copied to `to`. The two places do not overlap. */
   copySum(at: number, len: number, to: number): number;
 }
 
-/** The most bytes that a call takes, and where the arena begins. */
+/** The most bytes that one call sums, and the place where the arena begins. */
 export const SCRATCH = 65_536;
-/** In WebAssembly's pages of 64 KiB: 32 MiB. */
+/** The memory's size in WebAssembly's pages of 64 KiB: 32 MiB. */
 const PAGES = 512;
 
-/** Parameters and local variables, the same in both functions; `to` is a parameter of only one. */
+/** Numbers of the parameters and local variables, the same in both functions; only `copySum` has the parameter `to`. */
 const [AT, LEN, TO, END, TOTAL, ACC, PIECE] = [0, 1, 2, 3, 4, 5, 6];
 
-/** `at` and, where there is one, `to`: += n (up to 64). */
+/** Adds n (up to 64) to `at` and, when copying, to `to`. */
 function advance(n: number, copies: boolean): number[] {
   const by = n < 64 ? [0x41, n] : [0x41, n | 0x80, 0];
   return [AT, ...(copies ? [TO] : [])].flatMap((local) => [0x20, local, ...by, 0x6a, 0x21, local]);
 }
 
-/** While there are, in what `len & mask` leaves, goes through `body` and on by `step` bytes. `mask` is a constant's encoding. */
+/** Runs `body` and steps on by `step` bytes until `len & mask` bytes are done. `mask` is the encoding of a constant. */
 function loop(mask: number, step: number, copies: boolean, body: number[]): number[] {
   return [
     ...[0x20, AT, 0x20, LEN, 0x41, mask, 0x71, 0x6a, 0x21, END], // end = at + (len & mask)
@@ -51,11 +51,11 @@ function loop(mask: number, step: number, copies: boolean, body: number[]): numb
     ...[0x20, AT, 0x20, END, 0x4f, 0x0d, 0x01], // leave when at >= end
     ...body,
     ...advance(step, copies),
-    ...[0x0c, 0x00, 0x0b, 0x0b], // again; end, end
+    ...[0x0c, 0x00, 0x0b, 0x0b], // repeat; end, end
   ];
 }
 
-/** Sixteen bytes at `offset`: to `acc`, and to `to`. */
+/** Adds sixteen bytes at `offset` to `acc`, and copies them to `to`. */
 function sixteen(offset: number, copies: boolean): number[] {
   return [
     ...(copies ? [0x20, TO] : []),
@@ -65,7 +65,7 @@ function sixteen(offset: number, copies: boolean): number[] {
   ];
 }
 
-/** One or two bytes, by the codes of their load and store: to `total`, and to `to`. */
+/** Adds one or two bytes, by the codes of their load and store, to `total`, and copies them to `to`. */
 function few(load: number, store: number, copies: boolean): number[] {
   return [
     ...(copies ? [0x20, TO, 0x20, AT, load, 0x00, 0x00, store, 0x00, 0x00] : []),
@@ -73,7 +73,7 @@ function few(load: number, store: number, copies: boolean): number[] {
   ];
 }
 
-/** Sixty-four bytes at a time, then sixteen, two, one. */
+/** A function's code: sixty-four bytes at a time, then sixteen, two, one. */
 function code(copies: boolean): number[] {
   return [
     ...[0x02, copies ? 2 : 3, 0x7f, 0x02, 0x7b], // locals: (to), end, total i32; acc, piece v128
@@ -111,12 +111,12 @@ const MODULE = new Uint8Array([
   ...[0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00],
   ...section(1, [2, 0x60, 2, 0x7f, 0x7f, 1, 0x7f, 0x60, 3, 0x7f, 0x7f, 0x7f, 1, 0x7f]), // (i32, i32) -> i32, (i32, i32, i32) -> i32
   ...section(3, [2, 0, 1]), // functions 0 and 1 have types 0 and 1
-  ...section(5, [1, 1, ...leb(PAGES), ...leb(PAGES)]), // a memory of so many pages, at least and at most
+  ...section(5, [1, 1, ...leb(PAGES), ...leb(PAGES)]), // a memory of `PAGES` pages, at least and at most
   ...section(7, [3, ...name("memory"), 2, 0, ...name("sum"), 0, 0, ...name("copySum"), 0, 1]),
   ...section(10, [2, ...sized(code(false)), ...sized(code(true))]),
 ]);
 
-/** Null where there is no SIMD, or no room for the memory. */
+/** The module; null without SIMD, or without room for its memory. */
 export const simd: Simd | null = load();
 
 function load(): Simd | null {

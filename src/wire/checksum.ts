@@ -1,5 +1,5 @@
 /**
- * The Internet checksum (RFC 1071). Sums are carried unfolded, as a number below 2^53, so that parts can be added:
+ * The Internet checksum (RFC 1071). Sums stay unfolded, as numbers below 2^53, so that sums of parts can be added:
  * `finish(pseudoHeader + sum(header) + sum(payload))`. Every part but the last must have an even length.
  */
 
@@ -7,14 +7,20 @@ import { baseOf } from "./arena.ts";
 import { SCRATCH, simd } from "./checksum-simd.ts";
 
 /**
- * In place of a pseudo-header's sum, where the checksum has been left undone and is not to be verified. So far below
- * zero that it stays there with a protocol and a length added.
+ * Stands in place of a pseudo-header's sum when the sender has left the checksum undone and nobody is to verify it. The
+ * value is so far below zero that it stays negative with a protocol and a length added.
  */
 export const UNVERIFIED: number = -(2 ** 30);
 
-/** From here on SIMD is faster in place, its call included: at 128 bytes 20 against 64 ns (`npm run bench`). */
+/**
+ * The least length in bytes at which SIMD is faster in place, its call included: at 128 bytes 20 against 64 ns (`npm
+ * run bench`).
+ */
 const IN_PLACE_LEAST = 64;
-/** The same with a copy to where it can be summed: at 128 bytes 130 against 89 ns, at 1460 126 against 613. */
+/**
+ * The same for an array that is copied into the scratch bytes first: at 128 bytes 130 against 89 ns, at 1460 126
+ * against 613.
+ */
 const COPIED_LEAST = 256;
 
 /** The sum of `len` bytes as big-endian 16-bit words, an odd last byte padded with zero on its right. */
@@ -27,12 +33,12 @@ export function sum(buf: Uint8Array, at: number, len: number): number {
   return swapped(simd.sum(0, len));
 }
 
-/** Copies `len` bytes from `at` on to `to` in `out`; their sum. The two places do not overlap. */
+/** Copies `len` bytes from `at` in `buf` to `to` in `out`, and returns their sum. The two places do not overlap. */
 export function copySum(buf: Uint8Array, at: number, len: number, out: Uint8Array, to: number): number {
   if (len <= SCRATCH && simd !== null) {
     const base = baseOf(buf);
     const outBase = baseOf(out);
-    // The memory is everybody's: what is outside these two arrays is not to be touched.
+    // All regions share this memory, so nothing outside these two arrays may be touched.
     if (base >= 0 && outBase >= 0 && at >= 0 && to >= 0 && at + len <= buf.length && to + len <= out.length)
       return swapped(simd.copySum(base + at, len, outBase + to));
   }
@@ -41,8 +47,9 @@ export function copySum(buf: Uint8Array, at: number, len: number, out: Uint8Arra
 }
 
 /**
- * What a sum below 2^32 is when each word's two bytes change places (RFC 1071 section 2 (B)), folded: the sum of words
- * read in the other byte order, or of data that begins at an odd byte of what is summed.
+ * The sum, folded, that the same words have with their two bytes exchanged (RFC 1071 section 2 (B)). It serves for
+ * words read in the other byte order, and for data that begins at an odd byte of the summed range. `total` is below
+ * 2^32.
  */
 export function swapped(total: number): number {
   let s = (total & 0xffff) + (total >>> 16);
@@ -50,13 +57,13 @@ export function swapped(total: number): number {
   return ((s & 0xff) << 8) | (s >> 8);
 }
 
-/** The same without SIMD. */
+/** `sum` without SIMD. */
 export function scalarSum(buf: Uint8Array, at: number, len: number): number {
   let high = 0;
   let low = 0;
   const end = at + (len & ~1);
   let i = at;
-  // Bytes of equal weight are added apart; shifting once at the end keeps the loop free of it.
+  // High and low bytes are added apart; one shift at the end replaces one in each round.
   for (const fast = end - 6; i < fast; i += 8) {
     high += buf[i]! + buf[i + 2]! + buf[i + 4]! + buf[i + 6]!;
     low += buf[i + 1]! + buf[i + 3]! + buf[i + 5]! + buf[i + 7]!;
@@ -76,12 +83,12 @@ export function fold(total: number): number {
   return s;
 }
 
-/** The checksum field's value for a sum. */
+/** The value of the checksum field for a sum. */
 export function finish(total: number): number {
   return ~fold(total) & 0xffff;
 }
 
-/** Whether a sum taken over data *with* its checksum field is right: all ones. */
+/** Whether the checksum is right: a sum over data *with* its checksum field is all ones. */
 export function valid(total: number): boolean {
   return fold(total) === 0xffff;
 }

@@ -1,8 +1,8 @@
 import { get16, get32, put16, put32 } from "./bytes.ts";
 
 /**
- * DHCP for IPv4 (RFC 2131) and the BOOTP it grew from (RFC 951, RFC 1542), as UDP payload: a fixed part of 236 bytes,
- * a magic cookie, then options (RFC 2132). `at` is the message's first byte throughout.
+ * DHCP for IPv4 (RFC 2131) and BOOTP, its ancestor (RFC 951, RFC 1542), as UDP payload: a fixed part of 236 bytes, a
+ * magic cookie, then options (RFC 2132). `at` is the message's first byte throughout.
  *
  *   0 op  1 htype  2 hlen  3 hops  4 xid  8 secs  10 flags  12 ciaddr  16 yiaddr  20 siaddr  24 giaddr
  *   28 chaddr (16)  44 sname (64)  108 file (128)  236 cookie  240 options
@@ -12,16 +12,16 @@ import { get16, get32, put16, put32 } from "./bytes.ts";
 export const DHCP_SERVER_PORT = 67;
 export const DHCP_CLIENT_PORT = 68;
 
-/** Fixed part and cookie. Nothing shorter is read. */
+/** Length of the fixed part and the cookie. Shorter messages are not read. */
 export const DHCP_HEADER = 240;
-/** A BOOTP message (RFC 951 section 3), and the least a server sends (RFC 1542 section 2.1). */
+/** Length of a BOOTP message (RFC 951 section 3), and the least that a server sends (RFC 1542 section 2.1). */
 export const BOOTP_LENGTH = 300;
 /** Where the client's hardware address stands. */
 export const DHCP_CHADDR = 28;
 const SNAME = 44;
 const FILE = 108;
 const COOKIE = 236;
-/** The longest names that fit their fields with the NUL behind them. */
+/** The longest names that fit their fields with the closing NUL. */
 export const DHCP_FILE_MAX: number = COOKIE - FILE - 1;
 export const DHCP_SNAME_MAX: number = FILE - SNAME - 1;
 const MAGIC = 0x63825363;
@@ -68,8 +68,8 @@ const OPT_PAD = 0;
 const OPT_END = 255;
 
 /**
- * Whether `len` bytes hold a client's message for Ethernet: at least the fixed part and a cookie's room, op 1 and
- * hlen 6. Without the cookie it is plain BOOTP, which is never shorter than 300 bytes.
+ * Whether `len` bytes hold a client's message for Ethernet: at least the fixed part and the length of a cookie, op 1
+ * and hlen 6. A message without the cookie is plain BOOTP, which is never shorter than 300 bytes.
  */
 export function dhcpCheck(buf: Uint8Array, at: number, len: number): boolean {
   if (len < DHCP_HEADER || buf[at] !== BOOT_REQUEST || buf[at + 2] !== 6) return false;
@@ -81,20 +81,20 @@ export function dhcpHasCookie(buf: Uint8Array, at: number): boolean {
   return get32(buf, at + COOKIE) === MAGIC;
 }
 
-/** The address a client has and uses; 0 while it has none. */
+/** The address that the client has and uses; 0 while it has none. */
 export function dhcpCiaddr(buf: Uint8Array, at: number): number {
   return get32(buf, at + 12);
 }
 
-/** The relay agent's address; 0 when the client itself sent this. */
+/** The relay agent's address; 0 when the client itself sent the message. */
 export function dhcpGiaddr(buf: Uint8Array, at: number): number {
   return get32(buf, at + 24);
 }
 
 /**
- * The value of option `code` in a checked message, or null. Usually a view of `buf`; an option that comes in several
- * pieces is joined in a copy (RFC 3396 section 7: the option field first, then `file`, then `sname`). A length beyond
- * its field ends that field's reading.
+ * The value of option `code` in a checked message, or null. Usually a view of `buf`; an option in several pieces is
+ * joined in a copy (RFC 3396 section 7: the option field first, then `file`, then `sname`). An option that is longer
+ * than the rest of its field ends the reading of that field.
  */
 export function dhcpOption(buf: Uint8Array, at: number, len: number, code: number): Uint8Array | null {
   if (!dhcpHasCookie(buf, at)) return null;
@@ -119,7 +119,7 @@ export function dhcpOption(buf: Uint8Array, at: number, len: number, code: numbe
   return joined;
 }
 
-/** Every step moves on by at least one byte and never past `end`. */
+/** Collects the pieces of option `code` from `i` on. Every step moves on by at least one byte and never past `end`. */
 function gather(buf: Uint8Array, i: number, end: number, code: number, pieces: Uint8Array[]): void {
   while (i < end) {
     const kind = buf[i]!;
@@ -136,15 +136,15 @@ function gather(buf: Uint8Array, i: number, end: number, code: number, pieces: U
   }
 }
 
-/** An option to be sent. More than 255 bytes go out in pieces (RFC 3396). */
+/** An option to send. More than 255 bytes go out in pieces (RFC 3396). */
 export interface DhcpOption {
   readonly code: number;
   readonly data: Uint8Array;
 }
 
 /**
- * Writes the fixed part of the reply to the request at (`buf`, `at`) into `out` from offset 0: xid, flags and chaddr
- * are the request's. All of the first `limit` bytes are overwritten, so nothing older is left in them.
+ * Writes the fixed part of the reply to the request at (`buf`, `at`) into `out` from offset 0, with the request's xid,
+ * flags and chaddr. The first `limit` bytes are all overwritten, so that nothing older is left in them.
  */
 export function dhcpWriteHeader(
   out: Uint8Array,
@@ -179,10 +179,10 @@ export function dhcpWriteServerName(out: Uint8Array, name: Uint8Array): void {
 }
 
 /**
- * Writes `options`, the important ones first, behind the header in `out`, and ends the message: `limit` bytes at
- * most, 300 at least. Returns its length. If they need more room and `overload` allows it, `file` and `sname` take
- * some, unless they are in use (RFC 2131 section 4.1); an option that still finds no room is left out. Of a search list
- * there are as many names as fit when all else has its place; `onCut` is told when that is not all.
+ * Writes `options`, the important ones first, behind the header in `out`, and ends the message: `limit` bytes at most,
+ * 300 at least. Returns the message's length. If the options need more room and `overload` allows it, `file` and
+ * `sname` carry some, unless they are in use (RFC 2131 section 4.1); an option that still finds no room is left out.
+ * The search list comes last and keeps as many names as fit; `onCut` is called when some are missing.
  */
 export function dhcpWriteOptions(
   out: Uint8Array,
@@ -194,7 +194,8 @@ export function dhcpWriteOptions(
   const fileFree = out[FILE] === 0;
   const snameFree = out[SNAME] === 0;
   const spread = overload && DHCP_HEADER + dhcpOptionsSize(options) > limit && (fileFree || snameFree);
-  // Each field ends with an end option (RFC 2131 section 4.1); the first one also has to say that there are others.
+  // Each field ends with an end option (RFC 2131 section 4.1); the first field also says, by option 52, that others
+  // carry options.
   const mainEnd = limit - 1 - (spread ? 3 : 0);
   let main = DHCP_HEADER;
   let file = FILE;
@@ -233,14 +234,14 @@ export function dhcpWriteOptions(
   return Math.max(main + 1, BOOTP_LENGTH);
 }
 
-/** Bytes that `options` take behind the cookie, the end option included. */
+/** How many bytes `options` take behind the cookie, the end option included. */
 export function dhcpOptionsSize(options: readonly DhcpOption[]): number {
   let size = 1;
   for (const option of options) size += optionSize(option);
   return size;
 }
 
-/** Whether each option finds its place when each takes the first room that is large enough. */
+/** Whether every option finds a place when each takes the first room that is large enough. */
 function allFit(options: readonly DhcpOption[], rooms: readonly number[]): boolean {
   const left = [...rooms];
   return options.every((option) => {
@@ -255,7 +256,10 @@ function searchListLast(a: DhcpOption, b: DhcpOption): number {
   return Number(a.code === OPT_SEARCH_LIST) - Number(b.code === OPT_SEARCH_LIST);
 }
 
-/** The first names of a search list, as many as fit an option of `room` bytes; pointers only lead backwards. */
+/**
+ * The first names of a search list, as many as fit an option of `room` bytes. Pointers only lead backwards, so a list
+ * that is cut behind a name stays valid.
+ */
 function searchListWithin(list: Uint8Array, room: number): Uint8Array {
   if (list.length + 2 * Math.ceil(list.length / 255) <= room) return list;
   let end = 0;
@@ -286,8 +290,9 @@ function writeOption(out: Uint8Array, at: number, option: DhcpOption): number {
 }
 
 /**
- * A domain search list (RFC 3397): names as in DNS, each sharing the tail it has in common with an earlier one by a
- * pointer (RFC 1035 section 4.1.4) that counts from the option's first byte. Names that DNS cannot carry are left out.
+ * A domain search list (RFC 3397): names as in DNS. Each name shares its tail with an earlier name, if they have one in
+ * common, by a pointer (RFC 1035 section 4.1.4) that counts from the option's first byte. Names that DNS cannot carry
+ * are left out.
  */
 export function dhcpSearchList(names: readonly string[]): Uint8Array {
   const bytes: number[] = [];

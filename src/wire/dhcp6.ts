@@ -2,8 +2,9 @@
  * DHCP for IPv6 (RFC 8415) as UDP payload: a message type, three bytes of transaction identifier, then options of two
  * bytes of code, two of length, and data. Some options carry options themselves (an association, an address).
  *
- * Messages are few and small: they are read into lists of views. A list comes from a range of bytes that it never
- * leaves, every option takes four bytes at least, and nothing recurses: who wants inner options reads that range.
+ * Messages are few and small, so they are read into lists of views. A list comes from a range of bytes that it never
+ * leaves, every option takes four bytes at least, and nothing recurses: a caller that needs inner options reads the
+ * range of the outer option.
  */
 import { get16, get32, put16, put32 } from "./bytes.ts";
 import { ipv6Copy } from "./ipv6.ts";
@@ -54,7 +55,7 @@ export const STATUS6_NO_PREFIX = 6;
 
 /** The longest DUID (RFC 8415 section 11.1), its type included. */
 export const DUID_MAX = 130;
-/** A DUID's type and the least that identifies anybody behind it. */
+/** The shortest DUID that identifies anybody: its type and one byte. */
 export const DUID_MIN = 3;
 
 export interface Dhcp6Option {
@@ -62,13 +63,13 @@ export interface Dhcp6Option {
   readonly data: Uint8Array;
 }
 
-/** An association as a client's message has it. Its times are only the client's wishes. */
+/** An identity association from a client's message. Its times are only what the client wishes. */
 export interface Dhcp6Ia {
   readonly iaid: number;
   readonly options: readonly Dhcp6Option[];
 }
 
-/** The message type, -1 when `len` bytes cannot be a message. */
+/** The message type; -1 when `len` bytes cannot be a message. */
 export function dhcp6Type(buf: Uint8Array, at: number, len: number): number {
   return len < DHCP6_HEADER ? -1 : buf[at]!;
 }
@@ -79,8 +80,8 @@ export function dhcp6Xid(buf: Uint8Array, at: number): number {
 }
 
 /**
- * The options in `len` bytes at `at`, in order, as views. Null when one runs over the end: such a message is not to be
- * believed in any part (RFC 8415 section 16).
+ * The options in `len` bytes at `at`, in order, as views. Null when one runs over the end: no part of such a message is
+ * to be believed (RFC 8415 section 16).
  */
 export function dhcp6Options(buf: Uint8Array, at: number, len: number): Dhcp6Option[] | null {
   const list: Dhcp6Option[] = [];
@@ -121,14 +122,17 @@ export function dhcp6RequestedCodes(options: readonly Dhcp6Option[]): Set<number
   return codes;
 }
 
-/** Bytes that these options take. */
+/** How many bytes these options take. */
 export function dhcp6OptionsLength(options: readonly Dhcp6Option[]): number {
   let length = 0;
   for (const option of options) length += 4 + option.data.length;
   return length;
 }
 
-/** Writes a message to `out` from offset 0; options that find no room within `limit` bytes are left out. Returns its length. */
+/**
+ * Writes a message to `out` from offset 0, and returns its length. Options that do not fit within `limit` bytes are
+ * left out.
+ */
 export function dhcp6Write(
   out: Uint8Array,
   limit: number,
@@ -152,7 +156,7 @@ function putOptions(out: Uint8Array, at: number, limit: number, options: readonl
   return at;
 }
 
-/** An IA_NA, IA_PD or IA_TA (RFC 8415 sections 21.4, 21.5 and 21.21); times in seconds, which the last has none of. */
+/** An IA_NA, IA_PD or IA_TA (RFC 8415 sections 21.4, 21.5 and 21.21). Times are in seconds; an IA_TA has none. */
 export function dhcp6IaOption(
   code: number,
   iaid: number,

@@ -1,16 +1,16 @@
 /**
  * DNS messages (RFC 1035 section 4.1, EDNS by RFC 6891), as a forwarder needs them: the header, the one question, the
- * OPT record, and small answers of our own. Records are carried, not understood.
+ * OPT record, and small answers of our own. Records are passed on without being understood.
  *
- * `dnsCheck` comes first; the accessors then cannot fail. Names in records are only reached through `dnsSkipName` and
- * `dnsReadName`, which check as they go: a compression pointer must lead to before the place where the name read so
- * far began, so that following pointers always ends.
+ * Call `dnsCheck` first; the accessors then cannot fail. Names in records are only reached through `dnsSkipName` and
+ * `dnsReadName`, which check as they go: a compression pointer must lead to before the place where the part of the name
+ * read so far began, so that following pointers always ends.
  */
 import { get16, get32, put16, put32 } from "./bytes.ts";
 
 export const DNS_HEADER = 12;
 export const DNS_MAX_MESSAGE = 65_535;
-/** What a client that sends no OPT record can take over UDP (RFC 1035 section 4.2.1). */
+/** The largest UDP message that a client without an OPT record takes (RFC 1035 section 4.2.1). */
 export const DNS_UDP_SIZE = 512;
 
 export const DNS_A = 1;
@@ -41,19 +41,25 @@ const AD = 0x0020;
 const CD = 0x0010;
 const RCODE = 0x000f;
 
-/** A name's most bytes, its length bytes and the root included (RFC 1035 section 2.3.4). */
+/** The most bytes of a name, its length bytes and the root included (RFC 1035 section 2.3.4). */
 const MAX_NAME = 255;
-/** An OPT record without options, and the size we say we take: what fits an unfragmented IPv6 packet. */
+/**
+ * The length of an OPT record without options; then the UDP size that we announce, which fits an unfragmented IPv6
+ * packet.
+ */
 const OPT_LENGTH = 11;
-/** EDNS's flag by which a client asks for DNSSEC's records (RFC 3225). */
+/** The EDNS flag by which a client asks for DNSSEC records (RFC 3225). */
 const DO = 0x8000;
 /** Extended DNS Errors: the option, and "Blocked" (RFC 8914 sections 2 and 4.16). */
 const OPTION_EDE = 15;
 export const EDE_BLOCKED = 15;
-/** With the longest name an answer stays within the 512 bytes that every client takes. */
+/**
+ * The most characters of an error's text. With the longest name, an answer stays within the 512 bytes that every client
+ * takes.
+ */
 const MOST_EXTRA_TEXT = 200;
 const OUR_UDP_SIZE = 1232;
-/** The question's name, where every record of our own answers points. */
+/** A compression pointer to the question's name, which all records of our own answers bear. */
 const POINTER_TO_QUESTION = 0xc000 | DNS_HEADER;
 const RECORD_HEADER = 12;
 
@@ -84,7 +90,7 @@ export function dnsIsResponse(buf: Uint8Array, at: number): boolean {
   return (get16(buf, at + 2) & QR) !== 0;
 }
 
-/** 0 is a standard query. */
+/** The operation code; 0 is a standard query. */
 export function dnsOpcode(buf: Uint8Array, at: number): number {
   return (get16(buf, at + 2) & OPCODE) >> 11;
 }
@@ -121,11 +127,12 @@ export function dnsQname(buf: Uint8Array, at: number): string {
   return dnsReadName(buf, at, at + DNS_HEADER, dnsQuestionEnd(buf, at)) ?? "";
 }
 
-/** Whether two checked messages ask the same: letters of either case are one in names (RFC 4343), types are numbers. */
+/** Whether two checked messages ask the same question. Names do not distinguish large and small letters (RFC 4343). */
 export function dnsSameQuestion(a: Uint8Array, aAt: number, b: Uint8Array, bAt: number): boolean {
   const length = dnsQuestionEnd(a, aAt) - aAt;
   if (dnsQuestionEnd(b, bAt) - bAt !== length) return false;
-  // Length bytes are below 64 and so never taken for letters; the type HTTPS (65) would be.
+  // Length bytes are below 64, so never taken for letters; the type HTTPS (65) would be, so types are compared as
+  // numbers.
   for (let i = DNS_HEADER; i < length - 4; i++) if (lower(a[aAt + i]!) !== lower(b[bAt + i]!)) return false;
   for (let i = length - 4; i < length; i++) if (a[aAt + i] !== b[bAt + i]) return false;
   return true;
@@ -135,7 +142,7 @@ function lower(byte: number): number {
   return byte >= 0x41 && byte <= 0x5a ? byte | 0x20 : byte;
 }
 
-/** The offset behind the name at `at`, or -1 when it leaves the message, is too long or of an unknown form. */
+/** The offset behind the name at `at`; -1 when the name leaves the message, is too long or has an unknown form. */
 export function dnsSkipName(buf: Uint8Array, at: number, end: number): number {
   for (let i = at; i < end && i - at < MAX_NAME; i += buf[i]! + 1) {
     const length = buf[i]!;
@@ -147,8 +154,8 @@ export function dnsSkipName(buf: Uint8Array, at: number, end: number): number {
 }
 
 /**
- * The name at `at` of the message that begins at `start` and ends at `end`, compression followed: "www.example.com",
- * "." for the root. Bytes that are not plain show as RFC 4343 section 2.1 has it: `\.` and `\007`. Null when malformed.
+ * The name at `at` in the message from `start` to `end`, with compression followed: "www.example.com", "." for the
+ * root. Special bytes are escaped as in RFC 4343 section 2.1: `\.` and `\007`. Null when the name is malformed.
  */
 export function dnsReadName(buf: Uint8Array, start: number, at: number, end: number): string | null {
   let text = "";
@@ -186,7 +193,10 @@ function character(byte: number): string {
   return c === "." || c === "\\" ? `\\${c}` : c;
 }
 
-/** A plain host name in wire form, uncompressed, or null when it is none: an empty or long label, a character beyond ASCII. */
+/**
+ * A plain host name in wire form, uncompressed. Null when `text` is none: an empty or long label, or a character beyond
+ * ASCII.
+ */
 export function dnsEncodeName(text: string): Uint8Array | null {
   const name = text.endsWith(".") ? text.slice(0, -1) : text;
   if (name.length > MAX_NAME - 2) return null;
@@ -206,8 +216,8 @@ export function dnsEncodeName(text: string): Uint8Array | null {
 }
 
 /**
- * Domain names in wire form one after the other, uncompressed, as RFC 8106 section 5.2 and RFC 8415 section 10 have
- * them, as many as `limit` bytes hold. Names that DNS cannot carry are left out.
+ * Domain names in wire form, uncompressed, one after the other (RFC 8106 section 5.2, RFC 8415 section 10), as many as
+ * `limit` bytes hold. Names that DNS cannot carry are left out.
  */
 export function dnsEncodeNames(names: readonly string[], limit: number): Uint8Array {
   const bytes: number[] = [];
@@ -219,7 +229,7 @@ export function dnsEncodeNames(names: readonly string[], limit: number): Uint8Ar
   return Uint8Array.from(bytes);
 }
 
-/** What of a record its reader is told: where its name and its data stand, and the fields between. */
+/** Receives a record: the offset of its name, its fields, and the offset and length of its data. */
 export type DnsRecordVisitor = (
   nameAt: number,
   type: number,
@@ -241,13 +251,16 @@ export function dnsAnswers(buf: Uint8Array, at: number, len: number, visit: DnsR
     const data = type + 10;
     const length = get16(buf, type + 8);
     if (data + length > end) return;
-    // A TTL with its top bit set is zero (RFC 2181 section 8).
+    // A TTL with its top bit set counts as zero (RFC 2181 section 8).
     visit(i, get16(buf, type), get16(buf, type + 2), Math.max(0, get32(buf, type + 4)), data, length);
     i = data + length;
   }
 }
 
-/** Where a checked message's OPT record has its type field, or -1: none, or not to be found among broken records. */
+/**
+ * The offset of the type field of a checked message's OPT record; -1 if there is none, or broken records stand in front
+ * of it.
+ */
 function optAt(buf: Uint8Array, at: number, len: number): number {
   const end = at + len;
   const before = get16(buf, at + 6) + get16(buf, at + 8);
@@ -265,15 +278,15 @@ function optAt(buf: Uint8Array, at: number, len: number): number {
   return -1;
 }
 
-/** The UDP payload a checked query says its sender takes (RFC 6891 section 6.2.3): 512 or more. */
+/** The largest UDP payload that the sender of a checked query announces (RFC 6891 section 6.2.3): 512 or more. */
 export function dnsUdpSize(buf: Uint8Array, at: number, len: number): number {
   const opt = optAt(buf, at, len);
   return opt < 0 ? DNS_UDP_SIZE : Math.max(DNS_UDP_SIZE, get16(buf, opt + 2));
 }
 
 /**
- * A checked query written anew: its ID, what it asks of the answer (RD, AD, CD), its question, and where it has an OPT
- * record one of ours with its DO bit. Records, options, other flags and what stands behind the message are left out.
+ * A checked query written anew: its ID, the flags that concern its answer (RD, AD, CD), its question, and, if it has an
+ * OPT record, one of ours with its DO bit. Records, options, other flags and bytes behind the message are left out.
  */
 export function dnsAnew(buf: Uint8Array, at: number, len: number): Uint8Array {
   const question = dnsQuestionEnd(buf, at) - at;
@@ -290,15 +303,15 @@ export function dnsAnew(buf: Uint8Array, at: number, len: number): Uint8Array {
   return out;
 }
 
-/** The question's name in small letters, in place: which letters are large may say something. */
+/** Puts the question's name in small letters, in place: the choice of large letters could carry a hidden message. */
 export function dnsLowerName(buf: Uint8Array, at: number): void {
   for (let i = at + DNS_HEADER; buf[i] !== 0; i += buf[i]! + 1)
     for (let k = i + 1; k <= i + buf[i]!; k++) buf[k] = lower(buf[k]!);
 }
 
 /**
- * A checked answer cut down to header, question and OPT with the TC bit set: a client that sees TC must not use what
- * records there are (RFC 2181 section 9), so none are kept. At most 282 bytes.
+ * A checked answer cut down to header, question and OPT, with the TC bit set. A client that sees TC must not use the
+ * records (RFC 2181 section 9), so none are kept. At most 282 bytes.
  */
 export function dnsTruncate(buf: Uint8Array, at: number, len: number): Uint8Array {
   const question = dnsQuestionEnd(buf, at) - at;
@@ -308,15 +321,15 @@ export function dnsTruncate(buf: Uint8Array, at: number, len: number): Uint8Arra
   put16(out, 2, get16(buf, at + 2) | TC);
   put32(out, 6, 0);
   put16(out, 10, opt < 0 ? 0 : 1);
-  // Type, size, extended rcode, version and flags stay; the options go, and with them the length.
+  // Type, size, extended rcode, version and flags stay; the options go, so the length becomes 0.
   if (opt >= 0) out.set(buf.subarray(opt, opt + 8), question + 1);
   return out;
 }
 
 /**
- * Our own answer to a checked query: its ID and question echoed to the letter, `rcode`, and one record per entry of
- * `rdata` under the question's name, type and class, good for `ttl` seconds. An OPT record answers an OPT record (RFC
- * 6891 section 6.1.1). The caller bounds `rdata` so that a message holds it.
+ * Our own answer to a checked query: its ID and question unchanged, `rcode`, and a record for each entry of `rdata`
+ * under the question's name, type and class, good for `ttl` seconds. A query with an OPT record gets one back (RFC 6891
+ * section 6.1.1). The caller bounds `rdata` so that the message holds it.
  */
 export function dnsReply(
   buf: Uint8Array,
@@ -353,8 +366,9 @@ export function dnsReply(
 }
 
 /**
- * One of `dnsReply`'s answers with an Extended DNS Error (RFC 8914), as `dig` and resolvers' logs show it, where the query
- * had an OPT record; else as it is. `text` is cut to 200 characters, and what is not printable ASCII is a question mark.
+ * An answer of `dnsReply` with an Extended DNS Error (RFC 8914), which `dig` and resolvers' logs show, if the query had
+ * an OPT record; otherwise the answer unchanged. `text` is cut to 200 characters; characters beyond printable ASCII
+ * become question marks.
  */
 export function dnsExplained(reply: Uint8Array, infoCode: number, text: string): Uint8Array {
   const opt = optAt(reply, 0, reply.length);
@@ -363,7 +377,7 @@ export function dnsExplained(reply: Uint8Array, infoCode: number, text: string):
   const out = new Uint8Array(reply.length + 6 + said.length);
   out.set(reply);
   const end = reply.length;
-  // The OPT record is the last one, and without options so far.
+  // The OPT record is the last one, and has no options yet.
   put16(out, end - 2, 6 + said.length);
   put16(out, end, OPTION_EDE);
   put16(out, end + 2, 2 + said.length);

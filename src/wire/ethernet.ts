@@ -10,8 +10,9 @@ export const ETH_IPV6 = 0x86dd;
 export const ETH_LEAST = 60;
 
 /**
- * Makes a short frame of `len` bytes at `at` as long as the shortest may be, with zeros (RFC 1042), never with what stood
- * there before (CVE-2003-0001). The length that it has then. Some network cards, emulated ones among them, drop others.
+ * Pads a short frame of `len` bytes at `at` with zeros to the shortest length allowed (RFC 1042), so that no older
+ * bytes leak (CVE-2003-0001). Returns the new length. Some network cards, emulated ones among them, drop shorter
+ * frames.
  */
 export function ethPad(buf: Uint8Array, at: number, len: number): number {
   buf.fill(0, at + len, at + ETH_LEAST);
@@ -30,7 +31,7 @@ export function ethType(buf: Uint8Array, at: number): number {
 const VLAN = 0x8100;
 const TAG = 4;
 
-/** Whether a frame has one tag, which says a priority and no VLAN (IEEE 802.1Q section 9.6, VID 0). */
+/** Whether a frame has a single tag that gives a priority and no VLAN (IEEE 802.1Q section 9.6, VID 0). */
 export function ethIsPriorityTagged(buf: Uint8Array, at: number, len: number): boolean {
   return (
     len >= ETH_HEADER + TAG &&
@@ -48,7 +49,7 @@ export function ethUntagged(buf: Uint8Array, at: number, len: number): Uint8Arra
   return frame;
 }
 
-/** An address as two numbers: the first two bytes, and the last four (signed). */
+/** A MAC as two numbers: its first two bytes, and its last four (signed). */
 export function macHigh(buf: Uint8Array, at: number): number {
   return get16(buf, at);
 }
@@ -62,7 +63,10 @@ export function macIsGroup(buf: Uint8Array, at: number): boolean {
   return (buf[at]! & 1) !== 0;
 }
 
-/** 01:80:c2:00:00:00 to …0f: between bridges, which never forward them (IEEE 802.1Q section 8.6.3). */
+/**
+ * Whether the MAC is one of 01:80:c2:00:00:00 to …0f, which serve bridges among themselves and are never forwarded
+ * (IEEE 802.1Q section 8.6.3).
+ */
 export function macIsBridges(buf: Uint8Array, at: number): boolean {
   return macHigh(buf, at) === 0x0180 && (macLow(buf, at) & ~0xf) === (0xc2000000 | 0);
 }

@@ -1,6 +1,6 @@
 /**
- * What a filter wants to know of a frame, whatever it is: one reusable record, filled by `readFacts` from bytes that
- * nothing has checked yet. What is not there is -1; nothing is read beyond `len`.
+ * The fields of a frame of any kind that filters test: one reusable record, filled by `readFacts` from unchecked bytes.
+ * A field that the frame lacks is -1; nothing is read beyond `len`.
  */
 import { get16 } from "./bytes.ts";
 import { ETH_ARP, ETH_HEADER, ETH_IPV4, ETH_IPV6 } from "./ethernet.ts";
@@ -9,17 +9,17 @@ import { type Ipv6Walk, ipv6Look, newIpv6Walk, WALK_FRAGMENT } from "./ipv6-exte
 
 export interface FrameFacts {
   buf: Uint8Array;
-  /** Where the frame begins: destination MAC, then source MAC. */
+  /** The frame's first byte: destination MAC, then source MAC. */
   eth: number;
   ethType: number;
   /** Offsets of the source and destination address (4 or 16 bytes, by `ethType`; ARP's are its protocol addresses). */
   src: number;
   dst: number;
-  /** The protocol behind IP's headers. */
+  /** The protocol of the header behind IP's headers. */
   proto: number;
   srcPort: number;
   dstPort: number;
-  /** Where what follows IP's headers begins, also when it lies beyond the frame. */
+  /** The first byte behind IP's headers, even if it lies beyond the frame. */
   payload: number;
 }
 

@@ -12,7 +12,9 @@ export const UNREACHABLE_NET = 0;
 export const UNREACHABLE_HOST = 1;
 export const UNREACHABLE_PROTOCOL = 2;
 export const UNREACHABLE_PORT = 3;
-/** Fragmentation needed and DF set; the next hop's MTU is the lower half of the second word (RFC 1191 section 4). */
+/**
+ * Code "fragmentation needed and DF set": the next hop's MTU is the lower half of the second word (RFC 1191 section 4).
+ */
 export const UNREACHABLE_TOO_BIG = 4;
 export const UNREACHABLE_PROHIBITED = 13;
 
@@ -21,8 +23,8 @@ export function icmpCheck(buf: Uint8Array, at: number, len: number): boolean {
 }
 
 /**
- * Writes type, code and the second word around a body that already stands at `at + 8`. `pseudo` is the pseudo-header's
- * share of an ICMPv6 checksum (RFC 4443 section 2.3); ICMP has none.
+ * Writes type, code, checksum and the second word in front of a body that already stands at `at + 8`. `pseudo` is the
+ * pseudo-header's share of an ICMPv6 checksum (RFC 4443 section 2.3); ICMP has none.
  */
 export function icmpWrite(
   buf: Uint8Array,

@@ -2,7 +2,7 @@ import { put16, put32 } from "./bytes.ts";
 import { finish, sum, valid } from "./checksum.ts";
 import { IPV6_HEADER, IPV6_MIN_MTU, ipv6Dst, ipv6Pseudo, ipv6Src, PROTO_ICMP6 } from "./ipv6.ts";
 
-/** ICMPv6 (RFC 4443). `ip` is the IPv6 header that a message belongs to: its checksum covers the addresses. */
+/** ICMPv6 (RFC 4443). `ip` is the offset of the message's IPv6 header, whose addresses the checksum covers. */
 export const ICMP6_HEADER = 8;
 export const ICMP6_UNREACHABLE = 1;
 export const ICMP6_TOO_BIG = 2;
@@ -21,7 +21,7 @@ export const UNREACHABLE6_PORT = 4;
 export const EXCEEDED6_HOPS = 0;
 export const EXCEEDED6_REASSEMBLY = 1;
 
-/** How much of the packet an error quotes: as much as fits the least MTU (RFC 4443 section 2.4 c). */
+/** The most bytes of a packet that an error quotes: the error fits the least MTU (RFC 4443 section 2.4 c). */
 export const ICMP6_QUOTE_MAX: number = IPV6_MIN_MTU - IPV6_HEADER - ICMP6_HEADER;
 
 /** Whether `len` bytes at `at` are a message with a right checksum. */
@@ -29,14 +29,14 @@ export function icmp6Check(buf: Uint8Array, ip: number, at: number, len: number)
   return len >= ICMP6_HEADER && valid(pseudo(buf, ip, len) + sum(buf, at, len));
 }
 
-/** Whether a message is an error (RFC 4443 section 2.1): those are never answered with another. */
+/** Whether a message is an error (RFC 4443 section 2.1). An error is never answered with another. */
 export function icmp6IsError(type: number): boolean {
   return type < 128;
 }
 
 /**
- * Writes type, code and the second word around a body of `body` bytes that already stands at `at + 8`. The addresses
- * have been written to the header at `ip`.
+ * Writes type, code, checksum and the second word in front of a body of `body` bytes that already stands at `at + 8`.
+ * The header at `ip` already has its addresses.
  */
 export function icmp6Write(
   buf: Uint8Array,

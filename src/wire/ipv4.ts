@@ -3,15 +3,15 @@ import { finish, sum, valid } from "./checksum.ts";
 
 /** IPv4 (RFC 791). `at` is the header's first byte throughout. */
 export const IPV4_HEADER = 20;
-/** What every host takes (RFC 791 section 3.1). */
+/** The longest packet that every host takes, in bytes (RFC 791 section 3.1). */
 export const IPV4_MIN_MTU = 576;
 export const PROTO_ICMP = 1;
 export const PROTO_TCP = 6;
 export const PROTO_UDP = 17;
 
 /**
- * Whether `len` bytes hold a whole IPv4 packet: version 4, header and total length consistent and within what was
- * received (padding behind the packet is allowed and ignored), header checksum right.
+ * Whether `len` bytes hold a whole IPv4 packet: version 4, header length and total length consistent and within `len`
+ * (padding behind the packet is ignored), header checksum right.
  */
 export function ipv4Check(buf: Uint8Array, at: number, len: number): boolean {
   if (len < IPV4_HEADER || buf[at]! >> 4 !== 4) return false;
@@ -40,7 +40,7 @@ export function ipv4MoreFragments(buf: Uint8Array, at: number): boolean {
   return (buf[at + 6]! & 0x20) !== 0;
 }
 
-/** Fragment offset in bytes. */
+/** The fragment offset, in bytes. */
 export function ipv4FragmentOffset(buf: Uint8Array, at: number): number {
   return (get16(buf, at + 6) & 0x1fff) * 8;
 }
@@ -70,7 +70,7 @@ export function ipv4Pseudo(src: number, dst: number, proto: number, len: number)
   return (src >>> 16) + (src & 0xffff) + (dst >>> 16) + (dst & 0xffff) + proto + len;
 }
 
-/** Writes a header without options, checksum included; `payload` is in bytes. Returns where the payload goes. */
+/** Writes a header without options, checksum included, for `payload` bytes. Returns where the payload goes. */
 export function ipv4Write(
   buf: Uint8Array,
   at: number,

@@ -1,14 +1,15 @@
 /**
- * IPv6 extension headers (RFC 8200 section 4): from the fixed header to what the packet is about.
+ * IPv6 extension headers (RFC 8200 section 4): from the fixed header to the upper layer.
  *
- * Headers form a chain, each naming the next one; the chain ends at an upper layer or at a fragment, whose rest cannot be
- * read before it is put together. A length is counted in eights, so every step moves on by 8 bytes at least, and none
- * leaves the packet; the number of headers is limited as RFC 8504 section 5.3 allows.
+ * Headers form a chain in which each names the next. The chain ends at an upper layer, or at a fragment, whose rest
+ * cannot be read before reassembly. Lengths count in units of 8 bytes, so every step moves on by 8 bytes at least, and
+ * no step leaves the packet. The number of headers is limited as RFC 8504 section 5.3 allows.
  *
- * There is one walk for two kinds of readers. The stack, whom packets are for, judges as it goes (`ipv6Walk`): what a host must
- * refuse with a Parameter Problem (RFC 4443 section 3.4) comes back with its code and pointer, everything else that is wrong
- * as a drop. The guard and filters look on at packets for others (`ipv6Look`): they judge no option, pass headers that others
- * may know, and read on behind the first fragment's header. What both follow to its end they find at the same place.
+ * One walk serves two kinds of readers. The stack, to which packets are addressed, judges as it goes (`ipv6Walk`): an
+ * error that a host must report with a Parameter Problem (RFC 4443 section 3.4) comes back with its code and pointer,
+ * any other error as a drop. The guard and filters look at packets for others (`ipv6Look`): they judge no option, skip
+ * headers that only others may know, and read on behind the first fragment's header. Both readers find the same upper
+ * layer at the same place, if both reach it.
  */
 import { get16, get32 } from "./bytes.ts";
 import {
@@ -37,36 +38,43 @@ export const PROBLEM_OPTION = 2;
 export const WALK_UPPER = 0;
 /** A fragment was reached. */
 export const WALK_FRAGMENT = 1;
-/** To be dropped, and a Parameter Problem sent if the packet is one that may be answered with an error. */
+/** The packet is dropped, and a Parameter Problem sent if the packet may be answered with an error. */
 export const WALK_PROBLEM = 2;
-/** To be dropped in silence: a header that leaves the packet, too many headers, an option that asks for it. */
+/**
+ * The packet is dropped in silence: a header leaves the packet, there are too many headers, or an option asks for it.
+ */
 export const WALK_DROP = 3;
 
 const MOST_HEADERS = 8;
-/** Another host may follow more than we do. */
+/** The most headers that `ipv6Look` follows: another host may accept more than we do. */
 const MOST_LOOKED_AT = 16;
 const ANSWER_MULTICAST_TOO = 2;
 
-/** What a walk found. One is made and filled again and again; offsets count as `at` does. */
+/** The result of a walk. One object is made and filled again and again; offsets count from the same byte as `at`. */
 export interface Ipv6Walk {
-  /** The upper layer's protocol; of a fragment, what its header names, which may be another extension header. */
+  /**
+   * The upper layer's protocol. For a fragment: the protocol that the fragment header names, maybe another extension
+   * header.
+   */
   proto: number;
-  /** Where its bytes begin, and how many there are: never more than the IPv6 header's length says. */
+  /** Where that protocol's bytes begin, and how many there are: never more than the IPv6 header's length says. */
   payloadAt: number;
   payloadLen: number;
-  /** Where the byte stands that names `proto`; of a fragment, the one that names the fragment header. */
+  /** The offset of the byte that names `proto`; for a fragment, of the byte that names the fragment header. */
   nextHeaderAt: number;
-  /** The fragment header, -1 when the packet has none. */
+  /** The offset of the fragment header; -1 when the packet has none. */
   fragmentAt: number;
-  /** In bytes. */
+  /** The fragment offset, in bytes. */
   fragmentOffset: number;
   moreFragments: boolean;
-  /** A routing header has addresses left to visit: the destination is another than the packet says. */
+  /** Whether a routing header has addresses left to visit, so that the final destination is not the header's. */
   routed: boolean;
-  /** What a Parameter Problem says: its code, and the pointer as an offset from the IPv6 header. */
+  /** The code of the Parameter Problem, and its pointer as an offset from the IPv6 header. */
   problemCode: number;
   problemPointer: number;
-  /** The packet's destination may be a multicast address and the problem reported all the same (RFC 4443 section 2.4 e.3). */
+  /**
+   * Whether the problem is reported even if the packet's destination is a multicast address (RFC 4443 section 2.4 e.3).
+   */
   problemMulticastToo: boolean;
 }
 
@@ -86,23 +94,24 @@ export function newIpv6Walk(): Ipv6Walk {
   };
 }
 
-/** The identification in a fragment header, signed. */
+/** The identification field of a fragment header, signed. */
 export function ipv6FragmentId(buf: Uint8Array, fragmentAt: number): number {
   return get32(buf, fragmentAt + 4);
 }
 
 /**
- * Follows the headers of a checked packet and fills `walk`. A fragment that is the whole packet is none (RFC 6946).
- * Returns `WALK_UPPER`, `WALK_FRAGMENT`, `WALK_PROBLEM` or `WALK_DROP`; the fields that these do not name are undefined.
+ * Follows the headers of a checked packet and fills `walk`. A fragment that is a whole packet counts as no fragment
+ * (RFC 6946). Returns `WALK_UPPER`, `WALK_FRAGMENT`, `WALK_PROBLEM` or `WALK_DROP`; fields that do not belong to the
+ * result are undefined.
  */
 export function ipv6Walk(buf: Uint8Array, at: number, walk: Ipv6Walk): number {
   return follow(buf, at, at + IPV6_HEADER + ipv6PayloadLength(buf, at), walk, true);
 }
 
 /**
- * Follows the headers of a packet for somebody else, whose fixed header is there and whose bytes end at `end`. Returns
- * `WALK_UPPER` (with `fragmentAt` where it is a first fragment), `WALK_FRAGMENT` for a later one, or `WALK_DROP` where the chain
- * does not end within the bytes; then `proto` and `payloadAt` say where that was noticed.
+ * Follows the headers of a packet for another host, whose fixed header is present and whose bytes end at `end`. Returns
+ * `WALK_UPPER` (with `fragmentAt` for a first fragment), `WALK_FRAGMENT` for a later one, or `WALK_DROP` where the
+ * chain does not end within the bytes; then `proto` and `payloadAt` say where the walk stopped.
  */
 export function ipv6Look(buf: Uint8Array, at: number, end: number, walk: Ipv6Walk): number {
   return follow(buf, at, end, walk, false);
@@ -132,7 +141,8 @@ function follow(buf: Uint8Array, at: number, end: number, walk: Ipv6Walk, judges
     const length = lengthOf(next, buf[i + 1]!);
     if (i + length > end) return lost(walk, next, i);
     if (next === EXT_ROUTING) {
-      // Every routing type is unknown here, type 0 by RFC 5095: to be skipped once nothing is left to visit (section 4.4).
+      // Every routing type is unknown here, type 0 by RFC 5095. A header is skipped if no addresses are left to visit
+      // (section 4.4).
       if (buf[i + 3] !== 0) {
         if (judges) return problem(walk, PROBLEM_FIELD, i + 2 - at, false);
         walk.routed = true;
@@ -152,7 +162,7 @@ function follow(buf: Uint8Array, at: number, end: number, walk: Ipv6Walk, judges
   return WALK_UPPER;
 }
 
-/** Whether a host like ours knows the header that stands in place `count`. Hop-by-hop options stand first or not at all (section 4.1). */
+/** Whether the stack knows header `next` in place `count`. Hop-by-hop options must come first (section 4.1). */
 function isKnown(next: number, count: number): boolean {
   return (
     next === EXT_DESTINATION ||
@@ -162,7 +172,9 @@ function isKnown(next: number, count: number): boolean {
   );
 }
 
-/** In bytes, by the header's length field; authentication counts in fours (RFC 4302 section 2.2). */
+/**
+ * A header's length in bytes, from its length field; authentication headers count in units of 4 (RFC 4302 section 2.2).
+ */
 function lengthOf(next: number, field: number): number {
   if (next === EXT_FRAGMENT) return FRAGMENT_HEADER;
   return next === EXT_AUTHENTICATION ? 4 * (field + 2) : 8 * (field + 1);
@@ -188,7 +200,8 @@ function fragment(
   walk.payloadAt = i + FRAGMENT_HEADER;
   walk.payloadLen = end - walk.payloadAt;
   if (!judges) return WALK_FRAGMENT;
-  // All fragments but the last are multiples of 8, and the whole has a length (section 4.5).
+  // Fragments but the last have a length that is a multiple of 8, and the whole packet has at most 65535 bytes (section
+  // 4.5).
   if (walk.moreFragments && walk.payloadLen % 8 !== 0) {
     return problem(walk, PROBLEM_FIELD, IPV6_PAYLOAD_LENGTH_FIELD, false);
   }
@@ -199,7 +212,10 @@ function fragment(
   return WALK_FRAGMENT;
 }
 
-/** The options of a hop-by-hop or destination header (section 4.2): padding and router alerts pass, all others are unknown. */
+/**
+ * Walks the options of a hop-by-hop or destination header (section 4.2). Padding and router alerts pass; all others are
+ * unknown.
+ */
 function options(buf: Uint8Array, at: number, i: number, end: number, walk: Ipv6Walk): number {
   while (i < end) {
     const type = buf[i]!;
@@ -208,7 +224,7 @@ function options(buf: Uint8Array, at: number, i: number, end: number, walk: Ipv6
       continue;
     }
     if (i + 2 > end || i + 2 + buf[i + 1]! > end) return WALK_DROP;
-    // The two highest bits say what one does who does not know the option.
+    // The two highest bits tell a host that does not know the option how to proceed.
     const action = type >> 6;
     if (action === 1) return WALK_DROP;
     if (action !== 0) return problem(walk, PROBLEM_OPTION, i - at, action === ANSWER_MULTICAST_TOO);
@@ -224,7 +240,7 @@ function problem(walk: Ipv6Walk, code: number, pointer: number, multicastToo: bo
   return WALK_PROBLEM;
 }
 
-/** Whether a found problem may be reported: not about a packet to a group, but for options that ask for it. */
+/** Whether a problem may be reported: not for a packet to a group, except for options that ask for it. */
 export function ipv6ProblemReported(buf: Uint8Array, at: number, walk: Ipv6Walk): boolean {
   return walk.problemMulticastToo || !ipv6IsMulticast(buf, ipv6Dst(buf, at));
 }

@@ -4,16 +4,16 @@ import { PROTO_TCP, PROTO_UDP } from "./ipv4.ts";
 
 /**
  * IPv6 (RFC 8200). `at` is the header's first byte throughout. An address is 16 bytes somewhere in a buffer: accessors
- * say where it stands, nothing is copied.
+ * return its offset, and nothing is copied.
  */
 export const IPV6_HEADER = 40;
-/** The packet that every link carries (RFC 8200 section 5). */
+/** The packet length that every link carries, in bytes (RFC 8200 section 5). */
 export const IPV6_MIN_MTU = 1280;
 export const PROTO_ICMP6 = 58;
-/** Nothing follows (RFC 8200 section 4.7). */
+/** No next header (RFC 8200 section 4.7). */
 export const PROTO_NONE = 59;
 
-/** Where fields stand, as a Parameter Problem's pointer names them. */
+/** Offsets of fields, as a Parameter Problem's pointer gives them. */
 export const IPV6_PAYLOAD_LENGTH_FIELD = 4;
 const NEXT_HEADER = 6;
 const HOP_LIMIT = 7;
@@ -21,14 +21,14 @@ const SRC = 8;
 const DST = 24;
 
 /**
- * Whether `len` bytes hold a whole IPv6 packet: version 6, payload within what was received (padding behind the packet
- * is allowed and ignored). There is no header checksum.
+ * Whether `len` bytes hold a whole IPv6 packet: version 6, payload length within `len` (padding behind the packet is
+ * ignored). IPv6 has no header checksum.
  */
 export function ipv6Check(buf: Uint8Array, at: number, len: number): boolean {
   return len >= IPV6_HEADER && buf[at]! >> 4 === 6 && IPV6_HEADER + get16(buf, at + IPV6_PAYLOAD_LENGTH_FIELD) <= len;
 }
 
-/** Bytes behind the fixed header: extension headers and what they lead to. */
+/** Bytes behind the fixed header: extension headers and the upper layer. */
 export function ipv6PayloadLength(buf: Uint8Array, at: number): number {
   return get16(buf, at + IPV6_PAYLOAD_LENGTH_FIELD);
 }
@@ -63,7 +63,7 @@ export function ipv6Pseudo(
   return sum(srcBuf, srcAt, 16) + sum(dstBuf, dstAt, 16) + proto + len;
 }
 
-/** Writes a header; `payloadLen` is in bytes. Returns where the payload goes. */
+/** Writes a header for `payloadLen` bytes. Returns where the payload goes. */
 export function ipv6Write(
   buf: Uint8Array,
   at: number,
@@ -121,7 +121,10 @@ export function ipv6IsUnspecified(buf: Uint8Array, at: number): boolean {
   return upperIsZero(buf, at) && get32(buf, at + 8) === 0 && get32(buf, at + 12) === 0;
 }
 
-/** ::ffff:0:0/96 (RFC 4291 section 2.5.5.2): never on a wire, and a way to the host's IPv4 if it is let through. */
+/**
+ * ::ffff:0:0/96 (RFC 4291 section 2.5.5.2). Such an address never belongs on a wire; let through, it would reach the
+ * host's IPv4.
+ */
 export function ipv6IsV4Mapped(buf: Uint8Array, at: number): boolean {
   return upperIsZero(buf, at) && get32(buf, at + 8) === 0xffff;
 }
@@ -148,7 +151,7 @@ export function ipv6WriteMulticastMac(buf: Uint8Array, at: number, addr: Uint8Ar
 /** All nodes and all routers on the link (RFC 4291 section 2.7.1). */
 export const IPV6_ALL_NODES: Uint8Array = ipv6FromText("ff02::1");
 export const IPV6_ALL_ROUTERS: Uint8Array = ipv6FromText("ff02::2");
-/** The 16 bytes of an address that has been validated at the edge: no zone, no brackets, no prefix length. */
+/** The 16 bytes of an address in text that has been validated before: no zone, no brackets, no prefix length. */
 export function ipv6FromText(text: string): Uint8Array {
   const out = new Uint8Array(16);
   const [head, tail] = text.split("::") as [string, string | undefined];
@@ -173,7 +176,7 @@ function groups(text: string): number[] {
   return list;
 }
 
-/** An address as RFC 5952 writes it; IPv4-mapped ones with dotted decimal (its section 5). */
+/** An address as RFC 5952 writes it; IPv4-mapped addresses in dotted decimal (RFC 5952 section 5). */
 export function ipv6ToString(buf: Uint8Array, at = 0): string {
   if (ipv6IsV4Mapped(buf, at)) return `::ffff:${buf[at + 12]}.${buf[at + 13]}.${buf[at + 14]}.${buf[at + 15]}`;
   let from = -1;
@@ -199,7 +202,7 @@ export function ipv6ToString(buf: Uint8Array, at = 0): string {
   return text;
 }
 
-/** Whether the protocol is one that this program speaks above IPv6, or the end of the packet. */
+/** Whether `proto` is an upper layer that tslirp speaks, or "no next header". */
 export function ipv6IsUpperLayer(proto: number): boolean {
   return proto === PROTO_TCP || proto === PROTO_UDP || proto === PROTO_ICMP6 || proto === PROTO_NONE;
 }

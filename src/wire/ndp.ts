@@ -1,13 +1,13 @@
 /**
- * Neighbour discovery (RFC 4861) as ICMPv6 messages: `at` is the ICMPv6 header's first byte, `len` the message's length.
- * Hop limit 255 and the checksum are checked by who has the packet; `ndpCheck` checks the rest of what sections 6.1 and
- * 7.1 ask of the bytes, after which the accessors cannot fail.
+ * Neighbour discovery (RFC 4861) as ICMPv6 messages: `at` is the ICMPv6 header's first byte, `len` the message's
+ * length. The receiver of the packet checks the hop limit (255) and the ICMPv6 checksum; `ndpCheck` checks the rest of
+ * the rules of sections 6.1 and 7.1 for the bytes. After it the accessors cannot fail.
  */
 import { put16, put32 } from "./bytes.ts";
 import { icmp6Write } from "./icmp6.ts";
 import { ipv6Copy } from "./ipv6.ts";
 
-/** The hop limit of every message: what a router forwarded has less (RFC 4861 section 3.1). */
+/** The hop limit of every message: a message that a router has forwarded has less (RFC 4861 section 3.1). */
 export const NDP_HOP_LIMIT = 255;
 export const NDP_ROUTER_SOLICIT = 133;
 export const NDP_ROUTER_ADVERT = 134;
@@ -15,7 +15,10 @@ export const NDP_NEIGHBOUR_SOLICIT = 135;
 export const NDP_NEIGHBOUR_ADVERT = 136;
 export const NDP_REDIRECT = 137;
 
-/** Option types (RFC 4861 section 4.6, RFC 8106 section 5). Lengths are in eights, their two bytes of head included. */
+/**
+ * Option types (RFC 4861 section 4.6, RFC 8106 section 5). An option's length counts in units of 8 bytes, its type and
+ * length bytes included.
+ */
 export const NDP_OPT_SOURCE_MAC = 1;
 export const NDP_OPT_TARGET_MAC = 2;
 export const NDP_OPT_PREFIX = 3;
@@ -23,7 +26,7 @@ export const NDP_OPT_MTU = 5;
 export const NDP_OPT_RDNSS = 25;
 export const NDP_OPT_DNSSL = 31;
 
-/** Flags of a neighbour advertisement (RFC 4861 section 4.4), as its second word has them. */
+/** Flags of a neighbour advertisement, as bits of its second word (RFC 4861 section 4.4). */
 export const NA_ROUTER: number = 0x80000000 | 0;
 export const NA_SOLICITED = 0x40000000;
 export const NA_OVERRIDE = 0x20000000;
@@ -37,7 +40,7 @@ export const PREFIX_AUTONOMOUS = 0x40;
 
 const MAC_OPTION = 8;
 const RA_FIXED = 16;
-/** Where the options begin. */
+/** The length of each type's fixed part, behind which the options begin. */
 const FIXED: Readonly<Record<number, number>> = {
   [NDP_ROUTER_SOLICIT]: 8,
   [NDP_ROUTER_ADVERT]: RA_FIXED,
@@ -46,12 +49,15 @@ const FIXED: Readonly<Record<number, number>> = {
   [NDP_REDIRECT]: 40,
 };
 
-/** Whether this type is one of neighbour discovery's. */
+/** Whether an ICMPv6 type is one of neighbour discovery. */
 export function ndpIsNdp(type: number): boolean {
   return type >= NDP_ROUTER_SOLICIT && type <= NDP_REDIRECT;
 }
 
-/** Whether `len` bytes are a message of code 0 with its fixed part, and options that fill the rest exactly, none of length 0. */
+/**
+ * Whether `len` bytes are a message of code 0 with its fixed part, and with options that fill the rest exactly, none of
+ * length 0.
+ */
 export function ndpCheck(buf: Uint8Array, at: number, len: number): boolean {
   const fixed = len > 0 ? FIXED[buf[at]!] : undefined;
   if (fixed === undefined || len < fixed || buf[at + 1] !== 0) return false;
@@ -67,14 +73,17 @@ export function ndpTarget(_buf: Uint8Array, at: number): number {
   return at + 8;
 }
 
-/** Where the first option of this type stands in a checked message, or -1. */
+/** The offset of the first option of this type in a checked message; -1 for none. */
 export function ndpOption(buf: Uint8Array, at: number, len: number, type: number): number {
   const end = at + len;
   for (let i = at + FIXED[buf[at]!]!; i < end; i += 8 * buf[i + 1]!) if (buf[i] === type) return i;
   return -1;
 }
 
-/** Where the MAC of a link-layer address option stands in a checked message, or -1: none, or of another kind of link. */
+/**
+ * The offset of the MAC in a link-layer address option of a checked message; -1 if there is none, or if it belongs to
+ * another kind of link.
+ */
 export function ndpMac(buf: Uint8Array, at: number, len: number, type: number): number {
   const option = ndpOption(buf, at, len, type);
   return option < 0 || buf[option + 1] !== 1 ? -1 : option + 2;
@@ -83,7 +92,7 @@ export function ndpMac(buf: Uint8Array, at: number, len: number, type: number): 
 /** The length of a neighbour solicitation or advertisement with one link-layer address. */
 export const NDP_NEIGHBOUR_LENGTH: number = 24 + MAC_OPTION;
 
-/** Writes a neighbour advertisement with the target's MAC at `at`, under the IPv6 header at `ip`. */
+/** Writes a neighbour advertisement with the target's MAC at `at`, behind the IPv6 header at `ip`. */
 export function ndpWriteAdvert(
   buf: Uint8Array,
   ip: number,
@@ -98,7 +107,7 @@ export function ndpWriteAdvert(
   icmp6Write(buf, ip, at, NDP_NEIGHBOUR_ADVERT, 0, flags, NDP_NEIGHBOUR_LENGTH - 8);
 }
 
-/** Writes a neighbour solicitation with our MAC as the source's at `at`, under the IPv6 header at `ip`. */
+/** Writes a neighbour solicitation with our MAC as the source's at `at`, behind the IPv6 header at `ip`. */
 export function ndpWriteSolicit(
   buf: Uint8Array,
   ip: number,
@@ -112,14 +121,15 @@ export function ndpWriteSolicit(
   icmp6Write(buf, ip, at, NDP_NEIGHBOUR_SOLICIT, 0, 0, NDP_NEIGHBOUR_LENGTH - 8);
 }
 
-/** The first option's place in a router advertisement at `at`. */
+/** The offset of the first option in a router advertisement at `at`. */
 export function ndpRouterOptions(at: number): number {
   return at + RA_FIXED;
 }
 
 /**
- * Completes a router advertisement whose options stand behind its fixed part and end at `end`. `lifetime` is in seconds,
- * 0 for "not a default router"; the reachable and retransmission times are left to the guest.
+ * Completes a router advertisement whose options stand behind its fixed part and end at `end`. `lifetime` is in
+ * seconds; 0 means "not a default router". The reachable and retransmission times are 0, which leaves them to the
+ * guest.
  */
 export function ndpWriteRouter(
   buf: Uint8Array,
@@ -143,7 +153,10 @@ export function ndpPutMac(buf: Uint8Array, at: number, type: number, mac: Uint8A
   return at + MAC_OPTION;
 }
 
-/** A prefix (RFC 4861 section 4.6.2); lifetimes in seconds, bits of the address beyond `bits` are not sent. */
+/**
+ * Writes a prefix (RFC 4861 section 4.6.2). Lifetimes are in seconds; bits of the address beyond `bits` are sent as
+ * zero.
+ */
 export function ndpPutPrefix(
   buf: Uint8Array,
   at: number,
@@ -175,7 +188,7 @@ export function ndpPutMtu(buf: Uint8Array, at: number, mtu: number): number {
   return at + 8;
 }
 
-/** DNS servers (RFC 8106 section 5.1): one address of 16 bytes each, `lifetime` in seconds. */
+/** Writes DNS servers (RFC 8106 section 5.1): 16 bytes for each address, `lifetime` in seconds. */
 export function ndpPutRdnss(buf: Uint8Array, at: number, servers: readonly Uint8Array[], lifetime: number): number {
   buf[at] = NDP_OPT_RDNSS;
   buf[at + 1] = 1 + 2 * servers.length;
@@ -189,7 +202,9 @@ export function ndpPutRdnss(buf: Uint8Array, at: number, servers: readonly Uint8
   return i;
 }
 
-/** A domain search list as `dnsEncodeNames` made it (RFC 8106 section 5.2), at most 2032 bytes, zeros behind it. */
+/**
+ * Writes a domain search list made by `dnsEncodeNames` (RFC 8106 section 5.2), at most 2032 bytes, padded with zeros.
+ */
 export function ndpPutDnssl(buf: Uint8Array, at: number, names: Uint8Array, lifetime: number): number {
   const units = 1 + Math.ceil(names.length / 8);
   buf[at] = NDP_OPT_DNSSL;

@@ -1,11 +1,11 @@
 /**
  * pcapng, the capture format of Wireshark and tcpdump (draft-ietf-opsawg-pcapng). Blocks are written in little-endian
- * order, which the section header's magic announces: readers of files take either, but Wireshark's reader of pipes none
- * but its own machine's. Every writer returns where the next block goes; the `…Length` beside it says how much room it
- * wants.
+ * order, which the section header's magic number announces. Readers of files take either order; Wireshark's reader of
+ * pipes only takes its own machine's. Every writer returns the offset of the next block; the `…Length` function beside
+ * it says how many bytes the writer needs.
  */
 
-/** The first block's type: a file's first four bytes, in any byte order. */
+/** The type of the first block, which reads the same in either byte order: a file's first four bytes. */
 export const SECTION_HEADER = 0x0a0d0d0a;
 const INTERFACE_DESCRIPTION = 1;
 const INTERFACE_STATISTICS = 5;
@@ -27,9 +27,9 @@ export const OUTBOUND = 2;
 
 /** Where a packet's bytes begin in its block. */
 export const PACKET_DATA = 28;
-/** Type, length and the length again. */
+/** Bytes of a block beside its body: its type, its length, and its length once more. */
 const BLOCK = 12;
-/** Behind the packet's bytes: direction, and the end of the options. */
+/** Bytes behind a packet's: the option for its direction, and the end of the options. */
 const PACKET_OPTIONS = 8 + 4;
 
 const pad4 = (n: number): number => (n + 3) & ~3;
@@ -39,14 +39,14 @@ export function sectionLength(application: Uint8Array): number {
   return BLOCK + 16 + optionLength(application) + 4;
 }
 
-/** The section header: what wrote the file. */
+/** Writes the section header, which names the program that wrote the file. */
 export function writeSection(buf: Uint8Array, at: number, application: Uint8Array): number {
   const len = sectionLength(application);
   let o = begin(buf, at, SECTION_HEADER, len);
   put32(buf, o, BYTE_ORDER_MAGIC);
   put16(buf, o + 4, 1);
   put16(buf, o + 6, 0);
-  // The section's length is not known beforehand: −1.
+  // −1: the section's length is not known beforehand.
   put32(buf, o + 8, -1);
   put32(buf, o + 12, -1);
   o = putOption(buf, o + 16, SHB_USERAPPL, application);
@@ -57,7 +57,7 @@ export function interfaceLength(name: Uint8Array): number {
   return BLOCK + 8 + optionLength(name) + 4;
 }
 
-/** An Ethernet interface. Interfaces are numbered from 0 in the order in which they stand in the file. */
+/** Writes an Ethernet interface. Interfaces are numbered from 0 in their order in the file. */
 export function writeInterface(buf: Uint8Array, at: number, name: Uint8Array, snapLength: number): number {
   const len = interfaceLength(name);
   let o = begin(buf, at, INTERFACE_DESCRIPTION, len);
@@ -73,8 +73,8 @@ export function packetLength(captured: number): number {
 }
 
 /**
- * A packet of `len` bytes at `from`, of which the first `captured` are kept. `micros` are microseconds since 1970: the
- * resolution that holds when an interface names none.
+ * Writes a packet of `len` bytes at `from`, of which the first `captured` are kept. `micros` are microseconds since
+ * 1970: the default resolution, if an interface names none.
  */
 export function writePacket(
   buf: Uint8Array,
@@ -103,12 +103,12 @@ export function writePacket(
   return end(buf, o + 8, at, total);
 }
 
-/** What a comment adds to a block. */
+/** How many bytes a comment adds to a block. */
 export function commentLength(comment: Uint8Array): number {
   return optionLength(comment);
 }
 
-/** Adds a comment to the block at `at`, behind which nothing has been written yet. */
+/** Adds a comment to the last block, which begins at `at`. */
 export function addComment(buf: Uint8Array, at: number, comment: Uint8Array): number {
   const len = get32(buf, at + 4);
   const o = putOption(buf, at + len - 8, OPT_COMMENT, comment);
@@ -118,7 +118,7 @@ export function addComment(buf: Uint8Array, at: number, comment: Uint8Array): nu
 
 export const STATISTICS_LENGTH: number = BLOCK + 12 + 12 + 12 + 4;
 
-/** An interface's sums, written when the capture ends. */
+/** Writes an interface's counters at the end of a capture. */
 export function writeStatistics(
   buf: Uint8Array,
   at: number,
@@ -163,7 +163,7 @@ function putCount(buf: Uint8Array, at: number, code: number, count: number): num
   return at + 12;
 }
 
-/** A time is two words, the high one first whatever the order within them (section 4.3). */
+/** Writes a time as two words, the high one first, whatever the byte order within them (section 4.3). */
 function putTime(buf: Uint8Array, at: number, micros: number): void {
   put32(buf, at, Math.floor(micros / 0x1_0000_0000));
   put32(buf, at + 4, micros >>> 0);

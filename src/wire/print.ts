@@ -1,6 +1,6 @@
 /**
- * Frames in words, for people: one line as tcpdump writes it, and the headers field by field. For looking at, not for
- * the packet path: it makes strings. Nothing has been checked before, and nothing is read beyond `len`.
+ * Describes frames for people: one line as tcpdump writes it, and the headers field by field. It makes strings, so it
+ * is not for the packet path. It takes unchecked bytes, and reads nothing beyond `len`.
  */
 import { ARP_SENDER_MAC, arpOp, arpSenderIp, arpTargetIp } from "./arp.ts";
 import { get16, get32 } from "./bytes.ts";
@@ -63,7 +63,7 @@ export interface PrintedFrame {
   readonly layers: readonly PrintedLayer[];
 }
 
-/** What the frame of `len` bytes at `at` says. */
+/** Describes the frame of `len` bytes at `at`. */
 export function printFrame(buf: Uint8Array, at: number, len: number): PrintedFrame {
   const facts = frameFacts();
   readFacts(facts, buf, at, len);

@@ -1,16 +1,16 @@
 /**
- * Frames that were left undone, finished: checksums filled in and long TCP segments cut, as a kernel does it in
+ * Finishes frames that a sender has left undone: fills in checksums and cuts long TCP segments, as a kernel does in
  * software for a network card that cannot (Linux `net/core/gso.c`, `net/ipv4/tcp_offload.c`).
  *
  * Theory of operation. `planPieces` reads the headers of an unfinished frame once and says how many frames it makes;
- * `pieceLength` and `writePiece` make them one by one, into whatever memory the caller has for each. Every piece gets a
- * copy of all headers, then what differs from piece to piece:
+ * `pieceLength` and `writePiece` make the frames (pieces) one by one, in memory of the caller's choice. Every piece
+ * gets a copy of all headers; then these fields are set for each piece:
  *
  * - IPv4's total length, identification (counted up, with DF set too) and header checksum; IPv6's payload length;
  * - TCP's sequence number; FIN and PSH on the last piece only, CWR on the first only (RFC 3168 section 6.1.2);
- * - the checksum. The field of an unfinished frame holds the sum of the pseudo-header over the whole length, so a piece's
- *   sum is that less the whole length plus its own. No address is read: with a routing header the destination that
- *   counts stands elsewhere than in the IPv6 header, and the sender has summed the right one.
+ * - the checksum. The field of an unfinished frame holds the sum of the pseudo-header with the whole length. A piece's
+ *   sum is that sum less the whole length plus the piece's own. Addresses need not be read: with a routing header, the
+ *   destination that counts stands elsewhere than in the IPv6 header, and the sender has summed the right one.
  *
  * Frames may carry 802.1Q tags, since a guest's card offloads tagged frames like others. Fragments are never undone.
  */
@@ -36,18 +36,18 @@ const VLAN_TAG = 4;
 const MOST_TAGS = 2;
 const TYPE_8021Q = 0x8100;
 const TYPE_8021AD = 0x88a8;
-/** Where a TCP and a UDP header have their checksum. */
+/** The offset of the checksum in a TCP and in a UDP header. */
 export const TCP_SUM = 16;
 export const UDP_SUM = 6;
 const TCP_FLAGS = 13;
 const CWR = 128;
 
-/** An unfinished frame's headers and the pieces that it makes. One is made and filled again and again. */
+/** An unfinished frame's headers and pieces. One object is made and filled again and again. */
 export interface Pieces {
   count: number;
   /** Payload bytes of each piece; the last one may have fewer. */
   size: number;
-  /** Offsets from the frame's first byte: of the IP header, the transport header, the payload, and behind the packet. */
+  /** Offsets from the frame's first byte: of the IP header, the transport header, the payload, and the packet's end. */
   ip: number;
   transport: number;
   payload: number;
@@ -63,8 +63,8 @@ export function newPieces(): Pieces {
 const walk: Ipv6Walk = newIpv6Walk();
 
 /**
- * Reads the unfinished frame of `len` bytes at `at`, to be cut into TCP payloads of `size` bytes, or left whole when
- * `size` is 0. False when it is no TCP or UDP packet in one piece, or is to be cut and is not TCP.
+ * Reads the unfinished frame of `len` bytes at `at`, to be cut into TCP payloads of `size` bytes, or to stay whole when
+ * `size` is 0. False when the frame is not an unfragmented TCP or UDP packet, or is to be cut and is not TCP.
  */
 export function planPieces(buf: Uint8Array, at: number, len: number, size: number, p: Pieces): boolean {
   let ip = at + ETH_HEADER;
@@ -107,17 +107,19 @@ export function planPieces(buf: Uint8Array, at: number, len: number, size: numbe
   return true;
 }
 
-/** Whether CWR is set on the frame at `at`: only the first of its pieces may have it, which not every guest knows. */
+/**
+ * Whether CWR is set on the frame at `at`. Only the first of its pieces may have CWR, which some guests do not know.
+ */
 export function piecesReduced(buf: Uint8Array, at: number, p: Pieces): boolean {
   return p.tcp && (buf[at + p.transport + TCP_FLAGS]! & CWR) !== 0;
 }
 
-/** Bytes of the piece of this number, its Ethernet header included. */
+/** The length of piece `i` in bytes, its Ethernet header included. */
 export function pieceLength(p: Pieces, i: number): number {
   return p.payload + Math.min(p.size, p.end - p.payload - i * p.size);
 }
 
-/** Writes the piece of this number of the frame at `at`, finished, to `o` in `out`, which does not overlap the frame. */
+/** Writes piece `i` of the frame at `at`, finished, to `o` in `out`, which does not overlap the frame. */
 export function writePiece(buf: Uint8Array, at: number, p: Pieces, i: number, out: Uint8Array, o: number): void {
   for (let k = 0; k < p.payload; k++) out[o + k] = buf[at + k]!;
   const from = i * p.size;
@@ -139,7 +141,7 @@ export function writePiece(buf: Uint8Array, at: number, p: Pieces, i: number, ou
     if (i > 0) out[transport + TCP_FLAGS]! &= ~CWR;
   }
   const data = payload === 0 ? 0 : copySum(buf, at + p.payload + from, payload, out, o + p.payload);
-  // 65535 counts as nothing in a sum (RFC 1071), and keeps this one above zero.
+  // 65535 counts as zero in a ones' complement sum (RFC 1071); adding it keeps this sum above zero.
   const pseudo = get16(buf, at + (field - o)) + 0xffff - (p.end - p.transport) + header + payload;
   put16(out, field, 0);
   const value = finish(pseudo + sum(out, transport, header) + data);
@@ -147,8 +149,8 @@ export function writePiece(buf: Uint8Array, at: number, p: Pieces, i: number, ou
 }
 
 /**
- * Fills in, in place, a checksum of whatever protocol that covers all from `start` to `end` and stands at `field`, where
- * the sum of what else it covers stands now.
+ * Completes a checksum of any protocol in place. It covers the bytes from `start` to `end` and stands at `field`, which
+ * already holds the sum of everything else that it covers.
  */
 export function completeSum(buf: Uint8Array, start: number, end: number, field: number): void {
   put16(buf, field, finish(sum(buf, start, end - start)) || 0xffff);

@@ -1,8 +1,8 @@
 /**
  * TCP sequence arithmetic, modulo 2^32 (RFC 9293 section 3.4).
  *
- * A sequence number is held as a signed 32-bit integer: that is what V8 stores without a box, and two's complement
- * wraps where the RFC wants it. Print it with `>>> 0`. Every function also takes unsigned values.
+ * A sequence number is held as a signed 32-bit integer: V8 stores such a number without a box, and two's complement
+ * wraps as the RFC demands. Print it with `>>> 0`. Every function also takes unsigned values.
  */
 
 /** a + n, wrapped. */
@@ -10,7 +10,7 @@ export function seqAdd(a: number, n: number): number {
   return (a + n) | 0;
 }
 
-/** How far a is after b; negative when a comes before b. Meaningful while they are less than 2^31 apart. */
+/** a - b, modulo 2^32: negative when a comes before b. Meaningful while they are less than 2^31 apart. */
 export function seqDiff(a: number, b: number): number {
   return (a - b) | 0;
 }

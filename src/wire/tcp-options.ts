@@ -10,7 +10,7 @@ const OPT_SACK_PERMITTED = 4;
 const OPT_SACK = 5;
 const OPT_TIMESTAMPS = 8;
 
-/** What one segment's options said. `mss` 0 and `windowScale` -1 mean "not offered". */
+/** The options of one segment. `mss` 0 and `windowScale` -1 mean "not offered". */
 export interface TcpOptions {
   mss: number;
   windowScale: number;
@@ -18,7 +18,7 @@ export interface TcpOptions {
   timestamps: boolean;
   tsValue: number;
   tsEcho: number;
-  /** Left and right edges, in pairs; the first `sackCount` * 2 entries count. */
+  /** Left and right edges of SACK blocks, in pairs; only the first `sackCount` * 2 entries are valid. */
   readonly sack: Int32Array;
   sackCount: number;
 }
@@ -36,7 +36,7 @@ export function tcpOptions(): TcpOptions {
   };
 }
 
-/** Reads a checked segment's options into `o`. A length of 0, 1 or beyond the header ends the reading. */
+/** Reads a checked segment's options into `o`. An option length of 0, of 1, or beyond the header ends the reading. */
 export function tcpReadOptions(buf: Uint8Array, at: number, o: TcpOptions): void {
   o.mss = 0;
   o.windowScale = -1;
@@ -45,7 +45,7 @@ export function tcpReadOptions(buf: Uint8Array, at: number, o: TcpOptions): void
   o.sackCount = 0;
   const end = at + tcpHeaderLength(buf, at);
   let i = at + TCP_HEADER;
-  // What nearly every segment carries: NOP, NOP, timestamps (RFC 7323 appendix A).
+  // Nearly every segment carries NOP, NOP, timestamps, and nothing else (RFC 7323 appendix A).
   if (end - i === 12 && get32(buf, i) === 0x0101080a) {
     o.timestamps = true;
     o.tsValue = get32(buf, i + 4);
@@ -107,7 +107,7 @@ export function writeTimestamps(buf: Uint8Array, at: number, value: number, echo
   return at + 12;
 }
 
-/** SACK blocks from pairs of edges. 4 + 8 * count bytes. */
+/** Writes SACK blocks from pairs of edges: 4 + 8 * count bytes. Returns the offset behind them. */
 export function writeSack(buf: Uint8Array, at: number, edges: ArrayLike<number>, count: number): number {
   buf[at] = OPT_NOP;
   buf[at + 1] = OPT_NOP;

@@ -41,17 +41,20 @@ export function tcpHeaderLength(buf: Uint8Array, at: number): number {
   return (buf[at + 12]! >> 4) * 4;
 }
 
-/** FIN, SYN, RST, PSH, ACK. URG is not among them: its pointer never touches the stream (RFC 9293 section 3.8.5 lets us). */
+/**
+ * FIN, SYN, RST, PSH and ACK. URG is left out: its pointer never affects the stream, which RFC 9293 section 3.8.5
+ * allows.
+ */
 export function tcpFlags(buf: Uint8Array, at: number): number {
   return buf[at + 13]! & 0x1f;
 }
 
-/** As it stands in the header, not scaled. */
+/** The window field, not scaled. */
 export function tcpWindow(buf: Uint8Array, at: number): number {
   return get16(buf, at + 14);
 }
 
-/** Writes the fixed header; options stand at `at + 20`, the payload behind them. `tcpSeal` completes it. */
+/** Writes the fixed header; options go to `at + 20`, and the payload behind them. `tcpSeal` completes the segment. */
 export function tcpWrite(
   buf: Uint8Array,
   at: number,
@@ -73,12 +76,15 @@ export function tcpWrite(
   put32(buf, at + 16, 0);
 }
 
-/** Leaves the checksum undone: the field holds the pseudo-header's sum. */
+/** Leaves the checksum undone: writes the pseudo-header's sum into the field. */
 export function tcpLeaveSum(buf: Uint8Array, at: number, pseudo: number): void {
   put16(buf, at + 16, fold(pseudo));
 }
 
-/** Fills in the checksum over `len` bytes, header and payload, or the header alone when `more` is the payload's sum. */
+/**
+ * Fills in the checksum over `len` bytes, header and payload; or over the header alone, when `more` is the payload's
+ * sum.
+ */
 export function tcpSeal(buf: Uint8Array, at: number, len: number, pseudo: number, more = 0): void {
   put16(buf, at + 16, finish(pseudo + sum(buf, at, len) + more));
 }

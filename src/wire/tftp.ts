@@ -26,9 +26,9 @@ export const TFTP_ERR_ILLEGAL = 4;
 export const TFTP_ERR_UNKNOWN_ID = 5;
 export const TFTP_ERR_OPTIONS = 8;
 
-/** In front of DATA's bytes. */
+/** The length of the header in front of DATA's bytes. */
 export const TFTP_HEADER = 4;
-/** Bytes in a block unless negotiated otherwise, and what may be negotiated (RFC 2348). */
+/** The bytes of a block unless another size is negotiated, and the sizes that may be negotiated (RFC 2348). */
 export const TFTP_BLOCK = 512;
 export const TFTP_BLOCK_MIN = 8;
 export const TFTP_BLOCK_MAX = 65_464;
@@ -41,23 +41,23 @@ const encoder = new TextEncoder();
 /** A read or write request. */
 export interface TftpRequest {
   readonly name: string;
-  /** In lower case: modes are compared without regard to case (RFC 1350 section 5). */
+  /** The transfer mode in lower case: modes are compared without regard to case (RFC 1350 section 5). */
   readonly mode: string;
-  /** In the order they came in, names in lower case; of an option that comes twice the first. */
+  /** Options in the order of the request, names in lower case. If an option comes twice, the first counts. */
   readonly options: ReadonlyMap<string, string>;
 }
 
-/** The opcode of `len` bytes; 0, which is none, when they are too short for any packet. */
+/** The opcode of a packet of `len` bytes; 0, which no packet has, when it is too short. */
 export function tftpOpcode(buf: Uint8Array, at: number, len: number): number {
   return len < TFTP_HEADER ? 0 : get16(buf, at);
 }
 
-/** The block number of DATA and ACK, the code of ERROR. */
+/** The block number of DATA or ACK; the code of ERROR. */
 export function tftpNumber(buf: Uint8Array, at: number): number {
   return get16(buf, at + 2);
 }
 
-/** What a request of `len` bytes says; null when a text in it does not end. Zeros that pad it are let pass. */
+/** Reads a request of `len` bytes; null when a text in it has no closing NUL. Padding by zeros is allowed. */
 export function tftpRequest(buf: Uint8Array, at: number, len: number): TftpRequest | null {
   const end = at + len;
   const texts: string[] = [];
@@ -77,14 +77,16 @@ export function tftpRequest(buf: Uint8Array, at: number, len: number): TftpReque
   return { name, mode: mode.toLowerCase(), options };
 }
 
-/** The text of an ERROR of `len` bytes, which need not end with NUL to be read. */
+/** The text of an ERROR of `len` bytes; a missing NUL at its end is allowed. */
 export function tftpErrorText(buf: Uint8Array, at: number, len: number): string {
   const text = buf.subarray(at + TFTP_HEADER, at + len);
   const nul = text.indexOf(0);
   return decoder.decode(nul < 0 ? text : text.subarray(0, nul));
 }
 
-/** Writes DATA's header; its bytes go behind. Block numbers wrap to 0 (there is no standard, but all clients agree). */
+/**
+ * Writes DATA's header; the data goes behind it. Block numbers wrap to 0 (no standard says so, but all clients agree).
+ */
 export function tftpWriteData(out: Uint8Array, at: number, block: number): void {
   put16(out, at, TFTP_DATA);
   put16(out, at + 2, block & 0xffff);
@@ -110,9 +112,9 @@ export function tftpOack(options: Iterable<readonly [string, number]>): Uint8Arr
 }
 
 /**
- * Translates bytes to netascii (RFC 764, as RFC 1350 names it): LF goes out as CR LF, CR as CR NUL. From `from` at
- * `at` up to `end` into `out` from `to` up to `limit`. `half` says that of the byte at `at` the CR has gone out
- * already. Returns where it stopped: `at`, `half` and `to` for the next call.
+ * Translates bytes to netascii (RFC 764, as RFC 1350 names it): LF becomes CR LF, CR becomes CR NUL. Reads `from`
+ * between `at` and `end`, and writes `into` between `to` and `limit`. `half` says that the CR of the byte at `at` has
+ * been written already. Returns the `at`, `half` and `to` at which the next call goes on.
  */
 export function netascii(
   from: Uint8Array,

@@ -4,7 +4,10 @@ import { finish, fold, sum, valid } from "./checksum.ts";
 /** UDP (RFC 768). */
 export const UDP_HEADER = 8;
 
-/** Whether `len` bytes of IP payload hold a UDP datagram with a consistent length and checksum (0 = none, IPv4 only). With `UNVERIFIED` for `pseudo` the checksum may be anything. */
+/**
+ * Whether `len` bytes of IP payload hold a UDP datagram with a consistent length and a right checksum. A checksum of 0
+ * means none, which only IPv4 allows. With `UNVERIFIED` for `pseudo` any checksum is right.
+ */
 export function udpCheck(buf: Uint8Array, at: number, len: number, pseudo: number): boolean {
   if (len < UDP_HEADER) return false;
   const length = get16(buf, at + 4);
@@ -20,12 +23,15 @@ export function udpDst(buf: Uint8Array, at: number): number {
   return get16(buf, at + 2);
 }
 
-/** Header and payload, in bytes. */
+/** The length of header and payload, in bytes. */
 export function udpLength(buf: Uint8Array, at: number): number {
   return get16(buf, at + 4);
 }
 
-/** Writes the header for `payload` bytes that already stand behind it, checksum included (a sum of 0 goes out as all ones). */
+/**
+ * Writes the header, checksum included, in front of `payload` bytes that already stand behind it. A sum of 0 is sent as
+ * all ones.
+ */
 export function udpWrite(buf: Uint8Array, at: number, src: number, dst: number, payload: number, pseudo: number): void {
   put16(buf, at, src);
   put16(buf, at + 2, dst);
@@ -34,7 +40,7 @@ export function udpWrite(buf: Uint8Array, at: number, src: number, dst: number, 
   put16(buf, at + 6, finish(pseudo + sum(buf, at, UDP_HEADER + payload)) || 0xffff);
 }
 
-/** The same with the checksum left undone: its field holds the pseudo-header's sum. */
+/** Writes the header and leaves the checksum undone: the field holds the pseudo-header's sum. */
 export function udpWriteUndone(
   buf: Uint8Array,
   at: number,

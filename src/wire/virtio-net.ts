@@ -1,11 +1,11 @@
 /**
- * `struct virtio_net_hdr` (virtio 1.2 section 5.1.6), which stands in front of each frame on a vhost-user ring and on a
- * TAP with IFF_VNET_HDR: which checksum has been left undone, and whether the frame is to be cut. Little-endian fields.
+ * `struct virtio_net_hdr` (virtio 1.2 section 5.1.6), which precedes each frame on a vhost-user ring and on a TAP with
+ * IFF_VNET_HDR. It says which checksum has been left undone, and whether the frame is to be cut. Little-endian fields.
  *
  *     0 flags   1 gso_type   2 hdr_len   4 gso_size   6 csum_start   8 csum_offset   (10 num_buffers, on rings)
  *
- * What a guest writes there is not believed: `virtioUndone` compares it with the frame's own headers. The mark of congestion in
- * `gso_type` (VIRTIO_NET_HDR_GSO_ECN, 0x80) makes another type: no cable offers to take such frames.
+ * A guest's header is not trusted: `virtioUndone` compares it with the frame's own headers. A frame with the mark of
+ * congestion in `gso_type` (VIRTIO_NET_HDR_GSO_ECN, 0x80) counts as another type: no cable offers to take such frames.
  */
 import { get16 } from "./bytes.ts";
 import { ETH_HEADER, ETH_IPV4, ETH_IPV6 } from "./ethernet.ts";
@@ -15,29 +15,30 @@ import { newPieces, type Pieces, planPieces, TCP_SUM, UDP_SUM } from "./segmenta
 import { TCP_HEADER, tcpHeaderLength } from "./tcp.ts";
 import { UDP_HEADER } from "./udp.ts";
 
-/** Without `num_buffers`. */
+/** The header's length without `num_buffers`. */
 export const VIRTIO_NET_HEADER = 10;
 const NEEDS_CSUM = 1;
 const GSO_TCP4 = 1;
 const GSO_TCP6 = 4;
-/** The least size of segments that is told on: smaller ones are raised to it (`core/link`, LEAST_SEGMENT). */
+/** The least segment size that is passed on; smaller sizes are raised to it (`core/link`, LEAST_SEGMENT). */
 const LEAST = 64;
 
-/** The header says nothing that can be done for the frame: it is to be dropped. */
+/** The header asks for something that cannot be done for the frame: the frame is dropped. */
 export const VIRTIO_REFUSED = -1;
 /**
- * A checksum is undone that is not the outer TCP or UDP header's (a tunnel's inner one, SCTP): the attachment completes it
- * (`completeSum` in `wire/segmentation`, from `virtioSumStart` to the frame's end) before it hands the frame on as complete.
+ * The undone checksum is not the outer TCP or UDP header's (but a tunnel's inner one, or SCTP's). The attachment
+ * completes it (`completeSum` in `wire/segmentation`, from `virtioSumStart` to the frame's end) and hands the frame on
+ * as complete.
  */
 export const VIRTIO_OTHER_SUM = -2;
 
 const pieces: Pieces = newPieces();
-/** What `locate` has found: the transport header, from the frame's first byte, and its protocol. */
+/** Results of `locate`: the transport header's offset from the frame's first byte, and its protocol. */
 let transport = 0;
 let proto = 0;
 let v6 = false;
 
-/** Finds the TCP or UDP header that a checksum may be left undone in. */
+/** Finds the TCP or UDP header whose checksum may be left undone. */
 function locate(buf: Uint8Array, at: number, len: number): boolean {
   const ip = at + ETH_HEADER;
   const type = len < ETH_HEADER + IPV6_HEADER ? 0 : get16(buf, ip - 2);
@@ -64,8 +65,8 @@ function locate(buf: Uint8Array, at: number, len: number): boolean {
 }
 
 /**
- * What is missing from the frame of `len` bytes at `at` (an `undone` value of `core/link`), by the header at `header` in
- * `hdr`; `VIRTIO_REFUSED` or `VIRTIO_OTHER_SUM` where that cannot be said.
+ * What is missing from the frame of `len` bytes at `at` (an `undone` value of `core/link`), according to the header at
+ * `header` in `hdr`; `VIRTIO_REFUSED` or `VIRTIO_OTHER_SUM` if no such value fits.
  */
 export function virtioUndone(hdr: Uint8Array, header: number, buf: Uint8Array, at: number, len: number): number {
   const gso = hdr[header + 1]!;
@@ -80,7 +81,9 @@ export function virtioUndone(hdr: Uint8Array, header: number, buf: Uint8Array, a
   return Math.max(size, LEAST);
 }
 
-/** Where the checksum that is undone begins to cover the frame, and where it stands: offsets from the frame's first byte. */
+/**
+ * Offsets from the frame's first byte: the first byte that the undone checksum covers, and below the checksum's own.
+ */
 export function virtioSumStart(hdr: Uint8Array, header: number): number {
   return little16(hdr, header + 6);
 }
@@ -89,7 +92,7 @@ export function virtioSumField(hdr: Uint8Array, header: number): number {
   return little16(hdr, header + 6) + little16(hdr, header + 8);
 }
 
-/** Writes the header for a frame at `at` that `undone` is missing from; `num_buffers` is not among what it writes. */
+/** Writes the header for a frame at `at` with `undone` missing from it. Does not write `num_buffers`. */
 export function virtioWrite(
   hdr: Uint8Array,
   header: number,

@@ -8,13 +8,15 @@ import { get32, put32 } from "./bytes.ts";
 export const VXLAN_HEADER = 8;
 export const VXLAN_PORT = 4789;
 export const VXLAN_MAX_VNI = 0xff_ffff;
-/** The one flag: the VNI is valid. */
+/** The only flag: the VNI is valid. */
 const FLAG_I = 0x08;
 /** EtherTypes of tags (IEEE 802.1Q, 802.1ad). */
 const TAG = 0x8100;
 const SERVICE_TAG = 0x88a8;
 
-/** Whether the `len` bytes at `at` begin with a header that has a VNI. Reserved bits are ignored on receipt, as section 5 says. */
+/**
+ * Whether the `len` bytes at `at` begin with a header that has a VNI. Reserved bits are ignored on receipt (section 5).
+ */
 export function vxlanCheck(buf: Uint8Array, at: number, len: number): boolean {
   return len >= VXLAN_HEADER && (buf[at]! & FLAG_I) !== 0;
 }
@@ -30,12 +32,15 @@ export function vxlanWrite(buf: Uint8Array, at: number, vni: number): number {
   return at + VXLAN_HEADER;
 }
 
-/** Whether the inner frame's EtherType is a VLAN tag, which is neither to be sent nor taken (section 6.1). */
+/** Whether the inner frame's EtherType is a VLAN tag: such a frame is neither sent nor accepted (section 6.1). */
 export function vxlanTagged(type: number): boolean {
   return type === TAG || type === SERVICE_TAG;
 }
 
-/** The largest inner IP packet that one unfragmented packet of `mtu` bytes carries (section 4.3: a VTEP does not fragment). */
+/**
+ * The largest inner IP packet, in bytes, that one unfragmented packet of `mtu` bytes carries. A VTEP does not fragment
+ * (section 4.3).
+ */
 export function vxlanInnerMtu(mtu: number, family: 4 | 6): number {
   return mtu - (family === 4 ? 20 : 40) - 8 - VXLAN_HEADER - 14;
 }

@@ -1,9 +1,12 @@
-/** Addresses as users type them, made canonical; null for what is none. Used at the edges only, never per packet. */
+/**
+ * Addresses as users type them, made canonical, or null for an invalid text. Used at the edges only, never per
+ * packet.
+ */
 import { Address4, Address6 } from "ip-address";
 import type { Endpoint, IpText } from "../core/address.ts";
 import { ipv6FromText } from "../wire/ipv6.ts";
 
-/** Dotted decimal of four parts, without a prefix and without leading zeros (which some read as octal). */
+/** Dotted decimal of four parts, without a prefix and without leading zeros, which some programs read as octal. */
 export function parseIpv4(text: string): IpText | null {
   return /^[0-9.]+$/.test(text) && Address4.isValid(text) ? new Address4(text).correctForm() : null;
 }
@@ -43,7 +46,7 @@ export interface Net4 {
 
 /**
  * `ADDR/PREFIX`, `ADDR/MASK`, or `ADDR` alone, which takes the prefix of its class, as QEMU's `net=` does. Host bits
- * are dropped, also as there.
+ * are dropped, as in QEMU.
  */
 export function parseNet4(text: string): Net4 | null {
   const [addressText = "", prefixText, more] = text.split("/");
@@ -76,7 +79,7 @@ function maskPrefix(text: string): number | null {
   return toNumber(mask) === prefixMask(prefix) ? prefix : null;
 }
 
-/** As QEMU's net/slirp.c: classful, with the private and the benchmark ranges known. */
+/** The prefix of an address's class, with the private and the benchmark ranges known, as in QEMU's net/slirp.c. */
 function classPrefix(ip: number): number {
   if (ip < 0x80000000) return 8;
   if (ip >>> 20 === 0xac1) return 12;
@@ -86,7 +89,7 @@ function classPrefix(ip: number): number {
   return 24;
 }
 
-/** The 4 or 16 bytes of an address that has been parsed. */
+/** The 4 or 16 bytes of an address in canonical form. */
 export function addressBytes(ip: IpText): Uint8Array {
   return ip.includes(":") ? ipv6FromText(ip) : Uint8Array.from(ip.split("."), Number);
 }

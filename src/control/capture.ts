@@ -1,11 +1,11 @@
 /**
- * Captures: what passes on a network's cables, as pcapng, into a file that can be read while it grows or into a stream
- * (`wireshark -k -i -`).
+ * Captures: writes the frames on a network's cables as pcapng, into a file that can be read while it grows, or into a
+ * stream (`wireshark -k -i -`).
  *
- * Theory of operation. A frame is copied once, into a chunk; a chunk is handed to the writer when it is full or a
- * moment old. The packet path never waits: while more than so many bytes wait for the disk, packets are left
- * out and counted, and the interface's statistics at the file's end tell how many. A writer that fails (a full disk)
- * ends the capture, not the network. What the NAT tells of a flow stands as a comment at that flow's packet.
+ * Theory of operation. A frame is copied once, into a chunk. A chunk is handed to the writer when it is full, or
+ * after `FLUSH_MILLIS`. The packet path never waits: while more than `mostWaiting` bytes wait for the disk, packets
+ * are left out and counted, and the interface's statistics at the file's end tell how many. If the writer fails (a
+ * full disk), the capture ends, not the network. The NAT's reports of a flow become comments at that flow's packets.
  */
 import fs, { createWriteStream, realpathSync } from "node:fs";
 import { unlink } from "node:fs/promises";
@@ -36,43 +36,46 @@ import { FlowComments } from "./flow-comments.ts";
 import { type FrameFilter, parseFrameFilter } from "./frame-filter.ts";
 
 export interface CaptureOptions {
-  /** Bytes kept of each frame (all: 65553). */
+  /** How many bytes of each frame are kept (65553, which is all). */
   readonly snapLength?: number | undefined;
-  /** Which frames: `tcp port 80 and host 10.0.2.15` (all). */
+  /** Which frames are captured, in the words of tcpdump: `tcp port 80 and host 10.0.2.15` (all). */
   readonly filter?: string | undefined;
-  /** A new file after so many bytes (never). */
+  /** Begin a new file when the current one has so many bytes (never). Has no effect on a stream. */
   readonly rotateBytes?: number | undefined;
-  /** A new file after so many seconds (never). */
+  /** Begin a new file when the current one is so many seconds old (never). Has no effect on a stream. */
   readonly rotateSeconds?: number | undefined;
-  /** How many files are kept, the newest (all). */
+  /** How many files are kept; the oldest is removed when another one is complete (all). */
   readonly keepFiles?: number | undefined;
 }
 
 export interface CaptureStats {
-  /** The file being written; null for a stream. */
+  /** The path of the file that is being written; null for a stream. */
   readonly file: string | null;
   readonly packets: number;
   readonly bytes: number;
-  /** Packets left out because the writer was too slow. */
+  /** How many packets were left out because the writer was too slow. */
   readonly dropped: number;
 }
 
 const APPLICATION = new TextEncoder().encode("tslirp");
 const SNAP_LENGTH = 65_553;
 const CHUNK = 262_144;
-/** A frame, its block and a comment fit into a chunk. */
+/** How many bytes of a chunk are reserved for a packet's comment. */
 const MAX_COMMENT = 1024;
 const FLUSH_MILLIS = 50;
-/** Cables whose names are told apart; more share the last one. */
+/** How many cables have an interface of their own. Any further cables share the last interface. */
 const MAX_INTERFACES = 256;
 
 const NO_READER = "expected a pipe that somebody reads: start its reader first";
 const NO_CAPTURE = "expected a new file, an empty one or a capture: it holds something else";
 const ONE_WRITER = "expected a file that no other capture writes";
-/** Files that this process's captures write, by `place`: two writers would leave a file that nobody can read. */
+/**
+ * The files that captures of this process write, as `place` names them. Two writers would leave a file that nobody
+ * can read.
+ */
 const WRITTEN: Set<string> = new Set();
 
-/** Where a file really is, whatever links lead there; a file need not be there yet. */
+/** A file's real path, with all links resolved. The file need not exist. */
 function place(file: string): string {
   try {
     return realpathSync(file);
@@ -81,13 +84,13 @@ function place(file: string): string {
     try {
       return path.join(realpathSync(dir), base);
     } catch {
-      // No such folder: opening will say so.
+      // There is no such folder. Opening the file will fail and say so.
       return path.join(dir, base);
     }
   }
 }
 
-/** Whether a file that is about to be written over holds a capture, as far as its first bytes tell. */
+/** Whether an existing file begins as a capture does, so that it may be written over. */
 function beginsAsCapture(file: string, done: (error: Error | null) => void): void {
   fs.open(file, "r", (error, fd) => {
     if (error !== null) return done(error);
@@ -100,8 +103,9 @@ function beginsAsCapture(file: string, done: (error: Error | null) => void): voi
 }
 
 /**
- * `fs.open` for writing. A file that another process's capture writes, or that holds something else, is refused before it has
- * lost anything, and a pipe that nobody reads at once: an open that waits for its reader could not be ended.
+ * `fs.open` for writing. Refuses a file that another process's capture writes, or that holds something else, before
+ * anything in it is lost. Refuses a pipe without a reader at once: an open that waits for the reader could not be
+ * cancelled.
  */
 function openLocked(
   file: string,
@@ -115,10 +119,11 @@ function openLocked(
     const fail = (why: Error): void => fs.close(fd, () => done(why, -1));
     fs.fstat(fd, (unknown, stats) => {
       if (unknown !== null) return fail(unknown);
-      // Writes to a pipe are to wait for its reader; this descriptor, which does not, keeps the pipe from ending meanwhile.
+      // Writes to the pipe must wait for its reader, so the pipe is opened again; `fd` keeps the pipe from ending until
+      // then.
       if (stats.isFIFO()) return fs.open(file, O_WRONLY, (gone, waiting) => fs.close(fd, () => done(gone, waiting)));
       if (!lockFile(fd)) return fail(new Error(ONE_WRITER));
-      // A terminal has nothing to cut.
+      // A terminal cannot be truncated (EINVAL), and need not be.
       const begin = (): void =>
         fs.ftruncate(fd, (cut) => (cut === null || cut.code === "EINVAL" ? done(null, fd) : fail(cut)));
       if (!stats.isFile() || stats.size === 0) begin();
@@ -127,7 +132,7 @@ function openLocked(
   });
 }
 
-/** An interface of the file being written. */
+/** An interface of the file that is being written: a cable. */
 interface Interface {
   readonly id: number;
   readonly name: Uint8Array;
@@ -136,9 +141,9 @@ interface Interface {
 }
 
 export class Capture {
-  /** Resolves when all is written; with what went wrong, if something did. */
+  /** Resolves when all is written: with the error that ended the capture, or null. */
   readonly closed: Promise<Error | null>;
-  /** Resolves when the file is open (a stream is): null, or `closed`'s error. */
+  /** Resolves with null when the file is open (a stream is), or with `closed`'s error when it cannot be opened. */
   readonly opened: Promise<Error | null>;
   readonly #target: string | null;
   readonly #snapLength: number;
@@ -148,7 +153,7 @@ export class Capture {
   readonly #rotateMillis: number;
   readonly #keepFiles: number;
   readonly #comments: FlowComments = new FlowComments();
-  /** Files that are written and kept, the oldest first; noted only when some have to go. */
+  /** The complete files, the oldest first. Noted only when some will have to be removed. */
   readonly #complete: { readonly number: number; readonly file: string }[] = [];
   #file: string | null = null;
   /** Files that are being written: the last one, and those that rotation has ended. */
@@ -157,7 +162,7 @@ export class Capture {
   #out: Writable;
   #chunk: Uint8Array = new Uint8Array(CHUNK);
   #used = 0;
-  /** Where the last packet's block begins in the chunk; -1 when it is not there any more. */
+  /** Where the block of the last packet begins in the chunk; -1 when that chunk has been handed on. */
   #last = -1;
   #outstanding = 0;
   #fileBytes = 0;
@@ -172,8 +177,8 @@ export class Capture {
   #onClosed: (error: Error | null) => void = () => {};
 
   /**
-   * At most `mostWaiting` bytes wait for the writer, and a chunk. Throws `ConfigError` about a filter, and when another
-   * capture of this process writes the file. A file that cannot be opened ends the capture: see `closed`.
+   * Up to `mostWaiting` bytes, and a chunk, wait for the writer. Throws `ConfigError` about a filter, or when another
+   * capture of this process writes the file. If the file cannot be opened, the capture ends: see `opened`.
    */
   constructor(
     target: string | Writable,
@@ -204,7 +209,7 @@ export class Capture {
     return { file: this.#file, packets: this.#packets, bytes: this.#bytes, dropped: this.#dropped };
   }
 
-  /** A frame that passes. `direction` is `INBOUND` or `OUTBOUND`. */
+  /** Takes a frame that passes on `link`. `direction` is `INBOUND` or `OUTBOUND`. */
   frame(link: Link, direction: number, bytes: Uint8Array, at: number, len: number): void {
     if (this.#over || (this.#filter !== null && !this.#filter(bytes, at, len))) return;
     const now = performance.now();
@@ -231,7 +236,7 @@ export class Capture {
     this.#arm();
   }
 
-  /** What the NAT tells of a flow: it stands at the flow's packet, the last one or one that follows soon. */
+  /** Takes a report of the NAT. It becomes a comment at the flow's packet: the last one, or one that follows soon. */
   event(event: TraceEvent): void {
     if (this.#over) return;
     const len = this.#last < 0 ? 0 : this.#used - this.#last - packetLength(0);
@@ -239,7 +244,7 @@ export class Capture {
     if (comment !== null) this.#addComment(comment);
   }
 
-  /** Writes what waits and ends. Resolves with `closed`. */
+  /** Ends the capture and writes the waiting packets. Resolves with `closed`. */
   stop(): Promise<Error | null> {
     if (!this.#over) {
       this.#endSection();
@@ -276,14 +281,14 @@ export class Capture {
     return out;
   }
 
-  /** A file is complete: the oldest ones beyond those to keep go. */
+  /** A file is complete. Removes the oldest files beyond `keepFiles`. */
   async #written(number: number, file: string): Promise<void> {
     if (this.#keepFiles === Number.POSITIVE_INFINITY) return;
     this.#complete.push({ number, file });
-    // Small files close in any order.
+    // Small files may close in another order than they were begun.
     this.#complete.sort((a, b) => a.number - b.number);
     while (this.#complete.length + (this.#over ? 0 : 1) > this.#keepFiles) {
-      // A file that somebody has taken away needs no removing.
+      // Somebody may have removed the file already.
       await unlink(this.#complete.shift()!.file).catch(() => {});
     }
   }
@@ -315,7 +320,7 @@ export class Capture {
     return this.#fileBytes + this.#used >= this.#rotateBytes || now - this.#fileSince >= this.#rotateMillis;
   }
 
-  /** `trace.pcapng`, then `trace-0002.pcapng` and so on. */
+  /** Goes on in another file: `trace-0002.pcapng` after `trace.pcapng`, and so on. */
   #rotate(): void {
     this.#endSection();
     this.#flush();
@@ -371,7 +376,7 @@ export class Capture {
     const len = this.#used;
     if (len === 0) return;
     const bytes = this.#chunk.subarray(0, len);
-    // A chunk that is nearly full is given away; little is copied and the chunk kept.
+    // A chunk with much in it is given away. From one with little in it, that little is copied, and the chunk is kept.
     if (len > CHUNK / 4) {
       this.#chunk = new Uint8Array(CHUNK);
       this.#write(bytes);

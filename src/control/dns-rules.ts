@@ -1,4 +1,7 @@
-/** What the DNS server knows by itself and whom it asks for what, as users write them: `NAME=IP`, `ZONE=IP[:PORT]`. */
+/**
+ * The names that the DNS server itself knows, and its resolvers for zones, as users write them: `NAME=IP`,
+ * `ZONE=IP[:PORT]`.
+ */
 import type { DnsHost, DnsZone } from "../core/config.ts";
 import { parseEndpoint, parseIp } from "./addresses.ts";
 import { ConfigError } from "./errors.ts";
@@ -30,7 +33,7 @@ function halves(text: string): readonly [string, string] {
   return at < 0 ? [text, ""] : [text.slice(0, at), text.slice(at + 1)];
 }
 
-/** A name in lower case without its last dot; null for what is none. */
+/** A name in lower case without its last dot; null for an invalid one. */
 function readName(text: string): string | null {
   const name = text.toLowerCase().replace(/\.$/, "");
   return name.length <= 253 && name.split(".").every((label) => LABEL.test(label)) ? name : null;

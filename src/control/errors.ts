@@ -1,11 +1,14 @@
-/** What a user typed was wrong. Always one printable line: which option, what was given, what would be right. */
+/**
+ * An argument or option is wrong. The message is one printable line: which option, what was given, what would be
+ * right.
+ */
 export class ConfigError extends Error {
   override readonly name = "ConfigError";
-  /** The option: "subnet", "hostfwd", "--net". */
+  /** The name of the option: "subnet", "hostfwd", "--net". */
   readonly field: string;
-  /** What was given, without a password or token. */
+  /** The value that was given, without passwords and tokens. */
   readonly value: unknown;
-  /** What would be right, as the sentence's end: "expected a number from 1 to 65535". */
+  /** What would be right, as the end of the message: "expected a number from 1 to 65535". */
   readonly expectation: string;
 
   constructor(field: string, value: unknown, expectation: string) {
@@ -16,7 +19,7 @@ export class ConfigError extends Error {
     this.expectation = expectation;
   }
 
-  /** The same fault, under the name by which this user gave the option. */
+  /** The same error, with the name under which this user gave the option. */
   named(field: string): ConfigError {
     return new ConfigError(field, this.value, this.expectation);
   }
@@ -26,7 +29,7 @@ const SHOWN = 120;
 const WITH_PASSWORD = /^(?:--)?proxy(?:\.|$)/;
 const TOKEN = /token$/i;
 
-/** The value as errors may show it: without a proxy's credentials, and no token at all. */
+/** The value as errors may show it: without a proxy's credentials, and with `***` for a token. */
 function withoutSecrets(field: string, value: unknown): unknown {
   if (TOKEN.test(field)) return value === undefined ? undefined : "***";
   return WITH_PASSWORD.test(field) ? withoutPasswords(value) : value;
@@ -39,7 +42,10 @@ function withoutPasswords(value: unknown): unknown {
   return Object.fromEntries(Object.entries(value).map(([key, each]) => [key, withoutPasswords(each)]));
 }
 
-/** All before the last @ may be credentials, but for the scheme; where an @ has been forgotten, what stands for a port and is none. */
+/**
+ * Hides everything between the scheme and the last @, which may be credentials. If the @ has been forgotten, hides a
+ * "port" that is no number.
+ */
 function withoutPassword(text: string): string {
   const scheme = /^[^@]*?:\/\//.exec(text)?.[0] ?? "";
   const at = text.lastIndexOf("@");
@@ -47,20 +53,20 @@ function withoutPassword(text: string): string {
   return text.replace(/(:\/\/[^:/?#[\]]*:)(?!\d{0,5}(?:[/?#]|$)).*/, "$1***");
 }
 
-/** Any value on one line: quoted, escaped, cut. */
+/** Shows any value on one line: quoted, escaped and cut to `SHOWN` characters. */
 export function show(value: unknown): string {
   let text: string | undefined;
   try {
     text = value === undefined ? "nothing" : JSON.stringify(value);
   } catch {
-    // A cycle, a BigInt or a hostile toJSON: the type will do.
+    // A cycle, a BigInt or a hostile toJSON: show the type instead.
   }
   text ??= `a ${typeof value}`;
   if (text.length > SHOWN) text = `${text.slice(0, SHOWN - 3)}...`;
   return printable(text);
 }
 
-/** Escapes what a terminal takes for a control character or a line's end. */
+/** Escapes characters that a terminal takes for control characters or for the end of a line. */
 export function printable(text: string): string {
   return text.replace(/[\p{Cc}\u2028\u2029]/gu, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`);
 }

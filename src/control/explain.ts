@@ -1,4 +1,4 @@
-/** A flow in words, as `net.explain` and `ctl why` take it: `tcp api.example.org:443`, `icmp 192.0.2.1`, `dns example.org`. */
+/** Flows as texts, for `net.explain` and `ctl why`: `tcp api.example.org:443`, `icmp 192.0.2.1`, `dns example.org`. */
 import { addressFromText, type IpAddress } from "../core/address.ts";
 import type { FlowProto, Subject } from "../nat/rules/rules.ts";
 import { macNumber } from "../wire/ethernet.ts";
@@ -9,10 +9,10 @@ const FORM =
   "expected tcp|udp NAME|IP:PORT, icmp NAME|IP or dns NAME, and guest IP|MAC|cable:NAME if it matters: like tcp api.example.org:443";
 const NAME = /^(?=.{1,253}$)(?:[a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}\.?$/i;
 const MAC = /^[0-9a-f]{2}(?:[:-][0-9a-f]{2}){5}$/i;
-/** Where a name leads is not known before it is asked: a public address that nobody has (RFC 6890). */
+/** An address for a name that has not been resolved: a public one that nobody has (RFC 6890). */
 const SOMEWHERE: IpAddress = addressFromText("192.88.99.1");
 
-/** Throws `ConfigError`. `firstGuest` is who asks when nobody is named, `dns` the server. */
+/** Throws `ConfigError`. `firstGuest` is the guest when the text names none, `dns` the address of the DNS server. */
 export function parseFlow(text: string, firstGuest: string, dns: IpAddress): Subject {
   const wrong = (): ConfigError => new ConfigError("flow", text, FORM);
   const words = text.trim().split(/\s+/);

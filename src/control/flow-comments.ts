@@ -1,7 +1,7 @@
 /**
- * Which packet of a capture a flow's event belongs to. An event comes while its cause is being handled (a SYN, a RST):
- * then the last captured packet is the flow's. Or it comes before the packet that it causes (the SYN to a guest behind
- * a forward): then it waits for that, a second at the most.
+ * Finds the packet of a capture to which a flow's event belongs. If the event is reported while its cause is handled
+ * (a SYN, a RST), that packet is the last one captured. If the event is reported before the packet that it causes
+ * (the SYN to a guest behind a forward), its comment waits for that packet for up to `WAIT_MILLIS`.
  */
 import { endpointText } from "../core/address.ts";
 import type { TraceEvent } from "../core/trace.ts";
@@ -25,7 +25,10 @@ export class FlowComments {
   readonly #facts: FrameFacts = frameFacts();
   #waiting: Comment[] = [];
 
-  /** The comment, if the frame at `at` (the last one captured; `len` 0 when there is none) is the flow's; else it waits. */
+  /**
+   * Returns the event's comment if the frame at `at`, the last one captured, belongs to its flow. Otherwise returns
+   * null, and the comment waits. `len` is 0 when no frame has been captured.
+   */
   ofEvent(event: TraceEvent, buf: Uint8Array, at: number, len: number, now: number): string | null {
     const comment = commentOf(event, now + WAIT_MILLIS);
     if (comment === null) return null;
@@ -35,7 +38,7 @@ export class FlowComments {
     return null;
   }
 
-  /** A comment that waited for the frame at `at`, which has just been captured. */
+  /** Returns the comment that waited for the frame at `at`, which has just been captured; null if none did. */
   ofFrame(buf: Uint8Array, at: number, len: number, now: number): string | null {
     if (this.#waiting.length === 0) return null;
     this.#waiting = this.#waiting.filter((comment) => comment.until > now);
@@ -50,7 +53,7 @@ export class FlowComments {
     return (src === comment.guest && dst === comment.remote) || (src === comment.remote && dst === comment.guest);
   }
 
-  /** Source and destination as events name them. */
+  /** Source and destination, written as events write them. */
   #ends(buf: Uint8Array, at: number, len: number): readonly [string, string] | null {
     const f = this.#facts;
     readFacts(f, buf, at, len);

@@ -1,4 +1,4 @@
-/** Whether forwards lead to addresses that a guest of this network can have. */
+/** Checks that forwards lead to addresses that a guest of this network can have. */
 import { familyOf } from "../core/address.ts";
 import type { ForwardRule, StackConfig } from "../core/config.ts";
 import { toNumber } from "./addresses.ts";
@@ -13,7 +13,7 @@ export interface Families {
   readonly ipv6: boolean;
 }
 
-/** A forward in either grammar's text, checked against a network that runs. */
+/** Reads a forward in either grammar for a network that is running. Throws `ConfigError`. */
 export function resolveForwards(rule: string, stack: StackConfig): ForwardRule[] {
   if (!isHostfwd(rule)) return parsePublish(rule);
   const addresses: Addresses4 = {
@@ -28,7 +28,7 @@ export function resolveForwards(rule: string, stack: StackConfig): ForwardRule[]
   return [checkForward(parseHostfwd(rule), rule, families, addresses, addresses6)];
 }
 
-/** The rule, if it leads to where a guest can be. Throws `ConfigError`. */
+/** Returns the rule if it leads to an address that a guest can have. Throws `ConfigError`. */
 export function checkForward(
   rule: ForwardRule,
   text: string,

@@ -18,19 +18,19 @@ const PUBLISH =
 const ADDRESS = String.raw`(?:\[[^\]]*\]|[^:[\]]*)`;
 const HOSTFWD_FORM = new RegExp(`^([a-z]*):(${ADDRESS}):([^:-]*)-(${ADDRESS}):([^:]*)$`);
 const UNIX_GUEST_FORM = new RegExp(`^(${ADDRESS}):([^:]*)$`);
-/** A guest's host name: what no address looks like. */
+/** A guest's host name. It has a letter, so it looks like no address. */
 const GUEST_NAME = /^(?=[0-9.-]*[a-z])[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?$/i;
 const PUBLISH_FORM = new RegExp(`^(?:(${ADDRESS}):)?([0-9]+)(?:-([0-9]+))?:([0-9]+)(?:-([0-9]+))?(?:/([a-z]+))?$`);
 
-/** Whether a text is meant as a forward in QEMU's grammar: one that leaves the protocol out looks like Docker's. */
+/** Whether a text is a forward in QEMU's grammar. One that leaves the protocol out looks like Docker's. */
 export function isHostfwd(text: string): boolean {
   return /^(?:tcp|udp|unix):/.test(text) || (text.startsWith(":") && HOSTFWD_FORM.test(text));
 }
 
 /**
- * QEMU's grammar: `[tcp|udp]:[hostaddr]:hostport-[guestaddr]:guestport`. Nothing for the protocol is tcp, for the host
- * every address (0.0.0.0), for the guest the first lease; host port 0 takes a free one. Or `unix:PATH-[guestaddr]:port`.
- * Throws `ConfigError`.
+ * QEMU's grammar: `[tcp|udp]:[hostaddr]:hostport-[guestaddr]:guestport`, or `unix:PATH-[guestaddr]:port`. An empty
+ * protocol means tcp, an empty host address 0.0.0.0 (all), and an empty guest address the guest with the first lease.
+ * Host port 0 means any free one. Throws `ConfigError`.
  */
 export function parseHostfwd(text: string): ForwardRule {
   if (text.startsWith("unix:")) return parseUnix(text);
@@ -77,8 +77,8 @@ function guestSide(text: string, hostText: string, portText: string): ForwardRul
 }
 
 /**
- * Docker's grammar: `[HOST:]PORT[-PORT]:GUESTPORT[-PORT][/tcp|/udp]`, to the first lease, one rule for each port. The
- * host address is 127.0.0.1 unless given, and `localhost` is that. Throws `ConfigError`.
+ * Docker's grammar: `[HOST:]PORT[-PORT]:GUESTPORT[-PORT][/tcp|/udp]`, to the guest with the first lease. Returns one
+ * rule for each port. The host address is 127.0.0.1 unless given, and so is `localhost`. Throws `ConfigError`.
  */
 export function parsePublish(text: string): ForwardRule[] {
   const head = text.slice(0, Math.max(0, text.indexOf(":")));

@@ -1,7 +1,7 @@
 /**
- * Which frames are meant, in the words of tcpdump: `tcp port 80 and host 10.0.2.15`, `not arp`, `udp or icmp6`,
- * `net 192.0.2.0/24`, `ether host 52:54:00:12:34:56`, with parentheses. `and` binds closer than `or`, as there;
- * `tcp port 80` is `tcp and port 80`. Parsed once; the packet path runs the predicate.
+ * Filters of frames in the words of tcpdump: `tcp port 80 and host 10.0.2.15`, `not arp`, `udp or icmp6`, `net
+ * 192.0.2.0/24`, `ether host 52:54:00:12:34:56`, with parentheses. As in tcpdump, `and` binds closer than `or`, and
+ * `tcp port 80` means `tcp and port 80`. A filter is parsed once; the packet path runs the predicate.
  */
 import { ETH_ARP, ETH_IPV4, ETH_IPV6, macEquals } from "../wire/ethernet.ts";
 import { type FrameFacts, frameFacts, readFacts } from "../wire/frame-facts.ts";
@@ -9,7 +9,7 @@ import { PROTO_ICMP, PROTO_TCP, PROTO_UDP } from "../wire/ipv4.ts";
 import { addressBytes, parseIp, parseNumber } from "./addresses.ts";
 import { ConfigError } from "./errors.ts";
 
-/** Whether the frame of `len` bytes at `at` is meant. */
+/** Whether the filter lets the frame of `len` bytes at `at` through. */
 export type FrameFilter = (buf: Uint8Array, at: number, len: number) => boolean;
 
 type Predicate = (facts: FrameFacts) => boolean;
@@ -17,7 +17,7 @@ type Predicate = (facts: FrameFacts) => boolean;
 const PROTO_ICMP6 = 58;
 const EXPECTED =
   "expected a filter like tcp port 80 and host 10.0.2.15: tcp, udp, icmp, icmp6, arp, ip, ip6, host IP, net CIDR, port N, ether host MAC, joined by and, or, not and parentheses";
-/** Deeper ones nobody types. */
+/** How deep parentheses may nest. Nobody types more. */
 const MAX_DEPTH = 32;
 
 const KINDS: Readonly<Record<string, Predicate>> = {
@@ -114,7 +114,7 @@ class Parser {
     const word = this.#word();
     const kind = Object.hasOwn(KINDS, word) ? KINDS[word]! : null;
     if (kind === null) return this.#term(word);
-    // `tcp port 80`: the kind and what is said of it.
+    // `tcp port 80`: a kind, with a term about it.
     const next = this.#words[this.#next];
     if (next !== "port" && next !== "host" && next !== "net") return kind;
     const term = this.#term(this.#word());

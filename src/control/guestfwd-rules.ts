@@ -8,7 +8,7 @@ import { ConfigError, show } from "./errors.ts";
 import { shellWords } from "./shell-words.ts";
 import { type Addresses4, guestAddress4 } from "./subnet4.ts";
 
-/** A folder that guests reach over SMB, and the address of the guests' net where. */
+/** A folder that guests reach over SMB, and the server's address in the guests' network. */
 export interface SmbOptions {
   readonly folder: string;
   readonly server: IpText;
@@ -19,14 +19,17 @@ const GUESTFWD = "expected [tcp]:server:port-cmd:COMMAND, -tcp:HOST:PORT or -uni
 const RULE = /^(?:tcp)?:([^:]*):([^-]*)-(cmd|tcp|unix):(.*)$/s;
 const HOST = /^(?:\[([^\]]*)\]|([^:[\]]*)):([^:]*)$/;
 
-/** What Samba's configuration cannot say: it cuts lines and outer blanks, joins lines, and replaces what follows `%`. */
+/**
+ * Paths that Samba's configuration cannot hold: it cuts lines and outer blanks, joins lines, and replaces what
+ * follows `%`.
+ */
 const UNFIT_FOR_SAMBA = /[\n\r%]|\\$|^\s|\s$/;
 const SMB = "expected a folder that exists, whose path has no %, no line break and no backslash at its end";
 const SMB_PORTS: readonly number[] = [139, 445];
-/** SMB's server, and a guest forward's that is not named, under the net's mask. */
+/** The place in the net of SMB's server, and of a guest forward whose server is not named. */
 const SERVER_OFFSET = 0x0204;
 
-/** Guest forwards and SMB's server: at addresses of the net that no guest is given. Throws `ConfigError`. */
+/** Reads guest forwards and SMB's server, at addresses of the net that no guest is given. Throws `ConfigError`. */
 export function resolveServers(
   options: {
     readonly guestfwd?: readonly string[] | undefined;
@@ -51,8 +54,8 @@ export function resolveServers(
 }
 
 /**
- * All rules, checked against each other. `usable` gives the canonical form of a server's address, or throws about what
- * no server can have. Throws `ConfigError`.
+ * Reads all rules and checks them against each other. `usable` returns the canonical form of a server's address, or
+ * throws if no server can have that address. Throws `ConfigError`.
  */
 export function resolveGuestForwards(
   rules: readonly string[],
@@ -86,9 +89,9 @@ export function checkSmbFolder(folder: string): string {
 }
 
 /**
- * `[tcp]:server:port-cmd:COMMAND`, `-tcp:HOST:PORT` or `-unix:PATH`: guests that connect to `server:port` reach that.
- * Nothing for the server is `defaultServer`. The command is split into words as QEMU does it, not run by a shell.
- * Throws `ConfigError`.
+ * Reads `[tcp]:server:port-cmd:COMMAND`, `-tcp:HOST:PORT` or `-unix:PATH`: the target of guests that connect to
+ * `server:port`. An empty server means `defaultServer`. The command is split into words as QEMU does it, not run by a
+ * shell. Throws `ConfigError`.
  */
 export function parseGuestfwd(text: string, defaultServer: IpText): GuestForwardRule {
   const match = RULE.exec(text);
@@ -119,7 +122,7 @@ function tcp(text: string, address: string): GuestForwardRule["target"] {
   const match = HOST.exec(address);
   const host = match?.[1] === undefined ? match?.[2] : parseIpv6(match[1]);
   const port = parseNumber(match?.[3] ?? "", 1, MAX_PORT);
-  // A name is looked up each time; what looks like a wrong IPv4 address is none.
+  // A name is looked up for each connection. A text of digits and dots that is no IPv4 address is no name either.
   const valid = host && (host.includes(":") || parseIpv4(host) !== null || /^(?![0-9.]+$)[A-Za-z0-9._-]+$/.test(host));
   if (!valid || port === null)
     throw new ConfigError("guestfwd", text, "expected tcp:HOST:PORT, like tcp:127.0.0.1:8080");

@@ -1,4 +1,4 @@
-/** What users say of a bad line, and what `attach/impairment` makes of it. */
+/** Checks the rules by which users impair a line, and makes them into those of `attach/impairment`. */
 import * as z from "zod/mini";
 import type { ImpairmentRule } from "../attach/impairment.ts";
 import { ConfigError } from "./errors.ts";
@@ -63,7 +63,7 @@ export function parseImpairment(field: string, text: string): ImpairmentOptions 
     const match = /^([a-z]+)=(.*)$/s.exec(rest);
     if (match === null) throw wrong();
     const key = match[1]!;
-    // A filter may hold anything but is the last.
+    // A filter may contain commas, so it must come last.
     const end = key === "filter" ? -1 : match[2]!.indexOf(",");
     const value = end < 0 ? match[2]! : match[2]!.slice(0, end);
     rest = end < 0 ? "" : match[2]!.slice(end + 1);
@@ -81,7 +81,7 @@ export function parseImpairment(field: string, text: string): ImpairmentOptions 
   return rule;
 }
 
-/** A rule as `parseImpairment` takes it. */
+/** Writes a rule as `parseImpairment` reads it. */
 export function impairmentText({ delay, jitter, loss, duplicate, reorder, rate, ...rest }: ImpairmentOptions): string {
   const parts: string[] = [];
   for (const [key, value] of Object.entries({ delay, jitter }))

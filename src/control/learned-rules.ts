@@ -1,24 +1,25 @@
 /**
- * The rules that a run has needed, from the flows that were allowed (`--learn`), as a file of them.
+ * The rules that a run has needed, gathered from the flows that were allowed (`--learn`), as the text of a file.
  *
- * Theory of operation. Each flow that only the default has allowed comes with the narrowest rule for it, in words
- * (`nat/rules/remedy`). Rules about one far end are one entry, with its ports, words (`private=allow`), how often and by
- * whom. What the user's own rules have allowed is counted by rule. `text` puts it together: the user's rules that deny or
- * limit, or were of use; addresses; names; and names that were only asked for. Addresses stand before names, since a
- * connection that a rule about its address allows shows no name.
+ * Theory of operation. Each flow that only the default has allowed comes with the narrowest rule for it, as text
+ * (`nat/rules/remedy`). Rules about one far end make one entry, which has its ports, their words (`private=allow`),
+ * how often they were used and by whom. Flows that the user's own rules have allowed are counted by rule. `text` puts
+ * the file together: the user's rules that deny or limit or were used; rules about addresses; rules about names; and
+ * rules about names that were only asked for. Addresses stand before names, since a connection that is allowed by its
+ * address shows no name.
  *
- * A guest that is hostile can have any name looked up. What no rule can say, as a name with control characters, is
- * counted and left out, and the entries are bounded in all and of each cable. Names are shown as they stand in DNS, so
- * a name in another script is its `xn--` form.
+ * A hostile guest can ask for any name. If no rule can express a name (it has control characters), its flow is
+ * counted and left out. The number of entries is limited, in all and for each cable. Names are written as in DNS, so
+ * a name in another script has its `xn--` form.
  */
 import { farName } from "../nat/rules/far-end.ts";
 import { parseRules } from "./rules.ts";
 
-/** What `flow-allowed` says, as far as it counts here. */
+/** The parts of a `flow-allowed` event that are used here. */
 export interface AllowedFlow {
   readonly guest: string;
   readonly cable: string | null;
-  /** `NAME[PID]`, where it is known. */
+  /** `NAME[PID]`, if the process is known. */
   readonly process?: string;
   readonly rule: string;
   readonly needs: string | null;
@@ -27,11 +28,11 @@ export interface AllowedFlow {
 
 interface Use {
   count: number;
-  /** Who, the first few. */
+  /** The first few guests and programs that have used it. */
   readonly by: Set<string>;
 }
 
-/** A port's words, and who uses it. */
+/** The words that a port's rule needs, and who uses the port. */
 interface PortUse extends Use {
   readonly words: Set<string>;
 }
@@ -43,15 +44,15 @@ interface Entry {
 }
 
 const MOST_SHOWN = 3;
-/** Of ICMP and DNS there are no ports, and of others an IPv6 address stands in brackets. */
+/** Rules about ICMP and DNS have no ports. In other rules an IPv6 address stands in brackets. */
 const NEED =
   /^allow (?:(?<bare>icmp|dns) (?<whole>\S+)|(?<proto>tcp|udp) (?<far>\[[0-9a-f:.]+\]|[^\s:]+):(?<port>\d+))(?<words>(?: [a-z]+=allow)*)$/;
 
-/** The first line of what is learned. */
+/** The first line of the file. */
 export const LEARNED_HEADER = "# Rules that a run has used, by tslirp --learn.";
 
 export class LearnedRules {
-  /** Ports of far ends that there was no room for, and names that no rule can say. */
+  /** How many flows were left out for want of room, and below, because no rule can express their name. */
   full = 0;
   unsayable = 0;
   readonly #entries: Map<string, Entry> = new Map();
@@ -62,14 +63,17 @@ export class LearnedRules {
   readonly #onFull: () => void;
   #size = 0;
 
-  /** At most `most` ports of far ends, and `mostEach` that came by one cable; `onFull` is told of each beyond. */
+  /**
+   * Up to `most` ports of far ends are noted, of these up to `mostEach` for one cable. `onFull` is called for each
+   * beyond.
+   */
   constructor(most: number, mostEach: number, onFull: () => void = () => {}) {
     this.#most = most;
     this.#mostEach = mostEach;
     this.#onFull = onFull;
   }
 
-  /** A flow has been allowed. True when the file says more than before, other than how often. */
+  /** Notes an allowed flow. Returns whether the file now has more in it than another count. */
   add(flow: AllowedFlow): boolean {
     const cable = flow.cable ?? "";
     const program = flow.process === undefined ? "" : ` (${printable(flow.process.replace(/\[\d+\]$/, ""))})`;
@@ -102,7 +106,7 @@ export class LearnedRules {
     return known === undefined || use.words.size > before;
   }
 
-  /** The file. `given` are the user's rules in force. */
+  /** The text of the file. `given` are the user's rules in force. */
   text(given: readonly string[]): string {
     const lines = [LEARNED_HEADER, "# Under them alone: --rules THIS-FILE --default deny"];
     const own = given.map((rule) => rule.trim());
@@ -131,7 +135,7 @@ export class LearnedRules {
     return ++this.unsayable === 1;
   }
 
-  /** The connection did without this rule after all. */
+  /** Takes back one use of a rule: the connection has turned out not to need it. */
   #withdraw(needs: string): void {
     const read = readNeed(needs);
     if (read === null) return;
@@ -148,7 +152,7 @@ export class LearnedRules {
     const known = uses.get(rule);
     const use = known ?? { count: 0, by: new Set() };
     count(use, who);
-    // The user's own rules, which are bounded themselves; other ones may take their place while it runs.
+    // The user's own rules are limited in number, but other rules may replace them while the network runs.
     if (known === undefined && uses.size < this.#most) uses.set(rule, use);
     return known === undefined;
   }
@@ -179,7 +183,7 @@ function isName(far: string): boolean {
   return !far.startsWith("[") && !/^[0-9.]+$/.test(far) && !far.includes(":");
 }
 
-/** Ports that take the same words stand in one rule. */
+/** Ports whose rules need the same words share one rule. */
 function linesOf({ proto, far, ports }: Entry): string[] {
   const byWords = new Map<string, [number, PortUse][]>();
   for (const [port, use] of [...ports].sort(([a], [b]) => a - b)) {
@@ -202,7 +206,7 @@ function linesOf({ proto, far, ports }: Entry): string[] {
   });
 }
 
-/** 80,8000-8002 */
+/** Writes ports as `80,8000-8002`. */
 function ranges(ports: readonly number[]): string {
   const parts: [first: number, last: number][] = [];
   for (const port of ports) {
@@ -218,7 +222,7 @@ function usedText({ count: times, by }: Use): string {
   return `${times}x, ${shown}${by.size > MOST_SHOWN ? " and others" : ""}`;
 }
 
-/** For names with siblings: what would allow all names below their domain, as a comment. */
+/** For names with a common domain: a rule that would allow all names below it, as a comment. */
 function wildcards(entries: readonly Entry[]): string[] {
   const families = new Map<string, { readonly names: Set<string>; readonly ports: Set<number> }>();
   for (const { proto, far, ports } of entries) {

@@ -1,4 +1,4 @@
-/** `limits` of a network's options: their shape, and what is not said. */
+/** The option `limits` of a network: its shape, and the caps that it leaves out. */
 import * as z from "zod/mini";
 import { DEFAULT_LIMITS, type Limits, MOST_LIMITS } from "../core/limits.ts";
 import { parseNumber } from "./addresses.ts";
@@ -21,12 +21,13 @@ export const LimitsShape: Shape<LimitsOptions> = z.strictObject(
 );
 
 const PER_GUEST = "PerGuest";
-/** Of what all may have, unless it is said, or of less by default. */
+/** The share of a cap that one guest may have, unless the guest's cap is given or is lower by default. */
 const SHARE = 3 / 4;
 
 /**
- * All caps. Where it is not said, one guest may have three quarters of what all may, and no more than by default where
- * that is less. Throws `ConfigError` where one is given more than all may have.
+ * Fills in all caps. If a guest's cap is not given, it is three quarters of the cap for all; where its default is a
+ * smaller share, it is that default, or the cap for all if that is less. Throws `ConfigError` if a guest's cap is
+ * more than the cap for all.
  */
 export function resolveLimits(given: LimitsOptions): Limits {
   const limits: Record<keyof Limits, number> = { ...DEFAULT_LIMITS };
@@ -47,7 +48,7 @@ export function resolveLimits(given: LimitsOptions): Limits {
   return limits;
 }
 
-/** Caps as texts, `tcpFlows=1000`. Throws `ConfigError` about `field`. */
+/** Reads caps from texts such as `tcpFlows=1000`. Throws `ConfigError` about `field`. */
 export function parseLimits(field: string, texts: readonly string[]): LimitsOptions {
   const limits: Partial<Record<keyof Limits, number>> = {};
   for (const text of texts) {

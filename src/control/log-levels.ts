@@ -1,3 +1,3 @@
-/** How much is told: apart from the logs themselves, so that the library needs no logger. */
+/** The levels of a log. They are apart from the logs, so that the library needs no logger. */
 export const LOG_LEVELS = ["silent", "error", "warn", "info", "debug", "trace"] as const;
 export type LogLevel = (typeof LOG_LEVELS)[number];

@@ -10,39 +10,40 @@ type LogMethod = {
   (fields: object, words: string): void;
 };
 
-/** The parts of pino's that are used. */
+/** The parts of pino's logger that are used. */
 export interface Logger extends Readonly<Record<Exclude<LogLevel, "silent">, LogMethod>> {
   isLevelEnabled(level: LogLevel): boolean;
-  /** The same log, whose lines all have these fields. */
+  /** A logger whose lines all have these fields. */
   child(fields: object): Logger;
 }
 
 export interface LogOptions {
   readonly level: LogLevel;
   readonly json: boolean;
-  /** Where lines go: standard error. */
+  /** Where lines go (standard error). */
   readonly destination?: DestinationStream;
 }
 
-/** Lines of a kind in a second; of those for whoever looks closely (debug, trace), which may be many. */
+/** How many lines of one kind are written in a second: from info up, and for debug and trace. */
 const OF_A_KIND = 20;
 const OF_A_KIND_CLOSELY = 200;
-/** Lines of all kinds in a second, and kinds that are told apart. */
+/** How many lines of all kinds are written in a second, and how many kinds have a count of their own. */
 const IN_ALL = 500;
 const KINDS = 100;
-/** The line that tells how many were left out, in both forms. */
+/** The message of the line that tells how many lines were left out, and that line in both forms. */
 const LEFT_OUT = "lines left out";
 const COUNT = new RegExp(`"count":(\\d+),"msg":"${LEFT_OUT}"|${LEFT_OUT} count=(\\d+)`, "g");
 
-/** What reads the time of a start has passed by then. */
+/** Milliseconds after the start until pino is loaded at the latest, so that loading it does not delay the start. */
 const LOAD_MILLIS = 200;
 
 /**
- * Writes never wait: a reader that is slow, or stuck, may not hold up the network. The last words of a process that fails
- * are written as it exits. Guests cause most lines, so each kind has its limit, and what is left out is counted.
+ * Makes a log. Writes never wait: a slow or stuck reader does not hold up the network. The last words of a process
+ * that fails are written as it exits. Guests cause most lines, so each kind of line has a limit, and lines left out
+ * are counted.
  *
- * pino is loaded at the first line, or soon after the start: later, guests may have used up the descriptors that reading it
- * takes. A log that says nothing does without.
+ * pino is loaded at the first line, or soon after the start. Later, guests may have used up the descriptors that
+ * loading it takes. A silent log never loads it.
  */
 export function createLog(options: LogOptions): Logger {
   let made: Pino | null = null;
@@ -51,7 +52,7 @@ export function createLog(options: LogOptions): Logger {
   return lazily(log, LOG_LEVELS.indexOf(options.level));
 }
 
-/** `loudest` is the last level, as an index of `LOG_LEVELS`, that is written. */
+/** `loudest` is the index in `LOG_LEVELS` of the last level that is written. */
 function lazily(log: () => Pino, loudest: number): Logger {
   const isLevelEnabled = (level: LogLevel): boolean => LOG_LEVELS.indexOf(level) <= loudest;
   const method =
@@ -101,11 +102,11 @@ function createPino(options: LogOptions): Pino {
   return log;
 }
 
-/** Standard error; what it does not take is counted. */
+/** Standard error, with a count of the lines that it does not take. */
 function counted(limit: LineLimit): DestinationStream {
   standardError.onLeftOut = (text) => {
     const { length } = text.split("\n");
-    // A count of lines left out that is left out itself stands for as many.
+    // If a line with a count of lines left out is left out itself, its count is added.
     const counts = [...text.matchAll(COUNT)].map((found) => Number(found[1] ?? found[2]));
     limit.leftOut(length - 1 - counts.length + counts.reduce((sum, count) => sum + count, 0));
   };
@@ -121,7 +122,7 @@ class LineLimit {
   #leftOut = 0;
   #timer: NodeJS.Timeout | null = null;
 
-  /** `tell` is told, a second later, how many lines were left out. */
+  /** `tell` is called a second later with the number of lines left out. */
   constructor(tell: (count: number) => void) {
     this.#tell = tell;
   }
@@ -134,7 +135,7 @@ class LineLimit {
       this.#kinds.clear();
     }
     const first = words.split(" ", 1)[0]!;
-    // One for each forward, said once, at the start.
+    // There is one such line for each forward, at the start.
     if (first === "forward") return true;
     const kind = this.#kinds.has(first) || this.#kinds.size < KINDS ? first : "";
     const count = (this.#kinds.get(kind) ?? 0) + 1;
@@ -155,7 +156,7 @@ class LineLimit {
   }
 }
 
-/** One JSON line of pino's as `12:34:56.789 info  lease bound ip=10.0.2.15 mac=52:54:…`. */
+/** Writes a JSON line of pino's as `12:34:56.789 info  lease bound ip=10.0.2.15 mac=52:54:…`. */
 export function readable(line: string): string {
   const { level, time, msg, ...rest } = JSON.parse(line) as Record<string, unknown>;
   const clock = new Date(Number(time)).toISOString().slice(11, 23);
@@ -164,10 +165,10 @@ export function readable(line: string): string {
   return `${clock} ${label.padEnd(5)} ${plain(msg, true)}${fields.join("")}\n`;
 }
 
-/** A guest chooses some of these strings: nothing in them may end the line or speak to a terminal. */
+/** Guests choose some of these strings: nothing in them may end the line or control a terminal. */
 function plain(value: unknown, words = false): string {
   if (typeof value !== "string") return JSON.stringify(value) ?? "";
-  // Our own messages have an ellipsis in them.
+  // Our own messages contain ellipses.
   const text = value.replaceAll("…", "...");
   return (words ? /^[ -~]*$/ : /^[!#-~]+$/).test(text) ? text : JSON.stringify(text).replace(/[^ -~]/g, "?");
 }

@@ -1,10 +1,10 @@
-/** What a network is to its guests: who they reach, and whether their gateway, and their addresses, are ours. */
+/** The mode of a network: whom guests reach, and whether tslirp is their gateway and gives them addresses. */
 import type { StackConfig } from "../core/config.ts";
 import { ConfigError } from "./errors.ts";
 import type { NetworkOptions } from "./options/network-options.ts";
 import { UPLINK_EXAMPLE } from "./uplink-rules.ts";
 
-/** What has no meaning without a gateway of ours. */
+/** Options that have no meaning without a gateway of ours. */
 const GATEWAYS_OWN = [
   ...["restrict", "hostfwd", "publish", "guestfwd", "smb", "tftp", "bootfile", "staticLeases", "rules", "proxy"],
   ...["onFlow", "dnsUpstream"],

@@ -1,4 +1,4 @@
-/** The word that somebody who wrote `word` most likely meant; null when none is near. */
+/** The word in `words` that somebody who wrote `word` most likely meant; null when none is near. */
 export function nearest(word: string, words: readonly string[]): string | null {
   const wanted = word.toLowerCase();
   let best: string | null = null;
@@ -12,7 +12,7 @@ export function nearest(word: string, words: readonly string[]): string | null {
   return best;
 }
 
-/** Letters to be put in, taken out or changed (Levenshtein's distance). */
+/** How many letters must be inserted, removed or changed to make `b` of `a` (Levenshtein's distance). */
 function edits(a: string, b: string): number {
   let before = Array.from({ length: b.length + 1 }, (_, j) => j);
   for (let i = 1; i <= a.length; i++) {

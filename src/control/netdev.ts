@@ -1,8 +1,8 @@
 /**
- * QEMU's own option string: `user,id=n0,net=10.0.2.0/24,hostfwd=tcp::2222-:22,…`, as it stands behind `-netdev`.
+ * QEMU's own option string: `user,id=n0,net=10.0.2.0/24,hostfwd=tcp::2222-:22,…`, as the value of `-netdev`.
  *
- * Of a key that comes twice the last one counts, except for the lists hostfwd, guestfwd and dnssearch. QEMU takes the same
- * as JSON: `{"type":"user","id":"n0","hostfwd":[{"str":"tcp::2222-:22"}]}`.
+ * If a key comes twice, the last one counts, except for the lists hostfwd, guestfwd and dnssearch. QEMU also takes
+ * JSON: `{"type":"user","id":"n0","hostfwd":[{"str":"tcp::2222-:22"}]}`.
  */
 import { ConfigError } from "./errors.ts";
 import type { NetworkOptions } from "./options/network-options.ts";
@@ -15,7 +15,7 @@ export interface Netdev {
   readonly options: NetworkOptions;
 }
 
-/** A network's options that QEMU's user has, by QEMU's key. */
+/** The network options that exist in QEMU, by QEMU's key. */
 const FIELDS: ReadonlyMap<string, NetworkField> = new Map(
   NETWORK_FIELDS.flatMap((field) => (NETWORK[field].netdev === undefined ? [] : [[NETWORK[field].netdev, field]])),
 );
@@ -29,7 +29,7 @@ const BOOLEANS: ReadonlyMap<string, boolean> = new Map([
   ["false", false],
   ["n", false],
 ]);
-/** Keys that are no option of their own here. */
+/** Keys of QEMU's that are not options of their own here. */
 const OTHERS = ["id", "ip", "ipv6-prefix", "ipv6-prefixlen"];
 const KNOWN = [...OTHERS, ...FIELDS.keys()];
 
@@ -64,10 +64,10 @@ export function readUserOptions(pairs: readonly OptionPair[]): Netdev {
     else id = checkId(value);
   }
   const options = read as { -readonly [K in keyof NetworkOptions]: NetworkOptions[K] };
-  // The old name of net=, which has no prefix.
+  // `ip=` is the old name of `net=`, without a prefix.
   if (ip !== null) options.subnet ??= `${ip}/24`;
   if (prefix6 !== null || prefixlen6 !== null) options.subnet6 ??= `${prefix6 ?? "fec0::"}/${prefixlen6 ?? "64"}`;
-  // As QEMU has it, to turn one family on and say nothing of the other turns that off.
+  // As in QEMU, to turn one family on without naming the other turns the other off.
   if (options.ipv6 === true) options.ipv4 ??= false;
   if (options.ipv4 === true) options.ipv6 ??= false;
   return { id, options };
@@ -86,8 +86,8 @@ function onOff(field: string, value: string | null): boolean {
 }
 
 /**
- * The JSON form's members as pairs: booleans are `on` and `off`, and of a list, whose elements are `{"str": TEXT}`, each
- * element is a pair. Throws `ConfigError`, whose field is `netdev` or `netdev KEY`.
+ * Reads the JSON form's members as pairs. Booleans become `on` and `off`. A list's elements, each `{"str": TEXT}`,
+ * become a pair each. Throws `ConfigError`, whose field is `netdev` or `netdev KEY`.
  */
 export function jsonPairs(text: string): OptionPair[] {
   let members: unknown;

@@ -1,36 +1,42 @@
-/** The shape of `onAsk`: what it is told about a flow that only the default would refuse, and what it may answer. */
+/** The types of `onAsk`: the question about a flow that only the default would refuse, and the answers. */
 import { ConfigError } from "./errors.ts";
 
-/** A question that waits for its answer. */
+/** A question whether to allow flows, which wait for the answer. */
 export interface Question {
-  /** Names it in `tslirp ctl asks`. */
+  /** The name of the question in `tslirp ctl asks`. */
   readonly id: string;
-  /** The rule that would allow it: `allow tcp api.example.org:443`. A name in another script stands there as `xn--`. */
+  /**
+   * The rule that would allow the flows: `allow tcp api.example.org:443`. A name in another script has its `xn--`
+   * form.
+   */
   readonly rule: string;
   readonly proto: "tcp" | "udp" | "icmp" | "dns";
-  /** The guest that asked first, and its cable. */
+  /** The address of the guest whose flow came first, and its cable's name; null when the cable is not known. */
   readonly guest: string;
   readonly cable: string | null;
-  /** The name by which the guest knows the far end, or that it asks for. */
+  /** The name by which the guest has found the far end, or that a DNS query asks for; null when there is none. */
   readonly host: string | null;
-  /** Where the first flow wants to go: `IP:PORT`; the address alone with ICMP, the DNS server's with a query. */
+  /** The destination of the first flow: `IP:PORT`, or the address alone for ICMP. For a DNS query, the DNS server's. */
   readonly remote: string;
-  /** Flows that wait for it, and how many milliseconds it is before they are refused. */
+  /** How many flows wait for the answer, and how many milliseconds are left until they are refused. */
   readonly waiting: number;
   readonly millisLeft: number;
 }
 
-/** "allow" and "deny" are about the flows that wait; "always" and "never" become rules as well, the last ones. */
+/**
+ * "allow" and "deny" decide about the waiting flows only. "always" and "never" also add a rule behind the network's.
+ */
 export type AskVerdict = "allow" | "always" | "deny" | "never";
 
 /**
- * Asked about what only the default would refuse, once for all flows that one rule would allow. They wait for the answer,
- * 30 seconds at the most, with nothing sent to the guest; `signal` is aborted when it comes too late, or somebody else has answered (`tslirp
- * ctl`). Throwing, rejecting and nonsense are "deny"; the event `askError` tells of it.
+ * Asked about flows that only the default would refuse, once for all flows that the same rule would allow. They wait
+ * for the answer for up to 30 seconds, and the guest hears nothing meanwhile. `signal` is aborted when that time is
+ * over, or when somebody else has answered (`tslirp ctl`). Throwing, rejecting and an invalid answer count as "deny",
+ * and the event `askError` reports them.
  */
 export type OnAsk = (question: Question & { readonly signal: AbortSignal }) => AskVerdict | Promise<AskVerdict>;
 
-/** Throws `ConfigError` about what is no verdict. */
+/** Throws `ConfigError` about an invalid answer. */
 export function checkAskVerdict(field: string, verdict: AskVerdict): AskVerdict {
   if (["allow", "always", "deny", "never"].includes(verdict)) return verdict;
   throw new ConfigError(field, verdict, "expected allow, always, deny or never");

@@ -1,55 +1,69 @@
-/** The shape of `onFlow`: what it is told about a flow, and what it may answer. */
+/** The types of `onFlow`: the description of a flow, and the answers. */
 import type { Duplex } from "node:stream";
 import type { Endpoint } from "../core/address.ts";
 import { parseIp } from "./addresses.ts";
 import { ConfigError } from "./errors.ts";
 
-/** A flow that wants to begin: a TCP connection, what a UDP port says to one address and port, pings of one address, a DNS query. */
+/**
+ * A flow that is about to begin: a TCP connection, the datagrams from one UDP port to one address and port, pings to
+ * one address, or a DNS query.
+ */
 export interface Flow {
   readonly proto: "tcp" | "udp" | "icmp" | "dns";
-  /** Port 0 with ICMP. */
+  /** The guest's address and port; port 0 for ICMP. */
   readonly guest: Endpoint;
-  /** Where it wants to go; a DNS query to the DNS server. Port 0 with ICMP. */
+  /** The destination; for a DNS query, the DNS server. Port 0 for ICMP. */
   readonly remote: Endpoint;
-  /** The name by which guests had the remote address resolved last, in lower case; of a DNS query the name asked for. */
+  /**
+   * The name, in lower case, that guests have last resolved to the remote address; for a DNS query, the name asked
+   * for. Undefined when there is none.
+   */
   readonly host: string | undefined;
-  /** All the names that led to that address, the latest first. */
+  /** All names that guests have resolved to that address, the latest first. */
   readonly hosts: readonly string[];
-  /** What a DNS query asks for: 1 is A, 28 AAAA (RFC 1035 section 3.2.2). 0 for other flows. */
+  /** The record type that a DNS query asks for: 1 is A, 28 is AAAA (RFC 1035 section 3.2.2). 0 for other flows. */
   readonly qtype: number;
-  /** Aborted when the answer comes too late: the flow was refused meanwhile, or the network has closed. */
+  /** Aborted when the answer can no longer count: the time is over and the flow refused, or the network has closed. */
   readonly signal: AbortSignal;
 }
 
 /**
- * Takes a flow over: what the guest says can be read, what is written goes to the guest. TCP is a stream of bytes (a
- * `GuestSocket`); the others are in object mode, a Buffer for each datagram, echo request (whose data is read, and whose
- * reply's data is written) or DNS message (of which one is read and one written).
+ * Takes a flow over: the guest's bytes are read from `socket`, and bytes written to it go to the guest. For TCP,
+ * `socket` is a stream of bytes (a `GuestSocket`). Otherwise it is in object mode: a Buffer for each datagram; for
+ * each echo request, whose data is read, and its reply, whose data is written; or for a DNS query, read once, and its
+ * answer, written once.
  */
 export type FlowTaker = (socket: Duplex, flow: Flow) => void;
 
-/** What becomes of a flow. */
+/** The answer of `onFlow`. */
 export type FlowVerdict =
-  /** What would have become of it without `onFlow`. */
+  /** The flow goes on as it would without `onFlow`. */
   | "allow"
-  /** `{ deny: "reset" }` */
+  /** The same as `{ deny: "reset" }`. */
   | "deny"
   /**
-   * "reset": TCP gets a RST, UDP and ICMP an ICMP error, DNS is REFUSED. "icmp": an ICMP error ("administratively
-   * prohibited") for TCP as well. "drop": silence.
+   * "reset": TCP gets a RST, UDP and ICMP an ICMP error, and a DNS query the answer REFUSED. "icmp": TCP gets an ICMP
+   * error ("administratively prohibited") as well. "drop": the guest gets nothing.
    */
   | { readonly deny: "reset" | "icmp" | "drop" }
-  /** As if the guest had dialled this address of the host's world (an IP address), or one that `listenGuest` serves. A DNS query goes to the resolver there. */
+  /**
+   * The flow goes to this IP address instead, seen from the host, or to one that `listenGuest` serves. The port stays
+   * the same unless given. A DNS query goes to the resolver there.
+   */
   | { readonly redirect: { readonly host: string; readonly port?: number } }
   | FlowTaker;
 
 /**
- * Asked about every new flow of the guests'. The flow waits for the answer, with nothing sent to the guest, for
- * `onFlowTimeout` at the most. Throwing, rejecting and not answering are "deny"; the event `flowError` tells of it.
+ * Asked about every new flow of guests. The flow waits for the answer for up to `onFlowTimeout`, and the guest hears
+ * nothing meanwhile. Throwing, rejecting, an invalid answer and none in time count as "deny", and the event
+ * `flowError` reports them.
  */
 export type OnFlow = (flow: Flow) => FlowVerdict | Promise<FlowVerdict>;
 
-/** Checks what `onFlow` has answered about a flow to `port`; a redirect's port is then the given or the same one. Throws `ConfigError`. */
+/**
+ * Checks the answer of `onFlow` about a flow to `port`. A redirect without a port gets that one. Throws
+ * `ConfigError`.
+ */
 export function checkVerdict(verdict: FlowVerdict, port: number): Exclude<FlowVerdict, "deny"> {
   if (verdict === "allow" || typeof verdict === "function") return verdict;
   if (verdict === "deny") return { deny: "reset" };

@@ -1,6 +1,6 @@
 /**
- * A network's options with their defaults, which are libslirp's, checked against each other and made into the `StackConfig`
- * that everything below takes as it is. What each option is by itself stands in `options/`.
+ * Checks a network's options against each other, fills in the defaults, which are libslirp's, and makes the
+ * `StackConfig` that the stack takes as it is. `options/` describes each option by itself.
  */
 
 import { availableParallelism } from "node:os";
@@ -44,33 +44,33 @@ export interface ResolvedOptions {
   readonly tftp: string | null;
   /** Null lets the host choose. */
   readonly outboundAddr: IpText | null;
-  /** Empty asks the host's own resolvers. */
+  /** Empty for the host's own resolvers. */
   readonly dnsUpstream: readonly Endpoint[];
   readonly uplinks: readonly UplinkConfig[];
   readonly rules: RuleSet;
-  /** As the user wrote them. */
+  /** The rules as the user wrote them. */
   readonly ruleLines: readonly string[];
-  /** As they were given. */
+  /** The options as the user wrote them. */
   readonly dnsHostLines: readonly string[];
   readonly dnsZoneLines: readonly string[];
   /** Empty for none. */
   readonly proxies: readonly ProxyRule[];
-  /** Null asks nobody. */
+  /** Null for none. */
   readonly onFlow: OnFlow | null;
-  /** In milliseconds. */
+  /** Milliseconds. */
   readonly onFlowTimeout: number;
   /** Microseconds. */
   readonly busyPoll: number;
   readonly ask: boolean;
-  /** Null asks no function. */
+  /** Null for none. */
   readonly onAsk: OnAsk | null;
-  /** The file for the rules that were needed; null for none. */
+  /** The file for learned rules; null for none. */
   readonly learn: string | null;
   /** Null for none. */
   readonly audit: ResolvedAudit | null;
-  /** Null records nothing. */
+  /** Null for none. */
   readonly record: ResolvedRecord | null;
-  /** Null for a network that is closed by hand. */
+  /** Null when only `close` ends the network. */
   readonly signal: AbortSignal | null;
 }
 
@@ -142,7 +142,7 @@ export function resolveOptions(input: NetworkOptions = {}): ResolvedOptions {
     ),
     onFlow: options.onFlow ?? null,
     onFlowTimeout: options.onFlowTimeout ?? ON_FLOW_MS,
-    // One processor has others to serve meanwhile: those that are waited for.
+    // If there is one processor, staying awake would keep it from the very processes that are to answer.
     busyPoll: options.busyPoll ?? (availableParallelism() > 1 ? 100 : 0),
     ask: resolveAsk(options),
     onAsk: options.onAsk ?? null,
@@ -187,7 +187,7 @@ function resolveAudit(audit: NetworkOptions["audit"]): ResolvedAudit | null {
   return { file: path.resolve(file), allowed, rotateBytes, keepFiles };
 }
 
-/** What `record` of a network is given. Throws `ConfigError`. */
+/** Checks the argument of `Network.record`. Throws `ConfigError`. */
 export function checkRecord(record: string | RecordOptions): ResolvedRecord {
   const resolved = resolveRecord(checkShape(NetworkShape, { record }).record);
   if (resolved === null) throw new ConfigError("record", record, "expected a new file's name");
@@ -200,7 +200,7 @@ function resolveRecord(record: NetworkOptions["record"]): ResolvedOptions["recor
   return { file: path.resolve(file), payload };
 }
 
-/** What fits the uplinks, too. */
+/** The MTU that guests are told, which must also fit the uplinks. */
 function resolveMtu(mtu: number | undefined, uplinks: readonly UplinkConfig[]): number {
   const most = Math.min(MAX_MTU, ...uplinks.map(uplinkInnerMtu));
   if (mtu === undefined) return most;
@@ -210,7 +210,7 @@ function resolveMtu(mtu: number | undefined, uplinks: readonly UplinkConfig[]): 
   return mtu;
 }
 
-/** "example.test." is "example.test". */
+/** A domain name without its last dot. */
 function dotless(domainName: string): string {
   return domainName.endsWith(".") ? domainName.slice(0, -1) : domainName;
 }

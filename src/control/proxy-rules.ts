@@ -1,16 +1,19 @@
-/** By which proxy guests' connections leave: `proxy` of the options, `--proxy` of the command line. */
+/** The proxy by which guests' connections leave: the option `proxy`, on the command line `--proxy`. */
 import type { ProxyRule, ProxyServer } from "../core/config.ts";
 import { parseIp, parseNet4, parseNumber, prefixMask, toNumber } from "./addresses.ts";
 import { ConfigError } from "./errors.ts";
 
-/** One rule; the first that fits decides. */
+/** One rule of several. The first one that matches a connection decides. */
 export interface ProxyOptions {
   /**
-   * Which connections: `example.com`, `*.example.com` (its subdomains) by the name that the guest had resolved,
-   * `192.0.2.0/24` or an address by the address; each with `:PORT` behind it for that port alone; `*` (all).
+   * Which connections (`*`, all): `example.com` or `*.example.com` (its subdomains) by the name that the guest has
+   * resolved; an address or `192.0.2.0/24` by the address. `:PORT` at the end restricts the rule to that port.
    */
   readonly match?: string | undefined;
-  /** `socks5://[USER:PASSWORD@]HOST[:PORT]`, `http://[USER:PASSWORD@]HOST[:PORT]` (CONNECT), or `direct`. */
+  /**
+   * `socks5://[USER:PASSWORD@]HOST[:PORT]` (port 1080), `http://[USER:PASSWORD@]HOST[:PORT]` (CONNECT, port 80), or
+   * `direct`.
+   */
   readonly proxy: string;
 }
 

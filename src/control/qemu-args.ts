@@ -1,10 +1,10 @@
-/** What to append to QEMU's arguments so that it attaches to us. */
+/** The arguments to append to QEMU's, so that it attaches to us. */
 import type { AttachAddress, DgramAddress, StreamAddress } from "../attach/address.ts";
 import { escapeValue } from "./qemu-options.ts";
 
 /**
- * The two options for a guest with a virtio card on netdev `id`; none for a WebSocket, by which no QEMU comes. For `udp:`
- * QEMU takes a port of its own, which we learn from its first datagram.
+ * The two options for a guest with a virtio card on netdev `id`. None for a WebSocket, since QEMU cannot attach by
+ * one. For `udp:`, QEMU takes a port of its own, which we learn from its first datagram.
  */
 export function qemuArgs(id: string, address: AttachAddress): string[] {
   if (address.kind === "ws") return [];
@@ -18,9 +18,7 @@ export function qemuArgs(id: string, address: AttachAddress): string[] {
   return ["-netdev", netdevArgument(id, address), "-device", `virtio-net-pci,netdev=${id}`];
 }
 
-/**
- * The guest's memory, `size` of it, such that another process can map it. QEMU wants the same size behind `-m`.
- */
+/** Makes `size` of memory for the guest that another process can map. QEMU's `-m` must name the same size. */
 export function sharedMemoryArguments(id: string, size: string): string[] {
   const memory = `${id}-memory`;
   return [
@@ -29,7 +27,7 @@ export function sharedMemoryArguments(id: string, size: string): string[] {
   ];
 }
 
-/** The back-end's socket and netdev `id` over it. */
+/** The options for a netdev `id` over a vhost-user back-end's socket. */
 export function vhostUserArguments(id: string, path: string): string[] {
   const chardev = `${id}-cable`;
   return [
@@ -47,12 +45,13 @@ export function netdevArgument(id: string, address: StreamAddress | DgramAddress
   if (address.kind === "tcp") {
     return `stream,id=${id},server=off,addr.type=inet,addr.host=${escapeValue(host)},addr.port=${address.port}`;
   }
-  // Whoever can send to QEMU's port can put frames on the guest's cable: not from outside if we are inside.
+  // Whoever can send to QEMU's port can put frames on the guest's cable. If we are on loopback, QEMU listens there,
+  // too.
   const local = host === "::1" || host.startsWith("127.") ? host : host.includes(":") ? "::" : "0.0.0.0";
   return `dgram,id=${id},local.type=inet,local.host=${local},local.port=0,remote.type=inet,remote.host=${escapeValue(host)},remote.port=${address.port}`;
 }
 
-/** A QEMU on this host dials loopback where we listen everywhere. */
+/** The address that a QEMU on this host dials: loopback if we listen on all addresses. */
 function reachable(host: string): string {
   if (host === "0.0.0.0") return "127.0.0.1";
   return host === "::" ? "::1" : host;

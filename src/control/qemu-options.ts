@@ -1,6 +1,6 @@
 /**
- * QEMU's option strings (QemuOpts): `key=value` separated by commas, a comma within a value written twice, and a key
- * alone, which means `on` or, in the first place, the value of an implied key (`user,…` is `type=user,…`).
+ * QEMU's option strings (QemuOpts): `key=value` separated by commas, where a comma within a value is written twice. A
+ * key alone means `on`; in the first place it is the value of an implied key (`user,…` is `type=user,…`).
  */
 
 export interface OptionPair {
@@ -9,7 +9,7 @@ export interface OptionPair {
   readonly value: string | null;
 }
 
-/** Never throws: any text is some list of pairs. */
+/** Never throws: every text is a list of pairs. */
 export function splitOptions(text: string): OptionPair[] {
   const pairs: OptionPair[] = [];
   let at = 0;
@@ -43,19 +43,19 @@ export function joinOptions(pairs: readonly OptionPair[]): string {
   return pairs.map(({ key, value }) => (value === null ? key : `${key}=${escapeValue(value)}`)).join(",");
 }
 
-/** A comma within a value is written twice. */
+/** Writes a comma within a value twice. */
 export function escapeValue(text: string): string {
   return text.replaceAll(",", ",,");
 }
 
-/** The type that the pairs name, and the others. Null when they name none. */
+/** The type that the pairs name, and the other pairs. The type is null when they name none. */
 export function takeType(pairs: readonly OptionPair[]): { type: string | null; rest: readonly OptionPair[] } {
   const [first, ...others] = pairs;
   if (first !== undefined && first.value === null) return { type: first.key, rest: others };
   return { type: lastValue(pairs, "type"), rest: pairs.filter(({ key }) => key !== "type") };
 }
 
-/** Of a key that comes several times the last one counts. */
+/** The value of a key; the last one if the key comes several times. */
 export function lastValue(pairs: readonly OptionPair[], key: string): string | null {
   return pairs.findLast((pair) => pair.key === key)?.value ?? null;
 }

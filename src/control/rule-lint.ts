@@ -1,4 +1,4 @@
-/** What is odd about rules that are right as far as their grammar goes: `ctl rules check`. */
+/** Remarks on rules that are valid but most likely not what their author means: `ctl rules check`. */
 import { type Domain, deniesByClaim, isNameOf, type Net, opensAllNames, type Rule } from "../nat/rules/rules.ts";
 import { guardedPrefix, inNet4 } from "../nat/rules/special-addresses.ts";
 import { get32 } from "../wire/bytes.ts";
@@ -9,13 +9,13 @@ import { isShared } from "./shared-domains.ts";
 const HTTPS_PORT = 443;
 
 export interface RuleRemark {
-  /** Where the rule stands: `FILE:LINE`. */
+  /** The place of the rule: `FILE:LINE`. */
   readonly field: string;
   readonly rule: string;
   readonly remark: string;
 }
 
-/** Remarks in the rules' order; none when nothing is odd. Throws `ConfigError` about what cannot be read. */
+/** Returns remarks in the rules' order, or none. Throws `ConfigError` about a rule that is invalid. */
 export function lintRules(lines: readonly string[], fields: readonly string[]): RuleRemark[] {
   const without = !lines.some((line) => /^default(?:\s|$)/.test(line.trim()));
   const set = parseRules(without ? [...lines, "default deny"] : lines, fields);
@@ -56,7 +56,7 @@ function opensGuarded({ address, prefix }: Net): boolean {
   return guarded > 0 && prefix >= guarded;
 }
 
-/** What a rule about a name allows beside what its author is likely to think of. */
+/** Flows that a rule about a name allows, and of which its author may not think. */
 function moreThanItSeems({ domain, proto, ports, terms }: Rule): string[] {
   if (domain === null) return [];
   const found: string[] = [];
@@ -84,7 +84,7 @@ function isForAll({ guest, mac, cable }: Rule): boolean {
   return guest === null && mac === null && cable === undefined;
 }
 
-/** Whether the earlier rule decides about everything that the later one is about. Where that cannot be told, it does not. */
+/** Whether the earlier rule decides about every flow that the later one matches. False where that cannot be told. */
 function covers(earlier: Rule, later: Rule): boolean {
   if (earlier.direction !== later.direction || (earlier.proto !== null && earlier.proto !== later.proto)) return false;
   if (
@@ -98,9 +98,10 @@ function covers(earlier: Rule, later: Rule): boolean {
   if (earlier.guest !== null && later.mac !== null) return false;
   if (!holdsPorts(earlier.ports, later.ports)) return false;
   if (earlier.net !== null) return holds(earlier.net, later.net);
-  // Queries for names are another matter than connections to them: only a rule of the same kind takes both.
+  // A rule about a name also matches queries for it. An earlier rule about connections alone does not cover that.
   if (earlier.domain === null) return later.domain === null || earlier.proto === null || earlier.proto === "dns";
-  // A rule that allows a name leaves out what it is not said to mean (QUIC, private addresses).
+  // A rule that allows a name does not match everything to that name: QUIC and private addresses take words of their
+  // own.
   return later.domain !== null && (!earlier.allow || sameTerms(earlier, later)) && within(earlier.domain, later.domain);
 }
 

@@ -1,4 +1,4 @@
-/** What rules say as `key=value`: how much they allow, and which ways of hiding a name they put up with. */
+/** The `key=value` words of rules: limits, and which ways of hiding a name a rule allows. */
 import type { Limit } from "../nat/rules/meters.ts";
 import type { Domain, Terms } from "../nat/rules/rules.ts";
 import { parseNumber } from "./addresses.ts";
@@ -6,10 +6,13 @@ import type { ConfigError } from "./errors.ts";
 import { show } from "./errors.ts";
 import { parseBitRate } from "./impairment.ts";
 
-/** Enough for the deepest names of clouds; with labels of their full length a query carries some 240 bytes. */
+/**
+ * Enough for the deepest names in clouds. With more labels of full length, one query could carry some 240 bytes of
+ * data.
+ */
 const LABELS = 10;
 const MOST_LABELS = 127;
-/** Queries a second for names below a domain: what is below it is told to whoever serves it. */
+/** Queries a second for names below a domain. Queries can carry data: whoever serves the domain sees the names. */
 const QUERIES = 50;
 const LEAST_RATE = 8_000;
 const MOST_RATE = 1e12;
@@ -17,7 +20,7 @@ const MOST = 1_000_000;
 const LIMITS = "rate=10mbit, up=1mbit, down=1mbit, conns=50, opens=10/s or dns=20/s";
 
 type Wrong = (expectation: string) => ConfigError;
-/** A value, or what would have been right. */
+/** Returns the value, or a text that says what would have been right. */
 type Read = (value: string) => number | boolean | string;
 
 const allowOrDeny: Read = (value) => (value === "allow" || value === "deny" ? value === "allow" : "allow|deny");
@@ -43,12 +46,12 @@ const AMOUNTS: Readonly<Record<string, Read>> = {
   ...{ conns: count(MOST), opens: count(MOST, "/s"), dns: count(MOST, "/s") },
 };
 
-/** Gathers the words, and says once all are read whether they mean something in such a rule. */
+/** Gathers a rule's words. Once all are read, checks whether they have a meaning in such a rule. */
 export class RuleTerms {
   readonly #given: Map<string, number | boolean> = new Map();
   readonly #wrong: Wrong;
 
-  /** `wrong` makes the error of an expectation. */
+  /** `wrong` makes an error from an expectation. */
   constructor(wrong: Wrong) {
     this.#wrong = wrong;
   }
@@ -71,7 +74,9 @@ export class RuleTerms {
     this.#given.set(key, found);
   }
 
-  /** Of a rule that allows or denies a domain or, null, something else. */
+  /**
+   * The words about hiding, for a rule that allows or denies a domain (null for other rules). Throws a `ConfigError`.
+   */
   terms(allow: boolean, domain: Domain | null): Terms {
     for (const key of this.#given.keys()) {
       const amount = Object.hasOwn(AMOUNTS, key);
@@ -88,7 +93,7 @@ export class RuleTerms {
     };
   }
 
-  /** The limits of a rule that allows this domain or, null, something else; null for none. `text` is the rule's. */
+  /** The limits of a rule that allows this domain (null for other rules); null for none. `text` is the whole rule. */
   limit(text: string, domain: Domain | null): Limit | null {
     const both = this.#number("rate");
     const queries = this.#number("dns") ?? (isBelow(domain) ? QUERIES : null);
@@ -97,7 +102,7 @@ export class RuleTerms {
     return Object.values(limit).every((each) => each === null || each === text) ? null : limit;
   }
 
-  /** The limits of a rule that says nothing else. */
+  /** The limits of a rule that has no other words. Throws a `ConfigError`. */
   only(text: string): Limit {
     for (const key of this.#given.keys()) if (!Object.hasOwn(AMOUNTS, key)) throw this.#wrong(`expected ${LIMITS}`);
     const limit = this.limit(text, null);
@@ -110,7 +115,7 @@ export class RuleTerms {
   }
 }
 
-/** Whether it is a wildcard that means the names of somebody in particular. */
+/** Whether this is a wildcard below a particular domain, and not one for all names. */
 function isBelow(domain: Domain | null): boolean {
   return domain?.below === true && domain.name !== "";
 }

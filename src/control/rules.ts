@@ -28,8 +28,8 @@ const ACTION = "expected a rule that begins with allow, deny or limit, or defaul
 const DEFAULT = "what becomes of everything that no rule names";
 
 /**
- * All rules of a network, each `allow …`, `deny …`, `limit …` or, once, `default allow|deny`, in any case. None at all allows everything.
- * `fields` says where each was given. Throws `ConfigError`.
+ * Reads all rules of a network: each is `allow …`, `deny …`, `limit …` or, once, `default allow|deny`. An empty list
+ * allows everything. `fields` says where each rule was given. Throws `ConfigError`.
  */
 export function parseRules(lines: readonly string[], fields: readonly string[] = []): RuleSet {
   const rules: Rule[] = [];
@@ -38,7 +38,7 @@ export function parseRules(lines: readonly string[], fields: readonly string[] =
   lines.forEach((line, i) => {
     const field = fields[i] ?? "rules";
     const [action = "", ...words] = line.trim().split(/\s+/);
-    // A flag says the first word, and its user has typed the others.
+    // With a flag, the flag is the first word, and the user has typed only the others.
     const typed = field.startsWith("--") ? words.join(" ") : line;
     if (action === "default") {
       if (words.length !== 1 || (words[0] !== "allow" && words[0] !== "deny"))
@@ -55,7 +55,7 @@ export function parseRules(lines: readonly string[], fields: readonly string[] =
   });
   if (rules.length + limits.length > MAX_RULES)
     throw new ConfigError("rules", rules.length + limits.length, `expected at most ${MAX_RULES} rules`);
-  // Whoever lists what is allowed means that nothing else is, but may have forgotten to say so.
+  // A user who lists what is allowed may believe that nothing else is, so the default has to be said.
   if (rules.length > 0 && allow === null) {
     const field = fields[0] ?? "rules";
     if (field.startsWith("--")) throw new ConfigError("--default", undefined, `expected deny or allow: ${DEFAULT}`);
@@ -65,8 +65,8 @@ export function parseRules(lines: readonly string[], fields: readonly string[] =
 }
 
 /**
- * A file's rules: one a line. `#` begins a comment at the start of a line or behind a blank: within a word it belongs to the
- * word, like the number in `guest cable:unix:/run/a.sock#1`. `fields` are FILE:LINE.
+ * Reads a file's rules, one a line. `#` begins a comment at the start of a line or after a blank. Within a word `#`
+ * belongs to the word, like the number in `guest cable:unix:/run/a.sock#1`. `fields` are FILE:LINE.
  */
 export function readRuleLines(file: string, text: string): { lines: string[]; fields: string[] } {
   const lines: string[] = [];
@@ -88,7 +88,7 @@ interface Draft {
   guest: Pick<Rule, "guest" | "mac" | "cable"> | null;
 }
 
-/** Each part of a rule may be said once. */
+/** Each part of a rule may come once. */
 const ONCE: Readonly<Record<keyof Draft, string>> = {
   direction: "one direction",
   proto: "one protocol",
@@ -97,7 +97,7 @@ const ONCE: Readonly<Record<keyof Draft, string>> = {
   guest: "one guest",
 };
 
-/** `typed` is what of `text` its user has typed. */
+/** `typed` is the part of `text` that the user has typed. */
 function parseRule(field: string, text: string, typed: string, allow: boolean, words: readonly string[]): Rule {
   const wrong = (expectation: string): ConfigError => new ConfigError(field, typed, expectation);
   const draft: Draft = { direction: null, proto: null, far: null, ports: null, guest: null };
@@ -152,7 +152,7 @@ function parseRule(field: string, text: string, typed: string, allow: boolean, w
   };
 }
 
-/** `[any|guest X] rate=10mbit …`: what guests may use in all, each of them. */
+/** Reads `[any|guest X] rate=10mbit …`: a limit on everything that each of these guests uses. */
 function parseLimit(field: string, text: string, typed: string, words: readonly string[]): GuestLimit {
   const wrong = (expectation: string): ConfigError => new ConfigError(field, typed, expectation);
   const terms = new RuleTerms(wrong);
@@ -181,8 +181,8 @@ function splitPorts(word: string): [far: string, ports: string | null] {
 }
 
 /**
- * What to write in place of an IPv6 address without brackets of which the last group may have been meant as a port, since what is
- * before it is an address, too; null for what nobody takes so. Read as the address alone, a rule would leave open what it denies.
+ * The error for an IPv6 address without brackets whose last group may be meant as a port, since the text before it is
+ * an address, too; null for other words. Taken for an address, it would leave open what the user meant to deny.
  */
 function withPerhapsAPort(word: string): string | null {
   const [, address = "", port = ""] = /^(.+):([1-9][0-9]{0,3})$/.exec(word) ?? [];

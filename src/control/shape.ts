@@ -1,20 +1,20 @@
-/** What a user gave, against its shape: the first thing that is wrong becomes a `ConfigError` that names it. */
+/** Checks values that users give against a shape. The first fault becomes a `ConfigError` that names the value. */
 import { setMaxListeners } from "node:events";
 import * as z from "zod/mini";
 import type { Abortable } from "./abortable.ts";
 import { ConfigError } from "./errors.ts";
 
-/** What checks a value: zod's smaller half, which is read in a quarter of the time. */
+/** A checker of values, of zod's smaller edition, which loads in a quarter of the time. */
 export type Shape<T> = z.ZodMiniType<T>;
 
 export const abortSignal: Shape<AbortSignal> = z.instanceof(AbortSignal, { error: "expected an AbortSignal" });
 
-// A shape is used once or twice: to make a function of it first, as zod does, takes longer.
+// Each shape is used once or twice. Compiling it to a function first, as zod does by default, takes longer.
 z.config({ jitless: true });
 
 /**
- * The value, checked. `name` is what the whole is called; fields are `NAME.FIELD`, or just `FIELD` for the options of a
- * call, whose `name` is "options". Throws `ConfigError`.
+ * Returns the checked value. `name` is the name of the whole. An error names a field `NAME.FIELD`, or only `FIELD` if
+ * the name is "options". Throws `ConfigError`.
  */
 export function checkShape<T>(shape: Shape<T>, input: T, name = "options"): T {
   const result = shape.safeParse(input);
@@ -28,13 +28,13 @@ export function checkShape<T>(shape: Shape<T>, input: T, name = "options"): T {
 
 const abortable = z.object({ signal: z.optional(abortSignal) }, "expected an object like { signal }");
 
-/** The signal among a call's options. Throws `ConfigError`, also for a signal that stands in the options' own place. */
+/** The signal in a call's options. Throws `ConfigError`, also when a signal is given in place of the options. */
 export function signalOf(options: Abortable): AbortSignal | undefined {
   if (options instanceof AbortSignal) throw new ConfigError("options", options, "expected the signal as { signal }");
   return checkShape(abortable, options).signal;
 }
 
-/** Does something when `signal` is aborted. Returns what ends that. */
+/** Calls `act` when `signal` is aborted. Returns a function that cancels this. */
 export function onAbort(signal: AbortSignal, act: () => void): () => void {
   // One signal may end any number of networks, cables and sockets: Node would take more than ten for a leak, and warn.
   setMaxListeners(0, signal);
@@ -42,7 +42,7 @@ export function onAbort(signal: AbortSignal, act: () => void): () => void {
   return () => signal.removeEventListener("abort", act);
 }
 
-/** Does something when `signal` is aborted, unless `over` is before. */
+/** Calls `act` when `signal` is aborted, unless `over` is aborted first. */
 export function whenAborted(signal: AbortSignal, act: () => void, over: AbortSignal): void {
   if (over.aborted) return;
   const forget = onAbort(signal, () => {
@@ -52,7 +52,7 @@ export function whenAborted(signal: AbortSignal, act: () => void, over: AbortSig
   const forgetOver = onAbort(over, forget);
 }
 
-/** The list, whose members are texts. Throws `ConfigError` about the field. */
+/** Checks that a list contains texts only. Throws `ConfigError` about the field. */
 export function textList(field: string, list: readonly string[]): readonly string[] {
   if (Array.isArray(list) && list.every((each) => typeof each === "string")) return list;
   throw new ConfigError(field, list, "expected a list of texts");

@@ -1,6 +1,8 @@
-/** Domains below which anybody may have a name: a rule about `*.NAME` means strangers' servers, too. */
+/** Domains below which anybody can get a name. A rule about `*.NAME` then allows strangers' servers, too. */
 
-/** Of those that people are likely to write: what hosts, content networks and tunnels give their customers. */
+/**
+ * Names that cloud hosts, content networks and tunnels give to their customers; those that rules are likely to name.
+ */
 const RENTED: ReadonlySet<string> = new Set([
   ...["amazonaws.com", "s3.amazonaws.com", "cloudfront.net", "elasticbeanstalk.com", "awsapprunner.com", "on.aws"],
   ...["azureedge.net", "azurefd.net", "azurewebsites.net", "cloudapp.net", "windows.net", "blob.core.windows.net"],
@@ -21,10 +23,10 @@ const RENTED: ReadonlySet<string> = new Set([
   ...["backblazeb2.com", "wasabisys.com", "oraclecloud.com", "myshopify.com", "wordpress.com", "readthedocs.io"],
   ...["duckdns.org", "dyndns.org", "no-ip.org", "ddns.net", "nip.io", "sslip.io"],
 ]);
-/** `co.uk`, `com.au`: registries' own second level. */
+/** Second-level domains of registries: `co.uk`, `com.au`. */
 const REGISTRY = /^(?:ac|co|com|edu|gob|gov|gouv|go|mil|ne|net|or|org)\.[a-z]{2}$/;
 
-/** Whether names below it are for whoever registers or rents one. */
+/** Whether anybody can register or rent a name below this domain. */
 export function isShared(domain: string): boolean {
   return !domain.includes(".") || REGISTRY.test(domain) || RENTED.has(domain);
 }

@@ -1,9 +1,9 @@
 /**
- * A command line as words, as GLib's `g_shell_parse_argv` reads it, which libslirp hands guestfwd's commands to: quotes,
- * backslashes and comments as in POSIX's shell (section 2.2), and nothing else of it. Who wants pipes or variables
- * writes `sh -c '…'`.
+ * Splits a command line into words as GLib's `g_shell_parse_argv` does, which libslirp uses for guestfwd's commands:
+ * with the quotes, backslashes and comments of POSIX's shell (section 2.2), and nothing else of it. Users who want
+ * pipes or variables write `sh -c '…'`.
  *
- * Null when a quote is not closed, when a backslash ends it all, or when there is no word.
+ * Returns null when a quote is not closed, when the text ends with a backslash, or when there is no word.
  */
 export function shellWords(text: string): string[] | null {
   const words: string[] = [];
@@ -19,7 +19,7 @@ export function shellWords(text: string): string[] | null {
       word ??= "";
       for (i++; text[i] !== '"'; i++) {
         if (i >= text.length) return null;
-        // A backslash quotes only these; before a line's end both vanish.
+        // Within double quotes, a backslash quotes only these characters. Before the end of a line, both vanish.
         if (text[i] !== "\\" || !'$`"\\\n'.includes(text[i + 1] ?? " ")) word += text[i]!;
         else if (text[++i] !== "\n") word += text[i]!;
       }

@@ -1,38 +1,38 @@
 /**
- * Standard error, for all that this process says there. Whatever stands behind it (a full disk, a pipe whose reader is slow, stuck or
- * gone), saying something neither waits nor fails: the network goes on. Node's own stream would not do, since it fails the whole
- * process where the disk is full or a reader has gone.
+ * Standard error, for everything that this process writes there. Whatever is behind it (a full disk, a pipe whose
+ * reader is slow, stuck or gone), a write neither waits nor fails, and the network goes on. Node's own stream is not
+ * used, because it ends the whole process when the disk is full or the reader is gone.
  *
- * One write is under way at a time; what is said meanwhile waits, up to a bound, and goes as one. What the system refuses to take is
- * left out and counted.
+ * One write is under way at a time. Lines written meanwhile wait, up to a bound, and are written together. Text that
+ * the system does not take is left out and counted.
  */
 import fs from "node:fs";
 
-/** Bytes that wait for a reader; more is left out. */
+/** How many bytes wait for a reader. More are left out. */
 const MOST_WAITING = 1_048_576;
-/** A descriptor that does not block, and is full, is tried again after so long. */
+/** Milliseconds after which a full descriptor that does not block is tried again. */
 const AGAIN_MILLIS = 100;
-/** A write that takes so long is stuck: the end of the process does not wait for it. */
+/** Milliseconds after which a write counts as stuck. The end of the process does not wait for a stuck write. */
 const STUCK_MILLIS = 1_000;
-/** How often, and at which distance, the last words are offered to a descriptor that is full. */
+/** How often, and how many milliseconds apart, the last words are offered to a full descriptor. */
 const LAST_TRIES = 10;
 const LAST_PAUSE_MILLIS = 10;
 
-/** What writes and tells later, as Node's `fs`; another one in tests. */
+/** The functions of Node's `fs` that are used; tests have others. */
 export type Disk = Pick<typeof fs, "write" | "writeSync">;
 
 export class StandardError {
-  /** Told of whole lines that nobody will read. */
+  /** Called with whole lines that will not be written. */
   onLeftOut: (text: string) => void = () => {};
   readonly #fd: number;
   readonly #disk: Disk;
   #waiting: string[] = [];
   #bytes = 0;
-  /** Since when something is being written; null between writes. */
+  /** When the current write began; null between writes. */
   #since: number | null = null;
-  /** What a full descriptor did not take, until it is tried again. */
+  /** The bytes that a full descriptor did not take, until they are tried again. */
   #again: Uint8Array | null = null;
-  /** Nobody will ever read again. */
+  /** The reader is gone for good. */
   #gone = false;
   #settled: (() => void)[] = [];
 
@@ -41,7 +41,7 @@ export class StandardError {
     this.#disk = disk;
   }
 
-  /** Says whole lines. */
+  /** Writes whole lines. */
   write(text: string): void {
     if (this.#gone) return;
     if (this.#bytes + text.length > MOST_WAITING) return this.onLeftOut(text);
@@ -50,7 +50,7 @@ export class StandardError {
     if (this.#since === null) this.#next();
   }
 
-  /** Resolves when all that was said has been taken or left out; after a second at the latest. */
+  /** Resolves when everything has been written or left out, after a second at the latest. */
   async settled(): Promise<void> {
     if (this.#since === null) return;
     let timer: NodeJS.Timeout | undefined;
@@ -61,7 +61,7 @@ export class StandardError {
     clearTimeout(timer);
   }
 
-  /** The last words of a process that ends: what waits is written before this returns, unless a write is stuck. */
+  /** Writes what waits before it returns, unless a write is stuck. Called when the process ends. */
   flush(): void {
     if (this.#gone) return;
     let bytes = Buffer.concat([this.#again ?? new Uint8Array(0), this.#take()]);
@@ -111,7 +111,7 @@ export class StandardError {
   }
 }
 
-/** The process's own. */
+/** The standard error of this process. */
 export const standardError: StandardError = new StandardError();
 process.once("exit", () => standardError.flush());
 

@@ -16,7 +16,7 @@ export function resolveStaticLeases(
   for (const [macText, text] of Object.entries(leases)) {
     const mac = macText.toLowerCase().replaceAll("-", ":");
     const field = `staticLeases.${macText}`;
-    // The lowest bit of the first byte says group: no card has such an address of its own.
+    // The lowest bit of the first byte marks a group address. No card has one of its own.
     if (!MAC.test(mac) || Number.parseInt(mac.slice(0, 2), 16) % 2 === 1) {
       throw new ConfigError("staticLeases", macText, "expected a guest's MAC address, like 52:54:00:12:34:56");
     }

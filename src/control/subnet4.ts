@@ -1,4 +1,4 @@
-/** A network's IPv4 addresses, from what the user said and libslirp's defaults. */
+/** A network's IPv4 addresses, from the user's options and libslirp's defaults. */
 import { fromNumber, type Net4, parseNet4, prefixMask, toNumber } from "./addresses.ts";
 import { ConfigError } from "./errors.ts";
 
@@ -12,7 +12,7 @@ export interface Addresses4 extends Net4 {
   readonly dhcpStart: number;
 }
 
-/** A network that guests can be in: large enough, and neither "this network", loopback nor multicast and beyond. */
+/** Reads a network that guests can be in: large enough, without loopback, and outside 0.0.0.0/8 and 224.0.0.0/3. */
 export function parseSubnet4(text: string): Net4 | null {
   const net = parseNet4(text);
   if (net === null || net.prefix < MIN_PREFIX || net.prefix > MAX_PREFIX) return null;
@@ -21,13 +21,13 @@ export function parseSubnet4(text: string): Net4 | null {
   return first === 0 || last >= 224 || (first <= 127 && last >= 127) ? null : net;
 }
 
-/** Each address's place in the net, as in QEMU's net/slirp.c. */
+/** Where each address stands in the net, as in QEMU's net/slirp.c. */
 const OFFSETS = { host: 0x0202, dns: 0x0203, dhcpStart: 0x020f } as const;
 
 /**
- * Our own addresses and the first lease: the net plus 0x0202, 0x0203 and 0x020f under the mask unless given. Where
- * that is no use in a small net (0x0f is the broadcast address of a /28) it is the first address that is free. Throws
- * `ConfigError`, as QEMU does also where one is given that another has unless given.
+ * Our own addresses and the first lease. Unless given, they are the net plus 0x0202, 0x0203 and 0x020f, under the
+ * mask. Where such an address cannot be used in a small net (0x0f is the broadcast address of a /28), the first free
+ * one takes its place. Throws `ConfigError`, as QEMU does, also where a given address is another one's default.
  */
 export function resolveAddresses4(options: {
   readonly subnet?: string | undefined;
@@ -73,7 +73,7 @@ export function resolveAddresses4(options: {
   return { net, prefix, host, dns, dhcpStart: choose("dhcpStart") };
 }
 
-/** An address of the net that a machine can have. Throws `ConfigError`. */
+/** Checks that an address is in the net and that a machine can have it. Throws `ConfigError`. */
 function usable4(field: string, text: string, net: number, prefix: number): number {
   const ip = toNumber(text);
   const mask = prefixMask(prefix);
@@ -84,7 +84,7 @@ function usable4(field: string, text: string, net: number, prefix: number): numb
   return ip;
 }
 
-/** A guest's address. Throws `ConfigError`. */
+/** Checks that an address can be a guest's. Throws `ConfigError`. */
 export function guestAddress4(field: string, text: string, { net, prefix, host, dns }: Addresses4): number {
   const ip = usable4(field, text, net, prefix);
   if (ip === host || ip === dns) {

@@ -1,4 +1,4 @@
-/** A network's IPv6 addresses, from what the user said and libslirp's defaults. */
+/** A network's IPv6 addresses, from the user's options and libslirp's defaults. */
 import type { IpText } from "../core/address.ts";
 import { ipv6Equals, ipv6FromText, ipv6SamePrefix, ipv6ToString } from "../wire/ipv6.ts";
 import { parseIpv6, parseNumber } from "./addresses.ts";
@@ -7,9 +7,9 @@ import { ConfigError } from "./errors.ts";
 const MIN_PREFIX = 8;
 const MAX_PREFIX = 126;
 export const SUBNET6: string = `expected an IPv6 network with a prefix from ${MIN_PREFIX} to ${MAX_PREFIX}, like fec0::/64`;
-/** Where a forward leads when there is no IPv4: what DHCPv6 gives first. */
+/** The last byte of the first address that DHCPv6 leases, to which forwards lead when there is no IPv4. */
 const FIRST_LEASE = 0x15;
-/** fe80::/10, which every guest has anyway. */
+/** fe80::/10. Every guest has an address there anyway. */
 const LINK_LOCAL = ipv6FromText("fe80::");
 const LINK_LOCAL_BITS = 10;
 
@@ -25,8 +25,8 @@ export interface Addresses6 extends Net6 {
 }
 
 /**
- * `ADDR/PREFIX`, or `ADDR` alone for /64, as QEMU's `ipv6-net=`; host bits are dropped. Null for what is no network that
- * guests can be in: multicast, link-local, or of ::/8 with its loopback and IPv4 addresses.
+ * Reads `ADDR/PREFIX`, or `ADDR` alone for /64, as QEMU's `ipv6-net=`. Host bits are dropped. Null for a network that
+ * guests cannot be in: multicast, link-local, or within ::/8, which has loopback and the IPv4 addresses.
  */
 export function parseNet6(text: string): Net6 | null {
   const [addressText = "", prefixText = "64", more] = text.split("/");
@@ -59,7 +59,7 @@ export function resolveAddresses6(options: {
   return { net, prefix, host, dns, first: free(net, prefix, FIRST_LEASE, [host, dns]) };
 }
 
-/** The net's n-th address (of what a small net has), or the nearest one that nobody has. */
+/** The net's n-th address, counted within a small net's size, or the next one that is not taken. */
 function free(net: Uint8Array, prefix: number, n: number, taken: readonly Uint8Array[]): Uint8Array {
   const most = 2 ** Math.min(8, 128 - prefix) - 1;
   for (let i = n & most; ; i = i === most ? 1 : i + 1) {
@@ -69,7 +69,7 @@ function free(net: Uint8Array, prefix: number, n: number, taken: readonly Uint8A
   }
 }
 
-/** An address of the net that a machine can have. Throws `ConfigError`. */
+/** Checks that an address is in the net and that a machine can have it. Throws `ConfigError`. */
 function usable6(field: string, text: string, { net, prefix }: Net6): Uint8Array {
   const address = ipv6FromText(text);
   if (!ipv6SamePrefix(address, 0, net, 0, prefix) || ipv6Equals(address, 0, net, 0)) {
@@ -82,7 +82,7 @@ function usable6(field: string, text: string, { net, prefix }: Net6): Uint8Array
   return address;
 }
 
-/** A guest's address. Throws `ConfigError`. */
+/** Checks that an address can be a guest's. Throws `ConfigError`. */
 export function guestAddress6(field: string, text: IpText, addresses: Addresses6): void {
   const address = usable6(field, text, addresses);
   for (const [own, name] of [

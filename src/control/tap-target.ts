@@ -1,9 +1,9 @@
-/** `--tap NAME[@PID|@PATH]`: a TAP's name, and whose network namespace it is made in. */
+/** `--tap NAME[@PID|@PATH]`: a TAP's name, and the network namespace in which it is made. */
 import { ConfigError } from "./errors.ts";
 
 export interface TapTarget {
   readonly name: string;
-  /** A process' namespace, one by its path (`/run/netns/x`), or our own. */
+  /** The namespace of a process, or the one at a path (`/run/netns/x`); null for our own. */
   readonly where: { readonly pid: number } | { readonly path: string } | null;
 }
 

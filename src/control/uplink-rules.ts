@@ -1,6 +1,6 @@
 /**
  * Uplinks as users write them: `vxlan://REMOTE[,REMOTE…]?vni=N[&local=IP[:PORT]][&mtu=N]`, or the same as an object.
- * Ends are IP addresses: what comes is told apart by them.
+ * Remote ends are IP addresses, not names, because a datagram's sender is recognised by its address.
  */
 import { type Endpoint, endpointText } from "../core/address.ts";
 import type { UplinkConfig } from "../core/config.ts";
@@ -8,21 +8,26 @@ import { VXLAN_MAX_VNI, VXLAN_PORT, vxlanInnerMtu } from "../wire/vxlan.ts";
 import { parseEndpoint, parseNumber } from "./addresses.ts";
 import { ConfigError } from "./errors.ts";
 
-/** A segment of other machines, by VXLAN. */
+/** An uplink to a segment of other machines, by VXLAN. */
 export interface UplinkOptions {
-  /** The other ends, `IP[:PORT]` or `[IPV6]:PORT` (port 4789). What is for all goes to each of them. */
+  /**
+   * The other ends, 1 to 64: `IP[:PORT]` or `[IPV6]:PORT` (port 4789). Broadcasts and multicasts go to each of them.
+   */
   readonly remotes: readonly string[];
   /** The VXLAN network identifier, 0 to 16777215. */
   readonly vni: number;
-  /** Where we listen, and send from (0.0.0.0:4789, or [::]:4789 where the ends have IPv6). */
+  /** The local address and port (0.0.0.0:4789, or [::]:4789 where the other ends have IPv6 addresses). */
   readonly local?: string | undefined;
-  /** Size of IP packets in the network between; guests have 50 bytes less, 70 over IPv6 (1500). */
+  /**
+   * The largest IP packet between the ends, 1350 to 65535 bytes (1500). Guests' packets have 50 bytes less, over IPv6
+   * 70.
+   */
   readonly mtu?: number | undefined;
 }
 
 export const UPLINK_EXAMPLE = "vxlan://192.0.2.7?vni=42";
 const GRAMMAR = "expected vxlan://IP[:PORT][,IP[:PORT]…]?vni=N[&local=IP[:PORT]][&mtu=N]";
-/** So that IPv6 guests have their 1280 over either family. */
+/** Leaves IPv6 guests the 1280 bytes that they need (RFC 8200 section 5), over either family. */
 const MIN_MTU = 1350;
 const MAX_MTU = 65_535;
 const MTU = 1500;
@@ -56,7 +61,7 @@ export function resolveUplink(field: string, given: string | UplinkOptions): Upl
   return { vni: options.vni, local, remotes, mtu };
 }
 
-/** The largest IP packet of guests' that fits. */
+/** The largest IP packet of guests that fits the uplink. */
 export function uplinkInnerMtu({ mtu, local }: UplinkConfig): number {
   return vxlanInnerMtu(mtu, local.host.includes(":") ? 6 : 4);
 }
@@ -72,7 +77,7 @@ function parse(text: string, wrong: (value: unknown, expectation: string) => Con
   }
   const number = (key: string): number | undefined => {
     const value = given.get(key);
-    // What is no number is refused with the field's range.
+    // A text that is no number becomes NaN, which is refused with the field's range.
     return value === undefined ? undefined : (parseNumber(value, 0, VXLAN_MAX_VNI) ?? Number.NaN);
   };
   const vni = number("vni");

@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 
-/** What `build.ts` puts in its place, since what is built lies elsewhere. */
+/** `build.ts` replaces this by the version, since the built files are not beside package.json. */
 declare const TSLIRP_VERSION: string | undefined;
 
 /** The package's version. */

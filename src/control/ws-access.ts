@@ -1,13 +1,19 @@
-/** Who may come by WebSocket, as users say it. */
+/** Who may attach by WebSocket, as users write it. */
 import * as z from "zod/mini";
 import { normalOrigin, type WsAccess } from "../attach/ws-access.ts";
 import { ConfigError } from "./errors.ts";
 import type { Shape } from "./shape.ts";
 
 export interface WsAccessOptions {
-  /** Web pages whose browsers may, `https://example.org`; `*` for all, `null` for those that are files (none). */
+  /**
+   * The web pages that may connect, by origin: `https://example.org`, `*` for all, `null` for pages that are files
+   * (none).
+   */
   readonly origins?: readonly string[] | undefined;
-  /** What clients must show, as `?token=` or as `Authorization: Bearer …` (nothing). */
+  /**
+   * The token that clients must show, as `?token=` or `Authorization: Bearer …`: 1 to 256 letters, digits and
+   * `._~+/=-` (none).
+   */
   readonly token?: string | undefined;
 }
 
@@ -18,7 +24,7 @@ const TOKEN = "expected a token of 1 to 256 letters, digits and ._~+/=-";
 const origins = z.optional(z.readonly(z.array(z.string(ORIGIN), "expected a list of origins")));
 const token = z.optional(z.string(TOKEN).check(z.regex(/^[A-Za-z0-9._~+/=-]{1,256}$/, TOKEN)));
 
-/** Throws `ConfigError` about what `names` calls the two. */
+/** Throws `ConfigError`, whose field is the name that `names` has for the option. */
 export function resolveWsAccess(
   options: WsAccessOptions,
   names: { readonly origins: string; readonly token: string },

@@ -106,7 +106,7 @@ export const ADDRESSES: NetworkGroup<
   },
   mtu: {
     flag: "--mtu <bytes>",
-    // The library says the lower limit, which an uplink moves.
+    // The lower limit without an uplink is checked with the library's options, since an uplink changes it.
     reading: { as: "number", min: SMALLEST_MTU, max: MAX_MTU },
     type: "number",
     help: `the MTU that guests are told, ${MIN_MTU} to ${MAX_MTU} bytes`,

@@ -1,18 +1,18 @@
 /** The shape of the option `audit`. */
 
-/** Where the audit goes, and what is in it. */
+/** The file of the audit, and what is written to it. */
 export interface AuditOptions {
-  /** The file; what is there stays, and more is appended. */
+  /** The file. Lines are appended to it. */
   readonly file: string;
-  /** Flows that rules have allowed, too (false). */
+  /** Whether there is also a line for each flow that is allowed (false). */
   readonly allowed?: boolean | undefined;
-  /** Bytes after which it becomes FILE.1 and another file is begun (64 MB). */
+  /** How many bytes the file may have before it becomes FILE.1, and a new one is begun (64 MB). */
   readonly rotateBytes?: number | undefined;
-  /** How many of those before are kept (3). */
+  /** How many older files are kept (3). */
   readonly keepFiles?: number | undefined;
 }
 
-/** The same with its defaults. */
+/** The option with its defaults filled in. */
 export interface ResolvedAudit {
   readonly file: string;
   readonly allowed: boolean;

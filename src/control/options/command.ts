@@ -1,8 +1,8 @@
-/** What only the command line has: where guests are, what is done beside serving them, and what is told. */
+/** Options that only the command line has: where guests attach, other work beside serving them, and reports. */
 import { LOG_LEVELS } from "../log-levels.ts";
 import { type Description, LIST, ON_OFF, TEXT } from "./description.ts";
 
-/** The name that commander gives the option's value. */
+/** The name that commander gives to an option's value. */
 export type CommandField =
   | "listen"
   | "wsOrigin"

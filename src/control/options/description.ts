@@ -1,17 +1,17 @@
 /**
- * What one option is: the only place that says it. From these descriptions come the library's `NetworkOptions` and its
+ * Describes options: the only place where each is described. From here come the library's `NetworkOptions` and its
  * check, the command line's flags and `--help`, the keys of QEMU's `-netdev user`, and the tables in the documents.
  *
- * To add an option of a network: one entry in `addresses`, `services`, `reach` or `process` beside this file, then
- * `npm run options`, which writes `network-options.ts` and the documents anew; then use it, mostly in `resolveOptions`. An
- * option that only a command has stands in `command`.
+ * To add an option of a network: write one entry in `addresses`, `services`, `reach` or `process` beside this file,
+ * and run `npm run options`, which writes `network-options.ts` and the documents. Then use the option, mostly in
+ * `resolveOptions`. An option that only a command has belongs in `command`.
  */
 import * as z from "zod/mini";
 import { parseEndpoint, parseIp, parseIpv4, parseIpv6 } from "../addresses.ts";
 import type { Shape } from "../shape.ts";
 import type { NetworkOptions } from "./network-options.ts";
 
-/** Where an option may stand beside the library. */
+/** The commands that take options. */
 export type Command = "serve" | "qemu" | "run";
 
 /** How the text behind a flag is read. */
@@ -22,39 +22,42 @@ export type Reading =
   | { readonly as: "list" }
   /** `on` or `off`. */
   | { readonly as: "on-off" }
-  /** Nothing behind the flag means true. `orOnOff`: `on` or `off` may stand there. */
+  /** The flag alone means true. With `orOnOff`, `on` or `off` may follow it. */
   | { readonly as: "flag"; readonly orOnOff?: boolean }
   | { readonly as: "number"; readonly min: number; readonly max: number; readonly unit?: string }
-  /** One of the lines that `--allow`, `--deny`, `--limit` and `--default` share, since the first rule that matches counts. */
+  /**
+   * A line that goes into one list for `--allow`, `--deny`, `--limit` and `--default`, since the first rule that
+   * matches counts.
+   */
   | { readonly as: "rule"; readonly action: string }
-  /** Texts that `cli/arguments` makes something else of. */
+  /** Texts that `cli/arguments` reads in its own way. */
   | { readonly as: "texts" };
 
-/** What every option has. */
+/** The description that every option has. */
 export interface Description {
-  /** As commander takes it: `-p, --publish <rule>`. */
+  /** The flag in commander's syntax: `-p, --publish <rule>`. */
   readonly flag: string;
   readonly reading: Reading;
-  /** One sentence without a full stop: it stands in `--help`, in the library's docstring and in the documents. */
+  /** One sentence without a full stop, for `--help`, the library's docstring and the documents. */
   readonly help: string;
-  /** The default in words, for the brackets behind it; left out where absence means nothing is done. */
+  /** The default in words, for brackets behind `help`. Left out if nothing is done without the option. */
   readonly initial?: string;
-  /** What the documents say beyond `help`, in Markdown. */
+  /** Further text for the documents, in Markdown. */
   readonly more?: string;
-  /** The commands that have it; all of them when left out. */
+  /** The commands that have the option (all). */
   readonly commands?: readonly Command[];
 }
 
 /** An option of a network. */
 export interface NetworkOption<T> extends Omit<Description, "flag" | "reading"> {
-  /** Null for what only the library has. */
+  /** Null for an option that only the library has. */
   readonly flag: string | null;
   readonly reading: Reading;
-  /** Its key in `-netdev user`. */
+  /** The key of the option in `-netdev user`. */
   readonly netdev?: string;
-  /** Its type in the library, as TypeScript writes it. */
+  /** The type of the option in the library, in TypeScript. */
   readonly type: string;
-  /** What the library says beyond `help`. */
+  /** Further text for the library's docstring. */
   readonly doc?: string;
   readonly shape: Shape<T>;
 }
@@ -75,7 +78,7 @@ const NAME = "expected a name of 1 to 255 letters, digits, dots, hyphens and und
 const DOMAIN = "expected a domain name of labels of 1 to 63 letters, digits, hyphens and underscores, 253 in all";
 const RESOLVER = "expected IP[:PORT], like 192.0.2.53 or [2001:db8::53]:5353";
 
-/** A text that `accepts` takes; another one, or none, is told `expectation`. */
+/** A text that `accepts` returns true for. The error for any other value says `expectation`. */
 export function checked(expectation: string, accepts: (text: string) => boolean): Shape<string> {
   return z.string(expectation).check(z.refine(accepts, expectation));
 }
@@ -95,12 +98,12 @@ export const domain: Shape<string> = checked(DOMAIN, (text) =>
 export const resolver: Shape<string> = checked(RESOLVER, (text) => parseEndpoint(text, 53) !== null);
 export const bool: Shape<boolean> = z.boolean("expected true or false");
 
-/** Texts of which each is `each`. */
+/** A list of texts, each of the shape `each`. */
 export function list(each: Shape<string>, expectation: string): Shape<readonly string[]> {
   return z.readonly(z.array(each, expectation));
 }
 
-/** Forwards and the like, whose grammar is checked where they are read. */
+/** A list of texts whose grammar is checked later, by their own parser: forwards and the like. */
 export function grammar(example: string, what = "forwards"): Shape<readonly string[]> {
   const expectation = `expected a list of ${what} like ["${example}"]`;
   return list(z.string(expectation), expectation);

@@ -1,21 +1,24 @@
-/** The shape of what users say of a bad line. */
+/** The type of the rules by which users impair a line. */
 
-/** One kind of traffic and how it suffers; what is left out does not. The first that means a frame is its fate. */
+/**
+ * One rule: which frames it matches, and what happens to them. Only the first rule that matches a frame applies to
+ * it.
+ */
 export interface ImpairmentOptions {
-  /** Which frames: `host 10.0.2.15`, `ether host 52:54:00:12:34:56`, `udp port 53` (all). */
+  /** Which frames, in the words of tcpdump: `host 10.0.2.15`, `ether host 52:54:00:12:34:56`, `udp port 53` (all). */
   readonly filter?: string | undefined;
-  /** From guests (`up`), to guests (`down`), or `both` (both). */
+  /** Frames from guests (`up`), to guests (`down`), or `both` (both). */
   readonly direction?: "up" | "down" | "both" | undefined;
-  /** Milliseconds, each way that `direction` names. */
+  /** Milliseconds by which frames are delayed, in each direction that `direction` names: 0 to 600000 (0). */
   readonly delay?: number | undefined;
-  /** Milliseconds more or less than `delay`; at most `delay`. */
+  /** Milliseconds by which the delay varies, up and down; at most `delay` (0). */
   readonly jitter?: number | undefined;
-  /** Share of frames lost, 0 to 1. */
+  /** The share of frames that are lost, 0 to 1 (0). */
   readonly loss?: number | undefined;
-  /** Share of frames sent twice, 0 to 1. */
+  /** The share of frames that are sent twice, 0 to 1 (0). */
   readonly duplicate?: number | undefined;
-  /** Share of frames that overtake those delayed, 0 to 1. */
+  /** The share of frames that overtake delayed ones, 0 to 1 (0). */
   readonly reorder?: number | undefined;
-  /** Bits per second, at least 1000. */
+  /** Bits per second, 1000 to 1e12 (no limit). */
   readonly rate?: number | undefined;
 }

@@ -1,3 +1,3 @@
-/** What a network can be to its guests. */
+/** The modes of a network. */
 export const MODES = ["shared", "host-only", "isolated", "bridged"] as const;
 export type Mode = (typeof MODES)[number];

@@ -1,4 +1,4 @@
-/** What a network may take of the process. */
+/** Options about the process: processor time, memory, and the network's end. */
 import { LimitsShape } from "../limits.ts";
 import { abortSignal } from "../shape.ts";
 import { type NetworkGroup, TEXT, wholeNumber } from "./description.ts";

@@ -1,4 +1,4 @@
-/** Whom guests reach, and by which way. */
+/** Options about whom guests reach, and by which way. */
 import * as z from "zod/mini";
 import { cap } from "../limits.ts";
 import { parseNameTtl } from "../name-ttl.ts";

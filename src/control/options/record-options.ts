@@ -1,14 +1,17 @@
-/** The shape of the option `record`. */
+/** The type of the option `record`. */
 
-/** Where a recording goes, and what is in it. */
+/** The file of a recording, and what it contains. */
 export interface RecordOptions {
-  /** The file; there may be none of that name. In a folder that exists a file is named by the date. */
+  /** The file, which must not exist. If this is an existing folder, a file named by the date is made in it. */
   readonly file: string;
-  /** Payload is in it (true); otherwise lengths stand for it, except for what our own services read: DNS, DHCP, TFTP. */
+  /**
+   * Whether the recording contains payload (true). If not, it has only the lengths, except for payload that the
+   * network's own services read: DNS, DHCP, TFTP.
+   */
   readonly payload?: boolean | undefined;
 }
 
-/** The same with its defaults. */
+/** The option with its defaults filled in. */
 export interface ResolvedRecord {
   readonly file: string;
   readonly payload: boolean;

@@ -1,4 +1,4 @@
-/** What is recorded of a network, for `tslirp replay`. */
+/** The option to record a network, for `tslirp replay`. */
 import * as z from "zod/mini";
 import { type NetworkGroup, something, TEXT } from "./description.ts";
 

@@ -1,4 +1,4 @@
-/** What makes rules livable: to learn them, to be told what they did. */
+/** Options that help to write rules: learning them, asking people, and reports of refusals. */
 import * as z from "zod/mini";
 import type { OnAsk } from "../on-ask.ts";
 import { bool, type NetworkGroup, ON_OFF, something, TEXT, wholeNumber } from "./description.ts";

@@ -1,4 +1,4 @@
-/** What guests are told and served: names, boot files, folders, forwards. */
+/** Options about what guests are told and served: names, boot files, folders, forwards. */
 import { statSync } from "node:fs";
 import { checked, domain, grammar, ipv4, LIST, list, type NetworkGroup, name, resolver, TEXT } from "./description.ts";
 

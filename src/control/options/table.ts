@@ -12,7 +12,7 @@ import { RECORDING } from "./recording.ts";
 import { SANDBOX } from "./sandbox.ts";
 import { SERVICES } from "./services.ts";
 
-/** A network's options by their names in the library. */
+/** The options of a network, by their names in the library. */
 export const NETWORK: NetworkGroup<keyof NetworkOptions> = {
   ...ADDRESSES,
   ...SERVICES,
@@ -27,7 +27,7 @@ export type NetworkField = keyof NetworkOptions;
 
 export const NETWORK_FIELDS: readonly NetworkField[] = Object.keys(NETWORK) as NetworkField[];
 
-/** Checks each field by itself; `resolveOptions` checks what they have to do with each other. */
+/** Checks each field by itself. `resolveOptions` checks them against each other. */
 export const NetworkShape: Shape<NetworkOptions> = z.strictObject(
   Object.fromEntries(NETWORK_FIELDS.map((field) => [field, z.optional(NETWORK[field].shape)])),
   "expected an object of network options",
@@ -44,12 +44,12 @@ export function optionsOf(command: Command): readonly Description[] {
   );
 }
 
-/** `--dns-upstream` of `--dns-upstream <ip[:port]>`, `--publish` of `-p, --publish <rule>`. */
+/** The long flag alone: `--dns-upstream` of `--dns-upstream <ip[:port]>`, `--publish` of `-p, --publish <rule>`. */
 export function longFlag(flag: string): string {
   return /--[a-z0-9-]+/.exec(flag)![0];
 }
 
-/** What commander calls the value of a flag: `dnsUpstream`. */
+/** The name that commander gives to the value of a flag: `dnsUpstream`. */
 export function attribute(flag: string): string {
   return longFlag(flag)
     .slice(2)

@@ -1,6 +1,6 @@
 /**
- * IP addresses outside packets. At a seam an address is text in its shortest form ("10.0.2.2", "fec0::2"); what flows,
- * neighbours and forwards hold is an `IpAddress`. Both are made once per flow, lease or forward, never per packet.
+ * IP addresses outside packets. Interfaces between parts use text in its shortest form ("10.0.2.2", "fec0::2"); flows,
+ * neighbours and forwards hold an `IpAddress`. Both are made once per flow, lease or forward, never per packet.
  */
 import { get32, put32 } from "../wire/bytes.ts";
 import { scalarSum } from "../wire/checksum.ts";
@@ -17,15 +17,15 @@ export interface Endpoint {
 
 export class IpAddress {
   readonly family: Family;
-  /** 4 or 16 of them. */
+  /** 4 or 16 bytes, by family. */
   readonly bytes: Uint8Array;
   /** An IPv4 address as a signed word; 0 for IPv6. */
   readonly ip: number;
-  /** Its share of a pseudo-header's checksum. */
+  /** The address's share of a pseudo-header's checksum. */
   readonly sum: number;
   #text: IpText | null = null;
 
-  /** Takes the bytes as its own. */
+  /** Keeps `bytes` without a copy. */
   constructor(bytes: Uint8Array) {
     this.family = bytes.length === 4 ? 4 : 6;
     this.bytes = bytes;
@@ -38,7 +38,7 @@ export class IpAddress {
     return this.#text;
   }
 
-  /** Whether this address stands at `at`. */
+  /** Whether the bytes at `at` in `buf` are this address. */
   at(buf: Uint8Array, at: number): boolean {
     return this.family === 4 ? get32(buf, at) === this.ip : ipv6Equals(buf, at, this.bytes, 0);
   }
@@ -52,14 +52,14 @@ export function addressAt(family: Family, buf: Uint8Array, at: number): IpAddres
   return new IpAddress(buf.slice(at, at + (family === 4 ? 4 : 16)));
 }
 
-/** From a signed word. */
+/** The address for a signed word. */
 export function ipv4Address(ip: number): IpAddress {
   const bytes = new Uint8Array(4);
   put32(bytes, 0, ip);
   return new IpAddress(bytes);
 }
 
-/** The text has been validated at the edge. An IPv6 zone ("%eth0") is left out. */
+/** The address for a text that has been validated before. An IPv6 zone ("%eth0") is left out. */
 export function addressFromText(text: IpText): IpAddress {
   return text.includes(":") ? new IpAddress(ipv6FromText(text.split("%")[0]!)) : ipv4Address(ipv4FromText(text));
 }
@@ -72,7 +72,7 @@ export function endpointText(e: Endpoint): string {
   return e.host.includes(":") ? `[${e.host}]:${e.port}` : `${e.host}:${e.port}`;
 }
 
-/** Dotted decimal to a signed 32-bit number. The text has been validated at the edge. */
+/** A signed 32-bit number for dotted decimal that has been validated before. */
 export function ipv4FromText(text: IpText): number {
   let value = 0;
   for (const part of text.split(".")) value = (value << 8) | Number(part);

@@ -1,38 +1,42 @@
 /**
- * How many bytes of connections the networks of a process hold together: what waits for guests and for hosts, and what came
- * before its turn.
+ * The bytes that the connections of all networks in a process hold together: bytes that wait for guests and for hosts,
+ * and bytes that arrived ahead of a gap.
  *
- * Each network has caps of its own, which a thousand networks together are far above what a process can have. So they
- * share a budget by the rule that connections share a network's (dynamic thresholds): each may have a quarter of what is
- * left, and a little in any case, which is kept back for all that there may be. Whoever comes first takes much, many take
- * little, and who holds more than a quarter of what is left is given no more.
+ * Each network has caps of its own, but a thousand networks at their caps would hold far more than a process can. So
+ * they share a budget by the rule by which connections share their network's (dynamic thresholds): each network may
+ * hold a quarter of the free bytes, and `LEAST` bytes in any case, which are set aside for as many networks as there
+ * may be. A few networks may hold much each, many may hold little each, and a network that holds more than a quarter of
+ * the free bytes gets no more.
  *
- * That bounds what is asked for, not what is under way already: a window that was offered, a host's read that brings more
- * than was expected, and the least that each connection has. So there is an end to it: when the budget is exceeded the owner
- * is told, who ends the network that holds most. A small one is never that.
+ * This rule bounds new bytes, but not bytes already under way: a window that was offered, a host's read that brings
+ * more than expected, and the least that each connection may hold. So when the budget is exceeded, its owner is told
+ * and ends the network that holds most. A network that holds little is never that one.
  */
 
-/** What each may have in any case. */
+/** Bytes that each network may hold in any case. */
 const LEAST = 65_536;
-/** What shares are taken of, at the least, as a part of the budget. */
+/** The least part of the budget that is shared by quarters, however many networks there may be. */
 const LEAST_SHARED = 0.25;
 
 export class ByteBudget {
   readonly most: number;
-  /** Held by all. */
+  /** Bytes that all networks hold. */
   used = 0;
   readonly #shared: number;
   readonly #shares: Set<ByteShare> = new Set();
   readonly #onExceeded: () => void;
 
-  /** `holders`: how many there may be. `onExceeded` is called at every byte too much: it may not end anybody at once. */
+  /**
+   * `most` is in bytes. `holders` is the greatest number of networks. `onExceeded` is called whenever bytes are added
+   * beyond `most`, from inside the code that adds them, so it must not end a network at once.
+   */
   constructor(most: number = Number.POSITIVE_INFINITY, holders = 0, onExceeded: () => void = () => {}) {
     this.most = most;
     this.#shared = Math.max(most - holders * LEAST, LEAST_SHARED * most);
     this.#onExceeded = onExceeded;
   }
 
-  /** A part of it for somebody who comes. */
+  /** The share of a new network. */
   share(): ByteShare {
     const share = new ByteShare(this);
     this.#shares.add(share);
@@ -43,19 +47,19 @@ export class ByteBudget {
     return this.used > this.most;
   }
 
-  /** Who holds most; null when there is nobody. */
+  /** The share that holds most; null when there is none. */
   fullest(): ByteShare | null {
     let fullest: ByteShare | null = null;
     for (const share of this.#shares) if (fullest === null || share.held > fullest.held) fullest = share;
     return fullest;
   }
 
-  /** What one may hold now. */
+  /** How many bytes one network may hold now. */
   get each(): number {
     return Math.max(LEAST, (this.#shared - this.used) / 4);
   }
 
-  /** So many more are held, or fewer. */
+  /** Counts `more` bytes; a negative number counts them as released. */
   note(more: number): void {
     this.used += more;
     if (more > 0 && this.used > this.most) this.#onExceeded();
@@ -66,7 +70,7 @@ export class ByteBudget {
   }
 }
 
-/** What one network holds of it. */
+/** The bytes that one network holds of the budget. */
 export class ByteShare {
   held = 0;
   readonly #budget: ByteBudget;
@@ -81,19 +85,19 @@ export class ByteShare {
     return this.#budget.most !== Number.POSITIVE_INFINITY;
   }
 
-  /** So many more are held, or fewer. */
+  /** Counts `more` bytes; a negative number counts them as released. */
   note(more: number): void {
     if (this.#over) return;
     this.held += more;
     this.#budget.note(more);
   }
 
-  /** How much more it may hold; less than nothing when it holds too much. */
+  /** How many more bytes the network may hold; negative when it holds too many. */
   get room(): number {
     return this.#budget.each - this.held;
   }
 
-  /** Nothing is held any more, whatever is told from now on. */
+  /** Releases all bytes; later calls of `note` have no effect. */
   close(): void {
     this.note(-this.held);
     this.#over = true;
@@ -101,7 +105,7 @@ export class ByteShare {
   }
 }
 
-/** For a network that shares with nobody. */
+/** A share of an unlimited budget, for a network that shares with no other. */
 export function unshared(): ByteShare {
   return new ByteBudget().share();
 }

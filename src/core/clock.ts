@@ -1,4 +1,4 @@
-/** Monotonic time in milliseconds. Engines are told the time; only `host/clock` reads a real one. */
+/** Monotonic time in milliseconds. Protocol code is told the time; only `host/clock` reads a real clock. */
 export interface Clock {
   now(): number;
 }

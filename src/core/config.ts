@@ -1,19 +1,19 @@
 /**
- * One guest network's settings, resolved: every default filled in, every text validated. `control/options.ts` makes it
- * from what the user typed; the stack and the protocol engines take it as it is.
+ * One guest network's settings, resolved: every default filled in, every text validated. `control/options.ts` makes
+ * them from the user's options; the stack and the protocol engines use them unchanged.
  */
 import type { Endpoint, IpText } from "./address.ts";
 import type { UnixEndpoint } from "./host-net.ts";
 import type { Limits } from "./limits.ts";
 
-/** A name and one of its addresses; `gateway` is the gateway's of each family. */
+/** A name and one of its addresses. `gateway` stands for the gateway's address of each family. */
 export interface DnsHost {
   /** In lower case, without the last dot. */
   readonly name: string;
   readonly address: IpText | "gateway";
 }
 
-/** A zone and one of its resolvers; several of a zone are asked in their order. */
+/** A zone and one of its resolvers. Several resolvers of a zone are asked in order. */
 export interface DnsZone {
   /** In lower case, without the last dot. */
   readonly zone: string;
@@ -34,10 +34,10 @@ export interface StackConfig {
   readonly host: IpText;
   /** The virtual DNS server (10.0.2.3). */
   readonly dns: IpText;
-  /** First lease (10.0.2.15) and how many there are (16). */
+  /** The first address of the DHCP pool (10.0.2.15), and the pool's size (16). */
   readonly dhcpStart: IpText;
   readonly dhcpCount: number;
-  /** Which families guests have; one of them at least. */
+  /** Which address families guests have: at least one of the two is true. */
   readonly ipv4: boolean;
   readonly ipv6: boolean;
   /** "fec0::" and its prefix length. */
@@ -47,7 +47,10 @@ export interface StackConfig {
   readonly host6: IpText;
   /** The virtual DNS server (fec0::3). */
   readonly dns6: IpText;
-  /** Where a forward leads that names no guest while no guest has a lease: the first address of the pool, DHCPv6's if there is no IPv4. */
+  /**
+   * The target of a forward that names no guest, while no guest has a lease: the first address of the pool; of DHCPv6's
+   * pool without IPv4.
+   */
   readonly firstGuest: IpText;
   /** DHCP option 12 for the guest; null leaves it out. */
   readonly hostname: string | null;
@@ -57,75 +60,86 @@ export interface StackConfig {
   readonly bootfile: string | null;
   /** Fixed addresses by MAC ("52:54:00:12:34:56", lower case). */
   readonly staticLeases: ReadonlyMap<string, IpText>;
-  /** IP packet size offered to guests: 1500 to 65520, less with an uplink. */
+  /** The MTU offered to guests, in bytes: 1500 to 65520, less with an uplink. */
   readonly mtu: number;
-  /** Guests reach neither the host nor the world, and are told of no way there. */
+  /** Guests reach neither the host nor the world, and learn of no router or resolver. */
   readonly restrict: boolean;
-  /** Guests reach the host and nothing beyond. */
+  /** Guests reach the host and nothing beyond it. */
   readonly hostOnly: boolean;
-  /** We are the guests' router, DHCP and DNS server. Otherwise nothing of ours is on their cables. */
+  /**
+   * The network is the guests' router, DHCP and DNS server. When false, it sends nothing of its own on their cables.
+   */
   readonly gateway: boolean;
-  /** We give addresses: DHCP, DHCPv6, router advertisements. */
+  /** The network assigns addresses: DHCP, DHCPv6, router advertisements. */
   readonly dhcp: boolean;
   /** Guests do not reach one another. */
   readonly isolate: boolean;
   readonly hostLoopback: boolean;
-  /** Names of others may lead guests to private addresses. */
+  /** Names from resolvers outside may lead guests to private addresses. */
   readonly dnsRebind: boolean;
-  /** For how long an answer's addresses are good for rules about its name; a minute to a day when not set. */
+  /**
+   * For how long rules about a name accept the addresses of an answer for that name; a minute to a day when not set.
+   */
   readonly nameTtl?: NameTtl;
-  /** What the DNS server answers by itself. */
+  /** Names that the DNS server answers by itself. */
   readonly dnsHosts: readonly DnsHost[];
-  /** Which names it asks of resolvers of their own. */
+  /** Zones whose names the DNS server asks of resolvers of their own. */
   readonly dnsZones: readonly DnsZone[];
-  /** What no rule denies passes, whatever the default says: to learn which rules a run needs. */
+  /** Flows that no rule denies pass, whatever the default says: to learn which rules a run needs. */
   readonly learn?: boolean;
-  /** Each flow that may begin is reported, with the rule that it took. */
+  /** Each allowed flow is reported, with the rule that allowed it. */
   readonly tellAllowed?: boolean;
-  /** HTTP in the clear that is refused for its name is answered. */
+  /** A plain HTTP request that a rule refuses for its name gets an HTTP answer. */
   readonly refuseHttp?: boolean;
-  /** Further addresses of the net that are ours and so are not leased: those of guest forwards. */
+  /** Further addresses of the net that are not leased, because guest forwards use them. */
   readonly reserved: readonly IpText[];
-  /** Opened before the sockets appear. */
+  /** Forwards that are opened before guests can attach. */
   readonly forwards: readonly ForwardRule[];
   readonly limits: Limits;
 }
 
-/** A host port that leads into the guest: the one of that name when a client comes, else `guest.host`; null means the guest that has the first lease. */
+/**
+ * A forward: a port or UNIX socket of the host (`host`), and the guest's address and port to which it leads. If
+ * `guest.name` is set, each client is led to the guest that has this DHCP name at that moment; without such a guest, to
+ * `guest.host`. A `guest.host` of null means the guest that has the first lease.
+ */
 export interface ForwardRule {
   readonly proto: "tcp" | "udp";
   readonly host: Endpoint | UnixEndpoint;
   readonly guest: { readonly host: IpText | null; readonly port: number; readonly name?: string };
 }
 
-/** An address and port in the guests' net that leads out to something of the host's, whatever policy says. */
+/**
+ * A guest forward: an address and port in the guests' net that lead out to a target of the host's. No rule or option
+ * prevents it.
+ */
 export interface GuestForwardRule {
   readonly server: IpText;
   readonly port: number;
-  /** A name for a host is looked up for each connection. */
+  /** If the target's host is a name, it is looked up for each connection. */
   readonly target: Endpoint | UnixEndpoint | CommandTarget;
 }
 
-/** A program to be started for each connection. */
+/** A program that is started for each connection. */
 export interface CommandTarget {
   readonly argv: readonly string[];
 }
 
-/** A segment of other machines that guests' cables are joined to by VXLAN (RFC 7348). Addresses are all of one family. */
+/** A segment of other machines that the guests' cables join by VXLAN (RFC 7348). All addresses are of one family. */
 export interface UplinkConfig {
   readonly vni: number;
   readonly local: Endpoint;
-  /** The other ends. */
+  /** The other VTEPs. */
   readonly remotes: readonly Endpoint[];
-  /** Size of IP packets in the network between. */
+  /** The MTU of the network between the VTEPs, in bytes. */
   readonly mtu: number;
 }
 
-/** Which connections go by which proxy; of several rules the first that fits decides. */
+/** Which connections go by which proxy. Of several rules, the first that fits decides. */
 export interface ProxyRule {
-  /** Whether it is about a connection to `to`, which guests know by `names`. */
+  /** Whether the rule fits a connection to `to`, which guests know by `names`. */
   readonly fits: (to: Endpoint, names: readonly string[]) => boolean;
-  /** Null for no proxy. */
+  /** The proxy; null for a direct connection. */
   readonly server: ProxyServer | null;
 }
 

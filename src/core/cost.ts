@@ -1,6 +1,6 @@
 /**
- * What a small buffer costs beside its bytes: the object that stands for it, the array's own header, its place in a queue.
- * Of Node 22 it is 224 to 251 bytes. Whoever keeps many of them counts so much for each, or a guest that sends a byte at a
- * time would hold two hundred times of what its limit says.
+ * Bytes that a small buffer costs beside its content: the object, the array's own header, its place in a queue. With
+ * Node 22 they are 224 to 251 bytes. A queue of many buffers counts this cost for each; otherwise a guest that sends
+ * single bytes would hold two hundred times its limit.
  */
 export const BUFFER_COST = 256;

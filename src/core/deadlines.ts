@@ -2,12 +2,13 @@
  * Deadlines of many objects, earliest first: a binary heap that is lazy about postponing.
  *
  * Nearly every deadline of a TCP flow moves later with each packet and never fires. So an entry is only moved when it
- * becomes *earlier*; when one comes due, its owner is asked for its true deadline and put back if that is later.
+ * becomes *earlier*. When an entry comes due, its owner is asked for its true deadline, and puts it back if that is
+ * later.
  */
 export interface Timed {
-  /** Where the object stands in the heap, -1 when it does not. Kept by `Deadlines`. */
+  /** The object's index in the heap, -1 when it is not there. Kept by `Deadlines`. */
   heapIndex: number;
-  /** The time under which it stands in the heap. Kept by `Deadlines`. */
+  /** The time by which the heap orders the object; its true deadline may be later. Kept by `Deadlines`. */
   heapTime: number;
 }
 
@@ -23,12 +24,12 @@ export class Deadlines<T extends Timed> {
     return this.#heap.length === 0 ? Number.POSITIVE_INFINITY : this.#heap[0]!.heapTime;
   }
 
-  /** What `next` is the time of; null when nothing is due. */
+  /** The object whose time is `next`; null when the heap is empty. */
   get first(): T | null {
     return this.#heap[0] ?? null;
   }
 
-  /** Makes sure `item` comes up at `time` or before. True if that is now the earliest of all. */
+  /** Makes sure that `item` comes up at `time` or before. True if it is now the earliest of all. */
   schedule(item: T, time: number): boolean {
     if (item.heapIndex < 0) {
       if (time === Number.POSITIVE_INFINITY) return false;
@@ -55,7 +56,7 @@ export class Deadlines<T extends Timed> {
     this.#down(last, last.heapIndex);
   }
 
-  /** Takes out the earliest item if it stands at `now` or before. */
+  /** Takes out the earliest item if its time is `now` or before. */
   due(now: number): T | null {
     const first = this.#heap[0];
     if (first === undefined || first.heapTime > now) return null;

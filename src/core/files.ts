@@ -1,6 +1,6 @@
 /**
- * Files of the host that guests may read, as the TFTP server sees them. Node's implementation is `host/files.ts`; what
- * lies outside its folder it refuses, whatever the name.
+ * Files of the host that guests may read, as the TFTP server sees them. Node's implementation is `host/files.ts`, which
+ * refuses every file outside its folder, whatever its name.
  *
  * No callback is ever called from inside the call that asked for it. Nothing here throws.
  */
@@ -9,17 +9,17 @@ export interface FileSource {
   open(name: string, onOpen: (result: OpenFile | FileRefusal) => void): void;
 }
 
-/** There is no such file; or there is something that guests may not read. */
+/** `missing`: there is no such file. `refused`: it exists, but guests may not read it. */
 export type FileRefusal = "missing" | "refused";
 
 export interface OpenFile {
-  /** Bytes when it was opened. */
+  /** The file's length in bytes when it was opened. */
   readonly size: number;
   /**
-   * Reads up to `into.length` bytes from offset `at`. `onRead` is given how many there were, fewer only at the file's
-   * end, or -1 when reading failed. `into` belongs to the reader until then.
+   * Reads up to `into.length` bytes from offset `at`. `onRead` gets their number, fewer only at the file's end, or -1
+   * when reading failed. Until then `into` must not be touched.
    */
   read(at: number, into: Uint8Array, onRead: (bytes: number) => void): void;
-  /** A read that is under way is still called back. */
+  /** Closes the file. A read under way is still called back. */
   close(): void;
 }

@@ -1,6 +1,7 @@
 /**
- * What belongs to numeric keys of a fixed width: open addressing on typed arrays, linear probing, a seeded hash that a
- * guest cannot aim at. Its users bound it. `FlowTable` has keys of three words, an IPv4 four-tuple; `FlowTable6` of six.
+ * Hash tables with numeric keys of a fixed width: open addressing on typed arrays, linear probing, and a seeded hash
+ * that a guest cannot predict. The table itself has no limit; its users set one. Keys of `FlowTable` have three words
+ * (an IPv4 four-tuple), keys of `FlowTable6` six.
  */
 import { halfSipHash } from "./siphash.ts";
 
@@ -8,7 +9,7 @@ const FIRST_CAPACITY = 256;
 
 abstract class KeyedTable<T> {
   readonly #width: number;
-  /** The slot that was found last. Whether it is still that key's the next look-up sees. */
+  /** The slot that was found last. It may hold another key by now, so the next look-up compares the key. */
   protected last = 0;
   protected keys: Int32Array;
   protected values: (T | null)[] = new Array<T | null>(FIRST_CAPACITY).fill(null);
@@ -31,7 +32,7 @@ abstract class KeyedTable<T> {
   /** The hash of the key whose words stand at `at`. */
   protected abstract hashAt(keys: Int32Array, at: number): number;
 
-  /** Gives `value` a free slot for its hash; the caller writes the key there. */
+  /** Puts `value` into a free slot for its hash and returns the slot. The caller writes the key there. */
   protected claim(hash: number, value: T): number {
     if ((this.#size + 1) * 2 > this.values.length) this.#grow();
     this.#size++;
@@ -60,7 +61,7 @@ abstract class KeyedTable<T> {
     }
   }
 
-  /** Frees the slot `i`. Backward shift: what was pushed past it moves up, so that no tombstone is needed. */
+  /** Frees slot `i` by backward shift: values that were pushed beyond it move up, so that no tombstone is needed. */
   protected free(i: number): void {
     const width = this.#width;
     const { keys, values, mask } = this;
@@ -102,7 +103,8 @@ export class FlowTable<T> extends KeyedTable<T> {
   get(a: number, b: number, ports: number): T | null {
     const { keys, last } = this;
     const k = last * 3;
-    // Packets of one flow follow one another: the hash is most of what a look-up costs.
+    // Packets of one flow follow one another, and the hash is most of the cost of a look-up. So the last slot is tried
+    // first.
     if (keys[k + 2] === ports && keys[k] === a && keys[k + 1] === b) {
       const value = this.values[last]!;
       if (value !== null) return value;
@@ -113,7 +115,7 @@ export class FlowTable<T> extends KeyedTable<T> {
     return this.values[i]!;
   }
 
-  /** Adds a value whose key is not there. */
+  /** Adds a value. Its key must not be in the table. */
   add(a: number, b: number, ports: number, value: T): void {
     const at = this.claim(halfSipHash(this.seed0, this.seed1, a, b, ports), value) * 3;
     const keys = this.keys;
@@ -138,7 +140,7 @@ export class FlowTable6<T> extends KeyedTable<T> {
     return this.#hash(keys[k]!, keys[k + 1]!, keys[k + 2]!, keys[k + 3]!, keys[k + 4]!, keys[k + 5]!);
   }
 
-  /** Two steps, the second keyed by the first. */
+  /** The hash in two steps, the second keyed by the first. */
   #hash(a: number, w0: number, w1: number, w2: number, w3: number, ports: number): number {
     const first = halfSipHash(this.seed0, this.seed1, a, w0, w1);
     return halfSipHash(this.seed0, this.seed1 ^ first, w2, w3, ports);
@@ -181,7 +183,7 @@ export class FlowTable6<T> extends KeyedTable<T> {
     return this.values[i]!;
   }
 
-  /** Adds a value whose key is not there. */
+  /** Adds a value. Its key must not be in the table. */
   add(a: number, w0: number, w1: number, w2: number, w3: number, ports: number, value: T): void {
     const at = this.claim(this.#hash(a, w0, w1, w2, w3, ports), value) * 6;
     const keys = this.keys;

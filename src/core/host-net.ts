@@ -1,18 +1,19 @@
 /**
- * The host's sockets, as the NAT sees them. Two implementations: Node's (`host/`) and a fake (`test/support`); one
- * compliance suite (`test/host/compliance.ts`) holds both to these words.
+ * The host's sockets, as the NAT sees them. There are two implementations, Node's (`host/`) and a fake
+ * (`test/support`); the compliance suite (`test/host/compliance.ts`) tests both against these comments.
  *
- * No callback is ever called from inside the call that asked for it, except where said. After `reset`, `close` or
- * `onClose` no callback follows. Nothing here throws for what the network does; errors are codes ("ECONNREFUSED").
+ * No callback is called from inside the call that asked for it, except where noted. After `reset`, `close` or `onClose`
+ * no callback follows. Nothing here throws because of the network; errors are codes ("ECONNREFUSED").
  */
 import type { Endpoint, IpText } from "./address.ts";
 import type { Slab } from "./link.ts";
 
 export interface HostNet {
   /**
-   * Dials. `events.onConnect` or `events.onClose(code)` follows. `names` are those by which guests know the address, the
-   * latest first: by them a proxy may be chosen. `dialName` is the one that a rule has allowed, in place of the address: a
-   * proxy may be given that one, and no other name, since it may lead there to another address than here.
+   * Dials. `events.onConnect` or `events.onClose(code)` follows. `names` are the names by which guests know the
+   * address, the latest first; a proxy may be chosen by them. `dialName` is the name that a rule has allowed. A proxy
+   * may be given that name in place of the address, but no other name, because another name may lead it to another
+   * address.
    */
   connectTcp(
     to: Endpoint | UnixEndpoint,
@@ -20,20 +21,29 @@ export interface HostNet {
     names?: readonly string[],
     dialName?: string | null,
   ): HostTcp;
-  /** Accepts: resolves when listening, rejects with a Node error (EADDRINUSE, EACCES). Port 0 takes a free one. */
+  /**
+   * Listens. Resolves when clients can connect; rejects with a Node error (EADDRINUSE, EACCES). Port 0 takes a free
+   * port.
+   */
   listenTcp(at: Endpoint | UnixEndpoint, onAccept: (socket: AcceptedTcp) => void): Promise<HostListener>;
-  /** One UDP mapping: a socket of its own on an unpredictable port that may speak with anyone. */
+  /**
+   * Opens the socket of a UDP mapping: its own socket, on an unpredictable port, that may exchange datagrams with
+   * anyone.
+   */
   openUdp(family: 4 | 6, events: HostUdpEvents): HostUdp;
-  /** A UDP port forward's socket on a fixed address. */
+  /** Opens the socket of a UDP forward, on a fixed address. */
   bindUdp(at: Endpoint, events: HostUdpEvents): Promise<HostUdp & HostListener>;
   /**
-   * From now until `uncork`, which follows in the same turn of the event loop, datagrams to `openUdp`'s sockets may wait:
-   * many that go together cost less. Those of one socket keep their order, and go before it closes.
+   * Lets datagrams to the sockets of `openUdp` wait until `uncork`, which follows in the same turn of the event loop:
+   * sending many together costs less. Datagrams of one socket keep their order, and are sent before it closes.
    */
   cork(): void;
-  /** What waits goes, and further datagrams at once. */
+  /** Sends the waiting datagrams; later ones are sent at once. */
   uncork(): void;
-  /** One of a guest's echo identifiers (ICMP, ICMPv6). It hears the answers to its own requests and nothing else. */
+  /**
+   * Opens a socket for one echo identifier of a guest (ICMP, ICMPv6). It receives the answers to its own requests and
+   * nothing else.
+   */
   openPing(family: 4 | 6, events: HostPingEvents): HostPing;
 }
 
@@ -48,18 +58,24 @@ export interface HostListener {
 }
 
 export interface AcceptedTcp {
-  /** The client. UNIX clients show as { host: "127.0.0.1", port: 0 }. */
+  /** The client's address. Clients on a UNIX socket have { host: "127.0.0.1", port: 0 }. */
   readonly remote: Endpoint;
-  /** Takes the connection. It reads nothing before `resume()`. Must be called in the accept callback or the client is reset. */
+  /**
+   * Takes the connection, which reads nothing before `resume()`. If `accept` is not called inside the accept callback,
+   * the client is reset.
+   */
   accept(events: HostTcpEvents): HostTcp;
 }
 
-/** The callbacks of one TCP connection. Usually the flow object itself, so that there is no closure per flow. */
+/**
+ * The callbacks of one TCP connection. Usually the flow object itself implements them, so that there is no closure per
+ * flow.
+ */
 export interface HostTcpEvents {
   onConnect(): void;
   /**
-   * How many bytes the next `onData` is to bring at the most; asked before each read. `more` says that the read before was
-   * full, so that there is more. Left out: as many as come.
+   * The most bytes that the next `onData` may bring; asked before each read. `more` says that the last read was full,
+   * so more bytes wait. Left out: no limit.
    */
   readMost?(more: boolean): number;
   /** Bytes from the host, valid during the call only. Not called while paused. */
@@ -68,103 +84,115 @@ export interface HostTcpEvents {
   onEnd(): void;
   /** `backlog` has fallen after having been above zero. May come several times. */
   onDrain(): void;
-  /** The end, once: `null` after both directions ended in order, otherwise an error code: ECONNREFUSED, ECONNRESET, EHOSTUNREACH, ETIMEDOUT… */
+  /**
+   * The connection's end, called once: `null` after both directions ended in order, otherwise an error code:
+   * ECONNREFUSED, ECONNRESET, EHOSTUNREACH, ETIMEDOUT…
+   */
   onClose(code: string | null): void;
 }
 
 export interface HostTcp {
-  /** Bytes accepted by `write` that the kernel has not taken yet, and what many small writes cost beside them. */
+  /** Bytes accepted by `write` that the kernel has not taken yet, and the cost of their buffers. */
   readonly backlog: number;
-  /** The most bytes that the guest may be asked to send now, beside what `backlog` leaves of its window. Left out: no cap. */
+  /**
+   * A second cap, in bytes, on what the guest may be asked to send now; the first is the part of its window that
+   * `backlog` leaves. Left out: no second cap.
+   */
   readonly windowCap?: number;
   readonly local: Endpoint | null;
-  /** Now it could take payload from where the guest has it (`Slab.elsewhere`). Left out: it needs all of a slab in place. */
+  /**
+   * Whether the socket can take payload from the guest's memory now (`Slab.elsewhere`). Left out: it needs the whole
+   * slab in place.
+   */
   readonly takesElsewhere?: boolean;
   /**
-   * Writes a view of `slab`. If the kernel does not take it all at once, the implementation pins the slab (or copies,
-   * when the bytes are few) until it has. All bytes are always accepted: the caller bounds `backlog` by its window.
+   * Writes a view of `slab`. If the kernel does not take it at once, the implementation pins the slab (or copies a few
+   * bytes) until it has. All bytes are always accepted: the caller bounds `backlog` by its window.
    */
   write(slab: Slab, at: number, len: number): void;
-  /** The same for `count` views of one slab, together where the kernel takes them so. Left out: `write` one by one. */
+  /** Writes `count` views of one slab, in one call where the kernel allows it. Left out: use `write` for each. */
   writeMany?(slab: Slab, at: Int32Array, len: Int32Array, count: number): void;
-  /** FIN after all that was written. */
+  /** Sends a FIN after all written bytes. */
   end(): void;
   pause(): void;
-  /** A new connection starts paused. */
+  /** Reads on. A new connection starts paused. */
   resume(): void;
-  /** RST. No callback follows. `code` says why to an end within this process (ECONNRESET), whose user is told. */
+  /** Sends a RST. No callback follows. `code` tells a user within this process why (ECONNRESET). */
   reset(code?: string): void;
 }
 
-/** Writes `count` views of one slab, together where the socket takes them so. */
+/** Writes `count` views of one slab, in one call where the socket can. */
 export function writeRuns(socket: HostTcp, slab: Slab, at: Int32Array, len: Int32Array, count: number): void {
   if (count > 1 && socket.writeMany !== undefined) socket.writeMany(slab, at, len, count);
   else for (let i = 0; i < count; i++) socket.write(slab, at[i]!, len[i]!);
 }
 
-/** Who has sent a datagram. */
+/** The sender of a datagram. */
 export interface UdpSender extends Endpoint {
-  /** The address of this host that was asked, where a socket is at all of them and can tell: answers to it leave from there. */
+  /**
+   * The address of this host to which the datagram went, if the socket is bound to all addresses and can tell. Answers
+   * leave from that address.
+   */
   readonly asked?: IpText | undefined;
 }
 
 export interface HostUdpEvents {
-  /** A datagram from anyone; `bytes` valid during the call only. An answer goes to `from` as it is given here. */
+  /** A datagram from anyone; `bytes` are valid during the call only. Answers are sent to this same `from` object. */
   onDatagram(bytes: Uint8Array, at: number, len: number, from: UdpSender): void;
-  /** A datagram to `to` was refused, found no way, or was too big. */
+  /** A datagram to `to` was refused, had no route, or was too big. */
   onUdpError(error: HostIcmpError, to: Endpoint): void;
-  /** So many datagrams were lost for want of room in the host; within `send` or `uncork`. */
+  /** `count` datagrams were lost because the host had no room. May be called inside `send` or `uncork`. */
   onUdpLost?(count: number): void;
 }
 
 export interface HostUdp {
   /**
-   * Sends a copy; bytes may be reused at once. Never throws; a full buffer drops, as UDP may, which is told. Hop limit `ttl` and DF are
-   * kept as far as the platform lets us.
+   * Sends a copy of the bytes. Never throws; a full buffer drops datagrams, which `onUdpLost` reports. Hop limit `ttl`
+   * and DF are set as far as the platform allows.
    */
   send(bytes: Uint8Array, at: number, len: number, to: Endpoint, ttl: number, df: boolean): void;
   /** No callback follows. */
   close(): void;
 }
 
-/** What the network said about a packet of ours. */
+/** An error that the network reported about a packet of ours. */
 export interface HostIcmpError {
-  /** As a socket would fail: EHOSTUNREACH, ENETUNREACH, ECONNREFUSED, EMSGSIZE, EACCES… */
+  /** The code of the matching socket error: EHOSTUNREACH, ENETUNREACH, ECONNREFUSED, EMSGSIZE, EACCES… */
   readonly code: string;
-  /** Who said so; null when it was the host itself. */
+  /** The sender of the ICMP error; null when the host itself reported the error. */
   readonly from: IpText | null;
-  /** ICMP's own type and code, of the packet's family; -1 when it was no packet that said so. */
+  /** The type and code of the ICMP error, of the packet's family; -1 when no ICMP packet reported it. */
   readonly type: number;
   readonly icmpCode: number;
-  /** The next hop's MTU with EMSGSIZE; 0 when not known. */
+  /** With EMSGSIZE, the next hop's MTU in bytes; 0 when unknown. */
   readonly mtu: number;
 }
 
 export interface HostPingEvents {
   /** `from` has answered request `seq` with this data, valid during the call only. */
   onReply(seq: number, bytes: Uint8Array, at: number, len: number, from: IpText): void;
-  /** Request `seq` to `to` will not be answered. */
+  /** Request `seq` to `to` failed and will not be answered. */
   onPingError(seq: number, to: IpText, error: HostIcmpError): void;
-  /** A request was lost for want of room in the host, or of what could send it; within `send`. */
+  /** A request was lost because the host had no room, or no means to send it. May be called inside `send`. */
   onPingLost?(): void;
 }
 
 export interface HostPing {
   /**
-   * Sends an echo request with a copy of these bytes, hop limit `ttl`, and DF as said. The identifier on the wire is the
-   * host's. Never throws; what the host has no room or no means for is lost.
+   * Sends an echo request with a copy of these bytes, with hop limit `ttl` and DF. The host chooses the identifier on
+   * the wire. Never throws; if the host has no room or no means, the request is lost.
    */
   send(seq: number, bytes: Uint8Array, at: number, len: number, ttl: number, df: boolean, to: IpText): void;
   /** No callback follows. */
   close(): void;
 }
 
-/** What a resolver back-end does for `proto/dns`: one raw query to the host's resolvers. */
+/** The resolver back-end of `proto/dns`: sends raw queries to the host's resolvers. */
 export interface HostDns {
   /**
-   * `query` is a whole DNS message (copied). `onAnswer` follows once, with a whole message whose ID is the query's,
-   * or with null when no resolver answered in time. `tcp` asks over TCP (no truncation). `servers`, of which there is one
-   * at least, are to be asked in place of the host's own, in their order.
+   * `query` is a whole DNS message, which is copied. `onAnswer` follows once, with a whole message that has the query's
+   * ID, or with null when no resolver answered in time. `tcp` asks over TCP, which truncates nothing. `servers`, if
+   * given, is not empty; they are asked in order in place of the host's own resolvers.
    */
   query(
     query: Uint8Array,

@@ -1,68 +1,85 @@
 /**
  * Caps on what guests, clients and servers can make a network hold: docs/limits.md has a row for each, with its counter
- * and its test. What is for each guest is for each cable, since a guest calls itself by any MAC it likes. Nearly
- * everywhere one guest may have three quarters of all, so that it cannot keep the others out.
+ * and its test. A cap per guest counts by cable, because a guest can use any MAC. Nearly everywhere one guest may have
+ * three quarters of the whole, so that it cannot keep the others out.
  */
 export interface Limits {
   /** TCP connections. */
   readonly tcpFlows: number;
   readonly tcpFlowsPerGuest: number;
-  /** Of these, not established yet: the oldest makes room, the same guest's if it has one. */
+  /** TCP connections that are not established yet. A new one ends the oldest, of the same guest if it has one. */
   readonly halfOpen: number;
   readonly halfOpenPerGuest: number;
   /** Seconds that the flows of a guest without a cable wait for it to come back. */
   readonly absentSeconds: number;
-  /** UDP ports of guests, and clients of forwards; with rules or `onFlow` each destination. The longest silent makes room. */
+  /**
+   * UDP ports of guests, and clients of forwards; with rules or `onFlow`, each destination counts. A new flow ends the
+   * one that has been silent longest.
+   */
   readonly udpFlows: number;
   readonly udpFlowsPerGuest: number;
-  /** Echo identifiers; with rules or `onFlow` each destination. The longest silent makes room. */
+  /**
+   * Echo identifiers; with rules or `onFlow`, each destination counts. A new flow ends the one that has been silent
+   * longest.
+   */
   readonly icmpFlows: number;
   readonly icmpFlowsPerGuest: number;
   /** Flows that wait for the answer of `onFlow`. */
   readonly heldFlows: number;
   readonly heldFlowsPerGuest: number;
-  /** Bytes of connections that wait for a name to show; the longest wait ends. */
+  /**
+   * Bytes of connections that are held until their first bytes show a name. When these are too many, the longest wait
+   * ends.
+   */
   readonly nameWaitingBytes: number;
-  /** DNS queries under way, and those over TCP among them. */
+  /** DNS queries under way, and how many of them may go over TCP. */
   readonly dnsInFlight: number;
   readonly dnsInFlightPerGuest: number;
   readonly dnsTcpInFlight: number;
   readonly dnsTcpInFlightPerGuest: number;
-  /** Connections to our DNS server; the longest idle makes room. */
+  /** Connections to the network's DNS server. A new one ends the one that has been idle longest. */
   readonly dnsConnections: number;
-  /** Names that guests have resolved; the oldest of whoever has most make room. A guest is a MAC here. */
+  /**
+   * Names that guests have resolved. A new name replaces the oldest of the guest that has most. Here a guest is a MAC.
+   */
   readonly names: number;
   readonly namesPerGuest: number;
   readonly tftpSessions: number;
   readonly tftpSessionsPerGuest: number;
-  /** Incomplete datagrams and their bytes; the oldest makes room, the same guest's if it has one. */
+  /** Incomplete datagrams, and their bytes. A new one replaces the oldest, of the same guest if it has one. */
   readonly reassemblies: number;
   readonly reassembliesPerGuest: number;
   readonly reassemblyBytes: number;
   readonly reassemblyBytesPerGuest: number;
-  /** Addresses of guests; the oldest makes room, the same guest's if it has one. */
+  /** Addresses of guests. A new one replaces the oldest, of the same guest if it has one. */
   readonly neighbours: number;
   readonly neighboursPerGuest: number;
-  /** Addresses that DHCP and DHCPv6 give at a time, as far as the net has them, and those of either pool that one guest may use without a lease. */
+  /**
+   * Addresses leased at a time by DHCP (`leases`) and by DHCPv6 (`leases6`), if the net has as many; and addresses of
+   * either pool that one guest may use without a lease (`claimsPerGuest`).
+   */
   readonly leases: number;
   readonly leasesPerGuest: number;
   readonly leases6: number;
   readonly leases6PerGuest: number;
   readonly claimsPerGuest: number;
-  /** MAC addresses that the switch knows, of guests and behind each uplink; one's own oldest makes room. */
+  /**
+   * MAC addresses that the switch knows, of guests and behind each uplink. A new one replaces the oldest of the same
+   * cable or uplink.
+   */
   readonly macs: number;
   readonly macsPerGuest: number;
   readonly uplinkMacs: number;
-  /** Frames to all a second, and at once, from one cable. */
+  /** Frames to all guests that one cable may send in a second, and at once. */
   readonly floodRate: number;
-  /** Guests at one listening socket. */
+  /** Guests that may be attached by one listening socket. */
   readonly cables: number;
-  /** Host ports that lead into guests. */
+  /** Host ports that lead to guests. */
   readonly forwards: number;
-  /** Programs of guest forwards, Samba's among them. */
+  /** Running programs of guest forwards, Samba's among them. */
   readonly programs: number;
   readonly programsPerGuest: number;
-  /** Rules that `learn` writes, and those that one guest may have caused. */
+  /** Rules that `learn` writes, and how many of them one guest may cause. */
   readonly learnedRules: number;
   readonly learnedRulesPerGuest: number;
   /** Questions that wait for an answer of `ask`. */
@@ -70,30 +87,39 @@ export interface Limits {
   readonly asksPerGuest: number;
   /** Bytes of the audit that wait for the disk. */
   readonly auditBytes: number;
-  /** Captures that run, and bytes of each that its writer has not taken. */
+  /** Running captures, and bytes of each that its writer has not taken. */
   readonly captures: number;
   readonly captureBytes: number;
   /** Clients of the API, streams of events among them, and clients of the SOCKS server. */
   readonly apiClients: number;
   readonly apiStreams: number;
   readonly socksClients: number;
-  /** Bytes towards one connection's guest, and towards all: each may hold a quarter of what is left, and 2 kB in any case. */
+  /**
+   * Bytes under way to the guest of one connection (`sendBuffer`), and of all connections (`sendBytes`). Each
+   * connection may hold a quarter of the free bytes, and 2 kB in any case.
+   */
   readonly sendBuffer: number;
   readonly sendBytes: number;
-  /** Bytes from one connection's guest that its host has not taken, and those of all connections. */
+  /**
+   * Bytes from the guest of one connection that its host has not taken (`receiveBuffer`), and of all connections
+   * (`receiveBytes`).
+   */
   readonly receiveBuffer: number;
   readonly receiveBytes: number;
   readonly receiveBytesPerGuest: number;
-  /** Bytes from guests that came before their turn, of all connections; more are dropped, and come again. */
+  /**
+   * Bytes from guests, of all connections, that arrived ahead of a gap. More bytes are dropped, and guests send them
+   * again.
+   */
   readonly outOfOrderBytes: number;
 }
 
-/** The most of whatever has its own place in a table, and of bytes. */
+/** Upper bounds of the caps: of entries that have a table slot each, of others, and of bytes. */
 const COUNT = 65_536;
 const MANY = 1_048_576;
 const BYTES = 1_073_741_824;
 
-/** By default, and at the most. */
+/** Each cap's default, and the most that it may be set to. */
 const CAPS: { readonly [K in keyof Limits]: readonly [usual: number, most: number] } = {
   tcpFlows: [16_384, MANY],
   tcpFlowsPerGuest: [12_288, MANY],
@@ -158,5 +184,5 @@ function column(i: 0 | 1): Limits {
 }
 
 export const DEFAULT_LIMITS: Limits = column(0);
-/** What each may be set to at the most. */
+/** The most that each cap may be set to. */
 export const MOST_LIMITS: Limits = column(1);

@@ -1,8 +1,8 @@
 import type { ByteShare } from "./byte-budget.ts";
 
 /**
- * How much of something is held, in all and by each guest. A guest is what is on one cable, since it calls itself by any
- * MAC it likes; what nobody's cable is known for counts together, as null's.
+ * Counts how much of a resource is held, in all and by each guest. A guest is a cable, because a guest can use any MAC;
+ * uses without a known cable count together under null.
  */
 export class Quota {
   readonly #most: number;
@@ -11,7 +11,7 @@ export class Quota {
   readonly #held: Map<object | null, number> = new Map();
   #used = 0;
 
-  /** `bytes`: what is held is bytes, and counts there as well. */
+  /** `bytes`: a budget in which the amounts, which are then bytes, count as well. */
   constructor(most: number, mostEach: number, bytes: ByteShare | null = null) {
     this.#most = most;
     this.#mostEach = mostEach;
@@ -26,7 +26,7 @@ export class Quota {
     return this.#held.get(guest) ?? 0;
   }
 
-  /** The guest that has most, `guest` itself if nobody has more. */
+  /** The guest that holds most; `guest` itself if nobody holds more. */
   fullest(guest: object | null): object | null {
     let fullest = guest;
     let most = guest === null ? 0 : this.of(guest);
@@ -38,27 +38,27 @@ export class Quota {
     return fullest;
   }
 
-  /** All together have as much as they may. */
+  /** Whether all guests together hold as much as they may. */
   get full(): boolean {
     return this.#used >= this.#most;
   }
 
-  /** The guest has as much as one may. */
+  /** Whether the guest holds as much as one may. */
   fullFor(guest: object | null): boolean {
     return this.of(guest) >= this.#mostEach;
   }
 
-  /** The guest, or all, have more than they may: where what is taken shows its size only afterwards. */
+  /** Whether the guest, or all, hold more than they may: for resources whose size shows only after they are taken. */
   over(guest: object | null): boolean {
     return this.#used > this.#most || this.of(guest) > this.#mostEach;
   }
 
-  /** Whether more fits, of the guest's and of all. */
+  /** Whether neither the guest nor all have reached their cap. */
   allows(guest: object | null): boolean {
     return !this.full && !this.fullFor(guest);
   }
 
-  /** The caller has made room. */
+  /** Counts `amount` as taken. The caller has checked that there is room. */
   take(guest: object | null, amount: number = 1): void {
     this.#used += amount;
     this.#bytes?.note(amount);

@@ -1,10 +1,13 @@
-/** Unpredictable numbers: ISNs, ports, DNS and IP identifiers. The host's is cryptographic, a test's is seeded. */
+/**
+ * Unpredictable numbers, for ISNs, ports, DNS and IP identifiers. The host's implementation is cryptographic, tests use
+ * a seeded one.
+ */
 export interface Random {
-  /** A whole number of 32 bits, unsigned. */
+  /** An unsigned whole number of 32 bits. */
   u32(): number;
 }
 
-/** The same numbers for the same seed (mulberry32): for what must be repeatable, never for what must not be guessed. */
+/** Gives the same numbers for the same seed (mulberry32): for results that must be repeatable, never for secrets. */
 export class SeededRandom implements Random {
   #state: number;
 

@@ -1,20 +1,20 @@
 /**
- * Where all frames of a network's cables can be looked at, and held up: captures and impairment stand here. While
- * nobody looks, a frame costs one test of `active`.
+ * The place where captures see, and impairment delays, all frames of a network's cables. While neither is in use, a
+ * frame costs one test of `active`.
  */
 import type { Link, Slab } from "./link.ts";
 
 export interface FrameTap {
-  /** Somebody wants to be asked about each frame. */
+  /** Whether to call `incoming` and `outgoing` for each frame. */
   readonly active: boolean;
-  /** Somebody wants to have frames one by one, as a wire carries them: cables offer no `offload`. */
+  /** Whether frames are wanted one by one and finished, as a wire carries them: then cables offer no `offload`. */
   readonly byFrame: boolean;
   /**
-   * A guest's frame, before anything is done with it; `undone` is what is missing from it. False: it is taken (lost,
-   * coming later, or delivered in pieces).
+   * A guest's frame, before the network sees it; `undone` says what is missing from it. False: the network must not see
+   * it now (it is lost, delayed, or delivered in pieces).
    */
   incoming(link: Link, slab: Slab, at: number, len: number, undone: number): boolean;
-  /** A frame to a guest, complete in `bytes`. False: it is taken and must not be sent. */
+  /** A frame to a guest, whole in `bytes`. False: it must not be sent now. */
   outgoing(link: Link, bytes: Uint8Array, at: number, len: number): boolean;
   /** The cable is gone. */
   detached(link: Link): void;

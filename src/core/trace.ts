@@ -1,6 +1,6 @@
 /**
- * Where everything worth knowing is reported. Counters, events, logs and captures come from here, so the protocol code
- * has one line for each. `drop` and `count` are on the packet path: a number per reason, no object.
+ * Receives everything worth reporting. Counters, events, logs and captures come from here, so protocol code needs one
+ * line for each. `drop` is on the packet path: it counts by reason and makes no object.
  */
 export interface Trace {
   /** A packet was dropped; `reason` is one of `DROP_REASONS`. */
@@ -9,7 +9,10 @@ export interface Trace {
   event(event: TraceEvent): void;
 }
 
-/** Every reason for which a packet or connection is dropped, each a counter. Add yours here, in alphabetical order. */
+/**
+ * Every reason for which a packet or connection is dropped. Each is a counter. Add new reasons here, in alphabetical
+ * order.
+ */
 export const DROP_REASONS = [
   "arp-malformed",
   "arp-spoofed",
@@ -102,7 +105,7 @@ export type TraceEvent =
       mac: string;
       ip: string;
       hostname: string | null;
-      /** "reclaimed": its holder is gone, or its cable holds most, and another guest needs the address. */
+      /** "reclaimed": another guest needs the address, and its holder is gone or its cable holds most addresses. */
       action: "bound" | "released" | "declined" | "reclaimed";
     }
   | {
@@ -123,7 +126,10 @@ export type TraceEvent =
       bytesUp: number;
       bytesDown: number;
       reason: string;
-      /** TCP: segments sent to the guest again, and its smoothed round trip in milliseconds (-1: never measured). */
+      /**
+       * For TCP: how many segments were sent to the guest again, and its smoothed round-trip time in milliseconds (-1:
+       * never measured).
+       */
       retransmissions?: number;
       rtt?: number;
     }
@@ -131,32 +137,39 @@ export type TraceEvent =
   | {
       type: "flow-refused";
       proto: "tcp" | "udp" | "icmp" | "dns";
-      /** `IP:PORT`; the address alone with ICMP. */
+      /** The guest's `IP:PORT`; its address alone with ICMP. */
       guest: string;
       remote: string;
-      /** The name by which the guest knows the remote address, or that it asked for. */
+      /** The name by which the guest knows the remote address; for a query, the name asked for. */
       host: string | null;
       direction: "out" | "in";
-      /** The guest's; null while nobody is known to have its address. */
+      /** The guest's cable; null if no cable is known to have its address. */
       cable: string | null;
-      /** The rule as it was written, or the default. */
+      /** The rule that decided, as it was written, or the default. */
       rule: string;
       /**
-       * Why, in one line: the rule, and behind it what the connection's first bytes have shown ("default deny: TLS name
-       * evil.test"), which limit it was ("limit any conns=50: 50 at once"), or which rule does not mean it after all.
+       * The reason in one line: the rule, and, behind it, the name that the connection's first bytes have shown
+       * ("default deny: TLS name evil.test"), the limit that was reached ("limit any conns=50: 50 at once"), or the
+       * rule that seems to fit and does not.
        */
       reason: string;
-      /** What a query asks for. */
+      /** The type that a DNS query asks for. */
       qtype?: number;
-      /** The narrowest rule that would have allowed it, before any that denies it; null where none would. */
+      /**
+       * The narrowest rule that would have allowed the flow, if it stood before any rule that denies it; null if none
+       * would.
+       */
       remedy: string | null;
       /**
-       * `NAME[PID]` of the process that asked, where the guest is a network namespace of this machine (a TAP) and the process was
-       * found: the name is its own word.
+       * `NAME[PID]` of the process that asked, if the guest is a network namespace of this machine (a TAP) and the
+       * process was found. The process chooses its name itself.
        */
       process?: string;
     }
-  /** Rules have let a flow begin, or a connection has shown another name than it began with; told where `StackConfig.tellAllowed`. */
+  /**
+   * Rules have let a flow begin, or a connection has shown another name than it began with. Reported if
+   * `StackConfig.tellAllowed` is set.
+   */
   | {
       type: "flow-allowed";
       proto: "tcp" | "udp" | "icmp" | "dns";
@@ -164,15 +177,15 @@ export type TraceEvent =
       remote: string;
       host: string | null;
       direction: "out";
-      /** The guest's; null while nobody is known to have its address. */
+      /** The guest's cable; null if no cable is known to have its address. */
       cable: string | null;
-      /** As of a refusal. */
+      /** `NAME[PID]`, as for a refusal. */
       process?: string;
-      /** The rule as it was written, or the default. */
+      /** The rule that decided, as it was written, or the default. */
       rule: string;
-      /** The narrowest rule that allows it; null where a rule of its own has. */
+      /** The narrowest rule that allows the flow; null where a rule of its own does already. */
       needs: string | null;
-      /** What the connection's first bytes have shown; `instead` is then the rule that it does without. */
+      /** The name that the connection's first bytes have shown. `instead` is then the rule that is no longer needed. */
       shown?: string;
       instead?: string;
     }
@@ -180,13 +193,15 @@ export type TraceEvent =
       type: "tftp";
       guest: string;
       file: string;
-      /** Acknowledged by the guest. */
+      /** Bytes that the guest has acknowledged. */
       bytes: number;
-      /** Null when the guest has all of it. */
+      /** Why the transfer failed; null when the guest has the whole file. */
       error: string | null;
     }
   | {
-      /** A line from a guest forward's program, or about one that cannot be started, which has no pid. */
+      /**
+       * A line from a guest forward's program. Or a line about a program that cannot be started; then `pid` is null.
+       */
       type: "program-output";
       program: string;
       pid: number | null;
@@ -199,11 +214,14 @@ export type TraceEvent =
       qtype: number;
       rcode: number;
       millis: number;
-      /** Addresses in the answer, the first four. */
+      /** The first four addresses in the answer. */
       addresses: readonly string[];
     }
-  /** A line for whoever runs this: something that guests want is not to be had here, and what would allow it. */
+  /**
+   * A line for the user: guests want something that this network does not offer, and an option or a change would
+   * provide it.
+   */
   | { type: "notice"; text: string };
 
-/** For tests and for networks that nobody watches. */
+/** Reports nothing: for tests, and for networks that nobody watches. */
 export const NO_TRACE: Trace = { drop() {}, event() {} };

@@ -43,10 +43,7 @@ const RCODE = 0x000f;
 
 /** The most bytes of a name, its length bytes and the root included (RFC 1035 section 2.3.4). */
 const MAX_NAME = 255;
-/**
- * The length of an OPT record without options; then the UDP size that we announce, which fits an unfragmented IPv6
- * packet.
- */
+/** The length of an OPT record without options. */
 const OPT_LENGTH = 11;
 /** The EDNS flag by which a client asks for DNSSEC records (RFC 3225). */
 const DO = 0x8000;
@@ -58,6 +55,7 @@ export const EDE_BLOCKED = 15;
  * takes.
  */
 const MOST_EXTRA_TEXT = 200;
+/** The UDP size that we announce, which fits an unfragmented IPv6 packet. */
 const OUR_UDP_SIZE = 1232;
 /** A compression pointer to the question's name, which all records of our own answers bear. */
 const POINTER_TO_QUESTION = 0xc000 | DNS_HEADER;

@@ -1,6 +1,6 @@
 /**
- * What the guest has reported to hold beyond SND.UNA (RFC 2018, RFC 6675): sorted, disjoint ranges. Only sane reports
- * count (CVE-2019-11477): within SND.UNA and SND.MAX, and at most `MAX_RANGES` of them.
+ * The bytes beyond SND.UNA that the guest has reported by SACK (RFC 2018, RFC 6675): sorted, disjoint ranges. Only sane
+ * reports count (CVE-2019-11477): those between SND.UNA and SND.MAX, in at most `MAX_RANGES` ranges.
  */
 import { seqDiff, seqGe, seqGt, seqLe, seqLt, seqMax } from "../../wire/seq.ts";
 
@@ -8,14 +8,14 @@ const MAX_RANGES = 128;
 
 export class Scoreboard {
   #ranges: number[] = [];
-  /** Bytes reported. */
+  /** How many bytes have been reported. */
   sacked = 0;
 
   get empty(): boolean {
     return this.#ranges.length === 0;
   }
 
-  /** Takes one block. True if it told something new. */
+  /** Takes one SACK block. True if it reports new bytes. */
   add(left: number, right: number, una: number, max: number): boolean {
     if (!seqLt(left, right) || seqLt(left, una) || seqGt(right, max)) return false;
     const r = this.#ranges;
@@ -38,7 +38,7 @@ export class Scoreboard {
     return true;
   }
 
-  /** Forgets what lies before `una`. */
+  /** Forgets reports of bytes before `una`. */
   advance(una: number): void {
     const r = this.#ranges;
     while (r.length > 0 && seqLe(r[1]!, una)) {
@@ -61,14 +61,14 @@ export class Scoreboard {
     return from;
   }
 
-  /** Where the hole at `from` ends; `limit` when nothing is reported behind it. */
+  /** The end of the hole at `from`; `limit` when nothing behind it has been reported. */
   holeEnd(from: number, limit: number): number {
     const r = this.#ranges;
     for (let i = 0; i < r.length; i += 2) if (seqGt(r[i]!, from)) return r[i]!;
     return limit;
   }
 
-  /** Bytes that nobody has reported between `from` and the highest report. */
+  /** How many bytes have not been reported between `from` and the highest report. */
   missing(from: number): number {
     const r = this.#ranges;
     let missing = 0;
@@ -79,7 +79,7 @@ export class Scoreboard {
     return missing;
   }
 
-  /** The highest byte reported, or `una`. */
+  /** The end of the highest report; `una` when there is none. */
   highest(una: number): number {
     return this.#ranges.length === 0 ? una : this.#ranges[this.#ranges.length - 1]!;
   }

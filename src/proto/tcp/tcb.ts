@@ -4,13 +4,14 @@
  * Theory of operation
  *
  * This is a NAT's endpoint. Its peer is a guest on a cable whose round trip is microseconds; its user is a flow with a
- * host socket. Two roles: *passive*, for a guest that dials out (`offer` takes its SYN and says nothing; `accept` sends
- * the SYN-ACK once the host has connected), and *active*, for a forward (`connect`).
+ * host socket. It has one of two roles: *passive*, for a guest that dials out (`offer` takes its SYN and sends nothing;
+ * `accept` sends the SYN-ACK once the host has connected), or *active*, for a forward (`connect`).
  *
- * The block never does I/O. It writes segments through `TcpPath` and tells its user what happened through `TcpUser`.
- * `input.ts` handles what arrives and `acknowledge.ts` its ACK, `output.ts` decides what to send, `recovery.ts` what to
- * send again, `timers.ts` when, `expiry.ts` what then; `segment.ts` writes it. This file holds the state and what changes it
- * without a word on the wire; `endpoint.ts` is the block with the calls of its user.
+ * The block never does I/O. It writes segments through `TcpPath` and reports events to its user through `TcpUser`.
+ * `input.ts` handles arriving segments and `acknowledge.ts` their ACKs; `output.ts` decides what to send, and
+ * `recovery.ts` what to send again; `timers.ts` sets the timers, `expiry.ts` handles their end, and `segment.ts` writes
+ * segments. This file holds the state, and the changes to it that send nothing; `endpoint.ts` adds the calls of the
+ * user.
  *
  *     SND.UNA ≤ SND.NXT ≤ SND.MAX      sent and unacknowledged, next to send, ever sent
  *     send buffer: byte 0 is the one after SND.UNA's (the SYN counts before it)
@@ -27,24 +28,34 @@ import { Scoreboard } from "./scoreboard.ts";
 import { type ChunkPool, SendBuffer } from "./send-buffer.ts";
 import { CLOSED, ESTABLISHED, RETRANSMIT, type TcpPath, type TcpUser, TIME_WAIT } from "./types.ts";
 
-/** 2·MSL (RFC 9293 section 3.4.2) for a link where no segment can be older than its queues: not minutes. */
+/**
+ * 2·MSL in milliseconds (RFC 9293 section 3.4.2). On this link a segment can be no older than its queues, so a second
+ * does instead of minutes.
+ */
 const TIME_WAIT_MS = 1_000;
-/** Silence after which a guest is probed (RFC 1122 section 4.2.3.6). */
+/** Milliseconds of silence after which a guest is probed (RFC 1122 section 4.2.3.6). */
 export const KEEPALIVE_IDLE: number = 2 * 3_600_000;
 /**
- * The same while its bytes wait for a host that does not take them. A guest with more to send probes the window that is
- * shut at least so often, and gives up one day without a word: then nothing else would tell that the bytes are nobody's.
+ * The same, while bytes of the guest wait for a host that does not take them. A guest with more to send probes the
+ * closed window at least this often, and after some time gives up without a word. Then only our probe finds out that
+ * nobody needs the bytes any more.
  */
 const KEEPALIVE_HELD = 120_000;
-/** A segment costs its headers and its handling whatever it carries (CVE-2019-11479). */
+/** The least MSS that is accepted: even a tiny segment costs its headers and its handling (CVE-2019-11479). */
 export const MIN_MSS = 64;
-/** RFC 9293 section 3.7.1: without an MSS option, 536. */
+/** The MSS of a guest that sends no MSS option (RFC 9293 section 3.7.1). */
 const DEFAULT_MSS = 536;
-/** RFC 6298 section 5.7: the time-out after a SYN had to be sent again; RFC 5681 section 3.1 has it start with one segment. */
+/**
+ * The RTO in milliseconds after a SYN had to be sent again (RFC 6298 section 5.7). RFC 5681 section 3.1 then has the
+ * connection start with one segment.
+ */
 const RTO_AFTER_SYN = 3_000;
-/** Half of the least receive buffer there is: a step of the window that is worth telling (RFC 9293 section 3.8.6.2.2). */
+/**
+ * A step of the window, in bytes, that is always worth telling (RFC 9293 section 3.8.6.2.2): half of the smallest
+ * receive buffer.
+ */
 const LARGE_STEP = 32_768;
-/** By so much may rounding up the window field exceed the room. */
+/** Bytes by which rounding up the window field may exceed the room. */
 const ROUNDING = 4_096;
 
 export abstract class Tcb {
@@ -62,9 +73,11 @@ export abstract class Tcb {
   sndNxt = 0;
   sndMax = 0;
   sndWnd = 0;
-  /** The user's own limit of what may be under way, bytes. */
+  /** The user's own limit, in bytes, of data in flight. */
   flightLimit: number = Number.POSITIVE_INFINITY;
-  /** Segment that last updated the window (RFC 9293 section 3.10.7.4). */
+  /**
+   * Sequence number and ACK of the segment that last updated the window: SND.WL1, SND.WL2 (RFC 9293 section 3.10.7.4).
+   */
   sndWl1 = 0;
   sndWl2 = 0;
   maxWnd = 0;
@@ -75,10 +88,10 @@ export abstract class Tcb {
   /** The MSS we tell the guest. */
   ourMss = 0;
   sndScale = 0;
-  /** The shift of the windows we offer: what we would like, and what has been agreed. */
+  /** The window shift that we want to use (`ourScale`), and the one agreed (`rcvScale`). */
   ourScale = 0;
   rcvScale = 0;
-  /** Options in force once both sides offered them. */
+  /** Options that both sides have offered, and so are in force. */
   scaling = false;
   sack = false;
   timestamps = false;
@@ -92,7 +105,7 @@ export abstract class Tcb {
   finReceived = false;
   finSeq = 0;
 
-  /** A FIN that arrived before its turn, and where it stands. */
+  /** A FIN has arrived ahead of a gap; `peerFin` is its sequence number. */
   peerFinKnown = false;
   peerFin = 0;
 
@@ -102,38 +115,49 @@ export abstract class Tcb {
   recovering = false;
   /** SND.MAX when recovery began (RFC 6675 "RecoveryPoint"). */
   recover = 0;
-  /** Next hole to repair, and SND.MAX when the latest repair left. */
+  /** The next hole to repair; then SND.MAX when the latest repair left. */
   rexmitNext = 0;
   rexmitMark = 0;
-  /** A probe is under way; what an ACK must cover to answer it, and whether it sent something again. */
+  /**
+   * A probe is under way. `probeEnd` is the least ACK that answers it; `probeAgain` says whether it sent something
+   * again.
+   */
   probing = false;
   probeEnd = 0;
   probeAgain = false;
-  /** A time-out may have been a mistake; the timestamp of what it sent. */
+  /** The last time-out may have been a mistake. `timedOutStamp` is the timestamp of the segment that it sent. */
   timedOut = false;
   timedOutStamp = 0;
-  /** Expiries in a row without an answer. */
+  /** How often in a row the timer ran out without an answer. */
   retries = 0;
-  /** When timestamps are off: the sequence number whose acknowledgement is timed, and since when; -1 when none. */
+  /**
+   * Without timestamps: the sequence number whose acknowledgement is timed, and the time when it was sent; -1 when none
+   * is.
+   */
   timedSeq = 0;
   timedAt = -1;
 
-  /** When the sending side's timer runs out, Infinity when off; what it means stands in timers.ts. */
+  /**
+   * When the sending side's timer runs out; Infinity when it is off. `timerKind` says what it is for: see timers.ts.
+   */
   timerAt: number = Number.POSITIVE_INFINITY;
   timerKind: number = RETRANSMIT;
   persistBackoff = 0;
-  /** TIME-WAIT's end, or when the next keepalive probe may be due. */
+  /** The end of TIME-WAIT, or the earliest time of the next keepalive probe. */
   lifeAt: number = Number.POSITIVE_INFINITY;
-  /** When the guest has last said something. */
+  /** When the last segment came from the guest. */
   heardAt = 0;
   probes = 0;
-  /** The time of the call being served: what segments are stamped with. */
+  /** The time of the call being served, with which segments are stamped. */
   now = 0;
-  /** Challenge ACKs since a time: see challenge.ts. */
+  /** The start of an interval, and the challenge ACKs sent in it: see challenge.ts. */
   challengeAt = -1e9;
   challenges = 0;
   retransmissions = 0;
-  /** Segments from the past since the last one of the present, and since when: see set-back.ts. */
+  /**
+   * How many segments came, each older than the ones before by its timestamp or ACK, since the last current one; and
+   * since when: see set-back.ts.
+   */
   fromPast = 0;
   pastSince = 0;
 
@@ -144,12 +168,12 @@ export abstract class Tcb {
     this.assembler = new Assembler(pool.outOfOrder);
   }
 
-  /** The earliest time `poll` has something to do. */
+  /** The earliest time at which `poll` has something to do. */
   deadline(): number {
     return Math.min(this.timerAt, this.lifeAt);
   }
 
-  /** A SYN, or in HELD another one in its place. */
+  /** Takes a SYN; in HELD, another SYN in place of the first. */
   syn(seq: number, window: number, o: TcpOptions): void {
     this.irs = seq;
     this.rcvNxt = seqAdd(seq, 1);
@@ -161,7 +185,7 @@ export abstract class Tcb {
     this.agree(o);
   }
 
-  /** Takes over what the guest's SYN or SYN-ACK offered. */
+  /** Takes over the options that the guest's SYN or SYN-ACK offered. */
   agree(o: TcpOptions): void {
     const offered = o.mss === 0 ? DEFAULT_MSS : Math.max(o.mss, MIN_MSS);
     this.scaling = o.windowScale >= 0;
@@ -170,12 +194,12 @@ export abstract class Tcb {
     this.sack = o.sackPermitted;
     this.timestamps = o.timestamps;
     if (o.timestamps) this.tsRecent = o.tsValue;
-    // The MSS counts no options (RFC 6691): what each segment carries of them comes off the payload.
+    // The MSS counts no options (RFC 6691), so the options in each segment reduce its payload.
     this.mss = Math.max(1, Math.min(offered, this.ourMss) - (o.timestamps ? 12 : 0));
     this.congestion.start(this.mss);
   }
 
-  /** Forgets everything without a word on the wire. */
+  /** Closes the block and sends nothing. */
   drop(): void {
     this.state = CLOSED;
     this.timerAt = Number.POSITIVE_INFINITY;
@@ -208,7 +232,7 @@ export abstract class Tcb {
     this.user.onClosed();
   }
 
-  /** The guest is alive: keepalive starts anew. */
+  /** Notes that the guest is alive: the keepalive interval begins anew. */
   heard(now: number): void {
     this.probes = 0;
     this.heardAt = now;
@@ -216,8 +240,8 @@ export abstract class Tcb {
   }
 
   /**
-   * The window field and the edge it stands for. Nothing is taken back, and small steps are not shown (RFC 9293 section
-   * 3.8.6.2.2).
+   * The window field to send; moves RCV.ADV (`rcvAdv`) to the edge that it offers. The edge never moves back, and small
+   * steps are not shown (RFC 9293 section 3.8.6.2.2).
    */
   offerWindow(): number {
     const room = this.user.room();
@@ -225,12 +249,13 @@ export abstract class Tcb {
     const unit = 1 << this.rcvScale;
     let units = Math.floor(room / unit);
     if (room - offered < this.windowStep()) {
-      // The field rounds down, the edge must not: it is rounded up. To a guest that lives on roundings, sending less than
-      // a unit at a time to a host that reads nothing, it is shown by less than a unit too low (RFC 7323 section 2.4). What
-      // has been offered is taken all the same: a segment that is under way may end there.
+      // A window that is not a multiple of the unit must be rounded, and rounding down would move the edge back, so it
+      // is rounded up. A guest could live on such roundings: it sends less than a unit at a time to a host that reads
+      // nothing. It is shown an edge that is up to a unit too low (RFC 7323 section 2.4). Bytes up to the edge offered
+      // before are accepted all the same, because a segment under way may end there.
       units = room > -ROUNDING ? Math.ceil(offered / unit) : Math.floor(offered / unit);
     }
-    // Never below zero: the field has no sign, and the guest would read the widest window there is.
+    // Never negative: the field has no sign, and the guest would read it as the widest window.
     const field = Math.max(0, Math.min(0xffff, units));
     const edge = seqAdd(this.rcvNxt, field * unit);
     if (seqDiff(edge, this.rcvAdv) > 0) this.rcvAdv = edge;
@@ -238,19 +263,19 @@ export abstract class Tcb {
   }
 
   /**
-   * Bytes that the guest may still send within what it was offered. A FIN needs no window, and what waited behind a hole
-   * may lie beyond an edge that was taken back since: both put RCV.NXT beyond the edge.
+   * Bytes that the guest may still send within the window that it was offered. RCV.NXT may be beyond the window's edge:
+   * a FIN needs no window, and bytes that arrived ahead of a gap were accepted under an earlier edge.
    */
   offered(): number {
     return Math.max(0, seqDiff(this.rcvAdv, this.rcvNxt));
   }
 
-  /** A gain of the window that is worth telling. */
+  /** The least gain of the window, in bytes, that is worth telling. */
   windowStep(): number {
     return Math.min(this.ourMss, LARGE_STEP);
   }
 
-  /** All it has to say is what has arrived: that may go with what it says next. */
+  /** Whether only an ACK is owed: it may wait for the next data. */
   owesOnlyAck(): boolean {
     return this.ackPending && this.state >= ESTABLISHED && this.sendBuffer.length === 0;
   }
@@ -260,9 +285,9 @@ export abstract class Tcb {
     return this.finSent && seqDiff(this.sndUna, seqAdd(this.finSeq, 1)) >= 0;
   }
 
-  /** RST to the guest, and forget. */
+  /** Sends a RST to the guest, and closes the block. */
   abstract abort(): void;
 
-  /** The guest does not answer: RST, and the user is told. */
+  /** Ends a connection whose guest does not answer: sends a RST and tells the user. */
   abstract giveUp(): void;
 }

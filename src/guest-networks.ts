@@ -1,15 +1,15 @@
 /**
- * A network of its own for each guest that comes to a listening socket, all in this process: a public relay.
+ * Makes a network for each guest that comes to a listening socket, all in this process: a public relay.
  *
- * Guests of two networks see as little of each other as those of two `-netdev user`: each may be 10.0.2.15, each has its
- * own tables, rules' meters and limits. A network is made when its guest comes and closed when the guest has left, and
- * nothing of it stays but the sums of what it counted. What leads to one network (host ports, uplinks) is refused.
+ * Guests of two networks are as separate as those of two `-netdev user`: each may be 10.0.2.15, and each has its own
+ * tables, rules' meters and limits. A network is made when its guest comes and closed when the guest has left; only its
+ * counters are kept, in a sum. Options that lead to one network (host ports, uplinks) are refused.
  *
- * Whoever connects costs a network, so there are so many guests and no more; who has said nothing for a minute is let go,
- * and so is, over UDP, who has been silent for five, since UDP tells of nobody's end. The usual limits are meant for one
- * network; here each may have a part of them, unless the user says otherwise. What they hold together has a limit, too
- * (`core/byte-budget`): a guest that takes much is given less as there is less, and when it is exceeded all the same, who
- * holds most is sent away.
+ * Each connection costs a network, so the number of guests is limited. A guest that has sent nothing for a minute is
+ * let go; over UDP, which tells nobody of a guest's end, also a guest that has been silent for five minutes. The usual
+ * limits are meant for one network; here each network has a part of them, unless the user sets others. There is also a
+ * limit on the bytes that all networks hold together (`core/byte-budget`): the less is free, the less each guest may
+ * add. If the limit is exceeded all the same, the guest that holds most is sent away.
  */
 import { EventEmitter } from "node:events";
 import { type AttachAddress, attachAddressText } from "./attach/address.ts";
@@ -31,31 +31,34 @@ import { sharedRegistry } from "./host/port-registry.ts";
 import { Network } from "./network.ts";
 
 export interface GuestNetworksOptions {
-  /** Networks, and so guests, that there may be (1024). */
+  /** How many guests there may be, each with a network (default 1024). */
   readonly guests?: number | undefined;
-  /** Seconds without a frame after which a guest is let go; 0 for never (0; 300 over UDP). */
+  /** Seconds without a frame after which a guest is let go; 0 for never (default 0; 300 over UDP). */
   readonly idle?: number | undefined;
-  /** Bytes of connections that all may hold together (536870912): on their way to guests and to hosts, or before their turn. */
+  /**
+   * Bytes that the connections of all networks may hold together: bytes on their way to guests and to hosts, and bytes
+   * that arrived ahead of a gap (default 536870912).
+   */
   readonly bytes?: number | undefined;
 }
 
 /** A guest and its network. */
 export interface GuestNetwork {
-  /** `g1`, `g2`… in the order of their coming. */
+  /** `g1`, `g2`… in the order of arrival. */
   readonly id: string;
   /** The cable's name: `ws://127.0.0.1:8080/#3`. */
   readonly cable: string;
-  /** Milliseconds since 1970. */
+  /** When the guest came, in milliseconds since 1970. */
   readonly since: number;
   readonly network: Network;
 }
 
-/** What has been counted, of guests that have left as well. */
+/** Counters of all guests, including those that have left. */
 export interface GuestTotals {
-  /** Guests that have come, and those that were sent away. */
+  /** Guests that have come; then guests that were refused. */
   guests: number;
   refused: number;
-  /** Those that were sent away since they held most when all held too much. */
+  /** Guests that were sent away because they held most bytes while all held too many. */
   ended: number;
   bytesIn: number;
   bytesOut: number;
@@ -63,10 +66,10 @@ export interface GuestTotals {
 }
 
 export interface GuestNetworksEvents {
-  /** Its network stands; nothing of what the guest says has been read. */
+  /** A guest has come and its network has been made. Nothing that the guest sends has been read. */
   come: [guest: GuestNetwork];
   left: [guest: GuestNetwork];
-  /** It held most, so many bytes, when all held more than they may; `left` follows. */
+  /** A guest is sent away: it held most, `bytes` bytes, when all together held more than they may. `left` follows. */
   ended: [guest: GuestNetwork, bytes: number];
   /** A network could not be opened. */
   failed: [error: Error];
@@ -81,7 +84,7 @@ const SILENT_SECONDS = 60;
 const UDP_IDLE_SECONDS = 300;
 const MEBIBYTE = 1_048_576;
 
-/** What each network may hold, where it is not said: a part of the usual. */
+/** The limits of each network, where the user sets none: a part of the usual ones. */
 export const EACH_MAY: Readonly<Partial<Limits>> = {
   tcpFlows: 1_024,
   halfOpen: 128,
@@ -106,11 +109,11 @@ export const EACH_MAY: Readonly<Partial<Limits>> = {
 };
 
 interface Guest extends GuestNetwork {
-  /** Ends the waiting where it came, and the guest; null for never. */
+  /** The signal that ends the listening socket by which the guest came, and the guest; undefined for none. */
   readonly signal: AbortSignal | undefined;
   readonly link: Link;
   readonly bytes: ByteShare;
-  /** Milliseconds. */
+  /** Milliseconds of silence after which the guest is let go; 0 for never. */
   readonly idle: number;
   frames: number;
   heard: number;
@@ -126,12 +129,12 @@ export class GuestNetworks extends EventEmitter<GuestNetworksEvents> implements 
   #ending: NodeJS.Immediate | null = null;
   readonly #doors: Set<GuestDoor> = new Set();
   readonly #guests: Map<string, Guest> = new Map();
-  /** Networks that are being closed, too. */
+  /** A promise for each guest, which resolves when the guest's network is closed. */
   readonly #closing: Set<Promise<void>> = new Set();
   readonly #ports: number[] = [];
-  /** What ends each port's entry among those of this process. */
+  /** Functions that remove the entries of `#ports` from the registry that processes share. */
   readonly #told: (() => void)[] = [];
-  /** Of guests that have left. */
+  /** Counters of all guests, but traffic and drops only of guests that have left. */
   readonly #left: GuestTotals = {
     ...{ guests: 0, refused: 0, ended: 0, bytesIn: 0, bytesOut: 0 },
     drops: Object.fromEntries(DROP_REASONS.map((reason) => [reason, 0])) as Record<DropReason, number>,
@@ -139,10 +142,13 @@ export class GuestNetworks extends EventEmitter<GuestNetworksEvents> implements 
   #sweep: NodeJS.Timeout | null = null;
   #made = 0;
   #over = false;
-  /** Aborted when they close. */
+  /** Aborted when the networks close. */
   readonly #ended: AbortController = new AbortController();
 
-  /** Throws `ConfigError`, also about options that lead to one network, and the reason of a signal that is aborted. */
+  /**
+   * Throws `ConfigError`, also about options that lead to one network; and the reason of a signal that is already
+   * aborted.
+   */
   constructor(options: NetworkOptions = {}, most: GuestNetworksOptions = {}) {
     super();
     const { signal } = resolveOptions(options);
@@ -157,22 +163,22 @@ export class GuestNetworks extends EventEmitter<GuestNetworksEvents> implements 
     if (!Number.isInteger(bytes) || bytes < LEAST_GUEST_BYTES || bytes > MOST_GUEST_BYTES)
       throw new ConfigError("bytes", bytes, `expected a whole number from ${LEAST_GUEST_BYTES} to ${MOST_GUEST_BYTES}`);
     signal?.throwIfAborted();
-    // It ends all of them, and so is none of theirs.
+    // The user's signal closes all networks together, so the single networks do not get it.
     this.#options = { ...options, signal: undefined, limits: { ...EACH_MAY, ...options.limits } };
     this.#resolved = resolveOptions(this.#options);
     if (signal !== null) whenAborted(signal, () => void this.close(), this.#ended.signal);
     this.#rules = options.rules ?? [];
     this.#most = guests;
     this.#idle = idle * 1000;
-    // Not inside of whoever holds the byte that was too much.
+    // Deferred, because the call comes from inside the code that has just added a byte too many.
     this.#budget = new ByteBudget(bytes, guests, () => {
       this.#ending ??= setImmediate(() => this.#endFullest());
     });
   }
 
   /**
-   * Waits for guests. Resolves with the address, once they can come. Rejects as `Network.listenAt` does. Aborting the
-   * target's signal ends the waiting, and the networks of those who came by it.
+   * Listens for guests. Resolves with the address once guests can come. Rejects as `Network.listenAt` does. Aborting
+   * the target's signal closes the socket, and the networks of the guests that came by it.
    */
   async listenAt(target: ListenTarget): Promise<AttachAddress> {
     if (this.#over) throw closedError();
@@ -204,12 +210,12 @@ export class GuestNetworks extends EventEmitter<GuestNetworksEvents> implements 
     return door.address;
   }
 
-  /** Where guests may come: a port that was 0 is the one taken. */
+  /** The addresses at which guests may come, with the ports that were taken where a port was 0. */
   listening(): AttachAddress[] {
     return [...this.#doors].map(({ address }) => address);
   }
 
-  /** Those that are there, in the order of their coming. */
+  /** The present guests, in the order of arrival. */
   list(): GuestNetwork[] {
     return [...this.#guests.values()];
   }
@@ -218,19 +224,19 @@ export class GuestNetworks extends EventEmitter<GuestNetworksEvents> implements 
     return this.#guests.get(id) ?? null;
   }
 
-  /** Bytes of connections that all hold now. */
+  /** Bytes that the connections of all networks hold now. */
   get heldBytes(): number {
     return this.#budget.used;
   }
 
-  /** What has been counted since the start. */
+  /** Counters of all guests since the start. */
   totals(): GuestTotals {
     const totals = { ...this.#left, drops: { ...this.#left.drops } };
     for (const { network } of this.#guests.values()) add(totals, network);
     return totals;
   }
 
-  /** Other rules from now on, for those who come as well. Throws `ConfigError`, and then nothing has changed. */
+  /** Replaces the rules of all networks, present and future. Throws `ConfigError`; then nothing has changed. */
   setRules(rules: readonly string[]): void {
     this.#resolved = resolveOptions({ ...this.#options, rules });
     this.#rules = rules;
@@ -242,21 +248,21 @@ export class GuestNetworks extends EventEmitter<GuestNetworksEvents> implements 
     return this.#rules;
   }
 
-  /** Closes a port of this machine to all guests, those who come as well. */
+  /** Closes a port of this machine to all guests, present and future. */
   protectPort(port: number): void {
     this.#ports.push(port);
-    // For other processes' guests also while there is none of ours.
+    // Other processes' guests must not reach the port either, even while there is no guest here.
     this.#told.push(sharedRegistry().add(port));
     for (const { network } of this.#guests.values()) network.protectPort(port);
   }
 
-  /** Resolves when all sockets are gone. */
+  /** Ends all guests and closes the networks. Resolves when all sockets are closed. */
   async close(): Promise<void> {
     this.#over = true;
     this.#ended.abort();
     if (this.#sweep !== null) clearInterval(this.#sweep);
     if (this.#ending !== null) clearImmediate(this.#ending);
-    // Connections first: their resets still reach the guests, of a UDP socket, too.
+    // Connections end first, so that their resets still reach the guests, also over a UDP socket.
     await Promise.all([...this.#guests.values()].map(({ network }) => network.close()));
     await Promise.all([...this.#doors].map((door) => door.close()));
     await Promise.all(this.#closing);
@@ -282,7 +288,7 @@ export class GuestNetworks extends EventEmitter<GuestNetworksEvents> implements 
     return dgramDoor(address, trace);
   }
 
-  /** Ends those who came where `signal` ends the waiting. */
+  /** Ends the guests that came by the socket that `signal` closes. */
   #endAll(signal: AbortSignal | undefined): void {
     for (const guest of this.#guests.values())
       if (guest.signal !== undefined && guest.signal === signal) guest.link.close();
@@ -318,9 +324,9 @@ export class GuestNetworks extends EventEmitter<GuestNetworksEvents> implements 
     this.#left.guests++;
     this.#sweep ??= setInterval(() => this.#letSilentGo(), 5_000).unref();
     this.emit("come", guest);
-    // Without host ports there is nothing that others could see before it is open.
+    // The network can be used before it is open, because it has no host ports, which others could see.
     network.open().catch((error: Error) => {
-      // It may have left before, and its network with it.
+      // The guest may have left already, and its network with it.
       if (this.#over || this.#guests.get(id) !== guest) return;
       this.emit("failed", error);
       link.close();
@@ -350,7 +356,7 @@ export class GuestNetworks extends EventEmitter<GuestNetworksEvents> implements 
       if (fullest === null) return;
       const { held } = fullest;
       const guest = [...this.#guests.values()].find(({ bytes }) => bytes === fullest);
-      // Connections end at once, and with them what they hold.
+      // Closing the network ends its connections at once, and frees the bytes that they hold.
       void guest?.network.close();
       fullest.close();
       if (guest === undefined) continue;
@@ -389,7 +395,7 @@ function add(totals: GuestTotals, network: Network): void {
   for (const reason of DROP_REASONS) totals.drops[reason] += drops[reason];
 }
 
-/** A host port, or a segment, leads to one network. */
+/** Refuses options that lead to one network (a host port, an uplink's segment) or write to one file. */
 function refuseShared({ publish = [], hostfwd = [], uplink, record, learn, audit }: NetworkOptions): void {
   const refuse = (field: string, value: unknown): void => {
     if (value !== undefined)

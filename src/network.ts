@@ -1,8 +1,8 @@
 /**
- * One guest network on this host's sockets, as its user has it: `network/compose` puts the parts together, and what a method
- * does stands in the part that it names.
+ * One guest network on this host's sockets, with the methods that its user calls. `network/compose` puts the parts
+ * together; a method's work is done in the part that it calls.
  *
- * Order of birth: the options are checked, then the forwards listen, and only then can a guest attach.
+ * A network starts in this order: the options are checked, then the forwards listen, and only then can a guest attach.
  */
 import { EventEmitter } from "node:events";
 import type net from "node:net";
@@ -40,7 +40,10 @@ import { beginRecording } from "./network/tape.ts";
 import type { Recording, RecordingState } from "./record/recording.ts";
 import type { FlowInfo } from "./stack/flow-info.ts";
 
-/** Checks the options, opens the forwards. Rejects with `ConfigError`, or with an `Error` of one line when the host refuses a forward. */
+/**
+ * Makes a network: checks the options and opens the forwards. Rejects with `ConfigError`, or with an `Error` of one
+ * line when the host refuses a forward.
+ */
 export async function createNetwork(options: NetworkOptions = {}): Promise<Network> {
   const resolved = resolveOptions(options);
   const { signal } = options;
@@ -52,14 +55,14 @@ export async function createNetwork(options: NetworkOptions = {}): Promise<Netwo
     signal?.throwIfAborted();
   } catch (error) {
     await network.close();
-    // Once it is aborted, what failed did so since the network was closing.
+    // If the signal is aborted, the error came from closing the network, so the signal's reason counts.
     signal?.throwIfAborted();
     throw error;
   }
   return network;
 }
 
-/** Made by `createNetwork`. */
+/** A guest network, made by `createNetwork`. Its events are those of `NetworkEvents`. */
 export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposable {
   readonly config: StackConfig;
   readonly #options: ResolvedOptions;
@@ -68,7 +71,7 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
   /** Aborted when the network closes. */
   readonly #ended: AbortController = new AbortController();
 
-  /** `bytes`: where several networks share what a process may hold. */
+  /** `bytes` is the network's share where several networks share a budget of bytes. */
   constructor(options: ResolvedOptions, recording: Recording | null = null, bytes: ByteShare = unshared()) {
     super();
     this.config = options.stack;
@@ -77,7 +80,7 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
     if (options.signal !== null) whenAborted(options.signal, () => void this.close(), this.#ended.signal);
   }
 
-  /** Opens the configured forwards; `createNetwork` has done so. Rejects when the network closes meanwhile. */
+  /** Opens the configured forwards; `createNetwork` has already done so. Rejects when the network closes meanwhile. */
   async open(): Promise<void> {
     const { guestForwards, smb, uplinks } = this.#options;
     await this.#open.reports.open();
@@ -87,21 +90,22 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
   }
 
   /**
-   * Joins the guests' cables to a segment of other machines, by VXLAN; closing what it resolves with ends that. Rejects
-   * with `ConfigError`, or with an `Error` of one line when the host refuses.
+   * Joins the guests' cables to a segment of other machines, by VXLAN. Resolves with the uplink, whose `close` ends
+   * that. Rejects with `ConfigError`, or with an `Error` of one line when the host refuses.
    */
   async uplink(target: string | UplinkOptions): Promise<Uplink> {
     return this.#open.cables.uplink(resolveUplink("uplink", target));
   }
 
-  /** The segments that guests' cables are joined to. */
+  /** The uplinks to segments that the guests' cables are joined to. */
   uplinks(): Uplink[] {
     return this.#made.cables.uplinks();
   }
 
   /**
-   * Waits for guests. Resolves, once they can come, with the arguments to append to QEMU's, whose netdev is called
-   * `id`; without any for WebSockets, by which no QEMU comes. Rejects with `ConfigError`, or with an `Error` of one line when the host refuses (EADDRINUSE…).
+   * Listens for guests. Resolves once guests can come, with the arguments to append to QEMU's, whose netdev is called
+   * `id`; with no arguments for WebSockets, which QEMU does not speak. Rejects with `ConfigError`, or with an `Error`
+   * of one line when the host refuses (EADDRINUSE…).
    */
   async listen(target: ListenTarget, id = "n0"): Promise<string[]> {
     if (typeof id !== "string")
@@ -109,138 +113,160 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
     return qemuArgs(id, await this.listenAt(target));
   }
 
-  /** As `listen`, and resolves with the address: a port that was 0 is the one taken. */
+  /**
+   * Listens for guests as `listen` does, and resolves with the address. If its port was 0, it has the port that was
+   * taken.
+   */
   async listenAt(target: ListenTarget): Promise<AttachAddress> {
     return this.#open.cables.listen(target);
   }
 
-  /** Where guests may come: a port that was 0 is the one taken. */
+  /** The addresses at which guests may come, with the ports that were taken where a port was 0. */
   listening(): AttachAddress[] {
     return this.#made.cables.listening();
   }
 
-  /** Dials a QEMU that listens (`server=on`), and again whenever it is gone. */
+  /** Dials a QEMU that listens (`server=on`), and dials again whenever it is gone. */
   async dial(target: ListenTarget): Promise<void> {
     await this.#open.cables.dial(target);
   }
 
   /**
-   * Serves the guest behind an inherited, connected socket, or a TAP. Resolves when that guest is gone; aborting `signal`
-   * ends it. Throws if `fd` is neither.
+   * Serves the guest behind the descriptor `fd` of an inherited, connected socket or a TAP. Resolves when the guest is
+   * gone; aborting `signal` ends it. Throws an `Error` of one line if `fd` is neither.
    */
   attachFd(fd: number, options: Abortable = {}): Promise<void> {
     return this.#open.cables.inherit(fd, options);
   }
 
   /**
-   * Serves the network namespace behind a TAP that has been opened (`/dev/net/tun`, TUNSETIFF with IFF_TAP; with IFF_VNET_HDR
-   * frames pass unfinished, which is faster). The descriptor is the network's from now on. Resolves when the device is gone;
-   * aborting `signal` ends it. Throws an `Error` of one line if `fd` is no TAP, or where there is no koffi (Linux only).
+   * Serves the network namespace behind a TAP that has been opened (`/dev/net/tun`, TUNSETIFF with IFF_TAP; with
+   * IFF_VNET_HDR frames pass unfinished, which is faster). The descriptor belongs to the network from now on. Resolves
+   * when the device is gone; aborting `signal` ends it. Throws an `Error` of one line if `fd` is no TAP, or if koffi is
+   * missing (Linux only).
    */
   attachTap(fd: number, options: Abortable = {}): Promise<void> {
     return this.#open.cables.attachTap(fd, options).detached;
   }
 
-  /** Makes a TAP and serves what is behind it: `NAME`, or `NAME@PID`, `NAME@PATH` in another network namespace. */
+  /**
+   * Makes a TAP and serves the guest behind it. `target` is `NAME`; or `NAME@PID` or `NAME@PATH` for a TAP in another
+   * network namespace.
+   */
   async makeTap(target: string, options: Abortable = {}): Promise<{ readonly closed: Promise<void> }> {
     return this.#open.cables.makeTap(target, options);
   }
 
-  /** Serves the guest behind a stream of length-prefixed frames. Aborting `signal` ends it, and so does the network's end. */
+  /**
+   * Serves the guest behind a stream of frames, each preceded by its length (32 bits, big-endian). Aborting `signal`
+   * ends the cable, and so does closing the network.
+   */
   attach(duplex: Duplex, options: Abortable = {}): Link {
     return this.#open.cables.attach(duplex, options);
   }
 
   /**
-   * Serves the guest behind a socket that a server of yours has accepted, unread (`pauseOnConnect`), or another process
-   * has and sent here: as fast as one of `listen`. The connection is the network's from now on. Resolves when that guest is
-   * gone; aborting `signal` ends it.
+   * Serves the guest behind a socket that a server of yours has accepted and not read from (`pauseOnConnect`), or that
+   * another process has accepted and sent here. It is as fast as a guest of `listen`. The connection belongs to the
+   * network from now on. Resolves when that guest is gone; aborting `signal` ends it.
    */
   attachAccepted(socket: net.Socket, options: Abortable = {}): Promise<void> {
     return this.#open.cables.attachAccepted(socket, options);
   }
 
   /**
-   * Serves the guest behind a WebSocket, of the `ws` package or a standard one: a binary message is an Ethernet frame, both
-   * ways. The socket is the network's from now on: it ends with the network, and by aborting `signal`. Who may have it is for
-   * you to say, and that no message is longer than 65,553 bytes (`maxPayload`): a longer one ends the cable.
+   * Serves the guest behind a WebSocket, of the `ws` package or a standard one: a binary message is an Ethernet frame,
+   * in both directions. The socket belongs to the network from now on: closing the network or aborting `signal` ends
+   * it. You decide who may connect, and must limit messages to 65,553 bytes (`maxPayload`): a longer one ends the
+   * cable.
    */
   attachWebSocket(socket: FrameSocket, options: Abortable = {}): Link {
     return this.#open.cables.attachWebSocket(socket, options);
   }
 
-  /** Serves a guest that has come to a door of somebody else's (`GuestNetworks`). @internal */
+  /** Serves a guest that has connected to a door of `GuestNetworks`. @internal */
   attachArrival(arrival: Arrival, name: string): { readonly link: Link; readonly detached: Promise<void> } {
     return this.#open.cables.arrival(arrival, name);
   }
 
-  /** Gives back what is kept for later; the guest says nothing. @internal */
+  /** Releases memory kept for later, while the guest sends nothing. @internal */
   rest(): void {
     this.#made.lan.stack.rest();
   }
 
-  /** A cable within the process: Ethernet frames in by `send`, out by `onFrame`. */
+  /**
+   * A cable within the process. `send` takes Ethernet frames from the guest; `onFrame` receives those for the guest.
+   */
   cable(onFrame?: (frame: Uint8Array) => void): MemoryCable {
     return this.#open.cables.inMemory(onFrame);
   }
 
   /**
-   * Begins to write all frames that pass, as pcapng, into a file or a stream. Ended by the capture's `stop`, by the
-   * network's end, or by an error of the writer's, which `Capture.closed` tells. Throws `ConfigError` about a filter.
+   * Begins to write all passing frames, as pcapng, into a file or a stream. The capture ends by its `stop`, when the
+   * network closes, or by an error of the writer, which `Capture.closed` resolves with. Throws `ConfigError` about a
+   * filter.
    */
   capture(target: string | Writable, options: CaptureOptions = {}): Capture {
     return this.#open.reports.captures.begin(target, options);
   }
 
-  /** Cables that are plugged in, by name. */
+  /** The names of the cables that are attached. */
   cables(): string[] {
     return this.#made.lan.cables();
   }
 
-  /** Closes a TCP or UDP port of this machine to guests, whatever address they dial. Returns what opens it again. */
+  /**
+   * Closes a TCP or UDP port of this machine to guests, whatever address they dial. Returns a function that opens it
+   * again.
+   */
   protectPort(port: number): () => void {
     return this.#made.ownPorts.protect(port);
   }
 
-  /** Counts a client of a server beside the network, its API or SOCKS, that was turned away: "clients-full" among the drops. */
+  /**
+   * Counts a client that a server beside the network (its API or SOCKS) has turned away: "clients-full" among the
+   * drops.
+   */
   refusedClient(): void {
     this.#made.reports.drop("clients-full");
   }
 
-  /** Lets `watcher` see every frame from now on, on all cables. Returns what ends that. */
+  /** Lets `watcher` see every frame from now on, on all cables. Returns a function that ends this. */
   watch(watcher: FrameWatcher): () => void {
     this.#open.tap.watch(watcher);
     return () => this.#made.tap.unwatch(watcher);
   }
 
-  /** The captures that run. */
+  /** The running captures. */
   captures(): Capture[] {
     return this.#made.reports.captures.list();
   }
 
   /**
-   * Begins to record, as `record` does from the start, in a new file. A recording begins with a network that has just been
-   * made, so one takes this one's place: it has the same cables, rules, names, forwards and services, and knows the guests'
-   * addresses and leases. Flows do not go over. Rejects with `ConfigError` while there are any, unless `endFlows` ends them,
-   * or while another recording runs, and with an `Error` of one line when the file cannot be made.
+   * Begins to record in a new file, as the option `record` does from the start. A recording needs a network that has
+   * just been made, so a new one takes this one's place: it has the same cables, rules, names, forwards and services,
+   * and knows the guests' addresses and leases. Open flows would be lost. Rejects with `ConfigError` if there are flows
+   * (unless `endFlows` ends them) or if another recording runs, and with an `Error` of one line when the file cannot be
+   * made.
    */
   async record(target: string | RecordOptions, options: EndFlows = {}): Promise<RecordingState> {
     return this.#open.recordings.begin(target, options);
   }
 
-  /** The recording that runs; null for none. */
+  /** The running recording; null for none. */
   recording(): RecordingState | null {
     return this.#made.tape.state();
   }
 
-  /** Ends the recording that runs, however it was begun. Resolves when its file is complete, with null when there was none. */
+  /** Ends the running recording, however it was begun. Resolves when its file is complete; with null when none ran. */
   async stopRecording(): Promise<RecordingState | null> {
     return this.#made.tape.stop();
   }
 
   /**
-   * Makes guests' lines bad from now on, by these rules instead of those before; none makes them good again. The same
-   * `seed` (a 32-bit number; random unless given) and traffic suffer alike. Throws `ConfigError`.
+   * Impairs the guests' cables from now on, by these rules in place of the rules before; an empty list impairs nothing.
+   * The same `seed` (a 32-bit number; random unless given) impairs the same traffic in the same way. Throws
+   * `ConfigError`.
    */
   impair(rules: readonly ImpairmentOptions[], seed?: number): void {
     this.#open.badLine.impair(rules, seed);
@@ -252,34 +278,36 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
   }
 
   /**
-   * Dials a guest. Resolves, once the connection stands, with a socket that `http`, `tls`, undici and ssh2 take as one of
-   * their own; rejects with Node's errors (ECONNREFUSED, ETIMEDOUT), the signal's reason or `ConfigError`.
+   * Dials a guest. Resolves, once the connection is established, with a socket that `http`, `tls`, undici and ssh2
+   * accept as one of Node's. Rejects with Node's errors (ECONNREFUSED, ETIMEDOUT), the signal's reason or
+   * `ConfigError`.
    */
   async connect(options: ConnectOptions): Promise<GuestSocket> {
     return this.#served.guests.connect(options);
   }
 
-  /** As `net.createConnection`: a socket that is still connecting. */
+  /** Dials a guest as `net.createConnection` does: returns a socket that is still connecting. */
   createConnection(options: ConnectOptions): GuestSocket {
     return this.#served.guests.createConnection(options);
   }
 
   /**
-   * Listens where guests find it: on an address of their net that none of them has, or on any outside, whose connections
-   * are then taken over. Rejects with `ConfigError` or EADDRINUSE.
+   * Listens on an address where guests can reach it: a free address of their net; or any outside address, whose
+   * connections then come here instead. Rejects with `ConfigError` or EADDRINUSE.
    */
   async listenGuest(options: ListenGuestOptions, onSocket?: (socket: GuestSocket) => void): Promise<GuestServer> {
     return this.#served.guests.listen(options, onSocket);
   }
 
-  /** Receives and sends datagrams at an address as `listenGuest` listens on one. */
+  /** Receives and sends datagrams at an address, chosen as for `listenGuest`. */
   async bindGuestUdp(options: BindGuestUdpOptions): Promise<GuestUdp> {
     return this.#served.guests.bindUdp(options);
   }
 
   /**
-   * Opens forwards: a rule, or text in Docker's (`2222:22`) or QEMU's grammar (`tcp::2222-:22`). All of them, or none.
-   * Aborting `signal` closes them.
+   * Opens forwards: for a rule, or for a text in Docker's (`2222:22`) or QEMU's grammar (`tcp::2222-:22`). Opens all of
+   * them, or none. Aborting `signal` closes them. Rejects with `ConfigError`, or with an `Error` of one line when the
+   * host refuses.
    */
   async publish(rule: ForwardRule | string, options: Abortable = {}): Promise<OpenForward[]> {
     return this.#served.published.add(rule, options);
@@ -294,12 +322,12 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
     return this.#made.published.list();
   }
 
-  /** The name of the cable that the guest with this address is on; null when nobody has been heard there. */
+  /** The name of the cable of the guest that has this address; null when no guest is known to have it. */
   cableOf(ip: string): string | null {
     return this.#made.lan.stack.cableOf(ip)?.name ?? null;
   }
 
-  /** The address of the guest that calls itself so by DHCP, `NAME` or `NAME.internal`; null for nobody. */
+  /** The address of the guest that has given this name by DHCP, `NAME` or `NAME.internal`; null for none. */
   guestNamed(name: string): string | null {
     return this.#made.tape.aside(() => this.#made.lan.stack.guestNamed(name));
   }
@@ -310,14 +338,14 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
   }
 
   /**
-   * Other rules from now on, in place of all there were; none allows everything. Flows that they allow go on undisturbed,
-   * others end. Throws `ConfigError`, and then nothing has changed.
+   * Replaces all rules; an empty list allows everything. Flows that the new rules allow go on undisturbed, others end.
+   * Throws `ConfigError`; then nothing has changed.
    */
   setRules(rules: readonly string[]): void {
     this.#open.rules.set(rules);
   }
 
-  /** The audit's file has been moved away (logrotate): what follows goes into a new one. */
+  /** Opens the audit's file anew after it has been moved away (logrotate); later entries go into a new file. */
   reopenAudit(): void {
     this.#made.reports.audit?.reopen();
   }
@@ -328,14 +356,14 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
   }
 
   /**
-   * Answers a question, for `/v1/asks`. False when there is no such question: it has been answered, or nobody has for 30
-   * seconds. @internal
+   * Answers a question, for `/v1/asks`. False when there is no such question, because it has been answered, or had no
+   * answer for 30 seconds. @internal
    */
   answer(id: string, verdict: AskVerdict): boolean {
     return this.#made.rules.answer(id, verdict);
   }
 
-  /** The rules that answers have made, for whoever reads a file of rules again. @internal */
+  /** The rules that answers have made, to keep when a file of rules is read again. @internal */
   answeredRules(): readonly string[] {
     return this.#made.rules.answered();
   }
@@ -346,8 +374,8 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
   }
 
   /**
-   * What the DNS server answers by itself from now on: `["db.example.com=10.1.2.3"]`. Throws `ConfigError`, and then nothing
-   * has changed.
+   * Replaces the names that the DNS server answers itself, such as `["db.example.com=10.1.2.3"]`. Throws `ConfigError`;
+   * then nothing has changed.
    */
   setDnsHosts(hosts: readonly string[]): void {
     this.#open.dnsAnswers.setHosts(hosts);
@@ -358,8 +386,8 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
   }
 
   /**
-   * Which zones have resolvers of their own from now on: `["corp.example.com=10.1.0.53"]`. Throws `ConfigError`, and then
-   * nothing has changed.
+   * Replaces the zones that have resolvers of their own, such as `["corp.example.com=10.1.0.53"]`. Throws
+   * `ConfigError`; then nothing has changed.
    */
   setDnsZones(zones: readonly string[]): void {
     this.#open.dnsAnswers.setZones(zones);
@@ -370,16 +398,19 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
   }
 
   /**
-   * What would become of a flow, without one: `tcp api.example.org:443`, `icmp 192.0.2.1`, `dns example.org`, with
-   * `guest IP|MAC|cable:NAME` behind it where that matters; without it the first guest's address asks. What is known of that guest now
-   * (its MAC, its cable) counts for rules that name it so. A name is taken to lead to a public address. `onFlow` is not asked. Throws
-   * `ConfigError`.
+   * The verdict on a flow, without opening it: `tcp api.example.org:443`, `icmp 192.0.2.1`, `dns example.org`. Append
+   * `guest IP|MAC|cable:NAME` to ask for a certain guest; otherwise the address of the first guest counts. The guest's
+   * MAC and cable, as known now, count for rules that name them. A name is assumed to lead to a public address.
+   * `onFlow` is not asked. Throws `ConfigError`.
    */
   explain(flow: string): FlowExplanation {
     return this.#made.rules.explain(flow);
   }
 
-  /** What each guest has used of the limits that rules set (`conns=50`, `limit rate=10mbit`), once it has begun something under them. */
+  /**
+   * How much each guest has used of the limits that rules set (`conns=50`, `limit rate=10mbit`). A guest is listed once
+   * it has begun a flow under such a limit.
+   */
   limits(): LimitState[] {
     return this.#made.tape.aside(() => this.#made.lan.stack.limits());
   }
@@ -395,7 +426,10 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
     return { framesIn, bytesIn, framesOut, bytesOut, ...lan.stack.gauges(), drops: reports.drops() };
   }
 
-  /** Ends cables, connections and forwards. Resolves when all sockets are gone; may be called again. */
+  /**
+   * Closes the network: ends connections, cables and forwards. Resolves when all sockets are closed; may be called
+   * again.
+   */
   close(): Promise<void> {
     return (this.#closing ??= this.#close());
   }
@@ -410,7 +444,7 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
     hook?.close();
     asker?.close();
     guests.close();
-    // Connections first: their resets still reach the guests.
+    // Connections end first, so that their resets still reach the guests.
     tape.told("close");
     lan.stack.close();
     await Promise.all([cables.close(), guestForwards.close()]);
@@ -422,13 +456,13 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
     this.#made.ownPorts.close();
   }
 
-  /** The parts, for what is refused once the network closes. */
+  /** The parts, for methods that fail once the network closes. */
   get #open(): ComposedNetwork {
     if (this.#closing !== null) throw closedError();
     return this.#made;
   }
 
-  /** The parts, for what takes an address of ours on the guests' cables. */
+  /** The parts, for methods that take an address of the network's on the guests' cables. */
   get #served(): ComposedNetwork {
     const made = this.#open;
     if (this.config.gateway) return made;

@@ -1,6 +1,6 @@
 /**
- * The parts of a network on this host, put together: what is told of it, the seams on Node, the stack and the switch, who
- * decides about flows, what leads into the process, and the cables.
+ * Puts together the parts of a network on this host: the reports about it, Node's sockets, clock and files, the stack
+ * and the switch, the callbacks that decide about flows, the services within this process, and the cables.
  */
 import type { EventEmitter } from "node:events";
 import type { CableEnv } from "../attach/attachment.ts";
@@ -36,7 +36,7 @@ import { Reports } from "./reports.ts";
 import { NetworkRules } from "./rules.ts";
 import { Tape } from "./tape.ts";
 
-/** The parts that a network speaks with. */
+/** The parts that `Network` calls. */
 export interface ComposedNetwork {
   readonly clock: Clock;
   readonly tape: Tape;
@@ -55,14 +55,20 @@ export interface ComposedNetwork {
   readonly guests: Guests;
   readonly badLine: BadLine;
   readonly cables: Cables;
-  /** To guests, by all cables. */
+  /** Frames and bytes sent to guests on all cables. */
   readonly sent: CableEnv["sent"];
 }
 
-/** Read slabs in use beyond which what waits for hosts is copied, and so counted, where networks share a budget of bytes. */
+/**
+ * Where networks share a budget of bytes: the number of read slabs in use beyond which bytes that wait for hosts are
+ * copied, and so counted.
+ */
 const SHARED_SLABS = 4;
 
-/** `bytes` is what connections may hold beside their limits; `emitter` tells what happens; `ended` is aborted when the network closes. */
+/**
+ * Makes the parts. `bytes` is the share of a budget that connections may hold beside their limits, `emitter` emits
+ * events, and `ended` is aborted when the network closes.
+ */
 export function composeNetwork(
   options: ResolvedOptions,
   recording: Recording | null,
@@ -74,7 +80,7 @@ export function composeNetwork(
   const { limits } = config;
   const cableOf = (host: string): Link | null => lan.cableOf(host);
 
-  // What is told of it
+  // Reports
   const tape = new Tape(recording);
   const tap = new CableTap();
   const macOf = (host: string): string | null => lan.stack.macOf(host);
@@ -82,7 +88,7 @@ export function composeNetwork(
   const notice = (text: string): void => reports.notice(text);
   if (recording !== null) recording.onEnd = notice;
 
-  // The seams on Node
+  // Node's sockets, clock and random numbers
   const clock = new HostClock();
   const random = new HostRandom();
   const host = new NodeHostNet({ random, notice, ...(outboundAddr === null ? {} : { outboundAddr }) });
@@ -90,7 +96,7 @@ export function composeNetwork(
   const { dnsInFlight: maxInFlight, dnsTcpInFlight: maxTcp } = limits;
   const dns = new NodeDns({ upstreams: options.dnsUpstream, maxInFlight, maxTcp });
 
-  // Who decides about flows, beside the rules
+  // Callbacks that decide about flows, beside the rules
   const asker = options.ask
     ? new Asker({
         ...{ limits, cableOf, onAsk: options.onAsk },
@@ -127,7 +133,7 @@ export function composeNetwork(
     dnsZones: () => dnsAnswers.zones(),
   });
 
-  // What leads into the process
+  // Services within this process
   const guestForwards = new GuestForwards(lan.local, cableOf, host, {
     limits,
     onOutput: (program, pid, line) => reports.event({ type: "program-output", program, pid, line }),

@@ -1,4 +1,7 @@
-/** What a network's user says of DNS names while it runs: hosts that are answered here, zones with resolvers of their own. */
+/**
+ * The DNS hosts and zones that a user sets while the network runs: names that the network answers itself, and zones
+ * with resolvers of their own.
+ */
 import { parseDnsHost, parseDnsZone } from "../control/dns-rules.ts";
 import type { ResolvedOptions } from "../control/options.ts";
 import { textList } from "../control/shape.ts";
@@ -26,7 +29,7 @@ export class DnsAnswers {
     return this.#zones;
   }
 
-  /** Throws `ConfigError`, and then nothing has changed. */
+  /** Throws `ConfigError`; then nothing has changed. */
   setHosts(hosts: readonly string[]): void {
     const parsed = textList("dnsHosts", hosts).map(parseDnsHost);
     this.#tape.told("dnsHosts", hosts);
@@ -34,7 +37,7 @@ export class DnsAnswers {
     this.#hosts = [...hosts];
   }
 
-  /** Throws `ConfigError`, and then nothing has changed. */
+  /** Throws `ConfigError`; then nothing has changed. */
   setZones(zones: readonly string[]): void {
     const parsed = textList("dnsZones", zones).map(parseDnsZone);
     this.#tape.told("dnsZones", zones);

@@ -1,4 +1,4 @@
-/** The forwards of a network as its user opens and closes them: all that one rule means, or none. */
+/** The forwards that a user opens and closes: all that a rule describes, or none. */
 
 import type { Abortable } from "../control/abortable.ts";
 import { ConfigError } from "../control/errors.ts";
@@ -28,7 +28,7 @@ export class Published {
     this.#ended = ended;
   }
 
-  /** Opens the configured ones. Rejects with an `Error` of one line when the host refuses. */
+  /** Opens the configured forwards. Rejects with an `Error` of one line when the host refuses. */
   async open(): Promise<void> {
     try {
       this.#tape.told("open");
@@ -51,7 +51,8 @@ export class Published {
     try {
       for (const each of rules) {
         open.push(await this.#open(each));
-        // Listening is done before anything else has its turn: a range of thousands would hold up all packets.
+        // Listening on a port happens at once, so a range of thousands would hold up all packets. Other work has a turn
+        // after each `FORWARDS_A_TURN` ports.
         if (open.length % FORWARDS_A_TURN === 0) await nextTurn();
       }
     } catch (error) {
@@ -66,7 +67,10 @@ export class Published {
     return open;
   }
 
-  /** A recording that begins meanwhile brings another network, which is to have the forward. */
+  /**
+   * Opens one forward. If a recording begins meanwhile, another network takes this one's place, and the forward is
+   * opened there.
+   */
   async #open(rule: ForwardRule): Promise<OpenForward> {
     const { forwards } = this.#lan.stack;
     this.#tape.told("addForward", rule);
@@ -79,7 +83,7 @@ export class Published {
     }
   }
 
-  /** False when it was not open. */
+  /** Closes a forward. False when it was not open. */
   remove(forward: OpenForward): boolean {
     this.#tape.told("removeForward", { ...forward.rule, host: forward.address });
     return this.#lan.stack.forwards.remove(forward);
@@ -90,12 +94,12 @@ export class Published {
   }
 }
 
-/** When all that waits now has had its turn. */
+/** Resolves after all events that wait now have been handled. */
 function nextTurn(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));
 }
 
-/** One line for a forward that the host refuses; `code` is the system's. */
+/** An `Error` of one line for a forward that the host refuses, with the system's `code`. */
 function forwardError(cause: unknown): Error {
   const { code, address, port } = cause as NodeJS.ErrnoException & {
     readonly address?: string;

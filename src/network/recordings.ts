@@ -1,4 +1,6 @@
-/** A network's recordings as its user begins them while it runs: each with a network in place of the one before. */
+/**
+ * The recordings that a user begins while the network runs. Each begins with a new network in place of the one before.
+ */
 import { parseDnsHost, parseDnsZone } from "../control/dns-rules.ts";
 import { ConfigError } from "../control/errors.ts";
 import type { RecordOptions } from "../control/options/record-options.ts";
@@ -13,15 +15,15 @@ import type { RecordingState } from "../record/recording.ts";
 import type { StackParts } from "../stack/parts.ts";
 import { beginRecording, type Tape } from "./tape.ts";
 
-/** Flows that an error names. */
+/** How many flows an error names. */
 const MOST_SHOWN = 3;
 
-/** Whether flows may be ended for a recording (false). */
+/** Whether open flows may be ended so that a recording can begin (default false). */
 export interface EndFlows {
   readonly endFlows?: boolean | undefined;
 }
 
-/** What is recorded, and what the user has changed since the network began. */
+/** The parts to record, and the settings that the user has changed since the network began. */
 export interface Recorded {
   readonly options: ResolvedOptions;
   readonly parts: StackParts;
@@ -42,7 +44,10 @@ export class Recordings {
     this.#network = network;
   }
 
-  /** Rejects with `ConfigError`, or with an `Error` of one line when the file cannot be made; then nothing has changed. */
+  /**
+   * Begins a recording. Rejects with `ConfigError`, or with an `Error` of one line when the file cannot be made; then
+   * nothing has changed.
+   */
   async begin(target: string | RecordOptions, { endFlows = false }: EndFlows): Promise<RecordingState> {
     const { options, parts, lan, tape, notice, ended } = this.#network;
     const wanted = checkRecord(target);
@@ -55,7 +60,7 @@ export class Recordings {
     const recording = await beginRecording(wanted, { ...options, stack: config, ruleLines: lines });
     try {
       if (ended.aborted) throw closedError();
-      // While the file was made the rules may have changed, and flows have begun.
+      // While the file was being made, the rules may have changed and flows may have begun.
       if (lines !== this.#network.rules())
         throw new ConfigError("record", wanted.file, "expected no other rules meanwhile");
       this.#refuse(wanted.file, endFlows);
@@ -73,7 +78,7 @@ export class Recordings {
     return recording.state;
   }
 
-  /** A recording cannot begin while another runs, nor while flows would be lost by it. */
+  /** Throws `ConfigError` while another recording runs, or while there are flows that would be lost. */
   #refuse(file: string, endFlows: boolean): void {
     const { tape, lan, options } = this.#network;
     const refused = (expectation: string): ConfigError => new ConfigError("record", file, expectation);

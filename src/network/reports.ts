@@ -1,6 +1,6 @@
 /**
- * What happens in a network, told to whoever wants to know: drops are counted, events go to the listeners and into captures'
- * comments, and what rules have decided goes to the audit and to what is learned, with the guest's process where it is known.
+ * Reports what happens in a network: counts drops, passes events to listeners and into captures' comments, and passes
+ * decisions of rules to the audit and to `learn`, with the guest's process where it is known.
  */
 import type { EventEmitter } from "node:events";
 import type { CableTap } from "../attach/tap.ts";
@@ -20,16 +20,18 @@ import { ProcessNames } from "../host/process-names.ts";
 
 type Ruled = Extract<TraceEvent, { type: "flow-refused" | "flow-allowed" }>;
 
-/** What the reports ask of the network that they are about. */
+/** The parts of the network that the reports need. */
 export interface Reported {
-  /** Whose listeners are told. */
+  /** The emitter of the events. */
   readonly emitter: EventEmitter<NetworkEvents>;
   /** The frames that captures see. */
   readonly tap: CableTap;
   /** The rules in force. */
   readonly rules: () => readonly string[];
   readonly cableOf: (host: IpText) => Link | null;
-  /** Which machine has an address, whatever other addresses it has; null when nobody is known to have it. */
+  /**
+   * The MAC of the guest that has an address, whichever of its addresses it is; null when no guest is known to have it.
+   */
   readonly macOf: (host: IpText) => string | null;
 }
 
@@ -61,7 +63,10 @@ export class Reports implements Trace {
         : new LearnedFile(learn, limits, rules, { full: () => this.drop("learned-full"), failed: notice });
   }
 
-  /** Makes the files. Rejects with an `Error` of one line when one of them cannot be written. */
+  /**
+   * Makes the files of the audit and of `learn`. Rejects with an `Error` of one line when one of them cannot be
+   * written.
+   */
   async open(): Promise<void> {
     await this.#learned?.open();
     await this.audit?.open();
@@ -71,7 +76,7 @@ export class Reports implements Trace {
     this.#drops.add(reason);
   }
 
-  /** Since the start, by reason. */
+  /** Drops since the network began, by reason. */
   drops(): Record<DropReason, number> {
     return this.#drops.counts();
   }
@@ -86,18 +91,18 @@ export class Reports implements Trace {
     this.#tell(event);
   }
 
-  /** Resolves when captures and files are complete, and listeners have heard what there was to tell. */
+  /** Resolves when captures and files are complete, and listeners have been told of all events. */
   async close(): Promise<void> {
     await this.captures.close();
     this.#drops.flush();
     this.#refused.flush();
     await this.#learned?.close();
     await this.audit?.close();
-    // Events are told in a tick of their own, and whoever waits for us may end the process before it.
+    // Events are emitted in a later tick, and the caller may end the process as soon as this resolves.
     await new Promise<void>((told) => process.nextTick(told));
   }
 
-  /** What rules have decided, with the process where it is known. */
+  /** Reports a decision of rules, with the process where it is known. */
   #ruled(event: Ruled): void {
     if (this.#learned === null && this.audit === null && !this.#heard(event)) return;
     const named = this.#named(event);
@@ -113,7 +118,7 @@ export class Reports implements Trace {
     if (emitter.listenerCount("flowRefused") > 0) process.nextTick(() => emitter.emit("flowRefused", refusal));
   }
 
-  /** Names a guest, whichever of its addresses it has spoken from. */
+  /** A guest's identity, the same for all of its addresses. */
   #guestOf({ guest, cable }: Ruled): string {
     const host = parseEndpoint(guest, 0)?.host;
     return `${cable} ${host === undefined ? guest : (this.#network.macOf(host) ?? host)}`;
@@ -130,7 +135,10 @@ export class Reports implements Trace {
     process.nextTick(() => this.#network.emitter.emit(name, rest as never));
   }
 
-  /** A decision with its process. Its socket is there only until the guest hears of a refusal. */
+  /**
+   * A decision with the process that asked. It is looked up at once, because its socket is only there until the guest
+   * hears of a refusal.
+   */
   #named<T extends Ruled>(decision: T): T {
     const { proto, direction } = decision;
     if (proto === "icmp" || direction === "in") return decision;

@@ -1,4 +1,4 @@
-/** The rules of a network as its user sees them: replaced while it runs, explained, and made by answers (`ask`). */
+/** The rules that a user replaces and asks about while the network runs, and the rules that answers (`ask`) make. */
 import { ConfigError } from "../control/errors.ts";
 import { parseFlow } from "../control/explain.ts";
 import { type AskVerdict, checkAskVerdict, type Question } from "../control/on-ask.ts";
@@ -12,12 +12,12 @@ import type { Subject } from "../nat/rules/rules.ts";
 import type { FlowExplanation } from "./info.ts";
 import type { Tape } from "./tape.ts";
 
-/** What the rules are about. */
+/** The parts of the network that the rules need. */
 export interface Ruled {
   readonly lan: CurrentLan;
   readonly config: StackConfig;
   readonly tape: Tape;
-  /** Who is asked before the default refuses; null for nobody. */
+  /** The asker that is asked before the default refuses a flow; null for none. */
   readonly asker: Asker | null;
 }
 
@@ -27,13 +27,13 @@ export class NetworkRules {
   readonly #answered: Set<string> = new Set();
   #rules: readonly string[];
 
-  /** `rules` are those that the stack has been made with. */
+  /** `rules` are the rules that the stack was made with. */
   constructor(network: Ruled, rules: readonly string[]) {
     this.#network = network;
     this.#rules = rules;
   }
 
-  /** Throws `ConfigError`, and then nothing has changed. */
+  /** Replaces the rules. Throws `ConfigError`; then nothing has changed. */
   set(rules: readonly string[]): void {
     const { lan, tape } = this.#network;
     const parsed = parseRules(textList("rules", rules));
@@ -43,7 +43,7 @@ export class NetworkRules {
     this.#settle();
   }
 
-  /** Questions that a rule answers now are asked no more: their flows are looked at anew. */
+  /** Withdraws questions that a rule answers now: their flows are decided anew. */
   #settle(): void {
     const { asker } = this.#network;
     for (const { id, rule } of asker?.list() ?? []) {
@@ -56,17 +56,19 @@ export class NetworkRules {
     try {
       return /^default /.test(this.explain(flow).rule);
     } catch {
-      // It cannot be asked about as one flow (a whole range, say): somebody still answers.
+      // The rule does not describe a single flow (but a whole range, say), so the question stays.
       return true;
     }
   }
 
-  /** Those in force. */
+  /** The rules in force. */
   list(): readonly string[] {
     return this.#rules;
   }
 
-  /** Throws `ConfigError` about what is no flow. */
+  /**
+   * The verdict of the rules on a flow, without opening it. Throws `ConfigError` if `flow` does not describe a flow.
+   */
   explain(flow: string): FlowExplanation {
     if (typeof flow !== "string") throw new ConfigError("flow", flow, "expected a text like tcp api.example.org:443");
     const { lan, config, tape } = this.#network;
@@ -86,7 +88,7 @@ export class NetworkRules {
     return this.#network.asker?.list() ?? [];
   }
 
-  /** False when there is no such question. Throws `ConfigError` about what is no verdict. */
+  /** Answers a question. False when there is no such question. Throws `ConfigError` if `verdict` is none. */
   answer(id: string, verdict: AskVerdict): boolean {
     const { asker } = this.#network;
     checkAskVerdict("answer", verdict);

@@ -1,10 +1,12 @@
-/** What a recording is told beside the seams: what the user does to a network. */
+/**
+ * Passes a network's inputs that come neither from guests nor from the host to its recording: the actions of its user.
+ */
 import type { ResolvedRecord } from "../control/options/record-options.ts";
 import type { ResolvedOptions } from "../control/options.ts";
 import type { EntryName, Value } from "../record/format.ts";
 import type { Recording, RecordingState } from "../record/recording.ts";
 
-/** The network's latest recording, which may have ended. Where there is none, nothing is recorded. */
+/** A network's latest recording, which may have ended. Without one, nothing is recorded. */
 export class Tape {
   #recording: Recording | null;
 
@@ -12,27 +14,27 @@ export class Tape {
     this.#recording = recording;
   }
 
-  /** Something comes in that is no frame and nothing of the host's. */
+  /** Records an input that is neither a frame nor from the host. */
   told(name: EntryName, ...values: readonly Value[]): void {
     this.#recording?.recorder.told(name, ...values);
   }
 
-  /** A look that is not recorded. */
+  /** Runs `look` without recording what it reads. */
   aside<T>(look: () => T): T {
     return this.#recording === null ? look() : this.#recording.recorder.aside(look);
   }
 
-  /** Another recording in place of one that has ended. */
+  /** Takes another recording in place of one that has ended. */
   replace(recording: Recording): void {
     this.#recording = recording;
   }
 
-  /** The recording that runs. */
+  /** The running recording; null for none. */
   state(): RecordingState | null {
     return this.#recording?.recorder.active ? this.#recording.state : null;
   }
 
-  /** Resolves when the file is complete; with null when no recording ran. */
+  /** Ends the recording. Resolves with its state when the file is complete; with null when none ran. */
   async stop(): Promise<RecordingState | null> {
     const recording = this.#recording;
     if (!recording?.recorder.active) return null;
@@ -40,13 +42,16 @@ export class Tape {
     return recording.state;
   }
 
-  /** The network closes. Resolves when the file is complete. */
+  /** Ends the recording because the network closes. Resolves when the file is complete. */
   async close(): Promise<void> {
     await this.#recording?.close();
   }
 }
 
-/** A recording's code is much, and loaded only when it is wanted. Rejects with an `Error` of one line when the file cannot be made. */
+/**
+ * Begins a recording. Its code is large, and loaded only when it is needed. Rejects with an `Error` of one line when
+ * the file cannot be made.
+ */
 export async function beginRecording(record: ResolvedRecord, options: ResolvedOptions): Promise<Recording> {
   const { Recording } = await import("../record/recording.ts");
   return Recording.begin(record, options);

@@ -12,7 +12,7 @@ const FILES: Readonly<Record<string, readonly [file: string, type: string]>> = {
     ]),
   ),
 };
-/** Nothing from other origins, nothing inline, no frame around the page. */
+/** The page may load nothing from other origins and nothing inline, and no other page may frame it. */
 const POLICY = "default-src 'self'; img-src data:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
 
 /** Whether a request is for the page itself, which needs no token. */

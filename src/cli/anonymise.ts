@@ -1,4 +1,4 @@
-/** `tslirp replay --anonymise`: the same run with other addresses and names, and without payload. */
+/** `tslirp replay --anonymise`: writes the same run with other addresses and names, and without payload. */
 import { unlinkSync } from "node:fs";
 import { HostRandom } from "../host/random.ts";
 import { anonymise } from "../record/anonymous/anonymise.ts";
@@ -8,7 +8,7 @@ import { crashText } from "../record/symptom.ts";
 import { say } from "./output.ts";
 import { type Rewriting, rewritten } from "./rewriting.ts";
 
-/** Resolves with the exit status: 0 when the network does on it what it had done, 1 when something else. */
+/** Resolves with the exit status: 0 when a replay of the new file behaves as recorded, 1 when it differs. */
 export async function anonymiseCommand(file: string, given: Rewriting): Promise<number> {
   const output = rewritten("--anonymise", file, "anon", given);
   const reader = new RecordingReader(file);

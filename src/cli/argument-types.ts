@@ -1,4 +1,4 @@
-/** A command line's arguments, as typed and as read. */
+/** The arguments of the command line, before and after they are read. */
 import type { StreamAddress } from "../attach/address.ts";
 import type { WsAccess } from "../attach/ws-access.ts";
 import type { CaptureOptions } from "../control/capture.ts";
@@ -9,7 +9,7 @@ import type { GuestNetworksOptions } from "../guest-networks.ts";
 
 /** The typed arguments about a network and its reports, by commander's names. Unchecked. */
 export interface NetworkArguments {
-  /** A network's own options, read by their descriptions. */
+  /** The options of a network, which are read by their descriptions. */
   readonly [attribute: string]: string | boolean | readonly string[] | undefined;
   readonly uplink?: readonly string[];
   readonly lease?: readonly string[];
@@ -18,7 +18,7 @@ export interface NetworkArguments {
   readonly publish?: readonly string[] | undefined;
   readonly dnssearch?: readonly string[];
   readonly max?: readonly string[];
-  /** One list for the four flags: `allow …`, `deny …`, `limit …`, `default …` in the order in which they were typed. */
+  /** One list for four flags: `allow …`, `deny …`, `limit …`, `default …`, in the order in which they were typed. */
   readonly allow?: readonly string[];
   readonly deny?: readonly string[];
   readonly limit?: readonly string[];
@@ -40,12 +40,12 @@ export interface NetworkArguments {
   readonly logJson?: boolean;
 }
 
-/** Also the arguments about how QEMU attaches. */
+/** The arguments of `tslirp qemu`: those of a network, and how QEMU attaches. */
 export interface QemuArguments extends NetworkArguments {
   readonly vhostUser?: boolean;
 }
 
-/** Also the arguments about where guests attach. */
+/** The arguments of `tslirp serve`: those of a network, and where guests attach. */
 export interface ServeArguments extends NetworkArguments {
   readonly listen?: readonly string[];
   readonly connect?: readonly string[];
@@ -61,7 +61,7 @@ export interface ServeArguments extends NetworkArguments {
   readonly wsToken?: string;
 }
 
-/** A file of rules, and the typed rules before them. */
+/** A file of rules, and the rules on the command line, which come before the file's. */
 export interface RulesFile {
   readonly file: string;
   readonly typed: readonly string[];
@@ -69,9 +69,9 @@ export interface RulesFile {
 
 /** The work on a network beside serving its guests. */
 export interface SessionOptions {
-  /** The rules that are read again on SIGHUP; null without a file. */
+  /** The rules that are read again on SIGHUP; null without a file of rules. */
   readonly rules: RulesFile | null;
-  /** Whether SIGHUP makes the process read or open something again, in place of ending it. */
+  /** Whether SIGHUP makes the process read or open something again instead of ending it. */
   readonly hangup: boolean;
   /** Null for none. */
   readonly api: StreamAddress | null;
@@ -91,13 +91,13 @@ export interface ServeOptions {
   readonly connect: readonly string[];
   readonly fd: number | null;
   readonly tap: readonly string[];
-  /** The user to become, as typed. */
+  /** The user to become, as typed; null for none. */
   readonly user: string | null;
   /** Who may attach by WebSocket. */
   readonly ws: WsAccess;
-  /** The options of a network for each guest; null for one network. */
+  /** The options of one network for each guest; null for one network in all. */
   readonly perGuest: GuestNetworksOptions | null;
-  /** How many networks share the guests; null for one, in this process. */
+  /** How many worker processes share the guests; null for one network in this process. */
   readonly workers: number | null;
   readonly session: SessionOptions;
 }

@@ -1,4 +1,4 @@
-/** What was typed, as the options of a network. */
+/** Reads typed arguments as the options of a network. */
 
 import { readFileSync, readlinkSync, realpathSync, type Stats, statSync } from "node:fs";
 import path from "node:path";
@@ -68,8 +68,8 @@ export function readServeArguments(args: ServeArguments): ServeOptions {
 }
 
 /**
- * A network's options: those of `from`, which QEMU's user typed behind `from.option`, and our own, which win where there
- * can be but one. Throws `ConfigError`, whose field is the option as the user typed it.
+ * A network's options: those of `from`, which QEMU's user typed behind `from.option`, and our own. Our own win for
+ * options that can have only one value. Throws `ConfigError`, whose field is the option as the user typed it.
  */
 export function readNetworkArguments(
   args: NetworkArguments,
@@ -78,7 +78,7 @@ export function readNetworkArguments(
 ): NetworkOptions {
   const inherited = from.netdev.options;
   const flags = typedOptions(args, cable);
-  // Any cable carries as much as an uplink does.
+  // With an uplink, the uplink's MTU is the smaller one, and every cable carries it.
   if (cable !== "stream" && args.uplink === undefined) flags.mtu ??= CAUTIOUS_MTU;
   const typed = typedRules(args);
   if (args.rules !== undefined) flags.rules = readRules({ file: args.rules, typed }).lines;
@@ -179,7 +179,7 @@ function mtu(flag: string, text: string, uplink: boolean, cable: CableKind): num
   });
 }
 
-/** The work beside serving the guests. Throws `ConfigError`. */
+/** Reads the options for the work beside serving guests. Throws `ConfigError`. */
 export function readSessionArguments(args: NetworkArguments, level: LogLevel): SessionOptions {
   return {
     rules: args.rules === undefined ? null : { file: args.rules, typed: typedRules(args) },
@@ -198,8 +198,8 @@ function typedRules({ allow, deny, limit, default: rest }: NetworkArguments): re
 }
 
 /**
- * All rules of a network, the typed ones before those of the file. `before` is given when the file is read again: the
- * `counts` of the last time. Throws `ConfigError`.
+ * All rules of a network: the typed ones, then those of the file. `before` is given when the file is read again: the
+ * last time's `counts`. Throws `ConfigError`.
  */
 export function readRules(
   { file, typed }: RulesFile,
@@ -217,7 +217,7 @@ function checkRules(lines: readonly string[], fields: readonly string[]): readon
   return lines;
 }
 
-/** The flag behind which a rule was typed: "allow tcp any" came by --allow. */
+/** The flag behind which a rule was typed: `--allow` for "allow tcp any". */
 function ruleFlag(line: string): string {
   return `--${line.slice(0, line.indexOf(" "))}`;
 }
@@ -264,7 +264,7 @@ function checkCaptureFile(file: string): void {
 /** Whether `--learn` may write the file without a loss: it does not exist, is empty, or was written by `--learn`. */
 function isLearned(file: string): boolean {
   const stat = statOf("--learn", file);
-  // Anything but a file is refused where it is opened.
+  // Other kinds of files are refused when the file is opened.
   if (stat === undefined || !stat.isFile() || stat.size === 0) return true;
   return readFileSync(file, "utf8").startsWith(LEARNED_HEADER);
 }
@@ -286,19 +286,19 @@ function isFolder(flag: string, name: string): boolean {
 
 const MOST_LINKS = 40;
 
-/** One path for all names of a file, whether the file exists or not. */
+/** The path of a file by which all its names compare equal. The file need not exist. */
 function placeOf(file: string, links = 0): string {
   try {
     const { dev, ino } = statSync(file, { bigint: true });
     return `${dev}:${ino}`;
   } catch {
-    // The file does not exist: its folder counts.
+    // The file does not exist. Its folder's real path counts.
   }
   try {
     const to = readlinkSync(file);
     if (links < MOST_LINKS) return placeOf(path.resolve(path.dirname(file), to), links + 1);
   } catch {
-    // Not a link.
+    // The path is not a link.
   }
   try {
     return path.join(realpathSync(path.dirname(file)), path.basename(file));
@@ -315,7 +315,7 @@ function readNetdev(text: string): Netdev {
   }
 }
 
-/** The same error under the name that the user gave the option by. */
+/** The same error, with the name of the option as the user gave it. */
 function asTyped(
   error: ConfigError,
   { option: typed, netdev }: { readonly option: string; readonly netdev: Netdev },

@@ -1,4 +1,7 @@
-/** The command line. Exit status: 0 stopped as asked, 1 something failed at run time, 2 bad arguments (one line says which). */
+/**
+ * The command line. Exit status: 0 when stopped as asked, 1 when something failed at run time, 2 for wrong arguments
+ * (one line says which).
+ */
 import { type Command, CommanderError } from "commander";
 import { ConfigError } from "../control/errors.ts";
 import { standardError } from "../control/standard-error.ts";
@@ -34,7 +37,7 @@ async function run(args: readonly string[]): Promise<number> {
   }
 }
 
-/** Has errors thrown; `complain` prints them. A missing or surplus argument refers to its command's help. */
+/** Makes commander throw errors; `complain` prints them. The error for a missing or surplus argument names the help. */
 function throwErrors(command: Command): void {
   command.exitOverride((error) => {
     if (/^commander\.(?:missingArgument|excessArguments)$/.test(error.code))

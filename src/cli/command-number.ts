@@ -1,11 +1,11 @@
-/** Numbers behind flags. */
+/** Reads numbers behind flags. */
 import { parseNumber } from "../control/addresses.ts";
 import { ConfigError } from "../control/errors.ts";
 import { COMMAND, type CommandField } from "../control/options/command.ts";
 import type { Reading } from "../control/options/description.ts";
 import { longFlag } from "../control/options/table.ts";
 
-/** The number behind a flag that only commands have. */
+/** The number behind a flag of the command line's own. Throws `ConfigError`. */
 export function commandNumber(key: CommandField, text: string | undefined, expectation?: string): number | undefined {
   const { flag, reading } = COMMAND[key];
   return number(longFlag(flag), text, reading as NumberReading, expectation);

@@ -1,4 +1,4 @@
-/** `tslirp completion SHELL`: the script by which a shell completes tslirp's command line, made from the commands themselves. */
+/** `tslirp completion SHELL`: prints a completion script for a shell, made from the commands themselves. */
 import { Argument, Command } from "commander";
 import { ConfigError } from "../control/errors.ts";
 import { bashCompletion } from "./completion/bash.ts";
@@ -9,7 +9,7 @@ import { say } from "./output.ts";
 
 const SHELLS = { bash: bashCompletion, zsh: zshCompletion, fish: fishCompletion };
 
-/** The command, which prints what `program` completes to. */
+/** The command `completion`, for the commands of `program`. */
 export function completionCommand(program: Command): Command {
   return new Command("completion")
     .description("print a shell's completion script: source <(tslirp completion bash)")

@@ -1,4 +1,4 @@
-/** `tslirp ctl`: speaks to a running tslirp over its control API. Tables for people, `--json` for scripts. */
+/** `tslirp ctl`: controls a running tslirp by its API. Prints tables for people, or with `--json` JSON for scripts. */
 import { existsSync } from "node:fs";
 import path from "node:path";
 import { pipeline } from "node:stream/promises";
@@ -251,8 +251,8 @@ function saidText({ allow, reason, remedy }: Said): string {
 }
 
 /**
- * Prints events as JSON lines until they end: all, or those of one type. JSON in ASCII, because guests choose some
- * words.
+ * Prints events as JSON lines until they end: all, or those of one type. Only ASCII, because guests choose some of
+ * the words.
  */
 async function followEvents(client: ApiClient, only?: string): Promise<void> {
   let rest = "";
@@ -268,7 +268,7 @@ async function followEvents(client: ApiClient, only?: string): Promise<void> {
   }
 }
 
-/** A UNIX socket's absolute path, because tslirp may run in another folder. */
+/** Makes the path of a UNIX socket absolute, because tslirp may run in another folder. */
 function absolute(rule: string): string {
   return rule.startsWith("unix:") ? `unix:${path.resolve(rule.slice("unix:".length))}` : rule;
 }
@@ -356,7 +356,10 @@ function connect(given: Given): ApiClient {
   return new ApiClient(address, token, network);
 }
 
-/** The API when none is named: the usual socket; otherwise the one on TCP whose token lies in the runtime folder. */
+/**
+ * The API to use when none is named: the usual socket if it exists, else an API on TCP whose token is in the runtime
+ * folder.
+ */
 function usualApi(): string {
   const socket = path.join(runtimeFolder(), "api.sock");
   if (existsSync(socket)) return `unix:${socket}`;
@@ -368,7 +371,7 @@ function usualApi(): string {
   return left[0]?.address ?? `unix:${socket}`;
 }
 
-/** A row of the query log, in words. */
+/** A row of the query log, with its types and codes as words. */
 function dnsWords({ time, qtype, rcode }: Row): Row {
   return {
     time: new Date(Number(time)).toISOString(),
@@ -391,7 +394,7 @@ function cell(value: Cell): Cell {
   return typeof value === "number" && !Number.isInteger(value) ? Number(value.toFixed(3)) : value;
 }
 
-/** One of a list, by its name where it has one. */
+/** A member of a list as text: its name if it has one. */
 function listed(value: unknown): string {
   if (typeof value !== "object" || value === null) return String(value);
   const { address, name } = value as { readonly address?: string; readonly name?: string };

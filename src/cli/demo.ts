@@ -1,8 +1,8 @@
 /**
- * `tslirp demo`: a guest boots on a network of its own, and a table shows what was proven.
+ * `tslirp demo`: a guest boots on a network of its own, and a table shows the results of tests.
  *
- * The guest is iPXE under QEMU if there is a QEMU, otherwise the small stack in `cli/guest`. The servers that it
- * reaches are on this machine's loopback, so the demo needs no Internet.
+ * The guest is iPXE under QEMU if there is a QEMU, otherwise the small stack in `cli/guest`. The servers that the
+ * guest reaches are on this machine's loopback, so the demo needs no Internet.
  */
 import { accessSync, constants } from "node:fs";
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
@@ -20,15 +20,15 @@ const QEMU = "qemu-system-x86_64";
 const TIMEOUT_MS = 60_000;
 const ENDING = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
 const BOOTFILE = "boot.ipxe";
-/** Where guests find this machine's loopback, by default. */
+/** The address at which guests reach this machine's loopback by default. */
 const GATEWAY = "10.0.2.2";
 
-/** Runs the demo on standard output. Resolves with the exit status: 0 only if all was proven. */
+/** Runs the demo on standard output. Resolves with the exit status: 0 only if all tests have passed. */
 export function demo(): Promise<number> {
   return runDemo(onPath(QEMU), say);
 }
 
-/** The demo with this QEMU, or with the embedded guest when it is null. Leaves no process, socket or file behind. */
+/** Runs the demo with this QEMU, or with the embedded guest for null. Leaves no process, socket or file behind. */
 export async function runDemo(
   qemu: string | null,
   print: (text: string) => void,

@@ -13,10 +13,10 @@ import { constants } from "node:os";
 const KEPT = ["SIGHUP", "SIGINT", "SIGTERM"] as const;
 type Kept = (typeof KEPT)[number];
 
-/** Whether each signal has come. Released signals are not in the map. */
+/** For each signal that is held, whether it has come. Released signals are not in the map. */
 const came: Map<Kept, boolean> = new Map();
 
-/** Signals from other processes wait for a listener from now on. */
+/** From now on signals wait for a listener. */
 export function holdSignals(): void {
   process.on("SIGUSR1", nothing);
   for (const signal of KEPT) {
@@ -26,7 +26,7 @@ export function holdSignals(): void {
   process.on("newListener", handOver);
 }
 
-/** This command does not listen: signals that have come take effect, and later ones do, too. */
+/** For a command that does not listen: signals that have come take effect now, and later ones at once. */
 export function letSignalsGo(): void {
   process.off("newListener", handOver);
   for (const [signal, did] of came) {
@@ -49,7 +49,7 @@ function handOver(name: string | symbol): void {
   const did = came.get(signal);
   if (did === undefined) return;
   came.delete(signal);
-  // Called once the listener is there. There is one at every moment, and no signal is delivered before this turn ends.
+  // Runs once the listener is added. Until then `keep` listens, and no signal is delivered before this turn ends.
   process.nextTick(() => {
     process.off(signal, keep);
     if (did) process.emit(signal, signal);

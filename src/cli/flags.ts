@@ -1,11 +1,11 @@
-/** The flags of a command, as their descriptions have them. */
+/** Makes a command's flags from the descriptions of options. */
 import { type Command, Option } from "commander";
 import type { Command as CommandName, Description } from "../control/options/description.ts";
 import { optionsOf } from "../control/options/table.ts";
 
-/** Gives `command` all options that the command of this name takes. */
+/** Gives `command` the options of the command called `name`. */
 export function addOptions(command: Command, name: CommandName): Command {
-  // One list for all of them: the first rule that matches counts, whichever flag it stands behind.
+  // One list for all flags about rules, since the first rule that matches counts, whichever flag it stands behind.
   const rules: string[] = [];
   for (const option of optionsOf(name)) command.addOption(flag(option, rules));
   return command;

@@ -12,7 +12,7 @@ export function whenLauncherEnds(gone: () => void): () => void {
   if (process.env.npm_lifecycle_event === undefined) return () => {};
   const parent = process.ppid;
   const stop = whenProcessEnds(parent, gone);
-  // Before we waited for it the shell may have ended, and its process id may have become another's.
+  // The shell may have ended before we began to wait, and another process may have its process id.
   if (stop !== null && process.ppid === parent) return stop;
   stop?.();
   const timer = setInterval(() => {

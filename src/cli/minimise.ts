@@ -7,10 +7,10 @@ import { configOf } from "../record/run.ts";
 import { say } from "./output.ts";
 import { type Rewriting, rewritten } from "./rewriting.ts";
 
-/** All entries are in memory, some hundred bytes each, and are replayed many times. */
+/** How many entries may be replayed. All are in memory, some hundred bytes each, and are replayed many times. */
 const MOST_ENTRIES = 3_000_000;
 
-/** Resolves with the exit status: 0 when a smaller recording was written, 1 when there was nothing to show. */
+/** Resolves with the exit status: 0 when a smaller recording was written, 1 when the recording shows no difference. */
 export async function minimiseCommand(file: string, given: Rewriting): Promise<number> {
   const output = rewritten("--minimise", file, "min", given);
   const reader = new RecordingReader(file);

@@ -1,4 +1,7 @@
-/** Throws an `Error` of one line where the kernel has no namespaces: `command` is what the user typed. */
+/**
+ * Throws an `Error` of one line if the system is not Linux, which has namespaces. `command` is the word that the user
+ * typed.
+ */
 export function needLinux(command: string, platform: NodeJS.Platform = process.platform): void {
   if (platform === "linux") return;
   throw new Error(

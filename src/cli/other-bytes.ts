@@ -1,6 +1,6 @@
 /**
- * Arguments and environment variables that are not UTF-8. Node decodes both as UTF-8 and has U+FFFD in place of every byte
- * that is none, so a command or a file would be another one than was meant. The kernel still has the bytes.
+ * Handles arguments and environment variables that are not UTF-8. Node decodes both as UTF-8 and replaces every
+ * invalid byte by U+FFFD, so the command or file would be a different one. The kernel still has the bytes.
  */
 import { isUtf8 } from "node:buffer";
 import fs from "node:fs";
@@ -9,7 +9,7 @@ import { standardError } from "../control/standard-error.ts";
 
 const REPLACED = "\u{fffd}";
 
-/** Throws a `ConfigError` about the first of this process's own arguments (without node and script) that is not UTF-8. */
+/** Throws a `ConfigError` about the first argument of this process (without node and script) that is not UTF-8. */
 export function refuseOtherBytes(args: readonly string[]): void {
   if (!args.some((arg) => arg.includes(REPLACED))) return;
   const given = entriesOf("/proc/self/cmdline").slice(-args.length);
@@ -18,7 +18,10 @@ export function refuseOtherBytes(args: readonly string[]): void {
   throw new ConfigError(`argument ${at + 1}`, args[at], "expected UTF-8: other bytes cannot be passed on");
 }
 
-/** The environment for the program that `command` ("run") starts. Says which variables are left out because they are not UTF-8. */
+/**
+ * The environment for the program that `command` ("run") starts. Variables that are not UTF-8 are left out and
+ * reported.
+ */
 export function environmentFor(command: string): NodeJS.ProcessEnv {
   const env = { ...process.env };
   if (!Object.entries(env).some((pair) => pair.join().includes(REPLACED))) return env;
@@ -33,7 +36,7 @@ export function environmentFor(command: string): NodeJS.ProcessEnv {
   return env;
 }
 
-/** What a file of the kernel's has, each ended by a zero byte; nothing where there is no such file. */
+/** The entries of a file in /proc, each ended by a zero byte; none if there is no such file. */
 function entriesOf(file: string): Buffer[] {
   let bytes: Buffer;
   try {

@@ -1,6 +1,6 @@
 /**
- * Checks which options go with `--per-guest`: those that exist once on this machine, or lead to one network, are
- * refused.
+ * Checks which options go with `--per-guest`. Options that exist once on this machine, or that lead to one network,
+ * are refused.
  */
 import { ConfigError } from "../control/errors.ts";
 import type { NetworkOptions } from "../control/options/network-options.ts";
@@ -8,7 +8,10 @@ import type { GuestNetworksOptions } from "../guest-networks.ts";
 import type { ServeArguments } from "./argument-types.ts";
 import { commandNumber } from "./command-number.ts";
 
-/** What `--per-guest` asks for; null for one network. Throws `ConfigError`, also about what does not go with it. */
+/**
+ * Reads the options of `--per-guest`; null without it. Throws `ConfigError`, also about options that do not go with
+ * it.
+ */
 export function readPerGuest(args: ServeArguments, netdev: NetworkOptions): GuestNetworksOptions | null {
   const idle = commandNumber("guestIdle", args.guestIdle, "expected a whole number of seconds, 0 for never");
   const bytes = commandNumber("guestBytes", args.guestBytes);

@@ -12,18 +12,18 @@ import { GUEST_BYTES, GuestNetworks, type GuestNetworksOptions } from "../guest-
 import type { SessionOptions } from "./argument-types.ts";
 import { announce, report, rereadRules } from "./session.ts";
 
-/** What serves the guests, and what is told of them. */
+/** The networks, and the reports about them. */
 export interface GuestsSession {
   listenAt(target: ListenTarget): Promise<AttachAddress>;
-  /** Called once the process is the user that it stays. */
+  /** Called when the process has become the user that it stays. */
   begin(): void;
   /** Closes the API first, then the networks. */
   close(): Promise<void>;
 }
 
 /**
- * Rejects with an `Error` of one line, and then leaves nothing open. The limit `cables` is how many guests there may
- * be.
+ * Rejects with an `Error` of one line, and then leaves nothing open. The limit `cables` says how many guests there
+ * may be.
  */
 export async function startGuests(
   options: NetworkOptions,

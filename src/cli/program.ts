@@ -1,4 +1,4 @@
-/** The commands and their options for commander. Completion and the man page are made from them, too. */
+/** The commands and their options, for commander. Completion scripts and the man page are made from them, too. */
 import { Command, InvalidArgumentError } from "commander";
 import { nearest } from "../control/nearest.ts";
 import { version } from "../control/version.ts";
@@ -108,7 +108,7 @@ export function createProgram(ended: (status: number) => void): Command {
   return program;
 }
 
-/** The end of a sentence about a word that is no command. */
+/** The end of an error about a word that is no command: the commands, or the nearest one. */
 function commandNear(word: string, program: Command): string {
   const shown = program.createHelp().visibleCommands(program);
   const near = nearest(
@@ -118,7 +118,9 @@ function commandNear(word: string, program: Command): string {
   return near === null ? "tslirp --help lists them" : `did you mean ${near}? tslirp --help lists all`;
 }
 
-/** If an option's value were missing, the next option would be taken for it, and be lost without a word. */
+/**
+ * Refuses an option as another option's value: if that value were missing, the next option would be lost in silence.
+ */
 function takeNoOptionsForValues(command: Command): void {
   for (const option of command.options) {
     if (!option.required) continue;

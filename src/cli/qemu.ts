@@ -33,7 +33,7 @@ export async function qemu(given: QemuArguments, command: readonly string[]): Pr
       "expected a card for each user network: QEMU's hub takes no vhost-user",
     );
   const networks = read.networks.map((network, i) => {
-    // A port of the host can lead to one network only.
+    // A port of the host can lead to one network only: the first one has the forwards.
     const record = given.record === undefined ? undefined : besides(given.record, network.id);
     const audit = typeof given.audit === "string" ? besides(given.audit, network.id) : undefined;
     const learn = typeof given.learn === "string" ? besides(given.learn, network.id) : undefined;
@@ -80,7 +80,7 @@ export async function qemu(given: QemuArguments, command: readonly string[]): Pr
   }
 }
 
-/** The same session for one more network: without API and SOCKS, and with a capture of its own. */
+/** The session of a further network: without API and SOCKS, and with a capture of its own. */
 function another(session: SessionOptions, id: string): SessionOptions {
   if (session.capture === null) return { ...session, api: null, socks: null };
   return {
@@ -91,13 +91,13 @@ function another(session: SessionOptions, id: string): SessionOptions {
   };
 }
 
-/** `net-ID.pcapng` beside `net.pcapng`. */
+/** The name of a further network's file: `net-ID.pcapng` beside `net.pcapng`. */
 function besides(file: string, id: string): string {
   const { dir, name, ext } = path.parse(file);
   return path.join(dir, `${name}-${id}${ext}`);
 }
 
-/** A folder for temporary files whose path leaves room for a socket's name. */
+/** A folder for temporary files with a path short enough for sockets in it. */
 function socketsParent(): string {
   const folder = os.tmpdir();
   return Buffer.byteLength(folder) <= UNIX_PATH_MAX - 40 ? folder : "/tmp";

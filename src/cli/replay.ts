@@ -1,6 +1,6 @@
 /**
- * `tslirp replay`: a recording run again, compared with what the network did then. Exit status: 0 when it did the same, 1 when
- * not, 2 for what is no recording that can be replayed.
+ * `tslirp replay`: runs a recording again and compares the network's output with the recorded one. Exit status: 0
+ * when it is the same, 1 when it differs, 2 for a file that is no recording that can be replayed.
  */
 import { closeSync, openSync, statSync, writeSync } from "node:fs";
 import { CommanderError } from "commander";
@@ -38,12 +38,15 @@ export interface ReplayArguments {
   readonly output?: string;
 }
 
-/** Resolves with the exit status: 0 when the network did all that it had done, 1 when not. Rejects with an error of one line, which has one, too. */
+/**
+ * Resolves with the exit status: 0 when the network has done the same, 1 when not. Rejects with an error of one line,
+ * which has an exit status, too.
+ */
 export async function replayCommand(file: string, given: ReplayArguments): Promise<number> {
   try {
     return await run(file, given);
   } catch (error) {
-    // A script tells a file that cannot be read from a network that does something else.
+    // A script must be able to tell a file that cannot be replayed from a network that behaves differently.
     if (error instanceof RecordingError) throw new CommanderError(2, "tslirp.recording", error.message);
     throw error;
   }
@@ -81,7 +84,7 @@ function isSameFile(a: string, b: string): boolean {
   return x !== undefined && y !== undefined && x.dev === y.dev && x.ino === y.ino;
 }
 
-/** `1200` is an entry, `2.5s` a time. */
+/** Reads `1200`, an entry's number, or `2.5s`, a time. */
 function readUntil(text: string | undefined): { untilEntry?: number; untilSeconds?: number } {
   if (text === undefined) return {};
   const [, amount, unit] = /^(\d+(?:\.\d+)?)(s?)$/.exec(text) ?? [];
@@ -91,7 +94,7 @@ function readUntil(text: string | undefined): { untilEntry?: number; untilSecond
   return unit === "s" ? { untilSeconds: number } : { untilEntry: number };
 }
 
-/** `0.125000 memory#1 > IP 10.0.2.15.49152 …`: from a guest `>`, to it `<`. */
+/** A frame in words: `0.125000 memory#1 > IP 10.0.2.15.49152 …`. `>` is a frame from a guest, `<` one to a guest. */
 function frameText(cable: string, toGuest: boolean, frame: Uint8Array, seconds: number): string {
   return `${seconds.toFixed(6)} ${cable} ${toGuest ? "<" : ">"} ${printFrame(frame, 0, frame.length).summary}`;
 }
@@ -129,7 +132,7 @@ function textOf(value: unknown): string {
   return typeof value === "object" && value !== null ? JSON.stringify(value) : String(value ?? "");
 }
 
-/** All frames as pcapng, each cable an interface, at the times at which they passed. */
+/** Writes all frames as pcapng, with an interface for each cable, and with the recorded times. */
 class FrameFile {
   readonly #fd: number;
   readonly #file: string;
@@ -171,7 +174,7 @@ class FrameFile {
     for (let at = 0; at < length; ) at += this.#able(() => writeSync(this.#fd, block, at));
   }
 
-  /** Throws an `Error` of one line for what the system refuses. */
+  /** Runs `act`. Throws an `Error` of one line if the system refuses it. */
   #able<T>(act: () => T): T {
     try {
       return act();

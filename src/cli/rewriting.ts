@@ -1,8 +1,8 @@
-/** What options that write another recording have in common. */
+/** The common part of options that write another recording (`--anonymise`, `--minimise`). */
 import { statSync } from "node:fs";
 import { ConfigError } from "../control/errors.ts";
 
-/** Options of `tslirp replay` that such a one goes with, or does not. */
+/** Other options of `tslirp replay`. Only `output` goes with one that writes another recording. */
 export interface Rewriting {
   readonly until?: string;
   readonly pcap?: string;
@@ -11,7 +11,7 @@ export interface Rewriting {
   readonly output?: string;
 }
 
-/** The file that is written: FILE with `ending`, unless another is given. Throws `ConfigError`. */
+/** The name of the file to write: FILE with `ending`, unless another name is given. Throws `ConfigError`. */
 export function rewritten(option: string, file: string, ending: string, given: Rewriting): string {
   for (const [other, value] of [
     ["--until", given.until],

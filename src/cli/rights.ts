@@ -15,14 +15,14 @@ import { reasonOf } from "../host/reason.ts";
 /** A function that Node's types leave out. */
 type InitGroups = NodeJS.Process & { initgroups(user: string, extra: number): void };
 
-/** Looks up `USER[:GROUP]`, names or numbers. Throws `ConfigError`, also when this process is not root's. */
+/** Looks up `USER[:GROUP]`, names or numbers. Throws `ConfigError`, also when this process does not run as root. */
 export function findUser(text: string): Owner {
   if (process.getuid?.() !== 0 || process.seteuid === undefined)
     throw new ConfigError("--user", text, "expected to be started by root, which alone can become another user");
   const [user = "", group, ...more] = text.split(":");
   if (user === "" || group === "" || more.length > 0)
     throw new ConfigError("--user", text, "expected USER or USER:GROUP, names or numbers");
-  // Node has the system's lookup of a group only in becoming it, which root can undo.
+  // Node can look a group up only by becoming it, which root can undo.
   const gid = group === undefined ? null : looked(text, "group", () => process.setegid!(idOf(group)), process.getegid!);
   process.setegid!(0);
   const uid = looked(text, "user", () => process.seteuid!(idOf(user)), process.geteuid!);
@@ -36,7 +36,7 @@ export function findUser(text: string): Owner {
 
 /** Becomes `user`, with its groups. Throws an `Error` of one line; the process must end then. */
 export function becomeUser(user: Owner): void {
-  // Loaded now, while its file can certainly be read.
+  // Loaded now, since the new user may not be allowed to read the file.
   libc();
   const { uid, gid, name } = user;
   try {
@@ -68,7 +68,7 @@ function idOf(text: string): string | number {
   return /^\d+$/.test(text) ? Number(text) : text;
 }
 
-/** The user that the process is now, in effect; null when the system has no entry for it. */
+/** The process's effective user; null when the system has no entry for it. */
 function knownUser(): os.UserInfo<string> | null {
   try {
     return os.userInfo();

@@ -1,4 +1,4 @@
-/** Rules from a file and from those that it includes: `include FILE`, whose rules stand in that line's place. */
+/** Reads rules from a file and the files that it includes: the rules of FILE replace the line `include FILE`. */
 import {
   closeSync,
   constants,
@@ -17,26 +17,26 @@ import { reasonOf } from "../host/reason.ts";
 
 /** How many files may include one another in a chain. */
 const MAX_DEPTH = 8;
-/** How many files may be read in all: files that include two others each would otherwise be read 2⁸ times. */
+/** How many files may be read in all: with two `include` lines in each file, a chain would otherwise read 2⁸ times. */
 const MAX_FILES = 64;
-/** Bytes. Nobody writes a longer file of rules. */
+/** How many bytes a file may have. Nobody writes a longer file of rules. */
 const MAX_BYTES = 4_194_304;
 
 const INCLUDE = /^include(?:\s+(.+))?$/;
 
 export interface RuleLines {
   readonly lines: readonly string[];
-  /** Where each line stands: FILE:LINE. */
+  /** The place of each line: FILE:LINE. */
   readonly fields: readonly string[];
-  /** How many rules of its own each file had, by absolute path. */
+  /** How many rules of its own each file has, by absolute path. */
   readonly counts: ReadonlyMap<string, number>;
 }
 
 /**
- * All rules in their order, those of included files in place of the `include` line; names are relative to the including
- * file. `field` is what named the file. `before` is given when the file is read again: the `counts` of the last time.
- * Somebody may be editing the files then: a file whose last line has no end is half written, and one that had rules and
- * now has none is being written. Throws `ConfigError` about the wrong line.
+ * Reads all rules in their order; an included file's rules replace its `include` line. Names are relative to the
+ * including file. `field` is the option that named the file. If the file is read again, `before` is the last time's
+ * `counts`. Somebody may be editing then: a file whose last line has no end is half written, and one that had rules
+ * and now has none is being written. Throws `ConfigError` about the wrong line.
  */
 export function readRulesFile(field: string, file: string, before: RuleLines["counts"] | null = null): RuleLines {
   const lines: string[] = [];
@@ -76,7 +76,7 @@ function textOf(file: string, again: boolean, wrong: (expectation: string) => Co
   let text: string;
   let fd = -1;
   try {
-    // A pipe that nobody writes to would block the whole network.
+    // Opened without blocking: opening a pipe that nobody writes to would block the whole network.
     fd = openSync(file, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0));
     const stat = fstatSync(fd);
     if (!stat.isFile() && !stat.isDirectory()) throw wrong("expected a file, no pipe and no device");
@@ -94,8 +94,8 @@ function textOf(file: string, again: boolean, wrong: (expectation: string) => Co
 }
 
 /**
- * Writes rules to a new file, which replaces the old one at once if that is empty or has rules. Throws `ConfigError` if
- * something else would be lost.
+ * Writes rules to a new file, which replaces the old one in one step. Throws `ConfigError` if the old one has
+ * anything but rules, since that would be lost.
  */
 export function saveRulesFile(field: string, file: string, rules: readonly string[]): void {
   const there = lstatSync(file, { throwIfNoEntry: false });
@@ -105,7 +105,7 @@ export function saveRulesFile(field: string, file: string, rules: readonly strin
     throw new ConfigError(field, file, "expected a new file or one of rules: it holds something else");
   const next = `${file}.${process.pid}.new`;
   try {
-    // Never follows a link that somebody has put there.
+    // Does not follow a link that somebody has put there.
     writeFileSync(next, rules.map((rule) => `${rule}\n`).join(""), { mode: 0o600, flag: "wx" });
     renameSync(next, file);
   } catch (error) {

@@ -1,8 +1,9 @@
 /**
- * `tslirp run`: a command in namespaces of its own, whose only way out is a network of ours.
+ * `tslirp run`: runs a command in namespaces of its own, whose only way out is a network of ours.
  *
- * What takes long goes side by side: the namespaces begin, and while their process starts the way to TAPs is loaded here. They
- * get their TAP, and while that process sets all up the network is opened here. Then the command starts.
+ * Slow steps run side by side. While the process of the new namespaces starts, the library for TAPs is loaded here.
+ * Once the namespaces have their TAP, that process sets everything else up while the network is opened here. Then the
+ * command starts.
  */
 import fs from "node:fs";
 import os from "node:os";
@@ -28,21 +29,21 @@ import { type Session, startSession } from "./session.ts";
 const NOT_EXECUTABLE = 126;
 const NOT_FOUND = 127;
 const ENDING = ["SIGTERM", "SIGHUP"] as const;
-/** The terminal's own, which reach the command by themselves where there is one. */
+/** Signals that the terminal sends. If there is a terminal, they reach the command without us. */
 const TYPED = ["SIGINT", "SIGQUIT"] as const;
 const OTHERS = ["SIGUSR1", "SIGUSR2"] as const;
-/** The end of DHCPv6's first address, whose IPv4 counterpart the configuration has. */
+/** The last byte of DHCPv6's first address. The IPv4 counterpart is in the configuration. */
 const FIRST = 0x15;
 
 export interface RunArguments extends NetworkArguments {
-  /** commander's booleans come through `NetworkArguments`, too. */
+  /** Among `NetworkArguments` because commander's booleans come through it, too. */
   readonly keep?: boolean;
 }
 
 /**
- * Runs `command` in its own namespaces, `given` being the network's options. Resolves with its exit status (127 when there is
- * no such program, 126 when it cannot be executed). Rejects with `ConfigError`, or with an `Error` of one line; nothing is
- * left in any case.
+ * Runs `command` in its own namespaces; `given` are the options of the network. Resolves with the command's exit
+ * status, 127 if there is no such program, 126 if it cannot be executed. Rejects with `ConfigError`, or with an
+ * `Error` of one line. In every case no process, socket or file is left.
  */
 export async function run(given: RunArguments, command: readonly string[]): Promise<number> {
   needLinux("run");
@@ -99,20 +100,20 @@ export async function run(given: RunArguments, command: readonly string[]): Prom
 }
 
 /**
- * Passes on what is for the command. Before there is one, what is to end it waits for it, and ends us if it is not to begin
- * any more. A second SIGTERM ends everything within at once.
+ * Passes signals on to the command. A signal that would end the command, but comes before the command has started,
+ * waits for it, or ends us if the command will not start. A second SIGTERM ends everything in the namespaces at once.
  */
 class Signals implements Disposable {
-  /** What is to end us. */
+  /** The signal that is to end us. */
   asked: NodeJS.Signals | null = null;
-  /** Called when the second one comes before there is a command. */
+  /** Called when a second such signal comes before the command has started. */
   onInsist: () => void = () => {};
   #pass: ((signal: NodeJS.Signals) => void) | null = null;
   readonly #handlers: readonly [NodeJS.Signals, () => void][];
   readonly #forget: () => void;
 
   constructor(rereads: boolean) {
-    // Node's streams would take longer to load than the answer is worth.
+    // Asks the descriptors directly: Node's streams take longer to load.
     const terminal = [0, 1, 2].some(isatty);
     const end = (signal: NodeJS.Signals) => (): void => this.#end(signal);
     const typed = (signal: NodeJS.Signals) => (): void => {
@@ -129,7 +130,7 @@ class Signals implements Disposable {
     this.#forget = whenLauncherEnds(end("SIGTERM"));
   }
 
-  /** There is a command, which is told what has come for it. */
+  /** The command has started. `pass` sends it signals, beginning with one that has waited. */
   passTo(pass: (signal: NodeJS.Signals) => void): void {
     this.#pass = pass;
     if (this.asked !== null) pass(this.asked);
@@ -141,7 +142,7 @@ class Signals implements Disposable {
   }
 
   #end(signal: NodeJS.Signals): void {
-    // Many a daemon takes SIGHUP for "read your settings again".
+    // Many daemons take SIGHUP for "read your settings again".
     if (this.#pass !== null && signal === "SIGHUP") return this.#pass(signal);
     const again = this.#pass === null ? this.asked !== null : this.asked === "SIGTERM";
     this.asked = signal;
@@ -150,7 +151,7 @@ class Signals implements Disposable {
   }
 }
 
-/** 0 when it is there and may be executed, else the exit status that says why not. */
+/** 0 if the program exists and may be executed, else the exit status that says why not. */
 function lookFor(program: string): number {
   const places = program.includes("/")
     ? [program]
@@ -163,21 +164,24 @@ function lookFor(program: string): number {
         continue;
       }
     } catch {
-      // Not there, or in a folder that this user may not look into.
+      // There is no such file, or this user may not search the folder.
       continue;
     }
     try {
       fs.accessSync(place, fs.constants.X_OK);
       return 0;
     } catch {
-      // It may stand elsewhere, too.
+      // Another folder may have a file that can be executed.
       found = NOT_EXECUTABLE;
     }
   }
   return found;
 }
 
-/** For `ip -batch`: all before the command begins, so that it need not wait for DHCP or an advertisement. */
+/**
+ * Commands for `ip -batch`. Everything is set before the command begins, so it need not wait for DHCP or an
+ * advertisement.
+ */
 function ipCommands(config: StackConfig): string {
   const lines = ["link set lo up", `link set dev ${TAP_NAME} mtu ${config.mtu} up`];
   const out = !config.restrict;
@@ -194,14 +198,14 @@ function ipCommands(config: StackConfig): string {
   return `${lines.join("\n")}\n`;
 }
 
-/** What the command finds in place of the host's. */
+/** The settings and files that the command finds in place of the host's. */
 function setup(config: StackConfig): { ip: string; resolver: string; hosts: string } {
   return { ip: ipCommands(config), resolver: resolvConf(config), hosts: hosts() };
 }
 
 /**
- * Our sockets that have a path. The command has our user, so their mode keeps it from none of them, and by the API it could
- * change its own rules.
+ * The paths of our sockets, which are hidden from the command. It has our user, so their mode does not keep it from
+ * them, and by the API it could change its own rules.
  */
 function ownSockets({ api, socks }: SessionOptions): string[] {
   return [api, socks].flatMap((address) => (address?.kind === "unix" ? [fs.realpathSync(address.path)] : []));
@@ -217,7 +221,7 @@ function resolvConf(config: StackConfig): string {
   ].join("\n");
 }
 
-/** Only what every host has: the host's own entries may lead to its loopback, or past the rules about names. */
+/** Has only entries that every host has. The host's own could lead to its loopback, or past the rules about names. */
 function hosts(): string {
   const name = os.hostname();
   return `127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n127.0.1.1 ${name}\n`;

@@ -1,4 +1,4 @@
-/** Where the default socket stands: a folder that only this user can enter. */
+/** The folder of the default socket and of tokens, which only this user can enter. */
 import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
@@ -6,8 +6,9 @@ import { fileOwner, handOver } from "../host/ownership.ts";
 import { reasonOf } from "../host/reason.ts";
 
 /**
- * `$XDG_RUNTIME_DIR/tslirp`, or `/tmp/tslirp-UID` where there is no such folder; with `--user`, that user's. Made when missing. Throws an `Error`
- * of one line when it is somebody else's or open to others: /tmp is everybody's, so the name may have been taken.
+ * The folder `$XDG_RUNTIME_DIR/tslirp`, or `/tmp/tslirp-UID` if there is no such variable; with `--user`, that
+ * user's. Makes the folder if it is missing. Throws an `Error` of one line when the folder is another user's or open
+ * to others: anybody may have made it in /tmp.
  */
 export function runtimeFolder(
   env: NodeJS.ProcessEnv = process.env,
@@ -38,7 +39,7 @@ export function runtimeFolder(
   return folder;
 }
 
-/** On Windows a user's own folder is closed to others by its access list; there are no modes to look at. */
+/** On Windows, access lists close a user's own folder to others, and there are no modes to check. */
 function windowsFolder(env: NodeJS.ProcessEnv): string {
   const folder = path.join(env.LOCALAPPDATA ?? os.tmpdir(), "tslirp");
   try {
@@ -49,24 +50,24 @@ function windowsFolder(env: NodeJS.ProcessEnv): string {
   }
 }
 
-/** Where `serve` listens when nobody says: a UNIX socket; on Windows, whose QEMU has none, a port of the loopback. */
+/** Where `serve` listens by default: at a UNIX socket; on Windows, whose QEMU has none, at a port of the loopback. */
 export function usualDoor(id: string, platform: NodeJS.Platform = process.platform): string {
   return platform === "win32" ? "tcp:127.0.0.1:0" : `unix:${path.join(runtimeFolder(), `${id}.sock`)}`;
 }
 
-/** Where `serve` leaves the token of an API on this TCP port for `ctl`. */
+/** The file in which `serve` leaves the token of an API on this TCP port, for `ctl`. */
 export function tokenFile(port: number): string {
   return path.join(runtimeFolder(), `api-${port}.token`);
 }
 
-/** What `serve` leaves for `ctl`. */
+/** The token and the address that `serve` leaves for `ctl`. */
 export interface LeftToken {
   readonly token: string;
   /** `tcp:127.0.0.1:PORT`. */
   readonly address: string;
 }
 
-/** One line each: the token, where the API is, and the process that serves it. */
+/** Writes one line each: the token, the API's address, and the id of the process that serves it. */
 export function leaveToken(file: string, token: string, address: string): void {
   fs.writeFileSync(file, `${token}\n${address}\n${process.pid}\n`, { mode: 0o600 });
 }
@@ -76,7 +77,7 @@ export function leftToken(port: number): LeftToken | undefined {
   return readToken(tokenFile(port));
 }
 
-/** Those whose process lives. */
+/** All tokens whose process is alive. */
 export function leftTokens(): LeftToken[] {
   const folder = runtimeFolder();
   const names = fs.readdirSync(folder).filter((name) => /^api-\d+\.token$/.test(name));

@@ -1,4 +1,4 @@
-/** `tslirp serve`: a network for the guests that come, or one for each worker's, until a signal says stop. */
+/** `tslirp serve`: serves guests by one network, or by one in each worker, until a signal stops it. */
 import type { Api } from "../api/server.ts";
 import type { WorkersView } from "../api/workers.ts";
 import { type AttachAddress, attachAddressText, parseAttachAddress, type StreamAddress } from "../attach/address.ts";
@@ -17,10 +17,10 @@ import { becomeUser, findUser } from "./rights.ts";
 import { runtimeFolder, usualDoor } from "./runtime-folder.ts";
 import { announce as announceApi, rereadRules, startSession, warnOfOpenDoor } from "./session.ts";
 
-/** Who serves, and until when. */
+/** The log, the user to become, and the end of a run. */
 interface Setting {
   readonly log: Logger;
-  /** Whom to become when all is open; null for nobody. */
+  /** The user to become when all sockets are open; null to stay the same. */
   readonly user: Owner | null;
   readonly stopped: Promise<void>;
 }
@@ -46,7 +46,7 @@ async function serveHere(options: ServeOptions, { log, user, stopped }: Setting)
     await session.begin();
     let over: Promise<unknown> = stopped;
     if (options.fd !== null) {
-      // With nothing but an inherited cable there is nothing left to do when it ends.
+      // If an inherited cable is the only one, the command ends with it.
       const gone = network.attachFd(options.fd);
       if (options.listen.length + options.connect.length === 0) over = Promise.race([stopped, gone]);
     }
@@ -86,7 +86,7 @@ async function serveEach(
   }
 }
 
-/** Opens all sockets that guests come by. */
+/** Opens all sockets by which guests come. */
 async function listenFor(server: Pick<Network, "listenAt">, options: ServeOptions): Promise<AttachAddress[]> {
   const listening: AttachAddress[] = [];
   for (const address of listenAddresses(options))
@@ -124,7 +124,7 @@ async function serveByWorkers(options: ServeOptions, count: number, { log, user,
   }
 }
 
-/** Loaded only when asked for: it is much code. */
+/** This API's code is loaded only when it is asked for, because there is much of it. */
 async function openWorkersApi(workers: WorkersView, address: StreamAddress): Promise<Api> {
   const { serveWorkersApi } = await import("../api/workers.ts");
   return serveWorkersApi(workers, { address, version: version() });
@@ -156,7 +156,10 @@ function listenAddresses(options: ServeOptions): readonly string[] {
   return [usualDoor(options.id)];
 }
 
-/** The first SIGINT or SIGTERM, and SIGHUP unless rules are read again on it. The second one ends the process at once. */
+/**
+ * Resolves on the first SIGINT or SIGTERM, or SIGHUP if no rules are read again on it. A second signal ends the
+ * process.
+ */
 function stopSignal(rereads: boolean): Promise<void> {
   const signals = ["SIGINT", "SIGTERM", ...(rereads ? [] : ["SIGHUP"])];
   return new Promise((resolve) => {

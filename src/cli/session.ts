@@ -1,4 +1,4 @@
-/** A network as the command line runs it: with its API, and with what is to be told, captured and made worse. */
+/** A network as the command line runs it, with its API, logs, captures and impairment. */
 import fs from "node:fs";
 import type { Api } from "../api/server.ts";
 import { type AttachAddress, attachAddressText, type StreamAddress } from "../attach/address.ts";
@@ -24,15 +24,15 @@ const FORWARDS_LOGGED = 20;
 export interface Session {
   readonly network: Network;
   /**
-   * Writes what there is to write, captures and the API's token, as the user that the process is now; bad lines begin.
-   * Rejects with an `Error` of one line when a capture's file cannot be opened.
+   * Begins captures and impairment, and writes the API's token, as the user that the process is by now. Rejects with
+   * an `Error` of one line when a capture's file cannot be opened.
    */
   begin(): Promise<void>;
-  /** The API first, then the network. Resolves when all sockets are gone. */
+  /** Closes the API, then the network. Resolves when all sockets are closed. */
   close(): Promise<void>;
 }
 
-/** Rejects as `createNetwork` does, or with an `Error` of one line; nothing is left open then. */
+/** Rejects with the errors of `createNetwork`, or with an `Error` of one line. Nothing is left open then. */
 export async function startSession(options: NetworkOptions, session: SessionOptions, log: Logger): Promise<Session> {
   const network = await createNetwork(options);
   const doors: { close(): Promise<unknown> }[] = [];
@@ -69,7 +69,7 @@ export async function startSession(options: NetworkOptions, session: SessionOpti
   }
 }
 
-/** On SIGHUP the audit goes on in a new file, if the one before has been moved. */
+/** Makes SIGHUP reopen the audit's file, which somebody may have moved. */
 function reopenAudit(network: Network): { close(): Promise<void> } {
   const reopen = (): void => network.reopenAudit();
   process.on("SIGHUP", reopen);
@@ -80,7 +80,7 @@ function reopenAudit(network: Network): { close(): Promise<void> } {
   };
 }
 
-/** On SIGHUP the file's rules count as they are then; what cannot be read or is wrong leaves those that are in force. */
+/** Makes SIGHUP read the rules' file again. If it cannot be read or is wrong, the rules in force stay. */
 export function rereadRules(
   ruled: Pick<Network, "setRules"> & Partial<Pick<Network, "answeredRules">>,
   rules: RulesFile,
@@ -90,7 +90,7 @@ export function rereadRules(
   try {
     counts = readRules(rules, null).counts;
   } catch {
-    // It has just changed, and is told when it is read again.
+    // The file has just changed. If it is still wrong when it is read again, that is reported.
   }
   const reread = (): void => {
     try {
@@ -110,13 +110,13 @@ export function rereadRules(
   };
 }
 
-/** Loaded only when asked for: it is much code. */
+/** The API's code is loaded only when it is asked for, because there is much of it. */
 async function openApi(network: Network, address: StreamAddress): Promise<Api> {
   const { serveApi } = await import("../api/server.ts");
   return serveApi(network, { address, version: version() });
 }
 
-/** Tells where the API is, and leaves its token for `ctl`; what is given back takes that away. */
+/** Reports the API's address, and leaves its token for `ctl`. Closing the result removes the token's file. */
 export function announce({ address, token }: Api, log: Logger): { close(): Promise<void> } {
   if (address.kind === "unix") {
     log.info(`API on unix:${address.path}`);
@@ -133,7 +133,7 @@ export function announce({ address, token }: Api, log: Logger): { close(): Promi
   };
 }
 
-/** What listens on TCP without asking who comes is open to every user and program of this machine, or of more. */
+/** Warns of a TCP or UDP address that asks nobody for a token: every user and program that reaches it can connect. */
 export function warnOfOpenDoor(log: Logger, what: string, address: AttachAddress): void {
   if (address.kind !== "tcp" && address.kind !== "udp") return;
   const whom = isLoopback(address.host) ? "every user and program of this machine" : "whoever reaches this machine";
@@ -146,7 +146,7 @@ function isLoopback(host: string): boolean {
   return host === "localhost" || host === "::1" || host.startsWith("127.");
 }
 
-/** True so many times a second: a guest that goes on asking does not fill the log. */
+/** Returns a function that is true up to `times` times a second, so that a persistent guest does not fill the log. */
 export function atMostEachSecond(times: number): () => boolean {
   let second = 0;
   let count = 0;
@@ -158,7 +158,7 @@ export function atMostEachSecond(times: number): () => boolean {
   };
 }
 
-/** The first refusal of a run, in one line on standard error. */
+/** Writes the first refusal of a run to standard error, in one line. */
 function sayRefused({
   proto,
   guest,
@@ -174,7 +174,7 @@ function sayRefused({
   standardError.write(`${line.replace(/[^ -~]/g, "?")}\n`);
 }
 
-/** Tells the log what happens on a network. */
+/** Writes a network's events to the log. */
 export function report(network: Network, log: Logger): void {
   const forwards = network.forwards();
   for (const { rule, address } of forwards.slice(0, FORWARDS_LOGGED)) {
@@ -194,7 +194,7 @@ export function report(network: Network, log: Logger): void {
     const line = `tslirp: ${guest} waits for ${rule}; tslirp ctl approve ${id} [--always], or deny ${id}`;
     if (questions()) standardError.write(`${line.replace(/[^ -~]/g, "?")}\n`);
   });
-  // Whoever sees no log would look for the fault elsewhere.
+  // Without a log, the user of a refused guest would look for the fault elsewhere.
   if (!log.isLevelEnabled("info")) network.once("flowRefused", (flow) => sayRefused(flow));
   const set = parseRules(network.rules());
   const open = opensAllNames(set);

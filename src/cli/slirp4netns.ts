@@ -1,6 +1,7 @@
 /**
- * `tslirp slirp4netns`: slirp4netns' calling convention, so that what starts it (rootlesskit, podman) can start us in its
- * place by a script of that name. It makes a TAP in a network namespace and serves it until told to stop.
+ * `tslirp slirp4netns`: has slirp4netns' calling convention, so that programs that start slirp4netns (rootlesskit,
+ * podman) can start tslirp by a script of that name. Makes a TAP in a network namespace and serves it until told to
+ * stop.
  */
 import { execFile } from "node:child_process";
 import fs from "node:fs";
@@ -34,17 +35,17 @@ export interface Slirp4netnsArguments {
   readonly targetType?: string;
 }
 
-/** What users type for a network's options. */
+/** The option of slirp4netns behind each option of a network. */
 const TYPED: ReadonlyMap<string, string> = new Map([
   ["subnet", "--cidr"],
   ["dhcpStart", "--cidr"],
   ["outboundAddr", "--outbound-addr"],
 ]);
 const LARGEST_MTU = 65_520;
-/** The namespace's address: the hundredth of its network. */
+/** The offset of the namespace's address in its network. */
 const GUEST = 100;
 
-/** Resolves with the exit status when asked to stop, or when the device is gone. Rejects with an `Error` of one line. */
+/** Resolves with the exit status when asked to stop, or when the TAP is gone. Rejects with an `Error` of one line. */
 export async function slirp4netns(given: Slirp4netnsArguments, target: string, tap = "tap0"): Promise<number> {
   needLinux("slirp4netns");
   const where = place(given, target);
@@ -107,7 +108,7 @@ function networkOptions(given: Slirp4netnsArguments, address: string): NetworkOp
   };
 }
 
-/** Brings the device up, with an address and the way out, by `ip` in the namespace. */
+/** Brings the device up and gives it an address and a route, by running `ip` in the namespace. */
 async function configure(
   network: Network,
   where: Where,
@@ -146,7 +147,7 @@ function isOpen(fd: number): boolean {
   }
 }
 
-/** A signal, or the end of what `exitFd` is one end of. */
+/** Resolves on a signal, or when the far end of `exitFd` is closed. */
 function stopSignal(exitFd: number | null): Promise<void> {
   return new Promise((resolve) => {
     for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.once(signal, () => resolve());

@@ -1,17 +1,18 @@
 #!/usr/bin/env node
 /**
- * What `dist/cli/main.js` is: the program's files (`dist/program`, CommonJS, made of `cli/main` by `build.ts`), read together with
- * what V8 made of them at an earlier start.
+ * The source of `dist/cli/main.js`. It loads the program's files (`dist/program`, CommonJS, which `build.ts` makes of
+ * `cli/main`), together with the code that V8 compiled from them at an earlier start.
  *
- * Most of a start is V8's reading of a megabyte of JavaScript. V8 can give out what it has compiled, and take it back when the
- * same script is loaded again. So the first start of each command leaves that in the user's cache folder, one file a command
- * and version of Node, with the functions that the command used; later ones take it from there. `NODE_DISABLE_COMPILE_CACHE`,
- * Node's own word for its own such cache, turns it off. Node's cache is not used, since Node 20 has none.
+ * Most of a start is V8's compilation of a megabyte of JavaScript. V8 can hand out the compiled code, and take it
+ * back when the same script is loaded again. So the first start of each command writes the code of all functions that
+ * the command used to the user's cache folder: one file for each command and version of Node. Later starts read it.
+ * `NODE_DISABLE_COMPILE_CACHE`, the variable of Node's own cache, turns this off. Node's own cache is not used, since
+ * Node 20 has none.
  *
- * What stands in that file is run. So the folder has to be this user's and nobody else's to write, and for root's it does not do
- * that a user's HOME was kept. V8 refuses what another V8 made; a file's name tells its content (a hash of it is part of the
- * name), so what is taken belongs to it. V8 does not look whether bytes have changed, and would run them: so the file begins
- * with its digest. It is renamed into place when it is whole.
+ * The code in that file is run. So the folder must belong to this user, and nobody else may write to it. For root it
+ * does not do that HOME is still another user's. V8 refuses code of another V8. A script's name has a hash of its
+ * content, so stored code always belongs to the script. V8 does not notice changed bytes, and would run them, so the
+ * file begins with a digest of the rest. The file is renamed into place when it is complete.
  */
 import { createHash } from "node:crypto";
 import fs from "node:fs";
@@ -21,12 +22,12 @@ import { fileURLToPath } from "node:url";
 import vm from "node:vm";
 
 const COMMANDS = ["serve", "qemu", "run", "ctl", "demo", "replay", "slirp4netns", "completion", "worker"];
-/** What no start has written anew for so long is another version's, most likely. */
+/** Milliseconds after which a file that no start has written again most likely belongs to another version. */
 const STALE_MILLIS = 30 * 24 * 3600 * 1000;
-/** V8 copies what does not begin at a word. */
+/** Bytes. V8 copies data that does not begin at a multiple of this. */
 const WORD = 8;
 const DIGEST = 32;
-/** A chunk's name has its hash behind a hyphen. */
+/** The name of a chunk ends with a hash of its content, behind a hyphen. */
 const HASHED = /-[\w-]{8}\.cjs$/;
 
 interface Module {
@@ -36,13 +37,13 @@ type Wrapped = (exports: unknown, require: (id: string) => unknown, module: Modu
 
 const requirePackage = createRequire(import.meta.url);
 const modules = new Map<string, Module>();
-/** Scripts by the name of their file, and what an earlier start left for them. */
+/** The loaded scripts by their file's name, and the code that an earlier start stored for each. */
 const scripts = new Map<string, vm.Script>();
 const stored = new Map<string, Buffer>();
-/** A script was not among them. */
+/** Whether a script had no stored code, or code that V8 refused. */
 let missing = false;
 
-/** As CommonJS loads a file, with what is stored for it. */
+/** Loads a file as CommonJS does, with the stored code. */
 function load(file: string): unknown {
   const known = modules.get(file);
   if (known !== undefined) return known.exports;
@@ -62,7 +63,7 @@ function load(file: string): unknown {
   return module.exports;
 }
 
-/** The folder of what is stored; null for none. */
+/** The folder of the stored code; null for none. */
 function cacheFolder(): string | null {
   const { NODE_DISABLE_COMPILE_CACHE: off, XDG_CACHE_HOME: base, HOME: home = "" } = process.env;
   if (off || process.geteuid === undefined) return null;
@@ -76,7 +77,10 @@ function isOurs(folder: string): boolean {
   return (mode & fs.constants.S_IFMT) === fs.constants.S_IFDIR && uid === process.geteuid!() && (mode & 0o22) === 0;
 }
 
-/** Makes what is missing of a folder and of the one above, in what is ours: who owns what is above could take it away. */
+/**
+ * Makes the folder and the one above, if they are missing and the folder around them is ours. Its owner could replace
+ * what is in it.
+ */
 function make(folder: string): void {
   const above = path.dirname(folder);
   for (const [each, over] of [
@@ -89,7 +93,10 @@ function make(folder: string): void {
   }
 }
 
-/** The digest of the rest; a line of JSON, filled with spaces, with names and lengths; what they have, each filled. */
+/**
+ * Reads the stored code: a digest of the rest, a line of JSON with names and lengths, and the code of each script.
+ * The line and each code are padded to whole words.
+ */
 function read(file: string): void {
   const bytes = fs.readFileSync(file);
   if (!digest(bytes.subarray(DIGEST)).equals(bytes.subarray(0, DIGEST))) return;
@@ -112,7 +119,7 @@ function filled(length: number): number {
 function write(folder: string, name: string): void {
   make(folder);
   if (!isOurs(folder)) return;
-  // What other starts needed of the same files stays.
+  // Code that other starts have stored for other scripts stays in the file.
   for (const [each, script] of scripts) stored.set(each, script.createCachedData());
   for (const each of stored.keys()) if (!fs.existsSync(path.join(PROGRAM, each))) stored.delete(each);
   const listed = JSON.stringify([...stored].map(([each, { length }]) => [each, length]));
@@ -133,12 +140,12 @@ function write(folder: string, name: string): void {
   }
 }
 
-/** No start fails for want of a cache. */
+/** A start must not fail because of the cache. */
 function attempt(what: () => void): void {
   try {
     what();
   } catch {
-    // Not there, not readable, not writable, not as it should be: this start goes without.
+    // The cache is missing, unreadable, unwritable or damaged: this start goes without it.
   }
 }
 

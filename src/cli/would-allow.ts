@@ -1,8 +1,9 @@
-/** What would allow what was refused, as the end of a sentence. */
+/** The end of a sentence about a refusal: the rule that would allow it. */
 
 /**
- * "; RULE would allow it", or nothing where there is no `remedy`. A name is looked up to speak with it, and a rule about that allows
- * the query, too: it is named beside. `spell` writes a rule (`allow tcp x.example:443`) as the reader would.
+ * "; RULE would allow it", or nothing if there is no `remedy`. A guest that looks a name up mostly wants to connect
+ * to it, and a rule about those connections allows the query, too: that rule is named as well. `spell` writes a rule
+ * (`allow tcp x.example:443`) in the form that suits the reader.
  */
 export function wouldAllow(remedy: string | null, spell: (rule: string) => string): string {
   if (remedy === null) return "";

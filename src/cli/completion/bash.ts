@@ -1,4 +1,7 @@
-/** bash: one function that walks the words before the cursor to the command that they name, then offers what that takes. */
+/**
+ * Completion for bash: one function that follows the words before the cursor to their command, and then offers the
+ * words that this command takes.
+ */
 import { type CompletedCommand, flattened, ownName, type Values } from "./tree.ts";
 
 export function bashCompletion(tree: CompletedCommand): string {

@@ -1,4 +1,7 @@
-/** fish: a `complete` for each word that may stand at a place, under the condition that the words before it lead there. */
+/**
+ * Completion for fish: a `complete` for each word that may follow, under the condition that the words before it lead
+ * to its command.
+ */
 import { type CompletedCommand, type CompletedOption, flattened, ownName } from "./tree.ts";
 
 export function fishCompletion(tree: CompletedCommand): string {

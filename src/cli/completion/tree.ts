@@ -1,43 +1,46 @@
-/** What a command line may say, as the completion scripts and the man page want it: a tree of commands with their options. */
+/** The commands and their options as a tree, for completion scripts and the man page. */
 import type { Argument, Command, Option } from "commander";
 import { LOG_LEVELS } from "../../control/log-levels.ts";
 import { MODES } from "../../control/options/modes.ts";
 
-/** What may stand behind an option, or as an argument: these words, a file's or a folder's name, or what nobody can foretell. */
+/** The values of an option or argument: one of these words, the name of a file or folder, or any text. */
 export type Values = readonly string[] | "file" | "folder" | "free";
 
 export interface CompletedOption {
-  /** `--publish`, and `-p` where there is one. */
+  /** The names of the option: `--publish`, and `-p` if it has a short one. */
   readonly names: readonly string[];
   /** Null for an option without a value. */
   readonly values: Values | null;
-  /** What the value is called: `rule`. */
+  /** The name of the value: `rule`. */
   readonly placeholder: string;
   readonly repeatable: boolean;
   readonly help: string;
 }
 
 export interface CompletedCommand {
-  /** The words that lead here, without `tslirp`: `ctl publish add`; empty for tslirp itself, which takes the options of `serve`. */
+  /**
+   * The words of the command without `tslirp`: `ctl publish add`. Empty for tslirp itself, which takes `serve`'s
+   * options.
+   */
   readonly path: string;
   readonly help: string;
   readonly options: readonly CompletedOption[];
   readonly commands: readonly CompletedCommand[];
-  /** What its first argument may be. */
+  /** The values of the first argument. */
   readonly values: Values;
-  /** Another program's command line stands behind `--`. */
+  /** Whether another program's command line follows behind `--`. */
   readonly runs: boolean;
 }
 
 const CHOICE = /^(?:on|off|allow|deny|refuse)(?:\|(?:on|off|allow|deny|refuse))+$/;
 const FILE = /^(?:file|path)/;
 
-/** The tree below tslirp's own command. */
+/** The tree of all commands, with tslirp itself as its root. */
 export function completionTree(program: Command): CompletedCommand {
   return commandOf(program, "");
 }
 
-/** `tree` and all commands below it, each before those that it has. */
+/** `tree` and all commands below it, each before its own subcommands. */
 export function flattened(tree: CompletedCommand): readonly CompletedCommand[] {
   return [tree, ...tree.commands.flatMap(flattened)];
 }

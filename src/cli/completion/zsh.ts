@@ -1,4 +1,7 @@
-/** zsh: a function for each command, which hands `_arguments` its options and goes on to the functions of its subcommands. */
+/**
+ * Completion for zsh: one function for each command, which passes options to `_arguments` and calls its subcommands'
+ * functions.
+ */
 import { type CompletedCommand, type CompletedOption, flattened, ownName, type Values } from "./tree.ts";
 
 export function zshCompletion(tree: CompletedCommand): string {

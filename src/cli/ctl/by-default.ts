@@ -1,8 +1,8 @@
-/** The command of a group that runs when none is named. */
+/** The command of a group that runs when the user names none. */
 import type { Command } from "commander";
 import { ConfigError } from "../../control/errors.ts";
 
-/** Adds it. A word that is none of the group's commands reaches it as an argument; its error lists the commands. */
+/** Adds the command. An unknown word reaches it as an argument, and its error then lists the group's commands. */
 export function byDefault(group: Command, name: string): Command {
   const command = group.command(name, { isDefault: true }).allowExcessArguments();
   command.hook("preAction", () => {

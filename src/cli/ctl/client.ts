@@ -1,4 +1,4 @@
-/** A client of the control API: JSON requests, and the streams that it serves. */
+/** A client of the control API: JSON requests, and the API's streams. */
 import type { IncomingMessage, RequestOptions } from "node:http";
 import type { Duplex } from "node:stream";
 import type { StreamAddress } from "../../attach/address.ts";
@@ -12,8 +12,8 @@ export class ApiClient {
   readonly #network: string | null;
 
   /**
-   * `token` is null for a UNIX socket. `network` is the id of one of several networks; null for the only one, or for
-   * all.
+   * `token` is null for a UNIX socket. `network` is the id of one of several networks, or null for all, or for the
+   * only one.
    */
   constructor(address: StreamAddress, token: string | null, network: string | null = null) {
     this.#network = network;
@@ -39,7 +39,8 @@ export class ApiClient {
   }
 
   /**
-   * A response that goes on: a live capture, events. It ends when tslirp does, and throws when the connection breaks.
+   * The body of a long response, such as a live capture or events. It ends when tslirp does, and throws when the
+   * connection breaks.
    */
   async *stream(path: string): AsyncGenerator<Buffer> {
     const response = await this.#request("GET", path, undefined);

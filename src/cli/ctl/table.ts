@@ -1,8 +1,8 @@
-/** Rows as columns for people. Guests choose some of the words, so control characters do not reach the terminal. */
+/** Prints rows as columns for people. Control characters are removed, because guests choose some of the words. */
 
 export type Cell = string | number | boolean | null | undefined;
 
-/** Columns as wide as their widest cell, two spaces apart; numbers stand to the right. */
+/** Columns are as wide as their widest cell, two spaces apart. Numbers are aligned to the right. */
 export function table(heads: readonly string[], rows: readonly (readonly Cell[])[]): string {
   const texts = rows.map((row) => row.map(plain));
   const widths = heads.map((head, i) => Math.max(head.length, ...texts.map((row) => row[i]!.length)));

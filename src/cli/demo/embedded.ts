@@ -1,4 +1,4 @@
-/** The demo's guest on a machine without QEMU: the little TCP/IP stack of `cli/guest`, on a cable in this process. */
+/** The demo's guest on a machine without QEMU: the small TCP/IP stack of `cli/guest`, on a cable in this process. */
 import { createHash } from "node:crypto";
 import { HostClock } from "../../host/clock.ts";
 import { HostRandom } from "../../host/random.ts";
@@ -58,7 +58,7 @@ function intact(bytes: Uint8Array, world: World): string {
   return `${bytes.length} bytes, SHA-256 agrees`;
 }
 
-/** Dials the host through the gateway. */
+/** Connects to the host by the gateway's address. */
 function dial(guest: Guest, port: number): Promise<void> {
   return new Promise((resolve, reject) => {
     const socket = guest.connect(guest.gateway, port, {
@@ -84,7 +84,7 @@ function udpEcho(guest: Guest, port: number): Promise<string> {
   }).finally(() => socket.close());
 }
 
-/** Its error's message, which has to match. */
+/** Returns the message of the error with which `attempt` must fail, and which must match. */
 async function mustFail(attempt: Promise<unknown>, expected: RegExp): Promise<string> {
   const message = await attempt.then(
     () => {

@@ -1,6 +1,6 @@
 /**
- * The demo's guest on a machine with QEMU: iPXE, the boot ROM that QEMU ships. It is a real TCP/IP stack with a script
- * language, so it can tell by HTTP what it has found; nothing is read off its screen.
+ * The demo's guest on a machine with QEMU: iPXE, the boot ROM that comes with QEMU. It is a real TCP/IP stack with a
+ * script language, so it can report its results by HTTP, and nothing needs to be read off its screen.
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { reasonOf } from "../../host/reason.ts";
@@ -8,17 +8,17 @@ import type { Network } from "../../network.ts";
 import { type Proofs, unlessAborted } from "./proofs.ts";
 import { WEB_NAME, type World } from "./world.ts";
 
-/** The script behind the boot file. */
+/** The script that the boot file chains to. */
 const NEXT = "/next.ipxe";
-/** Lines of the last script: what makes it big. */
+/** How many lines make the last script a large one. */
 const FILLER_LINES = 4_000;
-/** iPXE solicits IPv6 routers for up to 16 s before it boots; one that answers is much faster than this. */
+/** iPXE solicits IPv6 routers for up to 16 s before it boots. If a router answers, iPXE is much faster than this. */
 const IPV6_WAIT_MS = 5_000;
 
-/** False, and nothing proven, when QEMU cannot run this guest here: no ROM, or too old for `-netdev stream`. */
+/** Resolves with false, and without results, when QEMU cannot run this guest: it has no ROM, or no `-netdev stream`. */
 export async function proveWithIpxe(net: Network, world: World, proofs: Proofs, qemu: QemuRun): Promise<boolean> {
   const script = prepareScripts(world, net.config.host);
-  // Listened for before the machine starts, so that nothing comes too early.
+  // These listeners are there before the machine starts, so that no event is missed.
   const news = {
     lease: new Promise<{ ip: string; mac: string }>((resolve) => net.once("lease", resolve)),
     dns: new Promise<{ name: string; rcode: number }>((resolve) => net.once("dns", resolve)),
@@ -89,12 +89,15 @@ export interface QemuRun {
   readonly print: (text: string) => void;
 }
 
-/** What iPXE reads by TFTP. It goes on by HTTP. */
+/** The script that iPXE reads by TFTP. It goes on by HTTP. */
 export function bootScript(world: World): string {
   return `#!ipxe\nchain ${world.web}${NEXT}\n`;
 }
 
-/** Whether iPXE met a reset shows in what it asks for next; that a script arrived whole, in its last line. */
+/**
+ * The scripts. iPXE's next request tells whether it got a reset; the last line of the big script shows that all of it
+ * arrived.
+ */
 function prepareScripts(world: World, gateway: string): string {
   const filler = `${"# nothing to do on this line, it is here to be carried".padEnd(79)}\n`.repeat(FILLER_LINES);
   const big = `#!ipxe\n${filler}imgfetch ${world.web}/done\n`;
@@ -123,7 +126,7 @@ function startQemu({ program }: QemuRun, netdev: readonly string[]): Machine {
   const child: ChildProcess = spawn(
     program,
     [
-      // Emulated: a boot ROM needs no speed, and a KVM that does not work (nested ones) hangs instead of failing.
+      // Emulated: a boot ROM needs no speed, and a broken (nested) KVM hangs instead of failing.
       ...["-machine", "pc,accel=tcg", "-m", "64", "-nodefaults", "-display", "none", "-serial", "none"],
       ...["-monitor", "none", "-no-reboot", "-boot", "n"],
       ...netdev,

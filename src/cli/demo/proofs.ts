@@ -1,4 +1,4 @@
-/** What a demo has proven, line by line: what, with which result, and how long it took. */
+/** The results of a demo's tests, a line each: the claim, the result, and how many milliseconds it took. */
 export interface Proof {
   readonly what: string;
   readonly result: string;
@@ -10,12 +10,15 @@ export class Proofs {
   readonly lines: Proof[] = [];
   readonly #signal: AbortSignal;
 
-  /** Whatever has not been proven when `signal` comes has failed. */
+  /** Tests that have not ended when `signal` is aborted have failed. */
   constructor(signal: AbortSignal) {
     this.#signal = signal;
   }
 
-  /** Waits for `test`, whose result or error is the line; it began at `started`. Never rejects; false when not proven. */
+  /**
+   * Runs `test` and notes its result or error, with the time since `started`. Never rejects; resolves with false if
+   * it failed.
+   */
   async prove(what: string, test: () => Promise<string>, started: number = performance.now()): Promise<boolean> {
     const line = (result: string, ok: boolean): boolean => {
       this.lines.push({ what, result, ok, millis: performance.now() - started });
@@ -44,7 +47,7 @@ export class Proofs {
   }
 }
 
-/** The promise's own end, or the signal's reason. */
+/** Settles as `promise` does, or rejects with the signal's reason if that is aborted first. */
 export function unlessAborted<T>(signal: AbortSignal, promise: Promise<T>): Promise<T> {
   return new Promise((resolve, reject) => {
     const abort = (): void => reject(signal.reason as Error);

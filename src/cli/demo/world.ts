@@ -1,6 +1,6 @@
 /**
- * The world that the demo's guest finds, all on this machine's loopback: a web server, a resolver that knows one name,
- * a UDP echo and a port where nobody listens.
+ * The servers that the demo's guest reaches, all on this machine's loopback: a web server, a resolver that knows one
+ * name, a UDP echo, and a port on which nobody listens.
  */
 import { createHash, randomBytes } from "node:crypto";
 import { createSocket, type Socket } from "node:dgram";
@@ -8,13 +8,13 @@ import { EventEmitter, once } from "node:events";
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 
-/** The name that leads to the web server. `.test` is nobody's (RFC 6761). */
+/** The name of the web server. `.test` is reserved for tests (RFC 6761). */
 export const WEB_NAME = "www.demo.test";
 
 export class World extends EventEmitter<{ request: [url: URL] }> {
-  /** What `/file` holds. */
+  /** The content of `/file`. */
   readonly file: Buffer = randomBytes(1_048_576);
-  /** Bodies by path. A request for another one is answered with an empty body, and is news all the same. */
+  /** Bodies by path. A request for another path gets an empty body, and is reported like the others. */
   readonly pages: Map<string, string | Buffer> = new Map([["/file", this.file]]);
   readonly #web: Server;
   readonly #dns: Socket = createSocket("udp4");
@@ -39,7 +39,7 @@ export class World extends EventEmitter<{ request: [url: URL] }> {
     this.#echo.on("message", (bytes, from) => this.#echo.send(bytes, from.port, from.address));
   }
 
-  /** `webIp` is what the name resolves to: the gateway, which leads guests to this machine's loopback. */
+  /** `webIp` is the address that the name resolves to: the gateway's, by which guests reach this machine's loopback. */
   static async open(webIp: string): Promise<World> {
     const world = new World(webIp);
     world.#web.listen(0, "127.0.0.1");
@@ -53,7 +53,7 @@ export class World extends EventEmitter<{ request: [url: URL] }> {
     return world;
   }
 
-  /** The web server as a guest sees it. */
+  /** The web server's address, as the guest uses it. */
   get web(): string {
     return `http://${WEB_NAME}:${(this.#web.address() as AddressInfo).port}`;
   }
@@ -82,7 +82,7 @@ export class World extends EventEmitter<{ request: [url: URL] }> {
     this.#echo.close();
   }
 
-  /** One question, one answer: A for the name we know, no such name otherwise (RFC 1035 section 4.1). */
+  /** Answers a query: with an A record for the known name, otherwise with NXDOMAIN (RFC 1035 section 4.1). */
   #answer(query: Buffer): Buffer | null {
     let end = 12;
     const labels: string[] = [];

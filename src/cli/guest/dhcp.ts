@@ -1,4 +1,4 @@
-/** DHCP client (RFC 2131): DISCOVER, OFFER, REQUEST, ACK. It takes the first offer and never renews. */
+/** A DHCP client (RFC 2131): DISCOVER, OFFER, REQUEST, ACK. It takes the first offer and never renews its lease. */
 import { get16, get32, put16, put32 } from "../../wire/bytes.ts";
 import { macEquals } from "../../wire/ethernet.ts";
 import { ipv4ToString } from "../../wire/ipv4.ts";
@@ -11,7 +11,7 @@ const OFFER = 2;
 const REQUEST = 3;
 const ACK = 5;
 const NAK = 6;
-/** Pauses before each sending again (RFC 2131 section 4.1, a quarter of its times). */
+/** Milliseconds before each repetition: a quarter of the times in RFC 2131 section 4.1. */
 const RETRY_MS = [1_000, 2_000, 4_000, 8_000];
 
 export interface GuestLease extends GuestAddress {
@@ -22,7 +22,10 @@ export interface GuestLease extends GuestAddress {
   readonly hostname: string | null;
 }
 
-/** Gets a lease, under `hostname` if there is one, and configures the guest with it. Rejects when nobody offers one, or the server refuses it. */
+/**
+ * Gets a lease, under `hostname` if that is not empty, and configures the guest with it. Rejects when nobody offers a
+ * lease, or when the server refuses.
+ */
 export function dhcp(guest: Guest, hostname = ""): Promise<GuestLease> {
   const socket = guest.udp(68);
   const xid = guest.random() | 0;
@@ -70,11 +73,11 @@ function message(mac: Uint8Array, xid: number, offer: Offer | null, hostname: st
   if (offer !== null) options.push(50, 4, ...word(offer.ip), 54, 4, ...word(offer.server));
   if (hostname !== "") options.push(12, hostname.length, ...Array.from(hostname, (c) => c.charCodeAt(0)));
   options.push(255);
-  // Some relays drop what is shorter than BOOTP's 300 bytes (RFC 1542 section 2.1).
+  // Some relays drop messages shorter than BOOTP's 300 bytes (RFC 1542 section 2.1).
   const out = new Uint8Array(Math.max(300, BOOTP_LENGTH + 4 + options.length));
   out.set([1, 1, 6, 0]);
   put32(out, 4, xid);
-  // The broadcast flag: this guest hears unicasts too, but the answer shall not depend on it.
+  // The broadcast flag. This guest also hears unicasts, but must not depend on how the server answers.
   put16(out, 10, 0x8000);
   out.set(mac, 28);
   put32(out, BOOTP_LENGTH, COOKIE);
@@ -132,7 +135,7 @@ function lease({ ip, server, file, options }: Offer): GuestLease {
   };
 }
 
-/** Latin-1 up to the first NUL. */
+/** A text in Latin-1, up to the first NUL. */
 function text(bytes: Uint8Array): string {
   const end = bytes.indexOf(0);
   return String.fromCharCode(...(end < 0 ? bytes : bytes.subarray(0, end)));

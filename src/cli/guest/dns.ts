@@ -1,4 +1,4 @@
-/** DNS stub resolver (RFC 1035): one A query over UDP, asked again when nobody answers. */
+/** A DNS stub resolver (RFC 1035): one A query over UDP, repeated if nobody answers. */
 import { get16, get32, put16 } from "../../wire/bytes.ts";
 import type { Guest } from "./guest.ts";
 
@@ -8,7 +8,10 @@ const A = 1;
 const IN = 1;
 const RCODES = ["", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED"];
 
-/** The name's first address, as a signed number. Rejects with the resolver's answer ("NXDOMAIN") or after the last try. */
+/**
+ * Resolves with the name's first address, as a signed number. Rejects with the resolver's code ("NXDOMAIN"), or after
+ * the last try.
+ */
 export function resolveName(guest: Guest, name: string): Promise<number> {
   const socket = guest.udp();
   const query = question(name, guest.random() & 0xffff);
@@ -44,7 +47,7 @@ function question(name: string, id: number): Uint8Array {
   return query;
 }
 
-/** Same ID, a response, and the very question that was asked (RFC 5452 section 9.1). */
+/** Whether an answer has the query's ID and question (RFC 5452 section 9.1). */
 function answers(answer: Uint8Array, query: Uint8Array): boolean {
   if (answer.length < query.length || get16(answer, 0) !== get16(query, 0) || !(answer[2]! & 0x80)) return false;
   if (get16(answer, 4) !== 1) return false;
@@ -52,7 +55,7 @@ function answers(answer: Uint8Array, query: Uint8Array): boolean {
   return true;
 }
 
-/** The first A record: a forwarder has followed the aliases before it. */
+/** The first A record. The forwarder has followed aliases, whose records come before it. */
 function firstAddress(buf: Uint8Array, at: number): number | null {
   for (let left = get16(buf, 6); left > 0; left--) {
     while (at < buf.length && buf[at] !== 0 && buf[at]! < 0xc0) at += 1 + buf[at]!;

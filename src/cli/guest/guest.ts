@@ -1,12 +1,13 @@
 /**
- * A little guest: Ethernet, ARP, IPv4, ICMP echo, UDP and TCP, with clients for DHCP, DNS and HTTP/1.0.
+ * A small guest: Ethernet, ARP, IPv4, ICMP echo, UDP and TCP, with clients for DHCP, DNS and HTTP/1.0.
  *
- * It is what `tslirp demo` boots on a machine without QEMU, and the peer against which the tests hold the network. It
- * shares the formats (`wire/`) with the network and nothing else: no engine, no NAT. Frames go to and come from a
- * cable in this process; the time is the injected clock's, and somebody calls `poll` when `pollAt` says so
- * (`runOnTimers` does with real ones). Simple before fast: it allocates per packet, and is no end of a benchmark.
+ * `tslirp demo` boots this guest on a machine without QEMU, and tests use it as the network's peer. It shares the
+ * formats (`wire/`) with the network, and nothing else: no engine, no NAT. Frames go to and come from a cable in this
+ * process. Time comes from the injected clock, and the owner calls `poll` when `pollAt` says so (`runOnTimers` does,
+ * with real timers). The guest is simple rather than fast: it allocates for each packet, so it does not suit
+ * benchmarks.
  *
- * Not here: fragments, IPv6, lease renewal.
+ * It has no fragments, no IPv6 and no lease renewal.
  */
 import { ipv4FromText } from "../../core/address.ts";
 import type { Clock } from "../../core/clock.ts";
@@ -59,12 +60,12 @@ import { Timers } from "./timers.ts";
 
 const ARP_RETRY_MS = 1_000;
 const ARP_TRIES = 4;
-/** Packets that wait for one neighbour's address (RFC 1122 section 2.3.2.2 asks for at least one). */
+/** How many packets wait for one neighbour's MAC address (RFC 1122 section 2.3.2.2 asks for at least one). */
 const ARP_QUEUE = 64;
 const BROADCAST = -1;
 const NO_MAC: Uint8Array = new Uint8Array(6);
 
-/** The end of a cable that a guest holds: `attach/memory` offers it. */
+/** The guest's end of a cable, as `attach/memory` makes it. */
 export interface GuestCable {
   send(frame: Uint8Array): void;
   onFrame: ((frame: Uint8Array) => void) | null;
@@ -75,7 +76,7 @@ export interface GuestOptions {
   readonly mac: Uint8Array;
   readonly clock: Clock;
   readonly random: Random;
-  /** Largest IP packet; DHCP option 26 may change it. */
+  /** The largest IP packet, in bytes. DHCP option 26 may change it. */
   readonly mtu?: number;
 }
 
@@ -91,9 +92,9 @@ export interface GuestAddress {
 export interface GuestUdp {
   readonly port: number;
   onDatagram: ((bytes: Uint8Array, fromIp: number, fromPort: number) => void) | null;
-  /** An ICMP "unreachable" about a datagram of ours; `code` is its code. */
+  /** An ICMP "unreachable" about one of our datagrams has come; `code` is its code. */
   onUnreachable: ((code: number, ip: number, port: number) => void) | null;
-  /** To the limited broadcast address when `ip` is -1. */
+  /** Sends a datagram. If `ip` is -1, it goes to the limited broadcast address. */
   send(bytes: Uint8Array, ip: number, port: number): void;
   close(): void;
 }
@@ -102,7 +103,7 @@ export class Guest implements TcpNet {
   readonly mac: Uint8Array;
   readonly clock: Clock;
   readonly timers: Timers;
-  /** As signed 32-bit numbers; 0 before there is one. */
+  /** Addresses as signed 32-bit numbers; 0 until there is one. */
   ip = 0;
   gateway = 0;
   dns = 0;
@@ -118,7 +119,7 @@ export class Guest implements TcpNet {
   readonly #tcp: Map<string, TcpSocket> = new Map();
   readonly #listeners: Map<number, { accept: (socket: TcpSocket) => TcpEvents; options: TcpOptions }> = new Map();
   readonly #pings: Map<number, (ip: number) => void> = new Map();
-  /** Frames that came from within a call of the cable's: what the guest is doing is to be done first. */
+  /** Frames that came during a call of the cable's. They wait until the guest has finished its own work. */
   readonly #inbox: Uint8Array[] = [];
   #sending = false;
   #mask = -1;
@@ -142,7 +143,7 @@ export class Guest implements TcpNet {
     this.mtu = address.mtu ?? this.mtu;
   }
 
-  /** When it wants to be polled next, in the clock's milliseconds. */
+  /** When the guest wants to be polled next, in the clock's milliseconds. */
   pollAt(): number {
     let at = this.timers.pollAt();
     for (const socket of this.#tcp.values()) at = Math.min(at, socket.pollAt());
@@ -154,7 +155,10 @@ export class Guest implements TcpNet {
     for (const socket of [...this.#tcp.values()]) if (socket.pollAt() <= now) socket.poll(now);
   }
 
-  /** Echo request to `ip`: resolves to the round trip in milliseconds, rejects after `timeout`. */
+  /**
+   * Sends an echo request to `ip`. Resolves with the round trip in milliseconds; rejects after `timeout`
+   * milliseconds.
+   */
   ping(ip: number, size = 56, timeout = 2_000): Promise<number> {
     const word = this.random();
     const started = this.now();
@@ -175,7 +179,7 @@ export class Guest implements TcpNet {
     });
   }
 
-  /** A UDP socket; port 0 takes a free one. */
+  /** Opens a UDP socket. Port 0 means any free port. */
   udp(port = 0): GuestUdp {
     const own = port || this.#freePort((p) => this.#udp.has(p));
     const socket: GuestUdp = {
@@ -204,7 +208,7 @@ export class Guest implements TcpNet {
     return socket;
   }
 
-  /** `accept` is called for each SYN and returns what is told of that connection. */
+  /** Listens on a TCP port. `accept` is called for each SYN and returns the callbacks of that connection. */
   listen(port: number, accept: (socket: TcpSocket) => TcpEvents, options: TcpOptions = {}): void {
     this.#listeners.set(port, { accept, options });
   }
@@ -213,7 +217,7 @@ export class Guest implements TcpNet {
     return this.#tcp.size;
   }
 
-  // What TCP is given (TcpNet)
+  // Calls from TCP (TcpNet).
 
   now(): number {
     return this.clock.now();
@@ -245,7 +249,7 @@ export class Guest implements TcpNet {
     this.onPollAt?.();
   }
 
-  // In
+  // Incoming packets.
 
   #drop(reason: string): void {
     this.dropped.set(reason, (this.dropped.get(reason) ?? 0) + 1);
@@ -290,7 +294,7 @@ export class Guest implements TcpNet {
     const src = ipv4Src(frame, at);
     const dst = ipv4Dst(frame, at);
     const unicast = dst === this.ip && this.ip !== 0;
-    // Before there is an address, DHCP may answer to the one it offers (RFC 2131 section 4.1).
+    // Without an address, the guest accepts packets to any: DHCP may answer to the offered one (RFC 2131 section 4.1).
     if (!unicast && dst !== BROADCAST && this.ip !== 0) return this.#drop("ip-destination");
     const payload = frame.subarray(at + ipv4HeaderLength(frame, at), at + ipv4TotalLength(frame, at));
     const proto = ipv4Proto(frame, at);
@@ -336,7 +340,7 @@ export class Guest implements TcpNet {
     } else this.#refuse(s, src);
   }
 
-  /** A segment for no connection (RFC 9293 section 3.10.7.1). */
+  /** Answers a segment that belongs to no connection (RFC 9293 section 3.10.7.1). */
   #refuse(s: Segment, src: number): void {
     if (s.flags & RST) return;
     const ports = { localPort: s.dstPort, remotePort: s.srcPort, remoteIp: src };
@@ -345,7 +349,7 @@ export class Guest implements TcpNet {
     else this.sendSegment(ports, RST | ACK, 0, (s.seq + length) | 0, 0, {}, new Uint8Array(0));
   }
 
-  // Out
+  // Outgoing packets.
 
   #sendIcmp(ip: number, type: number, word: number, body: Uint8Array): void {
     const message = new Uint8Array(ICMP_HEADER + body.length);
@@ -375,7 +379,7 @@ export class Guest implements TcpNet {
       this.#unresolved.delete(ip);
       return this.#drop("arp-unanswered");
     }
-    // The timer first: on a cable in this process the answer comes before the call returns.
+    // The timer is set first: on a cable in this process the answer comes before the call returns.
     this.timers.after(ARP_RETRY_MS, () => this.#ask(ip, tries - 1));
     this.#sendArp(ARP_REQUEST, MAC_BROADCAST, NO_MAC, ip);
   }
@@ -395,7 +399,7 @@ export class Guest implements TcpNet {
   }
 
   #freePort(taken: (port: number) => boolean): number {
-    // RFC 6056: ephemeral ports are not to be guessed.
+    // Ephemeral ports must not be predictable (RFC 6056).
     for (;;) {
       const port = 49_152 + (this.random() & 0x3fff);
       if (!taken(port)) return port;

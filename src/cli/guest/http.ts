@@ -1,4 +1,4 @@
-/** HTTP/1.0 GET (RFC 1945): the answer ends with the connection. */
+/** HTTP/1.0 GET (RFC 1945). The end of the connection is the end of the answer. */
 import { ipv4FromText } from "../../core/address.ts";
 import { ipv4ToString } from "../../wire/ipv4.ts";
 import { resolveName } from "./dns.ts";
@@ -11,7 +11,10 @@ export interface HttpAnswer {
   readonly body: Uint8Array;
 }
 
-/** Fetches `url` (http only), its host by name or address. Rejects when refused, reset, cut short or after `timeout` ms. */
+/**
+ * Fetches `url` (http only, with a name or an address as host). Rejects if refused, reset, cut short, or after
+ * `timeout` milliseconds.
+ */
 export async function httpGet(guest: Guest, url: string, timeout = 30_000): Promise<HttpAnswer> {
   const { hostname, host, port, pathname, search } = new URL(url);
   const ip = /^[\d.]+$/.test(hostname) ? ipv4FromText(hostname) : await resolveName(guest, hostname);

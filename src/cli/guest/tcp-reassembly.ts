@@ -1,4 +1,4 @@
-/** Out-of-order bytes of one connection (RFC 9293 section 3.10.7.4) and the SACK blocks that tell of them (RFC 2018). */
+/** Out-of-order bytes of a connection (RFC 9293 section 3.10.7.4), and the SACK blocks that report them (RFC 2018). */
 import { seqAdd, seqDiff, seqLe, seqLt } from "../../wire/seq.ts";
 
 interface Piece {
@@ -7,16 +7,16 @@ interface Piece {
 }
 
 export class Reassembly {
-  /** Disjoint, ascending; touching pieces stay apart and count as one block. */
+  /** Disjoint and ascending. Adjoining pieces stay apart, and make one block. */
   #pieces: Piece[] = [];
-  /** Where the last arrival stands: RFC 2018 section 4 wants its block first. */
+  /** The sequence number of the last arrival, whose block comes first (RFC 2018 section 4). */
   #latest = 0;
 
   get empty(): boolean {
     return this.#pieces.length === 0;
   }
 
-  /** Keeps what is new of `bytes`. The caller has cut them to the receive window, which bounds this. */
+  /** Keeps the bytes that are new. The caller has cut `bytes` to the receive window, which bounds the memory. */
   insert(seq: number, bytes: Uint8Array): void {
     this.#latest = seq;
     const out: Piece[] = [];
@@ -38,7 +38,7 @@ export class Reassembly {
     this.#pieces = out;
   }
 
-  /** Takes out what follows `next` without a hole. */
+  /** Takes out the bytes that follow `next` without a hole. */
   take(next: number): Uint8Array[] {
     const taken: Uint8Array[] = [];
     while (this.#pieces.length > 0 && seqLe(this.#pieces[0]!.seq, next)) {
@@ -51,7 +51,7 @@ export class Reassembly {
     return taken;
   }
 
-  /** Up to `max` blocks as pairs of edges, the latest arrival's first. */
+  /** Up to `max` blocks, as pairs of edges. The block of the last arrival comes first. */
   blocks(max: number): number[] {
     const merged: [number, number][] = [];
     for (const { seq, bytes } of this.#pieces) {

@@ -1,4 +1,6 @@
-/** A TCP segment as an object. This guest is for showing and testing: it may allocate where the NAT itself may not. */
+/**
+ * A TCP segment as an object. This guest is for the demo and tests, so it may allocate where the NAT itself may not.
+ */
 import { get16 } from "../../wire/bytes.ts";
 import {
   TCP_HEADER,
@@ -30,23 +32,23 @@ export interface Segment {
   readonly seq: number;
   readonly ack: number;
   readonly flags: number;
-  /** As it stands in the header, not scaled. */
+  /** The window field of the header, not scaled. */
   readonly window: number;
   readonly options: TcpOptions;
   readonly payload: Uint8Array;
 }
 
-/** What a segment may carry besides its fixed header; what is absent is not sent. */
+/** The parts of a segment beside its fixed header. Absent parts are not sent. */
 export interface SegmentExtras {
   readonly mss?: number;
   readonly windowScale?: number;
   readonly sackPermitted?: boolean;
   readonly timestamps?: { readonly value: number; readonly echo: number };
-  /** Left and right edges, in pairs. */
+  /** Left and right edges of blocks, in pairs. */
   readonly sack?: readonly number[];
 }
 
-/** RFC 7323 appendix A: ten bytes and two of padding on every segment. */
+/** The length of the timestamps option: ten bytes and two of padding (RFC 7323 appendix A). */
 export const TIMESTAMPS_LENGTH = 12;
 
 /** Null when the checksum or the data offset is wrong. */
@@ -72,7 +74,7 @@ export function encodeSegment(
   payload: Uint8Array,
   pseudo: (length: number) => number,
 ): Uint8Array {
-  // 40 bytes is all that a data offset of 15 leaves for options.
+  // A data offset of 15 leaves 40 bytes for options.
   const buf = new Uint8Array(TCP_HEADER + 40 + payload.length);
   let at = TCP_HEADER;
   if (extras.mss !== undefined) at = writeMss(buf, at, extras.mss);
@@ -90,7 +92,7 @@ export function encodeSegment(
   return buf.subarray(0, length);
 }
 
-/** The port pair of a segment quoted in an ICMP error: its first eight bytes. */
+/** The ports of a segment that an ICMP error quotes. It quotes at least the first eight bytes. */
 export function quotedPorts(buf: Uint8Array, at: number): { src: number; dst: number } {
   return { src: get16(buf, at), dst: get16(buf, at + 2) };
 }

@@ -1,16 +1,17 @@
 /**
- * The sending half of a connection: what may go out, what must go out again, and when.
+ * The sending half of a connection: which bytes are sent and sent again, and when.
  *
- * Theory of operation. `una` ≤ `nxt` ≤ `max`: acknowledged up to, next to send, ever sent. The queue's first byte is
- * `una`'s. A time-out goes back to `una` (go-back-N, RFC 5681 section 3.1); three duplicate acknowledgements start
- * recovery: with SACK the holes below the highest sacked byte are sent as the pipe allows (RFC 6675, simplified),
- * without it one per partial acknowledgement (NewReno, RFC 6582). A closed window is probed with one byte (RFC 9293
- * section 3.8.6.1). The FIN is the sequence number behind the queue's last byte.
+ * Theory of operation. `una` ≤ `nxt` ≤ `max`: the first sequence number not acknowledged, the next to send, and the
+ * first never sent. The queue's first byte has the number `una`. A time-out goes back to `una` (go-back-N, RFC 5681
+ * section 3.1). Three duplicate acknowledgements start recovery. With SACK, the holes below the highest sacked byte
+ * are sent as the pipe allows (RFC 6675, simplified); without SACK, one hole for each partial acknowledgement
+ * (NewReno, RFC 6582). A closed window is probed with one byte (RFC 9293 section 3.8.6.1). The FIN has the sequence
+ * number behind the queue's last byte.
  */
 import { seqAdd, seqDiff, seqGe, seqGt, seqLe, seqLt, seqMax } from "../../wire/seq.ts";
 import { ByteQueue } from "./byte-queue.ts";
 
-/** RFC 6298 asks for a second; on a virtual cable a fifth is generous already. */
+/** Milliseconds. RFC 6298 asks for a second, but on a virtual cable a fifth of that is long. */
 const RTO_MIN_MS = 200;
 const RTO_MAX_MS = 60_000;
 const RTO_FIRST_MS = 1_000;
@@ -28,9 +29,9 @@ export interface SenderStats {
 export class TcpSender {
   readonly stats: SenderStats = { segments: 0, retransmissions: 0, fastRetransmits: 0, timeouts: 0, probes: 0 };
   readonly queue: ByteQueue = new ByteQueue();
-  /** Payload of a full segment. */
+  /** The payload of a full segment, in bytes. */
   mss = 536;
-  /** Both ends permit SACK. */
+  /** Whether both ends permit SACK. */
   sack = false;
   /** The peer's window in bytes. */
   window = 0;
@@ -38,7 +39,7 @@ export class TcpSender {
   una: number;
   nxt: number;
   max: number;
-  /** The user wants no more than what is queued: a FIN follows it. */
+  /** The user writes no more: a FIN follows the queued bytes. */
   ending = false;
   finAcked = false;
   rtoAt: number = Number.POSITIVE_INFINITY;
@@ -53,13 +54,13 @@ export class TcpSender {
   #probes = 0;
   #duplicates = 0;
   #recovering = false;
-  /** Recovery ends when this is acknowledged; none starts below it (RFC 6582 section 3.2). */
+  /** Recovery ends when this number is acknowledged, and no new recovery starts below it (RFC 6582 section 3.2). */
   #recover: number;
-  /** Everything below it has been retransmitted in this recovery. */
+  /** Everything below this number has been retransmitted in this recovery. */
   #highRetransmitted = 0;
-  /** Sacked ranges, disjoint, ascending. */
+  /** The sacked ranges, disjoint and ascending. */
   #sacked: [number, number][] = [];
-  /** One segment at a time is timed when there are no timestamps (RFC 6298 section 3: never a retransmitted one). */
+  /** Without timestamps one segment at a time is timed, never a retransmitted one (RFC 6298 section 3). */
   #timedSeq = 0;
   #timedAt = -1;
 
@@ -71,7 +72,7 @@ export class TcpSender {
     this.#send = send;
   }
 
-  /** The SYN has been acknowledged: RFC 6928's initial window. */
+  /** The SYN has been acknowledged. Sets the initial window (RFC 6928). */
   start(ack: number, window: number, rtt: number, now: number): void {
     this.una = ack;
     this.setWindow(window);
@@ -81,7 +82,7 @@ export class TcpSender {
     this.#cwnd = Math.min(10 * this.mss, Math.max(2 * this.mss, 14_600));
   }
 
-  /** Records the SYN or its retransmission. */
+  /** Notes that the SYN was sent, or sent again. */
   sentSyn(now: number): void {
     if (this.max !== this.una) this.stats.retransmissions++;
     this.nxt = seqAdd(this.una, 1);
@@ -89,15 +90,15 @@ export class TcpSender {
     this.rtoAt = now + this.#rto;
   }
 
-  /** Something is sent and not acknowledged. */
+  /** Whether sent bytes are not acknowledged yet. */
   get inFlight(): boolean {
     return this.nxt !== this.una;
   }
 
   /**
-   * The number that a bare acknowledgement carries: the last one the peer accepts. Not SND.NXT, which a time-out has
-   * taken back: two ends that both went back would find each other's acknowledgements too old, for ever. Not beyond the
-   * window either, where a probe has been.
+   * The sequence number of a bare acknowledgement: the last one that the peer accepts. It is not SND.NXT, which a
+   * time-out takes back: if both ends had gone back, each would drop the other's acknowledgements as too old, for
+   * ever. It is not beyond the window either, where a probe may have been.
    */
   ackSeq(): number {
     const edge = seqMax(seqAdd(this.una, this.window), this.nxt);
@@ -108,7 +109,7 @@ export class TcpSender {
     return this.ending && seqDiff(this.max, this.una) > this.queue.length;
   }
 
-  /** Sends what the peer's window and the congestion window allow, and arms the timers. */
+  /** Sends as much as the peer's window and the congestion window allow, and sets the timers. */
   output(now: number): void {
     if (this.#recovering && this.sack) this.#sendHoles(now);
     for (;;) {
@@ -120,7 +121,7 @@ export class TcpSender {
       const length = Math.min(this.mss, remaining, usable);
       const fin = this.ending && length >= remaining && this.window > offset + remaining && !this.finAcked;
       if (length <= 0 && !fin) break;
-      // No silly segments while more is on its way (RFC 9293 section 3.8.6.2.2).
+      // Avoids silly windows: no small segment while more data follows (RFC 9293 section 3.8.6.2.2).
       if (length < this.mss && length < remaining && offset > 0) break;
       this.#transmit(this.nxt, Math.max(length, 0), fin, now);
       this.nxt = seqAdd(this.nxt, Math.max(length, 0) + (fin ? 1 : 0));
@@ -128,7 +129,10 @@ export class TcpSender {
     this.#arm(now);
   }
 
-  /** An acceptable acknowledgement. `rtt` in milliseconds comes from timestamps, -1 without. True if it moved `una`. */
+  /**
+   * Takes an acceptable acknowledgement. `rtt` is in milliseconds, from timestamps, or -1 without. True if `una` has
+   * moved.
+   */
   acknowledged(
     ack: number,
     window: number,
@@ -166,7 +170,7 @@ export class TcpSender {
     this.maxWindow = Math.max(this.maxWindow, window);
   }
 
-  /** The retransmission timer has run out. False when the connection is to be given up. */
+  /** The retransmission timer has expired. Returns false when the connection is to be given up. */
   timedOut(now: number): boolean {
     if (++this.#retries > MAX_RETRIES) return false;
     this.stats.timeouts++;
@@ -183,7 +187,9 @@ export class TcpSender {
     return true;
   }
 
-  /** The window is still closed: one byte, or the FIN, beyond it. False when nobody has answered for long. */
+  /**
+   * Probes a window that is still closed, with a byte or the FIN beyond it. False when too many probes had no answer.
+   */
   probe(now: number): boolean {
     if (++this.#probes > MAX_RETRIES) return false;
     this.stats.probes++;
@@ -220,7 +226,7 @@ export class TcpSender {
     else if (this.persistAt === Number.POSITIVE_INFINITY) this.persistAt = now + this.#rto;
   }
 
-  /** RFC 6298 section 2. */
+  /** Updates the round-trip estimate and the time-out (RFC 6298 section 2). */
   #measure(ack: number, rtt: number, now: number): void {
     if (rtt < 0 && this.#timedAt >= 0 && seqGe(ack, this.#timedSeq)) rtt = now - this.#timedAt;
     if (seqGe(ack, this.#timedSeq)) this.#timedAt = -1;
@@ -235,7 +241,7 @@ export class TcpSender {
     this.#rto = Math.min(Math.max(this.#srtt + 4 * this.#rttvar, RTO_MIN_MS), RTO_MAX_MS);
   }
 
-  /** The congestion window after new data was acknowledged. */
+  /** Grows the congestion window after new data was acknowledged. */
   #grow(acked: number, now: number): void {
     if (this.#recovering) {
       if (seqGe(this.una, this.#recover)) {
@@ -275,7 +281,7 @@ export class TcpSender {
     this.rtoAt = now + this.#rto;
   }
 
-  /** True if a block says something new. Blocks beyond what was sent are not believed. */
+  /** Adds SACK blocks. True if one of them is news. Blocks beyond the bytes ever sent are ignored. */
   #addSacked(edges: readonly number[]): boolean {
     let news = false;
     for (let i = 0; i + 1 < edges.length; i += 2) {
@@ -298,7 +304,7 @@ export class TcpSender {
     return news;
   }
 
-  /** Unsacked ranges from `from` up to the highest sacked byte. */
+  /** The unsacked ranges from `from` up to the highest sacked byte. */
   #holes(from: number): [number, number][] {
     const holes: [number, number][] = [];
     for (const [left, right] of this.#sacked) {
@@ -308,7 +314,7 @@ export class TcpSender {
     return holes;
   }
 
-  /** Bytes believed to be on the wire (RFC 6675 section 4, SetPipe, with every hole counted as lost). */
+  /** How many bytes are believed to be on the wire (RFC 6675 section 4, SetPipe, with every hole counted as lost). */
   #pipe(): number {
     let pipe = seqDiff(this.nxt, this.una);
     for (const [left, right] of this.#sacked) pipe -= seqDiff(right, left);

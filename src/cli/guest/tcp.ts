@@ -1,8 +1,8 @@
 /**
- * One TCP connection of the guest: states and the receiving half (RFC 9293); `tcp-sender.ts` is the other half.
+ * One TCP connection of the guest: its states and the receiving half (RFC 9293). `tcp-sender.ts` is the sending half.
  *
- * What arrives in order goes to the user at once, or waits here while the user has paused it, and then the window
- * offered shrinks by as much. Callbacks may call back into the socket; nothing follows `onClose`.
+ * Bytes that arrive in order go to the user at once. While the user has paused the connection they wait here, and the
+ * window shrinks by as much. Callbacks may call the socket. No callback follows `onClose`.
  */
 import { seqAdd, seqDiff, seqGe, seqGt, seqLe, seqLt, seqMax } from "../../wire/seq.ts";
 import { ACK, FIN, PSH, RST, SYN } from "../../wire/tcp.ts";
@@ -10,9 +10,12 @@ import { Reassembly } from "./tcp-reassembly.ts";
 import { type Segment, type SegmentExtras, TIMESTAMPS_LENGTH } from "./tcp-segment.ts";
 import { type SenderStats, TcpSender } from "./tcp-sender.ts";
 
-/** Every second segment is acknowledged at once, a single one after this long (RFC 9293 section 3.8.6.3 allows 500). */
+/**
+ * Milliseconds until a single segment is acknowledged (RFC 9293 section 3.8.6.3 allows 500). Every second one is at
+ * once.
+ */
 const DELAYED_ACK_MS = 40;
-/** Twice the longest life of a segment on a cable inside one machine, and some of the peer's time-outs. */
+/** Milliseconds: twice a segment's longest life on a cable within one machine, and some of the peer's time-outs. */
 const TIME_WAIT_MS = 10_000;
 
 export type TcpState =
@@ -32,26 +35,26 @@ export type TcpEnd = null | "refused" | "reset" | "timeout";
 
 export interface TcpEvents {
   onConnect?(): void;
-  /** The bytes are the callee's to keep. */
+  /** Bytes from the peer. The callee may keep them. */
   onData?(bytes: Uint8Array): void;
-  /** The peer's FIN, after its last byte. */
+  /** The peer has sent FIN; all its bytes have been handed over. */
   onEnd?(): void;
-  /** `write` takes bytes again after it had taken fewer than given. */
+  /** `write` takes bytes again, after it has taken fewer than it was given. */
   onWritable?(): void;
   onClose?(end: TcpEnd): void;
 }
 
 export interface TcpOptions {
-  /** Bytes that `write` takes ahead of acknowledgements. */
+  /** How many bytes `write` takes before they are acknowledged. */
   readonly sendBuffer?: number;
-  /** Bytes kept for a user that does not read: the largest window offered. */
+  /** How many bytes are kept for a user that does not read: the largest window. */
   readonly receiveBuffer?: number;
   readonly sack?: boolean;
   readonly timestamps?: boolean;
   readonly windowScale?: boolean;
 }
 
-/** What the guest's IP layer is to a connection. */
+/** The guest's IP layer, as a connection sees it. */
 export interface TcpNet {
   readonly ip: number;
   readonly mtu: number;
@@ -67,7 +70,7 @@ export interface TcpNet {
     payload: Uint8Array,
   ): void;
   forget(socket: TcpSocket): void;
-  /** A deadline may have come nearer. */
+  /** Called when a deadline may have become earlier. */
   wake(): void;
 }
 
@@ -84,15 +87,15 @@ export class TcpSocket {
   readonly #offers: Required<Pick<TcpOptions, "sack" | "timestamps" | "windowScale">>;
   readonly #reassembly: Reassembly = new Reassembly();
   readonly #tsOffset: number;
-  /** Both ends have offered it; until the handshake is over, that we do. */
+  /** Whether both ends have offered timestamps; until the handshake is over, whether we do. */
   #timestamps: boolean;
   #scaling: boolean;
   #peerScale = 0;
   #tsRecent = 0;
   #rcvNxt = 0;
-  /** Right edge of the window, the furthest ever offered. */
+  /** The right edge of the window: the furthest that was ever offered. */
   #rcvAdv = 0;
-  /** The edge that the buffer's room gives, before rounding to the window scale. */
+  /** The right edge that the buffer's room allows, before it is rounded to the window scale. */
   #rcvEdge = 0;
   #lastAckSent = 0;
   #wl1 = 0;
@@ -134,7 +137,7 @@ export class TcpSocket {
     return this.sender.stats;
   }
 
-  /** Dials. */
+  /** Sends the SYN of a new connection. */
   open(): void {
     this.state = "SYN-SENT";
     this.#sendSyn();
@@ -147,7 +150,9 @@ export class TcpSocket {
     this.#sendSyn();
   }
 
-  /** Queues what fits and returns how many bytes that was; `onWritable` follows when it was not all. */
+  /**
+   * Queues as much of `bytes` as fits, and returns how many bytes that was. If it was not all, `onWritable` follows.
+   */
   write(bytes: Uint8Array): number {
     if (this.sender.ending || this.state === "CLOSED" || this.state === "TIME-WAIT") return 0;
     const room = Math.max(this.#sendBuffer - this.sender.queue.length, 0);
@@ -158,7 +163,7 @@ export class TcpSocket {
     return taken;
   }
 
-  /** FIN behind what was written. */
+  /** Sends a FIN behind the written bytes. */
   end(): void {
     if (this.sender.ending || this.state === "CLOSED") return;
     this.sender.ending = true;
@@ -176,7 +181,7 @@ export class TcpSocket {
     if (this.#windowGrew()) this.#sendAck();
   }
 
-  /** RST; no callback follows. */
+  /** Sends RST. No callback follows. */
   abort(): void {
     if (this.state === "CLOSED") return;
     const { nxt } = this.sender;
@@ -200,7 +205,7 @@ export class TcpSocket {
     if (now >= this.sender.persistAt && !this.sender.probe(now)) this.#close("timeout");
   }
 
-  /** RFC 9293 section 3.10.7. */
+  /** Takes a segment (RFC 9293 section 3.10.7). */
   receive(s: Segment): void {
     if (this.state === "CLOSED") return;
     if (this.state === "SYN-SENT") return this.#receiveInSynSent(s);
@@ -212,14 +217,14 @@ export class TcpSocket {
     }
     if (!this.#acceptable(s)) {
       if (flags & RST) return;
-      // The peer's FIN once more: our last acknowledgement was lost.
+      // The peer has sent its FIN again: our last acknowledgement was lost.
       if (this.state === "TIME-WAIT" && flags & FIN) this.#timeWait();
       return this.#sendAck();
     }
     if (flags & RST) {
-      // A late duplicate of ours has met the peer's closed end (RFC 1337 section 3, fix F1).
+      // An old duplicate segment of ours has reached the peer's closed end (RFC 1337 section 3, fix F1).
       if (this.state === "TIME-WAIT") return;
-      // RFC 5961 section 3.2: only the exact number resets.
+      // Only a RST with the exact sequence number resets (RFC 5961 section 3.2).
       if (s.seq === this.#rcvNxt) this.#close(this.state === "SYN-RECEIVED" ? "refused" : "reset");
       else this.#sendAck();
       return;
@@ -284,7 +289,7 @@ export class TcpSocket {
     this.events.onConnect?.();
   }
 
-  /** Section 3.10.7.4, "first, check sequence number". */
+  /** Whether the sequence number is acceptable (section 3.10.7.4, "first, check sequence number"). */
   #acceptable(s: Segment): boolean {
     const length = s.payload.length + (s.flags & SYN ? 1 : 0) + (s.flags & FIN ? 1 : 0);
     const window = seqDiff(this.#rcvAdv, this.#rcvNxt);
@@ -293,7 +298,7 @@ export class TcpSocket {
     return seqLt(s.seq, this.#rcvAdv) && seqGt(seqAdd(s.seq, length), this.#rcvNxt);
   }
 
-  /** False when the segment is to be dropped. */
+  /** Takes the acknowledgement. Returns false when the segment is to be dropped. */
   #receiveAck(s: Segment): boolean {
     const sender = this.sender;
     const window = s.window << this.#peerScale;
@@ -305,12 +310,12 @@ export class TcpSocket {
       this.#establish(s, window);
       return true;
     }
-    // RFC 5961 section 5.2.
+    // An acknowledgement out of range is answered (RFC 5961 section 5.2).
     if (seqGt(s.ack, sender.max) || seqLt(s.ack, seqAdd(sender.una, -sender.maxWindow))) {
       this.#sendAck();
       return false;
     }
-    // Only a segment at least as recent as the last that set the window may set it.
+    // Only a segment that is as recent as the last one that set the window may set it.
     const fresh = seqLt(this.#wl1, s.seq) || (this.#wl1 === s.seq && seqLe(this.#wl2, s.ack));
     if (fresh) {
       this.#wl1 = s.seq;
@@ -376,7 +381,7 @@ export class TcpSocket {
     this.#hand();
   }
 
-  /** Gives the user what waits, and the end behind it. */
+  /** Hands the user the waiting bytes, and the end behind them. */
   #hand(): void {
     while (!this.#paused && this.#waiting.length > 0) {
       const bytes = this.#waiting.shift()!;
@@ -416,7 +421,10 @@ export class TcpSocket {
     onClose?.call(events, end);
   }
 
-  /** Round trip from the echoed timestamp; -1 without. Only asked about acknowledgements of new data. */
+  /**
+   * The round-trip time from the echoed timestamp, in milliseconds; -1 without. Called for acknowledgements of new
+   * data only.
+   */
   #rtt(s: Segment): number {
     if (!this.#timestamps || !s.options.timestamps || s.options.tsEcho === 0) return -1;
     const rtt = (this.#tsNow() - s.options.tsEcho) | 0;
@@ -427,7 +435,10 @@ export class TcpSocket {
     return (Math.floor(this.#net.now()) + this.#tsOffset) | 0;
   }
 
-  /** The room in the buffer has grown by two segments or half the buffer since it was last told (RFC 9293 section 3.8.6.2.2). */
+  /**
+   * Whether the buffer's room has grown by two segments or half the buffer since the window last grew (RFC 9293
+   * section 3.8.6.2.2).
+   */
   #windowGrew(): boolean {
     const edge = seqAdd(this.#rcvNxt, this.#receiveBuffer - this.#waitingBytes);
     return seqDiff(edge, this.#rcvEdge) >= Math.min(2 * this.sender.mss, this.#receiveBuffer >> 1);
@@ -439,7 +450,10 @@ export class TcpSocket {
     return shift;
   }
 
-  /** The window field, and the edge it stands for. Rounds up: an edge once offered does not move back. */
+  /**
+   * Moves the window's edge and returns the window field. Rounds up, because an edge that was offered must not move
+   * back.
+   */
   #window(scaled: boolean): number {
     const grew = this.#windowGrew();
     if (grew) this.#rcvEdge = seqAdd(this.#rcvNxt, this.#receiveBuffer - this.#waitingBytes);

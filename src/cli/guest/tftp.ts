@@ -1,4 +1,6 @@
-/** A TFTP client (RFC 1350, RFC 2348): one file, in blocks as large as the link takes without fragments. */
+/**
+ * A TFTP client (RFC 1350, RFC 2348): reads one file, in the largest blocks that the link carries without fragments.
+ */
 import { put16 } from "../../wire/bytes.ts";
 import {
   TFTP_ACK,
@@ -42,7 +44,7 @@ export function tftpGet(guest: Guest, server: number, name: string): Promise<Uin
       const opcode = tftpOpcode(packet, 0, packet.length);
       if (opcode === TFTP_ERROR) reject(new Error(tftpErrorText(packet, 0, packet.length)));
       else if (opcode === TFTP_OACK && blocks.length === 0) {
-        // The only option that was asked for.
+        // The block size is the only option that was asked for.
         blockSize = BLOCK;
         send(acknowledgement(0));
       } else if (opcode === TFTP_DATA && tftpNumber(packet, 0) === ((blocks.length + 1) & 0xffff)) {

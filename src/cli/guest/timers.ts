@@ -1,6 +1,6 @@
 import type { Clock } from "../../core/clock.ts";
 
-/** What is to happen later, on an injected clock: few enough to be looked through one by one. */
+/** Timers on an injected clock. There are so few that they are searched one by one. */
 export class Timers {
   readonly #clock: Clock;
   readonly #pending: Set<{ at: number; run: () => void }> = new Set();
@@ -11,7 +11,7 @@ export class Timers {
     this.#changed = changed;
   }
 
-  /** Runs `run` once, `millis` from now, unless the function returned is called before. */
+  /** Calls `run` once, `millis` milliseconds from now, unless the returned function is called before. */
   after(millis: number, run: () => void): () => void {
     const timer = { at: this.#clock.now() + millis, run };
     this.#pending.add(timer);
@@ -32,7 +32,7 @@ export class Timers {
   }
 }
 
-/** Polls a guest by a real timer, always at its next deadline. Returns what stops that. */
+/** Polls a guest at its next deadline, by a real timer. Returns a function that stops this. */
 export function runOnTimers(guest: {
   readonly clock: Clock;
   onPollAt: (() => void) | null;

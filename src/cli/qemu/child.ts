@@ -27,7 +27,7 @@ export function knownSignals<S extends NodeJS.Signals>(
   return platform === "win32" ? signals.filter((signal) => !/QUIT|USR/.test(signal)) : signals;
 }
 
-/** Reads a line, or the pipe's end. $1 is the folder; the line before the last is QEMU's process id. */
+/** Waits for a line, or for the pipe's end. $1 is the folder; the line before the last is QEMU's process id. */
 const WATCH = `
 pid=
 while read -r word; do
@@ -52,13 +52,13 @@ export class Custody implements Disposable {
   readonly #forget: () => void;
   #child: ChildProcess | null = null;
 
-  /** `folder` is removed if this process dies without `dispose`. `rereads`: SIGHUP makes somebody read rules again. */
+  /** `folder` is removed if this process dies without `dispose`. With `rereads`, SIGHUP does not end QEMU. */
   constructor(folder: string, rereads: boolean) {
     this.#watch = spawn("/bin/sh", ["-c", WATCH, "sh", folder], {
       detached: true,
       stdio: ["pipe", "ignore", "ignore"],
     });
-    // Without a shell nobody watches for our SIGKILL; everything else is handled all the same.
+    // Without a shell, nobody cleans up after a SIGKILL of ours. Every other end is handled here.
     this.#watch.on("error", () => {});
     this.#watch.stdin?.on("error", () => {});
     this.#handlers = [
@@ -71,14 +71,14 @@ export class Custody implements Disposable {
     this.#forget = whenLauncherEnds(() => this.#end("SIGTERM"));
   }
 
-  /** Aborted by the first signal that is to end us; its reason is the exit status. */
+  /** Aborted by the first signal that is to end us. The reason is the exit status. */
   get ended(): AbortSignal {
     return this.#ended.signal;
   }
 
   /**
-   * Runs QEMU with our terminal. Resolves with its exit status, 128 and its number for a signal, as shells have it.
-   * Rejects with an `Error` of one line when it cannot be started.
+   * Runs QEMU with our terminal. Resolves with its exit status; if a signal ended QEMU, with 128 plus its number, as
+   * in shells. Rejects with an `Error` of one line when QEMU cannot be started.
    */
   run(program: string, args: readonly string[]): Promise<number> {
     return new Promise((resolve, reject) => {

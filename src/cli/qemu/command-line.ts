@@ -1,37 +1,37 @@
 /**
- * A QEMU command line, and the same one with us in libslirp's place.
+ * A QEMU command line, and the same one with tslirp in libslirp's place.
  *
- * Three options give a guest a user network, and each becomes `-netdev stream` in another way:
+ * Three options give a guest a user network. Each becomes `-netdev stream` in a different way:
  *
- * - `-netdev user,id=ID,…` keeps its place and its id; the card that refers to it does not notice.
- * - `-nic user,…` is a back-end and a card in one. No QEMU takes `stream` behind `-nic`, so it becomes what QEMU makes
- *   of it inside: a `-netdev`, and a `-net nic,netdev=ID`, which fills the same table of on-board cards that `-nic`
- *   does (a `-device` would not). QEMU fills that table from all `-nic` first and from `-net nic` after, so the others
- *   are split likewise and keep their order, which decides about slots and MAC addresses.
- * - `-net user` sits on hub 0 with every `-net nic`. One card and one back-end are joined directly, which is the same to
- *   the guest and spares it the hub's trouble with large frames; more than that stay on the hub, as hubports.
+ * - `-netdev user,id=ID,…` keeps its place and its id, so the card that refers to it stays as it is.
+ * - `-nic user,…` is a back-end and a card in one. No QEMU takes `stream` behind `-nic`, so the option is split as QEMU
+ *   splits it inside: into a `-netdev`, and a `-net nic,netdev=ID`, which fills the same table of on-board cards as
+ *   `-nic` does (a `-device` would not). QEMU fills that table from all `-nic` first and from `-net nic` after, so the
+ *   other `-nic` options are split likewise and keep their order, which decides about slots and MAC addresses.
+ * - `-net user` is on hub 0 with every `-net nic`. One card and one back-end are joined directly: to the guest that is
+ *   the same, and it avoids the hub's trouble with large frames. More than two stay on the hub, as hubports.
  *
- * With no option about networks at all, QEMU gives a machine its default card (`pc`: e1000, `q35`: e1000e, `isapc`:
- * ne2k_isa) and a user network; `-net nic,netdev=ID` leaves the card to the machine in the same way.
+ * Without any option about networks, QEMU gives a machine its default card (`pc`: e1000, `q35`: e1000e, `isapc`:
+ * ne2k_isa) and a user network. `-net nic,netdev=ID` leaves the choice of the card to the machine in the same way.
  */
 import { ConfigError } from "../../control/errors.ts";
 import { jsonPairs, type Netdev, parseNetdev, readUserOptions } from "../../control/netdev.ts";
 import { joinOptions, lastValue, type OptionPair, splitOptions, takeType } from "../../control/qemu-options.ts";
 import { BARE, VALUED } from "./options.ts";
 
-/** One user network of the command line, to be served by us. */
+/** A user network of the command line, which tslirp serves. */
 export interface UserNetwork {
-  /** By which option it was asked for; "" when by none, as QEMU's default. */
+  /** The option that asks for the network; "" if none does, and it is QEMU's default. */
   readonly option: "-netdev" | "-nic" | "-net" | "";
   readonly id: string;
   readonly netdev: Netdev;
-  /** Its cable ends in a QEMU hub. */
+  /** Whether the cable ends in a QEMU hub. */
   readonly hub: boolean;
 }
 
 export interface QemuCommand {
   readonly networks: readonly UserNetwork[];
-  /** QEMU's arguments, `netdev(network)` being the value of its `-netdev`. */
+  /** QEMU's arguments. `netdev(network)` returns the value of the network's `-netdev`. */
   arguments(netdev: (network: UserNetwork) => string): string[];
 }
 
@@ -41,13 +41,13 @@ interface NetOption {
   readonly type: string;
   readonly rest: readonly OptionPair[];
 }
-/** The value of another option: it is no option, whatever it looks like (`-append -nodefaults`). */
+/** The value of an option. It is not read as an option, even if it looks like one (`-append -nodefaults`). */
 interface Value {
   readonly value: string;
 }
 type Word = string | Value | NetOption;
 
-/** What an argument becomes. */
+/** An argument of the new command line, or the place of a user network's `-netdev`. */
 type Part = string | { readonly cable: UserNetwork };
 
 /** Reads QEMU's arguments (without the program). Throws `ConfigError`, whose field is `-nic hostfwd` or the like. */
@@ -82,7 +82,7 @@ function readWords(args: readonly string[]): Word[] {
     }
     words.push(word);
     if (text === undefined || !/^-./.test(option) || BARE.has(option)) continue;
-    // Of an option that we do not know, what looks like an option is taken for one.
+    // If an option is unknown, a word behind it that looks like an option is read as one.
     if (text.startsWith("-") && !VALUED.has(option)) continue;
     words.push({ value: text });
     i++;
@@ -104,7 +104,7 @@ function readNetOption(option: NetOption["option"], text: string): NetOption {
       const { type, rest } = takeType(jsonPairs(text));
       return { option, text, type: type ?? "", rest };
     } catch {
-      // Not ours to complain about, whatever it is: only a user network is.
+      // Only faults of user networks are ours to report.
       return { option, text, type: /"type"\s*:\s*"user"/.test(text) ? "user" : "", rest: [] };
     }
   }
@@ -113,13 +113,13 @@ function readNetOption(option: NetOption["option"], text: string): NetOption {
   return { option, text, type: type ?? (option === "-nic" ? "user" : ""), rest };
 }
 
-/** Decides, knowing all network options, what becomes of each. */
+/** Decides what each network option becomes, knowing all of them. */
 class Plan {
   readonly networks: UserNetwork[] = [];
   readonly #options: readonly NetOption[];
   readonly #taken: ReadonlySet<string | null>;
   readonly #splitsNics: boolean;
-  /** The one card on hub 0, if it and one user network are all that is there. */
+  /** The card on hub 0, if there is only one, with one user network and nothing else. */
   readonly #onlyCard: NetOption | null;
   readonly #onlyCardId: string;
   readonly #ids: Map<NetOption, string> = new Map();
@@ -167,7 +167,7 @@ class Plan {
     return this.add("-netdev", netdev, hub, netdev.id);
   }
 
-  /** The back-end of a `-nic`; its card is among `#cards`. */
+  /** The back-end of a `-nic`. Its card is among `#cards`. */
   #nic(word: NetOption): Part[] {
     if (!this.#splitsNics || word.type === "none") return ["-nic", word.text];
     const id = this.#idOf(word);
@@ -201,7 +201,7 @@ class Plan {
     return ["-netdev", { cable }, ...port];
   }
 
-  /** All cards of `-nic`, once, before the first network option that is not `-netdev`. */
+  /** The cards of all `-nic`, put once before the first network option that is not `-netdev`. */
   #cards(): Part[] {
     if (!this.#splitsNics || this.#cardsDone) return [];
     this.#cardsDone = true;
@@ -232,7 +232,7 @@ class Plan {
   }
 }
 
-/** A user network's options, whose faults are told under the option that QEMU's user typed. */
+/** A user network's options. Errors name the option that QEMU's user typed. */
 function readUser({ option }: NetOption, read: () => Netdev): Netdev {
   try {
     return read();
@@ -241,9 +241,12 @@ function readUser({ option }: NetOption, read: () => Netdev): Netdev {
   }
 }
 
-/** Whether QEMU would give this machine its default card and a user network: any option about networks says no. */
+/**
+ * Whether QEMU would give this machine its default card and a user network. It does not if any option is about
+ * networks.
+ */
 function hasDefaultNetwork(program: string, words: readonly Word[]): boolean {
-  // `-netdev` as the last word lacks its value, which QEMU will say.
+  // If `-netdev` is the last word, its value is missing; QEMU will report that.
   if (
     words.some(
       (word) => isNetOption(word) || (typeof word === "string" && /^--?(nodefaults|netdev|nic|net)$/.test(word)),
@@ -252,6 +255,6 @@ function hasDefaultNetwork(program: string, words: readonly Word[]): boolean {
     return false;
   const machine = words.findLast((_, i) => /^--?(M|machine)$/.test(String(words[i - 1])));
   const name = machine === undefined || isNetOption(machine) ? "" : textOf(machine);
-  // Neither has a default card.
+  // These machines have no default card.
   return !/^(type=)?(microvm|none)\b/.test(name) && !/-microvm$/.test(program);
 }

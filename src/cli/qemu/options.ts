@@ -1,6 +1,6 @@
 /**
- * QEMU's options by whether a value follows (qemu-options.hx of 2.12 to 10). A value may look like an option: `-append
- * -nodefaults`, `-name -nic`.
+ * QEMU's options, by whether a value follows (qemu-options.hx of 2.12 to 10). A value may look like an option:
+ * `-append -nodefaults`, `-name -nic`.
  */
 
 /** No value follows these. */

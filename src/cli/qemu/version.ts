@@ -1,4 +1,4 @@
-/** Finds out which QEMU it is, and how that version attaches to us. */
+/** Finds out the version of a QEMU, and how that version attaches to us. */
 import { spawn } from "node:child_process";
 import type { StreamAddress } from "../../attach/address.ts";
 import { netdevArgument } from "../../control/qemu-args.ts";
@@ -10,12 +10,12 @@ export type QemuVersion = number;
 const STREAM: QemuVersion = 702;
 const RECONNECT: QemuVersion = 800;
 const RECONNECT_MS: QemuVersion = 902;
-/** Milliseconds. A wrapper that does not know `--version` may start something else. */
+/** Milliseconds. A wrapper that does not know `--version` may start another program, which does not end. */
 const TIMEOUT_MILLIS = 10_000;
 
 /**
- * Asks `program --version`. Null when it does not say: a wrapper, or none that we know. Rejects with an `Error` of one
- * line when it cannot be started.
+ * Runs `program --version`. Resolves with null if the output names no version that we know, as with some wrappers.
+ * Rejects with an `Error` of one line when the program cannot be started.
  */
 export function qemuVersion(program: string, signal: AbortSignal): Promise<QemuVersion | null> {
   return new Promise((resolve, reject) => {
@@ -44,8 +44,8 @@ export function hasStream(version: QemuVersion | null): boolean {
 }
 
 /**
- * The value of `-netdev`. `reconnect` (seconds) came with QEMU 8.0, and `reconnect-ms` replaced it in 9.2. Where either
- * exists, a cable that broke is plugged in again.
+ * The value of `-netdev`. `reconnect` (seconds) came with QEMU 8.0, and `reconnect-ms` replaced it in 9.2. With
+ * either, QEMU dials again after the cable has broken.
  */
 export function cableArgument(version: QemuVersion | null, id: string, address: StreamAddress): string {
   if (!hasStream(version)) {
@@ -57,7 +57,7 @@ export function cableArgument(version: QemuVersion | null, id: string, address: 
   return `${netdev},${version < RECONNECT_MS ? "reconnect=1" : "reconnect-ms=500"}`;
 }
 
-/** One line for a program that cannot be started. */
+/** The error for a program that cannot be started, in one line. */
 export function startError(program: string, error: NodeJS.ErrnoException): Error {
   const reasons: Readonly<Record<string, string>> = {
     ENOENT: "there is no such program",

@@ -1,9 +1,8 @@
 /**
- * QEMU's arguments for a user network that is served by vhost-user. The back-end maps the guest's memory, which
- * therefore has to be sharable.
+ * QEMU's arguments for user networks that are served by vhost-user. The back-end maps the guest's memory, so that
+ * memory must be shareable.
  *
- * A machine without a memory back-end is given one of the size that `-m` says. A machine with one of its own must share
- * it.
+ * A machine without a memory back-end is given one of the size that `-m` names. A machine that has one must share it.
  */
 import { ConfigError } from "../../control/errors.ts";
 import { sharedMemoryArguments, vhostUserArguments } from "../../control/qemu-args.ts";
@@ -38,7 +37,7 @@ export function vhostUserNetdev(id: string): string {
   return vhostUserArguments(id, "").at(-1)!;
 }
 
-/** Arguments that make the machine's memory sharable; none where it is. */
+/** The arguments that make the machine's memory shareable; none if it is. */
 function memory(args: readonly string[]): string[] {
   const machine = given(args, "machine", "M", "numa").flatMap(({ pairs }) => [
     lastValue(pairs, "memory-backend"),
@@ -49,7 +48,7 @@ function memory(args: readonly string[]): string[] {
   const objects = given(args, "object");
   for (const id of backends) {
     const object = objects.find(({ pairs }) => lastValue(pairs, "id") === id);
-    // An object in a file or in JSON is its author's affair.
+    // An object that is described in a file or in JSON is not checked.
     if (object === undefined) continue;
     const { type } = takeType(object.pairs);
     const share = lastValue(object.pairs, "share") ?? (SHARED_BY_DEFAULT.includes(type ?? "") ? "on" : "off");
@@ -59,7 +58,7 @@ function memory(args: readonly string[]): string[] {
   return [];
 }
 
-/** The machine's memory as `-m` says it, with its unit: `-m` counts MiB, an object's size bytes. */
+/** The machine's memory as `-m` says, with a unit: a number alone is MiB in `-m`, but bytes in an object's size. */
 function memorySize(args: readonly string[]): string {
   const last = given(args, "m").at(-1);
   if (last === undefined) return DEFAULT_MEMORY;
@@ -70,8 +69,8 @@ function memorySize(args: readonly string[]): string {
 }
 
 /**
- * QEMU 7.2 without KVM crashes, in its own `msix_set_vector_notifiers`, when such a card uses MSI-X. Emulated processors gain
- * nothing by it.
+ * Turns MSI-X off for the cards if there is no KVM: QEMU 7.2 then crashes in its own `msix_set_vector_notifiers`.
+ * Emulated processors gain nothing from MSI-X.
  */
 function withoutMsix(args: readonly string[]): string[] {
   const accelerated =

@@ -1,12 +1,13 @@
 /**
- * New user, network, mount and process namespaces around a command, as a child of ours (util-linux' `unshare`).
+ * New user, network, mount and process namespaces around a command, in a child process (util-linux' `unshare`).
  *
- * The command keeps its user: who it is outside, it is inside, so its files are its own. The script before it (`script`)
- * has the rights that the new namespaces need as ambient capabilities, until it starts the command without them. Root's
- * command stays root within, with what a container's root has.
+ * The command keeps its user's and group's ids, so its files are its own. Before the command, a script (`script`)
+ * runs that has the rights which the new namespaces need, as ambient capabilities; it starts the command without
+ * them. Root's command stays root inside, with the rights that root has in a container.
  *
- * When we end, however that is, the kernel kills `unshare` (`setpriv --pdeathsig`), and then process 1 within
- * (`--kill-child`), and so all. Nothing within has to do that, where the command could stop it.
+ * When this process ends, in whatever way, the kernel kills `unshare` (`setpriv --pdeathsig`), then process 1 inside
+ * (`--kill-child`), and so everything. No process inside takes part in that, because the command could stop such a
+ * process.
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import fs from "node:fs";
@@ -19,23 +20,23 @@ import { SCRIPT } from "./script.ts";
 export const TAP_NAME = "tap0";
 const TUN = 7;
 const O_CLOEXEC = 0o2000000;
-/** A signal waits so long for a command that is about to begin, and looks so often. */
+/** Milliseconds that a signal waits for a command that is about to begin, and the pause between two looks. */
 const PATIENCE_MILLIS = 2_000;
 const RETRY_MILLIS = 10;
 const ENDING: ReadonlySet<NodeJS.Signals> = new Set(["SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM"]);
-/** What root's command may still be given: a container's usual set, none of which reaches beyond its namespaces. */
+/** The capabilities that root's command keeps: a container's usual set. None of them reaches beyond the namespaces. */
 const ROOTS =
   "-all,+chown,+dac_override,+fowner,+fsetid,+kill,+setgid,+setuid,+setpcap,+net_bind_service,+net_raw,+sys_chroot,+mknod,+audit_write,+setfcap";
-/** `ping` has this as a file's capability, and is not started where it cannot have it. */
+/** `ping` has this one as a file capability, and the kernel does not start `ping` where it is not available. */
 const USERS = "-all,+net_raw";
 
 export interface NamespaceSettings {
-  /** Commands for `ip -batch`. */
+  /** The commands for `ip -batch`. */
   readonly ip: string;
-  /** What stands in /etc/resolv.conf, and in /etc/hosts. */
+  /** The contents of /etc/resolv.conf and /etc/hosts. */
   readonly resolver: string;
   readonly hosts: string;
-  /** Folders that the command has anew, empty and for itself. */
+  /** Folders that the command sees empty, and has for itself. */
   readonly emptied: readonly string[];
   readonly keep: boolean;
   readonly env: NodeJS.ProcessEnv;
@@ -44,9 +45,9 @@ export interface NamespaceSettings {
 export class CommandNamespace {
   readonly #child: ChildProcess;
   readonly #lines: AsyncGenerator<string, undefined>;
-  /** Process 1 within, as we know it; 0 before it has said so. */
+  /** The id of process 1 inside, as seen from outside; 0 until the script has told it. */
   pid = 0;
-  /** Resolves with the exit status. */
+  /** Resolves with the command's exit status. */
   readonly ended: Promise<number>;
   #errors = "";
   #over = false;
@@ -94,8 +95,9 @@ export class CommandNamespace {
   }
 
   /**
-   * The namespaces begin, and `makeTap` makes their TAP, of the `/dev/net/tun` that process `pid` has open as `tun`. What it
-   * gives comes back; meanwhile all is set up. Rejects with an `Error` of one line.
+   * Waits for the namespaces, and lets `makeTap` make their TAP from `/dev/net/tun`, which process `pid` has open as
+   * descriptor `tun`. Resolves with its result; the script sets up everything else meanwhile. Rejects with an `Error`
+   * of one line.
    */
   async begin<T>(makeTap: (pid: number, tun: number) => T): Promise<T> {
     const first = await this.#said();
@@ -108,7 +110,7 @@ export class CommandNamespace {
     return made;
   }
 
-  /** The command starts, to which the sockets at `covered` are not there. Rejects with an `Error` of one line. */
+  /** Starts the command, which cannot reach the sockets at `covered`. Rejects with an `Error` of one line. */
   async start(covered: readonly string[]): Promise<void> {
     const ready = await this.#said();
     if (ready !== "ready") throw await this.#failure(ready);
@@ -127,14 +129,14 @@ export class CommandNamespace {
     (this.#child.stdio[3] as Writable).write(`${word}\n`);
   }
 
-  /** The next line that the script says; empty when it says no more. */
+  /** The next line from the script; empty when the script has ended. */
   async #said(): Promise<string> {
     return (await this.#lines.next()).value ?? "";
   }
 
   /**
-   * Passes a signal on to the command, and waits for it to be there; what is to end it and finds none ends all. Neither `unshare`
-   * nor the script would hand it on.
+   * Sends a signal to the command, and waits for the command if it is about to begin. If it does not, a signal that
+   * would end it ends everything. Neither `unshare` nor the script would pass the signal on.
    */
   signal(signal: NodeJS.Signals, until: number = performance.now() + PATIENCE_MILLIS): void {
     if (this.#over) return;
@@ -148,19 +150,19 @@ export class CommandNamespace {
     try {
       process.kill(pid, signal);
     } catch {
-      // It has just ended.
+      // The command has just ended.
     }
   }
 
-  /** Nothing is left within. Resolves when that is so. */
+  /** Ends all processes inside. Resolves when that is done. */
   async kill(): Promise<void> {
     this.#child.kill("SIGKILL");
     await this.ended.catch(() => {});
   }
 
   /**
-   * The first child of process 1: those that set up have ended, and whoever lost its parent came later. Until it executes a
-   * program of its own it is the shell, which traps signals.
+   * The id of the command: the first child of process 1. Processes that set things up have ended, and orphans come
+   * later in the list. Null until the command has replaced the shell, which traps signals.
    */
   #command(): number | null {
     const programOf = (pid: number): string => fs.readFileSync(`/proc/${pid}/cmdline`, "latin1");
@@ -173,7 +175,7 @@ export class CommandNamespace {
     }
   }
 
-  /** Everybody is within who they are outside; who is not root, nobody else. */
+  /** Every id inside is the same as outside. A user that is not root has only its own. */
   #map(): void {
     const uid = process.getuid!();
     const gid = process.getgid!();
@@ -197,17 +199,17 @@ export class CommandNamespace {
 }
 
 /**
- * Closes what whoever started us has left open, before a child of ours inherits it: a connection, or a folder in which our
- * sockets are not covered. Node keeps from children what is open up to the first gap behind 15, and no more.
+ * Closes descriptors that our parent left open, before a child inherits them: a connection, or a folder in which our
+ * sockets are not covered. Node itself closes for children only the descriptors up to the first gap above 15.
  */
 function closeInherited(): void {
   for (const fd of fs.readdirSync("/proc/self/fd").map(Number)) {
     try {
       const flags = /^flags:\s*([0-7]+)$/m.exec(fs.readFileSync(`/proc/self/fdinfo/${fd}`, "utf8"))?.[1] ?? "";
-      // All that Node has opened closes when a child executes its program.
+      // All descriptors that Node itself has opened are closed when a child executes its program.
       if (fd > 2 && (Number.parseInt(flags, 8) & O_CLOEXEC) === 0) fs.closeSync(fd);
     } catch {
-      // It was the folder's own, while that was read.
+      // This was the descriptor of the folder that was just read.
     }
   }
 }
@@ -224,7 +226,7 @@ async function* linesOf(stream: Readable): AsyncGenerator<string, undefined> {
   return undefined;
 }
 
-/** A map from each of our own ids to itself. */
+/** A map of each of our own ids to itself. */
 function sameAs(file: string): string {
   return fs
     .readFileSync(file, "utf8")
@@ -237,7 +239,7 @@ function sameAs(file: string): string {
     .join("");
 }
 
-/** Which setting of the kernel's is in the way, if one that we know of is. */
+/** Names the kernel's setting that forbids namespaces, if it is one that we know. */
 function userNamespaces(): string {
   for (const [key, bad] of [
     ["kernel/unprivileged_userns_clone", "0"],
@@ -248,7 +250,7 @@ function userNamespaces(): string {
       if (fs.readFileSync(path.join("/proc/sys", key), "utf8").trim() === bad)
         return ` (sysctl ${key.replace("/", ".")} is ${bad})`;
     } catch {
-      // Not on this kernel.
+      // This kernel has no such setting.
     }
   }
   return "";

@@ -1,7 +1,8 @@
 /**
- * `-p auto`: what a command listens on is open at the host's 127.0.0.1 under the same number for as long as it does, read
- * from its `/proc/PID/net` now and then. Only TCP, and only what listens on all of its addresses or on the network's: its own
- * loopback is no address of the network's.
+ * `-p auto`: opens each port on which the command listens at the host's 127.0.0.1, under the same number, for as long
+ * as the command listens. The ports are read from the command's `/proc/PID/net` every `LOOK_MILLIS`. Only TCP, and
+ * only ports that listen on all addresses or on the network's own: the command's loopback is not an address in the
+ * network.
  */
 import fs from "node:fs";
 import type { Logger } from "../../control/log.ts";
@@ -10,7 +11,7 @@ import type { Network } from "../../network.ts";
 
 const LOOK_MILLIS = 250;
 const LISTENING = "0A";
-/** The most forwards that are open by this. */
+/** How many forwards may be open in this way. */
 const MOST = 256;
 
 export class OpenPorts implements Disposable {
@@ -18,7 +19,9 @@ export class OpenPorts implements Disposable {
   readonly #log: Logger;
   readonly #pid: number;
   readonly #timer: NodeJS.Timeout;
-  /** What closes each; null for a port that could not be opened, while it is listened on. */
+  /**
+   * Closes the forward of each port. Null for a port that could not be opened, as long as the command listens on it.
+   */
   readonly #open: Map<number, AbortController | null> = new Map();
   #looking = false;
 
@@ -66,7 +69,7 @@ export class OpenPorts implements Disposable {
       try {
         text = fs.readFileSync(`/proc/${this.#pid}/net/${file}`, "latin1");
       } catch {
-        // It has ended, or the kernel has no IPv6.
+        // The process has ended, or the kernel has no IPv6.
       }
       for (const line of text.split("\n").slice(1)) {
         const [, local = "", , state] = line.trim().split(/\s+/);
@@ -78,7 +81,7 @@ export class OpenPorts implements Disposable {
   }
 }
 
-/** As the kernel prints addresses: words in the processor's order, which is little-endian here. */
+/** Reads an address as the kernel prints it: words in the processor's byte order, which is little-endian here. */
 function isLoopback(address: string): boolean {
   if (address.length === 8) return address.endsWith("7F");
   return address === "00000000000000000000000001000000" || /^0{16}FFFF0000.{6}7F$/.test(address);

@@ -1,22 +1,25 @@
 /**
- * What runs in the new namespaces before COMMAND, and for as long as it does: process 1 there, a POSIX shell. It has the script
- * and all that it writes as arguments: a file would be COMMAND's to change, and some shells read on in theirs while it runs.
+ * The script that runs in the new namespaces before COMMAND, and as long as COMMAND does. It is process 1 there, a
+ * POSIX shell. The script, and all that it writes, are arguments of the shell. COMMAND could change a file, and some
+ * shells read further in their script while it runs.
  *
- * Descriptors: 3 is read (we say `made` when it has its users and its TAP, and `go` when the network is there; its end means that we are gone),
- * 4 says how far it is (`up PID`, `ready`, `on`, `failed WHY`), 5 is the standard error that COMMAND gets, 7 is
- * `/dev/net/tun`, which `host/tap-device` takes.
+ * Descriptor 3 is read: we write `made` when users are mapped and the TAP is there, and `go` when the network is
+ * open. Its end means that we are gone. Descriptor 4 reports progress (`up PID`, `ready`, `on`, `failed WHY`).
+ * Descriptor 5 is COMMAND's standard error. Descriptor 7 is `/dev/net/tun`, which `host/tap-device` takes.
  *
- * All is set up while we open the network. `cover` and a path before `go` cover a socket of ours.
+ * Everything is set up while we open the network. Before `go`, `cover` and a path cover one of our sockets.
  *
- * What COMMAND must not change is bound over from a file system of its own, which is read-only and has no other path. It is
- * mounted where the new /proc then covers it. Folders of daemons that look names up are covered whole, since a daemon that
- * starts again binds a new socket. Settings of the network (/proc/sys) are files that root may write without any capability; of
- * an ordinary user's command the kernel refuses that, and /proc stays uncovered, or no sandbox in COMMAND could mount one.
+ * Files that COMMAND must not change are bind mounts from a file system that is read-only and has no other path: it
+ * is mounted at a place that the new /proc then covers. Folders of daemons that look names up are covered whole,
+ * since a daemon that starts again makes a new socket. Settings of the network (/proc/sys) are files that root may
+ * write without any capability, so root's /proc/sys is made read-only. For other users the kernel refuses such
+ * writes, and their /proc must stay uncovered: a sandbox inside COMMAND could not mount one otherwise.
  *
- * Folders in which processes of this user tell each other of their ports (`host/port-registry`) are empty ones of COMMAND's own.
+ * The folders in which processes of this user tell each other of their ports (`host/port-registry`) are replaced by
+ * empty ones.
  *
- * A shell's child in the foreground stays in the terminal's foreground group, with stdin and signals as they were. COMMAND's
- * end ends process 1, as our own does (`namespace`), and the kernel then kills whatever is left.
+ * A shell's child in the foreground stays in the terminal's foreground group, with stdin and signals as they were.
+ * When COMMAND ends, process 1 ends, as it does when we end (`namespace`), and the kernel kills all other processes.
  */
 export const SCRIPT = `read -r pid rest </proc/self/stat
 ping=$1 bounding=$2 keep=$3 who=$4 setup=$5 resolver=$6 hosts=$7 emptied=$8

@@ -1,6 +1,6 @@
 /**
- * slirp4netns' API socket (`--api-socket`): one JSON request a connection, `add_hostfwd`, `list_hostfwd` and
- * `remove_hostfwd`, and one answer.
+ * slirp4netns' API socket (`--api-socket`). Each connection carries one JSON request (`add_hostfwd`, `list_hostfwd`
+ * or `remove_hostfwd`) and one answer.
  */
 import net from "node:net";
 import * as z from "zod/mini";
@@ -10,7 +10,7 @@ import type { Network } from "../../network.ts";
 const MOST_REQUEST = 4_096;
 const WAIT_MILLIS = 5_000;
 const PORT = z.int().check(z.minimum(1), z.maximum(65_535));
-/** None is said by an empty text, too: podman does. */
+/** An empty text means no address, too: podman sends it. */
 const ADDRESS = z.optional(z.union([z.ipv4(), z.literal("")]));
 const REQUEST = z.discriminatedUnion("execute", [
   z.object({
@@ -59,7 +59,7 @@ export class HostForwards {
     return new Promise((resolve) => this.#server.close(() => resolve()));
   }
 
-  /** A request has its end, or is whole as it stands: clients differ. */
+  /** Some clients end their side after the request, others do not: a request also counts when it is complete JSON. */
   #serve(socket: net.Socket): void {
     let text = "";
     let answered = false;

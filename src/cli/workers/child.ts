@@ -1,24 +1,24 @@
-/** One worker as the supervisor sees it: a process, and the guests that it has been given. */
+/** A worker as the supervisor sees it: a process, and the guests that it serves. */
 import { type ChildProcess, fork, type Serializable } from "node:child_process";
 import type net from "node:net";
 import { reasonOf } from "../../host/reason.ts";
 import type { News, Order, WorkerOptions } from "./messages.ts";
 
-/** A worker that is told to stop has so long for its guests' resets and its files. */
+/** Milliseconds that a worker has to stop: to reset its guests' connections and to write its files. */
 const STOP_MILLIS = 10_000;
 
-/** And so long to open what it has to open. */
+/** Milliseconds that a worker has to become ready. */
 const START_MILLIS = 30_000;
 
 export class Child {
-  /** Resolves when it can be given guests; never, when it ends before. */
+  /** Resolves when the worker can serve guests. Never settles if the worker ends before that. */
   readonly ready: Promise<void>;
-  /** Resolves with how the process has ended. */
+  /** Resolves with a text that says how the process has ended. */
   readonly over: Promise<string>;
   readonly #process: ChildProcess;
-  /** By the cable's number: what is to be done when its guest has left. */
+  /** By the cable's number: the function to call when its guest has left. */
   readonly #guests: Map<number, () => void> = new Map();
-  /** Connections on their way: ours until Node has sent them. */
+  /** Connections that Node has not sent to the worker yet. Until then they are ours. */
   readonly #underWay: Set<net.Socket> = new Set();
   #cables = 0;
   #failure: string | null = null;
@@ -27,11 +27,11 @@ export class Child {
   readonly #late: NodeJS.Timeout;
 
   /**
-   * Throws when the process cannot be started for want of a permission. `startMillis`: how long it may take to be ready;
-   * then it is ended.
+   * Throws when the process cannot be started for want of a permission. A worker that is not ready after
+   * `startMillis` is killed.
    */
   constructor(options: WorkerOptions, startMillis: number = START_MILLIS) {
-    // The same program in the same way: `fork` hands on Node's own arguments, a loader among them.
+    // `fork` passes on Node's own arguments, such as a loader, so the worker runs the program in the same way.
     this.#process = fork(process.argv[1]!, ["worker"], { stdio: ["ignore", "ignore", "inherit", "ipc"] });
     this.ready = new Promise((resolve) => {
       this.#onReady = resolve;
@@ -53,7 +53,7 @@ export class Child {
         ended(signal === null ? `worker ended with status ${code}` : `worker ended by ${signal}`),
       );
       this.#process.on("error", (error) => {
-        // Others are of the channel, and mean that it is about to end.
+        // Other errors concern the channel; the process's end follows them.
         if (this.#process.pid === undefined) ended(`cannot start a worker: ${reasonOf(error)}`);
       });
     });
@@ -65,12 +65,15 @@ export class Child {
     return this.#process.pid;
   }
 
-  /** Cables that it has. */
+  /** How many cables the worker has. */
   get load(): number {
     return this.#guests.size;
   }
 
-  /** Gives it a guest, whose connection nobody has read. `left` is called once, when the guest has left or the worker has ended. */
+  /**
+   * Gives the worker a guest, whose connection must be unread. `left` is called once, when the guest has left or the
+   * worker has ended.
+   */
   serve(socket: net.Socket, left: () => void): void {
     const cable = ++this.#cables;
     this.#guests.set(cable, left);
@@ -86,7 +89,7 @@ export class Child {
     this.#process.send(order(what), () => {});
   }
 
-  /** It stops in order, or is ended; `over` follows. */
+  /** Has the worker stop in order, and kills it after `STOP_MILLIS`. `over` follows. */
   stop(): void {
     if (this.#process.connected) this.#process.disconnect();
     this.#kill ??= setTimeout(() => this.#process.kill("SIGKILL"), STOP_MILLIS);

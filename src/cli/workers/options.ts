@@ -1,8 +1,9 @@
 /**
- * Which options go with `--workers`, and what becomes of them in each worker. What is a network's own (addresses, rules, guest
- * forwards, TFTP, impairment) is every worker's. What is there once on this machine, or leads to one network, is
- * refused: host ports, an inherited or dialled cable, UDP cables, uplinks, a SOCKS server. A capture is each worker's own,
- * with its number in its name. So is an API on a UNIX socket, to which the supervisor's leads (`api/workers`).
+ * Checks which options go with `--workers`, and makes the options of each worker. A network's own options (addresses,
+ * rules, guest forwards, TFTP, impairment) hold for every worker. Options that exist once on this machine, or lead to
+ * one network, are refused: host ports, an inherited or dialled cable, UDP cables, uplinks, a SOCKS server. Each
+ * worker has a capture of its own, with its number in the name, and an API on a UNIX socket, to which the
+ * supervisor's API leads (`api/workers`).
  */
 import os from "node:os";
 import path from "node:path";
@@ -14,7 +15,7 @@ import type { ServeArguments, SessionOptions } from "../argument-types.ts";
 
 const MOST = 64;
 
-/** How many workers `--workers` asks for; null for none. Throws `ConfigError`, also about what does not go with it. */
+/** The number of workers; null without `--workers`. Throws `ConfigError`, also about options that do not go with it. */
 export function readWorkers(args: ServeArguments, netdev: NetworkOptions): number | null {
   const { workers } = args;
   if (workers === undefined) return null;
@@ -45,8 +46,8 @@ export function readWorkers(args: ServeArguments, netdev: NetworkOptions): numbe
 }
 
 /**
- * What a worker does beside serving its guests. The rules' file is the supervisor's to read. `folder` is where a worker's
- * socket stands when the supervisor's API is on TCP.
+ * The work of a worker beside serving its guests. The supervisor reads the file of rules. If the supervisor's API is
+ * on TCP, `folder` is where a worker's socket stands.
  */
 export function ofWorker(session: SessionOptions, number: number, folder: () => string): SessionOptions {
   const { api, capture } = session;
@@ -58,12 +59,12 @@ export function ofWorker(session: SessionOptions, number: number, folder: () => 
   };
 }
 
-/** Without the worker's number. */
+/** The path of the workers' API sockets, without the worker's number. */
 function ownApi(api: StreamAddress, folder: () => string): string {
   return api.kind === "unix" ? api.path : path.join(folder(), `workers-${process.pid}`);
 }
 
-/** `a/net.pcapng` is `a/net.2.pcapng` for the second. */
+/** The name of a worker's own file: `a/net.2.pcapng` of `a/net.pcapng` for worker 2. */
 function numbered(file: string, number: number): string {
   const { dir, name, ext } = path.parse(file);
   return path.join(dir, `${name}.${number}${ext}`);

@@ -1,18 +1,19 @@
 /**
  * `--workers N`: several guests use several processors.
  *
- * Theory of operation. A network is one thread. The supervisor, this process, starts N workers: processes with a network
- * of their own each, all under the same options, so that guests of two workers see as little of each other as those of two
- * `-netdev user`. It owns the listening sockets and hands each connection, of which nobody has read a byte, to the worker
- * with the fewest cables, by the channel that Node's `fork` makes; the worker tells when the guest has left. What guests
- * send and get never passes through here.
+ * Theory of operation. A network runs in one thread. The supervisor, which is this process, starts N workers:
+ * processes that have one network each, all with the same options. Guests of two workers see as little of each other
+ * as those of two `-netdev user`. The supervisor owns the listening sockets. It hands each connection, of which
+ * nobody has read a byte, to the worker with the fewest cables, by the channel that Node's `fork` makes. The worker
+ * reports when the guest has left. The guests' frames never pass through the supervisor.
  *
- * Birth: sockets appear when all workers are ready; a worker that ends before is an error, and nothing stays. Later, one
- * that dies takes its guests' cables along (QEMU's `reconnect` brings them back, to other workers in the meantime) and is
- * started again, at once at first, then after waits that double while it does not live for `STEADY_MILLIS`.
+ * Start: the supervisor listens when all workers are ready. If a worker ends before that, all end with an error. If a
+ * worker dies later, its guests' cables end. QEMU's `reconnect` dials again, and other workers serve those guests
+ * meanwhile. The worker is started again: at once the first time, then after pauses that double while it does not
+ * live for `STEADY_MILLIS`.
  *
- * Death: a worker ends when its channel does. So stopping is cutting the channels and waiting, and a supervisor that is
- * killed leaves no worker behind.
+ * End: a worker ends when its channel does. So the supervisor stops by closing the channels and waiting, and a
+ * supervisor that is killed leaves no worker behind.
  */
 import type net from "node:net";
 import type { WorkersView, WorkerView } from "../../api/workers.ts";
@@ -27,37 +28,37 @@ import type { Order, WorkerOptions } from "./messages.ts";
 
 const WAIT_FIRST_MILLIS = 100;
 const WAIT_LAST_MILLIS = 5_000;
-/** A worker that has lived so long has not died of how it was started. */
+/** Milliseconds. If a worker has lived so long, its start was not the reason for its death. */
 const STEADY_MILLIS = 10_000;
 
-/** A worker's place, whichever process has it. */
+/** A worker's place. Processes may follow one another in it. */
 interface Place {
   readonly options: WorkerOptions;
-  /** Null while there is none that could be given a guest. */
+  /** Null while no process can serve guests here. */
   ready: Child | null;
-  /** Null between two. */
+  /** Null between two processes. */
   child: Child | null;
   wait: number;
   timer: NodeJS.Timeout | null;
 }
 
-/** Connections that came by one door and are guests now. */
+/** How many guests have come by one listening socket and are still there. */
 interface Count {
   guests: number;
 }
 
 export class Supervisor implements WorkersView {
   readonly #places: readonly Place[];
-  /** Guests at one door. */
+  /** How many guests one listening socket may have. */
   readonly #cables: number;
   readonly #log: Logger;
   readonly #mayComplain: () => boolean = atMostEachSecond(1);
-  /** Guests that were sent away, in all. */
+  /** How many guests were turned away. */
   #refused = 0;
   readonly #doors: Door[] = [];
-  /** What a worker is told that comes later. */
+  /** The orders that a worker gets when it starts later. */
   readonly #standing: Map<string, Order> = new Map();
-  /** Who was given the last guest. */
+  /** The index of the place that got the last guest. */
   #last = -1;
   #running = false;
   #stopping = false;
@@ -70,7 +71,7 @@ export class Supervisor implements WorkersView {
     }));
   }
 
-  /** Resolves when all workers are ready. Rejects with an `Error` of one line when one is not; none is left then. */
+  /** Resolves when all workers are ready. Rejects with an `Error` of one line if one fails; all have ended then. */
   static async start(workers: readonly WorkerOptions[], log: Logger): Promise<Supervisor> {
     const supervisor = new Supervisor(workers, log);
     try {
@@ -83,7 +84,7 @@ export class Supervisor implements WorkersView {
     return supervisor;
   }
 
-  /** Resolves with the address, once guests can come. Rejects with an `Error` of one line when the host refuses. */
+  /** Resolves with the address when guests can connect. Rejects with an `Error` of one line if the host refuses. */
   async listen(address: StreamAddress): Promise<StreamAddress> {
     const count: Count = { guests: 0 };
     const door = await openDoor(address, (socket, at) => this.#accept(socket, at, count));
@@ -92,7 +93,7 @@ export class Supervisor implements WorkersView {
     return door.address;
   }
 
-  /** With the paths of their own APIs, where `options.session.api` says one. */
+  /** The workers, with the paths of their own APIs if `options.session.api` names one. */
   workers(): WorkerView[] {
     return this.#places.map(({ options, ready, child }) => ({
       ...{ number: options.number, pid: child?.pid ?? null, ready: ready !== null, guests: child?.load ?? 0 },
@@ -104,7 +105,7 @@ export class Supervisor implements WorkersView {
     return this.#doors.map(({ address }) => address);
   }
 
-  /** Guests that were sent away, in all. */
+  /** How many guests were turned away. */
   get refused(): number {
     return this.#refused;
   }
@@ -114,12 +115,12 @@ export class Supervisor implements WorkersView {
     this.#tellAll({ order: "protect", port });
   }
 
-  /** Other rules from now on, for all workers. They have been checked. */
+  /** Gives all workers other rules, which have been checked. */
   setRules(lines: readonly string[]): void {
     this.#tellAll({ order: "rules", lines });
   }
 
-  /** Resolves when sockets and workers are gone. */
+  /** Resolves when all sockets are closed and all workers have ended. */
   async close(): Promise<void> {
     this.#stopping = true;
     await Promise.all(this.#doors.map((door) => door.close()));
@@ -151,7 +152,7 @@ export class Supervisor implements WorkersView {
     });
   }
 
-  /** The place with the fewest cables; of several the next one in turn. */
+  /** The place with the fewest cables. Of several such places, the next one in turn. */
   #leastBusy(): Place | null {
     const { length } = this.#places;
     let best = -1;

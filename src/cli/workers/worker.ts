@@ -1,6 +1,6 @@
 /**
- * `tslirp worker`, which only the supervisor starts: one network, whose guests come by the supervisor's channel. It ends
- * when that does, however the supervisor has ended.
+ * `tslirp worker`, which only the supervisor starts: one network, whose guests come by the supervisor's channel. The
+ * worker ends when the channel does, however the supervisor has ended.
  */
 import type net from "node:net";
 import { ConfigError } from "../../control/errors.ts";
@@ -21,7 +21,7 @@ export async function work(): Promise<number> {
   });
   const options = await Promise.race([startOrder(), told]);
   if (options === undefined) return 0;
-  // A terminal sends these to the supervisor, too, which decides.
+  // A terminal sends these signals to the supervisor, too. The supervisor decides.
   for (const signal of ["SIGINT", "SIGHUP"] as const) process.on(signal, () => {});
   let session: Session | null = null;
   try {
@@ -47,7 +47,10 @@ function startOrder(): Promise<WorkerOptions> {
   });
 }
 
-/** In the order of `rights.ts`: what is opened, then the user, then what is written. A worker that comes later is the user already. */
+/**
+ * Keeps the order of `rights.ts`: open sockets, become the user, then write files. A worker that is started later is
+ * that user already.
+ */
 async function start({ number, network, session: options, user }: WorkerOptions): Promise<Session> {
   if (user !== null) makeFilesFor(user);
   const log = createLog(options.log).child({ worker: number });
@@ -85,7 +88,7 @@ async function served(network: Network, socket: net.Socket | undefined): Promise
   }
 }
 
-/** Resolves when it is said, or nobody listens any more. */
+/** Resolves when the message is sent, or when the supervisor is gone. */
 function say(news: News): Promise<void> {
   return new Promise((resolve) => {
     if (!process.connected) resolve();

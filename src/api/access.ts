@@ -5,7 +5,7 @@
 import type { IncomingMessage } from "node:http";
 import { showsToken } from "../host/token.ts";
 
-/** What is wrong with a request; null when it may pass. `token` is null where the socket's mode has decided. */
+/** The fault of a request, or null when it may pass. `token` is null on a UNIX socket, whose mode decides. */
 export function refusal(request: IncomingMessage, token: string | null): "host" | "token" | null {
   if (token === null) return null;
   if (request.method !== "CONNECT" && !isLoopbackName(request.headers.host ?? "")) return "host";

@@ -24,26 +24,26 @@ import { RecentEvents } from "./recent.ts";
 import { addRoutes, failure, type Surroundings } from "./routes.ts";
 
 const MAX_BODY = 65_536;
-/** A client that sends no whole request for so long is let go. */
+/** Milliseconds after which a client that has not sent a whole request is disconnected. */
 const REQUEST_TIMEOUT_MILLIS = 30_000;
 
 export interface ApiOptions {
   readonly address: StreamAddress;
-  /** Told by /v1/status. */
+  /** The version that /v1/status tells. */
   readonly version: string;
-  /** Also the process's own metrics: event-loop lag, memory, CPU (true). */
+  /** Whether metrics include the process's own: event-loop lag, memory, CPU (true). */
   readonly processMetrics?: boolean;
-  /** For TCP (a new one). */
+  /** The token that clients must show on TCP (a random one). */
   readonly token?: string;
 }
 
 /** An API that listens. */
 export interface Api {
-  /** As it is now: a port that was 0 is the one taken. */
+  /** The address, with the port that was taken if the wanted port was 0. */
   readonly address: StreamAddress;
-  /** What clients must show as `Authorization: Bearer …`; null on a UNIX socket. */
+  /** The token that clients must show as `Authorization: Bearer …`; null on a UNIX socket. */
   readonly token: string | null;
-  /** Ends it, with the streams that are open. Resolves when all sockets are gone. */
+  /** Ends the API and its open streams. Resolves when all sockets are closed. */
   close(): Promise<void>;
 }
 
@@ -80,18 +80,21 @@ export async function serveApi(network: Network, options: ApiOptions): Promise<A
   });
 }
 
-/** Where an application's server is to listen, and what is done about it. */
+/** Where an application's server listens, and the functions that go with that. */
 interface Listening {
   readonly address: StreamAddress;
   readonly token: string | null;
-  /** Streams that are open. */
+  /** The open streams, which are ended in order. */
   readonly endings: Endings;
-  /** Closes the port to guests; returns what opens it again. */
+  /** Closes the port to guests. Returns a function that opens it again. */
   protect(port: number): () => void;
   close(): Promise<void>;
 }
 
-/** Rejects with an `Error` of one line when the host refuses; all is closed then. `sockets` are those that are open. */
+/**
+ * Listens. Rejects with an `Error` of one line when the host refuses; everything is closed then. `sockets` are the
+ * open ones.
+ */
 export async function listen(
   app: FastifyInstance,
   sockets: ReadonlySet<Duplex>,
@@ -102,7 +105,7 @@ export async function listen(
   const close = async (): Promise<void> => {
     file?.unlink();
     await endings.end();
-    // It was not Fastify that made the server listen: nor does it end that.
+    // Fastify has not made the server listen, so it does not close it either.
     const ended = new Promise<void>((resolve) => app.server.close(() => resolve()));
     for (const socket of sockets) socket.destroy();
     await ended;
@@ -126,7 +129,7 @@ export async function listen(
   }
 }
 
-/** The application that tells of one network. `prepare` is given its server. */
+/** The application for one network. `prepare` is called with its server. */
 export async function application(
   env: Surroundings,
   token: string | null,
@@ -141,7 +144,10 @@ export async function application(
   return app;
 }
 
-/** What any application of the API has: who may, errors as one line. `hint` may say more of a path that is not there. */
+/**
+ * The common part of the API's applications: access, and errors in one line. `hint` may add to the error for an
+ * unknown path.
+ */
 export function bareApp(
   token: string | null,
   clients: number,
@@ -151,7 +157,7 @@ export function bareApp(
 ): FastifyInstance {
   const app = fastify({
     bodyLimit: MAX_BODY,
-    // Schemas check; they do not make a string out of a number. The library's own checks say the rest.
+    // Values are converted to their schemas' types, as queries need. Unknown fields stay, so that schemas refuse them.
     ajv: { customOptions: { coerceTypes: "array", removeAdditional: false } },
     serverFactory: (handler) => {
       const server = createServer({ requestTimeout: REQUEST_TIMEOUT_MILLIS }, handler);

@@ -18,7 +18,7 @@ import { type Api, type ApiOptions, bareApp, listen } from "./server.ts";
 export interface SeveralNetworks {
   /** The kind of thing that has a network (`guest`, `worker`), for an error about a request that names none. */
   readonly each: string;
-  /** What `/v1/networks` lists: an object each, with an `id`. */
+  /** The answer of `/v1/networks`: an object for each network, with an `id`. */
   list(): object[] | Promise<object[]>;
   /** The fields of `/v1/status` beside version and start time. */
   status(): object;
@@ -34,13 +34,13 @@ export interface SeveralNetworks {
   close(): Promise<void>;
 }
 
-/** The parts that such networks work with. */
+/** The parts that the APIs of such networks use. */
 export interface ApiSurroundings {
   readonly token: string | null;
   readonly endings: Endings;
 }
 
-/** Serves their API. Rejects with an `Error` of one line when the host refuses. */
+/** Serves the API of several networks. Rejects with an `Error` of one line when the host refuses. */
 export async function serveSeveral(
   { address, version, token: given }: ApiOptions,
   make: (surroundings: ApiSurroundings) => SeveralNetworks,

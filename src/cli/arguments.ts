@@ -78,7 +78,7 @@ export function readNetworkArguments(
 ): NetworkOptions {
   const inherited = from.netdev.options;
   const flags = typedOptions(args, cable);
-  // With an uplink, the uplink's MTU is the smaller one, and every cable carries it.
+  // An uplink's MTU is smaller, and every cable carries it.
   if (cable !== "stream" && args.uplink === undefined) flags.mtu ??= CAUTIOUS_MTU;
   const typed = typedRules(args);
   if (args.rules !== undefined) flags.rules = readRules({ file: args.rules, typed }).lines;

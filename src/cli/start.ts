@@ -9,10 +9,10 @@
  * `NODE_DISABLE_COMPILE_CACHE`, the variable of Node's own cache, turns this off. Node's own cache is not used, since
  * Node 20 has none.
  *
- * The code in that file is run. So the folder must belong to this user, and nobody else may write to it. For root it
- * does not do that HOME is still another user's. V8 refuses code of another V8. A script's name has a hash of its
- * content, so stored code always belongs to the script. V8 does not notice changed bytes, and would run them, so the
- * file begins with a digest of the rest. The file is renamed into place when it is complete.
+ * The code in that file is run. So the folder must belong to this user, and nobody else may write to it. (With `sudo`,
+ * HOME may be another user's; root then uses no stored code.) V8 refuses code of another V8. A script's name has a hash
+ * of its content, so stored code always belongs to the script. V8 does not notice changed bytes, and would run them, so
+ * the file begins with a digest of the rest. The file is renamed into place when it is complete.
  */
 import { createHash } from "node:crypto";
 import fs from "node:fs";

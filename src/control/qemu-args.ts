@@ -45,8 +45,7 @@ export function netdevArgument(id: string, address: StreamAddress | DgramAddress
   if (address.kind === "tcp") {
     return `stream,id=${id},server=off,addr.type=inet,addr.host=${escapeValue(host)},addr.port=${address.port}`;
   }
-  // Whoever can send to QEMU's port can put frames on the guest's cable. If we are on loopback, QEMU listens there,
-  // too.
+  // A sender to QEMU's port can put frames on the guest's cable. So if we are on loopback, QEMU listens there only.
   const local = host === "::1" || host.startsWith("127.") ? host : host.includes(":") ? "::" : "0.0.0.0";
   return `dgram,id=${id},local.type=inet,local.host=${local},local.port=0,remote.type=inet,remote.host=${escapeValue(host)},remote.port=${address.port}`;
 }

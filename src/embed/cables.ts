@@ -128,7 +128,7 @@ export class Cables {
     await this.#open(waitsFor(target), () => connectTo(address, this.#env));
   }
 
-  /** Serves the guest behind a descriptor, a socket or TAP. Resolves when it is gone. Throws if `fd` is neither. */
+  /** Serves the guest behind a descriptor of a socket or TAP. Resolves when the guest is gone. Throws for others. */
   inherit(fd: number, options: Abortable): Promise<void> {
     checkDescriptor("attachFd", fd);
     const signal = signalOf(options);

@@ -204,8 +204,8 @@ export class Plug implements HostTcp {
       if (this.#left) return;
       this.#queued -= bytes.length;
       this.#pieces++;
-      // If the user reads at once, the backlog never shows these bytes. Count them, so that the flow is told of the
-      // read.
+      // If the user reads at once, the backlog never shows these bytes. They are added here, so that the flow is told
+      // of the read.
       this.#told = this.backlog + bytes.length;
       this.#user.onBytes(bytes);
     }

@@ -1,10 +1,12 @@
-/** What asks the API: the token that came with the address or was typed, and which network is meant. */
+/**
+ * Requests to the API: the token, which came with the address or was typed, and the network that requests are about.
+ */
 
 export const token = { value: takeToken() };
-/** Where the network's own part of the API begins: `v1`, or `v1/networks/g3`. */
+/** The beginning of paths about one network: `v1`, or `v1/networks/g3`. */
 export const network = { base: "v1" };
 
-/** The token stands in the address once; then in this tab's memory only. */
+/** Takes the token out of the page's address, and keeps it in this tab's session storage only. */
 function takeToken() {
   const url = new URL(location.href);
   const given = url.searchParams.get("token");
@@ -16,9 +18,9 @@ function takeToken() {
   return sessionStorage.getItem("token");
 }
 
-/** Nobody has answered. */
+/** The server does not answer. */
 export class Gone extends Error {}
-/** The token is wrong, or there is none. */
+/** The token is wrong or missing. */
 export class NoToken extends Error {}
 
 export async function ask(path, options = {}) {

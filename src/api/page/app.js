@@ -1,4 +1,4 @@
-/** The page: asks the API once a second while it is seen, and shows what it says. Nothing comes from elsewhere. */
+/** The page: asks the API once a second while it is visible, and shows the answers. It loads nothing from elsewhere. */
 import { Gone, get, NoToken, network, own, send, token } from "./api.js";
 import { showAsks } from "./asks.js";
 import { explainFlows, newFlows, showFlows } from "./flows.js";
@@ -11,7 +11,7 @@ import { element, fillTable, forgetTables, named } from "./table.js";
 import { clock, human, millis, resultWord, typeWord } from "./words.js";
 
 const POLL_MILLIS = 1000;
-/** What others seldom change is asked for so often. */
+/** Milliseconds between two requests for things that seldom change, such as forwards: others may change them, too. */
 const SELDOM_MILLIS = 2_000;
 
 const $ = (id) => document.getElementById(id);
@@ -19,9 +19,9 @@ const told = (id) => (error) => {
   $(id).textContent = error.message;
 };
 
-// The server, or its absence
+// The server, or its absence.
 
-/** Since when what the page shows is not what is. */
+/** The time since which the page shows old data; null while it is up to date. */
 let stale = null;
 function showTrouble(error) {
   stale = error === null ? null : (stale ?? Date.now());
@@ -34,7 +34,7 @@ function showTrouble(error) {
   }
 }
 
-// What scrolls is reached by the keyboard, too.
+// Areas that scroll can be reached by the keyboard, too.
 for (const scroll of document.querySelectorAll(".scroll")) {
   scroll.tabIndex = 0;
   scroll.setAttribute("role", "group");
@@ -59,7 +59,7 @@ function wantToken(asked) {
   $("token").focus();
 }
 
-// Throughput
+// Throughput.
 
 const plot = new Plot($("plot"));
 let before = null;
@@ -83,13 +83,13 @@ function gap() {
   before = null;
 }
 
-/** What the API remembers of the time before the page was opened, or while it was hidden. */
+/** Reads the throughput of the time before the page was opened, or while it was hidden. */
 async function readHistory() {
   const { samples } = await get(own("history"));
   plot.fill(performance.now(), samples);
 }
 
-// Which network, where there are several
+// The network that is shown, if there are several.
 
 function showNobody(nobody) {
   $("nobody").hidden = !nobody;
@@ -111,7 +111,7 @@ function choose() {
 }
 $("network").addEventListener("change", choose);
 
-// Tables
+// Tables.
 
 const GUESTS = [
   { label: "Name", show: ({ hostname }) => hostname ?? "—", wrap: true },
@@ -143,7 +143,7 @@ const REFUSED = [
   { label: "This rule would allow it", show: (refusal) => allowing(refusal), wrap: true },
 ];
 
-/** The rule, and a button that puts it before all others. */
+/** The rule, and a button that puts the rule before all others. */
 function allowing(refusal) {
   const rule = refusal.remedy ?? null;
   if (rule === null) return "—";
@@ -169,7 +169,7 @@ const redrawFlows = () => showFlows($("flow-filter").value, $("flows"), $("flow-
 $("flow-filter").addEventListener("input", redrawFlows);
 explainFlows($("flow-words").querySelector("dl"));
 
-// Once a second, while somebody looks
+// Requests, once a second while the page is visible.
 
 const duration = (seconds) =>
   seconds < 120
@@ -179,7 +179,7 @@ const duration = (seconds) =>
       : `${Math.round(seconds / 3600)} h`;
 const counted = (count, word) => `${count} ${word}${count === 1 ? "" : "s"}`;
 
-/** What to do while there is no guest: `listening` is where one may come. */
+/** Says how a guest can attach while there is none. `listening` are the addresses at which it may. */
 function toCome(listening) {
   const ways = listening.flatMap(({ address, qemu }) =>
     qemu === null
@@ -190,7 +190,7 @@ function toCome(listening) {
 }
 
 let networks = [];
-/** When flows, the list of networks and what seldom changes are asked for next. */
+/** When flows, the list of networks, and the things that seldom change are asked for next. */
 let flowsDue = 0;
 let networksDue = 0;
 let seldomDue = 0;
@@ -225,7 +225,7 @@ async function look() {
     $("status").textContent =
       `${version} · ${net}, gateway ${host} · ${counted(cables.length, "cable")} · up ${duration(uptimeSeconds)}`;
   }
-  // Another one may be chosen while this one's answers are on their way.
+  // The user may choose another network while answers about this one are on their way.
   const { base } = network;
   if (historyDue) await readHistory();
   historyDue = false;
@@ -240,7 +240,7 @@ async function look() {
   if (network.base !== base) return;
   sample(status);
   if (flows !== null) {
-    // Telling of many costs the network: a thousand a second are asked for.
+    // A list of many flows costs the network time, so the pause grows: at most a thousand flows a second are asked for.
     flowsDue = performance.now() + flows.length;
     newFlows(flows, leases);
     redrawFlows();
@@ -251,7 +251,7 @@ async function look() {
   fillTable($("dns"), NAMES, dns.reverse(), { empty: $("dns-empty") });
   showAsks(asks);
   $("refusal-count").textContent = refusals.length === 0 ? "" : `the last ${refusals.length}`;
-  // A button that is about to be clicked stays where it is.
+  // A button that is about to be clicked must not move.
   if (!$("refusals").matches(":hover, :focus-within"))
     fillTable($("refusals"), REFUSED, refusals.reverse(), { empty: $("refusals-empty") });
   if (performance.now() < seldomDue) return;
@@ -266,7 +266,7 @@ async function poll() {
       if (stale !== null) showTrouble(null);
     } catch (error) {
       gap();
-      // A guest that has just left is not there any more, and perhaps another one is.
+      // If the guest has just left, its network is gone, and there may be another one.
       networksDue = 0;
       seldomDue = 0;
       if (error instanceof NoToken) {
@@ -278,7 +278,7 @@ async function poll() {
   setTimeout(poll, POLL_MILLIS);
 }
 
-// A page that nobody sees asks for nothing: neither does its packet list.
+// A hidden page asks for nothing, and its packet list pauses.
 let watched = false;
 document.addEventListener("visibilitychange", () => {
   if (document.hidden) watched = watching();

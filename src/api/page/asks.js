@@ -1,4 +1,7 @@
-/** Questions that wait for a verdict (`--ask`): a row each, with the rule that would allow it and four answers. */
+/**
+ * Questions that wait for a verdict (`--ask`): a row for each, with the rule that would allow the flow, and four
+ * answers.
+ */
 import { get, own, send } from "./api.js";
 import { element, fillTable, named } from "./table.js";
 
@@ -44,7 +47,7 @@ async function answer(id, verdict) {
   }
 }
 
-/** Shows what waits now. New questions come behind the others, so that a button about to be clicked stays where it is. */
+/** Shows the waiting questions. New ones come last, so that a button that is about to be clicked does not move. */
 export function showAsks(list) {
   $("asks-section").hidden = list.length === 0 && $("asks-error").textContent === "";
   $("ask-count").textContent = list.length === 0 ? "" : String(list.length);

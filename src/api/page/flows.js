@@ -1,4 +1,4 @@
-/** Flows: how fast each is, by what it has carried since the last look, and pings of one pair as one. */
+/** Flows: their rates, from the bytes since the last look. Pings of one pair are shown as one flow. */
 import { sparkline } from "./plot.js";
 import { element, fillTable, named } from "./table.js";
 import { human, millis, STATE_WORDS, stateWords } from "./words.js";
@@ -8,16 +8,16 @@ const RATES = 30;
 const sorting = { column: "To guest", down: true };
 let flows = [];
 let names = new Map();
-/** By flow: its bytes at the last look, when that was, and its latest rates. */
+/** For each flow: its bytes at the last look, the time of that look, and its latest rates. */
 let known = new Map();
 
 const guestName = (flow) => names.get(flow.guest.replace(/^\[?(.*?)\]?(?::\d+)?$/, "$1")) ?? null;
 const address = (flow) => (flow.count > 1 ? `${flow.guest}, ${flow.count} of them` : flow.guest);
-/** A guest's name for the far end is what it resolved: others may have the same address. */
+/** The far end's name is the one that the guest has resolved. Other names may have the same address. */
 const GUESS = "the name that the guest had resolved to this address; it may serve others, too";
 const ROUND_TRIP = "between tslirp and the guest";
 const AGAIN = "segments that the guest did not acknowledge in time";
-/** Columns' words, for those who have no pointer to hold over them, too. */
+/** The meanings of the columns' words, also for users without a pointer to hold over them. */
 const WORDS = [
   ["≈ name", GUESS],
   ["out, in", "begun by the guest, or by the far end through a forward"],
@@ -81,12 +81,12 @@ const COLUMNS = [
   },
 ];
 
-/** Explains the words of the table below it. */
+/** Adds the words of the flows' table, with their meanings, to `list`. */
 export function explainFlows(list) {
   for (const [word, meaning] of [...STATE_WORDS, ...WORDS]) list.append(element("dt", word), element("dd", meaning));
 }
 
-/** What the API says of them now. */
+/** Takes a new answer of the API about flows and leases. */
 export function newFlows(list, leases) {
   names = new Map(leases.filter(({ hostname }) => hostname !== null).map(({ ip, hostname }) => [ip, hostname]));
   const now = performance.now();
@@ -104,7 +104,9 @@ export function newFlows(list, leases) {
   }
 }
 
-/** Each ping has an identifier of its own, which is a flow: those from one guest to one far end are shown as one. */
+/**
+ * Joins pings. Each ping has its own identifier and so is a flow; those from one guest to one far end become one row.
+ */
 function together(list) {
   const pings = new Map();
   const others = [];

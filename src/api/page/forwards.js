@@ -1,4 +1,6 @@
-/** Host ports that lead into guests: the list, a form that adds one, and a way back for who has removed one by mistake. */
+/**
+ * Host ports that lead into guests: a list, a form that adds one, and a button that restores one removed by mistake.
+ */
 import { ask, get, own, send } from "./api.js";
 import { element, fillTable } from "./table.js";
 
@@ -21,7 +23,7 @@ const FORWARDS = [
   },
 ];
 
-/** Others may add and remove them, too. */
+/** Reads the forwards again: other programs may add and remove them, too. */
 export async function readForwards() {
   fillTable($("forwards"), FORWARDS, await get(own("forwards")), { empty: $("forwards-empty") });
 }
@@ -38,7 +40,7 @@ async function remove({ id, proto, host, guest }) {
     setTimeout(() => {
       if (removed === mine) $("removed").hidden = true;
     }, UNDO_MILLIS);
-    // The button that had the focus is about to go.
+    // The button that had the focus disappears.
     $("undo").focus();
     await readForwards();
   } catch (error) {
@@ -58,7 +60,7 @@ async function publish(rule) {
   }
 }
 
-/** What was removed, or was wrong, was another network's. */
+/** Forgets the removed forward and the error, which belong to another network. */
 export function forgetForwards() {
   removed = null;
   $("removed").hidden = true;

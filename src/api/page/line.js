@@ -1,8 +1,8 @@
-/** The bad line: sliders for one rule that means all guests. The slider of a line's rate is exponential. */
+/** Impairment: sliders for one rule that matches all guests. The slider for the rate is exponential. */
 import { get, own, send } from "./api.js";
 import { human } from "./words.js";
 
-/** Whoever has just moved a slider is about to move it again. */
+/** Milliseconds after a move in which sliders are not set from the API: the user may be about to move them again. */
 const SETTLED_MILLIS = 3_000;
 const $ = (id) => document.getElementById(id);
 const inputs = () => $("impair").querySelectorAll("input");
@@ -14,7 +14,7 @@ const SHOWN = {
   rate: (value) => (value === 0 ? "no limit" : human(rateOf(value), "bit/s")),
 };
 let moved = Number.NEGATIVE_INFINITY;
-/** Rules that sliders cannot show. */
+/** How many rules there are, if the sliders cannot show them; otherwise 0. */
 let others = 0;
 
 export function showSliders() {
@@ -51,12 +51,12 @@ $("impair").addEventListener("change", async () => {
   });
 });
 
-/** Whether the sliders can say what the rule says. */
+/** Whether the sliders can show this rule. */
 function isPlain({ filter, direction = "both", duplicate = 0, reorder = 0 }) {
   return filter === undefined && direction === "both" && duplicate === 0 && reorder === 0;
 }
 
-/** What is set may have been set elsewhere. */
+/** Reads the rules, which other programs may have changed. */
 export async function readLine() {
   const { rules } = await get(own("impairment"));
   if (performance.now() - moved < SETTLED_MILLIS) return;
@@ -68,7 +68,7 @@ export async function readLine() {
   showSliders();
 }
 
-/** Of another network. */
+/** Forgets the last move and the error, which belong to another network. */
 export function forgetLine() {
   moved = Number.NEGATIVE_INFINITY;
   $("impair-error").textContent = "";

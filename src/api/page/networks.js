@@ -1,19 +1,19 @@
-/** Which network is shown, where a process has several: one for each guest, or one for each worker. */
+/** The choice of a network, if a process has several: one for each guest, or one for each worker. */
 import { network } from "./api.js";
 import { element } from "./table.js";
 
 const $ = (id) => document.getElementById(id);
 const counted = (count, word) => `${count} ${word}${count === 1 ? "" : "s"}`;
 
-/** What stands in the list. */
+/** The text of an entry. */
 function titleOf({ id, worker, guests, hostname, mac, cable }) {
   if (worker !== undefined) return `worker ${worker} (${counted(guests, "guest")})`;
   return `${hostname ?? mac ?? "no lease yet"} (${id}, ${cable})`;
 }
 
 /**
- * Shows what there is to choose from. An entry that is there stays the same element, so that a list which is open stays
- * open. Calls `changed` when the network that was shown has gone, or there was none.
+ * Shows the networks to choose from. Existing entries keep their elements, so that an open list stays open. Calls
+ * `changed` when the network that was shown is gone, or there was none.
  */
 export function showChoice(list, each, changed) {
   const select = $("network");
@@ -35,13 +35,13 @@ export function showChoice(list, each, changed) {
   for (const left of known.values()) left.remove();
   if (select.value === chosen) return;
   changed();
-  // Nobody should take one guest's figures for another's.
+  // Says so, lest the user take one guest's figures for another's.
   if (chosen === "" || list.length === 0) return;
   $("left").hidden = false;
   $("left").textContent = `${was} has left; this is ${select.selectedOptions[0].textContent}.`;
 }
 
-/** From now on, requests are about the network that is chosen. */
+/** From now on requests are about the chosen network. */
 export function takeChoice() {
   const { value } = $("network");
   network.base = value === "" ? "v1" : `v1/networks/${value}`;

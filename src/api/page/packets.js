@@ -30,7 +30,7 @@ export function watchPackets(on) {
     note(`${JSON.parse(data).count} more in this second than can be shown`),
   );
   mine.addEventListener("error", () => {
-    // The browser asks again by itself as long as it was not refused.
+    // The browser connects again by itself, unless the server has refused.
     if (mine.readyState === EventSource.CONNECTING)
       return note("interrupted; the list goes on when tslirp answers again");
     watchPackets(false);
@@ -38,7 +38,7 @@ export function watchPackets(on) {
   });
 }
 
-/** A stream of events does not tell why it was refused. */
+/** Finds out why the stream was refused, since a stream of events does not tell. */
 async function sayWhy() {
   const asking = new AbortController();
   try {
@@ -84,7 +84,7 @@ $("record-button").addEventListener("click", async () => {
   const query = filter() === "" ? "" : `?${new URLSearchParams({ filter: filter() })}`;
   const chunks = [];
   let size = 0;
-  // Another network may be chosen meanwhile.
+  // The user may choose another network meanwhile.
   const from = network.base;
   try {
     const { body } = await ask(`${from}/capture${query}`, { signal: recording.signal });

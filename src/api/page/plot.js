@@ -1,9 +1,9 @@
-/** Throughput over time: from the first samples the line has the whole width, which is as long as there are samples, up to ten minutes. */
+/** Throughput over time, up to ten minutes. The samples always fill the width, from the first ones on. */
 import { ago, human } from "./words.js";
 
 const MOST_SECONDS = 600;
 const LEAST_SECONDS = 4;
-/** Nobody has measured in between. */
+/** Milliseconds between two samples from which the time between them is shown as a gap. */
 const GAP_MILLIS = 3_000;
 const STEPS = [1, 2, 5, 10, 30, 60, 120, 300];
 
@@ -17,14 +17,20 @@ export class Plot {
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.draw());
   }
 
-  /** `at` in milliseconds; rates in bits a second. Null rates are a gap: nobody was looking, or nobody answered. */
+  /**
+   * Adds a sample: `at` in milliseconds, rates in bits a second. Null rates make a gap: nobody looked, or nobody
+   * answered.
+   */
   add(at, up, down) {
     this.#samples.push({ at, up, down });
     while (this.#samples[0].at < at - MOST_SECONDS * 1000) this.#samples.shift();
     this.draw();
   }
 
-  /** What was measured elsewhere, the oldest first: `ago` in milliseconds before `now`. It takes the place of what is from the same time. */
+  /**
+   * Takes samples from the API, the oldest first: `ago` is in milliseconds before `now`. They replace the plot's own
+   * samples of the same time.
+   */
   fill(now, samples) {
     if (samples.length === 0) return;
     const from = now - samples[0].ago;
@@ -88,7 +94,7 @@ export class Plot {
         }
       }
     }
-    // Where a line passes behind them they stay readable.
+    // The labels have an outline, so that they can be read in front of a line.
     paint.textAlign = "left";
     paint.lineWidth = 4;
     paint.strokeStyle = getComputedStyle(document.documentElement).backgroundColor;
@@ -106,13 +112,13 @@ function line(paint, points) {
   paint.stroke();
 }
 
-/** The next of 1, 2, 5, 10, 20… */
+/** The next number of 1, 2, 5, 10, 20, 50… that is not less than `value`. */
 function ceiling(value) {
   const power = 10 ** Math.floor(Math.log10(value));
   return [1, 2, 5, 10].find((each) => each * power >= value) * power;
 }
 
-/** A line of the latest rates, as wide as a word. */
+/** A small line plot of the latest rates, as wide as a word. */
 export function sparkline(rates) {
   const name = "http://www.w3.org/2000/svg";
   const svg = document.createElementNS(name, "svg");

@@ -1,4 +1,4 @@
-/** Tables whose columns have words, and whose rows become cards where there is no room. */
+/** Tables with labelled columns. Where there is no room, their rows become cards. */
 
 export function element(name, text, attributes = {}) {
   const made = document.createElement(name);
@@ -7,14 +7,14 @@ export function element(name, text, attributes = {}) {
   return made;
 }
 
-/** What each table shows, as it was told. */
+/** The rows that each table shows, as text. */
 let shown = new WeakMap();
-/** What they show next is another network's. */
+/** Forgets the rows: the next ones belong to another network. */
 export function forgetTables() {
   shown = new WeakMap();
 }
 
-/** What is the same stays as it is: a button that has been pressed, a cell that is about to be copied. */
+/** Whether the table shows these rows. Then it stays as it is, with a pressed button or a selection in it. */
 function isShown(table, rows) {
   const text = JSON.stringify(rows);
   if (shown.get(table) === text) return true;
@@ -22,15 +22,16 @@ function isShown(table, rows) {
   return false;
 }
 
-/** Whether somebody is about to copy some of it. */
+/** Whether the user has selected text in the table, perhaps to copy it. */
 function isSelected(table) {
   const selection = getSelection();
   return selection !== null && !selection.isCollapsed && selection.containsNode(table, true);
 }
 
 /**
- * `columns`: { label, show(row) → text or node, sort(row)?, number?, wrap?, title?(row) }. `sorting`: { column, down } and
- * what a click on a head calls. `empty` is shown when there are no rows.
+ * `columns`: { label, show(row) → text or node, sort(row)?, number?, wrap?, title?(row) }. `sorting`: { column, down,
+ * choose }, of which a click on a column's head calls `choose`. `empty` is the element to show when there are no
+ * rows.
  */
 export function fillTable(table, columns, rows, { sorting, empty } = {}) {
   if (sorting === undefined && isShown(table, rows)) return;
@@ -70,7 +71,7 @@ export function fillTable(table, columns, rows, { sorting, empty } = {}) {
     }
     body.append(line);
   }
-  // A button that has the focus keeps it.
+  // The focus stays on the same button.
   const active = document.activeElement;
   const focused = active?.closest("table") === table ? (active.getAttribute("aria-label") ?? active.textContent) : null;
   table.replaceChildren(thead, body);
@@ -80,7 +81,7 @@ export function fillTable(table, columns, rows, { sorting, empty } = {}) {
       ?.focus();
 }
 
-/** A name, and below it what it stands for. */
+/** A name, and below it the address or the like that it stands for. */
 export function named(name, below) {
   const both = element("span", name);
   if (below !== "" && below !== name) both.append(element("small", below, { class: "dim" }));

@@ -1,4 +1,4 @@
-/** Numbers and codes as people read them. */
+/** Writes numbers and codes for people. */
 
 const UNITS = ["", "k", "M", "G", "T"];
 export function human(value, unit) {
@@ -13,13 +13,13 @@ export function human(value, unit) {
 export const millis = (value) => (value < 10 ? `${value.toFixed(1)} ms` : `${Math.round(value)} ms`);
 export const clock = (time) => new Date(time).toLocaleTimeString([], { hour12: false });
 
-/** How long ago, for an axis. */
+/** A time in the past, as an axis shows it. */
 export function ago(seconds) {
   if (seconds === 0) return "now";
   return seconds < 60 ? `${seconds} s ago` : `${seconds / 60} min ago`;
 }
 
-/** RFC 9293 section 3.3.2, for those who have not read it. */
+/** TCP's states (RFC 9293 section 3.3.2), for people who have not read of them. */
 const STATES = {
   HELD: ["connecting", "tslirp is dialling the other end, or waits for a ruling"],
   "SYN-SENT": ["connecting", "the guest has been dialled and has not answered"],
@@ -33,10 +33,10 @@ const STATES = {
   "TIME-WAIT": ["closed", "over; kept for a second against stray packets"],
   CLOSED: ["closed", "over"],
 };
-/** A word, and what it means. */
+/** The word for a state, and the word's meaning. */
 export const stateWords = (state) => STATES[state] ?? [state.toLowerCase(), ""];
 
-/** The words for states, which several of them share, and what each means. */
+/** The words for states and their meanings. Several states share a word. */
 export const STATE_WORDS = [
   ["connecting", "an end has not answered yet, or the flow waits for a ruling"],
   ["open", "both ends send and receive"],

@@ -1,8 +1,8 @@
 /**
- * `-p auto`: opens each port on which the command listens at the host's 127.0.0.1, under the same number, for as long
- * as the command listens. The ports are read from the command's `/proc/PID/net` every `LOOK_MILLIS`. Only TCP, and
- * only ports that listen on all addresses or on the network's own: the command's loopback is not an address in the
- * network.
+ * `-p auto`: forwards a port of the host's 127.0.0.1 to each port on which the command listens, under the same number
+ * and for as long as the command listens. The ports are read from the command's `/proc/PID/net` every `LOOK_MILLIS`.
+ * Only TCP, and only ports that listen on all addresses or on the network's own: the command's loopback is not an
+ * address in the network.
  */
 import fs from "node:fs";
 import type { Logger } from "../../control/log.ts";

@@ -16,7 +16,7 @@ export type Command = "serve" | "qemu" | "run";
 
 /** How the text behind a flag is read. */
 export type Reading =
-  /** As it stands. */
+  /** The text as it is. */
   | { readonly as: "text" }
   /** The flag may come several times; each time adds a text. */
   | { readonly as: "list" }

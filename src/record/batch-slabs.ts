@@ -1,14 +1,14 @@
 /**
- * Slabs in which the frames of a cable's batch stand one behind the other, as a replay has them.
+ * Slabs that hold the frames of a cable's batch one behind the other, for replays.
  *
  * How payload is joined into writes to a host's socket depends on which frames stand in one slab, and in which order
  * (`nat/tcp/payload-gatherer`). Every cable reads a batch into one slab, so a replay puts each batch into one. Frames
- * that impairment has held up stand each for itself. The recorder therefore puts these into such slabs, too.
+ * that impairment has delayed are handed on singly, so the recorder puts these into such slabs, too.
  */
 import { HEADROOM, READ_AREA } from "../attach/slab.ts";
 import type { Slab } from "../core/link.ts";
 
-/** As long as the longest slab of a cable, so that any batch fits. */
+/** The size of a slab: that of the longest slab of a cable, so that any batch fits. */
 const BYTES = HEADROOM + READ_AREA;
 
 class BatchSlab implements Slab {
@@ -27,13 +27,16 @@ class BatchSlab implements Slab {
 }
 
 export class BatchSlabs {
-  /** Those of batches that have not ended, by the cable's number. */
+  /** The slabs of unfinished batches, by the cable's number. */
   readonly #open: Map<number, BatchSlab> = new Map();
   #free: BatchSlab | null = null;
-  /** Where the frame that was placed last begins in its slab. */
+  /** The offset of the last placed frame in its slab. */
   at = 0;
 
-  /** Copies the frame of `len` bytes at `from` to the end of its cable's batch. Returns the slab, where it stands at `at`. */
+  /**
+   * Copies the frame of `len` bytes at `from` to the end of its cable's batch. Returns the slab, in which the frame
+   * stands at `at`.
+   */
   place(link: number, bytes: Uint8Array, from: number, len: number): Slab {
     let slab = this.#open.get(link);
     if (slab === undefined || slab.used + len > BYTES) {
@@ -47,12 +50,12 @@ export class BatchSlabs {
     return slab;
   }
 
-  /** The cable is gone, in the middle of a batch perhaps. */
+  /** Forgets a cable that is gone, perhaps in the middle of a batch. */
   forget(link: number): void {
     this.#open.delete(link);
   }
 
-  /** The batch is over: the next one begins in another slab, or in this one if nobody has pinned it. */
+  /** Ends a batch. The next batch begins in this slab if nobody has pinned it, otherwise in another. */
   end(link: number): void {
     const slab = this.#open.get(link);
     if (slab === undefined) return;

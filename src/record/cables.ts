@@ -6,7 +6,7 @@ import { BatchSlabs } from "./batch-slabs.ts";
 import { AS_FOUND, headersLength, isSummed, keptLength, UNKNOWN } from "./frames.ts";
 import { Asked, type Recorder } from "./recorder.ts";
 
-/** Headers of a sent frame that are compared byte by byte: Ethernet, IPv6, TCP with all its options. */
+/** How many bytes of a sent frame are compared one by one: Ethernet, IPv6, TCP with all its options. */
 export const HEAD = 114;
 
 export class RecordedReceiver implements Delivery {
@@ -15,11 +15,11 @@ export class RecordedReceiver implements Delivery {
   readonly #tap: FrameTap;
   readonly #links: Map<Link, RecordedLink> = new Map();
   readonly #slabs: BatchSlabs = new BatchSlabs();
-  /** The cable that was asked about last. */
+  /** The cable that was looked up last. */
   #last: Link | null = null;
   #lastRecorded: RecordedLink | null = null;
 
-  /** `tap` is asked here, so the switch behind must not. */
+  /** `tap` is called here, so the switch behind must not call it. */
   constructor(recorder: Recorder, inner: LinkReceiver, tap: FrameTap) {
     this.#recorder = recorder;
     this.#inner = inner;
@@ -36,12 +36,12 @@ export class RecordedReceiver implements Delivery {
 
   receive(link: Link, slab: Slab, at: number, len: number, undone: number = COMPLETE): void {
     if (this.#tap.active && !this.#tap.incoming(link, slab, at, len, undone)) return;
-    // Others of this batch may have been held up.
+    // Impairment may have delayed other frames of this batch.
     if (this.#tap.byFrame) this.deliver(link, slab, at, len, undone);
     else this.#pass(link, slab, at, len, undone);
   }
 
-  /** A frame that impairment has let go, which stands anywhere. */
+  /** Hands on a frame that impairment has delayed. It may stand in any slab. */
   deliver(link: Link, slab: Slab, at: number, len: number, undone: number = COMPLETE): void {
     const placed = this.#slabs.place(this.#recorded(link).id, slab.bytes, at, len);
     this.#pass(link, placed, this.#slabs.at, len, undone);
@@ -89,7 +89,7 @@ export class RecordedReceiver implements Delivery {
   }
 }
 
-/** A cable as the network sees it. */
+/** A cable as the network sees it: records all calls. */
 export class RecordedLink implements Link {
   readonly id: number;
   readonly name: string;

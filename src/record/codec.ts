@@ -1,20 +1,26 @@
-/** Entries as bytes: written into blocks that grow as they must, read from blocks that may lie. */
+/** Encodes entries into blocks that grow as needed, and decodes them from blocks that may be malformed. */
 import { ENTRIES, type Entry, type EntryName, fromJson, type Kind, NAMES, toJson, type Value } from "./format.ts";
 
 export const TAGS: ReadonlyMap<EntryName, number> = new Map(NAMES.map((name, tag) => [name, tag]));
 const KINDS: readonly (readonly Kind[])[] = NAMES.map((name) => Object.values(ENTRIES[name].fields));
-/** Payload that stands in one entry, or is left out of it: no read of a host or a file is larger. In bytes. */
+/** The most bytes of payload in one entry, or left out of it: no read of a host or a file is larger. */
 const MOST_PAYLOAD: number = 16 * 1_048_576;
-/** Bytes that are copied one by one, or word by word: an array's view of few costs more than they do. */
+/**
+ * The longest span, in bytes, that is copied by bytes or words: for short spans, that costs less than a view of the
+ * array.
+ */
 const MOST_COPIED = 192;
-/** An array of fewer bytes is one frame's own, and its view would serve only once. */
+/**
+ * The shortest array, in bytes, that gets a lasting view. A shorter one holds a single frame, so its view would serve
+ * only once.
+ */
 const LEAST_VIEWED = 4096;
-/** Buffers that are kept for blocks to come. */
+/** How many buffers are kept for later blocks. */
 const MOST_SPARE = 4;
 const encoder = new TextEncoder();
 const decoder = new TextDecoder("utf-8", { fatal: true });
 
-/** Views of the few buffers that frames stand in (read slabs, cables' own), as long as these live. */
+/** Views of the few buffers that hold frames (read slabs, cables' own), kept as long as these buffers live. */
 const views: WeakMap<Uint8Array, DataView> = new WeakMap();
 
 function viewOf(bytes: Uint8Array): DataView {
@@ -26,13 +32,13 @@ function viewOf(bytes: Uint8Array): DataView {
   return view;
 }
 
-/** Collects entries. */
+/** Collects entries into a block. */
 export class BlockWriter {
   #bytes: Uint8Array;
   #view: DataView;
   #used = 0;
   readonly #spare: Uint8Array[] = [];
-  /** What a span was copied from last, and its view. */
+  /** The array that the last span was copied from, and its view. */
   #from: Uint8Array;
   #fromView: DataView;
 
@@ -45,38 +51,41 @@ export class BlockWriter {
     return this.#used;
   }
 
-  /** What has been collected, as the caller's own, who may `give` it back; then begins anew. */
+  /** Returns the collected block and begins a new one. The block belongs to the caller, who may `give` it back. */
   take(): Uint8Array {
     const bytes = this.#bytes;
     const used = this.#used;
     this.#used = 0;
-    // Little that waits for a disk must not hold a large buffer.
+    // A short block that waits for a disk must not hold a large buffer.
     if (used < bytes.length / 2) return bytes.slice(0, used);
     this.#bytes = this.#spare.pop() ?? new Uint8Array(bytes.length);
     this.#view = viewOf(this.#bytes);
     return bytes.subarray(0, used);
   }
 
-  /** Nobody reads any more what `take` has handed over: a new buffer for each block would cost more than filling it. */
+  /**
+   * Takes back a block of `take` that nobody reads any more: making a new buffer for each block would cost more than
+   * filling it.
+   */
   give(block: Uint8Array): void {
     if (block.buffer.byteLength < this.#bytes.length || this.#spare.length >= MOST_SPARE) return;
     this.#spare.push(new Uint8Array(block.buffer));
   }
 
-  /** Forgets what has been collected. */
+  /** Forgets the collected entries. */
   clear(): void {
     this.#used = 0;
   }
 
-  /** Where an entry may be written in parts. */
+  /** The block to which an entry may be written in parts. */
   get block(): BlockWriter {
     return this;
   }
 
-  /** Such an entry has ended. */
+  /** Called behind an entry written in parts. */
   ended(): void {}
 
-  /** An entry begins, whose fields are written one by one: for what comes a hundred thousand times a second. */
+  /** Begins an entry whose fields are written one by one: for entries that come a hundred thousand times a second. */
   begin(tag: number): void {
     this.#room(1);
     this.#bytes[this.#used++] = tag;
@@ -128,7 +137,7 @@ export class BlockWriter {
     this.#used += 4;
   }
 
-  /** Bytes of a larger buffer. */
+  /** Writes `len` bytes at `at` in a larger buffer. */
   span(buf: Uint8Array, at: number, len: number): void {
     if (len > MOST_COPIED) return this.#sized(buf.subarray(at, at + len));
     this.number(len);
@@ -169,7 +178,7 @@ export class BlockWriter {
   }
 }
 
-/** The entries of one block. Throws an `Error` of one line about bytes that are none. */
+/** The entries of one block. Throws an `Error` of one line about bytes that are no entry. */
 export function* readEntries(block: Uint8Array): Generator<Entry> {
   let at = 0;
   const number = (): number => {
@@ -218,7 +227,7 @@ export function* readEntries(block: Uint8Array): Generator<Entry> {
   }
 }
 
-/** How many bytes the replay fills in for what was left out of an entry. */
+/** How many bytes a replay fills in for bytes left out of an entry. */
 function stoodFor({ name, values }: Entry): number {
   const at = Object.keys(ENTRIES[name].fields).findIndex((field) => field === "blank" || field === "length");
   return ENTRIES[name].direction === "in" && at >= 0 ? (values[at] as number) : 0;

@@ -16,6 +16,6 @@ function scalar(bytes: Uint8Array, before = 0): number {
   return ~c >>> 0;
 }
 
-/** Of all of `bytes`, going on from `before`. */
+/** The CRC-32 of `bytes`, continued from `before`. */
 export const crc32: Crc = native ?? scalar;
 export const scalarCrc32: Crc = scalar;

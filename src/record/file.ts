@@ -1,7 +1,7 @@
 /**
- * A recording's file. It is only ever appended to, a block at a time, so what stands in it stays good whatever happens to
- * the process. A disk that is slower than the network ends the recording, never the network: no more than
- * `MOST_WAITING` bytes wait to be written.
+ * A recording's file. Blocks are only ever appended, so the blocks already written stay good whatever happens to the
+ * process. If the disk is slower than the network, the recording ends, never the network: no more than `MOST_WAITING`
+ * bytes wait to be written.
  */
 import fs, {
   closeSync,
@@ -20,17 +20,20 @@ import { type Entry, type EntryName, fromJson, type Header, MAGIC, toJson, type 
 import { isSound } from "./soundness.ts";
 
 const BLOCK = 262_144;
-/** In bytes. */
+/** The most bytes that may wait to be written. */
 const MOST_WAITING: number = 64 * 1_048_576;
 /** The longest that an entry waits for its block, in milliseconds. */
 const FLUSH_MILLIS = 200;
-/** A disk that takes nothing for so long is not waited for. */
+/** Milliseconds after which a disk that takes nothing is given up. */
 const PATIENCE_MILLIS = 10_000;
-/** A block holds an entry at least, and the largest is a host's read of a megabyte or a file's. */
+/**
+ * The longest block, in bytes. A block holds at least one entry, and the largest entry is a host's read of a megabyte,
+ * or a file's.
+ */
 const LARGEST_BLOCK: number = 64 * 1_048_576;
 const FRAMING = 8;
 
-/** What the disk is, for tests: Node's. */
+/** The calls of Node's `fs` that are used; tests replace them. */
 export interface Disk {
   open: typeof fs.open;
   write: typeof fs.write;
@@ -44,13 +47,13 @@ export class RecordingFile {
   #timer: NodeJS.Timeout | null = null;
   #waiting = 0;
   #over = false;
-  /** Written so far. */
+  /** Bytes written so far. */
   bytes: number;
 
   /**
-   * Begins a file; there may be none of that name. Resolves when the disk has taken its first block. `ended` is told once
-   * that nothing more is written, and why where nobody has asked for that. Rejects with an `Error` of one line; then there
-   * is no file.
+   * Begins a file, which must not exist. Resolves when the disk has taken its first block. `ended` is called when
+   * nothing more will be written: with null after `close`, otherwise with the reason. Rejects with an `Error` of one
+   * line; then there is no file.
    */
   static async create(
     file: string,
@@ -94,7 +97,7 @@ export class RecordingFile {
     stream.on("error", (error) => this.#end(`the recording has ended: ${reasonOf(error)}`));
   }
 
-  /** What is written here once the recording has ended goes nowhere. */
+  /** The block to write to. Bytes written after the recording has ended are discarded. */
   get block(): BlockWriter {
     return this.#block;
   }
@@ -111,8 +114,8 @@ export class RecordingFile {
   }
 
   /**
-   * Writes what there is. Resolves when the file has it all, or when the disk has taken nothing for ten seconds; at once for a
-   * recording that has ended by itself.
+   * Writes the remaining entries. Resolves when the file is complete, or when the disk has taken nothing for ten
+   * seconds; at once if the recording has ended by itself.
    */
   async close(): Promise<void> {
     if (!this.#over) {
@@ -161,7 +164,7 @@ export class RecordingFile {
     this.#over = true;
     if (this.#timer !== null) clearTimeout(this.#timer);
     this.#timer = null;
-    // What is left goes to a disk that takes it, and is let go of for one that does not.
+    // If the recording was closed, waiting bytes are still written; if the disk has failed, they are discarded.
     if (why === null) this.#stream.end();
     else this.#stream.destroy();
     this.#onEnd(why);
@@ -176,15 +179,15 @@ function frame(block: Uint8Array): Uint8Array {
   return framing;
 }
 
-/** Writes a recording that is made in one go, entry by entry. Its methods throw an `Error` of one line. */
+/** Writes a recording in one go, entry by entry. Its methods throw an `Error` of one line. */
 export class RecordingWriter {
   readonly #file: string;
   readonly #fd: number;
   readonly #block: BlockWriter = new BlockWriter();
-  /** Written so far. */
+  /** Bytes written so far. */
   bytes = 0;
 
-  /** Begins a file; there may be none of that name. */
+  /** Begins a file, which must not exist. */
   constructor(file: string, header: Header) {
     this.#file = file;
     this.#fd = this.#able(() => openSync(file, "wx", 0o600));
@@ -202,14 +205,14 @@ export class RecordingWriter {
     if (this.#block.used >= BLOCK) this.#flush();
   }
 
-  /** Returns the file's bytes. */
+  /** Completes the file and returns its length in bytes. */
   close(): number {
     this.#flush();
     closeSync(this.#fd);
     return this.bytes;
   }
 
-  /** Nothing has come of it: its file goes. */
+  /** Removes the file. */
   discard(): void {
     closeSync(this.#fd);
     unlinkSync(this.#file);
@@ -238,7 +241,10 @@ export class RecordingWriter {
   }
 }
 
-/** Writes a whole recording; there may be none of that name. Returns its bytes. Throws an `Error` of one line; then there is no file. */
+/**
+ * Writes a whole recording to a file that must not exist. Returns its length in bytes. Throws an `Error` of one line;
+ * then there is no file.
+ */
 export function writeRecording(file: string, header: Header, entries: Iterable<Entry>): number {
   const writer = new RecordingWriter(file, header);
   try {
@@ -250,17 +256,17 @@ export function writeRecording(file: string, header: Header, entries: Iterable<E
   }
 }
 
-/** What is no recording, or none that this version can read; says so in one line. */
+/** The error about a file that is no recording, or none that this version can read; one line. */
 export class RecordingError extends Error {}
 
-/** A recording that is read, a block at a time. */
+/** Reads a recording, a block at a time. */
 export class RecordingReader implements Iterable<Entry> {
   readonly file: string;
   readonly header: Header;
   /** What is wrong with the file behind its last good block, in words, once the entries have been read; null for nothing. */
   broken: string | null = null;
 
-  /** Throws a `RecordingError` about what is no recording, or one of a newer version. */
+  /** Throws a `RecordingError` if `file` is no recording, or one of a newer version. */
   constructor(file: string) {
     this.file = file;
     const blocks = new BlockReader(file);
@@ -273,7 +279,7 @@ export class RecordingReader implements Iterable<Entry> {
     }
   }
 
-  /** Throws a `RecordingError` where the file can be read no longer. */
+  /** Throws a `RecordingError` when the file can no longer be read. */
   *[Symbol.iterator](): Generator<Entry> {
     const blocks = new BlockReader(this.file);
     try {
@@ -300,19 +306,19 @@ export class RecordingReader implements Iterable<Entry> {
   }
 }
 
-/** A file's blocks, its header's the first. */
+/** A file's blocks. The first is the header's. */
 class BlockReader {
   readonly #file: string;
   readonly #fd: number;
-  /** Blocks so far. */
+  /** How many blocks have been read. */
   count = 0;
-  /** Why there are no more, in words; null at the file's end. */
+  /** Why reading has stopped, in words; null at the file's end. */
   broken: string | null = null;
 
-  /** Throws a `RecordingError` about what cannot be read or does not begin as a recording. */
+  /** Throws a `RecordingError` if `file` cannot be read or does not begin as a recording. */
   constructor(file: string) {
     this.#file = file;
-    // A pipe that nobody writes to would be waited for.
+    // O_NONBLOCK, because opening a pipe would wait for a writer.
     this.#fd = this.#able(() => openSync(file, fs.constants.O_RDONLY | (fs.constants.O_NONBLOCK ?? 0)));
     try {
       if (this.#able(() => fs.fstatSync(this.#fd)).isFIFO())
@@ -325,7 +331,7 @@ class BlockReader {
     }
   }
 
-  /** The next good block, the caller's own; null where there is none. */
+  /** The next good block, which belongs to the caller; null if there is none. */
   next(): Uint8Array | null {
     const framing = this.#bytes(FRAMING);
     if (framing.length === 0) return null;
@@ -350,7 +356,7 @@ class BlockReader {
     return null;
   }
 
-  /** The next bytes, or as many as there are. */
+  /** The next `length` bytes, or fewer at the file's end. */
   #bytes(length: number): Uint8Array {
     const bytes = new Uint8Array(length);
     let at = 0;

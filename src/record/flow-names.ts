@@ -1,11 +1,11 @@
-/** To which flow an episode of a recording belongs. */
+/** Finds the flow to which an episode of a recording belongs. */
 import { ETH_IPV4 } from "../wire/ethernet.ts";
 import { type FrameFacts, frameFacts, readFacts } from "../wire/frame-facts.ts";
 import { ENTRIES, type Entry } from "./format.ts";
 import type { Episode } from "./free-script.ts";
 
 const facts: FrameFacts = frameFacts();
-/** What makes a socket, or an identifier, that later episodes speak of. */
+/** Entries that make a socket or an identifier to which later episodes refer. */
 const MAKERS: ReadonlySet<string> = new Set([
   "connect",
   "accept",
@@ -29,23 +29,23 @@ export function flowOfFrame(frame: Uint8Array): string {
   return `${proto} ${[end(src, srcPort), end(dst, dstPort)].sort().join(" ")}`;
 }
 
-/** Each episode's flow; null for those of none: time, cables, the user's wishes. */
+/** The flow of each episode; null for episodes about time, cables or calls of the user. */
 export class FlowNames {
   readonly #sockets: Map<number, string> = new Map();
 
-  /** Episodes are asked about in their order. */
+  /** An episode's flow. Call this for all episodes, in order. */
   of({ head, rest }: Episode): string | null {
     const flow = this.entry(head);
     if (flow !== null)
       for (const { name, values } of rest) {
         if (!MAKERS.has(name)) continue;
-        // A file is read, and a service reached, by a second number.
+        // A read of a file, and a connection of a service, have a second identifier.
         for (const id of values.slice(0, 2)) if (typeof id === "number" && id > 0) this.#name(id, flow);
       }
     return flow;
   }
 
-  /** The flow of what came in or went out. */
+  /** The flow of an input or output. */
   entry({ name, values }: Entry): string | null {
     if (name === "frame") return flowOfFrame(values[4] as Uint8Array);
     if (name === "sent") return flowOfFrame(values[3] as Uint8Array);

@@ -1,32 +1,35 @@
 /**
- * A recording: everything that enters a network at its seams (frames, host events, time, chance, its user's wishes) and,
- * for comparison, what left it, in the order in which it happened. `docs/recording.md` is the format's page.
+ * A recording: all inputs of a network (frames, host events, clock readings, random numbers, calls of its user) and,
+ * for comparison, all outputs, in the order in which they happened. `docs/recording.md` describes the format.
  *
- * A file is a magic number, then blocks of `length, CRC-32, bytes`. The first block is a header in JSON, each other one
- * holds whole entries. An entry is a tag byte and the fields that `ENTRIES` lists for it. A file that ends within a block,
- * as after `kill -9`, is good up to the block before.
+ * A file is a magic number, then blocks of `length, CRC-32, bytes`. The first block is a header in JSON; every other
+ * block holds whole entries. An entry is a tag byte and the fields that `ENTRIES` lists for it. If a file ends within a
+ * block, as after `kill -9`, the blocks before are good.
  */
 
 export const MAGIC = "tslirp recording\n";
-/** A reader refuses what is newer than itself. Version 1 had no `sealed` of 2. */
+/** The format's version. A reader refuses newer versions. Version 1 had no `sealed` of 2. */
 export const VERSION = 2;
 
 /** How a field is written. */
 export type Kind =
   /** A whole number from 0, 7 bits a byte, the lowest first. */
   | "number"
-  /** The same with its sign in the lowest bit. */
+  /** A whole number with its sign in the lowest bit, then written as a number. */
   | "signed"
   /** Four bytes, little-endian. */
   | "word"
-  /** A length and UTF-8. */
+  /** A length, then UTF-8. */
   | "text"
-  /** A length and bytes. */
+  /** A length, then bytes. */
   | "bytes"
   /** A text that is JSON. */
   | "json";
 
-/** Who speaks: the world to the network, the network to the world, or the world within a call of the network's. */
+/**
+ * Who causes an entry. "in": guests, the host, time or the user act on the network. "out": the network acts. "reply":
+ * an answer to the network, within a call that it makes.
+ */
 export type Direction = "in" | "out" | "reply";
 
 export interface EntryShape {
@@ -34,7 +37,7 @@ export interface EntryShape {
   readonly fields: Readonly<Record<string, Kind>>;
 }
 
-/** All kinds of entries. Their tags are their places in this list: new ones go to its end. */
+/** All kinds of entries. An entry's tag is its place in this list, so new kinds go to the end. */
 export const NAMES = [
   "clock",
   "random",
@@ -129,33 +132,33 @@ const shape = (direction: Direction, fields: Readonly<Record<string, Kind>> = {}
 const id: Kind = "number";
 
 export const ENTRIES: Readonly<Record<EntryName, EntryShape>> = {
-  /** A reading of the clock, in microseconds since the one before. */
+  /** A reading of the clock, in microseconds since the last one. */
   clock: shape("reply", { micros: "signed" }),
   random: shape("reply", { value: "word" }),
-  /** What the stack had put off until after this call has run (microtasks). */
+  /** The stack's deferred work (microtasks) runs. */
   microtasks: shape("in"),
-  /** What follows comes in during the call that was made last. */
+  /** The next entry comes in during the call that was made last. */
   within: shape("reply"),
 
   // Cables
   attached: shape("in", { link: id, name: "text", traits: "json" }),
   /**
-   * The first bytes of a frame; `blank` more were left out. `sealed`: the checksum behind IP's headers was right (1), or right
-   * unless the network drops the frame for it (2).
+   * The first bytes of a frame; `blank` more bytes were left out. `sealed` describes the checksum behind IP's headers:
+   * unknown (0), right (1), or right unless the network drops the frame for it (2).
    */
   frame: shape("in", { link: id, undone: "number", blank: "number", sealed: "number", bytes: "bytes" }),
   batchEnd: shape("in", { link: id }),
   writable: shape("in", { link: id }),
   detached: shape("in", { link: id }),
-  /** What a cable offers when it is asked for the `nth` time, where that has changed. */
+  /** The `offload` of a cable when it is read for the `nth` time, if it has changed. */
   offload: shape("reply", { link: id, nth: "number", value: "json" }),
   /** The cable was full at its `nth` reservation. */
   full: shape("reply", { link: id, nth: "number" }),
-  /** A frame to a guest: its headers, and the CRC-32 of the whole (0 where payload is left out). */
+  /** A frame to a guest: its headers, and the CRC-32 of the whole frame (0 if payload is left out). */
   sent: shape("out", { link: id, length: "number", undone: "number", head: "bytes", crc: "word" }),
   unplugged: shape("out", { link: id }),
 
-  // TCP sockets of the host, and ends within the process
+  // TCP sockets of the host and of this process
   connect: shape("out", { socket: id, to: "json", names: "json" }),
   listen: shape("out", { listener: id, at: "json" }),
   listening: shape("in", { listener: id, address: "json" }),
@@ -164,14 +167,14 @@ export const ENTRIES: Readonly<Record<EntryName, EntryShape>> = {
   client: shape("in", { listener: id, remote: "json" }),
   accept: shape("out", { socket: id }),
   connected: shape("in", { socket: id }),
-  /** `length` bytes, which are left out where there are none. */
+  /** `length` bytes of data; `bytes` is empty if payload is left out. */
   data: shape("in", { socket: id, length: "number", bytes: "bytes" }),
   end: shape("in", { socket: id }),
   drain: shape("in", { socket: id }),
   closed: shape("in", { socket: id, code: "json" }),
-  /** What a socket says of itself when it is asked for the `nth` time, where that has changed. */
+  /** The backlog of a socket when it is read for the `nth` time, if it has changed. */
   backlog: shape("reply", { socket: id, nth: "number", value: "number" }),
-  /** No longer written: recordings of before have the backlog twice. */
+  /** No longer written; older recordings have the backlog twice. */
   held: shape("reply", { socket: id, nth: "number", value: "number" }),
   local: shape("reply", { socket: id, nth: "number", value: "json" }),
   write: shape("out", { socket: id, length: "number", crc: "word" }),
@@ -219,14 +222,14 @@ export const ENTRIES: Readonly<Record<EntryName, EntryShape>> = {
   closeFile: shape("out", { file: id }),
   ask: shape("out", { flow: id, about: "json" }),
   verdict: shape("in", { flow: id, ruling: "json" }),
-  /** A flow that is taken over begins, as a stream or as datagrams. */
+  /** A taken-over flow begins, as a stream or as datagrams. */
   taken: shape("out", { socket: id, flow: id }),
   takenSend: shape("in", { socket: id, bytes: "bytes" }),
   takenEnd: shape("in", { socket: id }),
   takenReceive: shape("out", { socket: id, length: "number", crc: "word" }),
   takenClose: shape("out", { socket: id }),
 
-  // Time passes, the user wishes
+  // Time, and calls of the user
   poll: shape("in", { micros: "signed" }),
   turnEnd: shape("in"),
   open: shape("in"),
@@ -244,38 +247,38 @@ export const ENTRIES: Readonly<Record<EntryName, EntryShape>> = {
   servedDatagram: shape("out", { service: id, length: "number", crc: "word", guest: "json" }),
   sendUdp: shape("in", { from: "json", guest: "json", bytes: "bytes" }),
 
-  /** A packet or connection was dropped, and why. */
+  /** A packet or connection was dropped, with the reason. */
   drop: shape("out", { reason: "text" }),
-  /** What the network before this one, in whose place it is, has known of the guests. */
+  /** The knowledge about guests that this network got from the one before it, whose place it has taken. */
   guests: shape("in", { known: "json" }),
 };
 
-/** A field's value: a number, a text, bytes, or anything that JSON can say. */
+/** A field's value: a number, a text, bytes, or any JSON value. */
 export type Value = unknown;
 
-/** An entry as it is read. */
+/** An entry that has been read. */
 export interface Entry {
   readonly name: EntryName;
   readonly values: readonly Value[];
 }
 
-/** What a recording says of itself, in its first block. */
+/** The description of a recording, in its first block. */
 export interface Header {
   readonly version: number;
-  /** Of tslirp. */
+  /** The version of tslirp. */
   readonly package: string;
   readonly node: string;
-  /** When it began, ISO 8601. */
+  /** When the recording began, in ISO 8601. */
   readonly date: string;
-  /** Whether payload is in it; otherwise lengths and `seed` stand for it. */
+  /** Whether the recording has payload. Otherwise a replay fills in bytes made from `seed`, of the recorded lengths. */
   readonly payload: boolean;
-  /** Addresses and names in it are others than they were. */
+  /** Whether addresses and names have been replaced. */
   readonly anonymous?: boolean;
   readonly seed: number;
   /** The network's `StackConfig`, maps as lists of pairs. */
   readonly config: unknown;
   readonly rules: readonly string[];
-  /** There was a TFTP folder; a gate was asked. */
+  /** Whether there was a TFTP folder, and whether there was a gate. */
   readonly files: boolean;
   readonly gate: boolean;
 }

@@ -1,4 +1,4 @@
-/** A frame without its payload, and a frame made whole again with bytes that stand for it. */
+/** Finds how much of a frame to record without its payload, and makes such a frame whole again with other bytes. */
 import { get16, put16 } from "../wire/bytes.ts";
 import { finish, sum, valid } from "../wire/checksum.ts";
 import { ETH_HEADER, ETH_IPV4, ETH_IPV6 } from "../wire/ethernet.ts";
@@ -11,47 +11,56 @@ import { type Ipv6Walk, ipv6Look, newIpv6Walk } from "../wire/ipv6-extensions.ts
 import { TCP_HEADER, tcpHeaderLength } from "../wire/tcp.ts";
 import { UDP_HEADER, udpLength } from "../wire/udp.ts";
 
-/** What our own services are asked is theirs to read: DNS, DHCP, TFTP, DHCPv6. */
+/** Ports of our own services, which read their payload: DNS, DHCP, TFTP, DHCPv6. */
 const SERVICES: ReadonlySet<number> = new Set([53, 67, 68, 69, 546, 547]);
 const LAST_SERVICE = 547;
-/** A datagram of no more than that is kept whole: TFTP's acknowledgements are, and hold no secret. */
+/**
+ * A datagram with at most this many bytes of payload is kept whole: TFTP's acknowledgements are so short, and hold no
+ * secret.
+ */
 const SMALL_DATAGRAM = 8;
-/** ICMP's errors: they quote a packet, and payload with it. */
+/** ICMP's errors, which quote a packet with part of its payload. */
 const ERRORS: ReadonlySet<number> = new Set([ICMP_UNREACHABLE, 4, 5, ICMP_TIME_EXCEEDED, ICMP_PARAMETER_PROBLEM]);
-/** Of a quoted packet's transport header: ports and TCP's number. UDP's checksum, which is over its payload, follows. */
+/**
+ * How many bytes of a quoted packet's transport header are kept: the ports, and TCP's sequence number or UDP's length.
+ * UDP's checksum, which follows, covers payload.
+ */
 const QUOTED_TCP = 8;
 const QUOTED_UDP = 6;
 
-/** How a recorded frame's checksum was: anything, right, or as the network finds it, which drops what is wrong. */
+/** The state of a recorded frame's checksum: unknown, right, or right unless the network drops the frame for it. */
 export const UNKNOWN = 0;
 export const RIGHT = 1;
 export const AS_FOUND = 2;
-/** What a wrong checksum is dropped for. */
+/** The drop reasons for a wrong checksum. */
 export const SUM_DROPS: ReadonlySet<string> = new Set(["tcp-checksum", "udp-malformed", "icmp-checksum"]);
 
 const facts: FrameFacts = frameFacts();
 const quoted: Ipv6Walk = newIpv6Walk();
 
 /**
- * What of a frame is headers, and what the checksum behind IP's headers is over: TCP's, UDP's, or ICMP's. One
- * record, filled by `readLayout` and read before the next frame is looked at.
+ * Which bytes of a frame are headers, and which bytes the checksum behind IP's headers covers (TCP's, UDP's, or
+ * ICMP's). There is one object; `readLayout` fills it, and it is read before the next frame.
  */
 const layout = {
-  /** Bytes up to the payload; all of them where nothing is left out. */
+  /** Bytes up to the payload; all bytes of the frame if none are left out. */
   headers: 0,
-  /** Where the message behind IP's headers begins, and its bytes: -1 unless all of them are in the frame, with a checksum. */
+  /**
+   * The offset and length of the message behind IP's headers. The length is -1 unless the frame holds the whole
+   * message, with a checksum.
+   */
   at: 0,
   size: -1,
-  /** Where its checksum stands; -1 where there is none, or where bytes end before. */
+  /** The offset of the message's checksum; -1 if there is none, or the frame ends before it. */
   field: -1,
-  /** It is TCP's or UDP's. */
+  /** Whether the message is TCP's or UDP's. */
   ports: false,
 };
 
 /**
- * Fills `layout` from bulk data's frame, one TCP segment over IP without options, fragments or further headers; false where
- * the frame is anything else. Nearly every frame is such a one, and the walk over the others costs as much as the rest of the
- * recorder.
+ * Fills `layout` for a frame of bulk data: one TCP segment over IP without options, fragments or extension headers.
+ * False if the frame is anything else. Nearly every frame is such a segment, and the general walk costs as much as the
+ * rest of the recorder.
  */
 function readSegment(buf: Uint8Array, at: number, len: number): boolean {
   const packet = at + ETH_HEADER;
@@ -87,7 +96,7 @@ function readLayout(buf: Uint8Array, at: number, len: number): void {
   const end = at + len;
   const start = payload - at;
   if (proto === PROTO_TCP || proto === PROTO_UDP) {
-    // A fragment that is not the first has no header of its own.
+    // Later fragments have no transport header.
     if (facts.srcPort < 0) layout.headers = Math.min(start, len);
     else if (proto === PROTO_UDP) {
       if (len - start > UDP_HEADER + SMALL_DATAGRAM) layout.headers = start + UDP_HEADER;
@@ -107,12 +116,12 @@ function readLayout(buf: Uint8Array, at: number, len: number): void {
   layout.size = size;
 }
 
-/** Whether `facts` are of an ICMP message that is in one packet. */
+/** Whether `facts` describe an ICMP message within one packet. */
 function isWholeIcmp(end: number): boolean {
   const { buf, proto, payload, ethType, eth } = facts;
   if (payload < 0 || payload + ICMP_HEADER > end) return false;
   if (ethType === ETH_IPV4) return proto === PROTO_ICMP && (get16(buf, eth + ETH_HEADER + 6) & 0x3fff) === 0;
-  // Behind other headers it may be a fragment.
+  // Behind extension headers the message may be a fragment.
   return ethType === ETH_IPV6 && proto === PROTO_ICMP6 && payload === eth + ETH_HEADER + IPV6_HEADER;
 }
 
@@ -125,7 +134,7 @@ function isError(buf: Uint8Array): boolean {
   return facts.proto === PROTO_ICMP ? ERRORS.has(type) : type < ICMP6_ECHO;
 }
 
-/** Where the headers of the packet end that an ICMP error quotes. */
+/** The end of the headers of the packet that an ICMP error quotes. */
 function quotedEnd(buf: Uint8Array, end: number): number {
   const at = facts.payload + ICMP_HEADER;
   if (facts.ethType === ETH_IPV4) {
@@ -138,8 +147,8 @@ function quotedEnd(buf: Uint8Array, end: number): number {
 }
 
 /**
- * Bytes of a guest's frame up to its payload. All of them where our own services read the payload, or where there is no
- * TCP, UDP or ICMP error.
+ * How many bytes of a guest's frame to record: those up to its payload. All bytes if our own services read the payload,
+ * or if the frame holds no TCP, UDP or ICMP error.
  */
 export function keptLength(buf: Uint8Array, at: number, len: number): number {
   if (readSegment(buf, at, len)) {
@@ -150,21 +159,25 @@ export function keptLength(buf: Uint8Array, at: number, len: number): number {
   return isService(facts.srcPort) || isService(facts.dstPort) ? len : layout.headers;
 }
 
-/** Bytes of a frame up to its payload, also of our own services'; all of them where there is no TCP, UDP or ICMP error. */
+/**
+ * How many bytes a frame has up to its payload, for our own services as well; all bytes if it holds no TCP, UDP or ICMP
+ * error.
+ */
 export function headersLength(buf: Uint8Array, at: number, len: number): number {
   if (!readSegment(buf, at, len)) readLayout(buf, at, len);
   return layout.headers;
 }
 
 /**
- * Whether the frame that `keptLength` was asked about last has a whole message with a checksum, which the network sums: so
- * the recorder, whom bulk data should cost little, need not. `undone` frames have none, but for ICMP's.
+ * Whether the last frame that `keptLength` looked at has a whole message with a checksum. The network verifies it
+ * anyway, so the recorder, which is to cost little with bulk data, need not. `undone` frames have no checksum, except
+ * ICMP's.
  */
 export function isSummed(undone: boolean): boolean {
   return layout.size >= 0 && (!undone || !layout.ports);
 }
 
-/** The sum of `layout`'s message and its pseudo-header. */
+/** The checksum's sum over the message in `layout` and its pseudo-header. */
 function messageSum(buf: Uint8Array): number {
   const { proto, ethType, src } = facts;
   const { at, size } = layout;
@@ -172,28 +185,30 @@ function messageSum(buf: Uint8Array): number {
   return pseudo + sum(buf, at, size);
 }
 
-/** Whether a frame's checksum behind IP's headers is there and right. */
+/** Whether a frame has a right checksum behind IP's headers. */
 export function isSealed(buf: Uint8Array, at: number, len: number): boolean {
   readLayout(buf, at, len);
   return layout.size >= 0 && valid(messageSum(buf));
 }
 
-/** Makes a frame's checksum behind IP's headers right, or, if not `right`, wrong. Where there is none nothing happens. */
+/** Makes a frame's checksum behind IP's headers right, or wrong if `right` is false. Does nothing if there is none. */
 export function seal(buf: Uint8Array, at: number, len: number, right = true): void {
   readLayout(buf, at, len);
   const { field, size } = layout;
   if (size < 0) return;
   put16(buf, field, 0xffff);
-  // The field's own 0xffff does not count: in ones' complement it is zero.
+  // The field's own 0xffff counts as zero in ones' complement.
   const sealed = finish(messageSum(buf));
   const sent = facts.proto === PROTO_UDP && sealed === 0 ? 0xffff : sealed;
-  // One bit makes it wrong; in UDP nothing but zero means none, and 0xffff is zero's other form.
+  // Flipping one bit makes the checksum wrong. It is not the lowest bit where that would give 0, which means no
+  // checksum in UDP, nor in 0xffff, another form of 0.
   put16(buf, field, right ? sent : sent === 1 || sent === 0xffff ? 0x0100 ^ sent : sent ^ 1);
 }
 
 /**
- * A first fragment's checksum is over what the others hold, which was left out of them, too: over IPv4 UDP may say that there
- * is none. Over IPv6 it may not (RFC 8200 section 8.1), and the replay finds the datagram malformed.
+ * Removes the checksum of a first fragment, because it covers bytes of later fragments that were also left out. UDP
+ * over IPv4 may lack a checksum. UDP over IPv6 may not (RFC 8200 section 8.1), and the replay finds the datagram
+ * malformed.
  */
 export function unseal(buf: Uint8Array, at: number, len: number): void {
   readFacts(facts, buf, at, len);
@@ -203,22 +218,22 @@ export function unseal(buf: Uint8Array, at: number, len: number): void {
 }
 
 /**
- * Where the checksum behind IP's headers stands in `head`, the first bytes of a frame, so that it can be passed over: it is over
- * payload that was left out. -1 for nowhere.
+ * The offset of the checksum behind IP's headers in `head`, the first bytes of a frame; -1 for none. It is not
+ * compared, because it covers payload that was left out.
  */
 export function checksumField(head: Uint8Array): number {
   readLayout(head, 0, head.length);
-  // An ICMP message that is no error is there whole.
+  // An ICMP message that is no error is recorded whole.
   return facts.srcPort < 0 && !isError(head) ? -1 : layout.field;
 }
 
-/** Where the checksum of TCP, UDP or ICMP stands in a frame; -1 for nowhere. */
+/** The offset of the checksum of TCP, UDP or ICMP in a frame; -1 for none. */
 export function messageField(frame: Uint8Array): number {
   readLayout(frame, 0, frame.length);
   return layout.field;
 }
 
-/** The same bytes for the same seed and place, unlike any text. */
+/** Bytes that stand for payload left out: the same for the same seed and place, and unlike any text. */
 export function standIn(seed: number, place: number, length: number): Uint8Array {
   const bytes = new Uint8Array(length);
   let state = (seed ^ Math.imul(place, 0x9e3779b1)) | 1;

@@ -1,21 +1,27 @@
 /**
- * A script that follows the network: what the network does is written down, not compared. So the network can be told a part of
- * what a recording has. Questions (the clock, chance, a socket's backlog) are answered as in the recording while the network
- * asks them in the same episode: an episode is what came in by itself, with all that the network did and asked about it.
+ * A script that writes down the network's actions and does not compare them. So the network can be given a part of a
+ * recording. An episode is an input outside of any call, with everything that the network did and asked because of it.
+ * Questions (the clock, random numbers, a socket's backlog) get the recorded answers as long as the network asks them
+ * in the same episode.
  */
 import { ENTRIES, type Entry, type EntryName, toJson, type Value } from "./format.ts";
 import { isDrop, Script, SINCE } from "./script.ts";
 
-/** Identifiers for what the recording does not have. */
+/** The first identifier for sockets and files that the recording does not have. */
 const FIRST_NEW_ID = 1_000_000_000;
 
-/** What came in, and what the network did and asked about that. Readings of the clock are absolute, in microseconds. */
+/**
+ * An input, and everything that the network did and asked because of it. Readings of the clock are absolute, in
+ * microseconds.
+ */
 export interface Episode {
   readonly head: Entry;
   readonly rest: readonly Entry[];
 }
 
-/** A recording in episodes. What is in front of the first (a network's making) is an episode without a head. */
+/**
+ * Splits a recording into episodes. The entries before the first episode (made while the network was made) are `first`.
+ */
 export function episodesOf(entries: Iterable<Entry>): {
   readonly first: readonly Entry[];
   readonly episodes: Episode[];
@@ -24,7 +30,7 @@ export function episodesOf(entries: Iterable<Entry>): {
   return { first: first!.rest, episodes: episodes as Episode[] };
 }
 
-/** The same one by one: the first has no head. */
+/** The episodes one by one. The first has no head. */
 export function* episodesIn(
   entries: Iterable<Entry>,
 ): Generator<{ readonly head: Entry | null; readonly rest: readonly Entry[] }> {
@@ -47,7 +53,7 @@ export function* episodesIn(
 }
 
 export class FreeScript extends Script {
-  /** All that has come in and gone out, as a recording has it. */
+  /** All inputs and outputs, in the form of a recording. */
   readonly written: Entry[] = [];
   #bag: Entry[] = [];
   #now = 0;
@@ -62,12 +68,12 @@ export class FreeScript extends Script {
     this.#keepsPayload = payload;
   }
 
-  /** What was recorded of the episode and has not come yet. */
+  /** The recorded entries of the episode that have not been used yet. */
   get left(): readonly Entry[] {
     return this.#bag;
   }
 
-  /** The network is about to be told of an episode. */
+  /** Begins an episode: its input is about to be given to the network. */
   begin(rest: readonly Entry[], head?: Entry): void {
     this.#bag = [...rest];
     if (head !== undefined) this.#write(head);
@@ -108,7 +114,7 @@ export class FreeScript extends Script {
       (each) =>
         each.name === name &&
         each.values[0] === of &&
-        // Of a recording that has not been replayed before, the question's number is known only as it was.
+        // Before a recording has been replayed once, only the question's number in the whole recording is known.
         (SINCE.has(each) ? SINCE.get(each) === since : each.values[1] === nth),
     );
     if (entry === null) return null;
@@ -121,10 +127,10 @@ export class FreeScript extends Script {
   override expect(name: EntryName, ...values: readonly Value[]): void {
     if (this.#over) return;
     this.#find((entry) => entry.name === name);
-    // Bytes may be a view of what is soon used again.
+    // Bytes may be a view of a buffer that is soon used again.
     const fields = Object.keys(ENTRIES[name].fields);
     const written = values.map((value, i) => {
-      // Of payload that is left out there is no sum.
+      // If payload is left out, there is no sum of it.
       if (fields[i] === "crc" && !this.#keepsPayload) return 0;
       return value instanceof Uint8Array ? value.slice() : value;
     });

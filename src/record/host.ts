@@ -1,4 +1,4 @@
-/** The host's sockets, resolvers and files with a recorder in front of them. */
+/** Wraps the host's sockets, resolvers and files so that a recorder sees all calls and callbacks. */
 import type { FileRefusal, FileSource, OpenFile } from "../core/files.ts";
 import {
   type AcceptedTcp,
@@ -21,7 +21,7 @@ import type { Slab } from "../core/link.ts";
 import type { EntryName } from "./format.ts";
 import { Asked, type Recorder } from "./recorder.ts";
 
-/** An error as a recording has it. */
+/** An error in the form that a recording has. */
 export interface RecordedError {
   readonly message: string;
   readonly code: string | undefined;
@@ -125,7 +125,7 @@ export class RecordedNet implements HostNet {
   }
 }
 
-/** A promise of the host's, whose end is written down before the network learns of it. */
+/** Awaits a promise of the host, and records how it ended before the network learns of it. */
 async function settled<T, R>(
   recorder: Recorder,
   promise: Promise<T>,
@@ -145,7 +145,7 @@ async function settled<T, R>(
   }
 }
 
-/** A client, of the host's or of the process's own. */
+/** A client of a listening socket of the host, or of a service in this process. */
 export function recordedClient(recorder: Recorder, socket: AcceptedTcp): AcceptedTcp {
   return {
     remote: socket.remote,
@@ -281,7 +281,7 @@ class RecordedUdp implements HostUdp {
   }
 }
 
-/** Resolvers. Questions and answers are always written down whole: the network reads them. */
+/** Resolvers. Queries and answers are always recorded whole, because the network reads them. */
 export function recordedDns(recorder: Recorder, inner: HostDns): HostDns {
   return {
     query: (query, tcp, onAnswer, server) => {
@@ -298,7 +298,7 @@ export function recordedDns(recorder: Recorder, inner: HostDns): HostDns {
   };
 }
 
-/** What TFTP serves. */
+/** The files that TFTP serves. */
 export function recordedFiles(recorder: Recorder, inner: FileSource): FileSource {
   return {
     open: (name, onOpen) => {

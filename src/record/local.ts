@@ -1,4 +1,7 @@
-/** What the process itself does in the network, with a recorder in front: verdicts, ends within the process, wishes. */
+/**
+ * Wraps the parts of this process that act on the network, so that a recorder sees them: verdicts, ends of flows within
+ * the process, calls of the user.
+ */
 import type { Endpoint } from "../core/address.ts";
 import type { FlowGate, GatedFlow, Ruling, Taker } from "../core/gate.ts";
 import type { AcceptedTcp } from "../core/host-net.ts";
@@ -7,7 +10,7 @@ import type { Local } from "../stack/local-services.ts";
 import { RecordedTcp, recordedClient, tcpEvents } from "./host.ts";
 import type { Recorder } from "./recorder.ts";
 
-/** A verdict as a recording has it: who takes a flow over is left out. */
+/** A verdict in the form that a recording has: without the taker of a flow. */
 export type RecordedRuling = Exclude<Ruling, { action: "take" }> | { readonly action: "take" };
 
 export function recordedGate(recorder: Recorder, inner: FlowGate): FlowGate {

@@ -1,15 +1,16 @@
 /**
- * The smallest recording that still shows what a long one shows: delta debugging over flows, episodes and time.
+ * Finds the smallest recording that still shows the fault of a long one: delta debugging over flows, episodes and time.
  *
- * Theory of operation. Who leaves out a frame changes all that the network does about it, so what was recorded is no measure
- * of the rest. Instead the network of today runs on the episodes that are kept (`free-script`), and what it does becomes the
- * smaller recording. That one is replayed as any other, and is taken if it ends with the same symptom.
- * - A crash is the same if its message and the function that throws are.
- * - A difference needs more care, since only the recording knows what the other build did. Each episode that is kept must
- *   cause the same calls, of the same lengths, as before. In the last one the network must do what differs in the same bytes
- *   or fields; what was recorded in these is put into the smaller recording, and the rest of that entry is as today's build
- *   has it. Where the network did nothing, or another call, the flow that this is about is kept whole.
- * The search is bounded by the entries that it may replay, not by time, so that it ends alike everywhere.
+ * Theory of operation. If a frame is left out, the network acts differently afterwards, so the recorded actions no
+ * longer serve for comparison. Instead today's network runs on the episodes that are kept (`free-script`), and its
+ * actions become the smaller recording. That recording is replayed as any other, and accepted if it ends with the same
+ * symptom.
+ * - A crash is the same if its message and the throwing function are.
+ * - A difference needs more care, since only the recording knows what the other build did. Each kept episode must cause
+ *   the same calls, of the same lengths, as before. In the last episode the network must differ from the recording in
+ *   the same bytes or fields. These get their recorded values in the smaller recording; the rest of the entry is as
+ *   today's build makes it. If the network did nothing, or made another call, the flow of the difference is kept whole.
+ * The search is bounded by the number of replayed entries, not by time, so that it ends alike on every machine.
  */
 import type { StackConfig } from "../core/config.ts";
 import { RecordingError } from "./file.ts";
@@ -19,20 +20,20 @@ import { type Episode, episodesOf, FreeScript } from "./free-script.ts";
 import { Replay, replay, settle } from "./replay.ts";
 import { crashText, expected, isSame, type Symptom, symptomOf } from "./symptom.ts";
 
-/** Entries that are replayed in all, at the most: about a minute. */
+/** How many entries may be replayed in all: about a minute's worth. */
 const MOST_REPLAYED = 3_000_000;
-/** Time without anything that is not worth shortening, in microseconds. */
+/** Idle time that is not worth shortening, in microseconds. */
 const SHORT_MICROS = 1000;
 
 export interface Minimised {
   readonly entries: readonly Entry[];
   /** How many recordings were tried. */
   readonly tried: number;
-  /** Whether the search came to its end, and was not cut short. */
+  /** Whether the search came to its end, rather than to the limit. */
   readonly complete: boolean;
 }
 
-/** Null for a recording that replays well. */
+/** Minimises a recording. Null if the recording replays without a difference or crash. */
 export async function minimise(
   header: Header,
   entries: readonly Entry[],
@@ -83,7 +84,7 @@ class Search {
     return this.#replayed < MOST_REPLAYED;
   }
 
-  /** The flow that must be kept whole; "all" where it is not known, null where none need be. */
+  /** The flow that must be kept whole; "all" if it is not known; null if no flow need be kept. */
   #about(names: FlowNames, flows: ReadonlyMap<Entry, string | null>): string | null {
     const symptom = this.#symptom;
     if (symptom.kind === "crash" || symptom.recorded.name === symptom.replayed?.name) return null;
@@ -96,17 +97,17 @@ class Search {
     );
   }
 
-  /** Leaves out as many units as may be. */
+  /** Leaves out as many units as possible. */
   #shrink(units: readonly (readonly Entry[])[]): Promise<void> {
     return this.#most(units, (chosen) => withoutEmpty(this.#episodes, new Set(chosen.flat())));
   }
 
-  /** Shortens the time in which nothing comes in, wherever that may be. */
+  /** Shortens idle time wherever possible. */
   #shorten(): Promise<void> {
     return this.#most([...this.#episodes.keys()], (chosen) => shortened(this.#episodes, new Set(chosen)));
   }
 
-  /** Does `change` for as many units as may be: for all, for halves, then for ever smaller parts. */
+  /** Applies `change` to as many units as possible: to all, then to halves, then to smaller and smaller parts. */
   async #most<T>(units: readonly T[], change: (chosen: readonly T[]) => readonly Episode[]): Promise<void> {
     let left = units;
     for (let size = left.length; size >= 1 && this.#left; size = size === 1 ? 0 : Math.ceil(size / 2))
@@ -115,7 +116,7 @@ class Search {
         else at += size;
   }
 
-  /** Whether these episodes show the same. They are what is left from then on. */
+  /** Whether these episodes show the same symptom. If so, they become the current recording. */
   async #try(episodes: readonly Episode[]): Promise<boolean> {
     if (episodes.length === 0 && this.#symptom.kind === "difference") return false;
     this.#tried++;
@@ -135,7 +136,10 @@ class Search {
     return true;
   }
 
-  /** What the network of today does about these episodes, as a recording up to the symptom; null where that does not show. */
+  /**
+   * The actions of today's network on these episodes, as a recording up to the symptom; null if the symptom does not
+   * show.
+   */
   async #freely(episodes: readonly Episode[]): Promise<readonly Entry[] | null> {
     const script = new FreeScript(this.#header.payload);
     script.begin(this.#first);
@@ -149,7 +153,7 @@ class Search {
           if (last) return null;
           continue;
         }
-        // What was recorded tells, too, how much of a frame a recording has.
+        // The network also learns from the recorded entries how much of a frame the recording has.
         script.begin(last && symptom.kind === "difference" ? [...rest, symptom.recorded] : rest, head);
         this.#replayed++;
         const told = network.tell(head);
@@ -175,7 +179,7 @@ class Search {
   }
 }
 
-/** `written` up to what differs, and then what is recorded there. */
+/** `written` up to the difference, followed by the recorded entry. */
 function target(
   symptom: Symptom & { kind: "difference" },
   written: readonly Entry[],
@@ -190,13 +194,13 @@ function target(
   return null;
 }
 
-/** What is left of a recording need not hold together. */
+/** Null for a `RecordingError`: the remaining entries may contradict one another. Other errors are thrown. */
 function unlessUnfit(error: unknown): null {
   if (error instanceof RecordingError) return null;
   throw error;
 }
 
-/** Whether the network does the same, by name and length, as before. */
+/** Whether the network makes the same calls, by name and length, as before. */
 export function sameCalls(written: readonly Entry[], from: number, rest: readonly Entry[]): boolean {
   let at = 0;
   const calls = rest.filter(isCall);
@@ -215,7 +219,7 @@ function callText({ name, values }: Entry): string {
   return `${name} ${at < 0 ? "" : values[at]}`;
 }
 
-/** Without these, and without the ends of batches and turns in which nothing is left. */
+/** Leaves out these entries, and the ends of batches and turns that have become empty. */
 function withoutEmpty(episodes: readonly Episode[], without: ReadonlySet<Entry>): Episode[] {
   let frames = 0;
   let any = false;
@@ -237,7 +241,7 @@ function withoutEmpty(episodes: readonly Episode[], without: ReadonlySet<Entry>)
   });
 }
 
-/** The same with the time in front of `chosen` episodes, by number, made short. */
+/** The episodes with the time before each of `chosen`, which are indices, made short. */
 function shortened(episodes: readonly Episode[], chosen: ReadonlySet<number>): Episode[] {
   let before = 0;
   let shift = 0;

@@ -1,13 +1,14 @@
 /**
- * A recording in the making: the seams of one network, each with what passes it written down.
+ * Records one network: everything that passes between the network and its surroundings is written down.
  *
- * Theory of operation. What the network consists of is deterministic: it does the same again when it is told the same in
- * the same order. So the recorder stands at each seam and writes, in order, what comes in (frames, host callbacks,
- * clock readings, random numbers, wishes) and what goes out (frames, calls to the host), the latter to compare with.
- * A network without a recorder has the seams themselves, so a recording that is not made costs nothing.
+ * Theory of operation. A network is deterministic: given the same inputs in the same order, it acts in the same way
+ * again. So a recorder stands at each interface (seam) of the network and writes down, in order, what comes in (frames,
+ * host callbacks, clock readings, random numbers, calls of the user) and what goes out (frames, calls to the host), the
+ * latter for comparison. A network that is not recorded has no wrappers at its seams, so it pays nothing.
  *
- * Between a cable and the switch stands `RecordedReceiver`, so impairment is outside, and what it lets through is recorded.
- * What somebody only looks at (`flows()`, `leases()`) reads the clock, too, and is not recorded: `aside` says so.
+ * `RecordedReceiver` stands between cables and the switch. Impairment acts in front of it, so only the frames that
+ * impairment lets through are recorded. Methods that only look at the network (`flows()`, `leases()`) also read the
+ * clock; `aside` keeps those readings out of the recording.
  */
 import type { Clock } from "../core/clock.ts";
 import type { Random } from "../core/random.ts";
@@ -18,10 +19,13 @@ import type { EntryName, Value } from "./format.ts";
 
 const NOTHING = new Uint8Array(0);
 
-/** Where entries go. Bytes in `values` may be a view of what is soon used again. */
+/** Takes entries. Bytes in `values` may be a view of a buffer that is soon used again. */
 export interface EntrySink {
   entry(name: EntryName, values: readonly Value[]): void;
-  /** Where entries that come often are written in parts, without an object for each; `ended` is told behind them. */
+  /**
+   * The block to which frequent entries are written in parts, without an object for each; `ended` is called after each
+   * entry.
+   */
   readonly block: BlockWriter;
   ended(): void;
 }
@@ -31,7 +35,7 @@ const SENT = TAGS.get("sent")!;
 const CLOCK = TAGS.get("clock")!;
 
 export class Recorder {
-  /** Whether payload is written down. */
+  /** Whether payload is recorded. */
   readonly payload: boolean;
   #file: EntrySink | null;
   #ids = 0;
@@ -48,7 +52,7 @@ export class Recorder {
     return this.#file !== null;
   }
 
-  /** Nothing is written from now on. */
+  /** Ends the recording: nothing more is written. */
   stop(): void {
     this.#file = null;
   }
@@ -61,7 +65,7 @@ export class Recorder {
     if (this.#aside === 0) this.#file?.entry(name, values);
   }
 
-  /** A call of the network's to somebody in this process, who may speak to the network before it returns. */
+  /** Makes a call of the network to code in this process, which may call the network before it returns. */
   call<T>(make: () => T): T {
     this.#calls++;
     try {
@@ -71,7 +75,7 @@ export class Recorder {
     }
   }
 
-  /** Something comes in: it is written down before it is told. */
+  /** Records an input; called before the network is told of it. */
   told(name: EntryName, ...values: readonly Value[]): void {
     if (this.#file === null) return;
     if (this.#calls > 0) this.write("within");
@@ -87,7 +91,7 @@ export class Recorder {
     });
   }
 
-  /** The first `kept` bytes of a guest's frame of `len` come in. */
+  /** Records a guest's frame of `len` bytes, the first `kept` of them in full. */
   frame(link: number, undone: number, sealed: number, buf: Uint8Array, at: number, kept: number, len: number): void {
     const file = this.#file;
     if (file === null) return;
@@ -105,7 +109,7 @@ export class Recorder {
     if (!this.#microtasks) this.#settles();
   }
 
-  /** A frame of `len` bytes goes to a guest; `head` of them are written down. */
+  /** Records a frame of `len` bytes to a guest, with its first `head` bytes. */
   sent(link: number, undone: number, buf: Uint8Array, at: number, head: number, len: number): void {
     const file = this.#file;
     if (file === null || this.#aside > 0) return;
@@ -119,7 +123,7 @@ export class Recorder {
     file.ended();
   }
 
-  /** What `look` reads is nobody's doing, and is not written down. */
+  /** Runs `look` without recording what it reads, because no input of the network caused it. */
   aside<T>(look: () => T): T {
     this.#aside++;
     try {
@@ -129,12 +133,12 @@ export class Recorder {
     }
   }
 
-  /** Payload as it is written down: a copy of a view, or nothing. */
+  /** Payload to record: a view of it, or nothing if payload is left out. */
   kept(bytes: Uint8Array, at: number, len: number): Uint8Array {
     return this.payload && this.#file !== null ? bytes.subarray(at, at + len) : NOTHING;
   }
 
-  /** What bytes are compared by. */
+  /** The CRC-32 by which bytes are compared; 0 if payload is left out. */
   crc(bytes: Uint8Array, at: number, len: number, before = 0): number {
     return this.payload && this.#file !== null ? crc32(bytes.subarray(at, at + len), before) : 0;
   }
@@ -178,7 +182,7 @@ export class Recorder {
     };
   }
 
-  /** `Stack`'s end of turn. */
+  /** Wraps `endOfTurn` of the stack. */
   endOfTurn(inner: (run: () => void) => void): (run: () => void) => void {
     return (run) =>
       inner(() => {
@@ -187,7 +191,7 @@ export class Recorder {
       });
   }
 
-  /** A time that `poll` is told. */
+  /** Records the time that `poll` gets, and returns it rounded as recorded. */
   polled(now: number): number {
     const micros = Math.floor(now * 1000);
     this.told("poll", micros);
@@ -195,7 +199,9 @@ export class Recorder {
   }
 }
 
-/** A value that a seam is asked for again and again: written down where it has changed, with the number of the question. */
+/**
+ * A value that the network reads again and again. It is recorded when it has changed, with the number of the reading.
+ */
 export class Asked<T> {
   readonly #recorder: Recorder;
   readonly #name: EntryName;

@@ -1,4 +1,7 @@
-/** A network's recording: its file, and the network's seams with the recorder in front of them. */
+/**
+ * A network's recording: the recorder, its file, and the wrappers that put the recorder between a network and its
+ * surroundings.
+ */
 import { statSync, unlinkSync } from "node:fs";
 import path from "node:path";
 import type { ResolvedRecord } from "../control/options/record-options.ts";
@@ -24,19 +27,22 @@ export interface RecordingState {
   readonly file: string;
   readonly payload: boolean;
   readonly began: Date;
-  /** Handed to the disk so far. */
+  /** Bytes handed to the disk so far. */
   readonly bytes: number;
 }
 
 export class Recording implements Seams {
   readonly file: string;
   readonly recorder: Recorder;
-  /** Told when the recording has ended by itself, and why. */
+  /** Called when the recording has ended by itself, with the reason. */
   onEnd: ((why: string) => void) | null = null;
   readonly #out: RecordingFile;
   readonly #began: Date;
 
-  /** Begins the file, in a folder one with the date for a name. Rejects with an `Error` of one line when it cannot be made. */
+  /**
+   * Begins the file. If `file` is a folder, the file in it is named after the date. Rejects with an `Error` of one line
+   * when the file cannot be made.
+   */
   static async begin({ file: target, payload }: ResolvedRecord, options: ResolvedOptions): Promise<Recording> {
     const began = new Date();
     const date = began.toISOString();
@@ -74,13 +80,13 @@ export class Recording implements Seams {
     return { file: this.file, payload: this.recorder.payload, began: this.#began, bytes: this.#out.bytes };
   }
 
-  /** Nothing has come of it: its file goes. */
+  /** Ends the recording and removes its file. */
   async discard(): Promise<void> {
     await this.close();
     unlinkSync(this.file);
   }
 
-  /** Nothing is recorded from now on. Resolves when the file is complete. */
+  /** Ends the recording. Resolves when the file is complete. */
   close(): Promise<void> {
     this.recorder.stop();
     return this.#out.close();
@@ -124,7 +130,7 @@ export class Recording implements Seams {
   }
 }
 
-/** A stack's surroundings with a recorder in front of them. */
+/** A stack's surroundings, with the recorder in front of each. */
 export function recordedParts(recorder: Recorder, parts: StackParts): StackParts {
   return {
     ...parts,

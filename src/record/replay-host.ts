@@ -1,4 +1,7 @@
-/** The host as a recording has it: what the network asks of it is compared, what it said is said again. */
+/**
+ * The host as a recording has it: the network's calls are compared with the recorded ones, and the recorded answers are
+ * given again.
+ */
 
 import type { Endpoint } from "../core/address.ts";
 import type { FileRefusal, FileSource, OpenFile } from "../core/files.ts";
@@ -27,7 +30,7 @@ interface Waiting {
   readonly reject: (error: Error) => void;
 }
 
-/** Who is told what comes in, by the recording's identifiers. */
+/** A host without sockets. Its maps find the receiver of each recorded event, by the recording's identifiers. */
 export class ReplayHost implements HostNet {
   readonly #script: Script;
   readonly tcp: Map<number, HostTcpEvents> = new Map();
@@ -40,7 +43,7 @@ export class ReplayHost implements HostNet {
   readonly reads: Map<number, { readonly into: Uint8Array; readonly done: (count: number) => void }> = new Map();
   readonly rulings: Map<number, (ruling: Ruling) => void> = new Map();
   readonly takers: Map<number, { readonly send: (bytes: Uint8Array) => void; readonly ended: () => void }> = new Map();
-  /** Says what comes in during a call, if anything does. */
+  /** Replays the events that come in during a call, if there are any. */
   readonly #within: () => void;
 
   constructor(script: Script, within: () => void) {
@@ -100,7 +103,7 @@ export class ReplayHost implements HostNet {
     };
   }
 
-  /** A client as the network is shown it. */
+  /** A client in the form that the network gets it. */
   client(remote: Endpoint): AcceptedTcp {
     return { remote, accept: (events) => this.socket(this.#script.expectNew("accept"), events) };
   }
@@ -182,7 +185,7 @@ export class ReplayHost implements HostNet {
     };
   }
 
-  /** Whether there is somebody to tell this entry to. */
+  /** Whether there is a receiver for this entry. */
   knows({ name, values }: Entry): boolean {
     const known = this.#mapOf(name);
     return known === null || known.has(values[0] as number);
@@ -225,7 +228,7 @@ export class ReplayHost implements HostNet {
     }
   }
 
-  /** Losses are told within the call that they come from. */
+  /** Reports losses within the call that causes them. */
   #lost(): void {
     for (let entry = this.#script.peek(); entry !== null; entry = this.#script.peek()) {
       if (entry.name === "udpLost") {
@@ -304,7 +307,7 @@ export function sumOf(bytes: Uint8Array, at: number, len: number, before = 0): n
   return crc32(bytes.subarray(at, at + len), before);
 }
 
-/** A host's refusal, as the recording has it. */
+/** A host's error, made from the recorded one. */
 export function asError({ message, code }: RecordedError): Error {
   return Object.assign(new Error(message), code === undefined ? {} : { code });
 }

@@ -1,10 +1,10 @@
 /**
- * Runs a network on a recording and compares all that it does with what it did.
+ * Runs a network on a recording and compares its actions with the recorded ones.
  *
- * Theory of operation. The script is one list of what came in and what went out. The replay tells the network what comes
- * in; whatever the network does (a frame, a call to the host, a look at the clock) must be what the list has next, and is
- * answered from there. The first thing that is not ends the replay with a `Difference`. Nothing here opens a socket, a file
- * or a clock.
+ * Theory of operation. The script is one list of inputs and outputs. The replay gives the network the inputs. Each
+ * action of the network (a frame, a call to the host, a reading of the clock) must be the next entry of the list, and
+ * is answered from the list. The first action that is not ends the replay with a `Difference`. Nothing here opens a
+ * socket, a file or a clock.
  */
 
 import { parseDnsHost, parseDnsZone } from "../control/dns-rules.ts";
@@ -28,29 +28,32 @@ import { Answers, type Difference, Questions, Script } from "./script.ts";
 
 export interface ReplayOptions {
   /**
-   * Stop before what comes in by itself at this entry or behind it, counted from 0, or later than at this time, in seconds
-   * since the recording began.
+   * Stop before the first input outside of any call that is at or behind this entry (counted from 0), or later than
+   * this time (in seconds since the recording began).
    */
   readonly untilEntry?: number | undefined;
   readonly untilSeconds?: number | undefined;
-  /** Sees each frame, from a guest and to one, at its time in seconds. */
+  /** Called with each frame from and to a guest, with its time in seconds since the recording began. */
   readonly onFrame?: ((cable: string, toGuest: boolean, frame: Uint8Array, seconds: number) => void) | undefined;
 }
 
 /** How a replay ended. */
 export interface ReplayResult {
-  /** Entries that were gone through, and the time there, in seconds since the recording began. */
+  /** How many entries were replayed, and the time there, in seconds since the recording began. */
   readonly entries: number;
   readonly seconds: number;
-  /** Null when the network did all that it had done. */
+  /** The first difference; null when the network acted as recorded. */
   readonly difference: Difference | null;
-  /** What the network threw; null for nothing. */
+  /** The error that the network threw; null for none. */
   readonly crash: Error | null;
-  /** The network as it stands there. */
+  /** The network in its state at the end. */
   readonly lan: Lan;
 }
 
-/** What takes part in one replay. */
+/**
+ * Replays a recording. Rejects with a `RecordingError` if its entries contradict one another, or its configuration
+ * makes no network.
+ */
 export async function replay(
   header: Header,
   entries: Iterable<Entry>,
@@ -60,7 +63,7 @@ export async function replay(
   return made(header, new Script(entries, header.payload), config, options).run();
 }
 
-/** Throws a `RecordingError` about a configuration that no network can have. */
+/** A replay. Throws a `RecordingError` if the configuration makes no network. */
 function made(header: Header, script: Script, config: StackConfig, options: ReplayOptions): Replay {
   try {
     return new Replay(header, script, config, options);
@@ -71,7 +74,7 @@ function made(header: Header, script: Script, config: StackConfig, options: Repl
   }
 }
 
-/** A network that is told what a script has. */
+/** A network that gets its inputs from a script. */
 export class Replay {
   readonly #header: Header;
   readonly #options: ReplayOptions;
@@ -105,20 +108,21 @@ export class Replay {
     );
   }
 
-  /** Rejects with a `RecordingError` about an entry that does not fit those before it. */
+  /** Runs the script to its end. Rejects with a `RecordingError` about an entry that contradicts those before it. */
   async run(): Promise<ReplayResult> {
     const { untilEntry = Number.POSITIVE_INFINITY, untilSeconds = Number.POSITIVE_INFINITY } = this.#options;
     const script = this.#script;
     let crash: Error | null = null;
     try {
       while (!script.over && script.at < untilEntry && script.nextSeconds <= untilSeconds) {
-        // Only what was put off until now could be what the network does by itself.
+        // An output outside of any input can only come from deferred work, so that work runs first.
         if (ENTRIES[script.peek()!.name].direction !== "in") await settle();
         const next = script.peek();
         if (script.over || next === null) break;
         if (ENTRIES[next.name].direction !== "in") script.fail(null);
         else {
-          // What was put off runs where the recording says so, and not whenever something is awaited.
+          // Deferred work must run where the recording says so, and any `await` would run it. So only promises are
+          // awaited.
           const told = this.tell(script.take());
           if (told !== undefined) await told;
         }
@@ -131,20 +135,20 @@ export class Replay {
     return { entries: script.at, seconds: script.seconds, difference: script.difference, crash, lan: this.lan };
   }
 
-  /** Tells the network what comes in by itself. Throws what the network throws. */
+  /** Gives the network an input outside of any call. Throws the network's errors. */
   tell(entry: Entry): void | Promise<void> {
     this.#script.episode++;
     return this.#tell(entry);
   }
 
-  /** Whether there is somebody in the network to tell this entry to. */
+  /** Whether the network has a receiver for this entry. */
   knows(entry: Entry): boolean {
     const of = entry.values[0] as number;
     if (OF_LINKS.has(entry.name)) return this.#links.has(of);
     return entry.name === "unserve" ? this.#services.has(of) : this.#host.knows(entry);
   }
 
-  /** What comes in during a call. */
+  /** Gives the network the inputs that come in during a call. */
   #within(): void {
     while (!this.#script.over && this.#script.peek()?.name === "within") {
       this.#script.take();
@@ -298,12 +302,12 @@ export class Replay {
     }
   }
 
-  /** About the entry in hand: no network can have been told that. */
+  /** An error about the current entry, which no network could have been given. */
   #unfit(what: string): RecordingError {
     return new RecordingError(`the recording does not hold together: entry ${this.#script.at - 1}: ${what}`);
   }
 
-  /** What `parse` makes of lines of the user's. */
+  /** Parses texts of the user. */
   #parsed<T>(parse: () => T): T {
     try {
       return parse();
@@ -312,7 +316,7 @@ export class Replay {
     }
   }
 
-  /** A frame as it came, or with bytes that stand for what was left out. */
+  /** A frame as recorded, with bytes filled in for those left out. */
   #frame([, blank, sealed, bytes]: [number, number, number, Uint8Array]): Uint8Array {
     if (blank === 0) return bytes.slice();
     const frame = new Uint8Array(bytes.length + blank);
@@ -370,7 +374,7 @@ class ReplayLink implements Link {
   }
 
   commit(len: number, undone: number = COMPLETE): void {
-    // The recording says how much of a frame it has: all headers, or as many bytes as are kept.
+    // The recorded entry shows how much of the frame to compare: all headers, or as many bytes as were kept.
     const recorded = (this.#script.next("sent")?.values[3] as Uint8Array | undefined)?.length ?? HEAD;
     const head = this.tx.subarray(
       0,
@@ -387,7 +391,7 @@ class ReplayLink implements Link {
   }
 }
 
-/** Lets microtasks, and those that they make, run. */
+/** Resolves after all microtasks, and those that they make, have run. */
 export function settle(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));
 }

@@ -1,15 +1,15 @@
-/** A recording as a script: what comes next, and whether what the network does is what is written there. */
+/** A recording as a script: gives the next entry, and compares the network's actions with the recorded ones. */
 import { ENTRIES, type Entry, type EntryName, toJson, type Value } from "./format.ts";
 import { checksumField } from "./frames.ts";
 
-/** A field that is not known yet, or need not be. */
+/** The value of a field that is not known yet, or is not compared. */
 export const NEW = "?";
 
-/** Where a replay parts from its recording. */
+/** The place where a replay departs from its recording. */
 export class Difference {
-  /** In words, one line. */
+  /** The difference in words, one line. */
   readonly message: string;
-  /** The place in the recording: entries before it. */
+  /** The place in the recording: how many entries stand before it. */
   readonly at: number;
   /** Seconds since the recording began. */
   readonly seconds: number;
@@ -29,18 +29,18 @@ export class Difference {
 export class Script {
   readonly #entries: Iterator<Entry>;
   readonly #payload: boolean;
-  /** Entries that have been read ahead, the next one first. */
+  /** Entries read ahead, the next one first. */
   readonly #ahead: Entry[] = [];
   #done = false;
   #stopped = false;
   #micros = 0;
-  /** The first reading of the clock, which counts from whenever it likes. */
+  /** The first reading of the clock, whose zero is arbitrary. */
   #began: number | null = null;
-  /** Entries that have been gone through. */
+  /** How many entries have been replayed. */
   at = 0;
-  /** How many things have come in by themselves, outside of any call. */
+  /** How many inputs have come in by themselves, outside of any call. */
   episode = 0;
-  /** The first thing that the network did otherwise; null for nothing. */
+  /** The network's first action that differs from the recorded one; null for none. */
   difference: Difference | null = null;
 
   constructor(entries: Iterable<Entry>, payload: boolean) {
@@ -48,12 +48,12 @@ export class Script {
     this.#payload = payload;
   }
 
-  /** Nothing is compared any more: the recording has ended, or the network has done something else. */
+  /** Whether comparing has ended: the recording is at its end, or the network has acted differently. */
   get over(): boolean {
     return this.#stopped || this.difference !== null || this.peek() === null;
   }
 
-  /** Compares nothing from now on, so that the network can be looked at. */
+  /** Ends comparing, so that the network can be looked at. */
   stop(): void {
     this.#stopped = true;
   }
@@ -83,7 +83,7 @@ export class Script {
     return entry;
   }
 
-  /** Whether the network, told what has just been taken, dropped something for one of these reasons. */
+  /** Whether the network, in answer to the entry just taken, dropped something for one of these reasons. */
   drops(reasons: ReadonlySet<string>): boolean {
     for (let i = 0; ; i++) {
       const entry = this.#peek(i);
@@ -92,7 +92,10 @@ export class Script {
     }
   }
 
-  /** When what comes next came in, in seconds since the recording began, as far as its first reading of the clock tells. */
+  /**
+   * The time at which the next entry came in, in seconds since the recording began, as far as the next reading of the
+   * clock shows.
+   */
   get nextSeconds(): number {
     for (let i = 0; ; i++) {
       const entry = this.#peek(i);
@@ -112,7 +115,10 @@ export class Script {
     return entry?.name === name ? entry : null;
   }
 
-  /** The recording's answer to the `nth` question to `of`, the `since`th of this episode; null for the same as before. */
+  /**
+   * The recorded answer to the `nth` question to `of`, which is the `since`th of this episode; null if the last answer
+   * still holds.
+   */
   reply(name: EntryName, of: number, nth: number, since: number): Entry | null {
     const entry = this.peek();
     if (this.difference !== null || entry?.name !== name || entry.values[0] !== of || entry.values[1] !== nth)
@@ -122,14 +128,14 @@ export class Script {
   }
 
   /**
-   * Something that the network does must be what comes next. Nothing is thrown where it is not, since the network may be in
-   * the middle of anything: the script is over, and answers whatever ends the call.
+   * Compares an action of the network with the next entry. If they differ, nothing is thrown, since the network may be
+   * in the middle of anything; instead the script ends, and further questions get any answer that ends the call.
    */
   expect(name: EntryName, ...values: readonly Value[]): void {
     this.#expect(name, values, 0);
   }
 
-  /** The same for what the recording has an identifier for, which is its first field. */
+  /** Compares an action for which the recording has an identifier, in the first field. Returns the identifier. */
   expectNew(name: EntryName, ...values: readonly Value[]): number {
     return (this.#expect(name, [NEW, ...values], 1)?.values[0] as number | undefined) ?? -1;
   }
@@ -147,13 +153,13 @@ export class Script {
     return null;
   }
 
-  /** The network has done `replayed`, or nothing, in place of what comes next. */
+  /** Notes that the network has done `replayed`, or nothing if null, in place of the next entry. */
   fail(replayed: Entry | null): void {
     if (this.over) return;
     this.difference = new Difference(this.at, this.seconds, this.peek(), replayed);
   }
 
-  /** The clock's next reading, in microseconds since the first. */
+  /** The next reading of the clock, in microseconds since the first. */
   clock(): number {
     if (this.#comes("clock")) this.#micros += this.take().values[0] as number;
     this.#began ??= this.#micros;
@@ -187,10 +193,10 @@ export function isDrop({ name, values }: Entry, reasons: ReadonlySet<string>): b
   return name === "drop" && reasons.has(values[0] as string);
 }
 
-/** At which question of its episode a reply has been given, for who leaves episodes out. */
+/** For each replied entry, the number of its question within its episode; for scripts that leave episodes out. */
 export const SINCE: WeakMap<Entry, number> = new WeakMap();
 
-/** Counts questions: all, and those of this episode. */
+/** Counts the questions to a socket or cable: all of them, and those of this episode. */
 export class Questions {
   readonly #script: Script;
   readonly #name: EntryName;
@@ -205,7 +211,7 @@ export class Questions {
     this.#of = of;
   }
 
-  /** What the script has for this question; null for nothing new. */
+  /** The script's entry for this question; null if nothing has changed. */
   ask(): Entry | null {
     if (this.#script.episode !== this.#episode) {
       this.#episode = this.#script.episode;
@@ -216,7 +222,7 @@ export class Questions {
   }
 }
 
-/** What a socket, or a cable, says when it is asked: what it said last, or what the script has for this question. */
+/** The answers of a socket or a cable: the last one, unless the script has one for this question. */
 export class Answers<T> {
   readonly #questions: Questions;
   #value: T;

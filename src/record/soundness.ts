@@ -1,8 +1,11 @@
-/** Whether an entry's values are such as a recorder writes. What is not is an entry of another format, or has been changed. */
+/**
+ * Checks whether a recorder could have written an entry's values. Other values belong to another format, or have been
+ * changed.
+ */
 import { LEAST_SEGMENT, MAX_FRAME } from "../core/link.ts";
 import type { Entry, EntryName, Value } from "./format.ts";
 
-/** More than a read of a socket or a file brings, in bytes. */
+/** The most bytes of a payload, more than one read of a socket or a file brings. */
 const MOST = 64 * 1_048_576;
 
 type Check = (values: readonly Value[]) => boolean;
@@ -13,7 +16,7 @@ const isTexts = (value: Value): boolean => Array.isArray(value) && value.every((
 const isEnd = (value: Value): boolean =>
   isObject(value) &&
   (typeof value.path === "string" || (typeof value.host === "string" && typeof value.port === "number"));
-/** Bytes of that length, or none in their place. */
+/** Whether `bytes` has this length, or has been left out. */
 const isPayload = (length: Value, bytes: Value): boolean =>
   (length as number) <= MOST && ((bytes as Uint8Array).length === 0 || (bytes as Uint8Array).length === length);
 const isRule = (value: Value): boolean => isObject(value) && isEnd(value.host) && isObject(value.guest);

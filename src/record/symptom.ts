@@ -1,28 +1,31 @@
-/** What a replay has found, so that a smaller recording can be asked whether it shows the same. */
+/** The symptom that a replay ends with, for comparison with that of a smaller recording. */
 import { ENTRIES, type Entry, type EntryName, toJson, type Value } from "./format.ts";
 import { checksumField } from "./frames.ts";
 import type { ReplayResult } from "./replay.ts";
 import type { Difference } from "./script.ts";
 
-/** A crash by its message and the function that threw, or a difference by what was recorded and what was done instead. */
+/**
+ * A crash, identified by its message and the function that threw; or a difference, by the recorded entry and the
+ * replayed one.
+ */
 export type Symptom =
   | { readonly kind: "crash"; readonly what: string }
   | { readonly kind: "difference"; readonly recorded: Entry; readonly replayed: Entry | null };
 
-/** Null for a replay that went well. */
+/** The symptom of a replay; null if it went well. */
 export function symptomOf({ crash, difference }: ReplayResult): Symptom | null {
   if (crash !== null) return { kind: "crash", what: crashText(crash) };
   if (difference === null || difference.recorded === null) return null;
   return { kind: "difference", recorded: difference.recorded, replayed: difference.replayed };
 }
 
-/** Message and innermost function, without numbers of lines: a recording outlives them. */
+/** The message and the innermost function, without line numbers, which change while a recording is kept. */
 export function crashText(error: Error): string {
   const top = error.stack?.split("\n").find((line) => /^\s+at /.test(line)) ?? "";
   return `${error.name}: ${error.message} in ${/^\s+at (?:async )?([^\s(]+)/.exec(top)?.[1] ?? "?"}`;
 }
 
-/** Whether a difference is of the same kind: the same calls, and the same fields of them that differ. */
+/** Whether a difference is of the same kind: the same calls, with the same fields differing. */
 export function isSame(difference: Difference, { recorded, replayed }: Symptom & { kind: "difference" }): boolean {
   return (
     difference.recorded?.name === recorded.name &&
@@ -33,8 +36,8 @@ export function isSame(difference: Difference, { recorded, replayed }: Symptom &
 }
 
 /**
- * What a smaller recording must have in the place of `recorded`, where the network does `done` there: `done`, but for what
- * differed, which is as it was recorded. Null where `done` does not differ in the same way.
+ * The entry that a smaller recording must have in place of `recorded`, if the network does `done` there: `done` with
+ * the differing fields as they were recorded. Null if `done` does not differ in the same way.
  */
 export function expected({ recorded, replayed }: Symptom & { kind: "difference" }, done: Entry): Entry | null {
   if (replayed === null || done.name !== replayed.name) return null;
@@ -55,7 +58,7 @@ export function expected({ recorded, replayed }: Symptom & { kind: "difference" 
   return { name: recorded.name, values };
 }
 
-/** `now` with what was recorded in the places where `was` and `is` differ; null where `now` has others there than `is`. */
+/** `now` with the recorded bytes wherever `was` and `is` differ; null if `now` has other bytes there than `is`. */
 function overlay(name: EntryName, was: Uint8Array, is: Uint8Array, now: Uint8Array): Uint8Array | null {
   if (was.length !== is.length || now.length !== is.length) return was.length === is.length ? null : was;
   const sum = name === "sent" ? checksumField(was) : -1;
@@ -69,13 +72,13 @@ function overlay(name: EntryName, was: Uint8Array, is: Uint8Array, now: Uint8Arr
   return mended;
 }
 
-/** The fields, by number, in which two entries of one name differ. */
+/** The numbers of the fields in which two entries of one name differ. */
 function differing(a: Entry, b: Entry): number[] {
   return Object.keys(ENTRIES[a.name].fields).flatMap((_, i) => (same(a.values[i], b.values[i]) ? [] : [i]));
 }
 
 function same(a: Value, b: Value): boolean {
-  // An identifier that the network has yet to be given.
+  // "?" stands for an identifier that the network has not been given yet.
   if (b === "?") return true;
   return a instanceof Uint8Array && b instanceof Uint8Array ? toHex(a) === toHex(b) : toJson(a) === toJson(b);
 }

@@ -9,7 +9,10 @@ export const RST = 4;
 export const PSH = 8;
 export const ACK = 16;
 
-/** Whether `len` bytes hold a TCP segment: data offset within them, checksum right. `pseudo` is the pseudo-header's sum, or `UNVERIFIED`. */
+/**
+ * Whether `len` bytes hold a TCP segment: the data offset lies within them, and the checksum is right. `pseudo` is the
+ * pseudo-header's sum, or `UNVERIFIED`.
+ */
 export function tcpCheck(buf: Uint8Array, at: number, len: number, pseudo: number): boolean {
   return tcpShape(buf, at, len) && (pseudo < 0 || valid(pseudo + sum(buf, at, len)));
 }

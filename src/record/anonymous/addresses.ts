@@ -1,9 +1,10 @@
 /**
- * Others in place of addresses and MACs.
+ * Replaces addresses and MACs.
  *
- * An address that the network makes something of stays of its kind: loopback, multicast, link-local, metadata and the guests' own
- * network stay, private addresses become private ones. A guest's IPv6 address has its MAC's last bytes in it, and so has the group at
- * which it is asked for (RFC 4291 section 2.7.1): so the last three bytes of a MAC and of an IPv6 address become others in one way.
+ * An address that the network treats specially stays of its kind: loopback, multicast, link-local, metadata and the
+ * guests' own network stay, and private addresses become private ones. A guest's IPv6 address contains its MAC's last
+ * bytes, and so does the solicited-node group of that address (RFC 4291 section 2.7.1). So the last three bytes (the
+ * serial) of MACs and of IPv6 addresses have the same substitutes.
  */
 import { addressFromText, familyOf } from "../../core/address.ts";
 import type { StackConfig } from "../../core/config.ts";
@@ -17,10 +18,13 @@ import { isNat64 } from "../../wire/ipv6-embedded.ts";
 import { Prefixes } from "./prefixes.ts";
 import { bytesOf, hexOf, Substitutes } from "./substitutes.ts";
 
-/** Bytes of an IPv6 address in front of its serial. */
+/** How many bytes of an IPv6 address stand in front of its serial. */
 const UPPER = 13;
 
-/** This host, link-local, groups, the metadata of clouds: what the network treats as such (`nat/rules/special-addresses`). */
+/**
+ * Networks that the network treats specially (`nat/rules/special-addresses`): this host, link-local, groups, metadata
+ * of clouds, and classes of private addresses.
+ */
 const KEPT4 = ["0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3"];
 const METADATA4 = ["100.100.100.200/32", "168.63.129.16/32", "192.0.0.192/32"];
 const CLASSES4 = ["10.0.0.0/8", "100.64.0.0/10", "172.16.0.0/12", "192.0.0.0/24", "192.168.0.0/16", "198.18.0.0/15"];
@@ -57,17 +61,17 @@ export class Addresses {
     this.#ours = new Set([gatewayMac(config), GATEWAY_MAC6].map(hexOf));
   }
 
-  /** Addresses, and MACs, that have others. */
+  /** How many addresses and MACs have been replaced. */
   get counts(): { readonly addresses: number; readonly macs: number } {
     return { addresses: this.#four.count + this.#six.count, macs: this.#macs.size };
   }
 
-  /** All have been met: from now on each has another. */
+  /** Ends the collecting of values: from now on each has a substitute. */
   seal(): void {
     for (const each of [this.#four, this.#six, this.#serials, this.#identifiers, this.#makers]) each.seal();
   }
 
-  /** Of 4 or 16 bytes. */
+  /** The substitute of an address of 4 or 16 bytes. */
   ip(bytes: Uint8Array): Uint8Array {
     return bytes.length === 4 ? this.#four.address(bytes) : this.#ip6(bytes);
   }
@@ -77,7 +81,10 @@ export class Addresses {
     return bytes.length === 4 ? ipv4ToString(get32(bytes, 0)) : ipv6ToString(bytes, 0);
   }
 
-  /** `203.0.113.0/24`. An IPv6 network in which only a serial's bits differ becomes that of all serials. */
+  /**
+   * The substitute of a network such as `203.0.113.0/24`. An IPv6 prefix that reaches into the serial is cut to the
+   * bytes in front of it.
+   */
   net(text: string): string {
     const [bytes, length] = netOf(text);
     if (length === bytes.length * 8) return `${this.text(text.split("/")[0]!)}/${length}`;
@@ -89,7 +96,7 @@ export class Addresses {
     return `${ipv6ToString(other, 0)}/${shorter}`;
   }
 
-  /** Six bytes: the maker's stay, unless chance made them; the serial becomes another. */
+  /** The substitute of a MAC of six bytes. The maker's bytes stay, unless they are random; the serial is replaced. */
   mac(bytes: Uint8Array): Uint8Array {
     const isGroup = (bytes[0]! & 1) !== 0;
     const isSolicited = get16(bytes, 0) === 0x3333 && bytes[2] === 0xff;
@@ -111,7 +118,7 @@ export class Addresses {
     const upper = bytes.subarray(0, UPPER);
     const low = bytes.subarray(UPPER);
     if (get32(bytes, 0) === 0 && get32(bytes, 4) === 0) {
-      // ::, ::1, and IPv4 addresses.
+      // ::, ::1, and addresses that contain IPv4 addresses.
       if (get32(bytes, 8) === 0 && get32(bytes, 12) >>> 8 === 0) return bytes;
       return joined(bytes.subarray(0, 12), this.#four.address(bytes.subarray(12)));
     }
@@ -123,16 +130,19 @@ export class Addresses {
     const isGuests = ipv6SamePrefix(bytes, 0, this.#net6[0], 0, this.#net6[1]) || get16(bytes, 0) >>> 6 === 0x3fa;
     if (!isGuests) return joined(this.#six.address(upper), this.#serial(low));
     const identifier = bytes.subarray(8, UPPER);
-    // Ours, and the pool's.
+    // The gateway's addresses, and those of the DHCPv6 pool.
     if (identifier.every((byte) => byte === 0)) return bytes;
     const isMacs = bytes[11] === 0xff && bytes[12] === 0xfe;
     if (!isMacs) return joined(bytes.subarray(0, 8), this.#identifier(identifier), this.#serial(low));
-    // A MAC in which one bit is another (RFC 4291 appendix A).
+    // An interface identifier made from a MAC with one bit inverted (RFC 4291 appendix A).
     const [first = 0, second = 0, third = 0] = this.#maker(Uint8Array.of(bytes[8]! ^ 2, bytes[9]!, bytes[10]!));
     return joined(bytes.subarray(0, 8), Uint8Array.of(first ^ 2, second, third, 0xff, 0xfe), this.#serial(low));
   }
 
-  /** Three bytes; of a MAC that is nobody's product they may be as good as a name. QEMU's are everybody's. */
+  /**
+   * The substitute of a MAC's first three bytes. If they belong to no maker, they may identify somebody as a name does;
+   * QEMU's are common to all.
+   */
   #maker(bytes: Uint8Array): Uint8Array {
     const isLocal = (bytes[0]! & 2) !== 0;
     if (!isLocal || hexOf(bytes) === "525400") return bytes;
@@ -154,7 +164,7 @@ export class Addresses {
   }
 }
 
-/** `10.0.0.0/8`. */
+/** Parses a network such as `10.0.0.0/8`. */
 function netOf(text: string): Net {
   const [address = "", length] = text.split("/");
   const { bytes } = addressFromText(address);

@@ -1,10 +1,11 @@
 /**
  * An anonymous recording of a recorded run.
  *
- * Theory of operation. What came in is changed: addresses, MACs and names become others, each always the same one, and payload is
- * left out. What went out is not: checksums, answers, first sequence numbers and quotes in it follow from what came in. So today's network runs on the
- * changed input (`free-script`), and what it does is written down. The result is a recording like any other. The recording is gone
- * through twice: values that occur in it must not be chosen as others.
+ * Theory of operation. Inputs are changed: each address, MAC and name is always replaced by the same substitute, and
+ * payload is left out. Outputs cannot be changed in this way, since checksums, answers, first sequence numbers and
+ * quotes in them follow from the inputs. So today's network runs on the changed inputs (`free-script`), and its outputs
+ * are written down. The result is a recording like any other. The original is read twice: first all values are
+ * collected, so that none of them is chosen as a substitute.
  */
 import type { Random } from "../../core/random.ts";
 import { RecordingError, type RecordingReader } from "../file.ts";
@@ -17,17 +18,17 @@ import { AnonymousEntries } from "./entries.ts";
 import { Numbers } from "./numbers.ts";
 import { Others } from "./others.ts";
 
-/** What has become of a recording. */
+/** The result of making a recording anonymous. */
 export interface Anonymised {
   readonly header: Header;
-  /** What has others now. */
+  /** How many addresses, MACs and names were replaced. */
   readonly addresses: number;
   readonly macs: number;
   readonly names: number;
   readonly entries: number;
-  /** The first entry of the recording whose answer is another one now; null where the network does the same. */
+  /** The first entry after which today's network acts otherwise than recorded; null for none. */
   readonly differs: number | null;
-  /** What the network threw. */
+  /** The error that the network threw; null for none. */
   readonly crash: Error | null;
 }
 
@@ -36,7 +37,7 @@ export interface Destination {
   entry(entry: Entry): void;
 }
 
-/** Writes what becomes of `reader`'s recording to `out`. */
+/** Writes the anonymous form of `reader`'s recording to `out`. */
 export async function anonymise(reader: RecordingReader, random: Random, out: Destination): Promise<Anonymised> {
   const others = new Others(configOf(reader.header), random);
   const met = new AnonymousEntries(others);
@@ -71,7 +72,7 @@ export async function anonymise(reader: RecordingReader, random: Random, out: De
         if (told !== undefined) await told;
         if (script.left.some(isCall)) await settle();
       } else {
-        // Nobody is there whom this could be told.
+        // The network has no receiver for this input.
         script.written.length = 0;
         differs ??= began;
       }
@@ -92,7 +93,7 @@ export async function anonymise(reader: RecordingReader, random: Random, out: De
   return { header, addresses, macs, names: others.names.count, entries, differs, crash };
 }
 
-/** Entries as they become; `was` has what was sent, by what stands for that. */
+/** The changed entries. `was` collects the frames as they were sent, by the entries that replace them. */
 function* mapped(
   entries: Iterable<Entry>,
   changed: AnonymousEntries,

@@ -1,4 +1,4 @@
-/** A recording's entries and header with others in place of addresses and names, and without payload. */
+/** Replaces addresses and names in a recording's entries and header, and leaves out payload. */
 import type { StackConfig } from "../../core/config.ts";
 import { COMPLETE } from "../../core/link.ts";
 import type { SavedLan } from "../../embed/lan.ts";
@@ -9,12 +9,15 @@ import { changeDns } from "./messages.ts";
 import type { Others } from "./others.ts";
 
 const NOTHING = new Uint8Array(0);
-/** Fields of a configuration that say how the network is, not who is in it. */
+/** Fields of a configuration that describe the network and identify nobody. */
 const PLAIN: ReadonlySet<string> = new Set(["limits", "proto", "action", "how", "reason", "family", "state", "until"]);
 
 export class AnonymousEntries {
   readonly #others: Others;
-  /** What is asked about and taken over, by the numbers of these: queries of DNS are read, not only passed on. */
+  /**
+   * The numbers of questions about DNS queries, and of such queries that were taken over: these are messages to change,
+   * not payload to leave out.
+   */
   readonly #queries: Set<number> = new Set();
 
   constructor(others: Others) {
@@ -43,7 +46,7 @@ export class AnonymousEntries {
       case "frame":
         return this.#frame(values as [number, number, number, number, Uint8Array]);
       case "sent": {
-        // The network says what it sends. How much of it is compared is known by its headers.
+        // The network will write its own frame. How much of the frame is compared follows from its headers.
         const [link, length, undone] = values;
         return [link, length, undone, NOTHING, 0];
       }
@@ -109,7 +112,7 @@ export class AnonymousEntries {
     return message;
   }
 
-  /** Whatever JSON says: its texts are changed, but not its fields' names, nor what says how a network is. */
+  /** Replaces texts in any JSON value, except for field names and values that describe the network. */
   #value(value: unknown, field = ""): unknown {
     if (PLAIN.has(field)) return value;
     if (typeof value === "string") return this.#others.names.text(value);

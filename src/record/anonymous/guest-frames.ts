@@ -1,6 +1,6 @@
 /**
- * A guest's frame with other addresses and names in it, without payload. It keeps its length, and its checksums are right where
- * they were right. What nobody here reads becomes zeros.
+ * Replaces addresses and names in a guest's frame, and leaves out payload. The frame keeps its length, and right
+ * checksums stay right. Bytes of a kind unknown here become zeros.
  */
 import { get16, put16 } from "../../wire/bytes.ts";
 import { finish, sum, valid } from "../../wire/checksum.ts";
@@ -19,7 +19,10 @@ import type { Others } from "./others.ts";
 const facts: FrameFacts = frameFacts();
 const walk: Ipv6Walk = newIpv6Walk();
 
-/** Changes a frame, as far as it was recorded, in place. `whole`: nothing was left out, or left undone. Returns how many of its bytes stay; what is behind them is payload. */
+/**
+ * Changes a frame, or its recorded part, in place. `whole` says that nothing was left out or left undone. Returns how
+ * many of its bytes stay; the bytes behind them are payload.
+ */
 export function changeFrame(frame: Uint8Array, whole: boolean, others: Others): number {
   const { length } = frame;
   others.mac(frame, 0);
@@ -36,7 +39,10 @@ export function changeFrame(frame: Uint8Array, whole: boolean, others: Others): 
   return kept;
 }
 
-/** A checksum over what is left out tells of that. The replay puts another in its place; none would be zero. */
+/**
+ * Replaces a checksum that covers payload left out, because it tells something of the payload. The replay computes
+ * another. Zero would mean that there is none.
+ */
 function forgetSum(frame: Uint8Array): void {
   const field = messageField(frame);
   if (field >= 0 && get16(frame, field) !== 0) put16(frame, field, 1);
@@ -64,7 +70,7 @@ function changeIpv4(buf: Uint8Array, end: number, others: Others): number {
   if (facts.proto === PROTO_ICMP) {
     if (!later) changeIcmp(buf, at, end, others);
     else clear(buf, at, end);
-    // Its further fragments are zeros, which count for nothing.
+    // The further fragments become zeros, which add nothing to the sum.
     if (first && at + ICMP_HEADER <= end) {
       put16(buf, at + 2, 0);
       put16(buf, at + 2, finish(sum(buf, at, ICMP_HEADER)));
@@ -74,14 +80,14 @@ function changeIpv4(buf: Uint8Array, end: number, others: Others): number {
   return changeTransport(buf, at, end, later, others);
 }
 
-/** IPv4's header, its own checksum right if it was. Its length. */
+/** Changes an IPv4 header, whose checksum stays right if it was. Returns the header's length. */
 function changeHeader4(buf: Uint8Array, at: number, end: number, others: Others): number {
   const size = Math.max(IPV4_HEADER, (buf[at]! & 15) * 4);
   const whole = at + size <= end;
   const right = whole && valid(sum(buf, at, size));
   others.ip(buf, at + 12, 4);
   others.ip(buf, at + 16, 4);
-  // Options record routes.
+  // Options may record routes.
   if (size > IPV4_HEADER) clear(buf, at + IPV4_HEADER, Math.min(end, at + size));
   if (right) {
     put16(buf, at + 10, 0);
@@ -103,18 +109,19 @@ function changeIpv6(buf: Uint8Array, end: number, others: Others): number {
   return changeTransport(buf, at, end, later, others);
 }
 
-/** IPv6's headers. Where what is behind them begins. */
+/** Changes the IPv6 headers. Returns the offset behind them. */
 function changeHeaders6(buf: Uint8Array, at: number, end: number, others: Others): number {
   others.ip(buf, at + 8, 16);
   others.ip(buf, at + 24, 16);
   ipv6Look(buf, at, end, walk);
-  // Routing and options name addresses. Their first two bytes say what follows, and where; a fragment's header names nobody.
+  // Routing headers and options hold addresses. Their first two bytes, the next header and the length, stay; a fragment
+  // header identifies nobody.
   let next = buf[at + 6]!;
   for (let i = at + IPV6_HEADER; i + 8 <= Math.min(end, walk.payloadAt); ) {
     const size = next === EXT_FRAGMENT ? 8 : 8 + 8 * buf[i + 1]!;
     const isFragment = next === EXT_FRAGMENT;
     next = buf[i]!;
-    // Zeros are options that say nothing (Pad1), and a route without an address.
+    // Zeros are padding (Pad1), and a route without an address.
     if (!isFragment) clear(buf, i + 2, Math.min(end, i + size));
     i += size;
   }
@@ -138,7 +145,7 @@ function changeTransport(buf: Uint8Array, at: number, end: number, later: boolea
   else if (isOf(67, 68)) changeDhcp(buf, data, end, others);
   else if (isOf(546, 547)) changeDhcp6(buf, data, end, others);
   else if (isOf(69)) changeTftp(buf, data, end, others);
-  // TFTP's acknowledgements.
+  // TFTP's acknowledgements stay whole.
   else if (end - data > 4 || get16(buf, data) !== 4) return data;
   return end;
 }
@@ -172,7 +179,7 @@ function changeIcmp6(buf: Uint8Array, at: number, end: number, others: Others): 
   else clear(buf, data, end);
 }
 
-/** Bytes of a quoted transport's header that are its ports and number. */
+/** How many bytes of a quoted transport header hold its ports and number. */
 function quotedLength(proto: number): number {
   return proto === PROTO_TCP || proto === PROTO_UDP
     ? 8
@@ -181,7 +188,7 @@ function quotedLength(proto: number): number {
       : 0;
 }
 
-/** Groups that a guest listens to (RFC 3810 section 5.2). */
+/** Changes the groups in a report of groups that a guest listens to (RFC 3810 section 5.2). */
 function changeReport(buf: Uint8Array, at: number, end: number, others: Others): void {
   let i = at;
   while (i + 20 <= end) {
@@ -204,7 +211,7 @@ function changeNdp(buf: Uint8Array, type: number, at: number, end: number, other
       others.mac(buf, i + 2);
       clear(buf, i + 8, next);
     } else if (option === 3 && next - i === 32) others.ip(buf, i + 16, 16);
-    // A nonce (RFC 3971, RFC 7527) names nobody, and is compared.
+    // A nonce (RFC 3971, RFC 7527) identifies nobody, and the network compares it.
     else if (option !== 14) clear(buf, i + 2, next);
     i = next;
   }

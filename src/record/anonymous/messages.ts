@@ -1,4 +1,4 @@
-/** What our own services read in payload, with other addresses and names in it, in place: DNS, DHCP, DHCPv6, TFTP. */
+/** Replaces addresses and names, in place, in messages that our own services read: DNS, DHCP, DHCPv6, TFTP. */
 import { get16 } from "../../wire/bytes.ts";
 import { DHCP_CHADDR, DHCP_HEADER, dhcpHasCookie } from "../../wire/dhcp.ts";
 import * as dhcp6 from "../../wire/dhcp6.ts";
@@ -10,7 +10,7 @@ const DNS_SOA = 6;
 const DNS_MX = 15;
 const DNS_SRV = 33;
 const DNS_DNAME = 39;
-/** Bytes in front of the name in records' data. */
+/** How many bytes stand in front of the name in the data of each type of record. */
 const NAMED: ReadonlyMap<number, number> = new Map([
   [DNS_NS, 0],
   [DNS_CNAME, 0],
@@ -21,9 +21,9 @@ const NAMED: ReadonlyMap<number, number> = new Map([
   [DNS_DNAME, 0],
 ]);
 
-/** What of a message cannot be read, or is of a kind that nobody reads here, becomes zeros. */
+/** Changes a DNS message in place. Parts that cannot be read, or of a kind unknown here, become zeros. */
 export function changeDns(buf: Uint8Array, at: number, end: number, others: Others): void {
-  // A name may be pointed to: what is read is as it was.
+  // Compression pointers may lead to any name, so names are read from an unchanged copy.
   const was = buf.slice(0, end);
   const records = (field: number): number => get16(was, at + field);
   if (end - at < DNS_HEADER) return void buf.fill(0, at, end);
@@ -47,7 +47,7 @@ function changeRecord(was: Uint8Array, buf: Uint8Array, type: number, at: number
   const named = NAMED.get(type);
   if ((type === DNS_A && end - at === 4) || (type === DNS_AAAA && end - at === 16)) return others.ip(buf, at, end - at);
   if (type === DNS_OPT) {
-    // Options are known by their codes; cookies and clients' networks are in them.
+    // Options keep their codes and lengths only: they hold cookies and clients' networks.
     let i = at;
     while (i + 4 <= end && i + 4 + get16(was, i + 2) <= end) {
       buf.fill(0, i + 4, i + 4 + get16(was, i + 2));
@@ -63,7 +63,7 @@ function changeRecord(was: Uint8Array, buf: Uint8Array, type: number, at: number
   buf.fill(0, Math.max(at, i), end);
 }
 
-/** Where the name at `at` ends; -1 where it is malformed. */
+/** Changes the name at `at`, and returns its end; -1 if the name is malformed. */
 function changeName(was: Uint8Array, buf: Uint8Array, at: number, end: number, others: Others): number {
   const places: number[] = [];
   const labels: string[] = [];
@@ -80,14 +80,17 @@ function changeName(was: Uint8Array, buf: Uint8Array, at: number, end: number, o
     labels.push(dnsLabel(was, i + 1, length));
   }
   if (i >= end || (!whole && i + 2 > end)) return -1;
-  // A name that goes on elsewhere is read label by label, there too.
+  // The rest of a compressed name has been changed label by label where it stands, so this part must be, too.
   const changed = whole ? others.names.labels(labels) : labels.map((label) => others.names.label(label));
   for (const [n, label] of changed.entries())
     if (label !== labels[n]) for (let k = 0; k < label.length; k++) buf[places[n]! + k] = label.charCodeAt(k);
   return whole ? i + 1 : i + 2;
 }
 
-/** Messages over TCP, each with its length in front. False where they do not end with the bytes; then nothing has changed. */
+/**
+ * Changes DNS messages over TCP, each preceded by its length. False if the bytes do not end with a message; then
+ * nothing has changed.
+ */
 export function changeDnsStream(buf: Uint8Array, at: number, end: number, others: Others): boolean {
   let i = at;
   while (i + 2 <= end && i + 2 + get16(buf, i) <= end) i += 2 + get16(buf, i);
@@ -99,7 +102,7 @@ export function changeDnsStream(buf: Uint8Array, at: number, end: number, others
 const DHCP_SNAME = 44;
 const DHCP_FILE = 108;
 const DHCP_COOKIE = 236;
-/** Options that name nobody: masks, times, types, sizes, what is asked for, and a machine's kind. */
+/** Options that identify nobody: masks, times, types, sizes, requested options, and the kind of machine. */
 const PLAIN4: ReadonlySet<number> = new Set([1, 26, 51, 52, 53, 55, 57, 58, 59, 93, 94]);
 const ADDRESSES4: ReadonlySet<number> = new Set([3, 6, 28, 50, 54]);
 const TEXTS4: ReadonlySet<number> = new Set([12, 15, 66, 67]);
@@ -107,7 +110,7 @@ const VENDOR_CLASS = 60;
 const CLIENT_ID = 61;
 const CLIENT_NAME = 81;
 const MACHINE_ID = 97;
-/** Vendor classes that a server answers. */
+/** Vendor classes that a DHCP server answers. */
 const BOOT_CLASS = /^(?:PXE|HTTP)Client/;
 
 export function changeDhcp(buf: Uint8Array, at: number, end: number, others: Others): void {
@@ -151,12 +154,15 @@ function changeOption4(buf: Uint8Array, code: number, at: number, end: number, o
 }
 
 const OPT6_FQDN = 39;
-/** Request, preference, elapsed time, status, rapid commit, times; a machine's kind. */
+/**
+ * Options that identify nobody: requested options, preference, elapsed time, status, rapid commit, times, and the kind
+ * of machine.
+ */
 const PLAIN6: ReadonlySet<number> = new Set([6, 7, 8, 14, 32, 61, 62, 82, 83]);
 
 export function changeDhcp6(buf: Uint8Array, at: number, end: number, others: Others): void {
   const type = end - at < dhcp6.DHCP6_HEADER ? dhcp6.DHCP6_RELAY_FORWARD : buf[at]!;
-  // A relay's message holds another.
+  // A relay's message contains another message.
   if (type === dhcp6.DHCP6_RELAY_FORWARD || type === dhcp6.DHCP6_RELAY_FORWARD + 1)
     return void buf.fill(0, at + 1, end);
   changeOptions6(buf, at + dhcp6.DHCP6_HEADER, end, others);
@@ -199,7 +205,10 @@ function changeOption6(buf: Uint8Array, code: number, at: number, end: number, o
 const TFTP_READ = 1;
 const TFTP_WRITE = 2;
 
-/** A request's file name; what follows are words of the protocol. Acknowledgements have none, data is zeros. */
+/**
+ * Replaces a request's file name; the words of the protocol behind it stay. Acknowledgements have no payload, and data
+ * becomes zeros.
+ */
 export function changeTftp(buf: Uint8Array, at: number, end: number, others: Others): void {
   const operation = end - at < 2 ? 0 : get16(buf, at);
   const nul = buf.indexOf(0, at + 2);

@@ -1,6 +1,6 @@
 /**
- * Others in place of names, label by label, so that what is below a domain stays below it. A label has as many letters as before:
- * frames keep their lengths. Words that the network or its rules know stay.
+ * Replaces names label by label, so that names below a domain stay below it. A label keeps its length, so frames keep
+ * theirs. Words that the network or its rules know stay.
  */
 
 import { parseIp, parseIpv6 } from "../../control/addresses.ts";
@@ -13,7 +13,7 @@ import { Substitutes } from "./substitutes.ts";
 
 const LETTERS = "abcdefghijklmnopqrstuvwxyz";
 const FURTHER = `${LETTERS}0123456789`;
-/** Of DNS, of cables' names, of values in configurations and verdicts. */
+/** Words that stay: of DNS, of cables' names, of values in configurations and verdicts. */
 const WORDS: ReadonlySet<string> = new Set([
   ...RESERVED_NAMES,
   ...RULE_WORDS,
@@ -22,7 +22,7 @@ const WORDS: ReadonlySet<string> = new Set([
   ...["missing", "true", "false", "infinity"],
 ]);
 const MAC = /^[0-9a-f]{2}(?:[:-][0-9a-f]{2}){5}$/i;
-/** A MAC, an IPv4 address, what may be an IPv6 one, a word with the escapes of DNS. */
+/** A MAC, an IPv4 address, a possible IPv6 address, or a word with the escapes of DNS. */
 const TOKEN =
   /[0-9a-f]{2}(?::[0-9a-f]{2}){5}(?![0-9a-f:])|\d+\.\d+\.\d+\.\d+(?![\d.])|[0-9a-f]*:[0-9a-f]*:[0-9a-f:.]*|(?:\\\d{3}|\\.|[\p{L}\p{N}_-])+/giu;
 const ESCAPE = /\\(?:\d{3}|.)/gu;
@@ -44,10 +44,12 @@ export class Names {
     this.#labels.seal();
   }
 
-  /** One label, or word, of any bytes that DNS writes as `text`: `\007` is one. It gets letters of the same cases. */
+  /**
+   * The substitute of a label or word, which may have any bytes, escaped as in DNS (`\007`). Letters keep their case.
+   */
   label(text: string): string {
     const lower = text.toLowerCase();
-    // What begins so is a service's kind, and numbers are ports and ordinals.
+    // A label that begins with an underscore is a kind of service; numbers are ports and ordinals.
     if (WORDS.has(lower) || /^_|^\d{1,5}$|^-*$/.test(lower)) return text;
     const length = text.replace(ESCAPE, "x").length;
     const other = this.#labels.of(lower, () => this.#letters(length));
@@ -55,7 +57,10 @@ export class Names {
     return [...other].map((letter, i) => (isUpper(text, i, length) ? letter.toUpperCase() : letter)).join("");
   }
 
-  /** All labels of a name; one that means an address means what stands for that, if it is as long. */
+  /**
+   * The substitutes of all labels of a name. The reverse name of an address becomes that of the address's substitute,
+   * if the lengths fit.
+   */
   labels(labels: readonly string[]): string[] {
     const name = labels.join(".").toLowerCase();
     const address = addressOfReverseName(name);
@@ -66,12 +71,12 @@ export class Names {
     return labels.map((label) => this.label(label));
   }
 
-  /** Any text: addresses, MACs and words in it. */
+  /** Replaces addresses, MACs and words in any text. */
   text(value: string): string {
     const ip = parseIp(value);
     if (ip !== null) return this.#addresses.text(ip);
     if (MAC.test(value)) return this.#addresses.macText(value);
-    // What the system calls an error.
+    // A system's error code.
     if (/^E[A-Z0-9]+$/.test(value)) return value;
     if (addressOfReverseName(value.toLowerCase()) !== null) return this.labels(value.split(".")).join(".");
     return value.replace(TOKEN, (token) => {
@@ -86,18 +91,18 @@ export class Names {
     });
   }
 
-  /** Text in a message, which keeps its length: words in it. */
+  /** Replaces words in a message's text, in place; the length stays. */
   bytes(buf: Uint8Array, at: number, end: number): void {
     const text = String.fromCharCode(...buf.subarray(at, end));
     const other = text.replace(/[A-Za-z0-9_-]+/g, (word) => this.label(word));
     for (let i = 0; i < other.length; i++) {
       const code = other.charCodeAt(i);
-      // What is no ASCII is a name's, too.
+      // Characters beyond ASCII may belong to a name, too.
       buf[at + i] = code < 0x80 ? code : 0x78;
     }
   }
 
-  /** A rule, as users write them. */
+  /** Replaces addresses and names in a rule, as users write it. */
   rule(line: string): string {
     let guest = false;
     return line
@@ -116,7 +121,7 @@ export class Names {
     return MAC.test(word) ? this.#addresses.macText(word) : this.#far(word);
   }
 
-  /** `any`, an address or network, a name, with ports behind it or not. */
+  /** Replaces a rule's far end: `any`, an address, a network, or a name, with or without ports. */
   #far(word: string): string {
     const [, far = word, ports = ""] = /^(\[[^\]]*\](?:\/\d+)?|[^:]*)(:[\d,-]+)$/.exec(word) ?? [];
     const bracketed = far.startsWith("[");

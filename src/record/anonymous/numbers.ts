@@ -1,6 +1,7 @@
 /**
- * The network's sequence numbers. A connection's first one is a hash of its addresses (RFC 6528), so with other addresses it is
- * another one; what a guest acknowledges, by number, by SACK and in the quote of an ICMP error, must follow it.
+ * Shifts sequence numbers of the network. A connection's first number is a hash of its addresses (RFC 6528), so it
+ * changes with the addresses. The numbers that a guest acknowledges (ACK, SACK, and the quote in an ICMP error) must
+ * change by as much.
  */
 import { get16, get32, put32 } from "../../wire/bytes.ts";
 import { ETH_IPV4, ETH_IPV6 } from "../../wire/ethernet.ts";
@@ -20,10 +21,10 @@ const OPTION_SACK = 5;
 const facts: FrameFacts = frameFacts();
 
 export class Numbers {
-  /** By a connection's ends, the guest's first: what is to be added to what was recorded. */
+  /** For each connection, by its ends with the guest's first: the number to add to recorded sequence numbers. */
   readonly #shifts: Map<string, number> = new Map();
 
-  /** Segments that begin connections, as they were sent and as they are sent now. */
+  /** Learns the shifts from segments that begin connections, as they were recorded and as they are sent now. */
   learn(recorded: readonly Uint8Array[], now: readonly Entry[]): void {
     const was = recorded.filter(begins);
     for (const { name, values } of now) {
@@ -45,7 +46,10 @@ export class Numbers {
     }
   }
 
-  /** A guest's frame, in place. `whole`: nothing of it was left out, so its checksum is its own. */
+  /**
+   * Shifts the numbers in a guest's frame, in place. `whole` says that no bytes were left out, so the frame's checksum
+   * can be recomputed.
+   */
   shift(frame: Uint8Array, whole: boolean): void {
     readFacts(facts, frame, 0, frame.length);
     const { proto, payload, src, dst } = facts;
@@ -77,7 +81,7 @@ export class Numbers {
     return true;
   }
 
-  /** A segment of ours that an error quotes at `at`. */
+  /** Shifts the number in a segment of ours that an error quotes at `at`. */
   #quote(frame: Uint8Array, at: number): boolean {
     const four = facts.ethType === ETH_IPV4;
     const transport = at + (four ? ((frame[at] ?? 0) & 15) * 4 : IPV6_HEADER);
@@ -89,7 +93,9 @@ export class Numbers {
     return true;
   }
 
-  /** `ours`: the ports at `at` are the far end's first. */
+  /**
+   * The key of a connection. `ours` says that the ports at `at` are those of a segment of ours, the far end's first.
+   */
   #key(buf: Uint8Array, guest: number, far: number, at: number, ours: boolean): string {
     const size = get16(buf, 12) === ETH_IPV6 ? 16 : 4;
     const ports = [get16(buf, at), get16(buf, at + 2)];

@@ -1,4 +1,4 @@
-/** All that has another in an anonymous recording: addresses, MACs, names, identifiers. */
+/** The substitutes in an anonymous recording: of addresses, MACs, names, identifiers. */
 import type { StackConfig } from "../../core/config.ts";
 import type { Random } from "../../core/random.ts";
 import { get16 } from "../../wire/bytes.ts";
@@ -6,10 +6,10 @@ import { Addresses } from "./addresses.ts";
 import { Names } from "./names.ts";
 import { bytesOf, hexOf, Substitutes } from "./substitutes.ts";
 
-/** DHCP's client identifiers: a MAC (RFC 2132 section 9.14), an IAID and a DUID (RFC 4361). */
+/** Types of DHCP's client identifiers: a MAC (RFC 2132 section 9.14), and an IAID with a DUID (RFC 4361). */
 const HARDWARE = 1;
 const IAID_DUID = 255;
-/** DUIDs (RFC 8415 section 11): a MAC with the time, and without. */
+/** Types of DUIDs (RFC 8415 section 11): a MAC with a time, and without. */
 const DUID_LLT = 1;
 const DUID_LL = 3;
 
@@ -24,24 +24,24 @@ export class Others {
     this.#opaque = new Substitutes(random);
   }
 
-  /** All values have been met: from now on each has another. */
+  /** Ends the collecting of values: from now on each has a substitute. */
   seal(): void {
     this.addresses.seal();
     this.names.seal();
     this.#opaque.seal();
   }
 
-  /** The address of 4 or 16 bytes at `at`, in place. */
+  /** Replaces the address of `size` bytes (4 or 16) at `at`, in place. */
   ip(buf: Uint8Array, at: number, size: number): void {
     buf.set(this.addresses.ip(buf.slice(at, at + size)), at);
   }
 
-  /** The MAC at `at`, in place. */
+  /** Replaces the MAC at `at`, in place. */
   mac(buf: Uint8Array, at: number): void {
     buf.set(this.addresses.mac(buf.slice(at, at + 6)), at);
   }
 
-  /** Bytes that identify somebody in a way that nobody here reads, in place. */
+  /** Replaces bytes of an identifier whose form is unknown here, in place. */
   opaque(buf: Uint8Array, at: number, end: number): void {
     if (at < end) buf.set(this.#bytes(buf.slice(at, end)), at);
   }
@@ -59,12 +59,15 @@ export class Others {
     const mac = duid.length - 6;
     const named = (type === DUID_LLT && mac === 8) || (type === DUID_LL && mac === 4);
     if (!named) return Uint8Array.of(...duid.subarray(0, 2), ...this.#bytes(duid.subarray(2)));
-    // Ours is of a MAC that stays.
+    // The gateway's DUID contains a MAC that stays.
     const time = type === DUID_LLT ? this.#bytes(duid.subarray(4, 8)) : [];
     return Uint8Array.of(...duid.subarray(0, 4), ...time, ...this.addresses.mac(duid.subarray(mac)));
   }
 
-  /** An identifier that a seam has as hexadecimal digits, or as a number of four bytes. */
+  /**
+   * The substitute of an identifier that is written as hexadecimal digits (here), or as a number of four bytes
+   * (`word`).
+   */
   hex(kind: "clientId" | "duid", text: string): string {
     return hexOf(this[kind](bytesOf(text)));
   }

@@ -1,6 +1,6 @@
 /**
- * Networks that addresses must stay in, so that what the network makes of them stays the same: a private address becomes
- * another private one, and an address in a network that a rule is about becomes one in the network that stands for that.
+ * Replaces addresses within their networks, so that the network treats the substitutes alike: a private address becomes
+ * another private one, and an address in a rule's network becomes one in the substitute of that network.
  */
 import type { Random } from "../../core/random.ts";
 import { bytesOf, hexOf, Substitutes } from "./substitutes.ts";
@@ -10,20 +10,23 @@ const TRIES = 400;
 interface Block {
   readonly bytes: Uint8Array;
   readonly length: number;
-  /** What stands for it. */
+  /** The block's substitute. */
   other: Uint8Array;
-  /** Addresses in it stay as they are. */
+  /** Whether addresses in the block stay as they are. */
   kept: boolean;
 }
 
 export class Prefixes {
   readonly #size: number;
   readonly #values: Substitutes;
-  /** Shorter ones first. */
+  /** Blocks, those with shorter prefixes first. */
   #blocks: Block[] = [];
   readonly #wanted: Map<string, Block> = new Map();
 
-  /** Of addresses of `size` bytes. Those of `kept` stay; the others of a network in `classes` stay in it. */
+  /**
+   * For addresses of `size` bytes. Addresses in `kept` stay as they are; other addresses in a network of `classes` stay
+   * within it.
+   */
   constructor(
     size: number,
     random: Random,
@@ -46,7 +49,7 @@ export class Prefixes {
     return this.#values.size;
   }
 
-  /** All addresses and networks have been met. */
+  /** Ends the collecting of values: from now on each has a substitute. */
   seal(): void {
     this.#values.seal();
     for (const block of [...this.#wanted.values()].sort((a, b) => a.length - b.length)) {
@@ -55,14 +58,14 @@ export class Prefixes {
         ({ bytes, length }) => length > block.length && same(bytes, block.bytes, block.length),
       );
       block.kept = around.kept;
-      // A net that holds one of those that stay must hold it still.
+      // A network stays if it holds another one, which could otherwise leave it.
       if (!around.kept && !holds) block.other = this.#placed(block, around);
       this.#blocks.push(block);
       this.#sort();
     }
   }
 
-  /** What stands for a network, in full bytes. */
+  /** A network's substitute, with all bytes of an address. */
   net(net: Uint8Array, length: number): Uint8Array {
     const bytes = cut(net, length);
     const key = `${hexOf(bytes)}/${length}`;
@@ -72,7 +75,7 @@ export class Prefixes {
     return bytes;
   }
 
-  /** What stands for an address. */
+  /** An address's substitute. */
   address(bytes: Uint8Array): Uint8Array {
     const block = this.#around(bytes, this.#size * 8, (each) => each.bytes)!;
     if (block.kept) return bytes;
@@ -88,7 +91,7 @@ export class Prefixes {
     this.#blocks.sort((a, b) => a.length - b.length);
   }
 
-  /** The longest network that holds another. */
+  /** The block with the longest prefix that contains the given network. */
   #around(bytes: Uint8Array, length: number, of: (block: Block) => Uint8Array): Block | undefined {
     return this.#blocks.findLast((block) => block.length <= length && same(of(block), bytes, block.length));
   }
@@ -107,7 +110,10 @@ export class Prefixes {
     return block.bytes;
   }
 
-  /** Any address behind the first `length` bits of `net`. Each byte has as many digits as that of `like`, where it can. */
+  /**
+   * A random address that begins with the first `length` bits of `net`. Each byte has as many decimal digits as that of
+   * `like`, if possible.
+   */
   #random(net: Uint8Array, length: number, like: Uint8Array): Uint8Array {
     return Uint8Array.from(like, (byte, i) => {
       const mask = 0xff & ~(0xff >> Math.max(0, Math.min(8, length - 8 * i)));

@@ -1,4 +1,4 @@
-/** Others in place of values: the same for the same value, and none that is the value of anybody. */
+/** Substitutes for values: always the same one for a value, and, if possible, none that occurs in the recording. */
 import type { Random } from "../../core/random.ts";
 
 const TRIES = 400;
@@ -14,12 +14,12 @@ export class Substitutes {
     this.#random = random;
   }
 
-  /** Values that were met. */
+  /** How many values have been collected. */
   get size(): number {
     return this.#seen.size;
   }
 
-  /** All values have been met: from now on each has another. */
+  /** Ends the collecting of values: from now on each has a substitute. */
   seal(): void {
     this.#sealed = true;
   }
@@ -28,7 +28,10 @@ export class Substitutes {
     return this.#random.u32() % limit;
   }
 
-  /** `propose` makes others by chance; one that cannot be taken is null. Where none of many can be, a value stays. */
+  /**
+   * The substitute of a value. `propose` makes a random candidate, or null for one that must not be used. After many
+   * failures the value stays.
+   */
   of(value: string, propose: (value: string) => string | null): string {
     if (!this.#sealed) {
       this.#seen.add(value);

@@ -63,7 +63,7 @@ it("begins at rest with guests, leases, names, rules, forwards and services as t
     socket.once("data", () => socket.end("HTTP/1.0 200 OK\r\n\r\nhi")),
   );
   for (const guest of guests) expect(await fetched(guest)).toBe(20_000);
-  await expect.poll(() => network.flows()).toEqual([]);
+  await expect.poll(() => network.flows(), { timeout: 10_000 }).toEqual([]);
   const before = { leases: network.leases(), forwards: network.forwards(), framesIn: network.stats().framesIn };
   const { file } = await network.record(at("midway.tslirp"));
   expect(network.recording()).toMatchObject({ file, payload: true });

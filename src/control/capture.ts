@@ -35,6 +35,7 @@ import { ConfigError } from "./errors.ts";
 import { FlowComments } from "./flow-comments.ts";
 import { type FrameFilter, parseFrameFilter } from "./frame-filter.ts";
 
+/** Limits of a capture: which frames, how much of each, and in which files. */
 export interface CaptureOptions {
   /** How many bytes of each frame are kept (65553, which is all). */
   readonly snapLength?: number | undefined;
@@ -48,10 +49,13 @@ export interface CaptureOptions {
   readonly keepFiles?: number | undefined;
 }
 
+/** The state of a capture and its counts since it began. */
 export interface CaptureStats {
   /** The path of the file that is being written; null for a stream. */
   readonly file: string | null;
+  /** How many packets were captured. */
   readonly packets: number;
+  /** How many bytes these packets had on the cable; files may have less of them (`snapLength`). */
   readonly bytes: number;
   /** How many packets were left out because the writer was too slow. */
   readonly dropped: number;
@@ -140,6 +144,7 @@ interface Interface {
   dropped: number;
 }
 
+/** A running capture of frames as pcapng, which `Network.capture` begins. */
 export class Capture {
   /** Resolves when all is written: with the error that ended the capture, or null. */
   readonly closed: Promise<Error | null>;
@@ -205,6 +210,7 @@ export class Capture {
     this.#flush();
   }
 
+  /** The state of the capture now. */
   get stats(): CaptureStats {
     return { file: this.#file, packets: this.#packets, bytes: this.#bytes, dropped: this.#dropped };
   }

@@ -11,6 +11,7 @@ export class ConfigError extends Error {
   /** What would be right, as the end of the message: "expected a number from 1 to 65535". */
   readonly expectation: string;
 
+  /** `value` may be anything. Passwords and tokens in it are not shown. */
   constructor(field: string, value: unknown, expectation: string) {
     const shown = withoutSecrets(field, value);
     super(`${printable(field)}: got ${show(shown)}; ${expectation}`);

@@ -10,6 +10,7 @@ export interface Question {
    * form.
    */
   readonly rule: string;
+  /** The protocol of the flows; "dns" is a query. */
   readonly proto: "tcp" | "udp" | "icmp" | "dns";
   /** The address of the guest whose flow came first, and its cable's name; null when the cable is not known. */
   readonly guest: string;

@@ -9,6 +9,7 @@ import { ConfigError } from "./errors.ts";
  * one address, or a DNS query.
  */
 export interface Flow {
+  /** The protocol; "icmp" is echo (ping), "dns" a query to the DNS server. */
   readonly proto: "tcp" | "udp" | "icmp" | "dns";
   /** The guest's address and port; port 0 for ICMP. */
   readonly guest: Endpoint;

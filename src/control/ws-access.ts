@@ -4,6 +4,7 @@ import { normalOrigin, type WsAccess } from "../attach/ws-access.ts";
 import { ConfigError } from "./errors.ts";
 import type { Shape } from "./shape.ts";
 
+/** The clients that may attach by WebSocket. Without options: all that are not browsers. */
 export interface WsAccessOptions {
   /**
    * The web pages that may connect, by origin: `https://example.org`, `*` for all, `null` for pages that are files

@@ -6,6 +6,7 @@ const WINDOW = 1000;
 
 /** The drops for one reason within a second. */
 export interface DropSummary {
+  /** The reason, one of those in docs/drop-reasons.md. */
   readonly reason: DropReason;
   /** How many packets and connections were dropped since the last summary. */
   readonly count: number;

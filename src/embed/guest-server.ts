@@ -4,11 +4,15 @@ import type { Endpoint } from "../core/address.ts";
 import type { HostTcp, HostTcpEvents } from "../core/host-net.ts";
 import { GuestSocket } from "./guest-socket.ts";
 
+/** The events of a `GuestServer`, with the arguments of their listeners. */
 export interface GuestServerEvents {
+  /** A guest has connected. */
   connection: [socket: GuestSocket];
+  /** The server has stopped listening. */
   close: [];
 }
 
+/** A TCP port to which guests connect, used like a `net.Server`. */
 export class GuestServer extends EventEmitter<GuestServerEvents> implements Disposable {
   /** The address and port at which guests reach this server. */
   readonly address: Endpoint;
@@ -40,6 +44,7 @@ export class GuestServer extends EventEmitter<GuestServerEvents> implements Disp
     return plug;
   }
 
+  /** Whether guests can connect: true until `close`. */
   get listening(): boolean {
     return this.#stop !== null;
   }

@@ -30,14 +30,17 @@ export interface GuestSocketOptions {
  * EACCES (a rule refuses it), EPIPE (a write after the guest's end) or ENOBUFS (too many connections).
  */
 export class GuestSocket extends Duplex {
+  /** The guest's IP address, and below its port. */
   readonly remoteAddress: string;
   readonly remotePort: number;
   readonly remoteFamily: "IPv4" | "IPv6";
+  /** Our IP address as the guest sees it, and below our port. Undefined until the NAT has chosen them. */
   localAddress: string | undefined;
   localPort: number | undefined;
   localFamily: "IPv4" | "IPv6" | undefined;
   /** True until 'connect'. */
   connecting = true;
+  /** How many bytes have come from the guest. */
   bytesRead = 0;
   /** Milliseconds without a byte after which 'timeout' is emitted; undefined when off. */
   timeout: number | undefined;
@@ -106,6 +109,7 @@ export class GuestSocket extends Duplex {
     return this.#sent + this.writableLength;
   }
 
+  /** True until 'connect'. */
   get pending(): boolean {
     return this.connecting;
   }
@@ -117,6 +121,7 @@ export class GuestSocket extends Duplex {
     return this.writable ? "writeOnly" : "closed";
   }
 
+  /** Our end, as the guest sees it; an empty object until the NAT has chosen it. */
   address(): { address: string; family: string; port: number } | Record<string, never> {
     const { localAddress, localFamily, localPort } = this;
     if (localAddress === undefined || localFamily === undefined || localPort === undefined) return {};
@@ -153,6 +158,7 @@ export class GuestSocket extends Duplex {
     return this;
   }
 
+  /** Does nothing: this socket does not keep the process running. */
   unref(): this {
     return this;
   }

@@ -5,6 +5,7 @@ import type { Endpoint } from "../core/address.ts";
 
 /** The guest that has sent a datagram. */
 export interface GuestUdpSender {
+  /** The guest's IP address, and below its port. */
   readonly address: string;
   readonly port: number;
   readonly family: "IPv4" | "IPv6";
@@ -12,9 +13,11 @@ export interface GuestUdpSender {
   readonly size: number;
 }
 
+/** The events of a `GuestUdp`, with the arguments of their listeners. */
 export interface GuestUdpEvents {
   /** A datagram from a guest. The listener may keep the bytes. */
   message: [bytes: Buffer, from: GuestUdpSender];
+  /** The port has been closed. */
   close: [];
 }
 
@@ -24,6 +27,7 @@ const MAX_PAYLOAD = 65_507;
 /** Sends a datagram to a guest. */
 type SendUdp = (bytes: Uint8Array, port: number, address: string) => void;
 
+/** A UDP port to which guests send datagrams, used like a `dgram.Socket`. */
 export class GuestUdp extends EventEmitter<GuestUdpEvents> implements Disposable {
   /** The address and port at which guests reach this UDP port. */
   readonly address: Endpoint;

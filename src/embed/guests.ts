@@ -20,6 +20,7 @@ import { GuestUdp } from "./guest-udp.ts";
 export interface ConnectOptions extends Abortable {
   /** The guest's IP address (the first DHCP lease; DHCPv6's first address where there is no IPv4). */
   readonly host?: string | undefined;
+  /** The port on the guest, 1 to 65535. */
   readonly port: number;
   /** As in `net.connect`: with false (the default), the socket ends its side when the guest ends its own. */
   readonly allowHalfOpen?: boolean | undefined;
@@ -42,6 +43,7 @@ export interface ListenGuestOptions extends Abortable {
   readonly signal?: AbortSignal | undefined;
 }
 
+/** The address and port of a UDP port for guests. */
 export type BindGuestUdpOptions = Omit<ListenGuestOptions, "allowHalfOpen">;
 
 /** Checks only the fields' types; the network checks addresses and ports. `http.Agent` passes many more fields. */

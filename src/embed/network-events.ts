@@ -14,13 +14,17 @@ export type Refusal = Omit<EventOf<"flow-refused">, "qtype"> & {
 
 /** Events, with the arguments of their listeners. Listeners run after the network's own call has returned. */
 export interface NetworkEvents {
+  /** A guest has got an address by DHCP or DHCPv6, or an address has become free again. */
   lease: [lease: EventOf<"lease">];
+  /** A flow has begun. */
   flowOpen: [flow: EventOf<"flow-open">];
+  /** A flow has ended; `reason` says why, and `bytesUp` and `bytesDown` how much it has carried. */
   flowClose: [flow: EventOf<"flow-close">];
   /** The transfer of a file by TFTP has ended, complete or not. */
   tftp: [transfer: EventOf<"tftp">];
   /** A line that the program of a guest forward has written to its standard error. */
   programOutput: [line: EventOf<"program-output">];
+  /** The DNS server has answered a query, after `millis` milliseconds. */
   dns: [query: EventOf<"dns">];
   /** A rule has refused a flow, or ended one when the rules changed. */
   flowRefused: [refusal: Refusal];

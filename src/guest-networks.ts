@@ -60,14 +60,17 @@ export interface GuestTotals {
   refused: number;
   /** Guests that were sent away because they held most bytes while all held too many. */
   ended: number;
+  /** Bytes of frames from guests, and to guests. */
   bytesIn: number;
   bytesOut: number;
+  /** Packets and connections dropped, by reason. */
   readonly drops: Record<DropReason, number>;
 }
 
 export interface GuestNetworksEvents {
   /** A guest has come and its network has been made. Nothing that the guest sends has been read. */
   come: [guest: GuestNetwork];
+  /** A guest has left, and its network is closed. */
   left: [guest: GuestNetwork];
   /** A guest is sent away: it held most, `bytes` bytes, when all together held more than they may. `left` follows. */
   ended: [guest: GuestNetwork, bytes: number];

@@ -272,7 +272,7 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
     this.#open.badLine.impair(rules, seed);
   }
 
-  /** The rules in force. */
+  /** The impairment rules in force. */
   impairment(): readonly ImpairmentOptions[] {
     return this.#made.badLine.rules;
   }
@@ -318,6 +318,7 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
     return this.#made.published.remove(forward);
   }
 
+  /** The open forwards. */
   forwards(): readonly OpenForward[] {
     return this.#made.published.list();
   }
@@ -332,6 +333,7 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
     return this.#made.tape.aside(() => this.#made.lan.stack.guestNamed(name));
   }
 
+  /** The leases that guests have by DHCP. */
   leases(): Lease[] {
     const now = this.#made.clock.now();
     return this.#made.tape.aside(() => this.#made.lan.stack.leases()).map((lease) => wallLease(lease, now));
@@ -381,6 +383,7 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
     this.#open.dnsAnswers.setHosts(hosts);
   }
 
+  /** The names that the DNS server answers itself, in the form that `setDnsHosts` takes. */
   dnsHosts(): readonly string[] {
     return this.#made.dnsAnswers.hosts();
   }
@@ -393,6 +396,7 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
     this.#open.dnsAnswers.setZones(zones);
   }
 
+  /** The zones that have resolvers of their own, in the form that `setDnsZones` takes. */
   dnsZones(): readonly string[] {
     return this.#made.dnsAnswers.zones();
   }
@@ -415,10 +419,12 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
     return this.#made.tape.aside(() => this.#made.lan.stack.limits());
   }
 
+  /** The open flows. */
   flows(): FlowInfo[] {
     return this.#made.tape.aside(() => this.#made.lan.stack.flows());
   }
 
+  /** Counters since the network began, and the flows and bytes that it holds now. */
   stats(): NetworkStats {
     const { lan, reports, sent } = this.#made;
     const { framesIn, bytesIn } = lan.taken;

@@ -29,7 +29,7 @@ export class DnsAnswers {
     return this.#zones;
   }
 
-  /** Throws `ConfigError`; then nothing has changed. */
+  /** Replaces the hosts. Throws `ConfigError`; then nothing has changed. */
   setHosts(hosts: readonly string[]): void {
     const parsed = textList("dnsHosts", hosts).map(parseDnsHost);
     this.#tape.told("dnsHosts", hosts);
@@ -37,7 +37,7 @@ export class DnsAnswers {
     this.#hosts = [...hosts];
   }
 
-  /** Throws `ConfigError`; then nothing has changed. */
+  /** Replaces the zones. Throws `ConfigError`; then nothing has changed. */
   setZones(zones: readonly string[]): void {
     const parsed = textList("dnsZones", zones).map(parseDnsZone);
     this.#tape.told("dnsZones", zones);

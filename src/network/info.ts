@@ -3,6 +3,7 @@ import type { DropReason } from "../core/trace.ts";
 import type { Explanation } from "../nat/rules/rule-gate.ts";
 import type { Lease as StackLease } from "../proto/dhcp.ts";
 
+/** Counters since the network began, and the flows and bytes that it holds now. */
 export interface NetworkStats {
   /** Frames and bytes from guests to the network. */
   readonly framesIn: number;
@@ -15,6 +16,7 @@ export interface NetworkStats {
   readonly udpFlows: number;
   /** Echo identifiers with which guests ping. */
   readonly icmpFlows: number;
+  /** Pending time-outs of flows. */
   readonly timers: number;
   /** Bytes on their way to guests: waiting, or sent and not yet acknowledged. */
   readonly sendBytes: number;

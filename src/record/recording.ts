@@ -24,8 +24,11 @@ import { Recorder } from "./recorder.ts";
 
 /** A recording as its user sees it. */
 export interface RecordingState {
+  /** The path of the file. */
   readonly file: string;
+  /** Whether payload is recorded. */
   readonly payload: boolean;
+  /** When the recording began. */
   readonly began: Date;
   /** Bytes handed to the disk so far. */
   readonly bytes: number;

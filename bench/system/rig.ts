@@ -47,8 +47,6 @@ export class SystemRig {
   readonly #guests: readonly Namespace[];
   readonly #said: string[] = [];
   #backend: ChildProcess | null = null;
-  /** The guest has services, too. */
-  #serves = false;
   /** Segments with a wrong checksum that the bridges have told of, and no figure has yet. */
   #wrongSums = 0;
 
@@ -97,7 +95,14 @@ export class SystemRig {
     }
     this.#spawn(host, [this.#tools.services]);
     for (const nth of this.#guests.keys()) await this.#plug(nth, socket, cable);
-    if (place.forward) await this.#peer.forward?.(place);
+    if (!place.forward) return;
+    // Before there is any load: a connection of the guest's that waits in TIME-WAIT would have one of the ports.
+    const services = this.#spawn(this.#guests[0]!, [this.#tools.services]);
+    await Promise.race([
+      once(services.stdout!, "data"),
+      once(services, "close").then(() => Promise.reject(new Error("the guest's services have ended"))),
+    ]);
+    await this.#peer.forward?.(place);
   }
 
   #bridge(socket: string, role: "listen" | "connect", { offload = false }: Cable): string[] {
@@ -142,8 +147,6 @@ export class SystemRig {
   async inward(seconds: number, concurrency: number): Promise<Figures> {
     const wire = this.#peer.kind === "wire";
     const [host, port] = wire ? [GUEST, FORWARD.guestPort] : ["127.0.0.1", FORWARD.port];
-    if (!this.#serves) await once(this.#spawn(this.#guests[0]!, [this.#tools.services]).stdout!, "data");
-    this.#serves = true;
     const args = ["crr", host, String(seconds), String(concurrency), String(port)];
     const { code, stdout } = await this.#host.run(this.#tools.load, args, 30_000);
     return code === 0 && stdout.startsWith("{") ? (JSON.parse(stdout) as Figures) : { failed: 1 };

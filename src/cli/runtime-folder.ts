@@ -69,7 +69,9 @@ export interface LeftToken {
 
 /** Writes one line each: the token, the API's address, and the id of the process that serves it. */
 export function leaveToken(file: string, token: string, address: string): void {
-  fs.writeFileSync(file, `${token}\n${address}\n${process.pid}\n`, { mode: 0o600 });
+  // Another process of this user may have left something else there: a link, or a pipe, which waits for its reader.
+  fs.rmSync(file, { force: true });
+  fs.writeFileSync(file, `${token}\n${address}\n${process.pid}\n`, { mode: 0o600, flag: "wx" });
 }
 
 /** The token for the API on this port; undefined when none was left. */
@@ -86,6 +88,7 @@ export function leftTokens(): LeftToken[] {
 
 function readToken(file: string): (LeftToken & { readonly pid: number }) | undefined {
   try {
+    if (!fs.lstatSync(file).isFile()) return undefined;
     const [token = "", address = "", pid = ""] = fs.readFileSync(file, "utf8").split("\n");
     return { token, address, pid: Number(pid) };
   } catch {

@@ -27,6 +27,8 @@ const STALE_MILLIS = 30 * 24 * 3600 * 1000;
 /** Bytes. V8 copies data that does not begin at a multiple of this. */
 const WORD = 8;
 const DIGEST = 32;
+/** No start stores so many bytes. */
+const MOST_STORED = 64 * 1_048_576;
 /** The name of a chunk ends with a hash of its content, behind a hyphen. */
 const HASHED = /-[\w-]{8}\.cjs$/;
 
@@ -98,6 +100,9 @@ function make(folder: string): void {
  * The line and each code are padded to whole words.
  */
 function read(file: string): void {
+  // Reading a pipe would wait for its writer.
+  const stat = fs.lstatSync(file);
+  if (!stat.isFile() || stat.size > MOST_STORED) return;
   const bytes = fs.readFileSync(file);
   if (!digest(bytes.subarray(DIGEST)).equals(bytes.subarray(0, DIGEST))) return;
   let at = bytes.indexOf("\n", DIGEST) + 1;

@@ -15,7 +15,12 @@ afterEach(() => fs.rmSync(home, { recursive: true }));
 function start(env: NodeJS.ProcessEnv = {}): void {
   const { XDG_CACHE_HOME: _, ...inherited } = process.env;
   const said = execFileSync(process.execPath, [...PROGRAM, "completion", "bash"], {
-    ...{ encoding: "utf8", stdio: ["ignore", "pipe", "pipe"], env: { ...inherited, HOME: home, ...env } },
+    ...{
+      encoding: "utf8",
+      stdio: ["ignore", "pipe", "pipe"],
+      timeout: 15_000,
+      env: { ...inherited, HOME: home, ...env },
+    },
   });
   expect(said).toContain("complete ");
 }
@@ -69,6 +74,31 @@ it("a folder that others may write, or that a link leads to, is neither read nor
   start();
   expect(fs.statSync(file()).size).toBe(0);
 });
+
+function makePipe(name: string): void {
+  execFileSync("mkfifo", [name]);
+}
+
+function makeLarge(name: string): void {
+  fs.writeFileSync(name, "");
+  fs.truncateSync(name, 3_000_000_000);
+}
+
+it.each([
+  ["a pipe without a writer", makePipe],
+  ["larger than any", makeLarge],
+] as const)(
+  "what stands in its place and is no such file (%s) holds no start up, and is made anew",
+  (_what, make) => {
+    start();
+    fs.rmSync(file());
+    make(file());
+    start();
+    expect(fs.statSync(file()).isFile()).toBe(true);
+    expect(fs.statSync(file()).size).toBeLessThan(100_000_000);
+  },
+  20_000,
+);
 
 it("nothing is made where it is not wanted, where there is no room for it, and for root in another's home", () => {
   start({ NODE_DISABLE_COMPILE_CACHE: "1" });

@@ -193,7 +193,12 @@ function exists(file: string): boolean {
 /** Makes the folder, and the one that it is in. False when another user's is in its place: nothing is made inside of that. */
 function make(folder: string): boolean {
   for (const each of [path.dirname(folder), folder]) {
-    fs.mkdirSync(each, { mode: 0o700, recursive: true });
+    // Not `recursive`: below /proc, where nothing can be made, Node's loop never ends.
+    try {
+      fs.mkdirSync(each, { mode: 0o700 });
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+    }
     if (!isOurs(each)) return false;
   }
   return true;

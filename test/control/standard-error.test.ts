@@ -5,9 +5,8 @@ import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { describe, expect, it, vi } from "vitest";
-import { type Disk, StandardError } from "../../src/control/standard-error.ts";
-
-type Written = (error: NodeJS.ErrnoException | null, written: number) => void;
+import { StandardError } from "../../src/control/standard-error.ts";
+import { PROGRAM } from "../support/program.ts";
 
 /** A descriptor that takes what `answers` says, one for each write: a number of bytes, or an error's code; then everything. */
 function descriptor(...answers: (number | string)[]): { out: StandardError; text: () => string } {
@@ -18,8 +17,9 @@ function descriptor(...answers: (number | string)[]): { out: StandardError; text
     text += Buffer.from(bytes).toString("utf8", 0, answer);
     return answer;
   };
-  const disk = {
-    write: (_fd: number, bytes: Uint8Array, _at: number, _len: number, _pos: null, done: Written) => {
+  const out = new StandardError(() => ({
+    writeSync: take,
+    write(bytes, done) {
       setImmediate(() => {
         try {
           done(null, take(bytes));
@@ -28,9 +28,8 @@ function descriptor(...answers: (number | string)[]): { out: StandardError; text
         }
       });
     },
-    writeSync: (_fd: number, bytes: Uint8Array) => take(bytes),
-  } as unknown as Disk;
-  return { out: new StandardError(2, disk), text: () => text };
+  }));
+  return { out, text: () => text };
 }
 
 describe("standard error", () => {
@@ -132,3 +131,54 @@ it("a log whose reader is stuck does not keep the process from ending", async ()
   fs.closeSync(fd);
   fs.rmSync(folder, { recursive: true });
 }, 20_000);
+
+/** Starts the program in Python, with a standard error that takes no more byte: prints its exit status. */
+const FULL = `
+import os, pty, socket, subprocess, sys, fcntl, time, signal
+kind, ends, *args = sys.argv[1:]
+if kind == "socket":
+    ends_of_it = socket.socketpair()
+    reader, writer = [each.fileno() for each in ends_of_it]
+else: reader, writer = os.pipe() if kind == "pipe" else pty.openpty()
+flags = fcntl.fcntl(writer, fcntl.F_GETFL)
+fcntl.fcntl(writer, fcntl.F_SETFL, flags | os.O_NONBLOCK)
+for size in (4096, 1):
+    try:
+        while True: os.write(writer, b"x" * size)
+    except BlockingIOError: pass
+fcntl.fcntl(writer, fcntl.F_SETFL, flags)
+child = subprocess.Popen(args, stderr=writer, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL)
+if ends == "terminated":
+    child.stdout.readline()
+    child.send_signal(signal.SIGTERM)
+try: print(child.wait(15))
+except subprocess.TimeoutExpired:
+    child.kill()
+    print("stuck")
+`;
+
+describe.each(["pipe", "terminal", "socket"])("a full %s that nobody reads", (kind) => {
+  it.each([
+    ["bad arguments", "itself", ["serve", "--nonsense"], 2],
+    ["a place that is not there", "itself", ["serve", "--listen", "unix:/nonexistent/x/y"], 1],
+    ["one process", "terminated", ["serve", "--log-level", "debug"], 0],
+    ["workers", "terminated", ["serve", "--workers", "2", "--log-level", "debug"], 0],
+  ])(
+    "lets the program end, with its own status: %s",
+    async (_what, ends, args, status) => {
+      const folder = fs.mkdtempSync(path.join(os.tmpdir(), "full-"));
+      const child = spawn("python3", ["-c", FULL, kind, ends, process.execPath, ...PROGRAM, ...args], {
+        stdio: ["ignore", "pipe", "inherit"],
+        env: { ...process.env, XDG_RUNTIME_DIR: folder },
+      });
+      let said = "";
+      child.stdout.on("data", (piece) => {
+        said += piece;
+      });
+      await once(child, "close");
+      expect(said.trim()).toBe(String(status));
+      fs.rmSync(folder, { recursive: true });
+    },
+    30_000,
+  );
+});

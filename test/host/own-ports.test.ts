@@ -257,3 +257,13 @@ test("a port protected twice is let go when both have let go", async () => {
   second();
   expect(ownPorts.has("127.0.0.1", 80)).toBe(false);
 });
+
+test("a runtime folder below /proc, where nothing can be made, holds nobody up", async () => {
+  const script = `import { PortRegistry } from ${JSON.stringify(path.resolve("src/host/port-registry.ts"))};
+    const registry = new PortRegistry(["/proc/self/tslirp/ports"]);
+    registry.add(7)();
+    console.log(registry.folders());`;
+  const node = ["--import", "tsx", "--input-type=module", "-e", script];
+  const { stdout } = await promisify(execFile)(process.execPath, node, { timeout: 20_000, killSignal: "SIGKILL" });
+  expect(stdout).toBe("[]\n");
+}, 30_000);

@@ -44,6 +44,8 @@ export interface Peer {
   readonly lan?: Lan;
   /** Several guests may come to its socket. */
   readonly several?: true;
+  /** It is asked to end, and killed only if it does not. */
+  readonly endsInOrder?: true;
 }
 
 export const TAP = "tap0";

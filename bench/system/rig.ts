@@ -35,6 +35,8 @@ export interface Cable {
 export type Figures = Record<string, number>;
 
 const READY_MS = 10_000;
+/** How long a peer may take to end in order. */
+const ENDING_MS = 5_000;
 const NAT = "10.0.2";
 /** The first guest's address there. */
 const FIRST = 15;
@@ -201,6 +203,11 @@ export class SystemRig {
   }
 
   async close(): Promise<void> {
+    const backend = this.#backend;
+    if (this.#peer.endsInOrder === true && backend !== null && !this.died) {
+      backend.kill("SIGTERM");
+      await Promise.race([once(backend, "exit"), sleep(ENDING_MS)]);
+    }
     for (const guest of this.#guests) await guest.close();
     await this.#host.close();
     rmSync(this.#folder, { recursive: true, force: true });

@@ -12,6 +12,7 @@ import { comparison } from "./compare.ts";
 import { machineName, priority } from "./meter.ts";
 import { BUILD, PEERS, type Peer, tslirp, which } from "./peers.ts";
 import { svg } from "./plot.ts";
+import { profiled, profiles } from "./profile.ts";
 import { markdown, type Results, type Sample, sound } from "./report.ts";
 import { type Cable, type Figures, type Join, SystemRig } from "./rig.ts";
 import { MEASUREMENTS, type Measurement, ROWS, SECTIONS, type Section } from "./rows.ts";
@@ -34,6 +35,7 @@ interface Options {
   readonly out: string;
   readonly tries: number;
   readonly brief: boolean;
+  readonly profile?: string;
   readonly updateReport: boolean;
 }
 
@@ -74,6 +76,10 @@ const program = new Command("bench:system")
   .option("--out <folder>", "where results.json, table.md and throughput.svg go", join(BENCH, "results"))
   .option("--tries <n>", "of a measurement that others on the machine disturb", positive, 3)
   .option("--brief", "one short run of each: shows that everything works, its figures mean nothing", false)
+  .option(
+    "--profile <folder>",
+    "where the processor time of tslirp goes, function by function: profiles into this folder, and a table",
+  )
   .option("--update-report", "puts the table into docs/performance.md, between its markers", false)
   .showHelpAfterError();
 
@@ -92,7 +98,7 @@ function variant(text: string): Peer {
 
 function choose(
   names: readonly string[],
-  { join: how, variant: more, against }: Options,
+  { join: how, variant: more, against, profile }: Options,
 ): { peers: Peer[]; skipped: string[] } {
   const skipped: string[] = [];
   const all = names.length > 0 ? names : against === undefined ? null : ["tslirp"];
@@ -105,7 +111,7 @@ function choose(
     else return true;
     return false;
   });
-  return { peers, skipped };
+  return { peers: profile === undefined ? peers : peers.map((peer) => profiled(peer, resolve(profile))), skipped };
 }
 
 /** One measurement, again when others kept the machine busy. */
@@ -233,6 +239,7 @@ async function main(): Promise<number> {
   writeFileSync(join(out, "table.md"), table);
   if (options.updateReport) updateReport(table);
   process.stdout.write(table);
+  if (options.profile !== undefined) process.stdout.write(profiles(resolve(options.profile), peers));
   if (options.against !== undefined) process.stdout.write(comparison(results, options.against, "tslirp"));
   process.stderr.write(`results.json, table.md and throughput.svg are in ${out}\n`);
   // What the others do is theirs; ours must have done all of its work, and done it right.

@@ -67,6 +67,14 @@ export interface AcceptedTcp {
   accept(events: HostTcpEvents): HostTcp;
 }
 
+/** Memory of a flow's that a read may fill: `len` bytes, from `at` in `chunks[first]` on to the end of the last chunk. */
+export interface Landing {
+  readonly chunks: readonly Uint8Array[];
+  readonly first: number;
+  readonly at: number;
+  readonly len: number;
+}
+
 /**
  * The callbacks of one TCP connection. Usually the flow object itself implements them, so that there is no closure per
  * flow.
@@ -80,6 +88,15 @@ export interface HostTcpEvents {
   readMost?(more: boolean): number;
   /** Bytes from the host, valid during the call only. Not called while paused. */
   onData(bytes: Uint8Array, at: number, len: number): void;
+  /**
+   * In place of `onData`, by a host that has read the beginning of a long transfer's next bytes, and can read the others
+   * into memory that is not its own: takes the first `len` bytes, and gives room for up to `most` more, for which
+   * `landed` follows within the same callback. Null, and nothing is taken, where `onData` is to be used; left out:
+   * always.
+   */
+  landing?(bytes: Uint8Array, at: number, len: number, most: number): Landing | null;
+  /** So many bytes of the room that `landing` gave are filled; the rest is given back. */
+  landed?(len: number): void;
   /** The far end has sent FIN. Writing goes on until `end()`. */
   onEnd(): void;
   /** `backlog` has fallen after having been above zero. May come several times. */

@@ -1,6 +1,7 @@
 /** The C library calls of a TCP connection, through koffi (see `libc.ts`). None of them blocks. */
 import { createRequire } from "node:module";
 import { getSystemErrorName } from "node:util";
+import type { Landing } from "../core/host-net.ts";
 import { AF_INET, AF_INET6, type Libc, libc } from "./libc.ts";
 
 const SOCK_STREAM_NONBLOCK_CLOEXEC = 1 | 0o4000 | 0o2000000;
@@ -16,6 +17,14 @@ const NAME_SIZE = 28;
 /** Node has no name for this errno (asm-generic/errno.h; the same on all architectures of `libc.ts`). */
 const EINPROGRESS = 115;
 
+/** How many pieces of memory one read may fill. */
+const MOST_PIECES = 128;
+const IOVEC = 16;
+/** The size of struct msghdr, and the words in it of the pieces' address and number. */
+const MSGHDR = 56;
+const PIECES = 4;
+const COUNT = 6;
+
 type CFunction = (...args: unknown[]) => number;
 
 export class StreamLibc {
@@ -24,9 +33,17 @@ export class StreamLibc {
   readonly #connect: CFunction;
   readonly #send: CFunction;
   readonly #recv: CFunction;
+  readonly #recvmsg: CFunction;
   readonly #shutdown: CFunction;
   readonly #setsockopt: CFunction;
   readonly #errno: () => number;
+  readonly #addressOf: (bytes: Uint8Array) => bigint | number;
+  /** A struct msghdr and its pieces, outside V8's heap. */
+  readonly #vector: Uint32Array;
+  readonly #vectorAddress: number;
+  /** The memory that a read has filled last, and its address. Chunks are mostly parts of one memory. */
+  #memory: ArrayBufferLike | null = null;
+  #memoryAddress = 0;
   readonly #name: Buffer = Buffer.allocUnsafeSlow(NAME_SIZE);
   readonly #one: Buffer = Buffer.alloc(4);
   /** A struct linger: on, with zero seconds. */
@@ -42,9 +59,16 @@ export class StreamLibc {
     this.#connect = lib.func("int connect(int, const void *, uint32_t)");
     this.#send = lib.func("int64_t send(int, const void *, size_t, int)");
     this.#recv = lib.func("int64_t recv(int, void *, size_t, int)");
+    this.#recvmsg = lib.func("int64_t recvmsg(int, uintptr_t, int)");
     this.#shutdown = lib.func("int shutdown(int, int)");
     this.#setsockopt = lib.func("int setsockopt(int, int, int, const void *, uint32_t)");
     this.#errno = koffi.errno;
+    this.#addressOf = koffi.address;
+    const table = Buffer.allocUnsafeSlow(MSGHDR + MOST_PIECES * IOVEC).fill(0);
+    this.#vector = new Uint32Array(table.buffer, table.byteOffset, table.length / 4);
+    this.#vectorAddress = Number(this.#addressOf(table));
+    this.#vector[PIECES] = this.#vectorAddress + MSGHDR;
+    this.#vector[PIECES + 1] = Math.floor((this.#vectorAddress + MSGHDR) / 2 ** 32);
     this.#one.writeInt32LE(1);
     this.#noLinger.writeInt32LE(1);
   }
@@ -84,6 +108,33 @@ export class StreamLibc {
   /** How many bytes are in `into` now; 0 at the far end's FIN, -1 for an error (see `code`). */
   receive(fd: number, into: Uint8Array): number {
     return this.#recv(fd, into, into.length, MSG_DONTWAIT_NOSIGNAL);
+  }
+
+  /** The same, into a flow's own memory. */
+  receiveInto(fd: number, { chunks, first, at }: Landing): number {
+    const words = this.#vector;
+    const count = Math.min(chunks.length - first, MOST_PIECES);
+    let skip = at;
+    for (let i = 0; i < count; i++) {
+      const chunk = chunks[first + i]!;
+      const address = this.#addressIn(chunk) + skip;
+      const word = (MSGHDR + i * IOVEC) / 4;
+      words[word] = address;
+      words[word + 1] = Math.floor(address / 2 ** 32);
+      words[word + 2] = chunk.length - skip;
+      skip = 0;
+    }
+    words[COUNT] = count;
+    return Number(this.#recvmsg(fd, this.#vectorAddress, MSG_DONTWAIT_NOSIGNAL));
+  }
+
+  #addressIn(chunk: Uint8Array): number {
+    const { buffer } = chunk;
+    if (buffer !== this.#memory) {
+      this.#memory = buffer;
+      this.#memoryAddress = Number(this.#addressOf(new Uint8Array(buffer)));
+    }
+    return this.#memoryAddress + chunk.byteOffset;
   }
 
   /** Sends FIN. */

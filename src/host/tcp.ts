@@ -9,6 +9,10 @@
  * than the bytes. A flow may so get that much more than it has room for, so only a few sockets are read that way at a
  * time. A flow may want less (`readMost`): then it gets a beginning of the shared buffer.
  *
+ * A read that brought much is followed by one that lands: libuv reads the first few bytes, which tells that there are
+ * some, and a call of our own reads the others to where the flow keeps them (`HostTcpEvents.landing`), so that they are
+ * not copied from the shared buffer to there. This needs the C library.
+ *
  * Writing. `write` hands Node a view of the caller's slab. Node tries the kernel at once: if the kernel takes all
  * bytes, as nearly always, `writableLength` is 0 afterwards. Otherwise the slab is pinned until that write's callback.
  * Until then there is a backlog, and further bytes are copied, so a socket pins at most one slab.
@@ -38,9 +42,12 @@ import type { Elsewhere, Slab } from "../core/link.ts";
 import { takeHandle } from "./accepted-handle.ts";
 import { begun, KEEPALIVE_MS, type Lasting, over } from "./keepalive.ts";
 import { libc } from "./libc.ts";
+import { streamLibc } from "./stream-libc.ts";
 
 const READ = 262_144;
 const LARGE_READ = 1_048_576;
+/** After a read of this many bytes, the next one lands in the flow's own memory. */
+const LANDS = 65_536;
 /** Private read buffers are smaller, since there may be thousands. */
 const OWN_READ = 65_536;
 const PRIVATE: boolean = process.platform === "win32";
@@ -229,6 +236,8 @@ export class NodeTcp implements HostTcp, Lasting {
   #head: Buffer | null = null;
   /** Whether the last read was full. */
   #full = false;
+  /** Whether the next read is to land in the flow's memory. */
+  #lands = false;
   #endTold = false;
   readonly #onWritten: (error?: Error | null) => void = (error) => {
     this.#done++;
@@ -296,6 +305,7 @@ export class NodeTcp implements HostTcp, Lasting {
 
   /** The buffer for the next read: as much as the flow wants and as fits the socket. */
   readBuffer(): Uint8Array {
+    if (this.#lands) return VIEWS[0]!;
     const most = this.#streams ? LARGE : SHARED;
     return readView(this.#events.readMost?.(this.#full) ?? most.length, most);
   }
@@ -444,8 +454,33 @@ export class NodeTcp implements HostTcp, Lasting {
 
   received(bytes: Uint8Array, len: number): void {
     this.#full = len >= bytes.length;
+    if (this.#lands && this.#full && this.#land(bytes, len)) return;
+    this.#lands = len >= LANDS && this.#events.landing !== undefined && streamLibc() !== null;
     this.#stream(len >= READ);
     this.#events.onData(bytes, 0, len);
+  }
+
+  /** Reads the bytes behind the first `len` into the flow's memory. False where the flow has none for them. */
+  #land(bytes: Uint8Array, len: number): boolean {
+    const events = this.#events;
+    const c = streamLibc()!;
+    const fd = (this.#socket as unknown as HasDescriptor)._handle?.fd;
+    if (typeof fd !== "number" || fd < 0) return false;
+    const landing = events.landing!(bytes, 0, len, this.#streams ? LARGE_READ : READ);
+    if (landing === null) return false;
+    const got = c.receiveInto(fd, landing);
+    const code = got < 0 ? c.code() : null;
+    const all = len + Math.max(got, 0);
+    this.#full = got === landing.len;
+    this.#lands = all >= LANDS;
+    this.#stream(all >= READ);
+    events.landed!(Math.max(got, 0));
+    // This call has taken the error, so libuv would see an orderly end.
+    if (code !== null && code !== "EAGAIN" && code !== "EINTR" && !this.#closed) {
+      this.#socket.destroy();
+      this.closed(code);
+    }
+    return true;
   }
 
   ended(): void {

@@ -7,8 +7,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import type { AcceptedTcp, HostTcp, HostTcpEvents } from "../../src/core/host-net.ts";
+import type { AcceptedTcp, HostTcp, HostTcpEvents, Landing } from "../../src/core/host-net.ts";
+import { streamLibc } from "../../src/host/stream-libc.ts";
 import { NodeTcp } from "../../src/host/tcp.ts";
+import { ChunkPool, SendBuffer } from "../../src/proto/tcp/send-buffer.ts";
 import { NodeRig } from "./node-rig.ts";
 
 class Log implements HostTcpEvents {
@@ -29,6 +31,34 @@ class Log implements HostTcpEvents {
   onDrain(): void {}
   onClose(code: string | null): void {
     this.log.push(`close ${code}`);
+  }
+}
+
+/** Keeps what it reads in a send buffer, as a flow does. */
+class Lander extends Log {
+  readonly buffer = new SendBuffer(new ChunkPool(1 << 28));
+  readonly taken: Uint8Array[] = [];
+  landedBytes = 0;
+  onMuch: () => void = () => {};
+
+  override onData(bytes: Uint8Array, at: number, len: number): void {
+    this.buffer.append(bytes, at, len);
+  }
+  landing(bytes: Uint8Array, at: number, len: number, most: number): Landing {
+    this.buffer.append(bytes, at, len);
+    return this.buffer.land(most);
+  }
+  landed(len: number): void {
+    this.buffer.landed(len);
+    this.landedBytes += len;
+    if (this.landedBytes > 1_000_000) this.onMuch();
+  }
+  /** Takes all bytes out. */
+  take(): void {
+    const out = new Uint8Array(this.buffer.length);
+    this.buffer.copyOut(0, out.length, out, 0);
+    this.buffer.clear();
+    this.taken.push(out);
   }
 }
 
@@ -80,6 +110,53 @@ describe("reading", () => {
     await rig.until(() => areas.length > before);
     expect(areas[before]).toBe(262_144);
     tcp.reset();
+    server.close();
+  });
+
+  it.skipIf(streamLibc() === null)(
+    "reads a long transfer into the flow's own memory, in order and whole, up to its end",
+    async () => {
+      const noise = Buffer.from(Array.from({ length: 65_521 }, (_, i) => (i * 31) ^ (i >> 7)));
+      const all = Buffer.concat(Array.from({ length: 400 }, () => noise));
+      const near = new Lander();
+      const server = net.createServer((socket) => void socket.end(all));
+      await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+      const tcp = rig.net.connectTcp({ host: "127.0.0.1", port: (server.address() as net.AddressInfo).port }, near);
+      tcp.resume();
+      let full = 0;
+      await rig.until(() => {
+        // As a guest that acknowledges now and then, and a flow that stops when it has much.
+        if (near.buffer.length > 4_000_000) {
+          full++;
+          tcp.pause();
+          near.take();
+          tcp.resume();
+        }
+        return near.log.includes("end");
+      });
+      near.take();
+      expect(Buffer.concat(near.taken).equals(all)).toBe(true);
+      expect(near.landedBytes).toBeGreaterThan(all.length / 2);
+      expect(full).toBeGreaterThan(0);
+      tcp.end();
+      await rig.until(() => near.log.length === 3);
+      expect(near.log).toEqual(["connect", "end", "close null"]);
+      server.close();
+    },
+  );
+
+  it.skipIf(streamLibc() === null)("tells of a reset within a long transfer", async () => {
+    const near = new Lander();
+    const server = net.createServer((socket) => {
+      socket.on("error", () => {});
+      socket.write(Buffer.alloc(64 * 1_048_576));
+      near.onMuch = () => socket.resetAndDestroy();
+    });
+    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+    const tcp = rig.net.connectTcp({ host: "127.0.0.1", port: (server.address() as net.AddressInfo).port }, near);
+    tcp.resume();
+    await rig.until(() => near.log.length === 2);
+    expect(near.log).toEqual(["connect", "close ECONNRESET"]);
     server.close();
   });
 

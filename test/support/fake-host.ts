@@ -28,6 +28,9 @@ export type Answer = "accept" | "hang" | { readonly refuse: string };
 /** What a stalled far end's kernel and ours take together before there is a backlog. */
 const KERNEL = 65_536;
 const READ = 65_536;
+/** A read of this many bytes lands in the flow's memory, except for so many at its beginning. */
+const LANDS = 32_768;
+const BEGINNING = 512;
 const MAX_STEPS = 1_000_000;
 const readBuffer = new Uint8Array(READ);
 
@@ -267,10 +270,27 @@ class FakeTcp implements HostTcp {
         if (len === next.length) this.#inbox.shift();
         else this.#inbox[0] = next.subarray(len);
         readBuffer.set(next.subarray(0, len));
-        this.#events.onData(readBuffer, 0, len);
+        if (len < LANDS || !this.#land(len)) this.#events.onData(readBuffer, 0, len);
         readBuffer.fill(0xee, 0, len);
       }
     }
+  }
+
+  /** A long read goes into the flow's own memory but for its beginning, as on a real host with the C library. */
+  #land(len: number): boolean {
+    const landing = this.#events.landing?.(readBuffer, 0, BEGINNING, len - BEGINNING) ?? null;
+    if (landing === null) return false;
+    let { at } = landing;
+    let from = BEGINNING;
+    for (let i = landing.first; i < landing.chunks.length && from < len; i++, at = 0) {
+      const n = Math.min(len - from, landing.chunks[i]!.length - at);
+      landing.chunks[i]!.set(readBuffer.subarray(from, from + n), at);
+      from += n;
+    }
+    // Room for less than was asked for: what did not fit comes by the next read.
+    if (from < len) this.#inbox.unshift(readBuffer.slice(from, len));
+    this.#events.landed!(from - BEGINNING);
+    return true;
   }
 
   #over(): void {

@@ -8,7 +8,7 @@
 
 import type { IpAddress } from "../../core/address.ts";
 import type { Timed } from "../../core/deadlines.ts";
-import type { HostTcp, HostTcpEvents } from "../../core/host-net.ts";
+import type { HostTcp, HostTcpEvents, Landing } from "../../core/host-net.ts";
 import type { Slab } from "../../core/link.ts";
 import type { DropReason } from "../../core/trace.ts";
 import { type Neighbour, tooBig } from "../../proto/neighbours.ts";
@@ -225,11 +225,33 @@ export class TcpFlow
   }
 
   onData(bytes: Uint8Array, at: number, len: number): void {
+    const now = this.#reads(len);
+    this.tcb.send(bytes, at, len, now);
+    this.#hasRead(len);
+  }
+
+  landing(bytes: Uint8Array, at: number, len: number, most: number): Landing | null {
+    const landing = this.tcb.land(bytes, at, len, most);
+    if (landing !== null) this.bytesDown += len;
+    return landing;
+  }
+
+  landed(len: number): void {
+    const now = this.#reads(len);
+    this.tcb.landed(len, now);
+    this.#hasRead(len);
+  }
+
+  /** Before `len` bytes of the host's go to the guest; returns the time. */
+  #reads(len: number): number {
     const now = this.nat.now();
     this.bytesDown += len;
     this.nat.windowLimits.receiving(this, len, now);
     this.tcb.flightLimit = this.#flightLimit();
-    this.tcb.send(bytes, at, len, now);
+    return now;
+  }
+
+  #hasRead(len: number): void {
     if (!this.#paused && this.tcb.sendBuffer.length >= this.nat.sendLimit()) {
       this.#paused = true;
       this.host!.pause();

@@ -1,4 +1,5 @@
 /** A TCP endpoint: the control block (tcb.ts) with the calls of its user and of the clock. */
+import type { Landing } from "../../core/host-net.ts";
 import { seqAdd } from "../../wire/seq.ts";
 import { ACK, RST } from "../../wire/tcp.ts";
 import type { TcpOptions } from "../../wire/tcp-options.ts";
@@ -62,6 +63,22 @@ export class TcpEndpoint extends Tcb {
   send(bytes: Uint8Array, at: number, len: number, now: number): void {
     if (this.state === CLOSED || this.finQueued) return;
     this.sendBuffer.append(bytes, at, len);
+    output(this, now);
+  }
+
+  /**
+   * As `send`, for bytes of which more are to come at once: gives room for up to `most` of them, and `landed` follows. Null,
+   * and nothing is queued, where there is none.
+   */
+  land(bytes: Uint8Array, at: number, len: number, most: number): Landing | null {
+    if (this.state === CLOSED || this.finQueued || !this.sendBuffer.lands) return null;
+    this.sendBuffer.append(bytes, at, len);
+    return this.sendBuffer.land(most);
+  }
+
+  /** So many bytes have come into that room. */
+  landed(len: number, now: number): void {
+    this.sendBuffer.landed(len);
     output(this, now);
   }
 

@@ -17,6 +17,7 @@
  * So few are kept then, and none while the budget is scarce or the guest at rest.
  */
 import { type ByteShare, unshared } from "../../core/byte-budget.ts";
+import type { Landing } from "../../core/host-net.ts";
 import { giveBack, region } from "../../wire/arena.ts";
 import { copySum, swapped } from "../../wire/checksum.ts";
 import { HeldBytes } from "./assembler.ts";
@@ -37,6 +38,9 @@ const KEPT_SHARED = 16;
 const FIRST_READS = 1 / 32;
 /** The least that a first read brings, in bytes. */
 const LEAST_READ = 512;
+
+/** Filled by each `SendBuffer.land`. */
+const ROOM: { -readonly [key in keyof Landing]: Landing[key] } = { chunks: [], first: 0, at: 0, len: 0 };
 
 export class ChunkPool {
   readonly #free: Uint8Array[] = [];
@@ -69,6 +73,11 @@ export class ChunkPool {
   /** Whether chunks are to be small, because memory is running out. */
   get scarce(): boolean {
     return this.used > this.budget / 4 || this.#bytes.room < this.budget / 4;
+  }
+
+  /** How many bytes in large chunks may be borrowed for a moment: no more are freed, when they come back, than are made. */
+  get spare(): number {
+    return CHUNK * Math.max(KEPT_SHARED, this.#free.length);
   }
 
   /** How many bytes the first read of one of `connections` may bring. */
@@ -144,6 +153,34 @@ export class SendBuffer {
       len -= n;
       end += n;
     }
+  }
+
+  /** Whether bytes may be put into large chunks from outside. */
+  get lands(): boolean {
+    return !this.#pool.scarce && (this.#chunks.length === 0 || this.#shift === LARGE_SHIFT);
+  }
+
+  /** Room for up to `most` bytes behind those that are there, which `lands` allows. `landed` follows before anything else. */
+  land(most: number): Landing {
+    const pool = this.#pool;
+    const chunks = this.#chunks;
+    this.#shift = LARGE_SHIFT;
+    const end = this.#start + this.length;
+    const wanted = end + Math.min(most, pool.spare);
+    while (chunks.length << LARGE_SHIFT < wanted) chunks.push(pool.take(LARGE_SHIFT));
+    ROOM.chunks = chunks;
+    ROOM.first = end >> LARGE_SHIFT;
+    ROOM.at = end & (CHUNK - 1);
+    ROOM.len = (chunks.length << LARGE_SHIFT) - end;
+    return ROOM;
+  }
+
+  /** The first `len` bytes of that room are filled. */
+  landed(len: number): void {
+    this.length += len;
+    const chunks = this.#chunks;
+    const used = (this.#start + this.length + CHUNK - 1) >> LARGE_SHIFT;
+    while (chunks.length > used) this.#pool.give(chunks.pop()!);
   }
 
   /** Moves the few bytes in small chunks into large ones. */

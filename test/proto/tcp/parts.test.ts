@@ -94,36 +94,77 @@ describe("the scoreboard", () => {
   });
 });
 
+/** Puts the source's first `n` bytes into room for more of them. */
+function land(buffer: SendBuffer, source: Uint8Array, n: number): void {
+  expect(buffer.lands).toBe(true);
+  const room = buffer.land(n + 1000);
+  expect(room.len).toBeGreaterThanOrEqual(n + 1000);
+  let { at } = room;
+  let done = 0;
+  for (const chunk of room.chunks.slice(room.first)) {
+    const part = source.subarray(done, Math.min(n, done + chunk.length - at));
+    chunk.set(part, at);
+    done += part.length;
+    at = 0;
+  }
+  buffer.landed(n);
+}
+
 test("the send buffer is a queue of bytes that gives its chunks back", () => {
   fc.assert(
-    fc.property(fc.array(fc.tuple(fc.boolean(), fc.nat(40_000)), { maxLength: 40 }), (ops) => {
-      const pool = new ChunkPool(1 << 26);
-      const buffer = new SendBuffer(pool);
-      const source = new Uint8Array(40_000).map((_, i) => (i * 31) & 255);
-      let model = new Uint8Array(0);
-      for (const [append, n] of ops) {
-        if (append) {
-          buffer.append(source, 0, n);
-          const grown = new Uint8Array(model.length + n);
-          grown.set(model);
-          grown.set(source.subarray(0, n), model.length);
-          model = grown;
-        } else {
-          const less = Math.min(n, model.length);
-          buffer.consume(less);
-          model = model.slice(less);
+    fc.property(
+      fc.array(fc.tuple(fc.constantFrom("append", "land", "consume"), fc.nat(40_000)), { maxLength: 40 }),
+      (ops) => {
+        const pool = new ChunkPool(1 << 26);
+        const buffer = new SendBuffer(pool);
+        const source = new Uint8Array(40_000).map((_, i) => (i * 31) & 255);
+        let model = new Uint8Array(0);
+        for (const [op, n] of ops) {
+          if (op !== "consume") {
+            if (op === "append") buffer.append(source, 0, n);
+            else land(buffer, source, n);
+            const grown = new Uint8Array(model.length + n);
+            grown.set(model);
+            grown.set(source.subarray(0, n), model.length);
+            model = grown;
+          } else {
+            const less = Math.min(n, model.length);
+            buffer.consume(less);
+            model = model.slice(less);
+          }
+          expect(buffer.length).toBe(model.length);
+          const out = new Uint8Array(model.length);
+          buffer.copyOut(0, model.length, out, 0);
+          expect(Buffer.compare(out, model)).toBe(0);
+          expect(pool.used).toBeLessThanOrEqual((Math.ceil(model.length / CHUNK) + 1) * CHUNK);
         }
-        expect(buffer.length).toBe(model.length);
-        const out = new Uint8Array(model.length);
-        buffer.copyOut(0, model.length, out, 0);
-        expect(Buffer.compare(out, model)).toBe(0);
-        expect(pool.used).toBeLessThanOrEqual((Math.ceil(model.length / CHUNK) + 1) * CHUNK);
-      }
-      buffer.clear();
-      expect(pool.used).toBe(0);
-    }),
+        buffer.clear();
+        expect(pool.used).toBe(0);
+      },
+    ),
     { numRuns: 50 },
   );
+});
+
+test("no bytes land while memory is scarce, or between small chunks", () => {
+  const pool = new ChunkPool(8 * CHUNK);
+  const [early, late] = [new SendBuffer(pool), new SendBuffer(pool)];
+  early.append(new Uint8Array(10), 0, 10);
+  const held = [pool.take(14), pool.take(14)];
+  expect([early.lands, late.lands]).toEqual([false, false]);
+  late.append(new Uint8Array(10), 0, 10);
+  for (const chunk of held) pool.give(chunk);
+  expect([early.lands, late.lands]).toEqual([true, false]);
+});
+
+test("room for bytes that do not come is given back at once, and makes no chunk that is freed again", () => {
+  const pool = new ChunkPool(1 << 26);
+  const buffer = new SendBuffer(pool);
+  for (let i = 0; i < 3; i++) {
+    expect(buffer.land(1 << 24).len).toBe(16 * CHUNK);
+    buffer.landed(0);
+    expect([pool.used, buffer.length]).toEqual([0, 0]);
+  }
 });
 
 test("what the send buffer copies out comes with its sum, wherever it begins and however many chunks it lies in", () => {

@@ -14,6 +14,7 @@ import type { DnsHost, DnsZone, StackConfig } from "./core/config.ts";
 import type { HostNet } from "./core/host-net.ts";
 import { COMPLETE, type Link, type LinkReceiver, type Slab } from "./core/link.ts";
 import type { Trace } from "./core/trace.ts";
+import type { Flow } from "./nat/flow/flow.ts";
 import type { Forwards } from "./nat/forwards.ts";
 import type { LimitState } from "./nat/rules/meters.ts";
 import type { Policy } from "./nat/rules/policy.ts";
@@ -228,6 +229,11 @@ export class Stack implements LinkReceiver {
 
   flows(): FlowInfo[] {
     return flowInfos(this.#made.flows);
+  }
+
+  /** All flows themselves, to be looked at. */
+  everyFlow(): Iterable<Flow> {
+    return this.#made.flows;
   }
 
   /** How much is held now. */

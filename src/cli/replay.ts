@@ -99,7 +99,11 @@ function frameText(cable: string, toGuest: boolean, frame: Uint8Array, seconds: 
   return `${seconds.toFixed(6)} ${cable} ${toGuest ? "<" : ">"} ${printFrame(frame, 0, frame.length).summary}`;
 }
 
-function report(header: Header, { entries, seconds, difference, crash, broken }: FileReplay, same: string): string {
+function report(
+  header: Header,
+  { entries, seconds, difference, crash, flow, broken }: FileReplay,
+  same: string,
+): string {
   const lines = [
     `Recorded ${header.date} by tslirp ${header.package} on Node ${header.node}${header.payload ? "" : ", without payload"}${header.anonymous ? ", anonymous" : ""}.`,
     `Replayed by tslirp ${version()} on Node ${process.versions.node}: ${entries} entries, ${seconds.toFixed(3)} s.`,
@@ -110,6 +114,7 @@ function report(header: Header, { entries, seconds, difference, crash, broken }:
   if (crash !== null) lines.push(`The network threw: ${crash.stack ?? crash.message}`);
   else if (difference !== null) lines.push(`The first difference: ${difference.message}`);
   else lines.push(same);
+  if (flow !== null) lines.push(`The flow there: ${flow.join("\n  ")}`);
   return `${lines.join("\n")}\n`;
 }
 

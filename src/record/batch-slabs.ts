@@ -6,14 +6,18 @@
  * that impairment has delayed are handed on singly, so the recorder puts these into such slabs, too.
  */
 import { HEADROOM, READ_AREA } from "../attach/slab.ts";
-import type { Slab } from "../core/link.ts";
+import type { Elsewhere, Slab } from "../core/link.ts";
 
 /** The size of a slab: that of the longest slab of a cable, so that any batch fits. */
 const BYTES = HEADROOM + READ_AREA;
 
+/** Payload that stayed with the guest when it was recorded. Here it stands in the slab with the rest. */
+const LEFT: Elsewhere = { fill: () => {}, send: () => 0 };
+
 class BatchSlab implements Slab {
   readonly bytes: Uint8Array = new Uint8Array(BYTES);
   readonly scarce = false;
+  elsewhere: Elsewhere | null = null;
   used = 0;
   pins = 0;
 
@@ -35,15 +39,16 @@ export class BatchSlabs {
 
   /**
    * Copies the frame of `len` bytes at `from` to the end of its cable's batch. Returns the slab, in which the frame
-   * stands at `at`.
+   * stands at `at`. `left`: its payload stayed with the guest.
    */
-  place(link: number, bytes: Uint8Array, from: number, len: number): Slab {
+  place(link: number, bytes: Uint8Array, from: number, len: number, left = false): Slab {
     let slab = this.#open.get(link);
     if (slab === undefined || slab.used + len > BYTES) {
       slab = this.#free ?? new BatchSlab();
       this.#free = null;
       this.#open.set(link, slab);
     }
+    if (left) slab.elsewhere = LEFT;
     this.at = slab.used;
     slab.used += len;
     slab.bytes.set(bytes.subarray(from, from + len), this.at);
@@ -62,6 +67,7 @@ export class BatchSlabs {
     this.#open.delete(link);
     if (slab.pins > 0) return;
     slab.used = 0;
+    slab.elsewhere = null;
     this.#free = slab;
   }
 }

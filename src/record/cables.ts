@@ -9,7 +9,8 @@ import { Asked, type Recorder } from "./recorder.ts";
 /** How many bytes of a sent frame are compared one by one: Ethernet, IPv6, TCP with all its options. */
 export const HEAD = 114;
 
-export class RecordedReceiver implements Delivery {
+/** Every method of a receiver, those that may be left out, too: what a wrapper lacks is switched off by recording. */
+export class RecordedReceiver implements Delivery, Required<LinkReceiver> {
   readonly #recorder: Recorder;
   readonly #inner: LinkReceiver;
   readonly #tap: FrameTap;
@@ -32,6 +33,16 @@ export class RecordedReceiver implements Delivery {
     const { uplink, endless, direct } = link;
     this.#recorder.told("attached", recorded.id, link.name, { uplink, endless, direct });
     this.#inner.attached(recorded);
+  }
+
+  /** A recording without payload has no use for it, so it may stay with the guest. */
+  leavesPayload(link: Link, slab: Slab, at: number, head: number, len: number, undone: number): boolean {
+    const recorder = this.#recorder;
+    if (this.#tap.active || (recorder.active && recorder.payload)) return false;
+    const recorded = this.#recorded(link);
+    const leaves = recorder.aside(() => this.#inner.leavesPayload?.(recorded, slab, at, head, len, undone) === true);
+    if (leaves) recorder.told("left", recorded.id);
+    return leaves;
   }
 
   receive(link: Link, slab: Slab, at: number, len: number, undone: number = COMPLETE): void {
@@ -90,7 +101,7 @@ export class RecordedReceiver implements Delivery {
 }
 
 /** A cable as the network sees it: records all calls. */
-export class RecordedLink implements Link {
+export class RecordedLink implements Required<Link> {
   readonly id: number;
   readonly name: string;
   readonly uplink: boolean;
@@ -128,6 +139,14 @@ export class RecordedLink implements Link {
     return this.#at;
   }
 
+  gather(o: number, buf: Uint8Array, at: number, len: number): void {
+    const inner = this.#inner;
+    // A recording with payload reads the whole frame at `commit`.
+    const whole = this.#recorder.active && this.#recorder.payload;
+    if (whole || inner.gather === undefined) inner.tx.set(buf.subarray(at, at + len), o);
+    else inner.gather(o, buf, at, len);
+  }
+
   commit(len: number, undone: number = COMPLETE): void {
     if (!this.#recorder.active) return this.#inner.commit(len, undone);
     const { tx } = this.#inner;
@@ -138,6 +157,10 @@ export class RecordedLink implements Link {
 
   flush(): void {
     this.#inner.flush();
+  }
+
+  rest(): void {
+    this.#inner.rest?.();
   }
 
   /** The cable itself. */

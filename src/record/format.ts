@@ -8,8 +8,11 @@
  */
 
 export const MAGIC = "tslirp recording\n";
-/** The format's version. A reader refuses newer versions. Version 1 had no `sealed` of 2. */
-export const VERSION = 2;
+/**
+ * The format's version. A reader refuses newer versions. Version 1 had no `sealed` of 2, version 2 no `left` and no
+ * `readMost`.
+ */
+export const VERSION = 3;
 
 /** How a field is written. */
 export type Kind =
@@ -121,6 +124,8 @@ export const NAMES = [
   "sendUdp",
   "drop",
   "guests",
+  "left",
+  "readMost",
 ] as const;
 
 export type EntryName = (typeof NAMES)[number];
@@ -251,6 +256,10 @@ export const ENTRIES: Readonly<Record<EntryName, EntryShape>> = {
   drop: shape("out", { reason: "text" }),
   /** The knowledge about guests that this network got from the one before it, whose place it has taken. */
   guests: shape("in", { known: "json" }),
+  /** The payload of the cable's next frame stays in the guest's memory (`Slab.elsewhere`) until the batch's end. */
+  left: shape("in", { link: id }),
+  /** A host socket asks how many bytes it may read; `more` is 1 if its last read was full. */
+  readMost: shape("in", { socket: id, more: "number" }),
 };
 
 /** A field's value: a number, a text, bytes, or any JSON value. */

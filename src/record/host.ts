@@ -158,7 +158,14 @@ export function recordedClient(recorder: Recorder, socket: AcceptedTcp): Accepte
 }
 
 export function tcpEvents(recorder: Recorder, id: number, events: HostTcpEvents): HostTcpEvents {
+  const { readMost } = events;
   return {
+    ...(readMost !== undefined && {
+      readMost: (more: boolean) => {
+        recorder.told("readMost", id, more ? 1 : 0);
+        return readMost.call(events, more);
+      },
+    }),
     onConnect: () => {
       recorder.told("connected", id);
       events.onConnect();
@@ -182,7 +189,8 @@ export function tcpEvents(recorder: Recorder, id: number, events: HostTcpEvents)
   };
 }
 
-export class RecordedTcp implements HostTcp {
+/** A socket of the host has no `windowCap`, which links of the chain in front of it have. */
+export class RecordedTcp implements Required<Omit<HostTcp, "windowCap">> {
   readonly #recorder: Recorder;
   readonly #id: number;
   readonly #inner: HostTcp;
@@ -203,6 +211,11 @@ export class RecordedTcp implements HostTcp {
 
   get local(): Endpoint | null {
     return this.#local.answer(this.#inner.local);
+  }
+
+  /** Payload that stays with the guest cannot be recorded: `RecordedReceiver` lets none stay then. */
+  get takesElsewhere(): boolean {
+    return this.#inner.takesElsewhere === true;
   }
 
   write(slab: Slab, at: number, len: number): void {

@@ -185,6 +185,11 @@ export class ReplayHost implements HostNet {
     };
   }
 
+  /** What gets the events of this socket; null for none. */
+  receiver(socket: number): unknown {
+    return this.tcp.get(socket) ?? this.udp.get(socket) ?? this.pings.get(socket) ?? null;
+  }
+
   /** Whether there is a receiver for this entry. */
   knows({ name, values }: Entry): boolean {
     const known = this.#mapOf(name);
@@ -202,6 +207,7 @@ export class ReplayHost implements HostNet {
         return this.listeners;
       case "connected":
       case "data":
+      case "readMost":
       case "end":
       case "drain":
       case "closed":

@@ -12,19 +12,19 @@ import { parseRules } from "../control/rules.ts";
 import type { Endpoint } from "../core/address.ts";
 import type { ForwardRule, StackConfig } from "../core/config.ts";
 import type { HostIcmpError } from "../core/host-net.ts";
-import { COMPLETE, type Link, MAX_FRAME, type Offload } from "../core/link.ts";
 import { NO_TAP } from "../core/tap.ts";
 import { composeLan, type Lan, restoreLan, type SavedLan } from "../embed/lan.ts";
 import { NO_RULES } from "../nat/rules/rules.ts";
 import { BatchSlabs } from "./batch-slabs.ts";
-import { HEAD } from "./cables.ts";
 import { RecordingError } from "./file.ts";
+import { flowThere } from "./flow-there.ts";
 import { ENTRIES, type Entry, type EntryName, type Header, toJson } from "./format.ts";
-import { AS_FOUND, headersLength, SUM_DROPS, seal, standIn, UNKNOWN, unseal } from "./frames.ts";
+import { AS_FOUND, SUM_DROPS, seal, standIn, UNKNOWN, unseal } from "./frames.ts";
 import type { RecordedError } from "./host.ts";
 import type { RecordedRuling } from "./local.ts";
 import { asError, ReplayHost, sumOf } from "./replay-host.ts";
-import { Answers, type Difference, Questions, Script } from "./script.ts";
+import { type LinkTraits, ReplayLink } from "./replay-link.ts";
+import { type Difference, Script } from "./script.ts";
 
 export interface ReplayOptions {
   /**
@@ -46,6 +46,11 @@ export interface ReplayResult {
   readonly difference: Difference | null;
   /** The error that the network threw; null for none. */
   readonly crash: Error | null;
+  /**
+   * The flow that the difference or crash belongs to, in lines of text: its ends, then its state in that moment. Null
+   * when there is neither, or no flow or frame belongs to it.
+   */
+  readonly flow: readonly string[] | null;
   /** The network in its state at the end. */
   readonly lan: Lan;
 }
@@ -84,7 +89,12 @@ export class Replay {
   readonly #links: Map<number, ReplayLink> = new Map();
   readonly #slabs: BatchSlabs = new BatchSlabs();
   readonly #services: Map<number, (() => void) | null> = new Map();
+  /** Cables of whose next frame the payload stayed with the guest. */
+  readonly #left: Set<number> = new Set();
   #turnEnds: (() => void)[] = [];
+  /** The input that the network was given last, and what got it, if that is known to be a socket's. */
+  #input: Entry | null = null;
+  #receiver: unknown = null;
 
   constructor(header: Header, script: Script, config: StackConfig, options: ReplayOptions) {
     this.#header = header;
@@ -113,6 +123,12 @@ export class Replay {
     const { untilEntry = Number.POSITIVE_INFINITY, untilSeconds = Number.POSITIVE_INFINITY } = this.#options;
     const script = this.#script;
     let crash: Error | null = null;
+    let flow: readonly string[] | null = null;
+    const look = (): void => {
+      const { recorded = null, replayed = null } = script.difference ?? {};
+      flow = this.#flowThere([recorded, replayed, this.#input].filter((entry) => entry !== null));
+    };
+    script.onDifference = look;
     try {
       while (!script.over && script.at < untilEntry && script.nextSeconds <= untilSeconds) {
         // An output outside of any input can only come from deferred work, so that work runs first.
@@ -130,9 +146,19 @@ export class Replay {
     } catch (error) {
       if (error instanceof RecordingError) throw error;
       crash = error instanceof Error ? error : new Error(String(error));
+      if (flow === null) look();
     }
     script.stop();
-    return { entries: script.at, seconds: script.seconds, difference: script.difference, crash, lan: this.lan };
+    const { at, seconds, difference } = script;
+    return { entries: at, seconds, difference, crash, flow, lan: this.lan };
+  }
+
+  #flowThere(entries: readonly Entry[]): readonly string[] | null {
+    const host = this.#host;
+    const inputSocket = this.#input?.values[0];
+    const receiver = (socket: number): unknown =>
+      host.receiver(socket) ?? (socket === inputSocket ? this.#receiver : null);
+    return flowThere(entries, this.lan.stack.everyFlow(), receiver, this.#script.millis);
   }
 
   /** Gives the network an input outside of any call. Throws the network's errors. */
@@ -159,6 +185,7 @@ export class Replay {
   #tell(entry: Entry): void | Promise<void> {
     const { name, values } = entry;
     if (!this.knows(entry)) throw this.#unfit(`${name} of number ${values[0]}, which is not there`);
+    this.#input = entry;
     const host = this.#host;
     const [id, ...rest] = values as [number, ...unknown[]];
     const link = (): ReplayLink => this.#links.get(id)!;
@@ -174,9 +201,11 @@ export class Replay {
       case "frame": {
         const frame = this.#frame(rest as [number, number, number, Uint8Array]);
         this.#options.onFrame?.(link().name, false, frame, this.#script.seconds);
-        const slab = this.#slabs.place(id, frame, 0, frame.length);
+        const slab = this.#slabs.place(id, frame, 0, frame.length, this.#left.delete(id));
         return this.lan.switch.receive(link(), slab, this.#slabs.at, frame.length, rest[0] as number);
       }
+      case "left":
+        return void this.#left.add(id);
       case "batchEnd":
         this.lan.switch.batchEnd(link());
         return this.#slabs.end(id);
@@ -200,12 +229,15 @@ export class Replay {
         const bytes = this.#payload(rest[0] as number, rest[1] as Uint8Array);
         return host.tcp.get(id)!.onData(bytes, 0, bytes.length);
       }
+      case "readMost":
+        return void host.tcp.get(id)!.readMost?.(rest[0] === 1);
       case "end":
         return host.tcp.get(id)!.onEnd();
       case "drain":
         return host.tcp.get(id)!.onDrain();
       case "closed": {
         const events = host.tcp.get(id)!;
+        this.#receiver = events;
         host.tcp.delete(id);
         return events.onClose(rest[0] as string | null);
       }
@@ -332,64 +364,7 @@ export class Replay {
   }
 }
 
-const OF_LINKS: ReadonlySet<EntryName> = new Set(["frame", "batchEnd", "writable", "detached"]);
-
-interface LinkTraits {
-  readonly uplink: boolean;
-  readonly endless: boolean;
-  readonly direct: boolean;
-}
-
-class ReplayLink implements Link {
-  readonly name: string;
-  readonly uplink: boolean;
-  readonly endless: boolean;
-  readonly direct: boolean;
-  readonly tx: Uint8Array = new Uint8Array(MAX_FRAME);
-  readonly #script: Script;
-  readonly #id: number;
-  readonly #offload: Answers<Offload | null>;
-  readonly #options: ReplayOptions;
-  readonly #full: Questions;
-
-  constructor(script: Script, id: number, name: string, traits: LinkTraits, options: ReplayOptions) {
-    this.#script = script;
-    this.#id = id;
-    this.name = name;
-    this.uplink = traits.uplink ?? false;
-    this.endless = traits.endless ?? false;
-    this.direct = traits.direct ?? false;
-    this.#offload = new Answers<Offload | null>(script, "offload", id, null);
-    this.#full = new Questions(script, "full", id);
-    this.#options = options;
-  }
-
-  get offload(): Offload | null {
-    return this.#offload.answer();
-  }
-
-  reserve(): number {
-    const full = this.#full.ask();
-    return full !== null || this.#script.over ? -1 : 0;
-  }
-
-  commit(len: number, undone: number = COMPLETE): void {
-    // The recorded entry shows how much of the frame to compare: all headers, or as many bytes as were kept.
-    const recorded = (this.#script.next("sent")?.values[3] as Uint8Array | undefined)?.length ?? HEAD;
-    const head = this.tx.subarray(
-      0,
-      Math.min(recorded === 0 ? Math.min(HEAD, headersLength(this.tx, 0, len)) : recorded, len),
-    );
-    this.#script.expect("sent", this.#id, len, undone, head, sumOf(this.tx, 0, len));
-    this.#options.onFrame?.(this.name, true, this.tx.slice(0, len), this.#script.seconds);
-  }
-
-  flush(): void {}
-
-  close(): void {
-    this.#script.expect("unplugged", this.#id);
-  }
-}
+const OF_LINKS: ReadonlySet<EntryName> = new Set(["frame", "left", "batchEnd", "writable", "detached"]);
 
 /** Resolves after all microtasks, and those that they make, have run. */
 export function settle(): Promise<void> {

@@ -40,6 +40,8 @@ export class Script {
   at = 0;
   /** How many inputs have come in by themselves, outside of any call. */
   episode = 0;
+  /** Called at the first difference, in the middle of what the network does. */
+  onDifference: (() => void) | null = null;
   /** The network's first action that differs from the recorded one; null for none. */
   difference: Difference | null = null;
 
@@ -56,6 +58,11 @@ export class Script {
   /** Ends comparing, so that the network can be looked at. */
   stop(): void {
     this.#stopped = true;
+  }
+
+  /** The network's time, in milliseconds. */
+  get millis(): number {
+    return this.#micros / 1000;
   }
 
   /** Seconds since the recording began, by its clock. */
@@ -157,6 +164,7 @@ export class Script {
   fail(replayed: Entry | null): void {
     if (this.over) return;
     this.difference = new Difference(this.at, this.seconds, this.peek(), replayed);
+    this.onDifference?.();
   }
 
   /** The next reading of the clock, in microseconds since the first. */

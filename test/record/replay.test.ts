@@ -1,10 +1,14 @@
 /** A recording replays to the byte, and says where a network does something else. */
+
+import dgram from "node:dgram";
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import type { Server } from "node:http";
+import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { ipv4FromText } from "../../src/core/address.ts";
 import { createNetwork, type NetworkOptions } from "../../src/index.ts";
 import { BlockWriter, readEntries, TAGS } from "../../src/record/codec.ts";
 import { crc32, scalarCrc32 } from "../../src/record/crc.ts";
@@ -12,6 +16,7 @@ import { RecordingReader } from "../../src/record/file.ts";
 import { ENTRIES, type Entry, MAGIC } from "../../src/record/format.ts";
 import { type ReplayResult, replay } from "../../src/record/replay.ts";
 import { replayFile } from "../../src/record/run.ts";
+import { embeddedGuest } from "../support/embedded-guest.ts";
 import { recordGuest, serveGuest } from "./guest-run.ts";
 
 let folder: string;
@@ -32,6 +37,28 @@ afterEach(() => {
 async function record(payload: boolean, options: NetworkOptions = {}): Promise<string> {
   const file = path.join(folder, `run-${runs++}.tslirp`);
   await recordGuest(file, payload, folder, server, options);
+  return file;
+}
+
+/** A recording of a guest whose datagram is echoed by the host. */
+async function recordUdp(): Promise<string> {
+  const file = path.join(folder, `run-${runs++}.tslirp`);
+  const echo = dgram.createSocket("udp4");
+  echo.on("message", (bytes, from) => echo.send(bytes, from.port, from.address));
+  await new Promise<void>((resolve) => echo.bind(0, "127.0.0.1", resolve));
+  const net = await createNetwork({ ipv6: false, record: file });
+  const { stop, guest } = await embeddedGuest(net, 1, "udp");
+  try {
+    const socket = guest.udp(6000);
+    await new Promise<void>((resolve) => {
+      socket.onDatagram = () => resolve();
+      socket.send(new Uint8Array(6).fill(7), ipv4FromText("10.0.2.2"), echo.address().port);
+    });
+  } finally {
+    stop();
+    await net.close();
+    echo.close();
+  }
   return file;
 }
 
@@ -78,6 +105,13 @@ it("a network with rules, whose verdicts come a little later, replays", async ()
   expect([difference?.message, crash]).toEqual([undefined, null]);
 });
 
+it("a network whose connections share a rate replays, read by read", async () => {
+  const file = await record(true, { rules: ["allow tcp 0.0.0.0/0 rate=80mbit", "default allow"] });
+  const { difference, crash } = await replayFile(file);
+  expect([difference?.message, crash]).toEqual([undefined, null]);
+  expect([...new RecordingReader(file)].filter(({ name }) => name === "readMost").length).toBeGreaterThan(0);
+});
+
 it("without payload a recording holds nothing of what was fetched", async () => {
   const whole = readFileSync(await record(true));
   const blanked = readFileSync(await record(false));
@@ -120,14 +154,62 @@ describe("a network that does something else", () => {
     return { ...(await replay(reader.header, entries, config as never)), at };
   }
 
+  /** A frame to the guest with another byte. */
+  function differing(entry: Entry): Entry {
+    const head = (entry.values[3] as Uint8Array).slice();
+    head[22]! ^= 1;
+    return { ...entry, values: entry.values.map((value, i) => (i === 3 ? head : value)) };
+  }
+
+  /** Replays with the `nth` frame to the guest changed that is of this protocol (IP's number) and has this source port. */
+  function changedFrame(proto: number, port: number, nth: number): Promise<ReplayResult> {
+    let left = nth;
+    return changed((entry) => {
+      if (entry.name !== "sent") return entry;
+      const head = entry.values[3] as Uint8Array;
+      if (head[12] !== 8 || head[13] !== 0 || head[23] !== proto || head[34]! * 256 + head[35]! !== port) return entry;
+      return left-- === 0 ? differing(entry) : entry;
+    });
+  }
+
+  it("is shown with its connection's state in that moment", async () => {
+    const { flow } = await changedFrame(6, (server.address() as AddressInfo).port, 3);
+    expect(flow!.join("\n")).toMatch(
+      new RegExp(
+        [
+          "^tcp 10\\.0\\.2\\.15:\\d+ > 10\\.0\\.2\\.2:\\d+, ESTABLISHED",
+          "SND\\.UNA \\d+ \\(ISS\\+\\d+\\), SND\\.NXT \\d+ \\(ISS\\+\\d+\\), SND\\.MAX \\d+ \\(ISS\\+\\d+\\), SND\\.WND \\d+",
+          "RCV\\.NXT \\d+ \\(IRS\\+\\d+\\), RCV\\.WND \\d+, no bytes behind a gap",
+          "[1-9]\\d* bytes in the send buffer, cwnd \\d+, MSS \\d+",
+          ".*; sent again: 0.*",
+          "host socket: (?:open|paused), backlog 0",
+          "[1-9]\\d* bytes from the guest, [1-9]\\d* bytes to the guest$",
+        ].join("\n"),
+      ),
+    );
+  });
+
+  it("is shown with its UDP mapping, or with what the frame is when no flow has it", async () => {
+    const echoed = await recordUdp();
+    const reader = new RecordingReader(echoed);
+    const at = [...reader].findIndex(
+      ({ name, values }) => name === "sent" && (values[3] as Uint8Array)[23] === 17 && (values[1] as number) === 48,
+    );
+    const entries = [...reader].map((entry, i) => (i === at ? differing(entry) : entry));
+    const { flow } = await replay(reader.header, entries, reader.header.config as never);
+    expect(flow!.join("\n")).toMatch(
+      /^udp 10\.0\.2\.15:6000 > 10\.0\.2\.2:\d+\nguest's port 6000, open\nsilence ends the mapping in 1\d\d\.\d{3} s\nlast sent to 127\.0\.0\.1:\d+, 6 bytes; last heard from 127\.0\.0\.1\n6 bytes from the guest, 6 bytes to the guest$/,
+    );
+    const { flow: none } = await changedFrame(17, 67, 0);
+    expect(none).toEqual([expect.stringMatching(/^none, IP 10\.0\.2\.2\.67 > /)]);
+  });
+
   it("is caught at the first frame that differs, with both in words", async () => {
     let done = false;
     const { difference, at } = await changed((entry) => {
       if (done || entry.name !== "sent") return entry;
       done = true;
-      const head = (entry.values[3] as Uint8Array).slice();
-      head[20]! ^= 1;
-      return { ...entry, values: entry.values.map((value, i) => (i === 3 ? head : value)) };
+      return differing(entry);
     });
     expect(difference!.at).toBe(at);
     expect(difference!.message).toMatch(/^entry \d+, \d+\.\d{6} s: recorded sent link=\d+ .*; replayed sent link=\d+ /);

@@ -140,4 +140,9 @@ export abstract class Flow {
   get counts(): FlowCounts {
     return NO_COUNTS;
   }
+
+  /** The flow's state at `now` in words, one line a subject, for people who look for a fault. Changes nothing. */
+  describe(_now: number): readonly string[] {
+    return [];
+  }
 }

@@ -66,6 +66,10 @@ export class EchoFlow extends Flow implements IdleFlow, HostPingEvents {
     return this.#nat.nameOf(this);
   }
 
+  override describe(): readonly string[] {
+    return [`echo identifier ${this.guestPort}, ${this.#seqs.filter((seq) => seq >= 0).length} requests under way`];
+  }
+
   /** The rules judge each destination by itself (`JudgedEcho`). */
   override revisit(): null {
     return null;

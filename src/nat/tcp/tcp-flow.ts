@@ -12,6 +12,7 @@ import type { HostTcp, HostTcpEvents, Landing } from "../../core/host-net.ts";
 import type { Slab } from "../../core/link.ts";
 import type { DropReason } from "../../core/trace.ts";
 import { type Neighbour, tooBig } from "../../proto/neighbours.ts";
+import { describeTcb } from "../../proto/tcp/describe.ts";
 import { TcpEndpoint } from "../../proto/tcp/endpoint.ts";
 import { output } from "../../proto/tcp/output.ts";
 import type { ChunkPool } from "../../proto/tcp/send-buffer.ts";
@@ -340,6 +341,12 @@ export class TcpFlow
   override get counts(): FlowCounts {
     const { state, rtt, retransmissions } = this.tcb;
     return { state: STATE_NAMES[state]!, rtt: rtt.srtt, retransmissions };
+  }
+
+  override describe(now: number): readonly string[] {
+    const { host } = this;
+    const state = host === null ? "none" : this.hostClosed ? "closed" : this.#paused ? "paused" : "open";
+    return [...describeTcb(this.tcb, now), `host socket: ${state}, backlog ${host?.backlog ?? 0}`];
   }
 
   makeRoom(): void {

@@ -86,6 +86,12 @@ export class PortMapping extends UdpFlow implements HostUdpEvents {
     this.nat.lost(count);
   }
 
+  override describe(now: number): readonly string[] {
+    const { host, port } = this.#toHost;
+    const last = port < 0 ? "nothing sent yet" : `last sent to ${host}:${port}, ${this.#lastLen} bytes`;
+    return [...super.describe(now), `${last}; last heard from ${this.#fromHost ?? "nobody"}`];
+  }
+
   /** Flows are judged from now on, by destination: this flow, which serves all destinations, ends. */
   override revisit(): CloseReason {
     return "rules";

@@ -10,6 +10,8 @@ import { Flow, type GuestError } from "../flow/flow.ts";
 export const IDLE_MS = 180_000;
 export const IDLE_AFTER_DNS_MS = 10_000;
 const DNS_PORT = 53;
+/** The states of a flow in words. */
+const DECISIONS = ["waits for a decision", "open", "refused", "closed"] as const;
 
 /** How many milliseconds a mapping lives after its latest datagram to or from this far port. */
 export function idleAfter(port: number): number {
@@ -51,6 +53,14 @@ export abstract class UdpFlow extends Flow implements IdleFlow {
 
   override get farName(): string | null {
     return this.nat.nameOf(this);
+  }
+
+  override describe(now: number): readonly string[] {
+    const end = this.expires - now;
+    return [
+      `guest's port ${this.guestPort}, ${DECISIONS[this.flowState]}`,
+      `silence ends the mapping in ${(Math.max(0, end) / 1000).toFixed(3)} s`,
+    ];
   }
 
   /** No error ends a flow that may serve others, too (RFC 4787 section 10). */

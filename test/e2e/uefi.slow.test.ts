@@ -12,13 +12,20 @@ describeE2e("a network boot with UEFI", [OVMF, IPXE_EFI], () => {
   let rig: HostRig | undefined;
   afterEach(() => rig?.close());
 
-  it("by PXE: asks for the size, gives that up by ERROR 8, and reads in windows of 4", async () => {
+  it("by PXE, recorded: asks for the size, gives that up by ERROR 8, and reads in windows of 4", async () => {
     const program = readFileSync(IPXE_EFI);
-    rig = await HostRig.startHost({ bootfile: "boot/ipxe.efi", tftp: { "boot/ipxe.efi": program } });
+    rig = await HostRig.startHost((folder) => ({
+      bootfile: "boot/ipxe.efi",
+      tftp: { "boot/ipxe.efi": program },
+      args: LIBSLIRP ? [] : recorded(folder),
+    }));
     const console = await bootUefi(rig.host, rig.folder, rig.backend.socketPath, "PXE", STARTED, 110_000);
     expect(console).toContain(`NBP filesize is ${program.length} Bytes`);
     expect(console).toContain("NBP file downloaded successfully");
-    if (!LIBSLIRP) expect(rig.backend.log).toMatch(new RegExp(`tftp sent .*bytes=${program.length}`));
+    if (LIBSLIRP) return;
+    expect(rig.backend.log).toMatch(new RegExp(`tftp sent .*bytes=${program.length}`));
+    expect(await rig.backend.stop()).toBe(0);
+    await expectReplays(rig.folder, "uefi-pxe-boot");
   }, 120_000);
 
   it.skipIf(LIBSLIRP)(

@@ -8,13 +8,14 @@ import path from "node:path";
 import { afterAll, beforeAll, expect, it, vi } from "vitest";
 import { createNetwork, type Network } from "../../src/index.ts";
 import { frame } from "../attach/recorder.ts";
+import { expectReplays, recordingIn } from "../support/e2e/recorded.ts";
 import { describeE2e, LIBSLIRP } from "../support/e2e/requirements.ts";
 
 const DATAGRAMS = 200;
 /** From a few bytes to what fills Ethernet's packets. */
 const sizeOf = (i: number): number => 18 + ((i * 397) % 1_455);
 
-describeE2e("DPDK's virtio_user", ["dpdk-testpmd"], () => {
+describeE2e("DPDK's virtio_user, recorded,", ["dpdk-testpmd"], () => {
   if (LIBSLIRP) return it.skip("is no part of libslirp", () => {});
   let folder: string;
   let net: Network;
@@ -79,7 +80,10 @@ describeE2e("DPDK's virtio_user", ["dpdk-testpmd"], () => {
 
   beforeAll(async () => {
     folder = mkdtempSync(path.join(tmpdir(), "tslirp-dpdk-"));
-    net = await createNetwork({ hostfwd: ["udp:127.0.0.1:0-:9"] });
+    net = await createNetwork({
+      hostfwd: ["udp:127.0.0.1:0-:9"],
+      record: { file: recordingIn(folder), payload: false },
+    });
     await net.listen({ vhostUser: path.join(folder, "vhost.sock") });
     const { port } = net.forwards()[0]!.address as { port: number };
     client = createSocket("udp4");
@@ -114,4 +118,9 @@ describeE2e("DPDK's virtio_user", ["dpdk-testpmd"], () => {
     },
     60_000,
   );
+
+  it("replays without a difference", async () => {
+    await net.close();
+    await expectReplays(folder, "dpdk-virtio-user");
+  });
 });

@@ -9,6 +9,7 @@ import { join, resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { parseArgs } from "node:util";
 import { ownSeconds } from "../../bench/system/meter.ts";
+import { replayFile } from "../../src/record/run.ts";
 import { svg } from "./plot.ts";
 import { markdown } from "./report.ts";
 import { cardDrops, OUTSIDE, type Surroundings, startSoakRig } from "./rig.ts";
@@ -93,6 +94,8 @@ const started = new Date();
 /** All that happens until something goes wrong, or until it is more than a replay reads. */
 const recording = resolve(values.out, "run.tslirp");
 const MOST_RECORDED = 1_500_000_000;
+/** Half a minute's worth. */
+const MOST_REPLAYED = 2_000_000;
 mkdirSync(values.out, { recursive: true });
 rmSync(recording, { force: true });
 const env = await startSoakRig(recording);
@@ -172,6 +175,11 @@ try {
 } finally {
   await env.close().catch((error) => soak.wrong.push(String(error)));
 }
+// A finding is worth its recording only if that one replays: so this is one more thing that can go wrong.
+const { difference, crash, broken, entries } = await replayFile(recording, { untilEntry: MOST_REPLAYED });
+const unlike = difference?.message ?? crash?.stack ?? broken;
+if (unlike !== null) soak.wrong.push(`the recording of this does not replay: ${unlike}`);
+console.log(`${entries} entries of the recording replay${unlike === null ? "" : ", and then not"}`);
 if (soak.wrong.length === 0) rmSync(recording, { force: true });
 else console.log(`what led to it, unless it went on for too long: tslirp replay ${recording}`);
 process.exit(soak.wrong.length === 0 ? 0 : 1);

@@ -75,9 +75,11 @@ class Tslirp implements Network {
     this.#stack = stackOf(this.#clock, connect, (reason) => {
       throw new Error(`dropped: ${reason}`);
     });
-    const queue = new TransmitQueue({ write: (bytes, done) => this.#writes.push({ bytes, done }) }, () =>
-      this.#stack.writable(link),
-    );
+    const write = (bytes: Uint8Array, done: () => void): boolean => {
+      this.#writes.push({ bytes, done });
+      return false;
+    };
+    const queue = new TransmitQueue({ write }, () => this.#stack.writable(link));
     const link: Link = {
       name: "bench",
       get tx() {

@@ -11,16 +11,14 @@ export abstract class QueuedLink implements Link {
   constructor(name: string, env: CableEnv) {
     this.name = name;
     this.env = env;
-    const write = (bytes: Uint8Array, done: () => void): void => this.write(bytes, done);
+    const write = (bytes: Uint8Array, done: () => void): boolean => this.write(bytes, done);
     this.queue = new TransmitQueue({ write }, () => env.receiver.writable(this));
   }
 
   abstract close(): void;
 
-  /**
-   * Sends frames with their lengths in front. `done` is called once they have been taken, never from within this call.
-   */
-  protected abstract write(bytes: Uint8Array, done: () => void): void;
+  /** Sends frames with their lengths in front, as a `ByteSink` does. */
+  protected abstract write(bytes: Uint8Array, done: () => void): boolean;
 
   get tx(): Uint8Array {
     return this.queue.tx;

@@ -7,7 +7,8 @@
  * moved to a new one (`adopt`, `host/accepted-handle`). If Node does not let us, the chunks of 'data' are copied
  * instead.
  *
- * Node's sockets no longer need the written bytes when they call back. Other Duplexes pass bytes on by reference (a
+ * Writes to Node's sockets go past Node where they can (`host/send-past`). Node's sockets no longer need the written
+ * bytes when they call back. Other Duplexes pass bytes on by reference (a
  * PassThrough, the other half of a pair) to a reader that may read them later, so those get copies.
  *
  * A guest that does not read fills its transmit queue and no more; its own frames are read all the same.
@@ -16,6 +17,7 @@ import net from "node:net";
 import type { Duplex } from "node:stream";
 import type { Link } from "../core/link.ts";
 import { takeHandle } from "../host/accepted-handle.ts";
+import { isPlain, sendPast } from "../host/send-past.ts";
 import { sendRoom } from "../host/send-room.ts";
 import type { CableEnv } from "./attachment.ts";
 import { FrameDecoder } from "./decoder.ts";
@@ -33,6 +35,8 @@ export class StreamLink extends QueuedLink {
   #socket: Duplex | null = null;
   /** The stream passes on by reference what is written. */
   #hands = false;
+  /** The socket, if bytes may be sent past Node. */
+  #past: net.Socket | null = null;
   #linger: NodeJS.Timeout | null = null;
   /** The array that the socket reads into. */
   #area: Uint8Array | null = null;
@@ -54,8 +58,16 @@ export class StreamLink extends QueuedLink {
     };
   }
 
-  protected write(bytes: Uint8Array, done: () => void): void {
-    this.#socket!.write(this.#hands ? Buffer.from(bytes) : bytes, done);
+  protected write(bytes: Uint8Array, done: () => void): boolean {
+    const socket = this.#socket!;
+    if (this.#hands) {
+      socket.write(Buffer.from(bytes), done);
+      return false;
+    }
+    const taken = sendPast(this.#past, bytes);
+    if (taken === bytes.length) return true;
+    socket.write(taken > 0 ? bytes.subarray(taken) : bytes, done);
+    return false;
   }
 
   /** The socket is connected. `reads`: it was made with this cable's `onread`. */
@@ -65,6 +77,7 @@ export class StreamLink extends QueuedLink {
     if (socket instanceof net.Socket) {
       socket.setNoDelay(true);
       sendRoom(socket, 2 * TX_SLAB);
+      if (isPlain(socket)) this.#past = socket;
     }
     socket.on("error", () => this.#end());
     socket.on("end", () => this.#end());

@@ -107,10 +107,11 @@ class WebSocketLink extends QueuedLink {
     else this.#attach();
   }
 
-  protected write(bytes: Uint8Array, done: () => void): void {
+  protected write(bytes: Uint8Array, done: () => void): boolean {
     const socket = this.#socket;
     if (isWs(socket)) this.#sendByWs(socket, bytes, done);
     else this.#sendPlainly(bytes, done);
+    return false;
   }
 
   close(): void {

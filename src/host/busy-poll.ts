@@ -7,8 +7,9 @@
  * asks the kernel again and again, as network drivers (`net.core.busy_poll`) and hypervisors (`halt_poll_ns`) do.
  *
  * That is worth its processor time only if packets have lately followed each other closely. It gains nothing under bulk
- * traffic, where a later turn carries more. So polling begins when two packets were less than `NEAR` apart, and not
- * while more than `BULK` passes. Occasional traffic never makes it spin, nor does an idle guest.
+ * traffic, where a later turn carries more: neither where many bytes pass, nor where many small datagrams come together.
+ * So polling begins when two packets were less than `NEAR` apart, and not while more than `BULK` passes, or while more
+ * than `MANY` packets come together with others. Occasional traffic never makes it spin, nor does an idle guest.
  */
 
 /**
@@ -16,6 +17,9 @@
  * `micros`.
  */
 const NEAR = 0.2;
+/** Packets that are no further apart, in milliseconds, came by one wake-up; and how many such packets a millisecond are many. */
+const TOGETHER = 0.01;
+const MANY = 16;
 /** Bytes a millisecond (0.4 Gbit/s), and the interval in which they are counted. */
 const BULK = 50_000;
 const LOOK_MILLIS = 1;
@@ -38,9 +42,13 @@ export class BusyPoll {
   /** When a packet last came, in milliseconds. */
   #last = Number.NEGATIVE_INFINITY;
   #polling = false;
-  /** When bytes were last counted, how many had passed by then, and whether that was bulk traffic. */
+  /**
+   * When bytes were last counted, how many had passed by then, how many packets have come together since, and whether
+   * that was bulk traffic.
+   */
   #looked = Number.NEGATIVE_INFINITY;
   #before = 0;
+  #together = 0;
   #bulk = false;
 
   /** `micros`: how long to poll after a packet; 0 never polls. `moved`: how many bytes have passed in all. */
@@ -54,7 +62,9 @@ export class BusyPoll {
   stir(): void {
     if (this.#millis === 0) return;
     const now = this.#loop.now();
-    const near = now - this.#last < NEAR;
+    const gap = now - this.#last;
+    const near = gap < NEAR;
+    if (gap < TOGETHER) this.#together++;
     this.#last = now;
     if (now - this.#looked >= LOOK_MILLIS) this.#look(now);
     if (this.#polling || !near || this.#bulk) return;
@@ -69,8 +79,10 @@ export class BusyPoll {
 
   #look(now: number): void {
     const moved = this.#moved();
-    this.#bulk = moved - this.#before > BULK * (now - this.#looked);
+    const millis = now - this.#looked;
+    this.#bulk = moved - this.#before > BULK * millis || this.#together > MANY * millis;
     this.#before = moved;
+    this.#together = 0;
     this.#looked = now;
   }
 }

@@ -14,10 +14,10 @@
  * An unused pool has no sockets, because `sweep` ends them.
  */
 import { randomInt } from "node:crypto";
-import { createSocket, type RemoteInfo, type Socket } from "node:dgram";
 import type { Endpoint } from "../core/address.ts";
 import { DNS_HEADER, dnsId, dnsLowerName, dnsQuestionEnd, dnsSetId } from "../wire/dns.ts";
 import { matchAnswer } from "./dns-match.ts";
+import { type ServerEvents, type ServerSocket, serverSocket } from "./dns-socket.ts";
 
 const SLOTS = 64;
 const MAX_USES = 512;
@@ -129,39 +129,21 @@ interface Waiting {
   readonly onResult: (answer: Uint8Array | null | "changed") => void;
 }
 
-class PoolSocket {
-  readonly #socket: Socket;
-  readonly #port: number;
+class PoolSocket implements ServerEvents {
+  readonly #socket: ServerSocket;
   readonly #born: number;
   readonly #letters: Letters;
   readonly #onIgnored: () => void;
   readonly #waiting: Map<number, Waiting> = new Map();
-  readonly #onSent: (error: Error | null) => void;
-  /** The server's address as the kernel writes it; null until the socket is connected. */
-  #server: string | null = null;
   #uses = 0;
   #retired = false;
   #closed = false;
 
   constructor(to: Endpoint, now: number, letters: Letters, onIgnored: () => void) {
     this.#letters = letters;
-    this.#port = to.port;
     this.#born = now;
     this.#onIgnored = onIgnored;
-    const family = to.host.includes(":") ? 6 : 4;
-    // Addresses are literals, so nothing is looked up and nothing waits in the thread pool.
-    const lookup = (host: string, _options: unknown, done: (error: null, address: string, family: number) => void) =>
-      done(null, host, family);
-    this.#socket = createSocket({ type: family === 6 ? "udp6" : "udp4", lookup: lookup as never });
-    this.#onSent = (error) => {
-      if (error !== null) this.#fail();
-    };
-    this.#socket.on("error", () => this.#fail());
-    this.#socket.on("message", (bytes, from) => this.#received(bytes, from));
-    this.#socket.connect(to.port, to.host, ((error?: Error) => {
-      if (error !== undefined && error !== null) this.#fail();
-      else this.#connected();
-    }) as () => void);
+    this.#socket = serverSocket(to, this);
   }
 
   usable(now: number): boolean {
@@ -186,7 +168,7 @@ class PoolSocket {
     while (this.#waiting.has(id)) id = randomInt(0x10000);
     const waiting: Waiting = { id, query, sent: null, onResult };
     this.#waiting.set(id, waiting);
-    if (this.#server !== null) this.#send(waiting);
+    if (this.#socket.ready) this.#send(waiting);
     return waiting;
   }
 
@@ -195,9 +177,7 @@ class PoolSocket {
     if (this.#waiting.size === 0) this.#close();
   }
 
-  #connected(): void {
-    if (this.#closed) return;
-    this.#server = this.#socket.remoteAddress().address;
+  connected(): void {
     for (const waiting of this.#waiting.values()) this.#send(waiting);
   }
 
@@ -207,19 +187,20 @@ class PoolSocket {
     if (this.#letters.varied) varyCase(message);
     else dnsLowerName(message, 0);
     waiting.sent = message;
-    this.#socket.send(message, this.#onSent);
+    this.#socket.send(message);
   }
 
-  #received(bytes: Buffer, from: RemoteInfo): void {
-    const waiting = bytes.length < DNS_HEADER ? undefined : this.#waiting.get(dnsId(bytes, 0));
-    // The kernel passes the server's datagrams only, except for those that came between bind and connect.
-    const known = from.port === this.#port && from.address === this.#server;
-    if (waiting === undefined || !known || waiting.sent === null) return this.#onIgnored();
-    const message = new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length);
+  strange(): void {
+    this.#onIgnored();
+  }
+
+  received(message: Uint8Array): void {
+    const waiting = message.length < DNS_HEADER ? undefined : this.#waiting.get(dnsId(message, 0));
+    if (waiting === undefined || waiting.sent === null) return this.#onIgnored();
     const same = hasQuestion(message, waiting.sent);
     const answer = matchAnswer(waiting.query, waiting.id, message);
     if (answer === null) return this.#onIgnored();
-    if (!same && bytes.length > DNS_HEADER && this.#letters.varied) {
+    if (!same && message.length > DNS_HEADER && this.#letters.varied) {
       if (!this.#letters.changed()) return this.#onIgnored();
       waiting.onResult("changed");
       return this.#finished(waiting);
@@ -235,7 +216,7 @@ class PoolSocket {
   }
 
   /** The server refuses or cannot be reached: all queries that wait for it fail. */
-  #fail(): void {
+  failed(): void {
     if (this.#closed) return;
     const waiting = [...this.#waiting.values()];
     this.#waiting.clear();

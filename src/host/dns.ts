@@ -142,12 +142,13 @@ export class NodeDns implements HostDns {
     servers?: readonly Endpoint[],
   ): void {
     if (this.#closed) return;
-    const message = Uint8Array.from(query);
-    const question = lowerQuestion(message);
-    const rest = textOf(message, dnsQuestionEnd(message, 0), message.length);
-    const flags = textOf(message, 2, DNS_HEADER);
-    const whom = (servers ?? []).map(endpointText).join();
-    const key = `${tcp ? "tcp" : "udp"} ${whom} ${flags}${question}${rest}`;
+    const message = new Uint8Array(query);
+    // All but the ID; the question's name in lower case. The length octets of labels are below 64, so no letter is mistaken.
+    const text = Buffer.from(message.buffer, 2).toString("latin1");
+    const end = dnsQuestionEnd(message, 0) - 2;
+    const question = text.slice(DNS_HEADER - 2, end).toLowerCase();
+    const whom = servers === undefined ? "" : servers.map(endpointText).join();
+    const key = `${tcp ? "tcp" : "udp"} ${whom} ${text.slice(0, DNS_HEADER - 2)}${question}${text.slice(end)}`;
     const same = this.#byKey.get(key);
     if (same !== undefined) return void same.askers.push({ message, onAnswer });
     const alike = this.#alike.get(question) ?? 0;
@@ -355,15 +356,4 @@ function livelyFirst(servers: readonly Server[], now: number): readonly Server[]
 /** Response codes by which a server says only that it cannot answer. */
 function isFailure(rcode: number): boolean {
   return rcode === DNS_SERVFAIL || rcode === DNS_NOTIMP || rcode === DNS_REFUSED;
-}
-
-/**
- * A query's question with its name in lower case. The length octets of labels are below 64, so no letter is mistaken.
- */
-function lowerQuestion(message: Uint8Array): string {
-  return textOf(message, DNS_HEADER, dnsQuestionEnd(message, 0)).toLowerCase();
-}
-
-function textOf(bytes: Uint8Array, from: number, end: number): string {
-  return Buffer.from(bytes.buffer, bytes.byteOffset + from, end - from).toString("latin1");
 }

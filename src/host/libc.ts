@@ -75,6 +75,9 @@ const BLOCK = TEXT + TEXT_SIZE;
 export class Libc {
   readonly #socket: CFunction;
   readonly #bind: CFunction;
+  readonly #connect: CFunction;
+  readonly #getpeername: CFunction;
+  readonly #sendConnected: CFunction;
   readonly #setsockopt: CFunction;
   readonly #sendto: CFunction;
   readonly #sendmmsg: CFunction;
@@ -100,6 +103,9 @@ export class Libc {
     const lib = koffi.load(null);
     this.#socket = lib.func("int socket(int, int, int)");
     this.#bind = lib.func("int bind(int, const void *, uint32_t)");
+    this.#connect = lib.func("int connect(int, const void *, uint32_t)");
+    this.#getpeername = lib.func("int getpeername(int, void *, void *)");
+    this.#sendConnected = lib.func("int64_t send(int, const void *, size_t, int)");
     this.#setsockopt = lib.func("int setsockopt(int, int, int, const void *, uint32_t)");
     this.#sendto = lib.func("int64_t sendto(int, const void *, size_t, int, const void *, uint32_t)");
     this.#sendmmsg = lib.func("int sendmmsg(int, uintptr_t, uint32_t, int)");
@@ -155,6 +161,16 @@ export class Libc {
       throw Object.assign(this.#failure("bind"), { address, port });
   }
 
+  /**
+   * Connects a datagram socket, which is bound to a port that the kernel chooses if it is not bound yet. Writes the far
+   * end's socket address, as the kernel has it, at the beginning of `name`. Null, or the error code.
+   */
+  connect(fd: number, address: string, port: number, name: Buffer): string | null {
+    if (this.#connect(fd, this.#name, this.#address(address, port)) < 0) return this.code();
+    this.#value.writeUInt32LE(name.length);
+    return this.#getpeername(fd, name, this.#value) < 0 ? this.code() : null;
+  }
+
   set(fd: number, family: 4 | 6, option: SocketOption, value: number): void {
     this.#option(fd, OPTIONS[family].level, OPTIONS[family][option], value);
   }
@@ -192,7 +208,12 @@ export class Libc {
   /** Sends a packet. Null when the kernel took it, otherwise its error code ("EAGAIN" when it has no room). */
   send(fd: number, packet: Uint8Array, len: number, to: string, port: number): string | null {
     const size = this.#address(to, port);
-    return this.#sendto(fd, packet, len, MSG_DONTWAIT, this.#name, size) < 0 ? this.#code() : null;
+    return this.#sendto(fd, packet, len, MSG_DONTWAIT, this.#name, size) < 0 ? this.code() : null;
+  }
+
+  /** As `send`, on a connected socket. */
+  sendConnected(fd: number, packet: Uint8Array): string | null {
+    return this.#sendConnected(fd, packet, packet.length, MSG_DONTWAIT) < 0 ? this.code() : null;
   }
 
   /**
@@ -201,7 +222,7 @@ export class Libc {
    */
   sendMany(fd: number, table: number, count: number): number {
     const taken = this.#sendmmsg(fd, table, count, MSG_DONTWAIT);
-    return taken < 0 && isFull(this.#code()) ? 0 : taken;
+    return taken < 0 && isFull(this.code()) ? 0 : taken;
   }
 
   /**
@@ -287,12 +308,13 @@ export class Libc {
     return v6 ? 28 : 16;
   }
 
-  #code(): string {
+  /** The error code of the last call. */
+  code(): string {
     return getSystemErrorName(-this.#errno());
   }
 
   #failure(call: string): NodeJS.ErrnoException {
-    const code = this.#code();
+    const code = this.code();
     return Object.assign(new Error(`${call} ${code}`), { code, syscall: call });
   }
 }

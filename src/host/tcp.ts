@@ -13,9 +13,10 @@
  * some, and a call of our own reads the others to where the flow keeps them (`HostTcpEvents.landing`), so that they are
  * not copied from the shared buffer to there. This needs the C library.
  *
- * Writing. `write` hands Node a view of the caller's slab. Node tries the kernel at once: if the kernel takes all
- * bytes, as nearly always, `writableLength` is 0 afterwards. Otherwise the slab is pinned until that write's callback.
- * Until then there is a backlog, and further bytes are copied, so a socket pins at most one slab.
+ * Writing. The kernel is asked past Node (`send-past`), and takes all bytes nearly always. What it does not take, or
+ * all bytes where there is no C library, Node gets as a view of the caller's slab. If they wait in Node
+ * (`writableLength`), the slab is pinned until that write's callback. Until then there is a backlog, and further bytes
+ * are copied, so a socket pins at most one slab.
  *
  * Payload in a guest's memory (`Slab.elsewhere`) is handed to the kernel from there, by a call of our own on the
  * socket's descriptor, unless Node has bytes in hand that have to go first. Bytes that the kernel does not take are
@@ -41,7 +42,8 @@ import type { Endpoint, HostTcp, HostTcpEvents, UnixEndpoint } from "../core/hos
 import type { Elsewhere, Slab } from "../core/link.ts";
 import { takeHandle } from "./accepted-handle.ts";
 import { begun, KEEPALIVE_MS, type Lasting, over } from "./keepalive.ts";
-import { libc } from "./libc.ts";
+import { isFull, libc } from "./libc.ts";
+import { descriptorOf, readyDescriptor } from "./send-past.ts";
 import { streamLibc } from "./stream-libc.ts";
 
 const READ = 262_144;
@@ -85,11 +87,6 @@ export function readView(wanted: number, most: Uint8Array): Uint8Array {
   let i = 0;
   while (LEAST_READ << (i + 1) <= wanted) i++;
   return VIEWS[i]!;
-}
-
-/** Our assumption about Node's sockets; only speed depends on it. */
-interface HasDescriptor {
-  readonly _handle?: { readonly fd?: unknown } | null;
 }
 
 /** The range of a single write. */
@@ -160,6 +157,10 @@ export function inLine(socket: net.Socket | net.Server): void {
   if (typeof fd === "number" && fd >= 0) libc()?.urgentInLine(fd);
 }
 
+function viewOf({ bytes }: Slab, at: number, len: number): Buffer {
+  return Buffer.from(bytes.buffer as ArrayBuffer, bytes.byteOffset + at, len);
+}
+
 /** Sockets that have been closed in order and may connect again. */
 const idle: OwnedSocket[] = [];
 
@@ -227,6 +228,7 @@ export class NodeTcp implements HostTcp, Lasting {
   #firstWaiting = 0;
   #waiting = false;
   #nagle = true;
+  #wrote = false;
   /** The backlog at the last `onDrain`. */
   #told = 0;
   #pinned: Slab | null = null;
@@ -339,6 +341,11 @@ export class NodeTcp implements HostTcp, Lasting {
       at += taken;
       len -= taken;
       elsewhere.fill(at, len);
+    } else {
+      const taken = this.#sendPast(slab, at, len);
+      if (taken === len) return;
+      at += taken;
+      len -= taken;
     }
     const copied = this.#copies(slab);
     this.#hand(slab, at, len, copied);
@@ -349,7 +356,15 @@ export class NodeTcp implements HostTcp, Lasting {
     const socket = this.#socket;
     if (this.#closed || socket.writableEnded) return;
     const { elsewhere } = slab;
-    let taken = elsewhere !== undefined && elsewhere !== null ? this.#sendFrom(elsewhere, at, len, count) : 0;
+    let taken = 0;
+    if (elsewhere !== undefined && elsewhere !== null) taken = this.#sendFrom(elsewhere, at, len, count);
+    else {
+      for (let i = 0, whole = true; i < count && whole; i++) {
+        const sent = this.#sendPast(slab, at[i]!, len[i]!);
+        whole = sent === len[i]!;
+        taken += sent;
+      }
+    }
     let first = 0;
     while (first < count && taken >= len[first]!) taken -= len[first++]!;
     if (first === count) return;
@@ -370,10 +385,23 @@ export class NodeTcp implements HostTcp, Lasting {
    * The socket's descriptor if it takes bytes now without Node: it is open, and no earlier bytes wait. Otherwise -1.
    */
   #descriptor(): number {
-    const socket = this.#socket;
-    if (this.#closed || socket.connecting || socket.writableEnded || socket.writableLength > 0) return -1;
-    const fd = (socket as unknown as HasDescriptor)._handle?.fd;
-    return typeof fd === "number" ? fd : -1;
+    return this.#closed ? -1 : readyDescriptor(this.#socket);
+  }
+
+  /** Has the kernel take bytes past Node. Returns how many it took; all of them if the connection is broken. */
+  #sendPast(slab: Slab, at: number, len: number): number {
+    const c = streamLibc();
+    const fd = c === null ? -1 : this.#descriptor();
+    if (fd < 0) return 0;
+    if (this.#wrote || len > ONE_SEGMENT) this.#prompt();
+    this.#wrote = true;
+    const taken = c!.send(fd, viewOf(slab, at, len));
+    if (taken >= 0) return taken;
+    const code = c!.code();
+    if (isFull(code)) return 0;
+    // The call has taken the error out of the socket, so Node would not find it any more.
+    this.#socket.destroy(Object.assign(new Error(`send ${code}`), { code }));
+    return len;
   }
 
   /** Has the kernel take these ranges from where they stand. Returns how many bytes it took. */
@@ -390,9 +418,10 @@ export class NodeTcp implements HostTcp, Lasting {
   }
 
   #hand(slab: Slab, at: number, len: number, copied: boolean): void {
-    const { bytes } = slab;
-    const view = Buffer.from(bytes.buffer as ArrayBuffer, bytes.byteOffset + at, len);
-    if (this.#asked++ > 0 || len > ONE_SEGMENT) this.#prompt();
+    const view = viewOf(slab, at, len);
+    this.#asked++;
+    if (this.#wrote || len > ONE_SEGMENT) this.#prompt();
+    this.#wrote = true;
     this.#socket.write(copied ? Buffer.from(view) : view, this.#onWritten);
   }
 
@@ -464,8 +493,8 @@ export class NodeTcp implements HostTcp, Lasting {
   #land(bytes: Uint8Array, len: number): boolean {
     const events = this.#events;
     const c = streamLibc()!;
-    const fd = (this.#socket as unknown as HasDescriptor)._handle?.fd;
-    if (typeof fd !== "number" || fd < 0) return false;
+    const fd = descriptorOf(this.#socket);
+    if (fd < 0) return false;
     const landing = events.landing!(bytes, 0, len, this.#streams ? LARGE_READ : READ);
     if (landing === null) return false;
     const got = c.receiveInto(fd, landing);

@@ -6,7 +6,14 @@ function rig() {
   const writes: { bytes: Uint8Array; done: () => void }[] = [];
   const guest = new GuestReader();
   let writables = 0;
-  const queue = new TransmitQueue({ write: (bytes, done) => writes.push({ bytes, done }) }, () => writables++);
+  const write = (bytes: Uint8Array, done: () => void): boolean => {
+    if (kernel.takes) guest.push(Buffer.from(bytes));
+    else writes.push({ bytes, done });
+    return kernel.takes;
+  };
+  /** Whether the kernel takes writes at once. */
+  const kernel = { takes: false };
+  const queue = new TransmitQueue({ write }, () => writables++);
   const put = (f: Uint8Array): boolean => {
     const at = queue.reserve(f.length);
     if (at < 0) return false;
@@ -20,7 +27,7 @@ function rig() {
     guest.push(Buffer.from(bytes));
     done();
   };
-  return { queue, writes, guest, put, take, writables: () => writables };
+  return { queue, writes, guest, put, take, kernel, writables: () => writables };
 }
 
 describe("transmit queue", () => {
@@ -110,6 +117,51 @@ describe("transmit queue", () => {
     expectFrames(guest.frames, frames);
   });
 
+  it("needs one slab only where the kernel takes each write at once", () => {
+    const { queue, writes, guest, put, kernel } = rig();
+    kernel.takes = true;
+    const frames = Array.from({ length: 1_000 }, (_, i) => frame(1_000, i));
+    const slabs = new Set<Uint8Array>();
+    for (const f of frames) {
+      expect(put(f)).toBe(true);
+      slabs.add(queue.tx);
+      queue.flush();
+      expect(queue.outstanding).toBe(0);
+    }
+    expect(writes).toHaveLength(0);
+    expect(slabs.size).toBe(1);
+    expectFrames(guest.frames, frames);
+  });
+
+  it("tells of room in a later tick, once, when two full slabs are taken at once", async () => {
+    const { queue, guest, put, kernel, writables } = rig();
+    kernel.takes = true;
+    const sent: Uint8Array[] = [];
+    for (let f = frame(1_400); put(f); f = frame(1_400, sent.length)) sent.push(f);
+    queue.flush();
+    expect(queue.outstanding).toBe(0);
+    expect(writables()).toBe(0);
+    queue.flush();
+    await new Promise(process.nextTick);
+    expect(writables()).toBe(1);
+    expectFrames(guest.frames, sent);
+  });
+
+  it("keeps the order where the kernel takes one write at once and not the next", () => {
+    const { queue, writes, guest, put, take, kernel } = rig();
+    const frames = Array.from({ length: 300 }, (_, i) => frame(60 + i, i));
+    for (const [i, f] of frames.entries()) {
+      put(f);
+      // While a write is under way nothing else is written.
+      kernel.takes = i % 3 === 0 && writes.length === 0;
+      queue.flush();
+      if (i % 5 === 0 && writes.length > 0) take();
+    }
+    while (writes.length > 0) take();
+    queue.flush();
+    expectFrames(guest.frames, frames);
+  });
+
   it("delivers on close what was flushed, and nothing that was not", () => {
     const { queue, writes, guest, put, take, writables } = rig();
     put(frame(60));
@@ -131,7 +183,7 @@ describe("transmit queue", () => {
 
 it("a short frame is sixty bytes long on the wire, filled with zeros and not with what stood there before", () => {
   const sent: Uint8Array[] = [];
-  const queue = new TransmitQueue({ write: (bytes: Uint8Array) => void sent.push(bytes.slice()) }, () => {});
+  const queue = new TransmitQueue({ write: (bytes: Uint8Array) => sent.push(bytes.slice()) > 0 }, () => {});
   const write = (len: number, value: number): void => {
     const at = queue.reserve(100);
     queue.tx.fill(0xee, at, at + 100);

@@ -89,6 +89,29 @@ describe("busy polling", () => {
     expect(loop.awake).toBe(true);
   });
 
+  it("rests while each wake-up brings many packets, and begins again for a request and its answer", () => {
+    const { loop, busy } = poll();
+    const train = (): void => {
+      for (let i = 0; i < 16; i++) {
+        busy.stir();
+        loop.time += 0.002;
+      }
+    };
+    for (let i = 0; i < 10; i++) {
+      train();
+      loop.turn(168);
+    }
+    loop.turn(200);
+    expect(loop.awake).toBe(false);
+    train();
+    expect(loop.awake).toBe(false);
+    for (let i = 0; i < 40; i++) {
+      loop.turn(60);
+      busy.stir();
+    }
+    expect(loop.awake).toBe(true);
+  });
+
   it("of 0 microseconds never happens", () => {
     const { loop, busy } = poll(0);
     for (let i = 0; i < 10; i++) {

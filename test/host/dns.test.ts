@@ -65,6 +65,11 @@ async function until(condition: () => boolean): Promise<void> {
   while (!condition()) await new Promise((done) => setImmediate(done));
 }
 
+/** How many descriptors are watched for the C library's calls (`host/readable`). */
+function pipes(): number {
+  return process.getActiveResourcesInfo().filter((x) => x === "PipeWrap").length;
+}
+
 /** An answer with the name's letters all in the other case. */
 function changed(a: Uint8Array): Uint8Array {
   for (let i = 12; i < dnsQuestionEnd(a, 0) - 4; i++) if ((a[i]! | 0x20) >= 97 && (a[i]! | 0x20) <= 122) a[i]! ^= 0x20;
@@ -202,6 +207,7 @@ describe("one server", () => {
       "wrong IDs, wrong questions, queries and garbage are ignored and counted; the true answer still counts",
     ),
     async () => {
+      let forgeries = 0;
       const s = await server((q) => {
         const wrongId = answer(q, 0, 2);
         dnsSetId(wrongId, 0, dnsId(q, 0) ^ 1);
@@ -210,12 +216,14 @@ describe("one server", () => {
         const bare = answer(q).slice(0, 12);
         bare[5] = 0;
         const forged = [wrongId, wrongName, wrongType, q, bare, new Uint8Array(0), new Uint8Array(500).fill(0xc0)];
+        forgeries = forged.length;
         return [...forged, answer(q), answer(q)];
       });
       const dns = resolver([s.endpoint]);
       const q = query("true.test", DNS_A, 1);
       expect(await ask(dns, q)).toEqual(answer(q));
-      expect(dns.counters.ignored).toBe(7);
+      // The second true answer comes too late.
+      await until(() => dns.counters.ignored === forgeries + 1);
     },
   );
 
@@ -434,6 +442,7 @@ describe("bounds and the end", () => {
     const s = await server(silent);
     const t = await tcpServer(() => {});
     await until(() => sockets() === "TCPServerWrap,UDPWrap");
+    const before = pipes();
     const dns = new NodeDns({ upstreams: [s.endpoint] });
     const tcp = new NodeDns({ upstreams: [t.endpoint] });
     const fail = (): void => expect.unreachable();
@@ -445,24 +454,22 @@ describe("bounds and the end", () => {
     tcp.close();
     dns.close();
     dns.query(query("late.test", DNS_A), false, fail);
-    await until(() => sockets() === "TCPServerWrap,UDPWrap");
+    await until(() => sockets() === "TCPServerWrap,UDPWrap" && pipes() === before);
     expect(vi.getTimerCount()).toBe(0);
     for (const { query: q, from } of s.seen.slice(0, 5)) await s.send(answer(q), from);
   });
 
   test("an unused resolver lets go of its sockets and its timer by itself", async () => {
     vi.useFakeTimers(OUR_TIME);
-    const sockets = (): number => process.getActiveResourcesInfo().filter((x) => x.startsWith("UDP")).length;
     const s = await server(good);
-    const before = sockets();
+    const before = pipes();
     const dns = resolver([s.endpoint]);
     const q = query("idle.test", DNS_A);
     expect(await ask(dns, q)).toEqual(answer(q));
     expect(vi.getTimerCount()).toBe(1);
     vi.advanceTimersByTime(7000);
     expect(vi.getTimerCount()).toBe(0);
-    await new Promise((done) => setImmediate(done));
-    expect(sockets()).toBe(before);
+    await until(() => pipes() === before);
     expect(await ask(dns, q)).toEqual(answer(q));
   });
 });

@@ -1,9 +1,9 @@
 /**
  * `tslirp run`: runs a command in namespaces of its own, whose only way out is a network of ours.
  *
- * Slow steps run side by side. While the process of the new namespaces starts, the library for TAPs is loaded here.
- * Once the namespaces have their TAP, that process sets everything else up while the network is opened here. Then the
- * command starts.
+ * Slow steps run side by side. The process of the new namespaces starts before this file is loaded (`run/early`), and
+ * sets up what needs no options meanwhile. Once the namespaces have their TAP, that process does the rest while the
+ * network is opened here. Then the command starts.
  */
 import fs from "node:fs";
 import os from "node:os";
@@ -14,7 +14,6 @@ import { createLog } from "../control/log.ts";
 import { resolveOptions } from "../control/options.ts";
 import { standardError } from "../control/standard-error.ts";
 import type { StackConfig } from "../core/config.ts";
-import { sharedRegistry } from "../host/port-registry.ts";
 import { needTaps } from "../host/tap-device.ts";
 import { ipv6FromText, ipv6ToString } from "../wire/ipv6.ts";
 import type { NetworkArguments, SessionOptions } from "./argument-types.ts";
@@ -22,6 +21,7 @@ import { readNetworkArguments, readSessionArguments } from "./arguments.ts";
 import { whenLauncherEnds } from "./launcher.ts";
 import { needLinux } from "./need-linux.ts";
 import { environmentFor } from "./other-bytes.ts";
+import { registryFolders, takeEarly } from "./run/early.ts";
 import { CommandNamespace, TAP_NAME } from "./run/namespace.ts";
 import { OpenPorts } from "./run/open-ports.ts";
 import { type Session, startSession } from "./session.ts";
@@ -64,34 +64,34 @@ export async function run(given: RunArguments, command: readonly string[]): Prom
     { option: "run", netdev: { id: null, options: {} } },
     "stream",
   );
-  const settings = readSessionArguments(given, "warn");
-  const log = createLog(settings.log);
-  using signals = new Signals(settings.hangup);
+  const wanted = readSessionArguments(given, "warn");
+  const log = createLog(wanted.log);
+  using signals = new Signals(wanted.hangup);
   let namespace: CommandNamespace | null = null;
   let session: Session | null = null;
   let ports: OpenPorts | null = null;
   try {
-    const within = new CommandNamespace(
-      {
-        ...setup(resolveOptions(options).stack),
-        emptied: sharedRegistry().folders(),
-        keep: given.keep === true,
-        env: environmentFor("run"),
-      },
-      command,
-    );
+    const within = takeEarly(command) ?? new CommandNamespace(command, registryFolders(), environmentFor("run"));
     namespace = within;
     signals.onInsist = () => within.signal("SIGKILL");
+    const { stack } = resolveOptions(options);
+    const settings = { ip: ipCommands(stack), resolver: resolvConf(stack), keep: given.keep === true };
     const taps = needTaps();
-    const { fd } = await within.begin((pid, tun) => taps.take(pid, tun, TAP_NAME));
-    const { network, begin } = (session = await startSession(options, settings, log));
+    const { fd } = await within.begin(settings, (pid, tun) => taps.take(pid, tun, TAP_NAME));
+    const { network, begin } = (session = await startSession(options, wanted, log));
     await begin();
+    // Signals that were held since the start are delivered in a turn of their own, and there may have been none yet.
+    await new Promise(setImmediate);
     if (signals.asked !== null) return 128 + os.constants.signals[signals.asked];
     network.attachTap(fd);
-    await within.start(ownSockets(settings));
+    await within.start(ownSockets(wanted));
     signals.passTo((signal) => within.signal(signal));
     if (automatic) ports = new OpenPorts(network, within.pid, log);
     return await within.ended;
+  } catch (error) {
+    // A signal that the terminal sends reaches the processes that set the namespaces up, too.
+    if (signals.asked !== null) return 128 + os.constants.signals[signals.asked];
+    throw error;
   } finally {
     ports?.[Symbol.dispose]();
     await namespace?.kill();
@@ -182,7 +182,7 @@ function lookFor(program: string): number {
  * Commands for `ip -batch`. Everything is set before the command begins, so it need not wait for DHCP or an
  * advertisement.
  */
-function ipCommands(config: StackConfig): string {
+function ipCommands(config: StackConfig): string[] {
   const lines = ["link set lo up", `link set dev ${TAP_NAME} mtu ${config.mtu} up`];
   const out = !config.restrict;
   if (config.ipv4) {
@@ -195,12 +195,7 @@ function ipCommands(config: StackConfig): string {
     lines.push(`addr add ${ipv6ToString(address)}/${config.prefix6} dev ${TAP_NAME} nodad`);
     if (out) lines.push(`route add default via ${config.host6}`);
   }
-  return `${lines.join("\n")}\n`;
-}
-
-/** The settings and files that the command finds in place of the host's. */
-function setup(config: StackConfig): { ip: string; resolver: string; hosts: string } {
-  return { ip: ipCommands(config), resolver: resolvConf(config), hosts: hosts() };
+  return lines;
 }
 
 /**
@@ -211,18 +206,12 @@ function ownSockets({ api, socks }: SessionOptions): string[] {
   return [api, socks].flatMap((address) => (address?.kind === "unix" ? [fs.realpathSync(address.path)] : []));
 }
 
-function resolvConf(config: StackConfig): string {
+/** The lines of the command's /etc/resolv.conf. */
+function resolvConf(config: StackConfig): string[] {
   const search = [config.domainname, ...config.dnssearch].filter((name) => name !== null);
   const servers = [config.ipv4 ? config.dns : null, config.ipv6 ? config.dns6 : null].filter((ip) => ip !== null);
   return [
     ...(search.length > 0 ? [`search ${search.join(" ")}`] : []),
     ...servers.map((server) => `nameserver ${server}`),
-    "",
-  ].join("\n");
-}
-
-/** Has only entries that every host has. The host's own could lead to its loopback, or past the rules about names. */
-function hosts(): string {
-  const name = os.hostname();
-  return `127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n127.0.1.1 ${name}\n`;
+  ];
 }

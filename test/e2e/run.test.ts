@@ -192,6 +192,24 @@ describe.runIf(able)("tslirp run", () => {
     ]);
   });
 
+  test("tells the command nothing of its other arguments, which may have passwords in them", async () => {
+    const flags = ["--proxy", "http://user:secret@192.0.2.1:3128", "--default", "allow", "--"];
+    const { status, stdout } = await new Command(["run", ...flags, "cat", "/proc/1/cmdline"]).finished;
+    expect([status, stdout.split("\0").slice(-3)]).toEqual([0, ["cat", "/proc/1/cmdline", ""]]);
+    expect(stdout).not.toContain("secret");
+  });
+
+  test("takes the first word that is no option's for the command, also one before --", async () => {
+    const { status, stdout } = await new Command(["run", "echo", "--", "-n"]).finished;
+    expect([status, stdout]).toEqual([0, "-- -n\n"]);
+  });
+
+  test("gives its device no address but its own, whichever of both is there first", async () => {
+    const script = "cd /proc/sys/net/ipv6/conf/tap0 && cat accept_ra accept_dad autoconf";
+    const { stdout } = await new Command(["run", "--", "sh", "-c", script]).finished;
+    expect(stdout).toBe("0\n0\n0\n");
+  });
+
   test("applies rules, and ends what the command leaves behind", async () => {
     const other = http.createServer((_request, response) => response.end("other"));
     other.listen(0, "127.0.0.1");
@@ -395,6 +413,11 @@ async function said(at: number): Promise<string> {
   return text;
 }
 
+/** Whether a line of mountinfo is of no namespace that other tests have given a name. */
+function ours(line: string): boolean {
+  return !line.includes(" /run/netns/");
+}
+
 /** Processes that this word is in the environment of, or in the words of. */
 function marked(word: string): string[] {
   return fs
@@ -413,7 +436,7 @@ function marked(word: string): string[] {
 describe.runIf(able)("runs in a row", () => {
   test("leave no process, and so no namespace, no mount, no file and no socket, however each ends", async () => {
     const word = `in-a-row-${process.pid}`;
-    const mounts = (): string[] => fs.readFileSync("/proc/self/mountinfo", "utf8").split("\n").sort();
+    const mounts = (): string[] => fs.readFileSync("/proc/self/mountinfo", "utf8").split("\n").filter(ours).sort();
     const before = mounts();
     for (let round = 0; round < 2; round++) {
       const by = (args: readonly string[], script: string): Command =>

@@ -11,7 +11,7 @@
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import fs from "node:fs";
-import { constants } from "node:os";
+import { constants, hostname } from "node:os";
 import path from "node:path";
 import type { Readable, Writable } from "node:stream";
 import { reasonOf } from "../../host/reason.ts";
@@ -30,16 +30,13 @@ const ROOTS =
 /** `ping` has this one as a file capability, and the kernel does not start `ping` where it is not available. */
 const USERS = "-all,+net_raw";
 
+/** What depends on options. */
 export interface NamespaceSettings {
-  /** The commands for `ip -batch`. */
-  readonly ip: string;
-  /** The contents of /etc/resolv.conf and /etc/hosts. */
-  readonly resolver: string;
-  readonly hosts: string;
-  /** Folders that the command sees empty, and has for itself. */
-  readonly emptied: readonly string[];
+  /** The commands for `ip -batch`, none of them empty. */
+  readonly ip: readonly string[];
+  /** The lines of /etc/resolv.conf, none of them empty. */
+  readonly resolver: readonly string[];
   readonly keep: boolean;
-  readonly env: NodeJS.ProcessEnv;
 }
 
 export class CommandNamespace {
@@ -49,10 +46,13 @@ export class CommandNamespace {
   pid = 0;
   /** Resolves with the command's exit status. */
   readonly ended: Promise<number>;
+  #first: Promise<IteratorResult<string, undefined>> | null = null;
   #errors = "";
   #over = false;
+  #mapped = false;
 
-  constructor(settings: NamespaceSettings, command: readonly string[]) {
+  /** The command sees the folders `emptied` empty, and has them for itself. */
+  constructor(command: readonly string[], emptied: readonly string[], env: NodeJS.ProcessEnv) {
     closeInherited();
     const root = process.getuid!() === 0;
     const group = process.getgid!();
@@ -65,22 +65,21 @@ export class CommandNamespace {
         ...[
           root ? "0 2147483647" : `${group} ${group}`,
           root ? ROOTS : USERS,
-          settings.keep ? "keep" : "end",
           root ? "root" : "user",
-          settings.ip,
-          settings.resolver,
-          settings.hosts,
-          settings.emptied.join("\n"),
+          hosts(),
+          emptied.map(empty).join(""),
         ],
         ...command,
       ],
-      { stdio: ["inherit", "inherit", "pipe", "pipe", "pipe", 2], env: settings.env },
+      { stdio: ["inherit", "inherit", "pipe", "pipe", "pipe", 2], env },
     );
     this.#child.stderr!.setEncoding("utf8").on("data", (text: string) => {
       this.#errors += text;
     });
     (this.#child.stdio[3] as Writable).on("error", () => {});
     this.#lines = linesOf(this.#child.stdio[4] as Readable);
+    // Reading begins now: Node drops what nobody reads when the child ends.
+    this.#first = this.#lines.next();
     this.ended = new Promise((resolve, reject) => {
       this.#child.once("error", () => {
         this.#over = true;
@@ -94,19 +93,29 @@ export class CommandNamespace {
     this.ended.catch(() => {});
   }
 
+  /** Lets the script go on with what needs no settings, if the namespaces are there by now. Does not wait. */
+  advance(): void {
+    try {
+      const own = fs.readlinkSync("/proc/self/ns/user");
+      if (this.#child.pid !== undefined && fs.readlinkSync(`/proc/${this.#child.pid}/ns/user`) !== own) this.#map();
+    } catch {
+      // `begin` does it, or says why that cannot be done.
+    }
+  }
+
   /**
    * Waits for the namespaces, and lets `makeTap` make their TAP from `/dev/net/tun`, which process `pid` has open as
    * descriptor `tun`. Resolves with its result; the script sets up everything else meanwhile. Rejects with an `Error`
    * of one line.
    */
-  async begin<T>(makeTap: (pid: number, tun: number) => T): Promise<T> {
+  async begin<T>({ ip, resolver, keep }: NamespaceSettings, makeTap: (pid: number, tun: number) => T): Promise<T> {
     const first = await this.#said();
     const [word, pid] = first.split(" ");
     if (word !== "up") throw await this.#failure(first);
     this.pid = Number(pid);
     this.#map();
-    const made = makeTap(this.pid, TUN);
-    this.#say("made");
+    const made = await this.#unlessFailed(() => makeTap(this.pid, TUN));
+    for (const line of ["made", keep ? "keep" : "end", ...ip, "", ...resolver, ""]) this.#say(line);
     return made;
   }
 
@@ -125,13 +134,25 @@ export class CommandNamespace {
     if (on !== "on") throw await this.#failure(on);
   }
 
+  /** The result of `act`. If it throws because the script has failed meanwhile, rejects with the script's error. */
+  async #unlessFailed<T>(act: () => T): Promise<T> {
+    try {
+      return act();
+    } catch (error) {
+      if (fs.existsSync(`/proc/${this.pid}`)) throw error;
+      throw await this.#failure(await this.#said());
+    }
+  }
+
   #say(word: string): void {
     (this.#child.stdio[3] as Writable).write(`${word}\n`);
   }
 
   /** The next line from the script; empty when the script has ended. */
   async #said(): Promise<string> {
-    return (await this.#lines.next()).value ?? "";
+    const next = this.#first ?? this.#lines.next();
+    this.#first = null;
+    return (await next).value ?? "";
   }
 
   /**
@@ -177,6 +198,7 @@ export class CommandNamespace {
 
   /** Every id inside is the same as outside. A user that is not root has only its own. */
   #map(): void {
+    if (this.#mapped) return;
     const uid = process.getuid!();
     const gid = process.getgid!();
     const write = (file: string, text: string): void => fs.writeFileSync(`/proc/${this.#child.pid}/${file}`, text);
@@ -187,6 +209,8 @@ export class CommandNamespace {
     } catch (error) {
       throw new Error(`this user may not have namespaces of its own: ${reasonOf(error)}`);
     }
+    this.#mapped = true;
+    this.#say("mapped");
   }
 
   async #failure(said: string): Promise<Error> {
@@ -224,6 +248,22 @@ async function* linesOf(stream: Readable): AsyncGenerator<string, undefined> {
     }
   }
   return undefined;
+}
+
+/**
+ * The lines of fstab(5) that mount an empty folder at a place. Where there is a mount nothing can be renamed: the folder
+ * around it is one, too.
+ */
+function empty(place: string): string {
+  const [folder, around] = [place, path.dirname(place)].map((each) =>
+    each.replace(/[\s\\]/g, (c) => `\\${c.charCodeAt(0).toString(8).padStart(3, "0")}`),
+  );
+  return `${around} ${around} none rbind\ntslirp ${folder} tmpfs mode=700,nosuid,nodev,noexec,size=1m\n`;
+}
+
+/** Has only entries that every host has. The host's own could lead to its loopback, or past the rules about names. */
+function hosts(): string {
+  return `127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n127.0.1.1 ${hostname()}\n`;
 }
 
 /** A map of each of our own ids to itself. */

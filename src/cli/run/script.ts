@@ -1,19 +1,23 @@
 /**
  * The script that runs in the new namespaces before COMMAND, and as long as COMMAND does. It is process 1 there, a
- * POSIX shell. The script, and all that it writes, are arguments of the shell. COMMAND could change a file, and some
- * shells read further in their script while it runs.
+ * POSIX shell. The script, and all that it writes, are arguments of the shell or come by descriptor 3. COMMAND could
+ * change a file, and some shells read further in their script while it runs.
  *
- * Descriptor 3 is read: we write `made` when users are mapped and the TAP is there, and `go` when the network is
- * open. Its end means that we are gone. Descriptor 4 reports progress (`up PID`, `ready`, `on`, `failed WHY`).
- * Descriptor 5 is COMMAND's standard error. Descriptor 7 is `/dev/net/tun`, which `host/tap-device` takes.
+ * Descriptor 3 is read, and its end means that we are gone. We write `mapped` when users are mapped; `made` when the
+ * TAP is there, with the settings behind it (`keep` or `end`, then the commands for `ip -batch`, an empty line,
+ * resolv.conf and an empty line); and `go` when the network is open. Descriptor 4 reports progress (`up PID`, `ready`,
+ * `on`, `failed WHY`). Descriptor 5 is COMMAND's standard error. Descriptor 7 is `/dev/net/tun`, which
+ * `host/tap-device` takes. Descriptor 8 is the resolv.conf that COMMAND will see.
  *
- * Everything is set up while we open the network. Before `go`, `cover` and a path cover one of our sockets.
+ * What needs no settings is set up while we are still loading our code (`early`), the rest while we open the network.
+ * Before `go`, `cover` and a path cover one of our sockets.
  *
- * Files that COMMAND must not change are bind mounts from a file system that is read-only and has no other path: it
- * is mounted at a place that the new /proc then covers. Folders of daemons that look names up are covered whole,
- * since a daemon that starts again makes a new socket. Settings of the network (/proc/sys) are files that root may
- * write without any capability, so root's /proc/sys is made read-only. For other users the kernel refuses such
- * writes, and their /proc must stay uncovered: a sandbox inside COMMAND could not mount one otherwise.
+ * Files that COMMAND must not change are bind mounts from a file system that is read-only by then and has no other
+ * path: it is mounted at a place that the new /proc then covers. Folders of daemons that look names up are covered
+ * whole, since a daemon that starts again makes a new socket. Settings of the network (/proc/sys) are files that root
+ * may write without any capability, so root's /proc/sys is made read-only. For other users the kernel refuses such
+ * writes, and their /proc must stay uncovered: a sandbox inside COMMAND could not mount one otherwise. The TAP does not
+ * exist yet when /proc/sys is closed, so its settings are those that new devices get; nobody inside can make another.
  *
  * The folders in which processes of this user tell each other of their ports (`host/port-registry`) are replaced by
  * empty ones.
@@ -22,8 +26,8 @@
  * When COMMAND ends, process 1 ends, as it does when we end (`namespace`), and the kernel kills all other processes.
  */
 export const SCRIPT = `read -r pid rest </proc/self/stat
-ping=$1 bounding=$2 keep=$3 who=$4 setup=$5 resolver=$6 hosts=$7 emptied=$8
-shift 8
+ping=$1 bounding=$2 who=$3 hosts=$4 table=$5
+shift 5
 fail() {
   echo "failed $1: \${why:-unknown}" >&4
   exit 125
@@ -37,56 +41,76 @@ try() {
 "*}
   fail "$what"
 }
-writes() (
-  umask 022
-  mount -t tmpfs -o mode=755,nosuid,nodev,noexec,size=1m tslirp "$own" && mkdir "$own/nothing" "$own/resolved" || exit
-  for name in resolv.conf resolved/resolv.conf resolved/stub-resolv.conf; do
-    printf %s "$resolver" >"$own/$name" || exit
-  done
-  printf %s "$hosts" >"$own/hosts" && chmod -R a=rX "$own" && mount -o remount,ro "$own"
+makes() (
+  umask 222
+  mount -t tmpfs -o mode=755,nosuid,nodev,noexec,size=1m tslirp "$own" || exit
+  : >"$own/resolv.conf" && printf %s "$hosts" >"$own/hosts" || exit
+  [ -z "$covers" ] || mkdir "$own/nothing" "$own/resolved" || exit
+  [ -z "$resolved" ] || {
+    ln "$own/resolv.conf" "$own/resolved/resolv.conf" && ln "$own/resolv.conf" "$own/resolved/stub-resolv.conf"
+  }
 )
+# All in one process, in this order.
+mounts() { printf %s "$table" >"$own/fstab" && mount --all --fstab "$own/fstab"; }
 opens() { : <>/dev/net/tun; }
 sets_up() { printf %s "$setup" | ip -batch -; }
-# Where there is a mount nothing can be renamed: the folder around it is one, too.
-empties() { mount --rbind "\${1%/*}" "\${1%/*}" && mount -t tmpfs -o mode=700,nosuid,nodev,noexec,size=1m tslirp "$1"; }
-closes() { mount --bind /proc/sys /proc/sys && mount -o remount,bind,ro,nosuid,nodev,noexec /proc/sys; }
+closes() { mount -o bind,ro,nosuid,nodev,noexec /proc/sys /proc/sys; }
+freezes() { mount -o remount,ro /etc/resolv.conf; }
+# The lines up to an empty one.
+lines() {
+  read=
+  while IFS= read -r line <&3 || exit 125; do
+    [ -n "$line" ] || return 0
+    read="$read$line
+"
+  done
+}
 [ -c /dev/net/tun ] || {
   why="no such device"
   fail "/dev/net/tun cannot be opened"
 }
 try "/dev/net/tun cannot be opened" opens
 exec 7<>/dev/net/tun
-echo "up $pid" >&4
-read -r made <&3 || exit 125
-exec 7>&-
 for key in accept_ra accept_dad autoconf; do
-  echo 0 >"/proc/sys/net/ipv6/conf/tap0/$key"
+  echo 0 >"/proc/sys/net/ipv6/conf/default/$key"
 done 2>/dev/null
-try "the network cannot be set up" sets_up
-echo "$ping" >/proc/sys/net/ipv4/ping_group_range 2>/dev/null
-own=/proc/driver
-try "its own files cannot be made" writes
+echo "up $pid" >&4
+read -r word <&3 || exit 125
+own=/proc/driver covers= resolved=
 for run in /run /var/run; do
   [ ! -L "$run" ] || continue
   for cover in resolved:systemd/resolve nothing:nscd nothing:avahi-daemon; do
     place=$run/\${cover#*:}
-    [ ! -d "$place" ] || try "$place cannot be covered" mount --bind "$own/\${cover%%:*}" "$place"
+    [ -d "$place" ] || continue
+    covers=$covers"$own/\${cover%%:*} $place none bind
+"
+    [ "\${cover%%:*}" = nothing ] || resolved=yes
   done
 done
-set -f
-IFS="
+try "its own files cannot be made" makes
+exec 8>"$own/resolv.conf"
+table=$covers$table"$own/resolv.conf /etc/resolv.conf none bind
 "
-for place in $emptied; do
-  unset IFS
-  try "$place cannot be emptied" empties "$place"
-done
-unset IFS
-set +f
-try "/etc/resolv.conf cannot be replaced" mount --bind "$own/resolv.conf" /etc/resolv.conf
-[ ! -e /etc/hosts ] || try "/etc/hosts cannot be replaced" mount --bind "$own/hosts" /etc/hosts
+[ ! -e /etc/hosts ] || table=$table"$own/hosts /etc/hosts none bind
+"
+try "its own files cannot be mounted" mounts
+echo "$ping" >/proc/sys/net/ipv4/ping_group_range 2>/dev/null
 # Where that is not allowed (in some containers), processes see the host's, and nobody can be waited for.
-mount -t proc proc /proc 2>/dev/null || keep=
+waits=keep
+mount -t proc proc /proc 2>/dev/null || waits=
 [ "$who" = user ] || try "/proc/sys cannot be made read-only" closes
+read -r word <&3 || exit 125
+exec 7>&-
+read -r keep <&3 || exit 125
+lines
+setup=$read
+lines
+printf %s "$read" >&8
+exec 8>&-
+freezes 2>/dev/null &
+frozen=$!
+try "the network cannot be set up" sets_up
+wait "$frozen" || try "/etc/resolv.conf cannot be made read-only" freezes
 echo ready >&4
 while read -r word <&3 || exit 125; do
   [ "$word" = cover ] || break
@@ -99,7 +123,7 @@ exec 2>&5 3<&- 4>&- 5>&-
 trap : HUP INT QUIT TERM
 setpriv --ambient-caps=-all --inh-caps=-all --bounding-set="$bounding" -- "$@"
 status=$?
-if [ "$keep" = keep ]; then
+if [ "$keep" = keep ] && [ -n "$waits" ]; then
   while set -- /proc/[0-9]*; [ $# -gt 1 ]; do sleep 0.2; done
 fi
 exit $status

@@ -1,12 +1,12 @@
 /**
  * What makes containers, with a network of ours: bubblewrap (a TAP into a sandbox that runs, and one inside `tslirp run`), and
- * rootlesskit, which starts us in slirp4netns' place.
+ * rootlesskit and podman, which start us in slirp4netns' place.
  */
-import { spawn } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
 import fs from "node:fs";
 import http from "node:http";
-import type { AddressInfo } from "node:net";
+import net, { type AddressInfo } from "node:net";
 import os from "node:os";
 import path from "node:path";
 import type { Readable } from "node:stream";
@@ -70,6 +70,80 @@ describe.runIf(able)("a bubblewrap sandbox", () => {
     expect([status, stdout], stderr).toEqual([0, "hello"]);
   });
 });
+
+const podman =
+  able &&
+  process.getuid!() === 0 &&
+  ["podman", "crun", "busybox"].every((tool) => works("sh", "-c", `command -v ${tool}`));
+
+describe.runIf(podman)("podman", () => {
+  test("has us as its slirp4netns: an address, a resolver, the host by the gateway, a published port; nothing stays behind", async () => {
+    const folder = fs.mkdtempSync(path.join(os.tmpdir(), "podman-"));
+    const called = path.join(folder, "called");
+    const binary = path.join(folder, "slirp4netns");
+    fs.writeFileSync(
+      binary,
+      `#!/bin/sh\necho "$$ $*" >>${called}\nexec ${[process.execPath, ...PROGRAM].join(" ")} slirp4netns "$@"\n`,
+      { mode: 0o755 },
+    );
+    const root = path.join(folder, "image");
+    for (const name of ["bin", "etc", "proc", "sys", "dev"]) fs.mkdirSync(path.join(root, name), { recursive: true });
+    const busybox = execFileSync("sh", ["-c", "command -v busybox"], { encoding: "utf8" }).trim();
+    fs.copyFileSync(busybox, path.join(root, "bin/busybox"));
+    const libraries = execFileSync("sh", ["-c", `ldd ${busybox} || true`], {
+      encoding: "utf8",
+      stdio: ["ignore", "pipe", "ignore"],
+    });
+    for (const [library] of libraries.matchAll(/\/\S+/g)) {
+      if (library === `${busybox}:`) continue;
+      fs.mkdirSync(path.join(root, path.dirname(library)), { recursive: true });
+      fs.copyFileSync(library, path.join(root, library));
+    }
+    const [port, until] = [await freePort(), path.join(root, "asked")];
+    const script = `ip -4 addr show tap0 | grep -o "10\\.[.0-9/]*"; head -1 /etc/resolv.conf; wget -q -O - ${url}
+      echo; echo hello from podman >/page; httpd -h / -p 80; while [ ! -e /asked ]; do sleep 0.1; done`;
+    const words = [
+      ...["podman", "--root", `${folder}/root`, "--runroot", `${folder}/run`, "--tmpdir", `${folder}/tmp`],
+      ...["--storage-driver", "vfs", "--events-backend", "file", "--cgroup-manager", "cgroupfs", "--runtime", "crun"],
+      ...["--network-cmd-path", binary, "run", "--rm", "--cgroups=disabled"],
+      ...["--ulimit=nofile=256:256", "--ulimit=nproc=1024:1024"],
+      ...["--network=slirp4netns:allow_host_loopback=true", "-p", `127.0.0.1:${port}:80`],
+      ...["--rootfs", root, "/bin/busybox", "sh", "-c", script],
+    ];
+    // crun refuses a host whose cgroups are of both versions.
+    const apart = `mountpoint -q /sys/fs/cgroup/unified && umount /sys/fs/cgroup/unified; exec "$@"`;
+    const child = spawn("unshare", ["--mount", "sh", "-c", apart, "sh", ...words], {
+      stdio: ["ignore", "pipe", "pipe"],
+    });
+    const ended = once(child, "close");
+    let [out, err] = ["", ""];
+    child.stdout.on("data", (text: Buffer) => (out += text.toString()));
+    child.stderr.on("data", (text: Buffer) => (err += text.toString()));
+    const fetched = async (): Promise<string> => {
+      try {
+        return await (await fetch(`http://127.0.0.1:${port}/page`)).text();
+      } catch {
+        return err;
+      }
+    };
+    await expect.poll(fetched, { timeout: 30_000, interval: 200 }).toBe("hello from podman\n");
+    fs.writeFileSync(until, "");
+    expect(await ended, err).toEqual([0, null]);
+    expect(out).toBe("10.0.2.100/24\nnameserver 10.0.2.3\nhello\n");
+    const pids = fs.readFileSync(called, "utf8").matchAll(/^\d+/gm);
+    for (const [pid] of pids) await expect.poll(() => fs.existsSync(`/proc/${pid}`), { timeout: 10_000 }).toBe(false);
+    fs.rmSync(folder, { recursive: true });
+  });
+});
+
+async function freePort(): Promise<number> {
+  const holder = net.createServer().listen(0, "127.0.0.1");
+  await once(holder, "listening");
+  const { port } = holder.address() as AddressInfo;
+  holder.close();
+  await once(holder, "close");
+  return port;
+}
 
 const nobody = ["--reuid", "65534", "--regid", "65534", "--clear-groups", "--"];
 const rootless =

@@ -156,8 +156,8 @@ export const COMMAND: Readonly<Record<CommandField, Description>> = {
   default: {
     flag: "--default <allow|deny>",
     reading: { as: "rule", action: "default" },
-    help: "what happens to a flow that no rule matches",
-    initial: "allow",
+    help: "what happens to a flow that no rule matches; has to be said beside `--allow`, `--deny` or `--rules`",
+    initial: "allow where there is none of these",
   },
   rules: {
     flag: "--rules <file>",

@@ -3,12 +3,15 @@
  * takes longer than everything else at a start.
  *
  * The library is modules. The program is CommonJS in `dist/program`, since only so can `cli/start` load it with what V8 has
- * kept of it. What is loaded when: a process reads the entry that it is started by, what that imports, and a command's own
- * file once the command is asked for (`import()` in `cli/program` and others). `LIBRARY` and `PROGRAM` say which modules stand
- * together, so that a start reads few files and none of them for a small part of it.
+ * kept of it. `cli/start` is CommonJS, too: Node takes longer to load modules. What is loaded when: a process reads the entry
+ * that it is started by, what that imports, and a command's own file once the command is asked for (`import()` in `cli/program`
+ * and others); the library reads the code of networks when the first is made (`network/load`). `LIBRARY` and `PROGRAM` say
+ * which modules stand together, so that a start reads few files and none of them for a small part of it.
+ *
+ * All files are ASCII, since V8 keeps and reads a text with another character at twice the size.
  *
  * The packages that package.json lists for run time stay packages. Others that `src` imports become part of `dist`, with their
- * licences: what is used of zod, ip-address and commander, and the API's server and metrics (Fastify, prom-client), which are
+ * licences: what is used of zod and commander, and the API's server and metrics (Fastify, prom-client), which are
  * 51 packages and 20 MB when they are installed, and 2 MB so. Nothing is made shorter: a stack trace names functions and
  * lines that can be read, below the name of their source file.
  */
@@ -32,13 +35,10 @@ function manifestOf(folder: string): Manifest {
 
 /** Modules of the library that one file holds; the first line that matches counts. What it needs from its first line on is tagged `$initial`. */
 const LIBRARY: CodeSplittingGroup[] = [
-  // What options and rules are read with.
-  {
-    name: "options",
-    tags: ["$initial"],
-    test: /[\\/](src[\\/](wire|core|control|attach[\\/]address\b|host[\\/](libc|readable)\b)|zod|ip-address)\b/,
-  },
-  { name: "network", tags: ["$initial"], test: /[\\/]src[\\/](?!cli[\\/])/ },
+  // What options are read with, and classes without the code that they call.
+  { name: "options", tags: ["$initial"], test: /[\\/](src|zod)[\\/]/ },
+  // What the first network that is made needs.
+  { name: "network", test: /[\\/]src[\\/](?!cli[\\/]|record[\\/])/ },
 ];
 
 /**
@@ -48,7 +48,12 @@ const LIBRARY: CodeSplittingGroup[] = [
 const PROGRAM: CodeSplittingGroup[] = [
   // What the program begins with: alone, since reading the rest takes a while.
   { name: "signals", test: /[\\/]early-signals\.ts$/ },
-  { name: "network", test: /[\\/](src[\\/](?!cli[\\/]|api[\\/])|zod[\\/]|ip-address[\\/])/ },
+  // What `run` begins with while the rest is read.
+  {
+    name: "early",
+    test: /[\\/]src[\\/](cli[\\/]run[\\/](early|namespace|script)|host[\\/](reason|port-registry|ownership))\.ts$/,
+  },
+  { name: "network", test: /[\\/](src[\\/](?!cli[\\/]|api[\\/]|record[\\/])|zod[\\/])/ },
   // The commands' options and help, and `ctl`.
   {
     name: "commands",
@@ -72,24 +77,40 @@ export function bundling(): InputOptions {
   };
 }
 
+/** JavaScript in which other characters stand as escapes. They are in texts and patterns only, where both mean the same. */
+function ascii(code: string): string {
+  const escaped = /(?<!\\)(?:\\\\)*\\[^\0-\x7f]/.exec(code);
+  if (escaped !== null) throw new Error(`${escaped[0]}: the backslash has no meaning, and would get one`);
+  return code.replace(/[^\0-\x7f]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`);
+}
+
 /** The library and the command line in `outdir`. Returns the modules that became part of them. */
 export async function bundle(outdir: string): Promise<string[]> {
   const common = { minifyInternalExports: false, comments: false } as const;
-  const library = await rolldown({ ...bundling(), input: { index: "src/index.ts", "cli/main": "src/cli/start.ts" } });
+  const library = await rolldown({ ...bundling(), input: { index: "src/index.ts" } });
+  const start = await rolldown({ ...bundling(), input: { "cli/main": "src/cli/start.ts" } });
   const program = await rolldown({ ...bundling(), input: { main: "src/cli/main.ts" } });
   const made = [
     await library.write({
       ...{ dir: outdir, entryFileNames: "[name].js", chunkFileNames: "lib/[name]-[hash].js" },
       ...{ ...common, codeSplitting: { groups: LIBRARY } },
     }),
+    await start.write({ ...{ dir: outdir, format: "cjs", entryFileNames: "[name].js" }, ...common }),
     await program.write({
       ...{ dir: path.join(outdir, "program"), format: "cjs", dynamicImportInCjs: false },
       ...{ entryFileNames: "[name].cjs", chunkFileNames: "[name]-[hash].cjs" },
       ...{ ...common, codeSplitting: { groups: PROGRAM } },
     }),
   ];
+  writeFileSync(path.join(outdir, "cli/package.json"), '{ "type": "commonjs" }\n');
   // Beside the code that reads it.
   cpSync(path.join(ROOT, "src/api/page"), path.join(outdir, "program/page"), { recursive: true });
+  for (const [i, folder] of [outdir, outdir, path.join(outdir, "program")].entries()) {
+    for (const { fileName } of made[i]!.output) {
+      const file = path.join(folder, fileName);
+      writeFileSync(file, ascii(readFileSync(file, "utf8")));
+    }
+  }
   chmodSync(path.join(outdir, "cli/main.js"), 0o755);
   return made.flatMap(({ output }) => output.flatMap((file) => (file.type === "chunk" ? file.moduleIds : [])));
 }

@@ -12,22 +12,20 @@
  * add. If the limit is exceeded all the same, the guest that holds most is sent away.
  */
 import { EventEmitter } from "node:events";
-import { type AttachAddress, attachAddressText } from "./attach/address.ts";
-import { dgramDoor } from "./attach/dgram-door.ts";
+import type { AttachAddress } from "./attach/address.ts";
 import type { Arrival, GuestDoor, OpenGuestDoor } from "./attach/door.ts";
-import { streamDoor } from "./attach/server.ts";
-import { wsDoor } from "./attach/ws-door.ts";
+import { whenAborted } from "./control/abortable.ts";
 import { ConfigError } from "./control/errors.ts";
 import { MAX_DGRAM_MTU } from "./control/options/mtu.ts";
 import type { NetworkOptions } from "./control/options/network-options.ts";
 import { type ResolvedOptions, resolveOptions } from "./control/options.ts";
-import { whenAborted } from "./control/shape.ts";
 import { ByteBudget, type ByteShare } from "./core/byte-budget.ts";
 import type { Limits } from "./core/limits.ts";
 import type { Link } from "./core/link.ts";
 import { DROP_REASONS, type DropReason } from "./core/trace.ts";
-import { accessOf, attachAddress, checkTarget, type ListenTarget, waitsFor } from "./embed/cables.ts";
+import type { ListenTarget } from "./embed/cables.ts";
 import { sharedRegistry } from "./host/port-registry.ts";
+import { loadCode, loadedCode } from "./network/load.ts";
 import { Network } from "./network.ts";
 
 export interface GuestNetworksOptions {
@@ -184,6 +182,7 @@ export class GuestNetworks extends EventEmitter<GuestNetworksEvents> implements 
    * the target's signal closes the socket, and the networks of the guests that came by it.
    */
   async listenAt(target: ListenTarget): Promise<AttachAddress> {
+    const { attachAddress, checkTarget, waitsFor } = await loadCode();
     if (this.#over) throw closedError();
     checkTarget("listen", target);
     const signal = waitsFor(target);
@@ -278,6 +277,7 @@ export class GuestNetworks extends EventEmitter<GuestNetworksEvents> implements 
 
   #opener(address: AttachAddress, target: ListenTarget): OpenGuestDoor {
     const trace = { drop: (reason: DropReason) => void this.#left.drops[reason]++, event() {} };
+    const { accessOf, attachAddressText, dgramDoor, streamDoor, wsDoor } = loadedCode();
     if (address.kind === "ws") return wsDoor(address, { access: accessOf(target), guests: this.#most, trace });
     if (address.kind === "vhost-user")
       throw new ConfigError(
@@ -304,7 +304,7 @@ export class GuestNetworks extends EventEmitter<GuestNetworksEvents> implements 
       return arrival.refuse();
     }
     const id = `g${++this.#made}`;
-    const cable = `${attachAddressText(at)}#${this.#made}`;
+    const cable = `${loadedCode().attachAddressText(at)}#${this.#made}`;
     const bytes = this.#budget.share();
     const network = new Network(this.#resolved, null, bytes);
     for (const port of this.#ports) network.protectPort(port);

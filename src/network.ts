@@ -12,7 +12,7 @@ import type { Arrival } from "./attach/door.ts";
 import type { MemoryCable } from "./attach/memory.ts";
 import type { FrameWatcher } from "./attach/tap.ts";
 import type { FrameSocket } from "./attach/websocket.ts";
-import type { Abortable } from "./control/abortable.ts";
+import { type Abortable, whenAborted } from "./control/abortable.ts";
 import type { Capture, CaptureOptions } from "./control/capture.ts";
 import { ConfigError } from "./control/errors.ts";
 import type { AskVerdict, Question } from "./control/on-ask.ts";
@@ -20,12 +20,12 @@ import type { ImpairmentOptions } from "./control/options/impairment-options.ts"
 import type { RecordOptions } from "./control/options/record-options.ts";
 import { type NetworkOptions, type ResolvedOptions, resolveOptions } from "./control/options.ts";
 import { qemuArgs } from "./control/qemu-args.ts";
-import { whenAborted } from "./control/shape.ts";
-import { resolveUplink, type UplinkOptions } from "./control/uplink-rules.ts";
+import type { UplinkOptions } from "./control/uplink-rules.ts";
 import { type ByteShare, unshared } from "./core/byte-budget.ts";
 import type { ForwardRule, StackConfig } from "./core/config.ts";
 import type { Link } from "./core/link.ts";
-import { closedError, type ListenTarget, type Uplink } from "./embed/cables.ts";
+import type { ListenTarget, Uplink } from "./embed/cables.ts";
+import { closedError } from "./embed/closed.ts";
 import type { GuestServer } from "./embed/guest-server.ts";
 import type { GuestSocket } from "./embed/guest-socket.ts";
 import type { GuestUdp } from "./embed/guest-udp.ts";
@@ -33,8 +33,9 @@ import type { BindGuestUdpOptions, ConnectOptions, ListenGuestOptions } from "./
 import type { NetworkEvents } from "./embed/network-events.ts";
 import type { OpenForward } from "./nat/forwards.ts";
 import type { LimitState } from "./nat/rules/meters.ts";
-import { type ComposedNetwork, composeNetwork } from "./network/compose.ts";
+import type { ComposedNetwork } from "./network/compose.ts";
 import { type FlowExplanation, type Lease, type NetworkStats, wallLease } from "./network/info.ts";
+import { loadCode, loadedCode } from "./network/load.ts";
 import type { EndFlows } from "./network/recordings.ts";
 import { beginRecording } from "./network/tape.ts";
 import type { Recording, RecordingState } from "./record/recording.ts";
@@ -47,6 +48,7 @@ import type { FlowInfo } from "./stack/flow-info.ts";
 export async function createNetwork(options: NetworkOptions = {}): Promise<Network> {
   const resolved = resolveOptions(options);
   const { signal } = options;
+  await loadCode();
   const recording = resolved.record === null ? null : await beginRecording(resolved.record, resolved);
   const network = new Network(resolved, recording);
   try {
@@ -76,7 +78,7 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
     super();
     this.config = options.stack;
     this.#options = options;
-    this.#made = composeNetwork(options, recording, bytes, this, this.#ended.signal);
+    this.#made = loadedCode().composeNetwork(options, recording, bytes, this, this.#ended.signal);
     if (options.signal !== null) whenAborted(options.signal, () => void this.close(), this.#ended.signal);
   }
 
@@ -94,7 +96,7 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
    * that. Rejects with `ConfigError`, or with an `Error` of one line when the host refuses.
    */
   async uplink(target: string | UplinkOptions): Promise<Uplink> {
-    return this.#open.cables.uplink(resolveUplink("uplink", target));
+    return this.#open.cables.uplink(loadedCode().resolveUplink("uplink", target));
   }
 
   /** The uplinks to segments that the guests' cables are joined to. */

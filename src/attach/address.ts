@@ -5,7 +5,7 @@
 
 import { isIPv6 } from "node:net";
 import { endpointText } from "../core/address.ts";
-import { UNIX_PATH_MAX } from "../host/listen-unix.ts";
+import { UNIX_PATH_MAX } from "../host/unix-path.ts";
 
 export type StreamAddress =
   | { readonly kind: "unix"; readonly path: string }

@@ -6,7 +6,7 @@ import type { StreamAddress } from "../attach/address.ts";
 import { ConfigError } from "../control/errors.ts";
 import { createLog } from "../control/log.ts";
 import { shellLine } from "../control/qemu-args.ts";
-import { UNIX_PATH_MAX } from "../host/listen-unix.ts";
+import { UNIX_PATH_MAX } from "../host/unix-path.ts";
 import type { QemuArguments, SessionOptions } from "./argument-types.ts";
 import { readNetworkArguments, readSessionArguments } from "./arguments.ts";
 import { Custody } from "./qemu/child.ts";

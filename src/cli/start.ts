@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 /**
- * The source of `dist/cli/main.js`. It loads the program's files (`dist/program`, CommonJS, which `build.ts` makes of
+ * The source of `dist/cli/main.js` (CommonJS). It loads the program's files (`dist/program`, CommonJS, which `build.ts` makes of
  * `cli/main`), together with the code that V8 compiled from them at an earlier start.
  *
  * Most of a start is V8's compilation of a megabyte of JavaScript. V8 can hand out the compiled code, and take it
@@ -45,12 +45,12 @@ const stored = new Map<string, Buffer>();
 /** Whether a script had no stored code, or code that V8 refused. */
 let missing = false;
 
-/** Loads a file as CommonJS does, with the stored code. */
+/** Loads a file as CommonJS does, with the stored code. The file is ASCII. */
 function load(file: string): unknown {
   const known = modules.get(file);
   if (known !== undefined) return known.exports;
   const name = path.basename(file);
-  const text = `(function (exports, require, module, __filename, __dirname) { ${fs.readFileSync(file, "utf8")}\n})`;
+  const text = `(function (exports, require, module, __filename, __dirname) { ${fs.readFileSync(file, "latin1")}\n})`;
   const cachedData = stored.get(name);
   const script = new vm.Script(text, { filename: file, cachedData });
   if (HASHED.test(name)) {

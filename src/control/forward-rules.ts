@@ -2,7 +2,7 @@
 
 import type { IpText } from "../core/address.ts";
 import type { ForwardRule } from "../core/config.ts";
-import { UNIX_PATH_MAX } from "../host/listen-unix.ts";
+import { UNIX_PATH_MAX } from "../host/unix-path.ts";
 import { ipv4ToString } from "../wire/ipv4.ts";
 import { ipv6FromText } from "../wire/ipv6.ts";
 import { parseIpv4, parseIpv6, parseNumber } from "./addresses.ts";

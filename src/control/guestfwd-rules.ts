@@ -2,7 +2,7 @@
 import path from "node:path";
 import type { IpText } from "../core/address.ts";
 import type { GuestForwardRule } from "../core/config.ts";
-import { UNIX_PATH_MAX } from "../host/listen-unix.ts";
+import { UNIX_PATH_MAX } from "../host/unix-path.ts";
 import { fromNumber, parseIpv4, parseIpv6, parseNumber, prefixMask } from "./addresses.ts";
 import { ConfigError, show } from "./errors.ts";
 import { shellWords } from "./shell-words.ts";

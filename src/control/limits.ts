@@ -15,10 +15,12 @@ export function cap(max: number): Shape<number> {
 
 export const LIMIT_NAMES: readonly (keyof Limits)[] = Object.keys(DEFAULT_LIMITS) as (keyof Limits)[];
 
-export const LimitsShape: Shape<LimitsOptions> = z.strictObject(
-  Object.fromEntries(LIMIT_NAMES.map((name) => [name, z.optional(cap(MOST_LIMITS[name]))])),
-  `expected an object with ${LIMIT_NAMES.join(", ")}`,
-);
+export function limitsShape(): Shape<LimitsOptions> {
+  return z.strictObject(
+    Object.fromEntries(LIMIT_NAMES.map((name) => [name, z.optional(cap(MOST_LIMITS[name]))])),
+    `expected an object with ${LIMIT_NAMES.join(", ")}`,
+  );
+}
 
 const PER_GUEST = "PerGuest";
 /** The share of a cap that one guest may have, unless the guest's cap is given or is lower by default. */
@@ -33,8 +35,8 @@ export function resolveLimits(given: LimitsOptions): Limits {
   const limits: Record<keyof Limits, number> = { ...DEFAULT_LIMITS };
   for (const name of LIMIT_NAMES) limits[name] = given[name] ?? DEFAULT_LIMITS[name];
   for (const each of LIMIT_NAMES) {
-    const all = LIMIT_NAMES.find((name) => each === `${name}${PER_GUEST}`);
-    if (all === undefined) continue;
+    const all = each.slice(0, -PER_GUEST.length) as keyof Limits;
+    if (!each.endsWith(PER_GUEST) || !Object.hasOwn(limits, all)) continue;
     if (given[each] === undefined) {
       const fair = DEFAULT_LIMITS[each] === DEFAULT_LIMITS[all] * SHARE;
       limits[each] = fair ? Math.ceil(limits[all] * SHARE) : Math.min(limits[each], limits[all]);

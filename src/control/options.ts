@@ -24,7 +24,7 @@ import type { ResolvedAudit } from "./options/audit-options.ts";
 import { MAX_MTU, MIN_MTU } from "./options/mtu.ts";
 import type { NetworkOptions } from "./options/network-options.ts";
 import type { RecordOptions, ResolvedRecord } from "./options/record-options.ts";
-import { NetworkShape } from "./options/table.ts";
+import { shapeOf } from "./options/table.ts";
 import { parseProxy, resolveProxy } from "./proxy-rules.ts";
 import { parseRules } from "./rules.ts";
 import { checkShape } from "./shape.ts";
@@ -78,7 +78,7 @@ const ON_FLOW_MS = 10_000;
 
 /** Checks what the user said and fills in the defaults. Throws `ConfigError` about the first thing that is wrong. */
 export function resolveOptions(input: NetworkOptions = {}): ResolvedOptions {
-  const options = checkShape(NetworkShape, input);
+  const options = checkShape(shapeOf(input), input);
   const families = resolveFamilies(options);
   const addresses = resolveAddresses4(options);
   const { net, prefix, host, dns, dhcpStart } = addresses;
@@ -189,7 +189,7 @@ function resolveAudit(audit: NetworkOptions["audit"]): ResolvedAudit | null {
 
 /** Checks the argument of `Network.record`. Throws `ConfigError`. */
 export function checkRecord(record: string | RecordOptions): ResolvedRecord {
-  const resolved = resolveRecord(checkShape(NetworkShape, { record }).record);
+  const resolved = resolveRecord(checkShape(shapeOf({ record }), { record }).record);
   if (resolved === null) throw new ConfigError("record", record, "expected a new file's name");
   return resolved;
 }

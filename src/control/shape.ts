@@ -1,5 +1,4 @@
 /** Checks values that users give against a shape. The first fault becomes a `ConfigError` that names the value. */
-import { setMaxListeners } from "node:events";
 import * as z from "zod/mini";
 import type { Abortable } from "./abortable.ts";
 import { ConfigError } from "./errors.ts";
@@ -7,7 +6,7 @@ import { ConfigError } from "./errors.ts";
 /** A checker of values, of zod's smaller edition, which loads in a quarter of the time. */
 export type Shape<T> = z.ZodMiniType<T>;
 
-export const abortSignal: Shape<AbortSignal> = z.instanceof(AbortSignal, { error: "expected an AbortSignal" });
+export const abortSignal = (): Shape<AbortSignal> => z.instanceof(AbortSignal, { error: "expected an AbortSignal" });
 
 // Each shape is used once or twice. Compiling it to a function first, as zod does by default, takes longer.
 z.config({ jitless: true });
@@ -26,30 +25,12 @@ export function checkShape<T>(shape: Shape<T>, input: T, name = "options"): T {
   throw new ConfigError(field, at(input, keys), unknown ? "there is no such option" : issue.message);
 }
 
-const abortable = z.object({ signal: z.optional(abortSignal) }, "expected an object like { signal }");
+const abortable = z.object({ signal: z.optional(abortSignal()) }, "expected an object like { signal }");
 
 /** The signal in a call's options. Throws `ConfigError`, also when a signal is given in place of the options. */
 export function signalOf(options: Abortable): AbortSignal | undefined {
   if (options instanceof AbortSignal) throw new ConfigError("options", options, "expected the signal as { signal }");
   return checkShape(abortable, options).signal;
-}
-
-/** Calls `act` when `signal` is aborted. Returns a function that cancels this. */
-export function onAbort(signal: AbortSignal, act: () => void): () => void {
-  // One signal may end any number of networks, cables and sockets: Node would take more than ten for a leak, and warn.
-  setMaxListeners(0, signal);
-  signal.addEventListener("abort", act, { once: true });
-  return () => signal.removeEventListener("abort", act);
-}
-
-/** Calls `act` when `signal` is aborted, unless `over` is aborted first. */
-export function whenAborted(signal: AbortSignal, act: () => void, over: AbortSignal): void {
-  if (over.aborted) return;
-  const forget = onAbort(signal, () => {
-    forgetOver();
-    act();
-  });
-  const forgetOver = onAbort(over, forget);
 }
 
 /** Checks that a list contains texts only. Throws `ConfigError` about the field. */

@@ -13,10 +13,10 @@ import { TapCable } from "../attach/tap-cable.ts";
 import { openVxlan, type VxlanUplink } from "../attach/vxlan.ts";
 import { attachWebSocket, type FrameSocket } from "../attach/websocket.ts";
 import { NO_BROWSERS, type WsAccess } from "../attach/ws-access.ts";
-import type { Abortable } from "../control/abortable.ts";
+import { type Abortable, onAbort } from "../control/abortable.ts";
 import { ConfigError } from "../control/errors.ts";
 import { MAX_DGRAM_MTU } from "../control/options/mtu.ts";
-import { onAbort, signalOf } from "../control/shape.ts";
+import { signalOf } from "../control/shape.ts";
 import { parseTapTarget } from "../control/tap-target.ts";
 import { uplinkInnerMtu } from "../control/uplink-rules.ts";
 import { resolveWsAccess, type WsAccessOptions } from "../control/ws-access.ts";
@@ -27,6 +27,7 @@ import { whenNamespaceIsLeft } from "../host/namespace-watch.ts";
 import type { OwnPorts } from "../host/own-ports.ts";
 import { needTaps, type TapDevice, taps } from "../host/tap-device.ts";
 import { openTap } from "../host/tap-namespace.ts";
+import { closedError } from "./closed.ts";
 
 /**
  * Where guests attach: `{ path }` and `{ host, port }` are stream sockets, `{ ws }` is a WebSocket's address
@@ -319,10 +320,6 @@ function described(link: VxlanUplink): Uplink {
     },
     close: () => link.close(),
   };
-}
-
-export function closedError(): Error {
-  return new Error("the network is closed");
 }
 
 function checkDescriptor(field: string, fd: number): void {

@@ -3,10 +3,10 @@
  * for each network. It keeps all open ports, so that they are closed with the network.
  */
 import * as z from "zod/mini";
-import type { Abortable } from "../control/abortable.ts";
+import { type Abortable, onAbort } from "../control/abortable.ts";
 import { parseIp } from "../control/addresses.ts";
 import { ConfigError } from "../control/errors.ts";
-import { checkShape, onAbort, type Shape, signalOf } from "../control/shape.ts";
+import { checkShape, type Shape, signalOf } from "../control/shape.ts";
 import { type Endpoint, endpointText, type IpText, ipv4FromText } from "../core/address.ts";
 import type { StackConfig } from "../core/config.ts";
 import type { AcceptedTcp, HostTcp, HostTcpEvents } from "../core/host-net.ts";

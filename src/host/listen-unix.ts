@@ -8,12 +8,7 @@ import fs from "node:fs/promises";
 import net from "node:net";
 import path from "node:path";
 import { handOver } from "./ownership.ts";
-
-/**
- * The longest path: `sockaddr_un` has to contain it with its NUL (108 bytes on Linux, 104 elsewhere), or it would be
- * cut.
- */
-export const UNIX_PATH_MAX: number = process.platform === "linux" ? 107 : 103;
+import { UNIX_PATH_MAX } from "./unix-path.ts";
 
 /** The file of a listening socket. */
 export interface UnixFile {

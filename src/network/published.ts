@@ -1,12 +1,12 @@
 /** The forwards that a user opens and closes: all that a rule describes, or none. */
 
-import type { Abortable } from "../control/abortable.ts";
+import { type Abortable, whenAborted } from "../control/abortable.ts";
 import { ConfigError } from "../control/errors.ts";
 import { resolveForwards } from "../control/forward-guests.ts";
-import { signalOf, whenAborted } from "../control/shape.ts";
+import { signalOf } from "../control/shape.ts";
 import { endpointText } from "../core/address.ts";
 import type { ForwardRule, StackConfig } from "../core/config.ts";
-import { closedError } from "../embed/cables.ts";
+import { closedError } from "../embed/closed.ts";
 import type { CurrentLan } from "../embed/current-lan.ts";
 import { reasonOf } from "../host/reason.ts";
 import type { OpenForward } from "../nat/forwards.ts";

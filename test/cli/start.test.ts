@@ -10,6 +10,8 @@ function closure(file: string, seen: Map<string, string> = new Map()): Map<strin
   if (seen.has(file)) return seen;
   const text = fs.readFileSync(path.join(DIST, file), "utf8");
   seen.set(file, text);
+  // V8 keeps and reads a text with another character at twice the size; the program's are read as one byte a character.
+  expect(text, file).toMatch(/^[\0-\x7f]*$/);
   for (const [, module, next] of text.matchAll(
     /^(?:(?:import|export)\b[^;]*?"(\.[^"]+)"|(?:const \w+ = )?require\("(\.[^"]+)"\));$/gm,
   ))
@@ -34,15 +36,16 @@ test.each([
   [
     "the library",
     "index.js",
-    { files: 4, kilobytes: 950, without: [API, "// src/cli/", "// node_modules/commander/"] },
+    { files: 2, kilobytes: 190, without: [API, "// src/stack/", "// src/cli/", "// node_modules/commander/"] },
   ],
-  ["what reads the program", "cli/main.js", { files: 1, kilobytes: 6, without: [NETWORK] }],
-  ["the program's first line", "program/main.cjs", { files: 2, kilobytes: 2, without: [NETWORK] }],
-  ["options, help and ctl", "src/cli/command-line.ts", { files: 4, kilobytes: 1_270, without: [API] }],
-  ["run", "src/cli/run.ts", { files: 9, kilobytes: 1_320, without: [API] }],
-  ["serve", "src/cli/serve.ts", { files: 9, kilobytes: 1_320, without: [API] }],
-  ["qemu", "src/cli/qemu.ts", { files: 9, kilobytes: 1_320, without: [API] }],
-  ["slirp4netns", "src/cli/slirp4netns.ts", { files: 9, kilobytes: 1_320, without: [API] }],
+  ["what reads the program", "cli/main.js", { files: 1, kilobytes: 7, without: [NETWORK] }],
+  ["the program's first line", "program/main.cjs", { files: 2, kilobytes: 3, without: [NETWORK] }],
+  ["what run begins with", "src/cli/run/early.ts", { files: 2, kilobytes: 24, without: [NETWORK] }],
+  ["options, help and ctl", "src/cli/command-line.ts", { files: 5, kilobytes: 1_150, without: [API] }],
+  ["run", "src/cli/run.ts", { files: 10, kilobytes: 1_210, without: [API] }],
+  ["serve", "src/cli/serve.ts", { files: 10, kilobytes: 1_210, without: [API] }],
+  ["qemu", "src/cli/qemu.ts", { files: 10, kilobytes: 1_210, without: [API] }],
+  ["slirp4netns", "src/cli/slirp4netns.ts", { files: 10, kilobytes: 1_210, without: [API] }],
 ] as const)(
   "%s is few files, and nothing in them that is for others",
   (_what, entry, { files, kilobytes, without }) => {

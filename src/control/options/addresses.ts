@@ -29,7 +29,7 @@ export const ADDRESSES: NetworkGroup<
     type: "string",
     help: "the guests' network, `ADDR/PREFIX` with a prefix from 4 to 29",
     initial: "10.0.2.0/24",
-    shape: checked(SUBNET4, (text) => parseSubnet4(text) !== null),
+    shape: () => checked(SUBNET4, (text) => parseSubnet4(text) !== null),
   },
   host: {
     flag: "--host <ip>",
@@ -84,7 +84,7 @@ export const ADDRESSES: NetworkGroup<
     type: "string",
     help: "the guests' IPv6 network, `ADDR/PREFIX`; they make their own addresses in it if the prefix is 64",
     initial: "fec0::/64",
-    shape: checked(SUBNET6, (text) => parseNet6(text) !== null),
+    shape: () => checked(SUBNET6, (text) => parseNet6(text) !== null),
   },
   host6: {
     flag: "--ipv6-host <ip>",
@@ -112,7 +112,7 @@ export const ADDRESSES: NetworkGroup<
     help: `the MTU that guests are told, ${MIN_MTU} to ${MAX_MTU} bytes`,
     initial: `${MAX_MTU}; 1500 when a cable is UDP`,
     more: `DHCP tells it to guests that ask, IPv6's router to all. With an uplink: ${SMALLEST_MTU} to what fits it.`,
-    shape: wholeNumber(SMALLEST_MTU, MAX_MTU, MTU),
+    shape: () => wholeNumber(SMALLEST_MTU, MAX_MTU, MTU),
   },
   dhcp: {
     flag: "--dhcp <on|off>",
@@ -128,6 +128,6 @@ export const ADDRESSES: NetworkGroup<
     type: "Readonly<Record<string, string>>",
     help: "the IPv4 address that is leased to the guest with this MAC, and to nobody else",
     doc: '`{ "52:54:00:12:34:56": "10.0.2.40" }`',
-    shape: z.record(z.string(), ipv4, STATIC),
+    shape: () => z.record(z.string(), ipv4(), STATIC),
   },
 };

@@ -59,7 +59,8 @@ export interface NetworkOption<T> extends Omit<Description, "flag" | "reading"> 
   readonly type: string;
   /** Further text for the library's docstring. */
   readonly doc?: string;
-  readonly shape: Shape<T>;
+  /** Makes the check of its values. Called only for options that are given: a check takes a while to make. */
+  readonly shape: () => Shape<T>;
 }
 
 /** A group of options of a network. */
@@ -88,15 +89,14 @@ export function something(expectation: string): Shape<string> {
   return checked(expectation, (text) => text !== "");
 }
 
-export const ipv4: Shape<string> = checked(IPV4, (text) => parseIpv4(text) !== null);
-export const ipv6: Shape<string> = checked(IPV6, (text) => parseIpv6(text) !== null);
-export const ip: Shape<string> = checked(IP, (text) => parseIp(text) !== null);
-export const name: Shape<string> = checked(NAME, (text) => /^[A-Za-z0-9._-]{1,255}$/.test(text));
-export const domain: Shape<string> = checked(DOMAIN, (text) =>
-  /^(?=.{1,254}$)(?:[A-Za-z0-9_-]{1,63}\.)*[A-Za-z0-9_-]{1,63}\.?$/.test(text),
-);
-export const resolver: Shape<string> = checked(RESOLVER, (text) => parseEndpoint(text, 53) !== null);
-export const bool: Shape<boolean> = z.boolean("expected true or false");
+export const ipv4 = (): Shape<string> => checked(IPV4, (text) => parseIpv4(text) !== null);
+export const ipv6 = (): Shape<string> => checked(IPV6, (text) => parseIpv6(text) !== null);
+export const ip = (): Shape<string> => checked(IP, (text) => parseIp(text) !== null);
+export const name = (): Shape<string> => checked(NAME, (text) => /^[A-Za-z0-9._-]{1,255}$/.test(text));
+export const domain = (): Shape<string> =>
+  checked(DOMAIN, (text) => /^(?=.{1,254}$)(?:[A-Za-z0-9_-]{1,63}\.)*[A-Za-z0-9_-]{1,63}\.?$/.test(text));
+export const resolver = (): Shape<string> => checked(RESOLVER, (text) => parseEndpoint(text, 53) !== null);
+export const bool = (): Shape<boolean> => z.boolean("expected true or false");
 
 /** A list of texts, each of the shape `each`. */
 export function list(each: Shape<string>, expectation: string): Shape<readonly string[]> {

@@ -1,5 +1,5 @@
 /** Options about the process: processor time, memory, and the network's end. */
-import { LimitsShape } from "../limits.ts";
+import { limitsShape } from "../limits.ts";
 import { abortSignal } from "../shape.ts";
 import { type NetworkGroup, TEXT, wholeNumber } from "./description.ts";
 
@@ -14,7 +14,7 @@ export const PROCESS: NetworkGroup<"busyPoll" | "limits" | "signal"> = {
     help: `microseconds, at most ${MAX_BUSY_POLL}, that the process stays awake after a packet when another is likely to follow`,
     initial: "100; on a single processor 0, never",
     more: "It halves the time of a request and its answer.",
-    shape: wholeNumber(0, MAX_BUSY_POLL, `expected a whole number of microseconds up to ${MAX_BUSY_POLL}`),
+    shape: () => wholeNumber(0, MAX_BUSY_POLL, `expected a whole number of microseconds up to ${MAX_BUSY_POLL}`),
   },
   limits: {
     flag: "--max <name=number>",
@@ -22,7 +22,7 @@ export const PROCESS: NetworkGroup<"busyPoll" | "limits" | "signal"> = {
     type: "LimitsOptions",
     help: "a cap on what guests may use, all together or each: `tcpFlows=4000`, `udpFlowsPerGuest=500`",
     more: "[docs/limits.md](limits.md) lists them.",
-    shape: LimitsShape,
+    shape: limitsShape,
   },
   signal: {
     flag: null,

@@ -11,16 +11,17 @@ const UPLINK = `expected an uplink like "${UPLINK_EXAMPLE}", { remotes: ["192.0.
 const PROXY = 'expected a proxy like "socks5://127.0.0.1:1080", or a list of rules { match, proxy }';
 const RULE_LIST = 'expected a list of rules like ["allow tcp *.debian.org:80", "default deny"]';
 
-const uplink = z.union([
-  z.string(),
-  z.strictObject({
-    remotes: z.readonly(z.array(z.string())),
-    vni: z.number(),
-    local: z.optional(z.string()),
-    mtu: z.optional(z.number()),
-  }),
-]);
-const proxy = z.union([z.string(), z.strictObject({ match: z.optional(z.string()), proxy: z.string() })]);
+const uplink = () =>
+  z.union([
+    z.string(),
+    z.strictObject({
+      remotes: z.readonly(z.array(z.string())),
+      vni: z.number(),
+      local: z.optional(z.string()),
+      mtu: z.optional(z.number()),
+    }),
+  ]);
+const proxy = () => z.union([z.string(), z.strictObject({ match: z.optional(z.string()), proxy: z.string() })]);
 
 const NAME_TTL = "expected seconds from 1 to 86400, the least and the most, like 60-3600";
 
@@ -45,7 +46,7 @@ export const REACH: NetworkGroup<
     help: "shared: guests reach each other, the host and the world; host-only: each other and the host; isolated: each other; bridged: the segment behind the uplink",
     initial: "shared",
     doc: 'Clients on the host get in by forwards in all of them. "isolated" is the same as `restrict`. In "bridged" the segment\'s router and DHCP serve the guests, and nothing of ours is on their cables, unless `dhcp` says so.',
-    shape: z.enum(MODES, `expected ${MODES.join(", ")}`),
+    shape: () => z.enum(MODES, `expected ${MODES.join(", ")}`),
   },
   uplink: {
     flag: "--uplink <url>",
@@ -53,7 +54,7 @@ export const REACH: NetworkGroup<
     type: "string | UplinkOptions | readonly (string | UplinkOptions)[]",
     help: "connect guests to a segment of other machines: `vxlan://IP[:PORT][,IP…]?vni=N[&local=IP[:PORT]][&mtu=N]`",
     doc: 'In all modes but "bridged" our gateway serves those machines, too.',
-    shape: z.union([uplink, z.readonly(z.array(uplink))], UPLINK),
+    shape: () => z.union([uplink(), z.readonly(z.array(uplink()))], UPLINK),
   },
   isolate: {
     flag: "--isolate",
@@ -87,7 +88,7 @@ export const REACH: NetworkGroup<
     help: "whether answers of the host's resolvers may lead guests to private addresses",
     initial: "allow",
     more: "Private are 10.0.0.0/8, 127.0.0.0/8, fd00::/8 and the like. A refused name is REFUSED; names of split DNS are among them.",
-    shape: z.enum(["allow", "refuse"], "expected allow or refuse"),
+    shape: () => z.enum(["allow", "refuse"], "expected allow or refuse"),
   },
   nameTtl: {
     flag: "--name-ttl <least[-most]>",
@@ -96,7 +97,7 @@ export const REACH: NetworkGroup<
     help: "how many seconds the addresses in an answer count for rules about its name: its TTL, within these bounds",
     initial: "60-86400",
     more: "See [Rules](rules.md#rules).",
-    shape: checked(NAME_TTL, (text) => parseNameTtl(text) !== null),
+    shape: () => checked(NAME_TTL, (text) => parseNameTtl(text) !== null),
   },
   rules: {
     flag: null,
@@ -104,14 +105,14 @@ export const REACH: NetworkGroup<
     type: "readonly string[]",
     help: 'which flows may begin, first match wins: `["allow tcp *.debian.org:80", "default deny"]`',
     initial: "all may",
-    shape: list(z.string(RULE_LIST), RULE_LIST),
+    shape: () => list(z.string(RULE_LIST), RULE_LIST),
   },
   onFlow: {
     flag: null,
     reading: TEXT,
     type: "OnFlow",
     help: "called for every new flow, to allow, deny, redirect or take it over",
-    shape: z.custom<OnFlow>((value) => typeof value === "function", 'expected a function like (flow) => "allow"'),
+    shape: () => z.custom<OnFlow>((value) => typeof value === "function", 'expected a function like (flow) => "allow"'),
   },
   onFlowTimeout: {
     flag: null,
@@ -119,7 +120,7 @@ export const REACH: NetworkGroup<
     type: "number",
     help: "milliseconds that a flow waits for the answer of `onFlow`; then it is refused",
     initial: "10000",
-    shape: cap(600_000),
+    shape: () => cap(600_000),
   },
   proxy: {
     flag: "--proxy <rule>",
@@ -127,7 +128,7 @@ export const REACH: NetworkGroup<
     type: "string | readonly (string | ProxyOptions)[]",
     help: "the proxy for guests' TCP connections: `[MATCH=]socks5://[USER:PASSWORD@]HOST[:PORT]`, `http://…` (CONNECT) or `direct`; the first rule that matches decides",
     more: "MATCH is `*.example.com`, an address or a network, with `:PORT` or not. UDP and ping go by none.",
-    shape: z.union([z.string(), z.readonly(z.array(proxy))], PROXY),
+    shape: () => z.union([z.string(), z.readonly(z.array(proxy()))], PROXY),
   },
   outboundAddr: {
     flag: "--outbound-addr <ip>",

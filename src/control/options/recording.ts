@@ -11,9 +11,10 @@ export const RECORDING: NetworkGroup<"record"> = {
     type: "string | RecordOptions",
     help: "record the network's input and output for `tslirp replay`, in a new file, or in one in an existing folder",
     more: "[docs/recording.md](recording.md) tells what is in it.",
-    shape: z.union(
-      [something(RECORD), z.strictObject({ file: something(RECORD), payload: z.optional(z.boolean()) })],
-      RECORD,
-    ),
+    shape: () =>
+      z.union(
+        [something(RECORD), z.strictObject({ file: something(RECORD), payload: z.optional(z.boolean()) })],
+        RECORD,
+      ),
   },
 };

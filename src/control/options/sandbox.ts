@@ -12,7 +12,7 @@ export const SANDBOX: NetworkGroup<"learn" | "ask" | "onAsk" | "audit" | "refuse
     type: "string",
     help: "allow flows that no rule denies, and write the rules that would have allowed them to this file, for `--rules`",
     more: "See [Learn the rules](rules.md#learn-the-rules).",
-    shape: something("expected a file's name"),
+    shape: () => something("expected a file's name"),
   },
   ask: {
     flag: "--ask",
@@ -30,7 +30,8 @@ export const SANDBOX: NetworkGroup<"learn" | "ask" | "onAsk" | "audit" | "refuse
     type: "OnAsk",
     help: "called for a flow that only the default would refuse, which waits for the answer: once, always, or not",
     more: "See [Allow, while it waits](rules.md#allow-while-it-waits).",
-    shape: z.custom<OnAsk>((value) => typeof value === "function", 'expected a function like (question) => "allow"'),
+    shape: () =>
+      z.custom<OnAsk>((value) => typeof value === "function", 'expected a function like (question) => "allow"'),
   },
   audit: {
     flag: "--audit <file>",
@@ -38,18 +39,19 @@ export const SANDBOX: NetworkGroup<"learn" | "ask" | "onAsk" | "audit" | "refuse
     type: "string | AuditOptions",
     help: "append a line of JSON to this file for each refusal",
     more: "See [The audit](rules.md#the-audit).",
-    shape: z.union(
-      [
-        something(AUDIT),
-        z.strictObject({
-          file: something(AUDIT),
-          allowed: z.optional(z.boolean()),
-          rotateBytes: z.optional(wholeNumber(1, Number.MAX_SAFE_INTEGER, AUDIT)),
-          keepFiles: z.optional(wholeNumber(0, 1000, AUDIT)),
-        }),
-      ],
-      AUDIT,
-    ),
+    shape: () =>
+      z.union(
+        [
+          something(AUDIT),
+          z.strictObject({
+            file: something(AUDIT),
+            allowed: z.optional(z.boolean()),
+            rotateBytes: z.optional(wholeNumber(1, Number.MAX_SAFE_INTEGER, AUDIT)),
+            keepFiles: z.optional(wholeNumber(0, 1000, AUDIT)),
+          }),
+        ],
+        AUDIT,
+      ),
   },
   refuseHttp: {
     flag: "--refuse-http <on|off>",

@@ -5,7 +5,7 @@ import { checked, domain, grammar, ipv4, LIST, list, type NetworkGroup, name, re
 const BOOTFILE = "expected a file name of 1 to 127 bytes";
 const FOLDER = "expected a folder that exists";
 
-const folder = checked(FOLDER, isFolder);
+const folder = () => checked(FOLDER, isFolder);
 
 export const SERVICES: NetworkGroup<
   | "hostname"
@@ -45,7 +45,7 @@ export const SERVICES: NetworkGroup<
     netdev: "dnssearch",
     type: "readonly string[]",
     help: "a search domain that guests are given by DHCP (option 119)",
-    shape: list(domain, "expected a list of domain names"),
+    shape: () => list(domain(), "expected a list of domain names"),
   },
   dnsUpstream: {
     flag: "--dns-upstream <ip[:port]>",
@@ -53,7 +53,7 @@ export const SERVICES: NetworkGroup<
     type: "readonly string[]",
     help: "a resolver to forward guests' queries to",
     initial: "the host's resolvers, read again when they change",
-    shape: list(resolver, 'expected a list of resolvers like ["192.0.2.53"]'),
+    shape: () => list(resolver(), 'expected a list of resolvers like ["192.0.2.53"]'),
   },
   dnsHosts: {
     flag: "--dns-host <name=ip>",
@@ -61,7 +61,7 @@ export const SERVICES: NetworkGroup<
     type: "readonly string[]",
     help: "a name and its address, which the DNS server answers by itself, both ways; IP may be `gateway`",
     more: "Several lines of one name add up. Rules about names hold for these, too.",
-    shape: grammar("db.example.com=10.1.2.3", "names"),
+    shape: () => grammar("db.example.com=10.1.2.3", "names"),
   },
   dnsZones: {
     flag: "--dns-zone <zone=ip[:port]>",
@@ -69,7 +69,7 @@ export const SERVICES: NetworkGroup<
     type: "readonly string[]",
     help: "the resolver for names in a zone (split DNS); several resolvers of one zone are tried in turn",
     more: "The longest zone that fits counts; reverse zones (`10.in-addr.arpa=…`) work as well. `--dns-rebind refuse` does not look at its answers.",
-    shape: grammar("corp.example.com=10.1.0.53", "zones"),
+    shape: () => grammar("corp.example.com=10.1.0.53", "zones"),
   },
   bootfile: {
     flag: "--bootfile <file>",
@@ -77,7 +77,7 @@ export const SERVICES: NetworkGroup<
     netdev: "bootfile",
     type: "string",
     help: "the name of the file that PXE clients boot, at most 127 bytes",
-    shape: checked(BOOTFILE, isBootfile),
+    shape: () => checked(BOOTFILE, isBootfile),
   },
   tftp: {
     flag: "--tftp <folder>",
@@ -122,7 +122,7 @@ export const SERVICES: NetworkGroup<
     type: "readonly string[]",
     help: "forward a port of the host to a guest, in QEMU's syntax: `[tcp|udp]:[hostaddr]:hostport-[guestaddr]:guestport` or `unix:PATH-[guestaddr]:port`",
     more: "IPv6 stands in brackets: `tcp:[::1]:2222-[fec0::15]:22`.",
-    shape: grammar("tcp::2222-:22"),
+    shape: () => grammar("tcp::2222-:22"),
   },
   publish: {
     flag: "-p, --publish <rule>",
@@ -130,7 +130,7 @@ export const SERVICES: NetworkGroup<
     type: "readonly string[]",
     help: "forward a port of the host to a guest, in Docker's syntax: `[GUEST:][HOST:]PORT[-PORT]:GUESTPORT[-PORT][/udp]`; HOST is 127.0.0.1 unless given",
     more: "GUEST is a DHCP host name (`web:2222:22`); without it the port leads to the first lease, with IPv4 off to DHCPv6's.",
-    shape: grammar("2222:22"),
+    shape: () => grammar("2222:22"),
   },
   guestfwd: {
     flag: "--guestfwd <rule>",
@@ -139,7 +139,7 @@ export const SERVICES: NetworkGroup<
     type: "readonly string[]",
     help: "serve guests at an address of their network by a command, a TCP server or a UNIX socket of the host: `[tcp]:server:port-cmd:COMMAND`, `-tcp:HOST:PORT` or `-unix:PATH`",
     more: "`--restrict` leaves it open, as in QEMU.",
-    shape: grammar("tcp:10.0.2.100:80-cmd:cat"),
+    shape: () => grammar("tcp:10.0.2.100:80-cmd:cat"),
   },
 };
 

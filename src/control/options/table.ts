@@ -27,11 +27,18 @@ export type NetworkField = keyof NetworkOptions;
 
 export const NETWORK_FIELDS: readonly NetworkField[] = Object.keys(NETWORK) as NetworkField[];
 
-/** Checks each field by itself. `resolveOptions` checks them against each other. */
-export const NetworkShape: Shape<NetworkOptions> = z.strictObject(
-  Object.fromEntries(NETWORK_FIELDS.map((field) => [field, z.optional(NETWORK[field].shape)])),
-  "expected an object of network options",
-) as unknown as Shape<NetworkOptions>;
+/**
+ * The shape that checks each field of `given` by itself. `resolveOptions` checks the fields against each other. The
+ * shape has only the fields that are given, since making the shapes of all would take as long as everything else that
+ * is done with options.
+ */
+export function shapeOf(given: unknown): Shape<NetworkOptions> {
+  const fields = typeof given === "object" && given !== null ? NETWORK_FIELDS.filter((field) => field in given) : [];
+  return z.strictObject(
+    Object.fromEntries(fields.map((field) => [field, z.optional(NETWORK[field].shape())])),
+    "expected an object of network options",
+  ) as unknown as Shape<NetworkOptions>;
+}
 
 /** The options that `command` takes, in the order of its help. */
 export function optionsOf(command: Command): readonly Description[] {

@@ -30,10 +30,15 @@ interface Waiting {
   readonly reject: (error: Error) => void;
 }
 
+/** The most bytes that a socket brings although it is paused: more than one read of any host. */
+const MOST_UNASKED: number = 32 * 1_048_576;
+
 /** A host without sockets. Its maps find the receiver of each recorded event, by the recording's identifiers. */
 export class ReplayHost implements HostNet {
   readonly #script: Script;
   readonly tcp: Map<number, HostTcpEvents> = new Map();
+  /** Bytes that sockets which are paused have brought all the same. */
+  readonly #unasked: Map<number, number> = new Map();
   readonly udp: Map<number, HostUdpEvents> = new Map();
   readonly pings: Map<number, HostPingEvents> = new Map();
   readonly listeners: Map<number, (socket: AcceptedTcp) => void> = new Map();
@@ -110,7 +115,29 @@ export class ReplayHost implements HostNet {
 
   socket(id: number, events: HostTcpEvents): HostTcp {
     this.tcp.set(id, events);
-    return new ReplayTcp(this.#script, id, () => this.tcp.delete(id));
+    this.#unasked.set(id, 0);
+    return new ReplayTcp(this.#script, id, (reads) => {
+      if (reads === null) this.gone(id);
+      else if (reads) this.#unasked.delete(id);
+      else this.#unasked.set(id, 0);
+    });
+  }
+
+  /** The socket has ended. */
+  gone(id: number): void {
+    this.tcp.delete(id);
+    this.#unasked.delete(id);
+  }
+
+  /**
+   * Whether a socket that brings `length` bytes has brought more since it was paused than a host ever does. A forged
+   * recording could fill the memory so.
+   */
+  bringsTooMuch(id: number, length: number): boolean {
+    const before = this.#unasked.get(id);
+    if (before === undefined) return false;
+    this.#unasked.set(id, before + length);
+    return before + length > MOST_UNASKED;
   }
 
   readonly dns: HostDns = {
@@ -253,14 +280,15 @@ export class ReplayHost implements HostNet {
 class ReplayTcp implements HostTcp {
   readonly #script: Script;
   readonly #id: number;
-  readonly #gone: () => void;
+  /** Called with whether the socket is read from now on; with null when it is reset. */
+  readonly #reads: (reads: boolean | null) => void;
   readonly #backlog: Answers<number>;
   readonly #local: Answers<Endpoint | null>;
 
-  constructor(script: Script, id: number, gone: () => void) {
+  constructor(script: Script, id: number, reads: (reads: boolean | null) => void) {
     this.#script = script;
     this.#id = id;
-    this.#gone = gone;
+    this.#reads = reads;
     this.#backlog = new Answers(script, "backlog", id, 0);
     this.#local = new Answers<Endpoint | null>(script, "local", id, null);
   }
@@ -293,15 +321,17 @@ class ReplayTcp implements HostTcp {
 
   pause(): void {
     this.#say("pause");
+    this.#reads(false);
   }
 
   resume(): void {
     this.#say("resume");
+    this.#reads(true);
   }
 
   reset(code?: string): void {
     this.#say("reset", code ?? null);
-    this.#gone();
+    this.#reads(null);
   }
 
   #say(name: EntryName, ...values: readonly Value[]): void {

@@ -130,7 +130,9 @@ export class Replay {
     };
     script.onDifference = look;
     try {
-      while (!script.over && script.at < untilEntry && script.nextSeconds <= untilSeconds) {
+      // Where no time is given, nothing is looked at ahead.
+      const isEarly = (): boolean => untilSeconds === Number.POSITIVE_INFINITY || script.nextSeconds <= untilSeconds;
+      while (!script.over && script.at < untilEntry && isEarly()) {
         // An output outside of any input can only come from deferred work, so that work runs first.
         if (ENTRIES[script.peek()!.name].direction !== "in") await settle();
         const next = script.peek();
@@ -226,6 +228,7 @@ export class Replay {
       case "connected":
         return host.tcp.get(id)!.onConnect();
       case "data": {
+        if (host.bringsTooMuch(id, rest[0] as number)) throw this.#unfit(`data of number ${id}, which is paused`);
         const bytes = this.#payload(rest[0] as number, rest[1] as Uint8Array);
         return host.tcp.get(id)!.onData(bytes, 0, bytes.length);
       }
@@ -238,7 +241,7 @@ export class Replay {
       case "closed": {
         const events = host.tcp.get(id)!;
         this.#receiver = events;
-        host.tcp.delete(id);
+        host.gone(id);
         return events.onClose(rest[0] as string | null);
       }
       case "datagram": {

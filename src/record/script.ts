@@ -26,6 +26,9 @@ export class Difference {
   }
 }
 
+/** The most entries that are looked at ahead, so that a file without end takes no memory without end. */
+const MOST_AHEAD = 65_536;
+
 export class Script {
   readonly #entries: Iterator<Entry>;
   readonly #payload: boolean;
@@ -92,11 +95,12 @@ export class Script {
 
   /** Whether the network, in answer to the entry just taken, dropped something for one of these reasons. */
   drops(reasons: ReadonlySet<string>): boolean {
-    for (let i = 0; ; i++) {
+    for (let i = 0; i < MOST_AHEAD; i++) {
       const entry = this.#peek(i);
       if (entry === null || ENTRIES[entry.name].direction === "in") return false;
       if (isDrop(entry, reasons)) return true;
     }
+    return false;
   }
 
   /**
@@ -104,12 +108,13 @@ export class Script {
    * clock shows.
    */
   get nextSeconds(): number {
-    for (let i = 0; ; i++) {
+    for (let i = 0; i < MOST_AHEAD; i++) {
       const entry = this.#peek(i);
       if (entry === null || (i > 0 && ENTRIES[entry.name].direction === "in")) return this.seconds;
       if (entry.name === "poll") return this.#since(entry.values[0] as number);
       if (entry.name === "clock") return this.#since(this.#micros + (entry.values[0] as number));
     }
+    return this.seconds;
   }
 
   #since(micros: number): number {

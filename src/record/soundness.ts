@@ -40,7 +40,7 @@ const CHECKS: Partial<Record<EntryName, Check>> = {
   listenFailed: isFailure,
   bindFailed: isFailure,
   data: ([, length, bytes]) => isPayload(length, bytes),
-  datagram: ([, from, length, bytes]) => isEnd(from) && isPayload(length, bytes),
+  datagram: ([, from, length, bytes]) => isEnd(from) && (length as number) <= 65_535 && isPayload(length, bytes),
   udpError: ([, error, to]) => isObject(error) && isObject(to),
   pong: ([, , from]) => typeof from === "string",
   pingError: ([, , to, error]) => typeof to === "string" && isObject(error),

@@ -8,7 +8,9 @@ import { afterAll, beforeAll, expect, it } from "vitest";
 import { crc32 } from "../../src/record/crc.ts";
 import { RecordingError, RecordingReader, writeRecording } from "../../src/record/file.ts";
 import { ENTRIES, type Entry, type EntryName, type Header, MAGIC, NAMES, toJson } from "../../src/record/format.ts";
+import { ReplayHost } from "../../src/record/replay-host.ts";
 import { replayFile } from "../../src/record/run.ts";
+import { Script } from "../../src/record/script.ts";
 
 let folder: string;
 let small: Buffer;
@@ -172,6 +174,20 @@ it.each<[Entry, string]>([
   writeRecording(file, header, [...before.slice(0, at), { name, values }, ...before.slice(at)]);
   await expect(replayFile(file)).rejects.toThrow(RecordingError);
   await expect(replayFile(file)).rejects.toThrow(`the recording does not hold together: entry ${at}: ${line}`);
+});
+
+it("a socket that is paused brings one more read at the most, so that no file can fill the memory", () => {
+  const nothing = (): void => {};
+  const host = new ReplayHost(new Script([], false), nothing);
+  const events = { onConnect: nothing, onData: nothing, onEnd: nothing, onDrain: nothing, onClose: nothing };
+  const tcp = host.socket(7, events);
+  const read = 16 * 1_048_576;
+  tcp.resume();
+  expect([1, 2, 3].map(() => host.bringsTooMuch(7, read))).toEqual([false, false, false]);
+  tcp.pause();
+  expect([1, 2, 3].map(() => host.bringsTooMuch(7, read))).toEqual([false, false, true]);
+  tcp.resume();
+  expect(host.bringsTooMuch(7, read)).toBe(false);
 });
 
 it("an entry with values that no recorder writes ends the good part of a file", () => {

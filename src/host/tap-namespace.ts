@@ -44,7 +44,16 @@ export async function openTap(name: string, where: Where | null): Promise<TapDev
  */
 export function entrance(where: Where): string[] {
   if ("path" in where) {
-    if (!fs.existsSync(where.path)) throw new Error(`there is no network namespace at ${where.path}`);
+    try {
+      fs.statSync(where.path);
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException;
+      throw new Error(
+        code === "ENOENT" || code === "ENOTDIR"
+          ? `there is no network namespace at ${where.path}`
+          : `the network namespace at ${where.path} is another user's (${wordsOf(code ?? "EACCES")})`,
+      );
+    }
     return [
       `--net=${where.path}`,
       ...(where.user === undefined ? [] : [`--user=${where.user}`, "--preserve-credentials"]),

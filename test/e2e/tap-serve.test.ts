@@ -116,11 +116,14 @@ describe.runIf(able && root)("as root, serve --tap", () => {
     }
   });
 
-  test("another user's namespace is one line", async () => {
+  test.each([
+    ["by its process", (pid: number) => String(pid)],
+    ["by its path", (pid: number) => `/proc/${pid}/ns/net`],
+  ])("another user's namespace %s is one line", async (_how, where) => {
     const home = fs.mkdtempSync(path.join(os.tmpdir(), "tap-serve-"));
     fs.chmodSync(home, 0o777);
     const words = ["--reuid", NOBODY, "--regid", NOBODY, "--clear-groups", "--", process.execPath];
-    const main = [...PROGRAM, "serve", "--tap", `tap0@${holder.pid}`];
+    const main = [...PROGRAM, "serve", "--tap", `tap0@${where(holder.pid!)}`];
     const program = [
       "-e",
       `process.exit(require("child_process").spawnSync("setpriv", process.argv.slice(1), { stdio: "inherit" }).status)`,

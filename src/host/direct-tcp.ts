@@ -11,17 +11,17 @@
  * That has everything a long transfer needs, and keeps the connection until its end.
  *
  * Connections to the loopback are dialled here, since they are established when `connect` returns; others by `NodeTcp`.
- * Connections that a listener has accepted come here, too.
+ * Connections that a listener has accepted come here, too, before Node has made a socket of them (`takeClients`).
  *
  * Assumptions about Node, which documents none of them (and see `readable.ts`): a `net.Socket` that has been asked to
- * connect has its `_handle`, whose constructor makes others; and `handle` is an option of `net.Socket`.
+ * connect has its `_handle`, whose constructor makes others; `handle` is an option of `net.Socket`; and a listening
+ * server's handle passes each connection's handle to its `onconnection`.
  * `test/platform/direct-tcp.test.ts` proves them for the Node it runs on. If the handle lacks a function, all
  * connections are `NodeTcp`'s.
  */
 import net from "node:net";
 import type { Endpoint, HostTcp, HostTcpEvents } from "../core/host-net.ts";
 import type { Slab } from "../core/link.ts";
-import { takeHandle } from "./accepted-handle.ts";
 import { begun, KEEPALIVE_MS, type Lasting, over } from "./keepalive.ts";
 import { isFull } from "./libc.ts";
 import type { StreamLibc } from "./stream-libc.ts";
@@ -43,6 +43,7 @@ export interface TcpHandle {
   readStart(): number;
   readStop(): number;
   getsockname(into: { address?: string; port?: number }): number;
+  getpeername(into: { address?: string; port?: number }): number;
   close(): void;
 }
 
@@ -289,16 +290,43 @@ export function dialDirectly(c: StreamLibc, to: Endpoint, events: HostTcpEvents)
   return tcp;
 }
 
+/** A connection that a server has accepted, before anybody has taken it. */
+export interface Client {
+  readonly remote: Endpoint;
+  take(events: HostTcpEvents): HostTcp;
+  /** Breaks the connection with a RST. */
+  refuse(): void;
+}
+
+/** The part of a server's handle that we expect. */
+interface ServerHandle {
+  onconnection?: ((status: number, client?: object) => void) | null;
+}
+
 /**
- * Takes over the connection of a paused socket that a server has accepted. Null if this Node does not let us, or has
- * read bytes already.
+ * Has the connections that a listening server accepts come to `onClient`, without a socket of Node's. Connections that
+ * are not as expected, and all of them if this Node does not let us, come as the server's events as before.
  */
-export function acceptDirectly(c: StreamLibc, socket: net.Socket, events: HostTcpEvents): HostTcp | null {
-  const held = (socket as unknown as { _handle?: object | null })._handle;
-  if (!held || !isTcp(held) || typeof held.fd !== "number" || held.fd < 0 || socket.bytesRead > 0) return null;
-  const { fd } = held;
-  const handle = takeHandle(socket);
-  return handle === null ? null : new DirectTcp(c, handle as TcpHandle, fd, events);
+export function takeClients(c: StreamLibc, server: net.Server, onClient: (client: Client) => void): void {
+  const handle = (server as unknown as { _handle?: ServerHandle | null })._handle;
+  const inner = handle?.onconnection;
+  if (!handle || typeof inner !== "function") return;
+  handle.onconnection = function (status, client) {
+    if (status !== 0 || client === undefined || !isTcp(client) || typeof client.fd !== "number" || client.fd < 0)
+      return inner.call(this, status, client);
+    const { fd } = client;
+    const name: { address?: string; port?: number } = {};
+    // A client that has gone already has no address.
+    if (client.getpeername(name) !== 0) return client.close();
+    onClient({
+      remote: { host: name.address!, port: name.port! },
+      take: (events) => new DirectTcp(c, client, fd, events),
+      refuse() {
+        c.breakOnClose(fd);
+        client.close();
+      },
+    });
+  };
 }
 
 /** Undefined until `tcpClass` has looked. */
@@ -320,7 +348,7 @@ function findTcpClass(): TcpClass | null {
   return handle && isTcp(handle) ? ((handle as object).constructor as TcpClass) : null;
 }
 
-const FUNCTIONS = ["open", "useUserBuffer", "readStart", "readStop", "getsockname", "close"] as const;
+const FUNCTIONS = ["open", "useUserBuffer", "readStart", "readStop", "getsockname", "getpeername", "close"] as const;
 
 function isTcp(handle: object): handle is TcpHandle {
   return FUNCTIONS.every((name) => typeof (handle as Record<string, unknown>)[name] === "function");

@@ -1,7 +1,7 @@
 /** Listening TCP and UNIX sockets of the host, by which port forwards listen. */
 import net from "node:net";
 import type { AcceptedTcp, Endpoint, HostListener, HostTcp, HostTcpEvents, UnixEndpoint } from "../core/host-net.ts";
-import { acceptDirectly } from "./direct-tcp.ts";
+import { type Client, takeClients } from "./direct-tcp.ts";
 import { listening, listenUnix } from "./listen-unix.ts";
 import type { StreamLibc } from "./stream-libc.ts";
 import { abort, inLine, NodeTcp } from "./tcp.ts";
@@ -21,13 +21,14 @@ export async function listenTcp(
   c: StreamLibc | null,
 ): Promise<HostListener> {
   const server = new net.Server({ allowHalfOpen: true, pauseOnConnect: true });
-  server.on("connection", (socket) => accepted(socket, "path" in at, onAccept, c));
+  server.on("connection", (socket) => accepted(socket, "path" in at, onAccept));
   let listener: HostListener;
   if ("path" in at) listener = await listenOnPath(server, at.path);
   else {
     await listening(server, { host: at.host, port: at.port, ipv6Only: true, exclusive: true });
     // Set before a client connects, since the kernel takes an urgent byte out of line when it arrives.
     inLine(server);
+    if (c !== null) takeClients(c, server, (client) => acceptedDirectly(client, onAccept));
     const { port } = server.address() as net.AddressInfo;
     listener = { address: { host: at.host, port }, close: () => server.close() };
   }
@@ -36,28 +37,34 @@ export async function listenTcp(
   return listener;
 }
 
+/** A client that somebody may take; if nobody does, its connection is broken. */
 class Accepted implements AcceptedTcp {
   readonly remote: Endpoint;
-  readonly #socket: net.Socket;
-  readonly #unix: boolean;
-  readonly #c: StreamLibc | null;
+  readonly #take: (events: HostTcpEvents) => HostTcp;
   taken = false;
 
-  constructor(remote: Endpoint, socket: net.Socket, unix: boolean, c: StreamLibc | null) {
+  constructor(remote: Endpoint, take: (events: HostTcpEvents) => HostTcp) {
     this.remote = remote;
-    this.#socket = socket;
-    this.#unix = unix;
-    this.#c = c;
+    this.#take = take;
   }
 
   accept(events: HostTcpEvents): HostTcp {
     this.taken = true;
-    const direct = this.#c === null || this.#unix ? null : acceptDirectly(this.#c, this.#socket, events);
-    return direct ?? new NodeTcp(events, this.#socket, this.#unix);
+    return this.#take(events);
   }
 }
 
-function accepted(socket: net.Socket, unix: boolean, onAccept: OnAccept, c: StreamLibc | null): void {
+function plain(address: string): string {
+  return address.startsWith(MAPPED) ? address.slice(MAPPED.length) : address;
+}
+
+function acceptedDirectly({ remote: { host, port }, take, refuse }: Client, onAccept: OnAccept): void {
+  const offer = new Accepted({ host: plain(host), port }, take);
+  onAccept(offer);
+  if (!offer.taken) refuse();
+}
+
+function accepted(socket: net.Socket, unix: boolean, onAccept: OnAccept): void {
   const { remoteAddress, remotePort } = socket;
   let remote = UNIX_CLIENT;
   if (!unix) {
@@ -66,10 +73,9 @@ function accepted(socket: net.Socket, unix: boolean, onAccept: OnAccept, c: Stre
       socket.destroy();
       return;
     }
-    const host = remoteAddress.startsWith(MAPPED) ? remoteAddress.slice(MAPPED.length) : remoteAddress;
-    remote = { host, port: remotePort };
+    remote = { host: plain(remoteAddress), port: remotePort };
   }
-  const offer = new Accepted(remote, socket, unix, c);
+  const offer = new Accepted(remote, (events) => new NodeTcp(events, socket, unix));
   onAccept(offer);
   if (offer.taken) return;
   socket.on("error", () => {});

@@ -1,8 +1,8 @@
 /** What `host/direct-tcp` assumes of Node and Node does not document: TCP handles can be made, told and handed on. */
 import { once } from "node:events";
 import net from "node:net";
-import { expect, it } from "vitest";
-import { type TcpHandle, tcpClass } from "../../src/host/direct-tcp.ts";
+import { expect, it, vi } from "vitest";
+import { type Client, type TcpHandle, takeClients, tcpClass } from "../../src/host/direct-tcp.ts";
 import { streamLibc } from "../../src/host/stream-libc.ts";
 
 const c = streamLibc();
@@ -108,3 +108,41 @@ it.skipIf(c === null)(`the handle becomes a socket of Node's, which reads on and
   await closed;
   close();
 });
+
+it.skipIf(c === null)(
+  `a listening server passes on the handles of its connections, and no socket${skipped}`,
+  async () => {
+    const server = net.createServer({ allowHalfOpen: true, pauseOnConnect: true });
+    const sockets = vi.fn();
+    server.on("connection", sockets);
+    server.listen(0, "127.0.0.1");
+    await once(server, "listening");
+    const clients: Client[] = [];
+    takeClients(c!, server, (client) => clients.push(client));
+    const { port } = server.address() as net.AddressInfo;
+    const [first, second] = [net.connect(port, "127.0.0.1"), net.connect(port, "127.0.0.1")];
+    const reset = once(second, "error") as Promise<[NodeJS.ErrnoException]>;
+    await vi.waitUntil(() => clients.length === 2 && first.localPort !== undefined && second.localPort !== undefined);
+    const of = (socket: net.Socket): Client => clients.find(({ remote }) => remote.port === socket.localPort)!;
+    expect(of(first).remote.host).toBe("127.0.0.1");
+    of(second).refuse();
+    expect((await reset)[0].code).toBe("ECONNRESET");
+    let heard = "";
+    const tcp = of(first).take({
+      ...{ onConnect() {}, onEnd() {}, onDrain() {}, onClose() {} },
+      onData: (bytes, at, len) => {
+        heard += Buffer.from(bytes.subarray(at, at + len)).toString();
+      },
+    });
+    tcp.resume();
+    first.write("hello");
+    await vi.waitUntil(() => heard === "hello");
+    const closed = once(server, "close");
+    // The server counts none of them, so it need not wait for their ends.
+    server.close();
+    await closed;
+    expect(sockets).not.toHaveBeenCalled();
+    first.on("error", () => {});
+    tcp.reset("ECONNRESET");
+  },
+);

@@ -40,7 +40,7 @@ export class RecordedReceiver implements Delivery, Required<LinkReceiver> {
     const recorder = this.#recorder;
     if (this.#tap.active || (recorder.active && recorder.payload)) return false;
     const recorded = this.#recorded(link);
-    const leaves = recorder.aside(() => this.#inner.leavesPayload?.(recorded, slab, at, head, len, undone) === true);
+    const leaves = this.#inner.leavesPayload?.(recorded, slab, at, head, len, undone) === true;
     if (leaves) recorder.told("left", recorded.id);
     return leaves;
   }

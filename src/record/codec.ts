@@ -32,6 +32,11 @@ function viewOf(bytes: Uint8Array): DataView {
   return view;
 }
 
+/** A value as fields of JSON hold it. */
+export function jsonBytes(value: Value): Uint8Array {
+  return encoder.encode(toJson(value));
+}
+
 /** Collects entries into a block. */
 export class BlockWriter {
   #bytes: Uint8Array;
@@ -109,7 +114,7 @@ export class BlockWriter {
       case "text":
         return this.#sized(encoder.encode(value as string));
       case "json":
-        return this.#sized(encoder.encode(toJson(value)));
+        return this.#sized(jsonBytes(value));
       case "bytes":
         return this.#sized(value as Uint8Array);
     }

@@ -19,7 +19,7 @@ import {
 } from "../core/host-net.ts";
 import type { Slab } from "../core/link.ts";
 import type { EntryName } from "./format.ts";
-import { Asked, type Recorder } from "./recorder.ts";
+import { Asked, EndJson, type Recorder } from "./recorder.ts";
 
 /** An error in the form that a recording has. */
 export interface RecordedError {
@@ -256,9 +256,10 @@ export class RecordedTcp implements Required<Omit<HostTcp, "windowCap">> {
 }
 
 function udpEvents(recorder: Recorder, id: number, events: HostUdpEvents): HostUdpEvents {
+  const senders = new EndJson();
   return {
     onDatagram: (bytes, at, len, from) => {
-      recorder.told("datagram", id, from, len, recorder.kept(bytes, at, len));
+      recorder.datagram(id, senders.of(from), bytes, at, len);
       events.onDatagram(bytes, at, len, from);
     },
     onUdpError: (error, to) => {
@@ -276,6 +277,7 @@ class RecordedUdp implements HostUdp {
   readonly #recorder: Recorder;
   readonly #id: number;
   readonly #inner: HostUdp;
+  readonly #ends: EndJson = new EndJson();
 
   constructor(recorder: Recorder, id: number, inner: HostUdp) {
     this.#recorder = recorder;
@@ -284,7 +286,7 @@ class RecordedUdp implements HostUdp {
   }
 
   send(bytes: Uint8Array, at: number, len: number, to: Endpoint, ttl: number, df: boolean): void {
-    this.#recorder.write("send", this.#id, len, this.#recorder.crc(bytes, at, len), to, ttl, df ? 1 : 0);
+    this.#recorder.send(this.#id, bytes, at, len, this.#ends.of(to), ttl, df);
     this.#inner.send(bytes, at, len, to, ttl, df);
   }
 

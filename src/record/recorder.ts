@@ -13,7 +13,7 @@
 import type { Clock } from "../core/clock.ts";
 import type { Random } from "../core/random.ts";
 import type { DropReason, Trace, TraceEvent } from "../core/trace.ts";
-import { type BlockWriter, TAGS } from "./codec.ts";
+import { type BlockWriter, jsonBytes, TAGS } from "./codec.ts";
 import { crc32 } from "./crc.ts";
 import type { EntryName, Value } from "./format.ts";
 
@@ -33,6 +33,8 @@ export interface EntrySink {
 const FRAME = TAGS.get("frame")!;
 const SENT = TAGS.get("sent")!;
 const CLOCK = TAGS.get("clock")!;
+const SEND = TAGS.get("send")!;
+const DATAGRAM = TAGS.get("datagram")!;
 
 export class Recorder {
   /** Whether payload is recorded. */
@@ -123,6 +125,38 @@ export class Recorder {
     file.ended();
   }
 
+  /** Records a datagram to the host; `to` is where it goes, as JSON. */
+  send(socket: number, buf: Uint8Array, at: number, len: number, to: Uint8Array, ttl: number, df: boolean): void {
+    const file = this.#file;
+    if (file === null || this.#aside > 0) return;
+    const { block } = file;
+    block.begin(SEND);
+    block.number(socket);
+    block.number(len);
+    block.word(this.crc(buf, at, len));
+    block.span(to, 0, to.length);
+    block.number(ttl);
+    block.number(df ? 1 : 0);
+    file.ended();
+  }
+
+  /** Records a datagram from the host; `from` is its sender, as JSON. */
+  datagram(socket: number, from: Uint8Array, buf: Uint8Array, at: number, len: number): void {
+    const file = this.#file;
+    if (file === null) return;
+    if (this.#calls > 0) this.write("within");
+    if (this.#aside === 0) {
+      const { block } = file;
+      block.begin(DATAGRAM);
+      block.number(socket);
+      block.span(from, 0, from.length);
+      block.number(len);
+      block.span(buf, at, this.payload ? len : 0);
+      file.ended();
+    }
+    if (!this.#microtasks) this.#settles();
+  }
+
   /** Runs `look` without recording what it reads, because no input of the network caused it. */
   aside<T>(look: () => T): T {
     this.#aside++;
@@ -196,6 +230,20 @@ export class Recorder {
     const micros = Math.floor(now * 1000);
     this.told("poll", micros);
     return micros / 1000;
+  }
+}
+
+/** The ends of one socket's datagrams as JSON: sockets and flows keep an end's object for as long as it stays the same. */
+export class EndJson {
+  #last: object | null = null;
+  #bytes: Uint8Array = NOTHING;
+
+  of(end: object): Uint8Array {
+    if (end !== this.#last) {
+      this.#last = end;
+      this.#bytes = jsonBytes(end);
+    }
+    return this.#bytes;
   }
 }
 

@@ -163,12 +163,13 @@ static void publish(struct ring *r) {
 
 static int has_used(struct ring *r) { return __atomic_load_n(&r->in->used.index, __ATOMIC_ACQUIRE) != r->taken; }
 
-/// Whether the driver may sleep: it wants to be woken, and nothing has come.
-static int sleeps(struct ring *r) {
-  if (has(F_EVENT)) __atomic_store_n(&r->in->available.used_event, r->taken, __ATOMIC_RELAXED);
-  else __atomic_store_n(&r->in->available.flags, 0, __ATOMIC_RELAXED);
+/// Whether the driver may sleep: it wants to be woken, and nothing has come. With `wanted` 0 it does not want to, as Linux'
+/// driver does not for what has been sent while there is room for more.
+static int sleeps(struct ring *r, int wanted) {
+  if (has(F_EVENT)) __atomic_store_n(&r->in->available.used_event, r->taken - !wanted, __ATOMIC_RELAXED);
+  else __atomic_store_n(&r->in->available.flags, !wanted, __ATOMIC_RELAXED);
   __atomic_thread_fence(__ATOMIC_SEQ_CST);
-  return !has_used(r);
+  return !wanted || !has_used(r);
 }
 
 static void awake(struct ring *r) {
@@ -178,7 +179,7 @@ static void awake(struct ring *r) {
 // Packets
 
 static void open_tap(const char *name) {
-  struct ifreq r = {.ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | IFF_NAPI};
+  struct ifreq r = {.ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR};
   int size = HEADER, undone = (has(F_CSUM) ? TUN_F_CSUM : 0) | (has(F_CSUM) && has(F_HOST_TSO4) ? TUN_F_TSO4 : 0);
   strncpy(r.ifr_name, name, IFNAMSIZ - 1);
   tap = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
@@ -290,7 +291,7 @@ int main(int argc, char **argv) {
     int did = take_slots();
     did += from_tap();
     did += to_tap();
-    if (did || !sleeps(&rings[RECEIVE]) || !sleeps(&rings[SEND])) continue;
+    if (did || !sleeps(&rings[RECEIVE], 1) || !sleeps(&rings[SEND], idle == 0)) continue;
     struct pollfd p[4] = {{idle > 0 ? tap : -1, POLLIN, 0}, {rings[RECEIVE].call, POLLIN, 0}, {rings[SEND].call, POLLIN, 0}, {sock, POLLIN, 0}};
     if (poll(p, 4, -1) < 0) die("poll");
     uint64_t calls;

@@ -78,17 +78,18 @@ export class DiscardingLink implements Link {
   close(): void {}
 }
 
-/** For guests with an MTU of 1500. Nothing of the host is there but `connect`. */
+/** For guests with an MTU of 1500. Nothing of the host is there but `connect` and `openUdp`. */
 export function stackOf(
   clock: Clock,
   connect: HostNet["connectTcp"],
   drop: Trace["drop"],
   recorder: Recorder | null = null,
+  openUdp: HostNet["openUdp"] = refuse,
 ): Stack {
   const host: HostNet = {
     connectTcp: connect,
     listenTcp: refuse,
-    openUdp: refuse,
+    openUdp,
     cork() {},
     uncork() {},
     bindUdp: refuse,

@@ -9,7 +9,7 @@
  * That is worth its processor time only if packets have lately followed each other closely. It gains nothing under bulk
  * traffic, where a later turn carries more: neither where many bytes pass, nor where many small datagrams come together.
  * So polling begins when two packets were less than `NEAR` apart, and not while more than `BULK` passes, or while more
- * than `MANY` packets come together with others. Occasional traffic never makes it spin, nor does an idle guest.
+ * than `MANY` packets come together. Occasional traffic never makes it spin, nor does an idle guest.
  */
 
 /**
@@ -17,8 +17,12 @@
  * `micros`.
  */
 const NEAR = 0.2;
-/** Packets that are no further apart, in milliseconds, came by one wake-up; and how many such packets a millisecond are many. */
+/**
+ * Packets that are no further apart, in milliseconds, came by one wake-up. Beyond so many of one wake-up they count, since
+ * an answer may be reported twice; and so many that count in a millisecond are bulk traffic.
+ */
 const TOGETHER = 0.01;
+const FEW = 4;
 const MANY = 16;
 /** Bytes a millisecond (0.4 Gbit/s), and the interval in which they are counted. */
 const BULK = 50_000;
@@ -49,6 +53,8 @@ export class BusyPoll {
   #looked = Number.NEGATIVE_INFINITY;
   #before = 0;
   #together = 0;
+  /** How many packets have come together up to now. */
+  #train = 0;
   #bulk = false;
 
   /** `micros`: how long to poll after a packet; 0 never polls. `moved`: how many bytes have passed in all. */
@@ -64,7 +70,8 @@ export class BusyPoll {
     const now = this.#loop.now();
     const gap = now - this.#last;
     const near = gap < NEAR;
-    if (gap < TOGETHER) this.#together++;
+    if (gap >= TOGETHER) this.#train = 0;
+    else if (++this.#train >= FEW) this.#together++;
     this.#last = now;
     if (now - this.#looked >= LOOK_MILLIS) this.#look(now);
     if (this.#polling || !near || this.#bulk) return;

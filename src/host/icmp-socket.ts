@@ -4,6 +4,7 @@
  * computes the checksum, and gives the socket replies to it only; sequence numbers and data are ours.
  */
 import type { HostIcmpError, HostPing, HostPingEvents } from "../core/host-net.ts";
+import { get16 } from "../wire/bytes.ts";
 import { ICMP_ECHO, ICMP_ECHO_REPLY, ICMP_HEADER } from "../wire/icmp.ts";
 import { ICMP6_ECHO, ICMP6_ECHO_REPLY } from "../wire/icmp6.ts";
 import { PROTO_ICMP } from "../wire/ipv4.ts";
@@ -50,7 +51,7 @@ export class PingSocket extends HeardSocket implements HostPing {
     const { bytes } = inbox;
     if (len < ICMP_HEADER || bytes[at] !== ECHO_REPLY[this.#family]) return;
     const { host } = inbox.sender(i, this.#from);
-    this.#events.onReply(bytes.readUInt16BE(at + 6), bytes, at + ICMP_HEADER, len - ICMP_HEADER, host);
+    this.#events.onReply(get16(bytes, at + 6), bytes, at + ICMP_HEADER, len - ICMP_HEADER, host);
   }
 
   protected heard(e: QueuedError, error: HostIcmpError): (() => void) | null {

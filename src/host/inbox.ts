@@ -16,6 +16,7 @@
  */
 
 import type { Endpoint } from "../core/host-net.ts";
+import { region } from "../wire/arena.ts";
 import { get32 } from "../wire/bytes.ts";
 import { ipv4ToString } from "../wire/ipv4.ts";
 import { ipv6ToString } from "../wire/ipv6.ts";
@@ -45,7 +46,7 @@ const LENGTH = 14;
 
 export class Inbox {
   /** Message `i` begins at `i * ROOM`. */
-  readonly bytes: Buffer = Buffer.allocUnsafeSlow(MESSAGES * ROOM);
+  readonly bytes: Uint8Array = region(MESSAGES * ROOM);
   readonly #libc: Libc;
   /**
    * MESSAGES headers, then as many parts, names and control data. Outside V8's heap, so that the kernel finds them in

@@ -11,13 +11,13 @@ import type { Random } from "../core/random.ts";
 import type { DropReason, Trace } from "../core/trace.ts";
 import type { Neighbour } from "../proto/neighbours.ts";
 import { put16, put32 } from "../wire/bytes.ts";
-import { finish, sum } from "../wire/checksum.ts";
+import { copySum, finish, sum } from "../wire/checksum.ts";
 import { ETH_HEADER, ETH_IPV4, ETH_IPV6, ethWrite, MAC_BROADCAST } from "../wire/ethernet.ts";
 import { ICMP_HEADER, icmpWrite } from "../wire/icmp.ts";
 import { IPV4_DF, IPV4_HEADER, ipv4Write, PROTO_ICMP, PROTO_UDP } from "../wire/ipv4.ts";
 import { IPV6_HEADER, ipv6Write, PROTO_ICMP6 } from "../wire/ipv6.ts";
 import { EXT_FRAGMENT, FRAGMENT_HEADER } from "../wire/ipv6-extensions.ts";
-import { UDP_HEADER, udpWrite, udpWriteUndone } from "../wire/udp.ts";
+import { UDP_HEADER, udpWriteSummed, udpWriteUndone } from "../wire/udp.ts";
 
 const TTL = 64;
 /** The MTU of every guest that has not shown that it takes more: Ethernet's 1500 bytes. */
@@ -119,15 +119,16 @@ export class Egress {
     if (o < 0) return;
     const out = this.#buf;
     const undone = out !== whole && (link.offload ?? null)?.sums === true;
-    if (undone && len > SHORT && link.gather !== undefined) link.gather(o + UDP_HEADER, buf, at, len);
-    else copy(buf, at, len, out, o + UDP_HEADER);
     const pseudo = src.sum + dst.sum + PROTO_UDP + size;
     if (undone) {
+      if (len > SHORT && link.gather !== undefined) link.gather(o + UDP_HEADER, buf, at, len);
+      else copy(buf, at, len, out, o + UDP_HEADER);
       udpWriteUndone(out, o, srcPort, dstPort, len, pseudo);
       link.commit(headersOf(dst.family) + size, SUM_UNDONE);
       return;
     }
-    udpWrite(out, o, srcPort, dstPort, len, pseudo);
+    const payloadSum = copySum(buf, at, len, out, o + UDP_HEADER);
+    udpWriteSummed(out, o, srcPort, dstPort, len, pseudo, payloadSum);
     this.#end(link, mac, src, dst, PROTO_UDP, size, mtu);
   }
 

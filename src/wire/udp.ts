@@ -40,6 +40,23 @@ export function udpWrite(buf: Uint8Array, at: number, src: number, dst: number, 
   put16(buf, at + 6, finish(pseudo + sum(buf, at, UDP_HEADER + payload)) || 0xffff);
 }
 
+/** As `udpWrite`, where the payload's sum is known. */
+export function udpWriteSummed(
+  buf: Uint8Array,
+  at: number,
+  src: number,
+  dst: number,
+  payload: number,
+  pseudo: number,
+  payloadSum: number,
+): void {
+  const size = UDP_HEADER + payload;
+  put16(buf, at, src);
+  put16(buf, at + 2, dst);
+  put16(buf, at + 4, size);
+  put16(buf, at + 6, finish(pseudo + src + dst + size + payloadSum) || 0xffff);
+}
+
 /** Writes the header and leaves the checksum undone: the field holds the pseudo-header's sum. */
 export function udpWriteUndone(
   buf: Uint8Array,

@@ -112,6 +112,18 @@ describe("busy polling", () => {
     expect(loop.awake).toBe(true);
   });
 
+  it("goes on for requests that follow each other fast, though each is reported more than once", () => {
+    const { loop, busy } = poll();
+    for (let i = 0; i < 2_000; i++) {
+      for (let k = 0; k < 3; k++) {
+        busy.stir();
+        loop.time += 0.001;
+      }
+      loop.turn(20);
+      if (i > 0) expect(loop.awake).toBe(true);
+    }
+  });
+
   it("of 0 microseconds never happens", () => {
     const { loop, busy } = poll(0);
     for (let i = 0; i < 10; i++) {

@@ -3,7 +3,7 @@
  * virtio driver. Its console is our shell: a line in, what it says and its status out.
  */
 import type { ChildProcess } from "node:child_process";
-import { execFileSync } from "node:child_process";
+import { spawnSync } from "node:child_process";
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import type { Namespace } from "./namespace.ts";
@@ -59,6 +59,12 @@ echo "nameserver $dns" >/etc/resolv.conf
 [ -z "$mtu" ] || ip link set $interface mtu $mtu
 `;
 
+/** What `ldd` says of a program: Debian's busybox has shared libraries, busybox-static's has none, and ldd fails for it. */
+function linked(program: string): string {
+  const { status, stdout } = spawnSync("ldd", [program], { encoding: "utf8" });
+  return status === 0 ? stdout : "";
+}
+
 /** Writes the machine's file system into `folder`. Its path. */
 function initramfs(folder: string): string {
   const { modules } = kernel()!;
@@ -68,8 +74,7 @@ function initramfs(folder: string): string {
   ];
   const busybox = "/bin/busybox";
   files.push(["bin/busybox", readFileSync(busybox), 0o755]);
-  // Debian's is linked with shared libraries.
-  for (const [, library] of execFileSync("ldd", [busybox], { encoding: "utf8" }).matchAll(/(\/\S+)/g))
+  for (const [, library] of linked(busybox).matchAll(/(\/\S+)/g))
     files.push([library!.slice(1), readFileSync(library!), 0o755]);
   for (const driver of DRIVERS)
     files.push([`modules/${basename(driver)}.ko`, readFileSync(join(modules, `${driver}.ko`)), 0o644]);

@@ -14,6 +14,7 @@
 import { EventEmitter } from "node:events";
 import type { AttachAddress } from "./attach/address.ts";
 import type { Arrival, GuestDoor, OpenGuestDoor } from "./attach/door.ts";
+import { userFailed } from "./attach/user-errors.ts";
 import { whenAborted } from "./control/abortable.ts";
 import { ConfigError } from "./control/errors.ts";
 import { MAX_DGRAM_MTU } from "./control/options/mtu.ts";
@@ -326,12 +327,12 @@ export class GuestNetworks extends EventEmitter<GuestNetworksEvents> implements 
     this.#guests.set(id, guest);
     this.#left.guests++;
     this.#sweep ??= setInterval(() => this.#letSilentGo(), 5_000).unref();
-    this.emit("come", guest);
+    this.#tell(() => this.emit("come", guest));
     // The network can be used before it is open, because it has no host ports, which others could see.
     network.open().catch((error: Error) => {
       // The guest may have left already, and its network with it.
       if (this.#over || this.#guests.get(id) !== guest) return;
-      this.emit("failed", error);
+      this.#tell(() => this.emit("failed", error));
       link.close();
     });
     const gone = detached.then(() => this.#goneIs(guest));
@@ -348,7 +349,7 @@ export class GuestNetworks extends EventEmitter<GuestNetworksEvents> implements 
     await guest.network.close();
     guest.bytes.close();
     add(this.#left, guest.network);
-    this.emit("left", guest);
+    this.#tell(() => this.emit("left", guest));
     guest.network.removeAllListeners();
   }
 
@@ -365,7 +366,16 @@ export class GuestNetworks extends EventEmitter<GuestNetworksEvents> implements 
       if (guest === undefined) continue;
       this.#left.ended++;
       this.#left.drops["memory-full"]++;
-      this.emit("ended", guest, held);
+      this.#tell(() => this.emit("ended", guest, held));
+    }
+  }
+
+  /** A listener's error is an uncaught exception, and stops nothing here. */
+  #tell(emit: () => void): void {
+    try {
+      emit();
+    } catch (error) {
+      userFailed(error);
     }
   }
 

@@ -3,7 +3,8 @@
  *
  * `send` is synchronous: it returns when the network has given all answers that it can give at once, by `onFrame`.
  * Frames that `onFrame` sends are taken as soon as the network's own call has returned: before the outer `send`
- * returns, or in a microtask if the network sent first. Two ends that answer each other for ever do not block the
+ * returns, or in a microtask if the network sent first. `send` throws what `onFrame` has thrown, after all of this
+ * (`user-errors`). Two ends that answer each other for ever do not block the
  * process: every so many rounds the event loop gets a turn.
  */
 import { type Link, type LinkReceiver, MAX_FRAME } from "../core/link.ts";
@@ -11,6 +12,7 @@ import { type FrameTap, NO_TAP } from "../core/tap.ts";
 import { NO_TRACE, type Trace } from "../core/trace.ts";
 import type { SentCount } from "./attachment.ts";
 import { HEADROOM, type ReadSlab, SlabPool } from "./slab.ts";
+import { enterSend, leaveSend, userFailed } from "./user-errors.ts";
 
 /** Frames are handed out in chunks of this many bytes, which are never written again. */
 const TX_CHUNK = 65_536;
@@ -39,7 +41,10 @@ export interface MemoryCable {
   readonly link: Link;
   /** Called for each frame to the guest, which may keep it. While it is null frames are lost. */
   onFrame: ((frame: Uint8Array) => void) | null;
-  /** Sends Ethernet frames without FCS, as one batch. They are copied. Throws `ConfigError` if one is no Uint8Array. */
+  /**
+   * Sends Ethernet frames without FCS, as one batch. They are copied. Throws `ConfigError` if one is no Uint8Array, and
+   * otherwise the first error that an `onFrame` or a watcher has thrown meanwhile; the frames have been sent then.
+   */
   send(...frames: readonly Uint8Array[]): void;
   /** A stalled guest takes no frame: its cable is full. */
   stall(stalled: boolean): void;
@@ -103,9 +108,14 @@ class Cable implements MemoryCable, Link {
     for (const frame of frames) if (frame?.BYTES_PER_ELEMENT !== 1) throw this.#notFrame(frame);
     if (this.#closed) return;
     if (!this.#busy && this.#waiting.length === 0) {
-      this.#draining = true;
-      this.#batch(frames);
-      this.#drain();
+      const outermost = enterSend();
+      try {
+        this.#draining = true;
+        this.#batch(frames);
+        this.#drain();
+      } finally {
+        if (outermost) leaveSend();
+      }
       return;
     }
     for (const frame of frames) {
@@ -148,7 +158,14 @@ class Cable implements MemoryCable, Link {
     this.#committed = [];
     const outer = this.#busy;
     this.#busy = true;
-    for (const frame of frames) if (!this.#closed) this.onFrame?.(frame);
+    for (const frame of frames) {
+      if (this.#closed) break;
+      try {
+        this.onFrame?.(frame);
+      } catch (error) {
+        userFailed(error);
+      }
+    }
     this.#busy = outer;
   }
 

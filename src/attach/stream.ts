@@ -23,6 +23,7 @@ import type { CableEnv } from "./attachment.ts";
 import { FrameDecoder } from "./decoder.ts";
 import { QueuedLink } from "./queued-link.ts";
 import { TX_SLAB } from "./transmit.ts";
+import { userFailed } from "./user-errors.ts";
 
 /** How many milliseconds a closed cable may take to deliver bytes that were flushed before. */
 const LINGER_MILLIS = 500;
@@ -61,7 +62,13 @@ export class StreamLink extends QueuedLink {
   protected write(bytes: Uint8Array, done: () => void): boolean {
     const socket = this.#socket!;
     if (this.#hands) {
-      socket.write(Buffer.from(bytes), done);
+      try {
+        socket.write(Buffer.from(bytes), done);
+      } catch (error) {
+        // The stream is the user's, and has not said how much it has taken. Not inside a call of the network's own.
+        userFailed(error);
+        queueMicrotask(() => this.#end());
+      }
       return false;
     }
     const taken = sendPast(this.#past, bytes);

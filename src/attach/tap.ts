@@ -5,8 +5,12 @@
 import type { Link, Slab } from "../core/link.ts";
 import type { FrameTap } from "../core/tap.ts";
 import { INBOUND, OUTBOUND } from "../wire/pcapng.ts";
+import { userFailed } from "./user-errors.ts";
 
-/** Watches frames. `direction` is `INBOUND` (from a guest) or `OUTBOUND`; the bytes are valid during the call. */
+/**
+ * Watches frames. `direction` is `INBOUND` (from a guest) or `OUTBOUND`; the bytes are valid during the call. A watcher
+ * that throws stops no frame. `MemoryCable.send` throws its error; on other cables it is an uncaught exception.
+ */
 export interface FrameWatcher {
   frame(link: Link, direction: number, bytes: Uint8Array, at: number, len: number): void;
 }
@@ -34,18 +38,28 @@ export class CableTap implements FrameTap {
   }
 
   incoming(link: Link, slab: Slab, at: number, len: number, undone: number): boolean {
-    for (const watcher of this.#watchers) watcher.frame(link, INBOUND, slab.bytes, at, len);
+    this.#show(link, INBOUND, slab.bytes, at, len);
     return this.#impairment === null || this.#impairment.incoming(link, slab, at, len, undone);
   }
 
   outgoing(link: Link, bytes: Uint8Array, at: number, len: number): boolean {
     if (this.#impairment !== null && !this.#impairment.outgoing(link, bytes, at, len)) return false;
-    for (const watcher of this.#watchers) watcher.frame(link, OUTBOUND, bytes, at, len);
+    this.#show(link, OUTBOUND, bytes, at, len);
     return true;
   }
 
   detached(link: Link): void {
     this.#impairment?.detached(link);
+  }
+
+  #show(link: Link, direction: number, bytes: Uint8Array, at: number, len: number): void {
+    for (const watcher of this.#watchers) {
+      try {
+        watcher.frame(link, direction, bytes, at, len);
+      } catch (error) {
+        userFailed(error);
+      }
+    }
   }
 
   #update(): void {

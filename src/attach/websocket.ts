@@ -18,6 +18,7 @@ import type { CableEnv } from "./attachment.ts";
 import { QueuedLink } from "./queued-link.ts";
 import { HEADROOM, type ReadSlab } from "./slab.ts";
 import { TX_SLAB } from "./transmit.ts";
+import { userFailed } from "./user-errors.ts";
 
 /** The interface that a cable needs, which a standard WebSocket and the `ws` package's share. */
 export interface FrameSocket {
@@ -109,8 +110,14 @@ class WebSocketLink extends QueuedLink {
 
   protected write(bytes: Uint8Array, done: () => void): boolean {
     const socket = this.#socket;
-    if (isWs(socket)) this.#sendByWs(socket, bytes, done);
-    else this.#sendPlainly(bytes, done);
+    try {
+      if (isWs(socket)) this.#sendByWs(socket, bytes, done);
+      else this.#sendPlainly(bytes, done);
+    } catch (error) {
+      // The socket is the user's, and has not said how much it has taken. Not inside a call of the network's own.
+      userFailed(error);
+      queueMicrotask(() => this.#over());
+    }
     return false;
   }
 

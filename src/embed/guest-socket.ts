@@ -227,12 +227,15 @@ export class GuestSocket extends Duplex {
   #opened(): void {
     this.connecting = false;
     this.#active();
-    this.emit("connect");
-    this.emit("ready");
-    this.#push();
-    const final = this.#final;
-    this.#final = null;
-    if (final !== null) this._final(final);
+    try {
+      this.emit("connect");
+      this.emit("ready");
+    } finally {
+      this.#push();
+      const final = this.#final;
+      this.#final = null;
+      if (final !== null) this._final(final);
+    }
   }
 
   #take(chunks: readonly Uint8Array[], written: Written): void {

@@ -180,8 +180,15 @@ export class Plug implements HostTcp {
     this.#scheduled = true;
     queueMicrotask(() => {
       this.#scheduled = false;
-      if (this.#left) this.#settle();
-      else this.#pump();
+      if (this.#left) return this.#settle();
+      let told = false;
+      try {
+        this.#pump();
+        told = true;
+      } finally {
+        // A listener of the user's has thrown: the rest is told in another microtask.
+        if (!told) this.#schedule();
+      }
     });
   }
 
@@ -200,14 +207,21 @@ export class Plug implements HostTcp {
     }
     const queue = this.#queue;
     this.#queue = [];
-    for (const bytes of queue) {
-      if (this.#left) return;
-      this.#queued -= bytes.length;
-      this.#pieces++;
-      // If the user reads at once, the backlog never shows these bytes. They are added here, so that the flow is told
-      // of the read.
-      this.#told = this.backlog + bytes.length;
-      this.#user.onBytes(bytes);
+    let given = 0;
+    try {
+      for (const bytes of queue) {
+        if (this.#left) return;
+        given++;
+        this.#queued -= bytes.length;
+        this.#pieces++;
+        // If the user reads at once, the backlog never shows these bytes. They are added here, so that the flow is told
+        // of the read.
+        this.#told = this.backlog + bytes.length;
+        this.#user.onBytes(bytes);
+      }
+    } finally {
+      // If a listener of the user's has thrown, pieces are left.
+      if (given < queue.length && !this.#left) this.#queue = [...queue.slice(given), ...this.#queue];
     }
     if (this.#ended && !this.#toldEnd && !this.#left) {
       this.#toldEnd = true;

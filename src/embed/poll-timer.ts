@@ -45,7 +45,10 @@ export class PollTimer {
   #fire(): void {
     this.#timer = null;
     this.#at = Number.POSITIVE_INFINITY;
-    this.#stack.poll(this.#clock.now());
-    this.#arm();
+    try {
+      this.#stack.poll(this.#clock.now());
+    } finally {
+      this.#arm();
+    }
   }
 }

@@ -15,8 +15,12 @@ const BAD_ARGUMENTS = 2;
  * Runs the command in `args` (without node and script). Resolves with the exit status once all output has been written.
  */
 export async function main(args: readonly string[]): Promise<number> {
-  const status = await run(args);
-  await said();
+  let status = await run(args);
+  try {
+    await said();
+  } catch (error) {
+    status = failed(error);
+  }
   await standardError.settled();
   return status;
 }

@@ -8,6 +8,7 @@
 import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
+import { setTimeout } from "node:timers/promises";
 import { isatty } from "node:tty";
 import { ConfigError } from "../control/errors.ts";
 import { createLog } from "../control/log.ts";
@@ -24,8 +25,11 @@ import { environmentFor } from "./other-bytes.ts";
 import { registryFolders, takeEarly } from "./run/early.ts";
 import { CommandNamespace, TAP_NAME } from "./run/namespace.ts";
 import { OpenPorts } from "./run/open-ports.ts";
+import { pathsTo } from "./run/paths-to.ts";
 import { type Session, startSession } from "./session.ts";
 
+/** Milliseconds after which a signal that came before something failed has been heard. */
+const SIGNAL_MILLIS = 50;
 const NOT_EXECUTABLE = 126;
 const NOT_FOUND = 127;
 const ENDING = ["SIGTERM", "SIGHUP"] as const;
@@ -89,7 +93,8 @@ export async function run(given: RunArguments, command: readonly string[]): Prom
     if (automatic) ports = new OpenPorts(network, within.pid, log);
     return await within.ended;
   } catch (error) {
-    // A signal that the terminal sends reaches the processes that set the namespaces up, too.
+    // A signal that the terminal sends reaches the processes that set the namespaces up, too. Their end may be heard first.
+    await setTimeout(SIGNAL_MILLIS);
     if (signals.asked !== null) return 128 + os.constants.signals[signals.asked];
     throw error;
   } finally {
@@ -203,7 +208,7 @@ function ipCommands(config: StackConfig): string[] {
  * them, and by the API it could change its own rules.
  */
 function ownSockets({ api, socks }: SessionOptions): string[] {
-  return [api, socks].flatMap((address) => (address?.kind === "unix" ? [fs.realpathSync(address.path)] : []));
+  return [api, socks].flatMap((address) => (address?.kind === "unix" ? pathsTo(fs.realpathSync(address.path)) : []));
 }
 
 /** The lines of the command's /etc/resolv.conf. */

@@ -52,14 +52,18 @@ async function serveHere(options: ServeOptions, { log, user, stopped }: Setting)
     }
     for (const address of options.connect) await network.dial(address);
     const taps = [];
+    let ending = false;
     for (const target of options.tap) {
-      taps.push((await network.makeTap(target)).closed);
+      const { closed } = await network.makeTap(target);
+      taps.push(closed);
       log.info(`TAP ${target}`);
+      void closed.then(() => ending || log.warn(`TAP ${target} has gone`));
     }
     if (taps.length > 0 && options.listen.length + options.connect.length === 0 && options.fd === null)
       over = Promise.race([stopped, Promise.all(taps)]);
     for (const address of listening) announce(address, options);
     await over;
+    ending = true;
     log.info("stopping");
   } finally {
     await session.close();

@@ -3,7 +3,8 @@
  * of a guest's ends a line or controls a terminal.
  *
  * The network never waits for the disk. Lines wait in memory, as many as `auditBytes` has room for, and one write is
- * under way at a time. Lines without room are counted, and a later line tells how many they were. A file that has
+ * under way at a time. Lines without room are counted, and a later line tells how many they were. What a full disk does
+ * not take goes on waiting, and is tried again. A file that has
  * reached its size becomes FILE.1, that one FILE.2, and so on; the oldest is removed.
  */
 import { constants } from "node:fs";
@@ -15,6 +16,8 @@ import { reasonOf } from "../host/reason.ts";
 import type { Refusal } from "./network-events.ts";
 
 const OWNER_ONLY = 0o600;
+/** Milliseconds after which a file that could not be written is tried again. */
+const AGAIN_MILLIS = 1_000;
 
 export interface AuditFileEvents {
   /** There was no room for a line. */
@@ -36,6 +39,8 @@ export class AuditFile {
   #size = -1;
   #writing: Promise<void> | null = null;
   #told = false;
+  /** Until the file is tried again. */
+  #again: NodeJS.Timeout | null = null;
 
   /** At most `most` bytes wait for the disk. */
   constructor(options: ResolvedAudit, most: number, events: AuditFileEvents) {
@@ -65,7 +70,7 @@ export class AuditFile {
     }
     this.#waiting.push(text);
     this.#bytes += text.length;
-    this.#writing ??= this.#write();
+    if (this.#again === null) this.#writing ??= this.#write();
   }
 
   /** The next line opens the path anew: a program such as logrotate may have moved the file. */
@@ -75,33 +80,48 @@ export class AuditFile {
 
   /** Resolves when all waiting lines are written, or cannot be. */
   async close(): Promise<void> {
+    if (this.#again !== null) {
+      clearTimeout(this.#again);
+      this.#writing = this.#write();
+    }
     while (this.#writing !== null) await this.#writing;
+    if (this.#again === null) return;
+    clearTimeout(this.#again);
+    const left = this.#waiting.join("").split("\n").length - 1;
+    this.#events.failed(`the last lines of the audit (${left}) are lost: ${this.#options.file} could not be written`);
   }
 
   async #write(): Promise<void> {
+    this.#again = null;
     // Lines of one turn are written together.
     await new Promise((resolve) => setImmediate(resolve));
-    while (this.#waiting.length > 0) {
+    while (this.#waiting.length > 0 && this.#again === null) {
       const lines = this.#waiting;
       const lost = this.#lost;
       this.#waiting = [];
       this.#lost = 0;
       if (lost > 0) lines.push(`${JSON.stringify({ time: new Date().toISOString(), verdict: "lost", count: lost })}\n`);
       const text = lines.join("");
-      try {
-        await this.#append(text);
-      } catch (error) {
-        this.#size = -1;
-        if (!this.#told) this.#events.failed(`the audit is not in ${this.#options.file}: ${reasonOf(error)}`);
-        this.#told = true;
-      }
+      const taken = await this.#append(text).catch((error) => this.#failed(error));
+      if (taken < text.length) this.#waiting.unshift(text.slice(taken));
       // Lines that are being written keep the room that they took while they waited.
       this.#bytes = this.#waiting.reduce((sum, each) => sum + each.length, 0);
     }
     this.#writing = null;
   }
 
-  async #append(text: string): Promise<void> {
+  #failed(error: unknown): 0 {
+    this.#size = -1;
+    if (!this.#told) this.#events.failed(`the audit is not in ${this.#options.file}: ${reasonOf(error)}`);
+    this.#told = true;
+    this.#again = setTimeout(() => {
+      this.#writing = this.#write();
+    }, AGAIN_MILLIS).unref();
+    return 0;
+  }
+
+  /** Appends text. Resolves with how much of it is in the file: a disk that becomes full takes a part. */
+  async #append(text: string): Promise<number> {
     const { file, rotateBytes } = this.#options;
     if (this.#size > 0 && this.#size + text.length > rotateBytes) await this.#rotate();
     const { O_APPEND, O_CREAT, O_NONBLOCK = 0, O_WRONLY } = constants;
@@ -112,8 +132,10 @@ export class AuditFile {
       if (!stats.isFile()) throw new Error("expected a file, not a device or a pipe");
       // Change the mode of the open file: the path may lead to another file by now.
       if (this.#size < 0) await handle.chmod(OWNER_ONLY);
-      await handle.write(text);
-      this.#size = stats.size + text.length;
+      const { bytesWritten } = text === "" ? { bytesWritten: 0 } : await handle.write(text);
+      this.#size = stats.size + bytesWritten;
+      if (bytesWritten === text.length) this.#told = false;
+      return bytesWritten;
     } finally {
       await handle.close();
     }

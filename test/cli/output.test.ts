@@ -1,5 +1,5 @@
 /** Standard output that a slow reader takes piece by piece. */
-import { spawn } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import fs from "node:fs";
 import http from "node:http";
@@ -38,4 +38,15 @@ it("a pipe gets a long answer whole, whose reader begins late", async () => {
   expect(ctl.exitCode).toBe(0);
   api.close();
   fs.rmSync(folder, { recursive: true });
+});
+
+it.runIf(fs.existsSync("/dev/full"))("output that a full disk does not take is an error, in one line", () => {
+  const full = fs.openSync("/dev/full", "w");
+  const { status, stderr } = spawnSync(process.execPath, [...PROGRAM, "--version"], {
+    stdio: ["ignore", full, "pipe"],
+    encoding: "utf8",
+  });
+  fs.closeSync(full);
+  expect(stderr).toBe("tslirp: cannot write to standard output: no space left on device\n");
+  expect(status).toBe(1);
 });

@@ -433,6 +433,62 @@ function marked(word: string): string[] {
     });
 }
 
+/** What a shell command prints that starts the program, whose words are `"$@"`. */
+function byShell(script: string, env: Record<string, string> = {}): string {
+  const words = ["-c", script, "sh", process.execPath, ...PROGRAM];
+  return execFileSync("sh", words, { env: { ...process.env, TMPDIR: folder, ...env }, encoding: "utf8" });
+}
+
+describe.runIf(both)("where the surroundings are odd, a command", () => {
+  test("does not reach the API's socket by another mount of its folder", () => {
+    const script = `cd "$TMPDIR" && mkdir real other && mount --bind real other && cat >in.sh <<'END'
+for each in real other; do curl -sS -m 3 --unix-socket $each/a.sock http://localhost/v1/rules || echo refused; done
+END
+      "$@" run --default deny --api unix:real/a.sock -- sh in.sh 2>&1; rm in.sh; umount other; rmdir other; rm -r real`;
+    const words = ["-m", "sh", "-c", script, "sh", process.execPath, ...PROGRAM];
+    const out = execFileSync("unshare", words, { env: { ...process.env, TMPDIR: folder }, encoding: "utf8" });
+    expect(out.match(/refused/g)).toHaveLength(2);
+    expect(out).not.toContain("rules");
+  });
+
+  test("has the environment that it was given, also names that a shell uses, changes or does not know", () => {
+    const given = {
+      ...{ key: "mine", pid: "1", setup: "s", keep: "k", run: "x", place: "p", why: "w", read: "r", IFS: "i" },
+      ...{
+        OPTIND: "7",
+        PPID: "8",
+        PWD: "/nowhere",
+        "a.b": "dotted",
+        "BASH_FUNC_foo%%": "() {  echo foo;\n}",
+        "with=": "b",
+      },
+    };
+    const seen = JSON.parse(
+      byShell(
+        `exec env "a.b=dotted" "BASH_FUNC_foo%%=() {  echo foo;
+}" IFS=i OPTIND=7 PPID=8 PWD=/nowhere "$@" run -- "$NODE" -p "JSON.stringify(process.env)"`,
+        {
+          ...given,
+          NODE: process.execPath,
+        },
+      ),
+    ) as Record<string, string>;
+    const { "with=": _, ...expected } = given;
+    expect(seen).toMatchObject(expected);
+    expect(Object.keys(seen).filter((name) => name.startsWith("tslirp"))).toEqual([]);
+  });
+
+  test("runs as root of a user's own namespace, too", () => {
+    const drop = `setpriv --reuid ${NOBODY} --regid ${NOBODY} --clear-groups`;
+    expect(byShell(`HOME="$TMPDIR" exec ${drop} unshare -Ur "$@" run -- id -u`)).toBe("0\n");
+  });
+
+  test("is not started, in one line, where there are too few descriptors", () => {
+    const out = byShell(`ulimit -n 22; "$@" run -- true 2>&1; echo $?`);
+    expect(out).toMatch(/^tslirp: .*too many.*\n1\n$/);
+  });
+});
+
 describe.runIf(able)("runs in a row", () => {
   test("leave no process, and so no namespace, no mount, no file and no socket, however each ends", async () => {
     const word = `in-a-row-${process.pid}`;

@@ -7,6 +7,7 @@ import { afterEach, beforeEach, expect, test } from "vitest";
 import { AuditFile } from "../../src/embed/audit-file.ts";
 import { createNetwork } from "../../src/index.ts";
 
+const root = process.getuid?.() === 0;
 let folder: string;
 let file: string;
 beforeEach(() => {
@@ -120,10 +121,13 @@ test("what cannot be written is told once, and the network goes on; at the start
   fs.rmSync(folder, { recursive: true });
   made.reopen();
   made.add(refused("one.test"));
-  await made.close();
+  await expect.poll(() => failed.length).toBe(1);
   made.add(refused("two.test"));
   await made.close();
-  expect(failed).toEqual([expect.stringContaining("the audit is not in")]);
+  expect(failed).toEqual([
+    expect.stringContaining("the audit is not in"),
+    expect.stringContaining("the last lines of the audit (2) are lost"),
+  ]);
   await expect(createNetwork({ audit: path.join(folder, "no", "audit") })).rejects.toThrow(
     /^cannot write the audit to [^\n]*$/,
   );
@@ -146,3 +150,33 @@ test.each(["audit", "learn"] as const)(
     fs.rmSync(folder, { recursive: true });
   },
 );
+
+test.runIf(root)("what a full disk does not take is in the file once there is room, in order, and whole", async () => {
+  const disk = path.join(folder, "disk");
+  fs.mkdirSync(disk);
+  execFileSync("mount", ["-t", "tmpfs", "-o", "size=64k", "none", disk]);
+  try {
+    file = path.join(disk, "audit.jsonl");
+    const { made, failed } = audit();
+    await made.open();
+    made.add(refused("first.test"));
+    await expect.poll(() => read().length).toBe(1);
+    // Leaves room for a part of a line.
+    fs.writeFileSync(path.join(disk, "fill"), Buffer.alloc(60 * 1024 - 100));
+    fs.appendFileSync(file, `${" ".repeat(3_600)}\n`);
+    for (const host of ["a.test", "b.test", "c.test"]) made.add(refused(host));
+    await expect.poll(() => failed.length).toBe(1);
+    made.add(refused("d.test"));
+    fs.rmSync(path.join(disk, "fill"));
+    await made.close();
+    const lines = fs
+      .readFileSync(file, "utf8")
+      .split("\n")
+      .filter((line) => line.trim() !== "");
+    const hosts = lines.map((line) => (JSON.parse(line) as { host: string }).host);
+    expect(hosts).toEqual(["first.test", "a.test", "b.test", "c.test", "d.test"]);
+    expect(failed).toHaveLength(1);
+  } finally {
+    execFileSync("umount", ["-l", disk]);
+  }
+});

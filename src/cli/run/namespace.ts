@@ -15,6 +15,7 @@ import { constants, hostname } from "node:os";
 import path from "node:path";
 import type { Readable, Writable } from "node:stream";
 import { reasonOf } from "../../host/reason.ts";
+import { pathsTo } from "./paths-to.ts";
 import { SCRIPT } from "./script.ts";
 
 export const TAP_NAME = "tap0";
@@ -29,6 +30,10 @@ const ROOTS =
   "-all,+chown,+dac_override,+fowner,+fsetid,+kill,+setgid,+setuid,+setpcap,+net_bind_service,+net_raw,+sys_chroot,+mknod,+audit_write,+setfcap";
 /** `ping` has this one as a file capability, and the kernel does not start `ping` where it is not available. */
 const USERS = "-all,+net_raw";
+
+/** A shell passes no variables on that have other names, and gives these values of its own. */
+const SHELLS_NAME = /^[A-Za-z_][A-Za-z0-9_]*$/;
+const SHELLS_OWN: ReadonlySet<string> = new Set(["IFS", "LINENO", "OPTIND", "PPID", "SHLVL"]);
 
 /** What depends on options. */
 export interface NamespaceSettings {
@@ -67,12 +72,17 @@ export class CommandNamespace {
           root ? ROOTS : USERS,
           root ? "root" : "user",
           hosts(),
-          emptied.map(empty).join(""),
+          emptied.flatMap((folder) => pathsTo(folder).map(empty)).join(""),
         ],
-        ...command,
+        ...withEnvironment(command, env),
       ],
       { stdio: ["inherit", "inherit", "pipe", "pipe", "pipe", 2], env },
     );
+    // Node makes no pipes when there is no descriptor for them, and tells the error later, too.
+    if ((this.#child.stderr as Readable | null | undefined) == null) {
+      this.#child.on("error", () => {});
+      throw new Error("run cannot start a process: too many files are open (ulimit -n)");
+    }
     this.#child.stderr!.setEncoding("utf8").on("data", (text: string) => {
       this.#errors += text;
     });
@@ -219,6 +229,29 @@ export class CommandNamespace {
     const denied = /Operation not permitted|No space left|Permission denied/.test(`${said}${own}`);
     const why = said.startsWith("failed ") ? said.slice(7) : own || "its namespaces ended";
     return new Error(`cannot run a command in namespaces of its own: ${why}${denied ? userNamespaces() : ""}`);
+  }
+}
+
+/**
+ * The command, behind `env` with those variables that the shell before it would change or lose. Everybody can read them while
+ * the command begins, so it is only those. `env` takes a program with `=` in its name for a variable.
+ */
+function withEnvironment(command: readonly string[], env: NodeJS.ProcessEnv): readonly string[] {
+  const lost = Object.entries(env).filter(
+    ([name]) => !SHELLS_NAME.test(name) || SHELLS_OWN.has(name) || isOdd(name, env),
+  );
+  if (lost.length === 0 || command[0]!.includes("=")) return command;
+  return ["env", "--", ...lost.map(([name, value]) => `${name}=${value}`), ...command];
+}
+
+/** A shell corrects PWD if it does not lead here. */
+function isOdd(name: string, { PWD: place }: NodeJS.ProcessEnv): boolean {
+  if (name !== "PWD") return false;
+  try {
+    const [there, here] = [fs.statSync(place!), fs.statSync(".")];
+    return !path.isAbsolute(place!) || there.dev !== here.dev || there.ino !== here.ino;
+  } catch {
+    return true;
   }
 }
 

@@ -22,109 +22,114 @@
  * The folders in which processes of this user tell each other of their ports (`host/port-registry`) are replaced by
  * empty ones.
  *
+ * The shell passes COMMAND its environment on. So its own variables have names that no other program uses, and `namespace`
+ * passes what a shell would change or lose.
+ *
  * A shell's child in the foreground stays in the terminal's foreground group, with stdin and signals as they were.
  * When COMMAND ends, process 1 ends, as it does when we end (`namespace`), and the kernel kills all other processes.
  */
-export const SCRIPT = `read -r pid rest </proc/self/stat
-ping=$1 bounding=$2 who=$3 hosts=$4 table=$5
+export const SCRIPT = `read -r tslirp_pid tslirp_rest </proc/self/stat
+tslirp_ping=$1 tslirp_bounding=$2 tslirp_who=$3 tslirp_hosts=$4 tslirp_table=$5
 shift 5
 fail() {
-  echo "failed $1: \${why:-unknown}" >&4
+  echo "failed $1: \${tslirp_why:-unknown}" >&4
   exit 125
 }
 # Does what follows the first word; where that fails, the first line of its errors says why the first word was not to be.
 try() {
-  what=$1
+  tslirp_what=$1
   shift
-  why=$("$@" 2>&1) && return
-  why=\${why%%"
+  tslirp_why=$("$@" 2>&1) && return
+  tslirp_why=\${tslirp_why%%"
 "*}
-  fail "$what"
+  fail "$tslirp_what"
 }
 makes() (
   umask 222
-  mount -t tmpfs -o mode=755,nosuid,nodev,noexec,size=1m tslirp "$own" || exit
-  : >"$own/resolv.conf" && printf %s "$hosts" >"$own/hosts" || exit
-  [ -z "$covers" ] || mkdir "$own/nothing" "$own/resolved" || exit
-  [ -z "$resolved" ] || {
-    ln "$own/resolv.conf" "$own/resolved/resolv.conf" && ln "$own/resolv.conf" "$own/resolved/stub-resolv.conf"
+  mount -t tmpfs -o mode=755,nosuid,nodev,noexec,size=1m tslirp "$tslirp_own" || exit
+  : >"$tslirp_own/resolv.conf" && printf %s "$tslirp_hosts" >"$tslirp_own/hosts" || exit
+  [ -z "$tslirp_covers" ] || mkdir "$tslirp_own/nothing" "$tslirp_own/resolved" || exit
+  [ -z "$tslirp_resolved" ] || {
+    ln "$tslirp_own/resolv.conf" "$tslirp_own/resolved/resolv.conf" && ln "$tslirp_own/resolv.conf" "$tslirp_own/resolved/stub-resolv.conf"
   }
 )
 # All in one process, in this order.
-mounts() { printf %s "$table" >"$own/fstab" && mount --all --fstab "$own/fstab"; }
+mounts() { printf %s "$tslirp_table" >"$tslirp_own/fstab" && mount --all --fstab "$tslirp_own/fstab"; }
 opens() { : <>/dev/net/tun; }
-sets_up() { printf %s "$setup" | ip -batch -; }
+sets_up() { printf %s "$tslirp_setup" | ip -batch -; }
 closes() { mount -o bind,ro,nosuid,nodev,noexec /proc/sys /proc/sys; }
-freezes() { mount -o remount,ro /etc/resolv.conf; }
+# With a source, since \`mount\` repeats the options of before otherwise: in a namespace whose root is no root outside, the
+# kernel does not take its own uid= back.
+freezes() { mount -o remount,ro,mode=755,nosuid,nodev,noexec tslirp /etc/resolv.conf; }
 # The lines up to an empty one.
 lines() {
-  read=
-  while IFS= read -r line <&3 || exit 125; do
-    [ -n "$line" ] || return 0
-    read="$read$line
+  tslirp_read=
+  while IFS= read -r tslirp_line <&3 || exit 125; do
+    [ -n "$tslirp_line" ] || return 0
+    tslirp_read="$tslirp_read$tslirp_line
 "
   done
 }
 [ -c /dev/net/tun ] || {
-  why="no such device"
+  tslirp_why="no such device"
   fail "/dev/net/tun cannot be opened"
 }
 try "/dev/net/tun cannot be opened" opens
 exec 7<>/dev/net/tun
-for key in accept_ra accept_dad autoconf; do
-  echo 0 >"/proc/sys/net/ipv6/conf/default/$key"
+for tslirp_key in accept_ra accept_dad autoconf; do
+  echo 0 >"/proc/sys/net/ipv6/conf/default/$tslirp_key"
 done 2>/dev/null
-echo "up $pid" >&4
-read -r word <&3 || exit 125
-own=/proc/driver covers= resolved=
-for run in /run /var/run; do
-  [ ! -L "$run" ] || continue
-  for cover in resolved:systemd/resolve nothing:nscd nothing:avahi-daemon; do
-    place=$run/\${cover#*:}
-    [ -d "$place" ] || continue
-    covers=$covers"$own/\${cover%%:*} $place none bind
+echo "up $tslirp_pid" >&4
+read -r tslirp_word <&3 || exit 125
+tslirp_own=/proc/driver tslirp_covers= tslirp_resolved=
+for tslirp_run in /run /var/run; do
+  [ ! -L "$tslirp_run" ] || continue
+  for tslirp_cover in resolved:systemd/resolve nothing:nscd nothing:avahi-daemon; do
+    tslirp_place=$tslirp_run/\${tslirp_cover#*:}
+    [ -d "$tslirp_place" ] || continue
+    tslirp_covers=$tslirp_covers"$tslirp_own/\${tslirp_cover%%:*} $tslirp_place none bind
 "
-    [ "\${cover%%:*}" = nothing ] || resolved=yes
+    [ "\${tslirp_cover%%:*}" = nothing ] || tslirp_resolved=yes
   done
 done
 try "its own files cannot be made" makes
-exec 8>"$own/resolv.conf"
-table=$covers$table"$own/resolv.conf /etc/resolv.conf none bind
+exec 8>"$tslirp_own/resolv.conf"
+tslirp_table=$tslirp_covers$tslirp_table"$tslirp_own/resolv.conf /etc/resolv.conf none bind
 "
-[ ! -e /etc/hosts ] || table=$table"$own/hosts /etc/hosts none bind
+[ ! -e /etc/hosts ] || tslirp_table=$tslirp_table"$tslirp_own/hosts /etc/hosts none bind
 "
 try "its own files cannot be mounted" mounts
-echo "$ping" >/proc/sys/net/ipv4/ping_group_range 2>/dev/null
+echo "$tslirp_ping" >/proc/sys/net/ipv4/ping_group_range 2>/dev/null
 # Where that is not allowed (in some containers), processes see the host's, and nobody can be waited for.
-waits=keep
-mount -t proc proc /proc 2>/dev/null || waits=
-[ "$who" = user ] || try "/proc/sys cannot be made read-only" closes
-read -r word <&3 || exit 125
+tslirp_waits=keep
+mount -t proc proc /proc 2>/dev/null || tslirp_waits=
+[ "$tslirp_who" = user ] || try "/proc/sys cannot be made read-only" closes
+read -r tslirp_word <&3 || exit 125
 exec 7>&-
-read -r keep <&3 || exit 125
+read -r tslirp_keep <&3 || exit 125
 lines
-setup=$read
+tslirp_setup=$tslirp_read
 lines
-printf %s "$read" >&8
+printf %s "$tslirp_read" >&8
 exec 8>&-
 freezes 2>/dev/null &
-frozen=$!
+tslirp_frozen=$!
 try "the network cannot be set up" sets_up
-wait "$frozen" || try "/etc/resolv.conf cannot be made read-only" freezes
+wait "$tslirp_frozen" || try "/etc/resolv.conf cannot be made read-only" freezes
 echo ready >&4
-while read -r word <&3 || exit 125; do
-  [ "$word" = cover ] || break
-  IFS= read -r place <&3 || exit 125
+while read -r tslirp_word <&3 || exit 125; do
+  [ "$tslirp_word" = cover ] || break
+  IFS= read -r tslirp_place <&3 || exit 125
   # A file that is read-only already: who connects to it is refused.
-  try "$place cannot be covered" mount --bind /etc/resolv.conf "$place"
+  try "$tslirp_place cannot be covered" mount --bind /etc/resolv.conf "$tslirp_place"
 done
 echo on >&4
 exec 2>&5 3<&- 4>&- 5>&-
 trap : HUP INT QUIT TERM
-setpriv --ambient-caps=-all --inh-caps=-all --bounding-set="$bounding" -- "$@"
-status=$?
-if [ "$keep" = keep ] && [ -n "$waits" ]; then
+setpriv --ambient-caps=-all --inh-caps=-all --bounding-set="$tslirp_bounding" -- "$@"
+tslirp_status=$?
+if [ "$tslirp_keep" = keep ] && [ -n "$tslirp_waits" ]; then
   while set -- /proc/[0-9]*; [ $# -gt 1 ]; do sleep 0.2; done
 fi
-exit $status
+exit $tslirp_status
 `;

@@ -2,9 +2,11 @@
 import { COMPLETE, type Link, MAX_FRAME, type Offload } from "../core/link.ts";
 import { HEAD } from "./cables.ts";
 import { headersLength } from "./frames.ts";
-import type { ReplayOptions } from "./replay.ts";
 import { sumOf } from "./replay-host.ts";
 import { Answers, Questions, type Script } from "./script.ts";
+
+/** Told of each frame from and to a guest, with its time in seconds since the recording began. */
+export type FrameWatcher = (cable: string, toGuest: boolean, frame: Uint8Array, seconds: number) => void;
 
 export interface LinkTraits {
   readonly uplink: boolean;
@@ -21,10 +23,10 @@ export class ReplayLink implements Link {
   readonly #script: Script;
   readonly #id: number;
   readonly #offload: Answers<Offload | null>;
-  readonly #options: ReplayOptions;
+  readonly #onFrame: FrameWatcher | undefined;
   readonly #full: Questions;
 
-  constructor(script: Script, id: number, name: string, traits: LinkTraits, options: ReplayOptions) {
+  constructor(script: Script, id: number, name: string, traits: LinkTraits, onFrame: FrameWatcher | undefined) {
     this.#script = script;
     this.#id = id;
     this.name = name;
@@ -33,7 +35,7 @@ export class ReplayLink implements Link {
     this.direct = traits.direct ?? false;
     this.#offload = new Answers<Offload | null>(script, "offload", id, null);
     this.#full = new Questions(script, "full", id);
-    this.#options = options;
+    this.#onFrame = onFrame;
   }
 
   get offload(): Offload | null {
@@ -53,7 +55,7 @@ export class ReplayLink implements Link {
       Math.min(recorded === 0 ? Math.min(HEAD, headersLength(this.tx, 0, len)) : recorded, len),
     );
     this.#script.expect("sent", this.#id, len, undone, head, sumOf(this.tx, 0, len));
-    this.#options.onFrame?.(this.name, true, this.tx.slice(0, len), this.#script.seconds);
+    this.#onFrame?.(this.name, true, this.tx.slice(0, len), this.#script.seconds);
   }
 
   flush(): void {}

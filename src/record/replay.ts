@@ -196,7 +196,7 @@ export class Replay {
         return settle();
       case "attached": {
         if (this.#links.has(id)) throw this.#unfit(`attached of number ${id}, which is there already`);
-        const made = new ReplayLink(this.#script, id, rest[0] as string, rest[1] as LinkTraits, this.#options);
+        const made = new ReplayLink(this.#script, id, rest[0] as string, rest[1] as LinkTraits, this.#options.onFrame);
         this.#links.set(id, made);
         return this.lan.switch.attached(made);
       }

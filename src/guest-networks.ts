@@ -20,6 +20,7 @@ import { ConfigError } from "./control/errors.ts";
 import { MAX_DGRAM_MTU } from "./control/options/mtu.ts";
 import type { NetworkOptions } from "./control/options/network-options.ts";
 import { type ResolvedOptions, resolveOptions } from "./control/options.ts";
+import { checkPort } from "./control/shape.ts";
 import { ByteBudget, type ByteShare } from "./core/byte-budget.ts";
 import type { Limits } from "./core/limits.ts";
 import type { Link } from "./core/link.ts";
@@ -253,6 +254,7 @@ export class GuestNetworks extends EventEmitter<GuestNetworksEvents> implements 
 
   /** Closes a port of this machine to all guests, present and future. */
   protectPort(port: number): void {
+    checkPort("protectPort", port, 1);
     this.#ports.push(port);
     // Other processes' guests must not reach the port either, even while there is no guest here.
     this.#told.push(sharedRegistry().add(port));

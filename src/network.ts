@@ -13,6 +13,7 @@ import type { MemoryCable } from "./attach/memory.ts";
 import type { FrameWatcher } from "./attach/tap.ts";
 import type { FrameSocket } from "./attach/websocket.ts";
 import { type Abortable, whenAborted } from "./control/abortable.ts";
+import { parseIp } from "./control/addresses.ts";
 import type { Capture, CaptureOptions } from "./control/capture.ts";
 import { ConfigError } from "./control/errors.ts";
 import type { AskVerdict, Question } from "./control/on-ask.ts";
@@ -20,6 +21,7 @@ import type { ImpairmentOptions } from "./control/options/impairment-options.ts"
 import type { RecordOptions } from "./control/options/record-options.ts";
 import { type NetworkOptions, type ResolvedOptions, resolveOptions } from "./control/options.ts";
 import { qemuArgs } from "./control/qemu-args.ts";
+import { checkPort } from "./control/shape.ts";
 import type { UplinkOptions } from "./control/uplink-rules.ts";
 import { type ByteShare, unshared } from "./core/byte-budget.ts";
 import type { ForwardRule, StackConfig } from "./core/config.ts";
@@ -219,9 +221,10 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
 
   /**
    * Closes a TCP or UDP port of this machine to guests, whatever address they dial. Returns a function that opens it
-   * again.
+   * again. Throws `ConfigError`.
    */
   protectPort(port: number): () => void {
+    checkPort("protectPort", port, 1);
     return this.#made.ownPorts.protect(port);
   }
 
@@ -235,6 +238,8 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
 
   /** Lets `watcher` see every frame from now on, on all cables. Returns a function that ends this. */
   watch(watcher: FrameWatcher): () => void {
+    if (typeof watcher?.frame !== "function")
+      throw new ConfigError("watch", watcher, "expected an object like { frame(link, direction, bytes, at, len) {} }");
     this.#open.tap.watch(watcher);
     return () => this.#made.tap.unwatch(watcher);
   }
@@ -317,6 +322,8 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
 
   /** Closes a forward; its connections go on. False when it was not open. */
   unpublish(forward: OpenForward): boolean {
+    if (typeof forward?.rule?.guest !== "object" || typeof forward.address !== "object")
+      throw new ConfigError("unpublish", forward, "expected a forward that publish or forwards() has given");
     return this.#made.published.remove(forward);
   }
 
@@ -327,11 +334,14 @@ export class Network extends EventEmitter<NetworkEvents> implements AsyncDisposa
 
   /** The name of the cable of the guest that has this address; null when no guest is known to have it. */
   cableOf(ip: string): string | null {
-    return this.#made.lan.stack.cableOf(ip)?.name ?? null;
+    const address = typeof ip === "string" ? parseIp(ip) : null;
+    if (address === null) throw new ConfigError("cableOf", ip, "expected an address like 10.0.2.15");
+    return this.#made.lan.stack.cableOf(address)?.name ?? null;
   }
 
   /** The address of the guest that has given this name by DHCP, `NAME` or `NAME.internal`; null for none. */
   guestNamed(name: string): string | null {
+    if (typeof name !== "string") throw new ConfigError("guestNamed", name, "expected a guest's name, a text");
     return this.#made.tape.aside(() => this.#made.lan.stack.guestNamed(name));
   }
 

@@ -31,8 +31,8 @@ export interface CableOptions {
   readonly onFrame?: (frame: Uint8Array) => void;
   /** Called when the cable has been unplugged. */
   readonly onClose?: () => void;
-  /** Makes the error that `send` throws when it is given something other than a frame. */
-  readonly notFrame?: (given: unknown) => Error;
+  /** Makes the error for a wrong argument of `send`, or a wrong `onFrame`. */
+  readonly wrong?: (field: string, given: unknown, expectation: string) => Error;
 }
 
 /** The guest's end. */
@@ -60,10 +60,10 @@ export function cable(receiver: LinkReceiver, options: CableOptions = {}): Memor
 class Cable implements MemoryCable, Link {
   readonly name: string;
   readonly direct = true;
-  onFrame: ((frame: Uint8Array) => void) | null;
+  #onFrame: ((frame: Uint8Array) => void) | null;
   tx: Uint8Array = new Uint8Array(TX_CHUNK);
   readonly #onClose: (() => void) | null;
-  readonly #notFrame: (given: unknown) => Error;
+  readonly #wrong: (field: string, given: unknown, expectation: string) => Error;
   readonly #receiver: LinkReceiver;
   readonly #trace: Trace;
   readonly #tap: FrameTap;
@@ -87,9 +87,9 @@ class Cable implements MemoryCable, Link {
 
   constructor(receiver: LinkReceiver, options: CableOptions) {
     this.name = options.name ?? "memory";
-    this.onFrame = options.onFrame ?? null;
+    this.#onFrame = options.onFrame ?? null;
     this.#onClose = options.onClose ?? null;
-    this.#notFrame = options.notFrame ?? (() => new TypeError("expected frames, each a Uint8Array"));
+    this.#wrong = options.wrong ?? ((_field, _given, expectation) => new TypeError(expectation));
     this.#receiver = receiver;
     this.#trace = options.trace ?? NO_TRACE;
     this.#tap = options.tap ?? NO_TAP;
@@ -103,9 +103,20 @@ class Cable implements MemoryCable, Link {
     return this;
   }
 
+  get onFrame(): ((frame: Uint8Array) => void) | null {
+    return this.#onFrame;
+  }
+
+  set onFrame(onFrame: ((frame: Uint8Array) => void) | null | undefined) {
+    if (onFrame !== null && onFrame !== undefined && typeof onFrame !== "function")
+      throw this.#wrong("onFrame", onFrame, "expected a function like (frame) => {}, or null");
+    this.#onFrame = onFrame ?? null;
+  }
+
   send(...frames: readonly Uint8Array[]): void {
     // Arrays of any realm are accepted, because an emulator may run in a frame or a vm of its own.
-    for (const frame of frames) if (frame?.BYTES_PER_ELEMENT !== 1) throw this.#notFrame(frame);
+    for (const frame of frames)
+      if (frame?.BYTES_PER_ELEMENT !== 1) throw this.#wrong("send", frame, "expected frames, each a Uint8Array");
     if (this.#closed) return;
     if (!this.#busy && this.#waiting.length === 0) {
       const outermost = enterSend();
@@ -161,7 +172,7 @@ class Cable implements MemoryCable, Link {
     for (const frame of frames) {
       if (this.#closed) break;
       try {
-        this.onFrame?.(frame);
+        this.#onFrame?.(frame);
       } catch (error) {
         userFailed(error);
       }

@@ -58,7 +58,9 @@ function withoutPassword(text: string): string {
 export function show(value: unknown): string {
   let text: string | undefined;
   try {
-    text = value === undefined ? "nothing" : JSON.stringify(value);
+    // JSON has no NaN and no Infinity.
+    if (typeof value === "number") text = String(value);
+    else text = value === undefined ? "nothing" : JSON.stringify(value);
   } catch {
     // A cycle, a BigInt or a hostile toJSON: show the type instead.
   }

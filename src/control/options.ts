@@ -197,6 +197,7 @@ export function checkRecord(record: string | RecordOptions): ResolvedRecord {
 function resolveRecord(record: NetworkOptions["record"]): ResolvedOptions["record"] {
   if (record === undefined) return null;
   const { file, payload = true } = typeof record === "string" ? { file: record } : record;
+  if (file.includes("\0")) throw new ConfigError("record", file, "expected a new file's name");
   return { file: path.resolve(file), payload };
 }
 

@@ -7,12 +7,19 @@ export interface TapTarget {
   readonly where: { readonly pid: number } | { readonly path: string } | null;
 }
 
-const EXPECTED = "expected NAME, NAME@PID or NAME@PATH, like tap0@/run/netns/guest; a name has 1 to 15 characters";
+const EXPECTED =
+  "expected NAME, NAME@PID or NAME@PATH, like tap0@/run/netns/guest; a name has 1 to 15 characters, none of them % or :";
+
+/** IFNAMSIZ without the zero at the end. */
+const MOST_BYTES = 15;
 
 /** Throws `ConfigError`. */
 export function parseTapTarget(field: string, text: string): TapTarget {
-  const [, name, where] = /^([^@/\s]{1,15})(?:@(.+))?$/.exec(text) ?? [];
-  if (name === undefined || name === "." || name === "..") throw new ConfigError(field, text, EXPECTED);
+  // The kernel takes a name with % for a pattern, and the device gets another name.
+  const match = typeof text === "string" ? /^([^@/%:\s\p{Cc}]{1,15})(?:@([^\0]+))?$/u.exec(text) : null;
+  const [, name, where] = match ?? [];
+  if (name === undefined || name === "." || name === ".." || Buffer.byteLength(name) > MOST_BYTES)
+    throw new ConfigError(field, text, EXPECTED);
   if (where === undefined) return { name, where: null };
   if (/^[1-9]\d{0,9}$/.test(where)) return { name, where: { pid: Number(where) } };
   if (!where.startsWith("/")) throw new ConfigError(field, text, EXPECTED);

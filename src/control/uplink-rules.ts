@@ -37,8 +37,10 @@ const MOST_REMOTES = 64;
 export function resolveUplink(field: string, given: string | UplinkOptions): UplinkConfig {
   const wrong = (value: unknown, expectation: string): ConfigError => new ConfigError(field, value, expectation);
   const options = typeof given === "string" ? parse(given, wrong) : given;
-  const remotes = options.remotes.map((text) => {
-    const remote = parseEndpoint(text, VXLAN_PORT);
+  if (!Array.isArray(options?.remotes))
+    throw wrong(given, `expected a text like ${UPLINK_EXAMPLE} or { remotes, vni }`);
+  const remotes = options.remotes.map((text: unknown) => {
+    const remote = typeof text === "string" ? parseEndpoint(text, VXLAN_PORT) : null;
     if (remote === null || isAny(remote))
       throw wrong(text, "expected the address of the other end, IP[:PORT], like 192.0.2.7 or [2001:db8::7]:4789");
     return remote;
@@ -49,7 +51,7 @@ export function resolveUplink(field: string, given: string | UplinkOptions): Upl
     throw wrong(given, "expected each address of another end once");
   const v6 = remotes[0]!.host.includes(":");
   const localText = options.local ?? (v6 ? "::" : "0.0.0.0");
-  const local = parseEndpoint(localText, VXLAN_PORT);
+  const local = typeof localText === "string" ? parseEndpoint(localText, VXLAN_PORT) : null;
   if (local === null) throw wrong(localText, "expected an address of this host as local, IP[:PORT]");
   const stranger = [local, ...remotes].find(({ host }) => host.includes(":") !== v6);
   if (stranger !== undefined) throw wrong(endpointText(stranger), `expected all ends to have IPv${v6 ? 6 : 4}`);

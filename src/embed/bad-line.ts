@@ -26,6 +26,8 @@ export class BadLine {
   /** Replaces the rules. Throws `ConfigError`, and then nothing has changed. */
   impair(rules: readonly ImpairmentOptions[], seed: number | undefined): void {
     if (!Array.isArray(rules)) throw new ConfigError("impair", rules, "expected a list of rules like [{ delay: 50 }]");
+    if (seed !== undefined && (!Number.isInteger(seed) || Math.abs(seed) >= 2 ** 32))
+      throw new ConfigError("seed", seed, "expected a whole number of 32 bits");
     const resolved = resolveImpairment(rules);
     this.close();
     this.#rules = rules;

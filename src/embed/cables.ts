@@ -214,7 +214,7 @@ export class Cables {
       ...{ pool, trace, tap, sent, name: `memory#${++this.#made}` },
       ...(onFrame === undefined ? {} : { onFrame }),
       onClose: () => this.#inside.delete(made),
-      notFrame: (given) => new ConfigError("send", given, "expected frames, each a Uint8Array"),
+      wrong: (field, given, expectation) => new ConfigError(field, given, expectation),
     });
     this.#inside.add(made);
     return made;

@@ -1,11 +1,29 @@
 /** The running captures of one network: limited in number, and ended with the network. */
 import type { Writable } from "node:stream";
+import * as z from "zod/mini";
 import type { CableTap } from "../attach/tap.ts";
 import { Capture, type CaptureOptions } from "../control/capture.ts";
 import { ConfigError } from "../control/errors.ts";
+import { checkShape, type Shape } from "../control/shape.ts";
 import type { Limits } from "../core/limits.ts";
 import type { TraceEvent } from "../core/trace.ts";
 import { reasonOf } from "../host/reason.ts";
+
+const number = (min: number): Shape<number | undefined> => {
+  const expectation = min === 0 ? "expected a number above 0" : `expected a number from ${min}`;
+  return z.optional(z.number(expectation).check(min === 0 ? z.gt(0, expectation) : z.minimum(min, expectation)));
+};
+
+const shape: Shape<CaptureOptions> = z.strictObject(
+  {
+    snapLength: number(1),
+    filter: z.optional(z.string("expected a filter like tcp port 80")),
+    rotateBytes: number(1),
+    rotateSeconds: number(0),
+    keepFiles: number(1),
+  },
+  "expected an object like { filter: 'tcp port 80' }",
+);
 
 export class Captures {
   readonly #tap: CableTap;
@@ -22,8 +40,9 @@ export class Captures {
 
   /** Begins a capture. Throws `ConfigError` for a wrong target or filter, or when too many captures run. */
   begin(target: string | Writable, options: CaptureOptions): Capture {
-    if (typeof target !== "string" && typeof target?.write !== "function")
+    if (typeof target === "string" ? target.includes("\0") : typeof target?.write !== "function")
       throw new ConfigError("capture", target, "expected a file's path or a stream to write to");
+    checkShape(shape, options);
     const { captures, captureBytes } = this.#limits;
     if (this.#running.size >= captures)
       throw new ConfigError("capture", target, `expected at most ${captures} captures at a time`);

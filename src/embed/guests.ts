@@ -6,7 +6,7 @@ import * as z from "zod/mini";
 import { type Abortable, onAbort } from "../control/abortable.ts";
 import { parseIp } from "../control/addresses.ts";
 import { ConfigError } from "../control/errors.ts";
-import { checkShape, type Shape, signalOf } from "../control/shape.ts";
+import { checkPort, checkShape, type Shape, signalOf } from "../control/shape.ts";
 import { type Endpoint, endpointText, type IpText, ipv4FromText } from "../core/address.ts";
 import type { StackConfig } from "../core/config.ts";
 import type { AcceptedTcp, HostTcp, HostTcpEvents } from "../core/host-net.ts";
@@ -152,7 +152,7 @@ export class Guests {
     const signal = signalOf(options);
     signal?.throwIfAborted();
     const host = this.#place(options.host ?? this.#config.host);
-    const first = checkPort(options.port, 0);
+    const first = checkPort("port", options.port, 0);
     for (let port = first || FIRST_FREE; port <= (first || MAX_PORT); port++) {
       const opened = open({ host, port });
       if (opened === null) continue;
@@ -173,7 +173,7 @@ export class Guests {
   #guest(field: string, host: string, port: number): Endpoint {
     const ip = typeof host === "string" ? parseIp(host) : null;
     if (ip === null || !this.#local.isGuest(ip)) throw new ConfigError(field, host, "expected a guest's address");
-    return { host: ip, port: checkPort(port, 1) };
+    return { host: ip, port: checkPort("port", port, 1) };
   }
 
   /** Checks an address to listen on: any but those that a guest has or may be given. Throws `ConfigError`. */
@@ -190,11 +190,6 @@ export class Guests {
     }
     return text;
   }
-}
-
-function checkPort(port: unknown, min: 0 | 1): number {
-  if (typeof port === "number" && Number.isInteger(port) && port >= min && port <= MAX_PORT) return port;
-  throw new ConfigError("port", port, `expected a whole number from ${min} to ${MAX_PORT}`);
 }
 
 /** Aborting destroys the socket with the signal's reason. */

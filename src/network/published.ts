@@ -1,6 +1,7 @@
 /** The forwards that a user opens and closes: all that a rule describes, or none. */
 
 import { type Abortable, whenAborted } from "../control/abortable.ts";
+import { parseIp } from "../control/addresses.ts";
 import { ConfigError } from "../control/errors.ts";
 import { resolveForwards } from "../control/forward-guests.ts";
 import { signalOf } from "../control/shape.ts";
@@ -41,8 +42,8 @@ export class Published {
   async add(rule: ForwardRule | string, options: Abortable): Promise<OpenForward[]> {
     const signal = signalOf(options);
     signal?.throwIfAborted();
-    if (typeof rule !== "string" && typeof rule?.guest !== "object")
-      throw new ConfigError("publish", rule, "expected a rule like 2222:22");
+    if (typeof rule !== "string" && !isRule(rule))
+      throw new ConfigError("publish", rule, "expected a rule like 2222:22, or { proto, host, guest }");
     const rules = typeof rule === "string" ? resolveForwards(rule, this.#config) : [rule];
     const open: OpenForward[] = [];
     const close = (): void => {
@@ -92,6 +93,20 @@ export class Published {
   list(): readonly OpenForward[] {
     return this.#lan.stack.forwards.list();
   }
+}
+
+/** Nothing has checked the types of a JavaScript program. */
+function isRule(rule: ForwardRule): boolean {
+  const { proto, host, guest } = rule ?? {};
+  if ((proto !== "tcp" && proto !== "udp") || typeof host !== "object" || typeof guest !== "object") return false;
+  if (host === null || guest === null || !isPort(guest.port, 1)) return false;
+  if (guest.host !== null && (typeof guest.host !== "string" || parseIp(guest.host) === null)) return false;
+  if ("path" in host) return typeof host.path === "string" && !host.path.includes("\0");
+  return typeof host.host === "string" && parseIp(host.host) !== null && isPort(host.port, 0);
+}
+
+function isPort(port: unknown, min: 0 | 1): boolean {
+  return typeof port === "number" && Number.isInteger(port) && port >= min && port <= 65_535;
 }
 
 /** Resolves after all events that wait now have been handled. */

@@ -48,7 +48,10 @@ export class Recordings {
    * Begins a recording. Rejects with `ConfigError`, or with an `Error` of one line when the file cannot be made; then
    * nothing has changed.
    */
-  async begin(target: string | RecordOptions, { endFlows = false }: EndFlows): Promise<RecordingState> {
+  async begin(target: string | RecordOptions, given: EndFlows): Promise<RecordingState> {
+    if (typeof given !== "object" || given === null)
+      throw new ConfigError("options", given, "expected an object like { endFlows: true }");
+    const { endFlows = false } = given;
     const { options, parts, lan, tape, notice, ended } = this.#network;
     const wanted = checkRecord(target);
     if (typeof endFlows !== "boolean") throw new ConfigError("endFlows", endFlows, "expected true or false");

@@ -108,6 +108,87 @@ it.each<[string, () => unknown, string]>([
     'publish: got "::1:8080:80"; expected [GUEST:][HOST:]PORT[-PORT]:GUESTPORT[-PORT][/tcp|/udp] (IPv6 in brackets)',
   ],
   ["impair()", async () => network.impair(any()), "impair: got nothing; expected a list of rules"],
+  ["impair with a text as seed", async () => network.impair([], any("x")), 'seed: got "x"; expected a whole number'],
+  ...[undefined, null, 5, {}, { frame: 5 }].map((given): [string, () => unknown, string] => [
+    `watch of ${JSON.stringify(given)}`,
+    async () => network.watch(any(given)),
+    "expected an object like { frame(link, direction, bytes, at, len) {} }",
+  ]),
+  ...["18777", "http", -1, 0, 65_536, 1.5, Number.NaN, {}, null].map((given): [string, () => unknown, string] => [
+    `protectPort of ${typeof given} ${given}`,
+    async () => network.protectPort(any(given)),
+    "expected a whole number from 1 to 65535",
+  ]),
+  ["protectPort(NaN)", async () => network.protectPort(Number.NaN), "protectPort: got NaN;"],
+  [
+    "GuestNetworks' protectPort of a text",
+    async () => new GuestNetworks().protectPort(any("http")),
+    'protectPort: got "http"; expected a whole number from 1 to 65535',
+  ],
+  ...[
+    undefined,
+    null,
+    Number.NaN,
+    0,
+    () => {},
+    ["a"],
+    new Uint8Array(3),
+    Symbol("x"),
+    "tap%d",
+    "a:b",
+    "a\0b",
+    "ééééééééé",
+  ].map((given): [string, () => unknown, string] => [
+    `makeTap of ${typeof given} ${String(given)}`,
+    () => network.makeTap(any(given)),
+    "expected NAME, NAME@PID or NAME@PATH",
+  ]),
+  ...[undefined, null, {}, 0, { remotes: "192.0.2.7", vni: 1 }].map((given): [string, () => unknown, string] => [
+    `uplink of ${JSON.stringify(given)}`,
+    () => network.uplink(any(given)),
+    "expected a text like vxlan://192.0.2.7?vni=42 or { remotes, vni }",
+  ]),
+  ["an uplink to a number", () => network.uplink(any({ remotes: [5], vni: 1 })), "uplink: got 5; expected the address"],
+  [
+    "an uplink from a number",
+    () => network.uplink(any({ remotes: ["192.0.2.7"], vni: 1, local: 5 })),
+    "uplink: got 5; expected an address of this host",
+  ],
+  ...[undefined, null, {}, { rule: 5 }].map((given): [string, () => unknown, string] => [
+    `unpublish of ${JSON.stringify(given)}`,
+    async () => network.unpublish(any(given)),
+    "expected a forward that publish or forwards() has given",
+  ]),
+  ...[5, { guest: {} }, { proto: "tcp", host: { host: "127.0.0.1", port: "x" }, guest: { host: null, port: 1 } }].map(
+    (given): [string, () => unknown, string] => [
+      `publish of ${JSON.stringify(given)}`,
+      () => network.publish(any(given)),
+      "expected a rule like 2222:22, or { proto, host, guest }",
+    ],
+  ),
+  ["capture of a zero", async () => network.capture("\0"), 'capture: got "\\u0000"; expected a file'],
+  [
+    "capture with a text as length",
+    async () => network.capture(new PassThrough(), any({ snapLength: "x" })),
+    'snapLength: got "x"; expected a number from 1',
+  ],
+  [
+    "capture with null",
+    async () => network.capture(new PassThrough(), any(null)),
+    "options: got null; expected an object",
+  ],
+  ["record of a zero", () => network.record("\0"), "expected a new file's name"],
+  ["record with null", () => network.record("/no/folder/x", any(null)), "options: got null; expected an object"],
+  ["cableOf()", async () => network.cableOf(any()), "cableOf: got nothing; expected an address"],
+  ["cableOf of a name", async () => network.cableOf("web"), 'cableOf: got "web"; expected an address'],
+  ["guestNamed(5)", async () => network.guestNamed(any(5)), "guestNamed: got 5; expected a guest's name"],
+  [
+    "onFrame of a text",
+    async () => {
+      network.cable().onFrame = any("x");
+    },
+    'onFrame: got "x"; expected a function',
+  ],
 ])("%s: one line", async (_what, call, line) => {
   const error = await Promise.resolve()
     .then(call)

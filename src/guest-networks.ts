@@ -22,6 +22,7 @@ import type { NetworkOptions } from "./control/options/network-options.ts";
 import { type ResolvedOptions, resolveOptions } from "./control/options.ts";
 import { checkPort } from "./control/shape.ts";
 import { ByteBudget, type ByteShare } from "./core/byte-budget.ts";
+import { closedError } from "./core/closed.ts";
 import type { Limits } from "./core/limits.ts";
 import type { Link } from "./core/link.ts";
 import { DROP_REASONS, type DropReason } from "./core/trace.ts";
@@ -185,7 +186,7 @@ export class GuestNetworks extends EventEmitter<GuestNetworksEvents> implements 
    */
   async listenAt(target: ListenTarget): Promise<AttachAddress> {
     const { attachAddress, checkTarget, waitsFor } = await loadCode();
-    if (this.#over) throw closedError();
+    if (this.#over) throw closedError("the networks are closed");
     checkTarget("listen", target);
     const signal = waitsFor(target);
     signal?.throwIfAborted();
@@ -197,7 +198,7 @@ export class GuestNetworks extends EventEmitter<GuestNetworksEvents> implements 
       this.#endAll(signal);
       await door.close();
       signal?.throwIfAborted();
-      throw closedError();
+      throw closedError("the networks are closed");
     }
     this.#doors.add(door);
     if (signal !== undefined)
@@ -397,10 +398,6 @@ export class GuestNetworks extends EventEmitter<GuestNetworksEvents> implements 
         guest.link.close();
     }
   }
-}
-
-function closedError(): Error {
-  return new Error("the networks are closed");
 }
 
 function add(totals: GuestTotals, network: Network): void {

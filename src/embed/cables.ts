@@ -21,13 +21,13 @@ import { parseTapTarget } from "../control/tap-target.ts";
 import { uplinkInnerMtu } from "../control/uplink-rules.ts";
 import { resolveWsAccess, type WsAccessOptions } from "../control/ws-access.ts";
 import { endpointText } from "../core/address.ts";
+import { closedError } from "../core/closed.ts";
 import type { StackConfig, UplinkConfig } from "../core/config.ts";
 import type { Link } from "../core/link.ts";
 import { whenNamespaceIsLeft } from "../host/namespace-watch.ts";
 import type { OwnPorts } from "../host/own-ports.ts";
 import { needTaps, type TapDevice, taps } from "../host/tap-device.ts";
 import { openTap } from "../host/tap-namespace.ts";
-import { closedError } from "./closed.ts";
 
 /**
  * Where guests attach: `{ path }` and `{ host, port }` are stream sockets, `{ ws }` is a WebSocket's address

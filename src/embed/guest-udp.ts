@@ -59,16 +59,17 @@ export class GuestUdp extends EventEmitter<GuestUdpEvents> implements Disposable
   /**
    * Sends a copy of `bytes` (a text as UTF-8) to a guest's address and port. As always with UDP, nothing tells
    * whether the datagram arrives. If the guest's MAC is not known yet, the network asks for it by ARP, and this
-   * datagram is lost. Throws a `RangeError` for more than 65507 bytes, an `Error` when the port is closed, and
-   * `ConfigError` for a wrong argument or an address that no guest can have.
+   * datagram is lost. Throws a `RangeError` (EMSGSIZE) for more than 65507 bytes, an `Error`
+   * (ERR_SOCKET_DGRAM_NOT_RUNNING) when the port is closed, and `ConfigError` for a wrong argument or an address that
+   * no guest can have.
    */
   send(bytes: Uint8Array | string, port: number, address: string): void {
-    if (this.#stop === null) throw new Error("the UDP port is closed");
+    if (this.#stop === null) throw coded(new Error("the UDP port is closed"), "ERR_SOCKET_DGRAM_NOT_RUNNING");
     if (typeof bytes !== "string" && !(bytes instanceof Uint8Array))
       throw new ConfigError("bytes", bytes, "expected a Uint8Array or a text");
     const payload = typeof bytes === "string" ? Buffer.from(bytes) : bytes;
     if (payload.length > MAX_PAYLOAD)
-      throw new RangeError(`a datagram of ${payload.length} bytes: at most ${MAX_PAYLOAD}`);
+      throw coded(new RangeError(`a datagram of ${payload.length} bytes: at most ${MAX_PAYLOAD}`), "EMSGSIZE");
     this.#send(payload, port, address);
   }
 
@@ -83,4 +84,8 @@ export class GuestUdp extends EventEmitter<GuestUdpEvents> implements Disposable
   [Symbol.dispose](): void {
     this.close();
   }
+}
+
+function coded(error: Error, code: string): Error {
+  return Object.assign(error, { code });
 }

@@ -1,6 +1,7 @@
 /** Port forwards: host ports that lead into guests, added and removed while the network runs. */
 import { addressFromText, type Endpoint, endpointText, type IpAddress } from "../core/address.ts";
 import type { Clock } from "../core/clock.ts";
+import { closedError } from "../core/closed.ts";
 import type { ForwardRule, StackConfig } from "../core/config.ts";
 import type { HostListener, HostNet, HostUdp, UnixEndpoint } from "../core/host-net.ts";
 import type { Link } from "../core/link.ts";
@@ -104,7 +105,7 @@ export class Forwards {
   }
 
   #needOpen(): void {
-    if (this.#closed) throw new Error("the network is closed");
+    if (this.#closed) throw closedError();
   }
 
   async #listen(rule: ForwardRule, at: Endpoint | UnixEndpoint): Promise<Entry> {

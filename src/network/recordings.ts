@@ -6,7 +6,7 @@ import { ConfigError } from "../control/errors.ts";
 import type { RecordOptions } from "../control/options/record-options.ts";
 import { checkRecord, type ResolvedOptions } from "../control/options.ts";
 import { parseRules } from "../control/rules.ts";
-import { closedError } from "../embed/closed.ts";
+import { closedError } from "../core/closed.ts";
 import type { CurrentLan } from "../embed/current-lan.ts";
 import { reasonOf } from "../host/reason.ts";
 import { forwardText } from "../nat/forwards.ts";

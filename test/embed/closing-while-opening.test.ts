@@ -4,6 +4,7 @@ import fs from "node:fs";
 import net from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
+import { PassThrough } from "node:stream";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { createNetwork, GuestNetworks, type Network } from "../../src/index.ts";
 
@@ -160,4 +161,47 @@ it("a signal with the place that guests come to ends the waiting and the guests'
   await expect.poll(() => fs.existsSync(at)).toBe(false);
   expect(networks.listening()).toEqual([]);
   guest.destroy();
+});
+
+it("every call on a closed network fails with ENETDOWN", async () => {
+  const network = await createNetwork();
+  const udp = await network.bindGuestUdp({ port: 9 });
+  await network.close();
+  const calls: (() => unknown)[] = [
+    () => network.connect({ port: 80 }),
+    () => network.createConnection({ port: 80 }),
+    () => network.listenGuest({ port: 80 }),
+    () => network.bindGuestUdp({ port: 80 }),
+    () => network.publish("tcp:127.0.0.1:0-:22"),
+    () => network.listen({ host: "127.0.0.1", port: 0 }),
+    () => network.dial({ host: "127.0.0.1", port: 1 }),
+    () => network.uplink("vxlan://192.0.2.7?vni=42"),
+    () => network.capture(new PassThrough()),
+    () => network.record("/no/folder/x"),
+    () => network.attach(new PassThrough()),
+    () => network.attachFd(0),
+    () => network.makeTap("tap0"),
+    () => network.watch({ frame() {} }),
+    () => network.impair([]),
+    () => network.setRules([]),
+    () => network.setDnsHosts([]),
+    () => network.setDnsZones([]),
+    () => network.cable(),
+    () => network.open(),
+  ];
+  for (const call of calls) {
+    const error = await Promise.resolve()
+      .then(call)
+      .then(
+        () => null,
+        (thrown: unknown) => thrown,
+      );
+    expect(error, String(call)).toMatchObject({ code: "ENETDOWN", message: "the network is closed" });
+  }
+  expect(() => udp.send("x", 9, "10.0.2.15")).toThrow(
+    expect.objectContaining({ code: "ERR_SOCKET_DGRAM_NOT_RUNNING" }),
+  );
+  const networks = new GuestNetworks();
+  await networks.close();
+  await expect(networks.listenAt({ host: "127.0.0.1", port: 0 })).rejects.toMatchObject({ code: "ENETDOWN" });
 });

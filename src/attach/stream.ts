@@ -93,7 +93,7 @@ export class StreamLink extends QueuedLink {
       this.queue.release();
     });
     this.env.receiver.attached(this);
-    if (!reads) socket.on("data", (chunk: Buffer) => this.#check(this.#decoder.copied(chunk)));
+    if (!reads) socket.on("data", (chunk: unknown) => this.#chunk(chunk));
     socket.resume();
     // A stream that ended before it came here emits nothing any more.
     if (socket.destroyed) this.#end();
@@ -130,6 +130,15 @@ export class StreamLink extends QueuedLink {
     if (area === this.#area) return undefined;
     this.#area = area;
     return area;
+  }
+
+  /** A user's stream may yield texts and objects, too. They are no frames, so the cable ends. */
+  #chunk(chunk: unknown): void {
+    if (chunk instanceof Uint8Array) return this.#check(this.#decoder.copied(chunk));
+    if (this.#closing) return;
+    const text = `the cable ${this.name} ends: its stream gave a ${typeof chunk}, expected bytes`;
+    this.env.trace.event({ type: "notice", text });
+    this.#end();
   }
 
   #check(sane: boolean): void {

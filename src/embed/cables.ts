@@ -147,6 +147,8 @@ export class Cables {
       throw new ConfigError("attach", duplex, "expected a Duplex of length-prefixed frames");
     // The client of an accepted socket may be gone by now.
     if (duplex.destroyed) throw new ConfigError("attach", duplex, "expected a Duplex that is not destroyed");
+    if (typeof duplex.readableEncoding === "string")
+      throw new ConfigError("attach", duplex.readableEncoding, "expected a Duplex of bytes, without setEncoding");
     this.#take("attach", duplex, options);
     return this.#plugged("duplex", options, (name, gone) => attachDuplex(duplex, name, this.#env, gone)).link;
   }

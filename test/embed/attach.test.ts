@@ -5,7 +5,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import net from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { type Duplex, duplexPair } from "node:stream";
+import { type Duplex, duplexPair, PassThrough } from "node:stream";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { dhcp } from "../../src/cli/guest/dhcp.ts";
@@ -55,6 +55,29 @@ async function greeted(cable: GuestCable): Promise<string> {
     stop();
   }
 }
+
+it.each([
+  ["a text", "hello"],
+  ["an object", { a: 1 }],
+])("a Duplex that yields %s: its cable ends with a notice", async (_what, chunk) => {
+  await using network = await createNetwork();
+  const told = once(network, "notice");
+  const duplex = new PassThrough({ objectMode: true });
+  network.attach(duplex);
+  const closed = once(duplex, "close");
+  duplex.write(chunk);
+  await closed;
+  expect(network.cables()).toEqual([]);
+  const [{ text }] = await told;
+  expect(text).toBe(`the cable duplex#1 ends: its stream gave a ${typeof chunk}, expected bytes`);
+});
+
+it("a Duplex with an encoding is refused", async () => {
+  await using network = await createNetwork();
+  expect(() => network.attach(new PassThrough().setEncoding("utf8"))).toThrow(
+    'attach: got "utf8"; expected a Duplex of bytes, without setEncoding',
+  );
+});
 
 it("a Duplex of framed bytes: attach", async () => {
   await using network = await greeting("hello, Duplex");

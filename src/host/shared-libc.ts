@@ -51,6 +51,8 @@ export class SharedLibc {
   readonly #addressOf: (bytes: Uint8Array) => bigint | number;
   readonly #errno: () => number;
   readonly #view: (address: number, length: number) => ArrayBuffer;
+  readonly #copyFrom: CFunction;
+  readonly #copyTo: CFunction;
   readonly #block: Buffer = Buffer.allocUnsafeSlow(BLOCK);
   readonly #header: Buffer;
   readonly #vectorHeader: Uint32Array;
@@ -72,6 +74,8 @@ export class SharedLibc {
     this.#fcntl = lib.func("int fcntl(int, int, int)");
     this.#write = lib.func("int64_t write(int, const void *, size_t)");
     this.#sendmsg = lib.func("int64_t sendmsg(int, uintptr_t, int)");
+    this.#copyFrom = lib.func("void memcpy(void *, uintptr_t, size_t)");
+    this.#copyTo = lib.func("void memcpy(uintptr_t, const void *, size_t)");
     this.#addressOf = koffi.address;
     this.#errno = koffi.errno;
     this.#view = koffi.view;
@@ -155,6 +159,16 @@ export class SharedLibc {
   /** Unmaps memory of which nobody has a view any more. */
   unmap(address: number, length: number): void {
     this.#munmap(address, length);
+  }
+
+  /** Copies `length` bytes of mapped memory to the beginning of `to`. */
+  copyFrom(to: Uint8Array, address: number, length: number): void {
+    this.#copyFrom(to, address, length);
+  }
+
+  /** Copies the first `length` bytes of `from` into mapped memory. */
+  copyTo(address: number, from: Uint8Array, length: number): void {
+    this.#copyTo(address, from, length);
   }
 
   /** A view of memory, valid for as long as the memory is mapped. */

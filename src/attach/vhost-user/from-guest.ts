@@ -12,7 +12,7 @@ import type { ReadSlab } from "../slab.ts";
 import { ChainWalk, END, LIE } from "./chain.ts";
 import type { Features } from "./features.ts";
 import { LeftPayload } from "./left-payload.ts";
-import { copy, type GuestMemory } from "./memory.ts";
+import type { GuestMemory } from "./memory.ts";
 import { FALSE_HEADER, undoneOf } from "./net-header.ts";
 import type { Vring } from "./vring.ts";
 
@@ -178,7 +178,7 @@ export class FromGuest {
     const piece = memory.pieces[memory.find(address)];
     // A descriptor's memory is mostly in one piece.
     if (piece === undefined || address + len > piece.end) return memory.read(address, len, bytes, at);
-    copy(piece.bytes, address - piece.guest, bytes, at, len);
+    piece.read(address - piece.guest, bytes, at, len);
     return true;
   }
 }

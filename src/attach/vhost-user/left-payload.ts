@@ -10,7 +10,7 @@
 import type { Elsewhere } from "../../core/link.ts";
 import type { SharedLibc } from "../../host/shared-libc.ts";
 import type { ReadSlab } from "../slab.ts";
-import { copy, type GuestMemory, type Piece } from "./memory.ts";
+import type { GuestMemory, Piece } from "./memory.ts";
 
 /** How many pieces a batch may leave; further ones are copied. */
 const MOST_PIECES = 1024;
@@ -66,7 +66,7 @@ export class LeftPayload implements Elsewhere {
       const piece = this.#memory.pieces[index]!;
       const from = address - piece.guest;
       const part = Math.min(len, piece.end - address);
-      if (this.#count === MOST_PIECES) copy(piece.bytes, from, this.#slab!.bytes, at, part);
+      if (this.#count === MOST_PIECES) piece.read(from, this.#slab!.bytes, at, part);
       else {
         const n = this.#count++;
         this.#at[n] = at;
@@ -141,7 +141,7 @@ export class LeftPayload implements Elsewhere {
   }
 
   #copy(i: number, skip: number, len: number): void {
-    copy(this.#pieceOf(i).bytes, this.#from[i]! + skip, this.#slab!.bytes, this.#at[i]! + skip, len);
+    this.#pieceOf(i).read(this.#from[i]! + skip, this.#slab!.bytes, this.#at[i]! + skip, len);
   }
 
   #pieceOf(i: number): Piece {

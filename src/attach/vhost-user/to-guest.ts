@@ -8,7 +8,7 @@
  */
 import { ChainWalk, END, LIE } from "./chain.ts";
 import type { Features } from "./features.ts";
-import { copy, type GuestMemory } from "./memory.ts";
+import type { GuestMemory } from "./memory.ts";
 import type { Vring } from "./vring.ts";
 
 /** Offset of `num_buffers` in the header. */
@@ -94,7 +94,7 @@ export class ToGuest {
       const index = this.#firstPart;
       const done = this.#partDone;
       const part = Math.min(len, this.#partLen[index]! - done, this.#inChain);
-      copy(bytes, at, this.#memory.pieces[this.#partPiece[index]!]!.bytes, this.#partAt[index]! + done, part);
+      this.#memory.pieces[this.#partPiece[index]!]!.write(this.#partAt[index]! + done, bytes, at, part);
       at += part;
       len -= part;
       this.#partDone = done + part;

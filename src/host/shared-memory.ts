@@ -119,9 +119,10 @@ export class SharedMapping {
     return this.#first + at;
   }
 
-  /** Copies `length` bytes from `at` without a view; once the mapping is closed, nothing. */
+  /** Copies `length` bytes from `at` without a view; zeros once the mapping is closed. */
   read(at: number, length: number, to: Uint8Array, toAt: number): void {
-    if (!this.#closed) this.#libc.copyFrom(to.subarray(toAt, toAt + length), this.#first + at, length);
+    if (this.#closed) to.fill(0, toAt, toAt + length);
+    else this.#libc.copyFrom(to.subarray(toAt, toAt + length), this.#first + at, length);
   }
 
   /** Copies `length` bytes to `at` without a view; once the mapping is closed, nothing. */

@@ -11,7 +11,7 @@
  * All files are ASCII, since V8 keeps and reads a text with another character at twice the size.
  *
  * The packages that package.json lists for run time stay packages. Others that `src` imports become part of `dist`, with their
- * licences: what is used of zod and commander, and the API's server and metrics (Fastify, prom-client), which are
+ * licences: what is used of zod, ip-address and commander, and the API's server and metrics (Fastify, prom-client), which are
  * 51 packages and 20 MB when they are installed, and 2 MB so. Nothing is made shorter: a stack trace names functions and
  * lines that can be read, below the name of their source file.
  */
@@ -36,7 +36,7 @@ function manifestOf(folder: string): Manifest {
 /** Modules of the library that one file holds; the first line that matches counts. What it needs from its first line on is tagged `$initial`. */
 const LIBRARY: CodeSplittingGroup[] = [
   // What options are read with, and classes without the code that they call.
-  { name: "options", tags: ["$initial"], test: /[\\/](src|zod)[\\/]/ },
+  { name: "options", tags: ["$initial"], test: /[\\/](src|zod|ip-address)[\\/]/ },
   // What the first network that is made needs.
   { name: "network", test: /[\\/]src[\\/](?!cli[\\/]|record[\\/])/ },
 ];
@@ -51,9 +51,9 @@ const PROGRAM: CodeSplittingGroup[] = [
   // What `run` begins with while the rest is read.
   {
     name: "early",
-    test: /[\\/]src[\\/](cli[\\/]run[\\/](early|namespace|script)|host[\\/](reason|port-registry|ownership))\.ts$/,
+    test: /[\\/]src[\\/](cli[\\/]run[\\/](early|namespace|paths-to|script)|host[\\/](reason|port-registry|ownership))\.ts$/,
   },
-  { name: "network", test: /[\\/](src[\\/](?!cli[\\/]|api[\\/]|record[\\/])|zod[\\/])/ },
+  { name: "network", test: /[\\/](src[\\/](?!cli[\\/]|api[\\/]|record[\\/])|zod[\\/]|ip-address[\\/])/ },
   // The commands' options and help, and `ctl`.
   {
     name: "commands",

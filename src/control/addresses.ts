@@ -2,26 +2,18 @@
  * Addresses as users type them, made canonical, or null for an invalid text. Used at the edges only, never per
  * packet.
  */
+import { Address4, Address6 } from "ip-address";
 import type { Endpoint, IpText } from "../core/address.ts";
 import { ipv6FromText } from "../wire/ipv6.ts";
 
-const BYTE = "(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])";
-const DOTTED = new RegExp(`^${BYTE}(?:\\.${BYTE}){3}$`);
-
 /** Dotted decimal of four parts, without a prefix and without leading zeros, which some programs read as octal. */
 export function parseIpv4(text: string): IpText | null {
-  return DOTTED.test(text) ? text : null;
+  return /^[0-9.]+$/.test(text) && Address4.isValid(text) ? new Address4(text).correctForm() : null;
 }
 
-/** IPv6 in its shortest form (RFC 5952), without prefix, zone or brackets. */
+/** IPv6 in its shortest form, without prefix, zone or brackets. */
 export function parseIpv6(text: string): IpText | null {
-  if (!/^[0-9a-fA-F:.]*:[0-9a-fA-F:.]*$/.test(text)) return null;
-  try {
-    // The URL standard's parser and serializer of addresses, which are in every process already.
-    return new URL(`http://[${text}]`).hostname.slice(1, -1);
-  } catch {
-    return null;
-  }
+  return /^[0-9a-fA-F:.]+$/.test(text) && Address6.isValid(text) ? new Address6(text).correctForm() : null;
 }
 
 export function parseIp(text: string): IpText | null {

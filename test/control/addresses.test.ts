@@ -1,7 +1,7 @@
-/** Addresses as users type them: taken and written as another parser does, or refused. */
+/** Addresses as users type them: taken and written as other programs do, or refused. */
 
+import net from "node:net";
 import fc from "fast-check";
-import { Address4, Address6 } from "ip-address";
 import { expect, it } from "vitest";
 import { parseIp, parseIpv4, parseIpv6 } from "../../src/control/addresses.ts";
 
@@ -15,8 +15,7 @@ const colons = fc
 it("IPv4: four numbers without leading zeros, and nothing else", () => {
   fc.assert(
     fc.property(fc.oneof(dotted, fc.ipV4()), (text) => {
-      const right = /^[0-9.]+$/.test(text) && Address4.isValid(text);
-      expect(parseIpv4(text)).toBe(right ? new Address4(text).correctForm() : null);
+      expect(parseIpv4(text)).toBe(net.isIPv4(text) ? text : null);
     }),
   );
 });
@@ -24,8 +23,8 @@ it("IPv4: four numbers without leading zeros, and nothing else", () => {
 it("IPv6: every form that RFC 4291 has, in the one of RFC 5952", () => {
   fc.assert(
     fc.property(fc.oneof(colons, fc.ipV6()), (text) => {
-      const right = /^[0-9a-fA-F:.]+$/.test(text) && Address6.isValid(text);
-      expect(parseIpv6(text)).toBe(right ? new Address6(text).correctForm() : null);
+      // Another reader and writer of addresses: the URL standard's.
+      expect(parseIpv6(text)).toBe(net.isIPv6(text) ? new URL(`http://[${text}]`).hostname.slice(1, -1) : null);
     }),
   );
 });

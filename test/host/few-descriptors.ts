@@ -9,12 +9,10 @@ const turns = async (count: number): Promise<void> => {
   for (let i = 0; i < count; i++) await new Promise((resolve) => setImmediate(resolve));
 };
 let accepts = 0;
-let ended = 0;
 const nobody = { onConnect() {}, onData() {}, onEnd() {}, onDrain() {} };
 const listener = await host.listenTcp({ host: "127.0.0.1", port: 0 }, (offer) => {
   accepts++;
-  const onClose = (): void => void ended++;
-  offer.accept({ ...nobody, onClose }).resume();
+  offer.accept({ ...nobody, onClose() {} }).resume();
 });
 const at = listener.address as { host: string; port: number };
 
@@ -44,8 +42,6 @@ async function say(): Promise<string[]> {
 
 // What is loaded at the first use is loaded now.
 const first = await dial();
-// Its other end has a descriptor until it has heard of the reset.
-while (ended === 0) await turns(1);
 await say();
 await turns(100);
 const held: number[] = [];

@@ -11,10 +11,10 @@
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
 import fs from "node:fs";
-import net, { type AddressInfo } from "node:net";
 import os from "node:os";
 import path from "node:path";
 import { parseArgs } from "node:util";
+import { freePort } from "../test/support/free-port.ts";
 
 const { values } = parseArgs({
   options: {
@@ -101,15 +101,6 @@ async function throughSlirp4netns(mtu: number, script: string): Promise<Running>
 function processorTime(pid: number): number {
   const words = fs.readFileSync(`/proc/${pid}/stat`, "latin1").split(") ")[1]!.split(" ");
   return (Number(words[11]) + Number(words[12])) / TICKS;
-}
-
-async function freePort(): Promise<number> {
-  const holder = net.createServer().listen(0, "127.0.0.1");
-  await once(holder, "listening");
-  const { port } = holder.address() as AddressInfo;
-  holder.close();
-  await once(holder, "close");
-  return port;
 }
 
 /** Gbit/s and processor seconds per gigabyte of one run; zeros where it failed. */

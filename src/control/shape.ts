@@ -35,9 +35,14 @@ export function signalOf(options: Abortable): AbortSignal | undefined {
   return checkShape(abortable, options).signal;
 }
 
+/** Whether a value that nothing has checked is the number of a port. */
+export function isPort(port: unknown, min: 0 | 1): port is number {
+  return typeof port === "number" && Number.isInteger(port) && port >= min && port <= MAX_PORT;
+}
+
 /** Checks the number of a port. Throws `ConfigError` about the field. */
 export function checkPort(field: string, port: unknown, min: 0 | 1): number {
-  if (typeof port === "number" && Number.isInteger(port) && port >= min && port <= MAX_PORT) return port;
+  if (isPort(port, min)) return port;
   throw new ConfigError(field, port, `expected a whole number from ${min} to ${MAX_PORT}`);
 }
 

@@ -134,7 +134,9 @@ export class AuditFile {
       if (this.#size < 0) await handle.chmod(OWNER_ONLY);
       const { bytesWritten } = text === "" ? { bytesWritten: 0 } : await handle.write(text);
       this.#size = stats.size + bytesWritten;
-      if (bytesWritten === text.length) this.#told = false;
+      // The rest follows in the same file: a size that is not known does not rotate it.
+      if (bytesWritten < text.length) this.#size = -1;
+      else this.#told = false;
       return bytesWritten;
     } finally {
       await handle.close();

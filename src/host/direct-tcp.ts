@@ -24,8 +24,9 @@ import type { Endpoint, HostTcp, HostTcpEvents } from "../core/host-net.ts";
 import type { Slab } from "../core/link.ts";
 import { begun, KEEPALIVE_MS, type Lasting, over } from "./keepalive.ts";
 import { isFull } from "./libc.ts";
+import { readView, SHARED } from "./owned-socket.ts";
 import type { StreamLibc } from "./stream-libc.ts";
-import { NOBODY, NodeTcp, ONE_SEGMENT, readView, SHARED } from "./tcp.ts";
+import { NOBODY, NodeTcp, ONE_SEGMENT } from "./tcp.ts";
 
 /** A read of this many bytes belongs to a long transfer. */
 const MUCH = 65_536;

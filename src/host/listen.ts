@@ -3,8 +3,9 @@ import net from "node:net";
 import type { AcceptedTcp, Endpoint, HostListener, HostTcp, HostTcpEvents, UnixEndpoint } from "../core/host-net.ts";
 import { type Client, takeClients } from "./direct-tcp.ts";
 import { listening, listenUnix } from "./listen-unix.ts";
+import { abort, inLine } from "./owned-socket.ts";
 import type { StreamLibc } from "./stream-libc.ts";
-import { abort, inLine, NodeTcp } from "./tcp.ts";
+import { NodeTcp } from "./tcp.ts";
 
 const UNIX_CLIENT: Endpoint = { host: "127.0.0.1", port: 0 };
 const MAPPED = "::ffff:";

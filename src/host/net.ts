@@ -13,6 +13,7 @@ import type {
   UnixEndpoint,
 } from "../core/host-net.ts";
 import type { Random } from "../core/random.ts";
+import { Dialling } from "./dialling.ts";
 import { dialDirectly, FailedTcp, isLoopback } from "./direct-tcp.ts";
 import { NodePings } from "./icmp.ts";
 import { type Libc, libc } from "./libc.ts";
@@ -21,7 +22,7 @@ import { Outbox } from "./outbox.ts";
 import { OwnPorts } from "./own-ports.ts";
 import { tellsReadable } from "./readable.ts";
 import { type StreamLibc, streamLibc } from "./stream-libc.ts";
-import { Dialling, NodeTcp } from "./tcp.ts";
+import { NodeTcp } from "./tcp.ts";
 import { BoundUdp, brokenUdp, NodeUdp, type UdpEnv, udpSource } from "./udp.ts";
 import { AddressedUdp, isEveryAddress } from "./udp-addressed.ts";
 import { HeardUdp } from "./udp-heard.ts";

@@ -24,7 +24,7 @@ export function isPlain(socket: net.Socket): boolean {
 }
 
 /** A socket's descriptor; -1 if it has none, or Node does not tell. */
-export function descriptorOf(socket: net.Socket): number {
+export function descriptorOf(socket: net.Socket | net.Server): number {
   const fd = (socket as unknown as HasHandle)._handle?.fd;
   return typeof fd === "number" ? fd : -1;
 }

@@ -1,8 +1,7 @@
 /**
  * TCP (and UNIX stream) connections of the host, on Node's sockets.
  *
- * Reading. All sockets read into one buffer: libuv reads and calls back in one go, and `onData`'s bytes are valid
- * during the call only. (On Windows a read is posted with its buffer beforehand, so each socket has its own.) An
+ * Reading. All sockets read into one buffer (`owned-socket`), and `onData`'s bytes are valid during the call only. An
  * accepted socket's connection is moved to a socket of ours that reads so (`accepted-handle`). A socket is read `READ`
  * bytes at a time. After a read that was full, and that did not make the flow pause, it is read `LARGE_READ` at a time:
  * each read of a stream at full speed wakes its sender and lets it fill the kernel's buffer again, which costs more
@@ -29,41 +28,43 @@
  * orderly end, without reading the pending error. A connection that was reset has no peer any more, which tells the two
  * apart as long as we have not ended our direction (a connection that both sides have ended has no peer either).
  *
- * Each flow costs this object and the write callback only: the listeners are shared. A socket whose connection has
- * ended in order dials the next one, which Node's documentation allows after 'close', because a new `net.Socket` is
- * expensive.
+ * Each flow costs this object and the write callback only.
  *
  * Nagle's algorithm is switched off by the first write that it could delay, so connections that write once and little
  * skip it.
  */
-import net from "node:net";
+import type net from "node:net";
 import { BUFFER_COST } from "../core/cost.ts";
 import type { Endpoint, HostTcp, HostTcpEvents, UnixEndpoint } from "../core/host-net.ts";
 import type { Elsewhere, Slab } from "../core/link.ts";
 import { takeHandle } from "./accepted-handle.ts";
+import type { Dialled, Dialling } from "./dialling.ts";
 import { begun, KEEPALIVE_MS, type Lasting, over } from "./keepalive.ts";
-import { isFull, libc } from "./libc.ts";
+import { isFull } from "./libc.ts";
+import {
+  abort,
+  idleSocket,
+  inLine,
+  keepIdle,
+  LARGE,
+  LARGE_READ,
+  LEAST,
+  OwnedSocket,
+  owned,
+  READ,
+  readingSocket,
+  readView,
+  SHARED,
+  type SocketOwner,
+} from "./owned-socket.ts";
 import { descriptorOf, readyDescriptor } from "./send-past.ts";
 import { streamLibc } from "./stream-libc.ts";
 
-const READ = 262_144;
-const LARGE_READ = 1_048_576;
 /** After a read of this many bytes, the next one lands in the flow's own memory. */
 const LANDS = 65_536;
-/** Private read buffers are smaller, since there may be thousands. */
-const OWN_READ = 65_536;
-const PRIVATE: boolean = process.platform === "win32";
-/** Takes no memory while nothing is read into it. */
-const LARGE: Uint8Array = new Uint8Array(PRIVATE ? 0 : LARGE_READ);
-export const SHARED: Uint8Array = LARGE.subarray(0, READ);
-/** Beginnings of the shared buffer: 512 bytes, and each twice as long as the one before. */
-const LEAST_READ = 512;
-const VIEWS: readonly Uint8Array[] = Array.from({ length: 12 }, (_, i) => LARGE.subarray(0, LEAST_READ << i));
 /** How many sockets of a process may be read `LARGE_READ` at a time. */
 const MOST_LARGE = 16;
 let large = 0;
-/** How many closed sockets a process keeps for the next dials; none where each has a read buffer of its own. */
-const MOST_IDLE = PRIVATE ? 0 : 64;
 /**
  * A first write of up to this many bytes fits one segment on any path (RFC 9293 section 3.7.1), so Nagle does not delay
  * it.
@@ -73,150 +74,15 @@ export const ONE_SEGMENT = 536;
 /** Takes the place of a connection's events once it is over. */
 export const NOBODY: HostTcpEvents = { onConnect() {}, onData() {}, onEnd() {}, onDrain() {}, onClose() {} };
 
-/** Node's socket options, including two that its types leave out. */
-interface SocketOptions extends net.SocketConstructorOpts {
-  onread?: net.OnReadOpts;
-  handle?: object;
-  /** With `handle`: read nothing before `resume()`. */
-  pauseOnCreate?: boolean;
-}
-
-/** The part of a buffer that a flow wants: all of `most`, or a beginning of it. */
-export function readView(wanted: number, most: Uint8Array): Uint8Array {
-  if (wanted >= most.length) return most;
-  let i = 0;
-  while (LEAST_READ << (i + 1) <= wanted) i++;
-  return VIEWS[i]!;
-}
-
 /** The range of a single write. */
 const ONE_AT = new Int32Array(1);
 const ONE_LEN = new Int32Array(1);
-
-/** A socket that knows its connection, so that all sockets can share their listeners; null while it is idle. */
-class OwnedSocket extends net.Socket {
-  owner: NodeTcp | null = null;
-}
-
-function onConnect(this: OwnedSocket): void {
-  this.owner?.connected();
-}
-function onEnd(this: OwnedSocket): void {
-  this.owner?.ended();
-}
-function onError(this: OwnedSocket, error: NodeJS.ErrnoException): void {
-  this.owner?.closed(error.code ?? "EIO");
-}
-function onClose(this: OwnedSocket): void {
-  this.owner?.closed(null);
-}
-
-function onChunk(this: OwnedSocket, chunk: Uint8Array): void {
-  this.owner?.received(chunk, chunk.length);
-}
-
-function listen(socket: OwnedSocket): OwnedSocket {
-  socket.on("connect", onConnect);
-  socket.on("end", onEnd);
-  socket.on("error", onError);
-  socket.on("close", onClose);
-  return socket;
-}
-
-/**
- * A socket that reads as ours do: into a buffer, and not before `resume()`. `handle`: an existing connection's, or
- * null.
- */
-function readingSocket(handle: object | null): OwnedSocket {
-  let socket: OwnedSocket | null = null;
-  const options: SocketOptions = {
-    allowHalfOpen: true,
-    onread: {
-      // Node asks for the buffer when there is a connection, and after each read.
-      buffer: PRIVATE ? new Uint8Array(OWN_READ) : () => socket?.owner?.readBuffer() ?? SHARED,
-      callback: (n, bytes) => {
-        socket!.owner?.received(bytes, n);
-        return true;
-      },
-    },
-  };
-  if (handle !== null) {
-    options.handle = handle;
-    options.pauseOnCreate = true;
-  }
-  socket = listen(new OwnedSocket(options));
-  return socket;
-}
-
-/**
- * Urgent bytes stay in their place among the others (RFC 6093 section 3) where the C library can be had; otherwise they
- * are lost. Sockets that a server accepts inherit this from the server.
- */
-export function inLine(socket: net.Socket | net.Server): void {
-  const fd = (socket as unknown as { _handle?: { fd?: number } | null })._handle?.fd;
-  if (typeof fd === "number" && fd >= 0) libc()?.urgentInLine(fd);
-}
 
 function viewOf({ bytes }: Slab, at: number, len: number): Buffer {
   return Buffer.from(bytes.buffer as ArrayBuffer, bytes.byteOffset + at, len);
 }
 
-/** Sockets that have been closed in order and may connect again. */
-const idle: OwnedSocket[] = [];
-
-/** Keeps a closed socket, unless something of its connection is left in it. */
-function keep(socket: net.Socket): void {
-  if (!(socket instanceof OwnedSocket) || idle.length >= MOST_IDLE) return;
-  if (!socket.readableEnded || !socket.writableFinished) return;
-  socket.owner = null;
-  idle.push(socket);
-}
-
-/** Breaks a connection with a RST, where its kind has one. */
-export function abort(socket: net.Socket, unix: boolean): void {
-  // A UNIX socket has no RST, and a socket that is not connected would wait until it is.
-  if (unix || socket.connecting) socket.destroy();
-  else socket.resetAndDestroy();
-}
-
-/** Sockets whose connect has not been answered, in order of age. One timer serves all of them. */
-export class Dialling {
-  readonly #millis: number;
-  readonly starved: (code: string) => void;
-  readonly #since: Map<NodeTcp, number> = new Map();
-  #timer: NodeJS.Timeout | null = null;
-
-  /** `millis`: how long a connect may take. `starved` is called when one failed for want of descriptors. */
-  constructor(millis: number, starved: (code: string) => void) {
-    this.#millis = millis;
-    this.starved = starved;
-  }
-
-  add(socket: NodeTcp): void {
-    this.#since.set(socket, performance.now());
-    this.#timer ??= setTimeout(() => this.#sweep(), this.#millis).unref();
-  }
-
-  remove(socket: NodeTcp): void {
-    this.#since.delete(socket);
-  }
-
-  #sweep(): void {
-    this.#timer = null;
-    const now = performance.now();
-    for (const [socket, since] of this.#since) {
-      const left = since + this.#millis - now;
-      if (left > 0) {
-        // An unanswered connect may be a twentieth late: so one timer serves a burst of them.
-        this.#timer = setTimeout(() => this.#sweep(), Math.max(left, this.#millis / 20)).unref();
-        return;
-      }
-      socket.timedOut();
-    }
-  }
-}
-
-export class NodeTcp implements HostTcp, Lasting {
+export class NodeTcp implements HostTcp, Lasting, SocketOwner, Dialled {
   readonly #socket: OwnedSocket;
   readonly #unix: boolean;
   #events: HostTcpEvents;
@@ -256,7 +122,7 @@ export class NodeTcp implements HostTcp, Lasting {
     this.#unix = unix;
     let socket: OwnedSocket;
     if (accepted === null) {
-      socket = (unix ? undefined : idle.pop()) ?? readingSocket(null);
+      socket = unix ? readingSocket(null) : idleSocket();
     } else if (accepted instanceof OwnedSocket) {
       socket = accepted;
     } else {
@@ -265,9 +131,7 @@ export class NodeTcp implements HostTcp, Lasting {
       const handle = takeHandle(accepted);
       if (handle !== null) socket = readingSocket(handle);
       else {
-        socket = listen(accepted as OwnedSocket);
-        socket.allowHalfOpen = true;
-        socket.on("data", onChunk);
+        socket = owned(accepted);
       }
     }
     this.#socket = socket;
@@ -307,7 +171,7 @@ export class NodeTcp implements HostTcp, Lasting {
 
   /** The buffer for the next read: as much as the flow wants and as fits the socket. */
   readBuffer(): Uint8Array {
-    if (this.#lands) return VIEWS[0]!;
+    if (this.#lands) return LEAST;
     const most = this.#streams ? LARGE : SHARED;
     return readView(this.#events.readMost?.(this.#full) ?? most.length, most);
   }
@@ -536,7 +400,7 @@ export class NodeTcp implements HostTcp, Lasting {
     if (code === "EMFILE" || code === "ENFILE") this.#dialling?.starved(code);
     const events = this.#events;
     this.#over();
-    if (code === null && !this.#unix) keep(this.#socket);
+    if (code === null && !this.#unix) keepIdle(this.#socket);
     events.onClose(code);
   }
 

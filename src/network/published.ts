@@ -4,7 +4,7 @@ import { type Abortable, whenAborted } from "../control/abortable.ts";
 import { parseIp } from "../control/addresses.ts";
 import { ConfigError } from "../control/errors.ts";
 import { resolveForwards } from "../control/forward-guests.ts";
-import { signalOf } from "../control/shape.ts";
+import { isPort, signalOf } from "../control/shape.ts";
 import { endpointText } from "../core/address.ts";
 import { closedError } from "../core/closed.ts";
 import type { ForwardRule, StackConfig } from "../core/config.ts";
@@ -103,10 +103,6 @@ function isRule(rule: ForwardRule): boolean {
   if (guest.host !== null && (typeof guest.host !== "string" || parseIp(guest.host) === null)) return false;
   if ("path" in host) return typeof host.path === "string" && !host.path.includes("\0");
   return typeof host.host === "string" && parseIp(host.host) !== null && isPort(host.port, 0);
-}
-
-function isPort(port: unknown, min: 0 | 1): boolean {
-  return typeof port === "number" && Number.isInteger(port) && port >= min && port <= 65_535;
 }
 
 /** Resolves after all events that wait now have been handled. */

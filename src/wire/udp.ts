@@ -33,9 +33,7 @@ export function udpLength(buf: Uint8Array, at: number): number {
  * all ones.
  */
 export function udpWrite(buf: Uint8Array, at: number, src: number, dst: number, payload: number, pseudo: number): void {
-  put16(buf, at, src);
-  put16(buf, at + 2, dst);
-  put16(buf, at + 4, UDP_HEADER + payload);
+  putPorts(buf, at, src, dst, payload);
   put16(buf, at + 6, 0);
   put16(buf, at + 6, finish(pseudo + sum(buf, at, UDP_HEADER + payload)) || 0xffff);
 }
@@ -50,11 +48,8 @@ export function udpWriteSummed(
   pseudo: number,
   payloadSum: number,
 ): void {
-  const size = UDP_HEADER + payload;
-  put16(buf, at, src);
-  put16(buf, at + 2, dst);
-  put16(buf, at + 4, size);
-  put16(buf, at + 6, finish(pseudo + src + dst + size + payloadSum) || 0xffff);
+  putPorts(buf, at, src, dst, payload);
+  put16(buf, at + 6, finish(pseudo + src + dst + UDP_HEADER + payload + payloadSum) || 0xffff);
 }
 
 /** Writes the header and leaves the checksum undone: the field holds the pseudo-header's sum. */
@@ -66,8 +61,13 @@ export function udpWriteUndone(
   payload: number,
   pseudo: number,
 ): void {
+  putPorts(buf, at, src, dst, payload);
+  put16(buf, at + 6, fold(pseudo));
+}
+
+/** Writes all of the header but the checksum. */
+function putPorts(buf: Uint8Array, at: number, src: number, dst: number, payload: number): void {
   put16(buf, at, src);
   put16(buf, at + 2, dst);
   put16(buf, at + 4, UDP_HEADER + payload);
-  put16(buf, at + 6, fold(pseudo));
 }

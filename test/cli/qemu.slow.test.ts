@@ -4,6 +4,7 @@ import net from "node:net";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { GuestReader } from "../attach/recorder.ts";
+import { freePort } from "../support/free-port.ts";
 import { arpRequest, Command, isGatewayReply, prefixed, temporaryFolder } from "./command.ts";
 
 const STUB = `#!/bin/sh
@@ -75,15 +76,6 @@ const left = (): string[] => fs.readdirSync(sockets).filter((name) => name.start
 const stubRuns = (): boolean => fs.existsSync(`/proc/${fs.readFileSync(path.join(folder, "pid"), "utf8").trim()}`);
 
 /** A port that was free a moment ago. */
-function freePort(): Promise<number> {
-  return new Promise((resolve) => {
-    const server = net.createServer().listen(0, "127.0.0.1", () => {
-      const { port } = server.address() as net.AddressInfo;
-      server.close(() => resolve(port));
-    });
-  });
-}
-
 describe("the arguments that QEMU is given", () => {
   it("are the user's, a user network being a stream from a private socket", async () => {
     const args = [

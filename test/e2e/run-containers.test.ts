@@ -6,7 +6,7 @@ import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
 import fs from "node:fs";
 import http from "node:http";
-import net, { type AddressInfo } from "node:net";
+import type { AddressInfo } from "node:net";
 import os from "node:os";
 import path from "node:path";
 import type { Readable } from "node:stream";
@@ -14,6 +14,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { taps } from "../../src/host/tap-device.ts";
 import { Command } from "../cli/command.ts";
 import { works } from "../support/e2e/requirements.ts";
+import { freePort } from "../support/free-port.ts";
 import { PROGRAM } from "../support/program.ts";
 
 const able =
@@ -135,15 +136,6 @@ describe.runIf(podman)("podman", () => {
     fs.rmSync(folder, { recursive: true });
   });
 });
-
-async function freePort(): Promise<number> {
-  const holder = net.createServer().listen(0, "127.0.0.1");
-  await once(holder, "listening");
-  const { port } = holder.address() as AddressInfo;
-  holder.close();
-  await once(holder, "close");
-  return port;
-}
 
 const nobody = ["--reuid", "65534", "--regid", "65534", "--clear-groups", "--"];
 const rootless =

@@ -11,6 +11,7 @@ import { taps } from "../../src/host/tap-device.ts";
 import { Command, type Finished } from "../cli/command.ts";
 import { expectReplays, recorded } from "../support/e2e/recorded.ts";
 import { works } from "../support/e2e/requirements.ts";
+import { freePort } from "../support/free-port.ts";
 import { PROGRAM } from "../support/program.ts";
 
 const NOBODY = 65_534;
@@ -395,15 +396,6 @@ describe.runIf(both).each(["root", "nobody"] as const)("a command of %s's", (use
 /** `unshare`, which is the only child. */
 function childOf(pid: number): number {
   return Number(fs.readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").trim().split(" ").at(-1));
-}
-
-async function freePort(): Promise<number> {
-  const holder = net.createServer().listen(0, "127.0.0.1");
-  await once(holder, "listening");
-  const { port: free } = holder.address() as AddressInfo;
-  holder.close();
-  await once(holder, "close");
-  return free;
 }
 
 async function said(at: number): Promise<string> {

@@ -8,6 +8,7 @@ import os from "node:os";
 import path from "node:path";
 import { describe, expect, test } from "vitest";
 import { taps } from "../../src/host/tap-device.ts";
+import { freePort } from "../support/free-port.ts";
 import { PROGRAM } from "../support/program.ts";
 
 const ROOT = path.resolve(import.meta.dirname, "../..");
@@ -103,15 +104,6 @@ describe.runIf(taps() !== null && fs.existsSync("/dev/net/tun"))("tslirp slirp4n
     expect(fails("--netns-type", "bess", "1")).toMatch(/^tslirp: --netns-type: .*expected path or pid\n$/);
   });
 });
-
-async function freePort(): Promise<number> {
-  const holder = net.createServer().listen(0, "127.0.0.1");
-  await once(holder, "listening");
-  const { port } = holder.address() as AddressInfo;
-  holder.close();
-  await once(holder, "close");
-  return port;
-}
 
 async function text(port: number): Promise<string> {
   const client = net.connect(port, "127.0.0.1");

@@ -7,6 +7,7 @@ import path from "node:path";
 import { PassThrough } from "node:stream";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { createNetwork, GuestNetworks, type Network } from "../../src/index.ts";
+import { freePort } from "../support/free-port.ts";
 
 const WHY = new Error("changed my mind");
 
@@ -30,14 +31,6 @@ const MOMENTS: Readonly<Record<string, () => Promise<void>>> = {
 
 async function turns(count: number): Promise<void> {
   for (let i = 0; i < count; i++) await new Promise((resolve) => setImmediate(resolve));
-}
-
-async function freePort(): Promise<number> {
-  const server = net.createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address() as net.AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
 }
 
 /** Throws where somebody still holds it. */

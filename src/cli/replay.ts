@@ -4,7 +4,7 @@
  */
 import { closeSync, openSync, statSync, writeSync } from "node:fs";
 import { CommanderError } from "commander";
-import { ConfigError } from "../control/errors.ts";
+import { ConfigError, printable, printableLines } from "../control/errors.ts";
 import { version } from "../control/version.ts";
 import { reasonOf } from "../host/reason.ts";
 import { RecordingError, RecordingReader } from "../record/file.ts";
@@ -96,7 +96,7 @@ function readUntil(text: string | undefined): { untilEntry?: number; untilSecond
 
 /** A frame in words: `0.125000 memory#1 > IP 10.0.2.15.49152 …`. `>` is a frame from a guest, `<` one to a guest. */
 function frameText(cable: string, toGuest: boolean, frame: Uint8Array, seconds: number): string {
-  return `${seconds.toFixed(6)} ${cable} ${toGuest ? "<" : ">"} ${printFrame(frame, 0, frame.length).summary}`;
+  return `${seconds.toFixed(6)} ${printable(cable)} ${toGuest ? "<" : ">"} ${printFrame(frame, 0, frame.length).summary}`;
 }
 
 function report(
@@ -115,7 +115,11 @@ function report(
   else if (difference !== null) lines.push(`The first difference: ${difference.message}`);
   else lines.push(same);
   if (flow !== null) lines.push(`The flow there: ${flow.join("\n  ")}`);
-  return `${lines.join("\n")}\n`;
+  // The file may be a stranger's, and its texts may speak to the terminal.
+  return `${lines
+    .flatMap((each) => each.split("\n"))
+    .map(printable)
+    .join("\n")}\n`;
 }
 
 /** Flows and leases where the replay stopped. */
@@ -130,7 +134,7 @@ function state({ lan }: FileReplay): string {
           Object.keys(rows[0]!),
           rows.map((row) => Object.values(row).map((value) => textOf(value))),
         )}\n`;
-  return part("Flows", flows) + part("Leases", leases) + part("Held", gauges);
+  return printableLines(part("Flows", flows) + part("Leases", leases) + part("Held", gauges));
 }
 
 function textOf(value: unknown): string {

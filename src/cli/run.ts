@@ -204,11 +204,13 @@ function ipCommands(config: StackConfig): string[] {
 }
 
 /**
- * The paths of our sockets, which are hidden from the command. It has our user, so their mode does not keep it from
+ * The paths of our sockets, as bytes, which are hidden from the command. It has our user, so their mode does not keep it from
  * them, and by the API it could change its own rules.
  */
 function ownSockets({ api, socks }: SessionOptions): string[] {
-  return [api, socks].flatMap((address) => (address?.kind === "unix" ? pathsTo(fs.realpathSync(address.path)) : []));
+  return [api, socks].flatMap((address) =>
+    address?.kind === "unix" ? pathsTo(fs.realpathSync.native(address.path, "latin1")) : [],
+  );
 }
 
 /** The lines of the command's /etc/resolv.conf. */

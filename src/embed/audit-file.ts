@@ -3,12 +3,12 @@
  * of a guest's ends a line or controls a terminal.
  *
  * The network never waits for the disk. Lines wait in memory, as many as `auditBytes` has room for, and one write is
- * under way at a time. Lines without room are counted, and a later line tells how many they were. What a full disk does
- * not take goes on waiting, and is tried again. A file that has
+ * under way at a time. Lines without room are counted, and a later line tells how many they were. Lines
+ * that a full disk does not take go on waiting, and are tried again; a line that it takes in part is taken back. A file that has
  * reached its size becomes FILE.1, that one FILE.2, and so on; the oldest is removed.
  */
 import { constants } from "node:fs";
-import { open, rename, rm } from "node:fs/promises";
+import { type FileHandle, open, rename, rm } from "node:fs/promises";
 import { asciiJson } from "../control/ascii-json.ts";
 import type { ResolvedAudit } from "../control/options/audit-options.ts";
 import type { TraceEvent } from "../core/trace.ts";
@@ -52,7 +52,7 @@ export class AuditFile {
   /** Makes the file, if there is none. Rejects with an `Error` of one line when it cannot be written. */
   async open(): Promise<void> {
     try {
-      await this.#append("");
+      await this.#append("", true);
     } catch (error) {
       throw new Error(`cannot write the audit to ${this.#options.file}: ${reasonOf(error)}`);
     }
@@ -87,7 +87,13 @@ export class AuditFile {
     while (this.#writing !== null) await this.#writing;
     if (this.#again === null) return;
     clearTimeout(this.#again);
-    const left = this.#waiting.join("").split("\n").length - 1;
+    const left =
+      this.#lost +
+      this.#waiting
+        .join("")
+        .trim()
+        .split("\n")
+        .reduce((sum, line) => sum + refusalsIn(line), 0);
     this.#events.failed(`the last lines of the audit (${left}) are lost: ${this.#options.file} could not be written`);
   }
 
@@ -120,24 +126,29 @@ export class AuditFile {
     return 0;
   }
 
-  /** Appends text. Resolves with how much of it is in the file: a disk that becomes full takes a part. */
-  async #append(text: string): Promise<number> {
+  /**
+   * Appends lines. Resolves with how many characters of them are in the file, which end with a line: a disk that becomes full
+   * takes a part. `begins`: a line that somebody has not ended (a process that was killed) is ended first.
+   */
+  async #append(text: string, begins = false): Promise<number> {
     const { file, rotateBytes } = this.#options;
     if (this.#size > 0 && this.#size + text.length > rotateBytes) await this.#rotate();
-    const { O_APPEND, O_CREAT, O_NONBLOCK = 0, O_WRONLY } = constants;
+    const { O_APPEND, O_CREAT, O_NONBLOCK = 0, O_RDWR, O_WRONLY } = constants;
     // Open without blocking: an open that waits for a pipe's reader could not be cancelled.
-    const handle = await open(file, O_APPEND | O_CREAT | O_NONBLOCK | O_WRONLY, OWNER_ONLY);
+    const handle = await open(file, O_APPEND | O_CREAT | O_NONBLOCK | (begins ? O_RDWR : O_WRONLY), OWNER_ONLY);
     try {
       const stats = await handle.stat();
       if (!stats.isFile()) throw new Error("expected a file, not a device or a pipe");
       // Change the mode of the open file: the path may lead to another file by now.
       if (this.#size < 0) await handle.chmod(OWNER_ONLY);
+      if (begins && !(await endsLine(handle, stats.size))) text = `\n${text}`;
       const { bytesWritten } = text === "" ? { bytesWritten: 0 } : await handle.write(text);
-      this.#size = stats.size + bytesWritten;
-      // The rest follows in the same file: a size that is not known does not rotate it.
-      if (bytesWritten < text.length) this.#size = -1;
-      else this.#told = false;
-      return bytesWritten;
+      if (bytesWritten === text.length) this.#told = false;
+      const whole = bytesWritten === text.length ? bytesWritten : text.lastIndexOf("\n", bytesWritten - 1) + 1;
+      if (whole < bytesWritten) await handle.truncate(stats.size + whole);
+      if (whole === 0 && text !== "") throw Object.assign(new Error("no room"), { code: "ENOSPC", syscall: "write" });
+      this.#size = stats.size + whole;
+      return whole;
     } finally {
       await handle.close();
     }
@@ -154,4 +165,19 @@ export class AuditFile {
 
 function absent(error: NodeJS.ErrnoException): void {
   if (error.code !== "ENOENT") throw error;
+}
+
+/** Whether the file is empty, or its last line has an end. */
+async function endsLine(handle: FileHandle, size: number): Promise<boolean> {
+  if (size === 0) return true;
+  const last = new Uint8Array(1);
+  await handle.read(last, 0, 1, size - 1);
+  return last[0] === 0x0a;
+}
+
+/** For how many refusals or flows a line stands. */
+function refusalsIn(line: string): number {
+  if (line === "") return 0;
+  const { verdict, count } = JSON.parse(line) as { verdict: string; count?: number };
+  return verdict === "lost" ? count! : 1;
 }

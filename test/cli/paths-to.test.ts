@@ -16,8 +16,12 @@ fs.writeFileSync(at("covered", "a.sock"), "another file");
 for (const name of ["other", "with blank"]) fs.symlinkSync(at("real"), at(name));
 fs.symlinkSync(folder, at("whole"));
 
+const ODD = Buffer.from([...Buffer.from(at("d")), 0xe9, 0x0a]);
+fs.symlinkSync(at("real"), ODD);
+const odd = ODD.toString("latin1");
+
 const mount = (device: string, root: string, point: string): string =>
-  `30 20 ${device} ${root} ${point.replaceAll(" ", "\\040")} rw,relatime shared:1 - ext4 /dev/sda1 rw`;
+  `30 20 ${device} ${root} ${point.replaceAll(" ", "\\040").replaceAll("\n", "\\012")} rw,relatime shared:1 - ext4 /dev/sda1 rw`;
 const ROOT = mount("8:1", "/", "/");
 const real = at("real", "a.sock");
 
@@ -27,6 +31,7 @@ describe("the paths of a file", () => {
     ["its folder, mounted at another place", [ROOT, mount("8:1", at("real"), at("other"))], [at("other", "a.sock")]],
     ["a folder further up", [ROOT, mount("8:1", folder, at("whole"))], [at("whole", "real", "a.sock")]],
     ["a place with a blank", [ROOT, mount("8:1", at("real"), at("with blank"))], [at("with blank", "a.sock")]],
+    ["a place that is no UTF-8, with a newline", [ROOT, mount("8:1", at("real"), odd)], [`${odd}/a.sock`]],
     ["the file itself", [ROOT, mount("8:1", real, at("other", "a.sock"))], [at("other", "a.sock")]],
     [
       "a file system below the root",

@@ -180,3 +180,47 @@ test.runIf(root)("what a full disk does not take is in the file once there is ro
     execFileSync("umount", ["-l", disk]);
   }
 });
+
+/** Runs `act` with a disk of 64 KiB, which has room for `room` bytes and the audit's file. */
+async function onFullDisk(room: number, act: (fill: string) => Promise<void>): Promise<void> {
+  const disk = path.join(folder, "disk");
+  fs.mkdirSync(disk);
+  execFileSync("mount", ["-t", "tmpfs", "-o", "size=64k", "none", disk]);
+  try {
+    file = path.join(disk, "audit.jsonl");
+    const fill = path.join(disk, "fill");
+    fs.writeFileSync(fill, Buffer.alloc(65_536 - room));
+    await act(fill);
+  } finally {
+    execFileSync("umount", ["-l", disk]);
+  }
+}
+
+test.runIf(root)(
+  "an audit that ends on a full disk ends with a whole line, and tells how many are missing",
+  async () => {
+    await onFullDisk(4_096, async () => {
+      const { made, failed, full } = audit({}, 20_000);
+      await made.open();
+      for (let i = 0; i < 200; i++) made.add(refused(`host${i}.test`));
+      await made.close();
+      const written = read().length;
+      expect(written).toBeGreaterThan(5);
+      expect(fs.readFileSync(file, "utf8")).toMatch(/\n$/);
+      expect(full()).toBeGreaterThan(50);
+      const missing = /\((\d+)\) are lost/.exec(failed.at(-1)!)?.[1];
+      expect(written + Number(missing)).toBe(200);
+    });
+  },
+);
+
+test("a line that a killed process has not ended keeps to itself", async () => {
+  fs.writeFileSync(file, '{"verdict":"refu');
+  const { made } = audit();
+  await made.open();
+  made.add(refused("a.test"));
+  await made.close();
+  const lines = fs.readFileSync(file, "utf8").split("\n");
+  expect(lines[0]).toBe('{"verdict":"refu');
+  expect(JSON.parse(lines[1]!)).toMatchObject({ host: "a.test" });
+});

@@ -15,7 +15,7 @@ import { constants, hostname } from "node:os";
 import path from "node:path";
 import type { Readable, Writable } from "node:stream";
 import { reasonOf } from "../../host/reason.ts";
-import { pathsTo } from "./paths-to.ts";
+import { bytesOf, pathsTo } from "./paths-to.ts";
 import { SCRIPT } from "./script.ts";
 
 export const TAP_NAME = "tap0";
@@ -31,8 +31,8 @@ const ROOTS =
 /** `ping` has this one as a file capability, and the kernel does not start `ping` where it is not available. */
 const USERS = "-all,+net_raw";
 
-/** A shell passes no variables on that have other names, and gives these values of its own. */
-const SHELLS_NAME = /^[A-Za-z_][A-Za-z0-9_]*$/;
+/** A shell passes no variables on that have other names, and gives these values of its own. The script's begin with `tslirp_`. */
+const SHELLS_NAME = /^(?!tslirp_)[A-Za-z_][A-Za-z0-9_]*$/;
 const SHELLS_OWN: ReadonlySet<string> = new Set(["IFS", "LINENO", "OPTIND", "PPID", "SHLVL"]);
 
 /** What depends on options. */
@@ -72,7 +72,7 @@ export class CommandNamespace {
           root ? ROOTS : USERS,
           root ? "root" : "user",
           hosts(),
-          emptied.flatMap((folder) => pathsTo(folder).map(empty)).join(""),
+          emptied.flatMap((folder) => pathsTo(bytesOf(folder)).map(empty)).join(""),
         ],
         ...withEnvironment(command, env),
       ],
@@ -129,15 +129,13 @@ export class CommandNamespace {
     return made;
   }
 
-  /** Starts the command, which cannot reach the sockets at `covered`. Rejects with an `Error` of one line. */
+  /** Starts the command, which cannot reach the sockets at `covered`, paths as bytes. Rejects with an `Error` of one line. */
   async start(covered: readonly string[]): Promise<void> {
     const ready = await this.#said();
     if (ready !== "ready") throw await this.#failure(ready);
     for (const place of covered) {
-      if (place.includes("\n"))
-        throw new Error(`${JSON.stringify(place)} cannot be hidden from a command: expected a path of one line`);
       this.#say("cover");
-      this.#say(place);
+      this.#say(octal(place, "\\0"));
     }
     this.#say("go");
     const on = await this.#said();
@@ -288,10 +286,13 @@ async function* linesOf(stream: Readable): AsyncGenerator<string, undefined> {
  * around it is one, too.
  */
 function empty(place: string): string {
-  const [folder, around] = [place, path.dirname(place)].map((each) =>
-    each.replace(/[\s\\]/g, (c) => `\\${c.charCodeAt(0).toString(8).padStart(3, "0")}`),
-  );
+  const [folder, around] = [place, path.dirname(place)].map((each) => octal(each, "\\"));
   return `${around} ${around} none rbind\ntslirp ${folder} tmpfs mode=700,nosuid,nodev,noexec,size=1m\n`;
+}
+
+/** A path, given as bytes, with `mark` and three octal digits in place of all that could have a meaning. */
+function octal(place: string, mark: string): string {
+  return place.replace(/[^A-Za-z0-9/._-]/g, (c) => `${mark}${c.charCodeAt(0).toString(8).padStart(3, "0")}`);
 }
 
 /** Has only entries that every host has. The host's own could lead to its loopback, or past the rules about names. */

@@ -1,6 +1,8 @@
 /**
  * All paths that lead to a file. The same folder may be mounted at several places (`mount --bind`, containers, chroots),
  * and a mount that covers a file covers it at one of them only.
+ *
+ * A path is bytes, and need not be UTF-8. Here it is a text with one character for each byte ("latin1").
  */
 import fs from "node:fs";
 import path from "node:path";
@@ -13,7 +15,7 @@ interface Mount {
 }
 
 /**
- * The paths of the file or folder at `place`, an absolute path without links, beginning with `place`. `mounts` is the text of
+ * The paths of the file or folder at `place`, an absolute path without links, beginning with `place`; all as bytes. `mounts` is the text of
  * `/proc/self/mountinfo`, as proc(5) describes it.
  */
 export function pathsTo(place: string, mounts: string = readMounts()): string[] {
@@ -38,7 +40,7 @@ export function pathsTo(place: string, mounts: string = readMounts()): string[] 
 
 function readMounts(): string {
   try {
-    return fs.readFileSync("/proc/self/mountinfo", "utf8");
+    return fs.readFileSync("/proc/self/mountinfo", "latin1");
   } catch {
     return "";
   }
@@ -62,10 +64,16 @@ function behind(folder: string, place: string): string | null {
   return place.startsWith(`${folder}/`) ? place.slice(folder.length + 1) : null;
 }
 
+/** A path as bytes. */
+export function bytesOf(place: string): string {
+  return Buffer.from(place).toString("latin1");
+}
+
 /** Whether both paths lead to one file: another mount may cover the first. */
 function isSame(a: string, b: string): boolean {
   try {
-    const [one, two] = [fs.statSync(a), fs.statSync(b)];
+    const [one, two] = [a, b].map((each) => fs.statSync(Buffer.from(each, "latin1")));
+    if (one === undefined || two === undefined) return false;
     return one.dev === two.dev && one.ino === two.ino;
   } catch {
     return false;

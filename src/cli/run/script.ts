@@ -10,7 +10,7 @@
  * `host/tap-device` takes. Descriptor 8 is the resolv.conf that COMMAND will see.
  *
  * What needs no settings is set up while we are still loading our code (`early`), the rest while we open the network.
- * Before `go`, `cover` and a path cover one of our sockets.
+ * Before `go`, `cover` and a path, as `printf %b` reads it, cover one of our sockets.
  *
  * Files that COMMAND must not change are bind mounts from a file system that is read-only by then and has no other
  * path: it is mounted at a place that the new /proc then covers. Folders of daemons that look names up are covered
@@ -119,7 +119,10 @@ wait "$tslirp_frozen" || try "/etc/resolv.conf cannot be made read-only" freezes
 echo ready >&4
 while read -r tslirp_word <&3 || exit 125; do
   [ "$tslirp_word" = cover ] || break
-  IFS= read -r tslirp_place <&3 || exit 125
+  read -r tslirp_place <&3 || exit 125
+  # The dot keeps a newline at the end.
+  tslirp_place=$(printf %b. "$tslirp_place")
+  tslirp_place=\${tslirp_place%.}
   # A file that is read-only already: who connects to it is refused.
   try "$tslirp_place cannot be covered" mount --bind /etc/resolv.conf "$tslirp_place"
 done

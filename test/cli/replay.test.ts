@@ -2,6 +2,7 @@
 import fs from "node:fs";
 import path from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { crc32 } from "../../src/record/crc.ts";
 import { RecordingReader } from "../../src/record/file.ts";
 import { Command, temporaryFolder } from "./command.ts";
 
@@ -73,4 +74,20 @@ test("--anonymise writes a recording that replays, and goes with nothing else th
     status: 2,
     stderr: 'tslirp: --anonymise: got "true"; expected it without --minimise: one after the other\n',
   });
+});
+
+test("a recording's own texts do not speak to the terminal", async () => {
+  const bytes = fs.readFileSync(file);
+  const begin = bytes.indexOf("\n") + 1;
+  const end = begin + 8 + bytes.readUInt32LE(begin);
+  const header = { ...JSON.parse(bytes.toString("utf8", begin + 8, end)), node: "\x1b[2J", package: "\x1b]0;x\x07" };
+  const block = Buffer.from(JSON.stringify(header));
+  const sizes = Buffer.alloc(8);
+  sizes.writeUInt32LE(block.length);
+  sizes.writeUInt32LE(crc32(block), 4);
+  const forged = path.join(folder, "forged.tslirp");
+  fs.writeFileSync(forged, Buffer.concat([bytes.subarray(0, begin), sizes, block, bytes.subarray(end)]));
+  const { stdout } = await new Command(["replay", forged]).finished;
+  expect(stdout).toContain("\\u001b[2J");
+  expect(stdout.replaceAll("\n", "")).not.toMatch(/\p{Cc}/u);
 });

@@ -5,9 +5,10 @@ import type { Delivery } from "../embed/current-lan.ts";
 import { BatchSlabs } from "./batch-slabs.ts";
 import { AS_FOUND, headersLength, isSummed, keptLength, UNKNOWN } from "./frames.ts";
 import { Asked, type Recorder } from "./recorder.ts";
+import { LONGEST_HEADER } from "./segment-run.ts";
 
-/** How many bytes of a sent frame are compared one by one: Ethernet, IPv6, TCP with all its options. */
-export const HEAD = 114;
+/** How many bytes of a sent frame are compared one by one. */
+export const HEAD: number = LONGEST_HEADER;
 
 /** Every method of a receiver, those that may be left out, too: what a wrapper lacks is switched off by recording. */
 export class RecordedReceiver implements Delivery, Required<LinkReceiver> {
@@ -60,11 +61,13 @@ export class RecordedReceiver implements Delivery, Required<LinkReceiver> {
 
   #pass(link: Link, slab: Slab, at: number, len: number, undone: number): void {
     const recorded = this.#recorded(link);
-    if (!this.#recorder.active) return this.#inner.receive(recorded, slab, at, len, undone);
+    const recorder = this.#recorder;
     const { bytes } = slab;
-    const kept = this.#recorder.payload ? len : keptLength(bytes, at, len);
-    const sealed = kept < len && isSummed(undone !== COMPLETE) ? AS_FOUND : UNKNOWN;
-    this.#recorder.frame(recorded.id, undone, sealed, bytes, at, kept, len);
+    if (recorder.active && (recorder.payload || !recorder.nextFrame(recorded.id, undone, bytes, at, len))) {
+      const kept = recorder.payload ? len : keptLength(bytes, at, len);
+      const sealed = kept < len && isSummed(undone !== COMPLETE) ? AS_FOUND : UNKNOWN;
+      recorder.frame(recorded.id, undone, sealed, bytes, at, kept, len);
+    }
     this.#inner.receive(recorded, slab, at, len, undone);
   }
 
@@ -148,10 +151,12 @@ export class RecordedLink implements Required<Link> {
   }
 
   commit(len: number, undone: number = COMPLETE): void {
-    if (!this.#recorder.active) return this.#inner.commit(len, undone);
+    const recorder = this.#recorder;
     const { tx } = this.#inner;
-    const kept = this.#recorder.payload ? len : headersLength(tx, this.#at, len);
-    this.#recorder.sent(this.id, undone, tx, this.#at, Math.min(kept, HEAD), len);
+    if (recorder.active && (recorder.payload || !recorder.nextSent(this.id, undone, tx, this.#at, len))) {
+      const kept = recorder.payload ? len : headersLength(tx, this.#at, len);
+      recorder.sent(this.id, undone, tx, this.#at, Math.min(kept, HEAD), len);
+    }
     this.#inner.commit(len, undone);
   }
 

@@ -1,5 +1,7 @@
 /** Encodes entries into blocks that grow as needed, and decodes them from blocks that may be malformed. */
 import { ENTRIES, type Entry, type EntryName, fromJson, type Kind, NAMES, toJson, type Value } from "./format.ts";
+import { UNKNOWN } from "./frames.ts";
+import { nextHeader, SegmentRun } from "./segment-run.ts";
 
 export const TAGS: ReadonlyMap<EntryName, number> = new Map(NAMES.map((name, tag) => [name, tag]));
 const KINDS: readonly (readonly Kind[])[] = NAMES.map((name) => Object.values(ENTRIES[name].fields));
@@ -15,8 +17,13 @@ const MOST_COPIED = 192;
  * only once.
  */
 const LEAST_VIEWED = 4096;
+/** The most frames of one `run`: their number is one byte, which grows in place. */
+const MOST_RUN = 127;
 /** How many buffers are kept for later blocks. */
 const MOST_SPARE = 4;
+const FRAME: number = TAGS.get("frame")!;
+const SENT: number = TAGS.get("sent")!;
+const RUN: number = TAGS.get("run")!;
 const encoder = new TextEncoder();
 const decoder = new TextDecoder("utf-8", { fatal: true });
 
@@ -46,6 +53,14 @@ export class BlockWriter {
   /** The array that the last span was copied from, and its view. */
   #from: Uint8Array;
   #fromView: DataView;
+  /**
+   * The run of the frame that was written last, that frame's `sealed`, where its entry ends (-1 for none), and how many
+   * frames followed it.
+   */
+  readonly #run: SegmentRun = new SegmentRun();
+  #runSealed = UNKNOWN;
+  #runEnd = -1;
+  #runCount = 0;
 
   constructor(size = 65_536) {
     this.#bytes = this.#from = new Uint8Array(size);
@@ -60,7 +75,7 @@ export class BlockWriter {
   take(): Uint8Array {
     const bytes = this.#bytes;
     const used = this.#used;
-    this.#used = 0;
+    this.clear();
     // A short block that waits for a disk must not hold a large buffer.
     if (used < bytes.length / 2) return bytes.slice(0, used);
     this.#bytes = this.#spare.pop() ?? new Uint8Array(bytes.length);
@@ -80,6 +95,7 @@ export class BlockWriter {
   /** Forgets the collected entries. */
   clear(): void {
     this.#used = 0;
+    this.#runEnd = -1;
   }
 
   /** The block to which an entry may be written in parts. */
@@ -97,10 +113,84 @@ export class BlockWriter {
   }
 
   entry(name: EntryName, values: readonly Value[]): void {
+    if (name === "frame" || name === "sent") return this.#frameEntry(name, values);
     const tag = TAGS.get(name)!;
     const kinds = KINDS[tag]!;
     this.begin(tag);
     for (let i = 0; i < kinds.length; i++) this.#field(kinds[i]!, values[i]);
+  }
+
+  #frameEntry(name: "frame" | "sent", values: readonly Value[]): void {
+    const head = values[name === "frame" ? 4 : 3] as Uint8Array;
+    const view = new DataView(head.buffer, head.byteOffset, head.length);
+    if (name === "frame") {
+      const [link, undone, blank, sealed] = values as number[];
+      const len = head.length + blank!;
+      if (sealed === this.#runSealed && this.#goesOn(FRAME, link!, undone!, view, 0, head.length, len)) return;
+      this.frame(link!, undone!, sealed!, head, 0, head.length, len);
+    } else {
+      const [link, len, undone, , crc] = values as number[];
+      if (crc === 0 && this.#goesOn(SENT, link!, undone!, view, 0, head.length, len!)) return;
+      this.sent(link!, undone!, head, 0, head.length, len!, crc!);
+    }
+  }
+
+  /** Writes a guest's frame of `len` bytes, of which the first `kept` are given. */
+  frame(link: number, undone: number, sealed: number, buf: Uint8Array, at: number, kept: number, len: number): void {
+    this.begin(FRAME);
+    this.number(link);
+    this.number(undone);
+    this.number(len - kept);
+    this.number(sealed);
+    this.span(buf, at, kept);
+    if (sealed === UNKNOWN) return;
+    this.#runSealed = sealed;
+    this.#beginRun(FRAME, link, undone, buf, at, kept, len);
+  }
+
+  /** Writes a frame of `len` bytes to a guest, with its first `head` bytes. */
+  sent(link: number, undone: number, buf: Uint8Array, at: number, head: number, len: number, crc: number): void {
+    this.begin(SENT);
+    this.number(link);
+    this.number(len);
+    this.number(undone);
+    this.span(buf, at, head);
+    this.word(crc);
+    if (crc === 0) this.#beginRun(SENT, link, undone, buf, at, head, len);
+  }
+
+  #beginRun(tag: number, link: number, undone: number, buf: Uint8Array, at: number, kept: number, len: number): void {
+    this.#run.begin(tag, link, undone, buf, at, kept, len);
+    this.#runEnd = this.#used;
+    this.#runCount = 0;
+  }
+
+  /**
+   * Whether a frame of `len` bytes, from a guest or sent to one, is the next segment behind the frame of the last entry.
+   * If so, it is written: the run of that entry is longer by one.
+   */
+  goesOn(fromGuest: boolean, link: number, undone: number, buf: Uint8Array, at: number, len: number): boolean {
+    if (this.#runEnd !== this.#used || buf.length < LEAST_VIEWED) return false;
+    if (buf !== this.#from) {
+      this.#from = buf;
+      this.#fromView = viewOf(buf);
+    }
+    return this.#goesOn(fromGuest ? FRAME : SENT, link, undone, this.#fromView, at, -1, len);
+  }
+
+  #goesOn(tag: number, link: number, undone: number, view: DataView, at: number, kept: number, len: number): boolean {
+    if (this.#runEnd !== this.#used) return false;
+    const run = this.#run;
+    if (!run.takes(tag, link, undone, view, at, kept, len)) return false;
+    if (this.#runCount > 0 && this.#runCount < MOST_RUN) this.#bytes[this.#used - 1] = ++this.#runCount;
+    else {
+      this.begin(RUN);
+      this.number(run.step);
+      this.number(1);
+      this.#runCount = 1;
+    }
+    this.#runEnd = this.#used;
+    return true;
   }
 
   #field(kind: Kind, value: Value): void {
@@ -222,14 +312,36 @@ export function* readEntries(block: Uint8Array): Generator<Entry> {
         return sized();
     }
   };
+  let last: Entry | null = null;
   while (at < block.length) {
-    const name = NAMES[block[at]!];
+    const name: EntryName | undefined = NAMES[block[at]!];
     if (name === undefined) throw new Error(`no entry has the tag ${block[at]}`);
     at++;
-    const entry = { name, values: KINDS[NAMES.indexOf(name)]!.map(field) };
+    const entry: Entry = { name, values: KINDS[NAMES.indexOf(name)]!.map(field) };
     if (stoodFor(entry) > MOST_PAYLOAD) throw new Error(`${name} of more than ${MOST_PAYLOAD} bytes`);
-    yield entry;
+    if (name !== "run") {
+      last = entry;
+      yield entry;
+      continue;
+    }
+    const [step, count] = entry.values as [number, number];
+    if (step > 1 || count > MOST_RUN) throw new Error(`a run of ${count} frames with steps of ${step}`);
+    for (let i = 0; i < count; i++) {
+      last = last === null ? null : nextFrame(last, step);
+      if (last === null) throw new Error("a run follows no segment");
+      yield last;
+    }
   }
+}
+
+/** The entry of the frame behind `entry`'s in a run; null if that is no segment. */
+function nextFrame({ name, values }: Entry, step: number): Entry | null {
+  if (name !== "frame" && name !== "sent") return null;
+  const place = name === "frame" ? 4 : 3;
+  const head = values[place] as Uint8Array;
+  const len = name === "frame" ? head.length + (values[2] as number) : (values[1] as number);
+  const next = nextHeader(head, len, step);
+  return next === null ? null : { name, values: values.map((value, i) => (i === place ? next : value)) };
 }
 
 /** How many bytes a replay fills in for bytes left out of an entry. */

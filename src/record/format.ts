@@ -10,9 +10,9 @@
 export const MAGIC = "tslirp recording\n";
 /**
  * The format's version. A reader refuses newer versions. Version 1 had no `sealed` of 2, version 2 no `left` and no
- * `readMost`.
+ * `readMost`, version 3 no `landed` and no `run`.
  */
-export const VERSION = 3;
+export const VERSION = 4;
 
 /** How a field is written. */
 export type Kind =
@@ -126,6 +126,8 @@ export const NAMES = [
   "guests",
   "left",
   "readMost",
+  "landed",
+  "run",
 ] as const;
 
 export type EntryName = (typeof NAMES)[number];
@@ -260,6 +262,17 @@ export const ENTRIES: Readonly<Record<EntryName, EntryShape>> = {
   left: shape("in", { link: id }),
   /** A host socket asks how many bytes it may read; `more` is 1 if its last read was full. */
   readMost: shape("in", { socket: id, more: "number" }),
+  /**
+   * `length` bytes of data were read by the host, and `landed` more into the flow's memory, where room for `most` had been
+   * asked for (`HostTcpEvents.landing`). There is no such entry where payload is recorded.
+   */
+  landed: shape("in", { socket: id, length: "number", most: "number", landed: "number" }),
+  /**
+   * `count` further frames behind the last one, which is the entry before, or the last of a `run` there. Each is TCP's
+   * next segment: as the one before, but for the sequence number, which is higher by the payload's length, the IPv4
+   * identification, which is higher by `step`, and the checksums. A reader gives them as entries of their own.
+   */
+  run: shape("in", { step: "number", count: "number" }),
 };
 
 /** A field's value: a number, a text, bytes, or any JSON value. */

@@ -30,8 +30,6 @@ export interface EntrySink {
   ended(): void;
 }
 
-const FRAME = TAGS.get("frame")!;
-const SENT = TAGS.get("sent")!;
 const CLOCK = TAGS.get("clock")!;
 const SEND = TAGS.get("send")!;
 const DATAGRAM = TAGS.get("datagram")!;
@@ -99,30 +97,33 @@ export class Recorder {
     if (file === null) return;
     if (this.#calls > 0) this.write("within");
     if (this.#aside === 0) {
-      const { block } = file;
-      block.begin(FRAME);
-      block.number(link);
-      block.number(undone);
-      block.number(len - kept);
-      block.number(sealed);
-      block.span(buf, at, kept);
+      file.block.frame(link, undone, sealed, buf, at, kept, len);
       file.ended();
     }
     if (!this.#microtasks) this.#settles();
+  }
+
+  /** Records a guest's frame if it is the next segment behind the last one; otherwise false. */
+  nextFrame(link: number, undone: number, buf: Uint8Array, at: number, len: number): boolean {
+    const file = this.#file;
+    if (file === null || this.#calls > 0 || this.#aside > 0) return false;
+    if (!file.block.goesOn(true, link, undone, buf, at, len)) return false;
+    if (!this.#microtasks) this.#settles();
+    return true;
   }
 
   /** Records a frame of `len` bytes to a guest, with its first `head` bytes. */
   sent(link: number, undone: number, buf: Uint8Array, at: number, head: number, len: number): void {
     const file = this.#file;
     if (file === null || this.#aside > 0) return;
-    const { block } = file;
-    block.begin(SENT);
-    block.number(link);
-    block.number(len);
-    block.number(undone);
-    block.span(buf, at, head);
-    block.word(this.crc(buf, at, len));
+    file.block.sent(link, undone, buf, at, head, len, this.crc(buf, at, len));
     file.ended();
+  }
+
+  /** Records a frame to a guest if it is the next segment behind the last one; otherwise false. */
+  nextSent(link: number, undone: number, buf: Uint8Array, at: number, len: number): boolean {
+    const file = this.#file;
+    return file !== null && this.#aside === 0 && file.block.goesOn(false, link, undone, buf, at, len);
   }
 
   /** Records a datagram to the host; `to` is where it goes, as JSON. */

@@ -234,6 +234,7 @@ export class ReplayHost implements HostNet {
         return this.listeners;
       case "connected":
       case "data":
+      case "landed":
       case "readMost":
       case "end":
       case "drain":

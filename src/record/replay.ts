@@ -232,6 +232,8 @@ export class Replay {
         const bytes = this.#payload(rest[0] as number, rest[1] as Uint8Array);
         return host.tcp.get(id)!.onData(bytes, 0, bytes.length);
       }
+      case "landed":
+        return this.#land(id, ...(rest as [number, number, number]));
       case "readMost":
         return void host.tcp.get(id)!.readMost?.(rest[0] === 1);
       case "end":
@@ -362,11 +364,30 @@ export class Replay {
     return frame;
   }
 
+  /** Gives a flow a read that ends in its memory; as usual data, as far as the flow has no room there. */
+  #land(id: number, length: number, most: number, landed: number): void {
+    const host = this.#host;
+    if (host.bringsTooMuch(id, length + landed)) throw this.#unfit(`landed of number ${id}, which is paused`);
+    const events = host.tcp.get(id)!;
+    const bytes = this.#payload(length + landed, NOTHING);
+    const room = events.landing?.(bytes, 0, length, most) ?? null;
+    if (room === null) return events.onData(bytes, 0, bytes.length);
+    if (landed > room.len) throw this.#unfit(`landed of ${landed} bytes, where there was room for ${room.len}`);
+    for (let from = length, chunk = room.first, at = room.at; from < bytes.length; chunk++, at = 0) {
+      const into = room.chunks[chunk]!;
+      const part = bytes.subarray(from, from + into.length - at);
+      into.set(part, at);
+      from += part.length;
+    }
+    events.landed!(landed);
+  }
+
   #payload(length: number, bytes: Uint8Array): Uint8Array {
     return bytes.length === length ? bytes.slice() : standIn(this.#header.seed, this.#script.at, length);
   }
 }
 
+const NOTHING = new Uint8Array(0);
 const OF_LINKS: ReadonlySet<EntryName> = new Set(["frame", "left", "batchEnd", "writable", "detached"]);
 
 /** Resolves after all microtasks, and those that they make, have run. */

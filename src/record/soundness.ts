@@ -40,6 +40,7 @@ const CHECKS: Partial<Record<EntryName, Check>> = {
   listenFailed: isFailure,
   bindFailed: isFailure,
   data: ([, length, bytes]) => isPayload(length, bytes),
+  landed: ([, length, , landed]) => (length as number) + (landed as number) <= MOST,
   datagram: ([, from, length, bytes]) => isEnd(from) && (length as number) <= 65_535 && isPayload(length, bytes),
   udpError: ([, error, to]) => isObject(error) && isObject(to),
   pong: ([, , from]) => typeof from === "string",

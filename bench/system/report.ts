@@ -137,7 +137,7 @@ export function markdown(results: Results): string {
   const peers = peersOf(results);
   const lines: string[] = [
     `${results.machine}; ${results.date}; ${results.runs} ${results.runs === 1 ? "run" : "interleaved runs"}, ` +
-      `${results.seconds} s each of bulk, after a second of the same that does not count. ` +
+      `${results.seconds} s each of bulk, after a second of the same that does not count (2.5 for connections one at a time). ` +
       `Guest and peer are joined by ${results.join === "bridge" ? "a small bridge in C" : "QEMU's hub"}; ` +
       `slirp4netns has a TAP of its own. ${SPREAD[results.runs >= LEAST_RUNS ? "many" : "few"]}`,
   ];

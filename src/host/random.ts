@@ -1,8 +1,8 @@
-/** The host's cryptographic generator. A call takes a microsecond, so 256 numbers are fetched at a time. */
+/** The host's cryptographic generator. A call takes some microseconds, so a thousand numbers are fetched at a time. */
 import { randomFillSync } from "node:crypto";
 import type { Random } from "../core/random.ts";
 
-const POOL = 256;
+const POOL = 1_024;
 
 export class HostRandom implements Random {
   readonly #pool: Uint32Array = new Uint32Array(POOL);

@@ -67,7 +67,7 @@ export interface AcceptedTcp {
   accept(events: HostTcpEvents): HostTcp;
 }
 
-/** Memory of a flow's that a read may fill: `len` bytes, from `at` in `chunks[first]` on to the end of the last chunk. */
+/** Memory of a flow's that a read may fill: `len` bytes, from `at` in `chunks[first]` on, through the chunks behind it. */
 export interface Landing {
   readonly chunks: readonly Uint8Array[];
   readonly first: number;
@@ -91,10 +91,10 @@ export interface HostTcpEvents {
   /**
    * In place of `onData`, by a host that has read the beginning of a long transfer's next bytes, and can read the others
    * into memory that is not its own: takes the first `len` bytes, and gives room for up to `most` more, for which
-   * `landed` follows within the same callback. Null, and nothing is taken, where `onData` is to be used; left out:
-   * always.
+   * `landed` follows within the same callback. Null, and nothing is taken, where `onData` is to be used. Left out: for
+   * all reads, until it is there.
    */
-  landing?(bytes: Uint8Array, at: number, len: number, most: number): Landing | null;
+  readonly landing?: ((bytes: Uint8Array, at: number, len: number, most: number) => Landing | null) | undefined;
   /** So many bytes of the room that `landing` gave are filled; the rest is given back. */
   landed?(len: number): void;
   /** The far end has sent FIN. Writing goes on until `end()`. */

@@ -111,18 +111,23 @@ export class StreamLibc {
   }
 
   /** The same, into a flow's own memory. */
-  receiveInto(fd: number, { chunks, first, at }: Landing): number {
+  receiveInto(fd: number, { chunks, first, at, len }: Landing): number {
     const words = this.#vector;
-    const count = Math.min(chunks.length - first, MOST_PIECES);
+    const most = Math.min(chunks.length - first, MOST_PIECES);
+    let count = 0;
+    let left = len;
     let skip = at;
-    for (let i = 0; i < count; i++) {
+    for (let i = 0; i < most && left > 0; i++) {
       const chunk = chunks[first + i]!;
+      const piece = Math.min(chunk.length - skip, left);
       const address = this.#addressIn(chunk) + skip;
       const word = (MSGHDR + i * IOVEC) / 4;
       words[word] = address;
       words[word + 1] = Math.floor(address / 2 ** 32);
-      words[word + 2] = chunk.length - skip;
+      words[word + 2] = piece;
+      left -= piece;
       skip = 0;
+      count++;
     }
     words[COUNT] = count;
     return Number(this.#recvmsg(fd, this.#vectorAddress, MSG_DONTWAIT_NOSIGNAL));

@@ -359,7 +359,7 @@ export class NodeTcp implements HostTcp, Lasting, SocketOwner, Dialled {
     const c = streamLibc()!;
     const fd = descriptorOf(this.#socket);
     if (fd < 0) return false;
-    const landing = events.landing!(bytes, 0, len, this.#streams ? LARGE_READ : READ);
+    const landing = events.landing?.(bytes, 0, len, this.#streams ? LARGE_READ : READ) ?? null;
     if (landing === null) return false;
     const got = c.receiveInto(fd, landing);
     const code = got < 0 ? c.code() : null;

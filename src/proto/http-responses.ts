@@ -49,6 +49,19 @@ export class HttpResponses {
     else this.#asked.push(method === "HEAD");
   }
 
+  /** How many of the server's next bytes are only counted, or not even that, so that `skip` may be told of them. */
+  get unread(): number {
+    if (this.#state === "unsure") return Number.POSITIVE_INFINITY;
+    return this.#state === "body" || this.#state === "chunk" ? this.#left : 0;
+  }
+
+  /** The same as `feed`, of bytes that are unread. */
+  skip(len: number): void {
+    if (this.#state === "unsure" || len === 0) return;
+    this.#left -= len;
+    if (this.#left === 0) this.#state = this.#state === "body" ? "status" : "chunk-end";
+  }
+
   /** Bytes from the server. */
   feed(buf: Uint8Array, at: number, len: number): void {
     const end = at + len;
@@ -56,9 +69,8 @@ export class HttpResponses {
     while (next < end && this.#state !== "unsure") {
       if (this.#state === "body" || this.#state === "chunk") {
         const part = Math.min(this.#left, end - next);
-        this.#left -= part;
+        this.skip(part);
         next += part;
-        if (this.#left === 0) this.#state = this.#state === "body" ? "status" : "chunk-end";
       } else next = this.#read(buf, next, end);
     }
   }

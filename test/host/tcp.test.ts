@@ -39,18 +39,28 @@ class Lander extends Log {
   readonly buffer = new SendBuffer(new ChunkPool(1 << 28));
   readonly taken: Uint8Array[] = [];
   landedBytes = 0;
+  largest = 0;
   onMuch: () => void = () => {};
 
   override onData(bytes: Uint8Array, at: number, len: number): void {
     this.buffer.append(bytes, at, len);
   }
+  /** The most that one read may land, which may end within a chunk. */
+  readonly most: number;
+
+  constructor(most: number = Number.POSITIVE_INFINITY) {
+    super();
+    this.most = most;
+  }
   landing(bytes: Uint8Array, at: number, len: number, most: number): Landing {
     this.buffer.append(bytes, at, len);
-    return this.buffer.land(most);
+    const room = this.buffer.land(Math.min(most, this.most));
+    return { ...room, len: Math.min(room.len, this.most) };
   }
   landed(len: number): void {
     this.buffer.landed(len);
     this.landedBytes += len;
+    this.largest = Math.max(this.largest, len);
     if (this.landedBytes > 1_000_000) this.onMuch();
   }
   /** Takes all bytes out. */
@@ -113,12 +123,12 @@ describe("reading", () => {
     server.close();
   });
 
-  it.skipIf(streamLibc() === null)(
-    "reads a long transfer into the flow's own memory, in order and whole, up to its end",
-    async () => {
+  it.skipIf(streamLibc() === null).each([Number.POSITIVE_INFINITY, 100_001])(
+    "reads a long transfer into the flow's own memory, in order and whole, up to its end; at most %i bytes at a time",
+    async (most) => {
       const noise = Buffer.from(Array.from({ length: 65_521 }, (_, i) => (i * 31) ^ (i >> 7)));
       const all = Buffer.concat(Array.from({ length: 400 }, () => noise));
-      const near = new Lander();
+      const near = new Lander(most);
       const server = net.createServer((socket) => void socket.end(all));
       await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
       const tcp = rig.net.connectTcp({ host: "127.0.0.1", port: (server.address() as net.AddressInfo).port }, near);
@@ -137,6 +147,7 @@ describe("reading", () => {
       near.take();
       expect(Buffer.concat(near.taken).equals(all)).toBe(true);
       expect(near.landedBytes).toBeGreaterThan(all.length / 2);
+      expect(near.largest).toBeLessThanOrEqual(most);
       expect(full).toBeGreaterThan(0);
       tcp.end();
       await rig.until(() => near.log.length === 3);

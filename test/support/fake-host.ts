@@ -282,8 +282,9 @@ class FakeTcp implements HostTcp {
     if (landing === null) return false;
     let { at } = landing;
     let from = BEGINNING;
-    for (let i = landing.first; i < landing.chunks.length && from < len; i++, at = 0) {
-      const n = Math.min(len - from, landing.chunks[i]!.length - at);
+    const end = Math.min(len, BEGINNING + landing.len);
+    for (let i = landing.first; i < landing.chunks.length && from < end; i++, at = 0) {
+      const n = Math.min(end - from, landing.chunks[i]!.length - at);
       landing.chunks[i]!.set(readBuffer.subarray(from, from + n), at);
       from += n;
     }

@@ -1,10 +1,14 @@
 /**
  * Follows the host's side of a connection whose requests are judged. Its bytes pass at once; afterwards they are read
  * to know whether every request has its response (`proto/http-responses`), so that a refused request may be answered.
- * Of a protocol that is not HTTP nothing is read.
+ * Of a protocol that is not HTTP nothing is read, and of a body nothing but its length: a long transfer's bytes land in
+ * the flow's own memory, as without this link.
  */
-import type { HostTcpEvents } from "../../core/host-net.ts";
+import type { HostTcpEvents, Landing } from "../../core/host-net.ts";
 import { HttpResponses } from "../../proto/http-responses.ts";
+
+/** Bytes for which it is worth while to land: the rest of a shorter body comes by ordinary reads. */
+const LONG = 65_536;
 
 export class HeardHost implements HostTcpEvents {
   #to!: HostTcpEvents;
@@ -41,6 +45,30 @@ export class HeardHost implements HostTcpEvents {
   onData(bytes: Uint8Array, at: number, len: number): void {
     this.#responses?.feed(bytes, at, len);
     this.#to.onData(bytes, at, len);
+  }
+
+  /** Left out where bytes have to be read. */
+  get landing(): HostTcpEvents["landing"] {
+    return this.#unread >= LONG && this.#to.landing !== undefined ? this.#land : undefined;
+  }
+
+  landed(len: number): void {
+    this.#responses?.skip(len);
+    this.#to.landed!(len);
+  }
+
+  get #unread(): number {
+    return this.#responses === null ? Number.POSITIVE_INFINITY : this.#responses.unread;
+  }
+
+  #land(bytes: Uint8Array, at: number, len: number, most: number): Landing | null {
+    const left = this.#unread - len;
+    if (left < LONG) return null;
+    const room = this.#to.landing!(bytes, at, len, Math.min(most, left));
+    if (room === null) return null;
+    this.#responses?.feed(bytes, at, len);
+    // A flow gives whole chunks, which may be more than it was asked for: behind the body another head may follow.
+    return room.len <= left ? room : { ...room, len: left };
   }
 
   onEnd(): void {

@@ -10,7 +10,7 @@
  *
  * `PacedTcp` is a link of the chain before the host socket (`chain.ts`), and what the socket takes for the flow.
  */
-import type { HostTcp, HostTcpEvents } from "../../core/host-net.ts";
+import type { HostTcp, HostTcpEvents, Landing } from "../../core/host-net.ts";
 import type { Slab } from "../../core/link.ts";
 import type { NatContext } from "../context.ts";
 import type { Bucket, Meter } from "../rules/meters.ts";
@@ -169,6 +169,19 @@ class PacedTcp extends HostTcpStage implements HostTcpEvents {
       this.#pacer.wait(this);
     }
     this.#flow.onData(bytes, at, len);
+  }
+
+  /** Left out under a rate towards the guest, which is kept by how much a read brings. */
+  get landing(): HostTcpEvents["landing"] {
+    return this.#meters.every(({ down }) => down === null) && this.#flow.landing !== undefined ? this.#land : undefined;
+  }
+
+  landed(len: number): void {
+    this.#flow.landed!(len);
+  }
+
+  #land(bytes: Uint8Array, at: number, len: number, most: number): Landing | null {
+    return this.#flow.landing!(bytes, at, len, most);
   }
 
   onEnd(): void {

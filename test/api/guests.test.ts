@@ -1,11 +1,11 @@
 /** The control API where each guest has a network of its own. */
 import { once } from "node:events";
-import net from "node:net";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { serveGuestsApi } from "../../src/api/guests.ts";
 import type { Api } from "../../src/api/server.ts";
 import { ApiClient } from "../../src/cli/ctl/client.ts";
 import { GuestNetworks } from "../../src/guest-networks.ts";
+import { apiConnect } from "../support/api-connect.ts";
 import { type EmbeddedGuest, embeddedGuest } from "../support/embedded-guest.ts";
 import { webSocketPlug } from "../support/web-socket-plug.ts";
 
@@ -56,27 +56,14 @@ test("of a guest that is not there is nothing to tell, and to nobody without the
   expect((await fetch(at("/"))).status).toBe(200);
 });
 
-/** What a CONNECT is answered, and what the guest's port says then. */
-async function connect(target: string, authorization = `Bearer ${api.token}`): Promise<string> {
-  const socket = net.connect((api.address as { port: number }).port, "127.0.0.1");
-  socket.write(`CONNECT ${target} HTTP/1.1\r\nHost: ${target}\r\nAuthorization: ${authorization}\r\n\r\n`);
-  let text = "";
-  for await (const chunk of socket) {
-    text += String(chunk);
-    if (text.includes("guest speaks")) break;
-  }
-  socket.destroy();
-  return text;
-}
-
 test("CONNECT leads to the guest that is named, by its id or by an address of its network", async () => {
   guests[1]!.guest.listen(2222, (socket) => ({ onConnect: () => void socket.write(Buffer.from("guest speaks")) }));
   for (const target of ["g2:2222", "10.0.2.15.g2:2222", "vm2.g2:2222"])
-    expect(await connect(target)).toMatch(/^HTTP\/1\.1 200.*guest speaks/s);
-  expect(await connect("g1:2222")).toMatch(/^HTTP\/1\.1 502/);
-  expect(await connect("g9:22")).toMatch(/^HTTP\/1\.1 404.*networks lists/s);
-  expect(await connect("10.0.2.15:22")).toMatch(/^HTTP\/1\.1 400.*expected ID:PORT/s);
-  expect(await connect("g2:2222", "Bearer wrong")).toMatch(/^HTTP\/1\.1 401/);
+    expect(await apiConnect(api, target)).toMatch(/^HTTP\/1\.1 200.*guest speaks/s);
+  expect(await apiConnect(api, "g1:2222")).toMatch(/^HTTP\/1\.1 502/);
+  expect(await apiConnect(api, "g9:22")).toMatch(/^HTTP\/1\.1 404.*networks lists/s);
+  expect(await apiConnect(api, "10.0.2.15:22")).toMatch(/^HTTP\/1\.1 400.*expected ID:PORT/s);
+  expect(await apiConnect(api, "g2:2222", "Bearer wrong")).toMatch(/^HTTP\/1\.1 401/);
 });
 
 test("tells whoever asks for one network's things where they are", async () => {

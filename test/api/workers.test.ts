@@ -11,6 +11,7 @@ import { labelled, serveWorkersApi, type WorkerView } from "../../src/api/worker
 import { ApiClient } from "../../src/cli/ctl/client.ts";
 import { createNetwork, type Network } from "../../src/index.ts";
 import { temporaryFolder } from "../cli/command.ts";
+import { apiConnect } from "../support/api-connect.ts";
 import { type EmbeddedGuest, embeddedGuest } from "../support/embedded-guest.ts";
 
 let folder: string;
@@ -126,28 +127,15 @@ test("a stream of events goes on as it comes, and ends at the worker when its re
   await expect.poll(() => networks[1]!.captures()).toEqual([]);
 });
 
-/** What a CONNECT is answered, and what the guest's port says then. */
-async function connect(target: string, authorization = `Bearer ${api.token}`): Promise<string> {
-  const socket = net.connect(port(), "127.0.0.1");
-  socket.write(`CONNECT ${target} HTTP/1.1\r\nHost: ${target}\r\nAuthorization: ${authorization}\r\n\r\n`);
-  let text = "";
-  for await (const chunk of socket) {
-    text += String(chunk);
-    if (text.includes("guest speaks")) break;
-  }
-  socket.destroy();
-  return text;
-}
-
 test("CONNECT leads to a guest of the worker that is named", async () => {
   guests[1]!.guest.listen(2222, (socket) => ({ onConnect: () => void socket.write(Buffer.from("guest speaks")) }));
   for (const target of ["10.0.2.15.w2:2222", "vm2.w2:2222"])
-    expect(await connect(target)).toMatch(/^HTTP\/1\.1 200.*guest speaks/s);
-  expect(await connect("10.0.2.15.w1:2222")).toMatch(/^HTTP\/1\.1 502/);
-  expect(await connect("10.0.2.15.w9:22")).toMatch(/^HTTP\/1\.1 404.*networks lists/s);
+    expect(await apiConnect(api, target)).toMatch(/^HTTP\/1\.1 200.*guest speaks/s);
+  expect(await apiConnect(api, "10.0.2.15.w1:2222")).toMatch(/^HTTP\/1\.1 502/);
+  expect(await apiConnect(api, "10.0.2.15.w9:22")).toMatch(/^HTTP\/1\.1 404.*networks lists/s);
   for (const target of ["w2:2222", "10.0.2.15:22"])
-    expect(await connect(target)).toMatch(/^HTTP\/1\.1 400.*expected HOST\.ID:PORT/s);
-  expect(await connect("10.0.2.15.w2:2222", "Bearer wrong")).toMatch(/^HTTP\/1\.1 401/);
+    expect(await apiConnect(api, target)).toMatch(/^HTTP\/1\.1 400.*expected HOST\.ID:PORT/s);
+  expect(await apiConnect(api, "10.0.2.15.w2:2222", "Bearer wrong")).toMatch(/^HTTP\/1\.1 401/);
 });
 
 test("ctl's client reaches the worker that it is told", async () => {
@@ -197,7 +185,7 @@ test("a worker that is stuck, or is not there, holds up nothing of the others'",
     const missing = await ask("/v1/networks/w3/status");
     expect(missing.status).toBe(503);
     expect(await missing.json()).toEqual({ error: "worker 3 is being started again" });
-    expect(await connect("10.0.2.15.w3:22")).toMatch(/^HTTP\/1\.1 502.*worker 3 is being started again/s);
+    expect(await apiConnect(api, "10.0.2.15.w3:22")).toMatch(/^HTTP\/1\.1 502.*worker 3 is being started again/s);
   } finally {
     workers = before;
     stuck.close();

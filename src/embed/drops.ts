@@ -1,4 +1,5 @@
 /** Counts drops by their reason, and tells listeners about those of the last second. */
+import { userFailed } from "../attach/user-errors.ts";
 import { DROP_REASONS, type DropReason } from "../core/trace.ts";
 
 /** Milliseconds. Each reason has at most one summary in this time, so that a flood of drops is no flood of events. */
@@ -22,7 +23,10 @@ export class Drops {
   readonly #tell: (drop: DropSummary) => void;
   #timer: NodeJS.Timeout | null = null;
 
-  /** `tell` is called from a timer. It hears only of drops in windows that began while `listening` was true. */
+  /**
+   * `tell` is called from a timer. It hears only of drops in windows that began while `listening` was true. If it throws
+   * about one reason, it is told of the others nevertheless.
+   */
   constructor(listening: () => boolean, tell: (drop: DropSummary) => void) {
     this.#listening = listening;
     this.#tell = tell;
@@ -51,7 +55,15 @@ export class Drops {
     const now = this.counts();
     for (const reason of DROP_REASONS) {
       const count = now[reason] - before[reason];
-      if (count > 0) this.#tell({ reason, count, total: now[reason] });
+      if (count > 0) this.#tellOf({ reason, count, total: now[reason] });
+    }
+  }
+
+  #tellOf(drop: DropSummary): void {
+    try {
+      this.#tell(drop);
+    } catch (error) {
+      userFailed(error);
     }
   }
 }

@@ -40,6 +40,31 @@ it("a flood of drops is one 'drop' event a second for each reason, with how many
   }
 });
 
+it("a listener of 'drop' that throws is told of the other reasons as well", async () => {
+  const told: string[] = [];
+  const drops = new Drops(
+    () => true,
+    ({ reason }) => {
+      told.push(reason);
+      throw new Error(`about ${reason}`);
+    },
+  );
+  drops.add("policy");
+  drops.add("ip-ttl");
+  const others = process.listeners("uncaughtException");
+  process.removeAllListeners("uncaughtException");
+  const errors: string[] = [];
+  process.on("uncaughtException", (error) => errors.push(error.message));
+  try {
+    drops.flush();
+    await vi.waitFor(() => expect(errors).toEqual(["about ip-ttl", "about policy"]));
+  } finally {
+    process.removeAllListeners("uncaughtException");
+    for (const each of others) process.on("uncaughtException", each);
+  }
+  expect(told).toEqual(["ip-ttl", "policy"]);
+});
+
 it("'drop' comes from a network with what its guest has sent wrong", async () => {
   await using lan = await startLan();
   const told = once(lan.net, "drop");

@@ -1,6 +1,6 @@
 /** Makes a command's flags from the descriptions of options. */
 import { type Command, Option } from "commander";
-import type { Command as CommandName, Description } from "../control/options/description.ts";
+import { type Command as CommandName, type Description, isRepeatable } from "../control/options/description.ts";
 import { optionsOf } from "../control/options/table.ts";
 
 /** Gives `command` the options of the command called `name`. */
@@ -12,14 +12,15 @@ export function addOptions(command: Command, name: CommandName): Command {
 }
 
 function flag({ flag, reading, help, initial }: Description, rules: string[]): Option {
-  const words = `${help}${initial === undefined ? "" : ` (${initial})`}`.replaceAll("`", "");
+  const often = isRepeatable(reading) ? " (repeatable)" : "";
+  const words = `${help}${initial === undefined ? "" : ` (${initial})`}`.replaceAll("`", "") + often;
   if (reading.as === "rule") {
-    return new Option(flag, `${words} (repeatable)`).argParser((value: string) => {
+    return new Option(flag, words).argParser((value: string) => {
       rules.push(`${reading.action} ${value}`);
       return rules;
     });
   }
   if (reading.as !== "list" && reading.as !== "texts") return new Option(flag, words);
   const list = (value: string, before: readonly string[] = []): readonly string[] => [...before, value];
-  return new Option(flag, `${words} (repeatable)`).argParser(list);
+  return new Option(flag, words).argParser(list);
 }

@@ -1,5 +1,5 @@
 /** What the option descriptions become: the library's interface, and tables of Markdown. */
-import type { Command, Description } from "../../src/control/options/description.ts";
+import { type Command, type Description, isRepeatable } from "../../src/control/options/description.ts";
 import { longFlag, NETWORK, NETWORK_FIELDS, type NetworkField, optionsOf } from "../../src/control/options/table.ts";
 import { ENTRIES, NAMES } from "../../src/record/format.ts";
 
@@ -60,7 +60,7 @@ export function entryTable(): string {
 }
 
 function flagCell({ flag, reading, commands }: Description): string {
-  const repeatable = reading.as === "list" || reading.as === "texts" || reading.as === "rule" ? " (repeatable)" : "";
+  const repeatable = isRepeatable(reading) ? " (repeatable)" : "";
   const only = commands === undefined ? "" : ` — ${commands.map((command) => `\`${command}\``).join(", ")} only`;
   return `\`${cell(flag)}\`${repeatable}${only}`;
 }

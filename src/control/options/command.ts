@@ -155,7 +155,7 @@ export const COMMAND: Readonly<Record<CommandField, Description>> = {
   },
   default: {
     flag: "--default <allow|deny>",
-    reading: { as: "rule", action: "default" },
+    reading: { as: "rule", action: "default", once: true },
     help: "what happens to a flow that no rule matches; has to be said beside `--allow`, `--deny` or `--rules`",
     initial: "allow where there is none of these",
   },

@@ -27,11 +27,16 @@ export type Reading =
   | { readonly as: "number"; readonly min: number; readonly max: number; readonly unit?: string }
   /**
    * A line that goes into one list for `--allow`, `--deny`, `--limit` and `--default`, since the first rule that
-   * matches counts.
+   * matches counts. `once`: the flag comes once at most.
    */
-  | { readonly as: "rule"; readonly action: string }
+  | { readonly as: "rule"; readonly action: string; readonly once?: true }
   /** Texts that `cli/arguments` reads in its own way. */
   | { readonly as: "texts" };
+
+/** Whether the flag may come several times. */
+export function isRepeatable(reading: Reading): boolean {
+  return reading.as === "list" || reading.as === "texts" || (reading.as === "rule" && reading.once !== true);
+}
 
 /** The description that every option has. */
 export interface Description {

@@ -4,7 +4,7 @@
  * Requests are checked by their JSON schemas, which `/openapi.json` shows. HTTP's CONNECT opens a stream to a guest's
  * port, so that any program that knows proxies can reach guests through here. The API's own port is closed to guests.
  */
-import { createServer, type Server } from "node:http";
+import { createServer, type IncomingMessage, type Server } from "node:http";
 import type net from "node:net";
 import type { Duplex } from "node:stream";
 import swagger from "@fastify/swagger";
@@ -15,6 +15,7 @@ import { reasonOf } from "../host/reason.ts";
 import { newToken } from "../host/token.ts";
 import type { Network } from "../network.ts";
 import { refusal } from "./access.ts";
+import { ClientPlaces } from "./client-places.ts";
 import { dial } from "./dial.ts";
 import { Endings } from "./endings.ts";
 import { History } from "./history.ts";
@@ -161,9 +162,8 @@ export function bareApp(
     ajv: { customOptions: { coerceTypes: "array", removeAdditional: false } },
     serverFactory: (handler) => {
       const server = createServer({ requestTimeout: REQUEST_TIMEOUT_MILLIS }, handler);
-      server.maxConnections = clients;
-      server.on("drop", refused);
       prepare(server);
+      seat(server, new ClientPlaces(clients, refused), token);
       return server;
     },
   });
@@ -193,4 +193,17 @@ export function bareApp(
       .send({ error: `expected ${allowed.join(" or ")} for ${path}` });
   });
   return app;
+}
+
+/** Limits the connections of `server`. With a token, those that have not shown it give way to others. */
+function seat(server: Server, places: ClientPlaces<net.Socket>, token: string | null): void {
+  const asks = (request: IncomingMessage): void => {
+    if (refusal(request, token) === null) places.known(request.socket);
+  };
+  server.on("connection", (socket) => {
+    places.arrived(socket);
+    if (token === null) places.known(socket);
+  });
+  server.prependListener("request", asks);
+  server.prependListener("connect", asks);
 }

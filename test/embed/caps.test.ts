@@ -7,6 +7,7 @@ import os from "node:os";
 import path from "node:path";
 import { PassThrough } from "node:stream";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { ClientPlaces } from "../../src/api/client-places.ts";
 import { serveApi } from "../../src/api/server.ts";
 import { serveSocks } from "../../src/api/socks.ts";
 import { createNetwork } from "../../src/index.ts";
@@ -66,6 +67,56 @@ test("clients of the API: one more is turned away and counted, and served when o
     });
   await expect.poll(status).toBe(200);
   await api.close();
+});
+
+test("clients of the API that show no token make room for one that does, and not the other way round", async () => {
+  await using network = await createNetwork({ limits: { apiClients: 3 } });
+  const api = await serveApi(network, { address: { kind: "tcp", host: "127.0.0.1", port: 0 }, version: "1" });
+  const { port } = api.address as { port: number };
+  const ask = async (url: string): Promise<http.IncomingMessage> => {
+    const headers = { authorization: `Bearer ${api.token}` };
+    return (await once(http.get({ port, path: url, agent: false, headers }), "response"))[0] as http.IncomingMessage;
+  };
+  const stream = (await ask("/v1/events")).resume();
+  const strangers = Array.from({ length: 8 }, () => net.connect(port, "127.0.0.1").on("error", () => {}));
+  await Promise.all(strangers.slice(0, 6).map((each) => once(each, "close")));
+  expect((await ask("/v1/status")).resume().statusCode).toBe(200);
+  expect(stream.destroyed).toBe(false);
+  expect(network.stats().drops["clients-full"]).toBeGreaterThanOrEqual(6);
+  // Those who have shown the token keep their places.
+  for (let i = 0; i < 2; i++) await vi.waitFor(async () => (await ask("/v1/events")).resume());
+  await once(
+    net
+      .connect(port, "127.0.0.1")
+      .resume()
+      .on("error", () => {}),
+    "close",
+  );
+  expect(stream.destroyed).toBe(false);
+  await api.close();
+});
+
+test("a client of the API that shows no token is let go after ten seconds", () => {
+  vi.useFakeTimers();
+  try {
+    const client = (): { closed: boolean; once(): void; destroy(): void } => ({
+      closed: false,
+      once() {},
+      destroy() {
+        this.closed = true;
+      },
+    });
+    const places = new ClientPlaces(10, () => {});
+    const [stranger, known] = [client(), client()];
+    places.arrived(stranger);
+    places.arrived(known);
+    places.known(known);
+    vi.advanceTimersByTime(10_000);
+    expect([stranger.closed, known.closed]).toEqual([true, false]);
+    expect(vi.getTimerCount()).toBe(0);
+  } finally {
+    vi.useRealTimers();
+  }
 });
 
 test("streams of the API's events: one more is told so and counted, and served when one has gone", async () => {

@@ -1,7 +1,8 @@
 /**
  * The DHCPv4 server (RFC 2131) of a guest network, BOOTP included (RFC 1534).
  *
- * A message comes in as UDP payload, the reply is written as UDP payload; `dhcp-leases.ts` decides about addresses.
+ * A message comes in as UDP payload, the reply is written as UDP payload; `dhcp-leases.ts` decides about addresses,
+ * `dhcp-message.ts` reads what a client says, and `dhcp-options.ts` says what it is told besides.
  * This server is the only one on its network, which settles what RFC 2131 leaves open: a client that remembers an
  * address we know nothing of (we were restarted) gets it confirmed if it is free, and a NAK if it is not.
  *
@@ -19,18 +20,12 @@
 import { ipv4FromText } from "../core/address.ts";
 import type { StackConfig } from "../core/config.ts";
 import type { Trace } from "../core/trace.ts";
-import { get16, get32, put16, put32 } from "../wire/bytes.ts";
 import * as wire from "../wire/dhcp.ts";
-import { macToString } from "../wire/ethernet.ts";
 import { ipv4ToString } from "../wire/ipv4.ts";
 import { type DhcpClient, type LeaseRecord, LeaseTable } from "./dhcp-leases.ts";
+import { DhcpMessage } from "./dhcp-message.ts";
+import { DhcpOptions, essentialFirst, LEASE_TIME, text } from "./dhcp-options.ts";
 import { type Ask, isGone, isLive, type SavedRecord } from "./holdings.ts";
-import { guestLabel } from "./host-name.ts";
-
-/** Seconds. Renewal and rebinding times follow RFC 2131 section 4.4.5. */
-const LEASE_TIME = 86_400;
-const RENEWAL_TIME = LEASE_TIME / 2;
-const REBINDING_TIME = (LEASE_TIME / 8) * 7;
 
 /** Bytes of IPv4 and UDP headers, which the client's maximum (option 57) includes. */
 const HEADERS = 28;
@@ -45,20 +40,6 @@ const NOTICE_MS = 60_000;
 
 const LIMITED_BROADCAST = -1;
 const ANY_ADDRESS = 0;
-
-/** A client has no network without these options: they are sent first, and even if it did not ask for them. */
-const ESSENTIAL: ReadonlySet<number> = new Set([
-  wire.OPT_MESSAGE_TYPE,
-  wire.OPT_SERVER_ID,
-  wire.OPT_LEASE_TIME,
-  wire.OPT_CLIENT_ID,
-  wire.OPT_SUBNET_MASK,
-  wire.OPT_ROUTER,
-  wire.OPT_DNS,
-  wire.OPT_RENEWAL_TIME,
-  wire.OPT_REBINDING_TIME,
-  wire.OPT_VENDOR_CLASS,
-]);
 
 /** A reply of `len` bytes, to be sent from port 67 to port 68 of `dstIp`. */
 export interface DhcpReply {
@@ -91,11 +72,8 @@ export class DhcpServer {
   readonly #serverName: Uint8Array | null;
   readonly #bootfile: Uint8Array | null;
   readonly #maxDatagram: number;
-  /** Options for every client, the most important first. */
-  readonly #offered: readonly wire.DhcpOption[];
+  readonly #options: DhcpOptions;
   #cutTold = false;
-  /** Options only for clients that ask for them. */
-  readonly #onRequest: readonly wire.DhcpOption[];
   #noticed = Number.NEGATIVE_INFINITY;
 
   /** `ask` asks by ARP whether the holder of an address is still there; false when that cannot be sent. */
@@ -127,27 +105,10 @@ export class DhcpServer {
     this.#leases.onYield = ({ mac, id, ip, hostname, state }) => {
       if (state === "bound" && mac !== null) this.#report({ mac, id }, ip, hostname, "reclaimed");
     };
-
-    const offered: wire.DhcpOption[] = [word(wire.OPT_SUBNET_MASK, this.#mask)];
-    if (!config.restrict) offered.push(word(wire.OPT_ROUTER, this.#host), word(wire.OPT_DNS, dns));
-    if (config.hostname !== null) offered.push({ code: wire.OPT_HOST_NAME, data: text(config.hostname) });
-    if (config.domainname !== null) offered.push({ code: wire.OPT_DOMAIN_NAME, data: text(config.domainname) });
-    if (this.#serverName !== null) offered.push({ code: wire.OPT_TFTP_SERVER, data: this.#serverName });
-    offered.push({ code: wire.OPT_SEARCH_LIST, data: wire.dhcpSearchList(config.dnssearch) });
-    this.#offered = offered.filter((option) => option.data.length > 0);
-
-    // A client that did not ask for the MTU would neither expect nor send packets of that size.
-    const mtu = new Uint8Array(2);
-    put16(mtu, 0, config.mtu);
-    const onRequest: wire.DhcpOption[] = [{ code: wire.OPT_MTU, data: mtu }];
-    if (this.#bootfile !== null) onRequest.push({ code: wire.OPT_BOOTFILE, data: this.#bootfile });
-    if (!config.restrict) {
-      // A default route, because a client that asks for this option ignores option 3 when it gets it (RFC 3442).
-      const routes = new Uint8Array(5);
-      put32(routes, 1, this.#host);
-      onRequest.push({ code: wire.OPT_CLASSLESS_ROUTES, data: routes });
-    }
-    this.#onRequest = onRequest;
+    this.#options = new DhcpOptions(config, {
+      ...{ host: this.#host, mask: this.#mask, dns },
+      ...{ serverName: this.#serverName, bootfile: this.#bootfile },
+    });
   }
 
   /**
@@ -167,7 +128,7 @@ export class DhcpServer {
     if (!wire.dhcpCheck(buf, at, len)) return this.#drop("dhcp-malformed");
     // No relay agent belongs on a network of guests, and we could not answer one (RFC 2131 section 4.1).
     if (wire.dhcpGiaddr(buf, at) !== ANY_ADDRESS) return this.#drop("dhcp-relayed");
-    const message = new Message(buf, at, len);
+    const message = new DhcpMessage(buf, at, len);
     if (message.id !== null && message.id.length > 255) return this.#drop("dhcp-malformed");
     const serverId = message.serverId;
     const elsewhere = serverId !== null && serverId !== this.#host;
@@ -256,13 +217,13 @@ export class DhcpServer {
     this.#leases.unplugged(cable, now);
   }
 
-  #discover(message: Message, now: number, out: Uint8Array): DhcpReply | null {
+  #discover(message: DhcpMessage, now: number, out: Uint8Array): DhcpReply | null {
     const record = this.#leases.offer(message.client, message.requestedIp, now, this.#cable);
     if (record === null) return this.#noAddress(message, now);
     return this.#reply(message, wire.DHCP_OFFER, ANY_ADDRESS, record.ip, out);
   }
 
-  #request(message: Message, now: number, out: Uint8Array): DhcpReply | null {
+  #request(message: DhcpMessage, now: number, out: Uint8Array): DhcpReply | null {
     const ip = message.requestedIp || message.ciaddr;
     if (ip === ANY_ADDRESS) return this.#drop("dhcp-malformed");
     if (message.requestedIp === ANY_ADDRESS) this.#leases.renews(message.client, ip, now);
@@ -274,12 +235,12 @@ export class DhcpServer {
   }
 
   /** RFC 2131 section 4.3.5. Some clients leave ciaddr empty; then the source address stands for it. */
-  #inform(message: Message, srcIp: number, out: Uint8Array): DhcpReply {
+  #inform(message: DhcpMessage, srcIp: number, out: Uint8Array): DhcpReply {
     return this.#reply(message, wire.DHCP_ACK, message.ciaddr || srcIp, ANY_ADDRESS, out);
   }
 
   /** A BOOTP client that names its address wants only the rest (RFC 951 section 3, yiaddr). */
-  #bootp(message: Message, now: number, out: Uint8Array): DhcpReply | null {
+  #bootp(message: DhcpMessage, now: number, out: Uint8Array): DhcpReply | null {
     if (message.ciaddr !== ANY_ADDRESS) return this.#reply(message, 0, message.ciaddr, ANY_ADDRESS, out);
     const record = this.#leases.offer(message.client, ANY_ADDRESS, now, this.#cable);
     if (record === null) return this.#noAddress(message, now);
@@ -288,7 +249,7 @@ export class DhcpServer {
     return this.#reply(message, 0, ANY_ADDRESS, record.ip, out);
   }
 
-  #bind(message: Message, ip: number, until: number, now: number): boolean {
+  #bind(message: DhcpMessage, ip: number, until: number, now: number): boolean {
     const record = this.#leases.claim(message.client, ip, now, this.#cable);
     if (record === null) return false;
     const fresh = this.#leases.bind(record, message.client, until, now, this.#cable);
@@ -298,7 +259,7 @@ export class DhcpServer {
     return true;
   }
 
-  #giveBack(message: Message, action: "declined" | "released", now: number): null {
+  #giveBack(message: DhcpMessage, action: "declined" | "released", now: number): null {
     const record =
       action === "declined"
         ? this.#leases.decline(message.client, message.requestedIp, now)
@@ -308,54 +269,28 @@ export class DhcpServer {
     return null;
   }
 
-  #nak(message: Message, out: Uint8Array): DhcpReply {
+  #nak(message: DhcpMessage, out: Uint8Array): DhcpReply {
     const limit = this.#limit(message);
     wire.dhcpWriteHeader(out, limit, message.buf, message.at, ANY_ADDRESS, ANY_ADDRESS, ANY_ADDRESS);
-    const options = this.#preamble(message, wire.DHCP_NAK);
+    const options = this.#options.preamble(message, wire.DHCP_NAK);
     options.push({ code: wire.OPT_MESSAGE, data: text("this address is not yours to use here") });
     const len = wire.dhcpWriteOptions(out, limit, options, true);
     return { len, dstIp: LIMITED_BROADCAST, broadcast: true };
   }
 
   /** An OFFER or ACK; type 0 is BOOTP's reply. */
-  #reply(message: Message, type: number, ciaddr: number, yiaddr: number, out: Uint8Array): DhcpReply {
+  #reply(message: DhcpMessage, type: number, ciaddr: number, yiaddr: number, out: Uint8Array): DhcpReply {
     const limit = this.#limit(message);
     wire.dhcpWriteHeader(out, limit, message.buf, message.at, message.ciaddr, yiaddr, this.#nextServer);
     if (this.#serverName !== null) wire.dhcpWriteServerName(out, this.#serverName);
     if (this.#bootfile !== null) wire.dhcpWriteFile(out, this.#bootfile);
-    const options = this.#options(message, type, yiaddr !== ANY_ADDRESS);
+    const options = this.#options.of(message, type, yiaddr !== ANY_ADDRESS);
     if (wire.DHCP_HEADER + wire.dhcpOptionsSize(options) > limit) {
-      options.sort((a, b) => Number(ESSENTIAL.has(b.code)) - Number(ESSENTIAL.has(a.code)));
+      essentialFirst(options);
     }
     const len = wire.dhcpWriteOptions(out, limit, options, type !== 0, () => this.#searchListCut(limit));
     const here = ciaddr !== ANY_ADDRESS && (ciaddr & this.#mask) === this.#net && ciaddr !== (this.#net | ~this.#mask);
     return { len, dstIp: here ? ciaddr : LIMITED_BROADCAST, broadcast: !here };
-  }
-
-  /**
-   * A reply's options: ours, then the requested ones in the order of the request (RFC 2132 section 9.8), then the rest.
-   */
-  #options(message: Message, type: number, leased: boolean): wire.DhcpOption[] {
-    const options = type === 0 ? [] : this.#preamble(message, type);
-    const rest = [...this.#offered];
-    if (type !== 0 && leased) {
-      options.push(word(wire.OPT_LEASE_TIME, LEASE_TIME));
-      rest.unshift(word(wire.OPT_RENEWAL_TIME, RENEWAL_TIME), word(wire.OPT_REBINDING_TIME, REBINDING_TIME));
-    }
-    const asked = message.parameters;
-    const httpBoot = message.httpBoot;
-    // UEFI's HTTP boot ignores offers without this class, and wants the URI as an option (UEFI 2.10 section 24.7).
-    if (httpBoot) options.push({ code: wire.OPT_VENDOR_CLASS, data: text("HTTPClient") });
-    for (const option of this.#onRequest) {
-      const unfit = option.code === wire.OPT_BOOTFILE && (httpBoot || option.data.length > wire.DHCP_FILE_MAX);
-      if (unfit || asked.has(option.code)) rest.push(option);
-    }
-    for (const code of asked) {
-      const index = rest.findIndex((option) => option.code === code);
-      if (index >= 0) options.push(...rest.splice(index, 1));
-    }
-    options.push(...rest);
-    return options;
   }
 
   /** Logged once, since it concerns all clients of that kind. */
@@ -366,21 +301,14 @@ export class DhcpServer {
     this.#trace.event({ type: "notice", text });
   }
 
-  /** Options at the start of every reply. The client identifier is returned as it was sent (RFC 6842). */
-  #preamble(message: Message, type: number): wire.DhcpOption[] {
-    const options = [{ code: wire.OPT_MESSAGE_TYPE, data: Uint8Array.of(type) }, word(wire.OPT_SERVER_ID, this.#host)];
-    if (message.id !== null) options.push({ code: wire.OPT_CLIENT_ID, data: message.id });
-    return options;
-  }
-
   /** The longest reply that this client takes, in bytes of UDP payload. */
-  #limit(message: Message): number {
+  #limit(message: DhcpMessage): number {
     if (message.type === 0) return wire.BOOTP_LENGTH;
     return Math.min(Math.max(message.maxDatagram, MIN_DATAGRAM), this.#maxDatagram) - HEADERS;
   }
 
   /** Logs that no address is left, at most once a minute. */
-  #noAddress(message: Message, now: number): null {
+  #noAddress(message: DhcpMessage, now: number): null {
     if (now - this.#noticed >= NOTICE_MS) {
       this.#noticed = now;
       const text = `DHCP has no address for ${message.client.mac}: all are held, or its cable holds as many as it may`;
@@ -402,73 +330,4 @@ export class DhcpServer {
     this.#trace.drop(reason);
     return null;
   }
-}
-
-/** The fields of a checked message, read once. */
-class Message {
-  readonly buf: Uint8Array;
-  readonly at: number;
-  /** Option 53; 0 for BOOTP, -1 if the option is malformed. */
-  readonly type: number;
-  readonly ciaddr: number;
-  readonly requestedIp: number;
-  readonly serverId: number | null;
-  readonly maxDatagram: number;
-  readonly parameters: ReadonlySet<number>;
-  /** Option 61 as it was sent. */
-  readonly id: Uint8Array | null;
-  readonly client: DhcpClient;
-  readonly hostname: string | null;
-  readonly httpBoot: boolean;
-
-  constructor(buf: Uint8Array, at: number, len: number) {
-    const option = (code: number): Uint8Array | null => wire.dhcpOption(buf, at, len, code);
-    const fixed = (code: number, size: number): Uint8Array | null => {
-      const value = option(code);
-      return value !== null && value.length === size ? value : null;
-    };
-    this.buf = buf;
-    this.at = at;
-    const type = option(wire.OPT_MESSAGE_TYPE);
-    this.type = type === null ? 0 : type.length === 1 && type[0] !== 0 ? type[0]! : -1;
-    this.ciaddr = wire.dhcpCiaddr(buf, at);
-    const requestedIp = fixed(wire.OPT_REQUESTED_IP, 4);
-    this.requestedIp = requestedIp === null ? ANY_ADDRESS : get32(requestedIp, 0);
-    const serverId = fixed(wire.OPT_SERVER_ID, 4);
-    this.serverId = serverId === null ? null : get32(serverId, 0);
-    const maxDatagram = fixed(wire.OPT_MAX_SIZE, 2);
-    this.maxDatagram = maxDatagram === null ? 0 : get16(maxDatagram, 0);
-    this.parameters = new Set(option(wire.OPT_PARAMETER_LIST));
-    const id = option(wire.OPT_CLIENT_ID);
-    this.id = id !== null && id.length > 0 ? id : null;
-    this.client = dhcpClient(buf, at + wire.DHCP_CHADDR, this.id);
-    const hostname = option(wire.OPT_HOST_NAME);
-    this.hostname = hostname === null ? null : guestLabel(hostname);
-    const vendorClass = option(wire.OPT_VENDOR_CLASS);
-    this.httpBoot = vendorClass !== null && latin1(vendorClass, 10) === "HTTPClient";
-  }
-}
-
-/** An identifier that merely repeats the MAC (type 1) names the same client as none at all. */
-function dhcpClient(buf: Uint8Array, chaddr: number, id: Uint8Array | null): DhcpClient {
-  const mac = macToString(buf, chaddr);
-  // An identifier has at least two bytes (RFC 2132 section 9.14).
-  if (id === null || id.length < 2 || id.length > 255) return { mac, id: null };
-  let hex = "";
-  for (const byte of id) hex += byte.toString(16).padStart(2, "0");
-  return { mac, id: hex === `01${mac.replaceAll(":", "")}` ? null : hex };
-}
-
-function latin1(bytes: Uint8Array, limit: number): string {
-  return String.fromCharCode(...bytes.subarray(0, limit));
-}
-
-function text(value: string): Uint8Array {
-  return new TextEncoder().encode(value);
-}
-
-function word(code: number, value: number): wire.DhcpOption {
-  const data = new Uint8Array(4);
-  put32(data, 0, value);
-  return { code, data };
 }

@@ -1,7 +1,7 @@
 /** The reference guest against itself on an impaired wire: who judges the network must be right first. */
 import { describe, expect, test } from "vitest";
 import { Guest } from "../../src/cli/guest/guest.ts";
-import type { TcpOptions } from "../../src/cli/guest/tcp.ts";
+import type { TcpOptions } from "../../src/cli/guest/tcp-user.ts";
 import { ipv4FromText } from "../../src/core/address.ts";
 import { type Impairment, Simulation, Wire } from "./simulation.ts";
 import { hash, Party, pattern } from "./transfer.ts";

@@ -4,7 +4,7 @@
  * there, and is accepted with `vitest -u` by whoever meant it.
  */
 import { describe, expect, test } from "vitest";
-import type { TcpOptions } from "../../src/cli/guest/tcp.ts";
+import type { TcpOptions } from "../../src/cli/guest/tcp-user.ts";
 import type { FakeFar } from "../support/fake-host.ts";
 import { FAR, type GuestOnStack, guestOnStack } from "./guest-on-stack.ts";
 import type { Impairment } from "./simulation.ts";

@@ -1,6 +1,7 @@
 /** Bytes whose hash is compared at both ends of a simulated connection. */
 import { createHash } from "node:crypto";
-import type { TcpEvents, TcpSocket } from "../../src/cli/guest/tcp.ts";
+import type { TcpSocket } from "../../src/cli/guest/tcp.ts";
+import type { TcpEvents } from "../../src/cli/guest/tcp-user.ts";
 import { seeded } from "../support/tcb-pair.ts";
 
 export function pattern(length: number, seed: number): Uint8Array {

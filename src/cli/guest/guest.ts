@@ -54,8 +54,9 @@ import {
 } from "../../wire/ipv4.ts";
 import { ACK, FIN, RST, SYN } from "../../wire/tcp.ts";
 import { UDP_HEADER, udpCheck, udpDst, udpLength, udpSrc, udpWrite } from "../../wire/udp.ts";
-import { type TcpEvents, type TcpNet, type TcpOptions, TcpSocket } from "./tcp.ts";
+import { type TcpNet, TcpSocket } from "./tcp.ts";
 import { decodeSegment, encodeSegment, quotedPorts, type Segment, type SegmentExtras } from "./tcp-segment.ts";
+import type { TcpEvents, TcpOptions } from "./tcp-user.ts";
 import { Timers } from "./timers.ts";
 
 const ARP_RETRY_MS = 1_000;

@@ -1,14 +1,15 @@
 /**
- * One TCP connection of the guest: its states and the receiving half (RFC 9293). `tcp-sender.ts` is the sending half.
+ * One TCP connection of the guest: its states (RFC 9293). `tcp-sender.ts` and `tcp-receiver.ts` are its two halves.
  *
- * Bytes that arrive in order go to the user at once. While the user has paused the connection they wait here, and the
- * window shrinks by as much. Callbacks may call the socket. No callback follows `onClose`.
+ * Bytes that arrive in order go to the user at once. While the user has paused the connection they wait, and the window
+ * shrinks by as much. Callbacks may call the socket. No callback follows `onClose`.
  */
-import { seqAdd, seqDiff, seqGe, seqGt, seqLe, seqLt, seqMax } from "../../wire/seq.ts";
+import { seqAdd, seqDiff, seqGt, seqLe, seqLt } from "../../wire/seq.ts";
 import { ACK, FIN, PSH, RST, SYN } from "../../wire/tcp.ts";
-import { Reassembly } from "./tcp-reassembly.ts";
+import { TcpReceiver } from "./tcp-receiver.ts";
 import { type Segment, type SegmentExtras, TIMESTAMPS_LENGTH } from "./tcp-segment.ts";
 import { type SenderStats, TcpSender } from "./tcp-sender.ts";
+import type { TcpEnd, TcpEvents, TcpOptions, TcpState } from "./tcp-user.ts";
 
 /**
  * Milliseconds until a single segment is acknowledged (RFC 9293 section 3.8.6.3 allows 500). Every second one is at
@@ -17,42 +18,6 @@ import { type SenderStats, TcpSender } from "./tcp-sender.ts";
 const DELAYED_ACK_MS = 40;
 /** Milliseconds: twice a segment's longest life on a cable within one machine, and some of the peer's time-outs. */
 const TIME_WAIT_MS = 10_000;
-
-export type TcpState =
-  | "CLOSED"
-  | "SYN-SENT"
-  | "SYN-RECEIVED"
-  | "ESTABLISHED"
-  | "FIN-WAIT-1"
-  | "FIN-WAIT-2"
-  | "CLOSE-WAIT"
-  | "CLOSING"
-  | "LAST-ACK"
-  | "TIME-WAIT";
-
-/** Why a connection ended: null after both directions ended in order. */
-export type TcpEnd = null | "refused" | "reset" | "timeout";
-
-export interface TcpEvents {
-  onConnect?(): void;
-  /** Bytes from the peer. The callee may keep them. */
-  onData?(bytes: Uint8Array): void;
-  /** The peer has sent FIN; all its bytes have been handed over. */
-  onEnd?(): void;
-  /** `write` takes bytes again, after it has taken fewer than it was given. */
-  onWritable?(): void;
-  onClose?(end: TcpEnd): void;
-}
-
-export interface TcpOptions {
-  /** How many bytes `write` takes before they are acknowledged. */
-  readonly sendBuffer?: number;
-  /** How many bytes are kept for a user that does not read: the largest window. */
-  readonly receiveBuffer?: number;
-  readonly sack?: boolean;
-  readonly timestamps?: boolean;
-  readonly windowScale?: boolean;
-}
 
 /** The guest's IP layer, as a connection sees it. */
 export interface TcpNet {
@@ -83,29 +48,17 @@ export class TcpSocket {
   events: TcpEvents = {};
   readonly #net: TcpNet;
   readonly #sendBuffer: number;
-  readonly #receiveBuffer: number;
-  readonly #offers: Required<Pick<TcpOptions, "sack" | "timestamps" | "windowScale">>;
-  readonly #reassembly: Reassembly = new Reassembly();
+  readonly #receiver: TcpReceiver;
+  readonly #offers: Required<Pick<TcpOptions, "sack" | "timestamps">>;
   readonly #tsOffset: number;
   /** Whether both ends have offered timestamps; until the handshake is over, whether we do. */
   #timestamps: boolean;
-  #scaling: boolean;
   #peerScale = 0;
   #tsRecent = 0;
-  #rcvNxt = 0;
-  /** The right edge of the window: the furthest that was ever offered. */
-  #rcvAdv = 0;
-  /** The right edge that the buffer's room allows, before it is rounded to the window scale. */
-  #rcvEdge = 0;
   #lastAckSent = 0;
   #wl1 = 0;
   #wl2 = 0;
-  #finSeq: number | null = null;
   #paused = false;
-  #waiting: Uint8Array[] = [];
-  #waitingBytes = 0;
-  #unacked = 0;
-  #ackNow = false;
   #ackAt: number = Number.POSITIVE_INFINITY;
   #timeWaitAt: number = Number.POSITIVE_INFINITY;
   #blocked = false;
@@ -118,14 +71,12 @@ export class TcpSocket {
     this.remoteIp = remoteIp;
     this.remotePort = remotePort;
     this.#sendBuffer = options.sendBuffer ?? 262_144;
-    this.#receiveBuffer = options.receiveBuffer ?? 262_144;
+    this.#receiver = new TcpReceiver(options.receiveBuffer ?? 262_144, options.windowScale ?? true);
     this.#offers = {
       sack: options.sack ?? true,
       timestamps: options.timestamps ?? true,
-      windowScale: options.windowScale ?? true,
     };
     this.#timestamps = this.#offers.timestamps;
-    this.#scaling = this.#offers.windowScale;
     this.#tsOffset = net.random();
     this.sender = new TcpSender(net.random() | 0, (seq, payload, fin) => {
       const last = seqDiff(seq, this.sender.una) + payload.length >= this.sender.queue.length;
@@ -178,7 +129,7 @@ export class TcpSocket {
     this.#paused = false;
     this.#hand();
     if (this.state === "CLOSED" || this.state === "SYN-SENT" || this.state === "SYN-RECEIVED") return;
-    if (this.#windowGrew()) this.#sendAck();
+    if (this.#receiver.windowGrew(this.sender.mss)) this.#sendAck();
   }
 
   /** Sends RST. No callback follows. */
@@ -215,7 +166,7 @@ export class TcpSocket {
       if (seqLt(s.options.tsValue, this.#tsRecent)) return this.#sendAck();
       if (seqLe(s.seq, this.#lastAckSent)) this.#tsRecent = s.options.tsValue;
     }
-    if (!this.#acceptable(s)) {
+    if (!this.#receiver.acceptable(s)) {
       if (flags & RST) return;
       // The peer has sent its FIN again: our last acknowledgement was lost.
       if (this.state === "TIME-WAIT" && flags & FIN) this.#timeWait();
@@ -225,7 +176,7 @@ export class TcpSocket {
       // An old duplicate segment of ours has reached the peer's closed end (RFC 1337 section 3, fix F1).
       if (this.state === "TIME-WAIT") return;
       // Only a RST with the exact sequence number resets (RFC 5961 section 3.2).
-      if (s.seq === this.#rcvNxt) this.#close(this.state === "SYN-RECEIVED" ? "refused" : "reset");
+      if (s.seq === this.#receiver.nxt) this.#close(this.state === "SYN-RECEIVED" ? "refused" : "reset");
       else this.#sendAck();
       return;
     }
@@ -235,8 +186,8 @@ export class TcpSocket {
     this.#receiveText(s);
     if (this.#closed()) return;
     this.#output();
-    if (this.#ackNow) this.#sendAck();
-    else if (this.#unacked > 0) this.#ackAt = Math.min(this.#ackAt, this.#net.now() + DELAYED_ACK_MS);
+    if (this.#receiver.ackNow) this.#sendAck();
+    else if (this.#receiver.unacked > 0) this.#ackAt = Math.min(this.#ackAt, this.#net.now() + DELAYED_ACK_MS);
   }
 
   #closed(): boolean {
@@ -269,16 +220,14 @@ export class TcpSocket {
     const o = s.options;
     this.#timestamps &&= o.timestamps;
     this.#tsRecent = o.tsValue;
-    this.#scaling &&= o.windowScale >= 0;
-    this.#peerScale = this.#scaling ? o.windowScale : 0;
+    this.#receiver.scaling &&= o.windowScale >= 0;
+    this.#peerScale = this.#receiver.scaling ? o.windowScale : 0;
     this.sender.sack = this.#offers.sack && o.sackPermitted;
     // RFC 9293 section 3.7.1: 536 when the peer says nothing; RFC 6691: options come out of the MSS.
     const mss = Math.min(o.mss || 536, this.#net.mtu - 40);
     this.sender.mss = Math.max(mss, 64) - (this.#timestamps ? TIMESTAMPS_LENGTH : 0);
-    this.#rcvNxt = seqAdd(s.seq, 1);
-    this.#rcvAdv = this.#rcvNxt;
-    this.#rcvEdge = this.#rcvNxt;
-    this.#lastAckSent = this.#rcvNxt;
+    this.#receiver.begin(s.seq);
+    this.#lastAckSent = this.#receiver.nxt;
   }
 
   #establish(s: Segment, window: number): void {
@@ -287,15 +236,6 @@ export class TcpSocket {
     this.#wl1 = s.seq;
     this.#wl2 = s.ack;
     this.events.onConnect?.();
-  }
-
-  /** Whether the sequence number is acceptable (section 3.10.7.4, "first, check sequence number"). */
-  #acceptable(s: Segment): boolean {
-    const length = s.payload.length + (s.flags & SYN ? 1 : 0) + (s.flags & FIN ? 1 : 0);
-    const window = seqDiff(this.#rcvAdv, this.#rcvNxt);
-    if (length === 0) return s.seq === this.#rcvNxt || (seqGe(s.seq, this.#rcvNxt) && seqLt(s.seq, this.#rcvAdv));
-    if (window === 0) return false;
-    return seqLt(s.seq, this.#rcvAdv) && seqGt(seqAdd(s.seq, length), this.#rcvNxt);
   }
 
   /** Takes the acknowledgement. Returns false when the segment is to be dropped. */
@@ -344,37 +284,13 @@ export class TcpSocket {
   }
 
   #receiveText(s: Segment): void {
-    let { seq, payload } = s;
-    if (s.flags & FIN) {
-      const finSeq = seqAdd(seq, payload.length);
-      if (seqLt(finSeq, this.#rcvAdv)) this.#finSeq ??= finSeq;
-      else if (payload.length === 0) this.#ackNow = true;
-    }
-    if (seqLt(seq, this.#rcvNxt)) {
-      const old = Math.min(seqDiff(this.#rcvNxt, seq), payload.length);
-      payload = payload.subarray(old);
-      seq = seqAdd(seq, old);
-      if (old > 0) this.#ackNow = true;
-    }
-    payload = payload.subarray(0, Math.max(0, seqDiff(this.#rcvAdv, seq)));
-    if (payload.length > 0) {
-      const inOrder = seq === this.#rcvNxt && this.#reassembly.empty;
-      if (!inOrder || ++this.#unacked >= 2) this.#ackNow = true;
-      this.#reassembly.insert(seq, payload);
-      for (const bytes of this.#reassembly.take(this.#rcvNxt)) {
-        this.#rcvNxt = seqAdd(this.#rcvNxt, bytes.length);
-        this.#waiting.push(bytes);
-        this.#waitingBytes += bytes.length;
-      }
-    }
+    this.#receiver.take(s);
     this.#hand();
-    if (this.#finSeq === this.#rcvNxt && !this.#closed()) this.#receiveFin();
+    if (this.#receiver.finIsNext && !this.#closed()) this.#receiveFin();
   }
 
   #receiveFin(): void {
-    this.#rcvNxt = seqAdd(this.#rcvNxt, 1);
-    this.#rcvAdv = seqMax(this.#rcvAdv, this.#rcvNxt);
-    this.#ackNow = true;
+    this.#receiver.takeFin();
     if (this.state === "ESTABLISHED") this.state = "CLOSE-WAIT";
     else if (this.state === "FIN-WAIT-1") this.state = "CLOSING";
     else if (this.state === "FIN-WAIT-2") this.#timeWait();
@@ -383,13 +299,13 @@ export class TcpSocket {
 
   /** Hands the user the waiting bytes, and the end behind them. */
   #hand(): void {
-    while (!this.#paused && this.#waiting.length > 0) {
-      const bytes = this.#waiting.shift()!;
-      this.#waitingBytes -= bytes.length;
+    while (!this.#paused) {
+      const bytes = this.#receiver.next();
+      if (bytes === undefined) break;
       this.bytesReceived += bytes.length;
       this.events.onData?.(bytes);
     }
-    if (this.#paused || this.#endTold || this.#finSeq === null || !seqGt(this.#rcvNxt, this.#finSeq)) return;
+    if (this.#paused || this.#endTold || !this.#receiver.finished) return;
     this.#endTold = true;
     this.events.onEnd?.();
   }
@@ -435,52 +351,23 @@ export class TcpSocket {
     return (Math.floor(this.#net.now()) + this.#tsOffset) | 0;
   }
 
-  /**
-   * Whether the buffer's room has grown by two segments or half the buffer since the window last grew (RFC 9293
-   * section 3.8.6.2.2).
-   */
-  #windowGrew(): boolean {
-    const edge = seqAdd(this.#rcvNxt, this.#receiveBuffer - this.#waitingBytes);
-    return seqDiff(edge, this.#rcvEdge) >= Math.min(2 * this.sender.mss, this.#receiveBuffer >> 1);
-  }
-
-  #shift(): number {
-    let shift = 0;
-    while (this.#receiveBuffer >> shift > 0xffff) shift++;
-    return shift;
-  }
-
-  /**
-   * Moves the window's edge and returns the window field. Rounds up, because an edge that was offered must not move
-   * back.
-   */
-  #window(scaled: boolean): number {
-    const grew = this.#windowGrew();
-    if (grew) this.#rcvEdge = seqAdd(this.#rcvNxt, this.#receiveBuffer - this.#waitingBytes);
-    const room = Math.max(0, seqDiff(this.#rcvEdge, this.#rcvNxt));
-    const shift = scaled && this.#scaling ? this.#shift() : 0;
-    const field = Math.min(Math.ceil(room / 2 ** shift), 0xffff);
-    this.#rcvAdv = seqMax(this.#rcvAdv, seqAdd(this.#rcvNxt, field * 2 ** shift));
-    return field;
-  }
-
   #sendSyn(): void {
     const extras: SegmentExtras = {
       mss: this.#net.mtu - 40,
       ...((this.state === "SYN-SENT" ? this.#offers.sack : this.sender.sack) && { sackPermitted: true }),
-      ...(this.#scaling && { windowScale: this.#shift() }),
+      ...(this.#receiver.scaling && { windowScale: this.#receiver.shift }),
       ...(this.#timestamps && {
         timestamps: { value: this.#tsNow(), echo: this.state === "SYN-SENT" ? 0 : this.#tsRecent },
       }),
     };
     const dialling = this.state === "SYN-SENT";
-    const window = dialling ? Math.min(this.#receiveBuffer, 0xffff) : this.#window(false);
+    const window = dialling ? this.#receiver.firstWindow : this.#receiver.window(this.sender.mss, false);
     const { una } = this.sender;
     this.#net.sendSegment(
       this,
       dialling ? SYN : SYN | ACK,
       una,
-      dialling ? 0 : this.#rcvNxt,
+      dialling ? 0 : this.#receiver.nxt,
       window,
       extras,
       new Uint8Array(0),
@@ -493,16 +380,17 @@ export class TcpSocket {
   }
 
   #emit(flags: number, seq: number, payload: Uint8Array): void {
-    const window = this.#window(true);
-    const sack = this.sender.sack ? this.#reassembly.blocks(3) : [];
+    const receiver = this.#receiver;
+    const window = receiver.window(this.sender.mss, true);
+    const sack = this.sender.sack ? receiver.blocks(3) : [];
     const extras: SegmentExtras = {
       ...(this.#timestamps && { timestamps: { value: this.#tsNow(), echo: this.#tsRecent } }),
       ...(sack.length > 0 && payload.length === 0 && { sack }),
     };
-    this.#unacked = 0;
-    this.#ackNow = false;
+    receiver.unacked = 0;
+    receiver.ackNow = false;
     this.#ackAt = Number.POSITIVE_INFINITY;
-    this.#lastAckSent = this.#rcvNxt;
-    this.#net.sendSegment(this, flags, seq, this.#rcvNxt, window, extras, payload);
+    this.#lastAckSent = this.#receiver.nxt;
+    this.#net.sendSegment(this, flags, seq, this.#receiver.nxt, window, extras, payload);
   }
 }

@@ -8,6 +8,7 @@ import path from "node:path";
 import { expect, it } from "vitest";
 import { replayFile } from "../../src/record/run.ts";
 import { recordGuest, serveGuest } from "./guest-run.ts";
+import { recordV86 } from "./v86-run.ts";
 
 const CORPUS = "fixtures/recordings";
 
@@ -24,6 +25,11 @@ if (process.env.RECORDINGS_WRITE === "1") {
       rmSync(folder, { recursive: true });
     }
   });
+  it("the boot of a PC that v86 emulates is recorded anew", async () => {
+    const file = path.join(CORPUS, "v86-ipxe.tslirp");
+    rmSync(file, { force: true });
+    await recordV86(file);
+  }, 150_000);
 }
 
 it.each(readdirSync(CORPUS).filter((name) => name.endsWith(".tslirp")))(

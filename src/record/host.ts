@@ -159,8 +159,22 @@ export function recordedClient(recorder: Recorder, socket: AcceptedTcp): Accepte
 
 export function tcpEvents(recorder: Recorder, id: number, events: HostTcpEvents): HostTcpEvents {
   const { readMost } = events;
+  let first = 0;
+  let asked = 0;
+  const land: HostTcpEvents["landing"] = (bytes, at, len, most) => {
+    first = len;
+    asked = most;
+    return events.landing?.(bytes, at, len, most) ?? null;
+  };
   return {
-    ...(events.landing !== undefined && !recorder.payload && landing(recorder, id, events)),
+    /** Left out where the events leave it out now, and with payload: the recorder does not see bytes that land. */
+    get landing() {
+      return recorder.payload || events.landing === undefined ? undefined : land;
+    },
+    landed: (len) => {
+      recorder.told("landed", id, first, asked, len);
+      events.landed?.(len);
+    },
     ...(readMost !== undefined && {
       readMost: (more: boolean) => {
         recorder.told("readMost", id, more ? 1 : 0);
@@ -189,25 +203,6 @@ export function tcpEvents(recorder: Recorder, id: number, events: HostTcpEvents)
     },
   };
 }
-
-/** Reads that end in the flow's memory. A recording with payload has none, since the recorder does not see the bytes. */
-function landing(recorder: Recorder, id: number, events: HostTcpEvents): Required<Landings> {
-  let first = 0;
-  let asked = 0;
-  return {
-    landing: (bytes, at, len, most) => {
-      first = len;
-      asked = most;
-      return events.landing!(bytes, at, len, most);
-    },
-    landed: (len) => {
-      recorder.told("landed", id, first, asked, len);
-      events.landed!(len);
-    },
-  };
-}
-
-type Landings = Pick<HostTcpEvents, "landing" | "landed">;
 
 /** A socket of the host has no `windowCap`, which links of the chain in front of it have. */
 export class RecordedTcp implements Required<Omit<HostTcp, "windowCap">> {

@@ -372,14 +372,15 @@ export class Replay {
     const bytes = this.#payload(length + landed, NOTHING);
     const room = events.landing?.(bytes, 0, length, most) ?? null;
     if (room === null) return events.onData(bytes, 0, bytes.length);
-    if (landed > room.len) throw this.#unfit(`landed of ${landed} bytes, where there was room for ${room.len}`);
-    for (let from = length, chunk = room.first, at = room.at; from < bytes.length; chunk++, at = 0) {
+    const end = length + Math.min(landed, room.len);
+    for (let from = length, chunk = room.first, at = room.at; from < end; chunk++, at = 0) {
       const into = room.chunks[chunk]!;
-      const part = bytes.subarray(from, from + into.length - at);
+      const part = bytes.subarray(from, Math.min(end, from + into.length - at));
       into.set(part, at);
       from += part.length;
     }
-    events.landed!(landed);
+    events.landed!(end - length);
+    if (end < bytes.length) events.onData(bytes, end, bytes.length - end);
   }
 
   #payload(length: number, bytes: Uint8Array): Uint8Array {

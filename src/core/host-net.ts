@@ -127,7 +127,7 @@ export interface HostTcp {
    * bytes) until it has. All bytes are always accepted: the caller bounds `backlog` by its window.
    */
   write(slab: Slab, at: number, len: number): void;
-  /** Writes `count` views of one slab, in one call where the kernel allows it. Left out: use `write` for each. */
+  /** Writes `count` views of one slab, and what does not go at once waits together. Left out: use `write` for each. */
   writeMany?(slab: Slab, at: Int32Array, len: Int32Array, count: number): void;
   /** Sends a FIN after all written bytes. */
   end(): void;
@@ -138,7 +138,7 @@ export interface HostTcp {
   reset(code?: string): void;
 }
 
-/** Writes `count` views of one slab, in one call where the socket can. */
+/** Writes `count` views of one slab, together where the socket can. */
 export function writeRuns(socket: HostTcp, slab: Slab, at: Int32Array, len: Int32Array, count: number): void {
   if (count > 1 && socket.writeMany !== undefined) socket.writeMany(slab, at, len, count);
   else for (let i = 0; i < count; i++) socket.write(slab, at[i]!, len[i]!);

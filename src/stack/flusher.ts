@@ -9,8 +9,8 @@
  */
 import type { Link } from "../core/link.ts";
 
-/** How many host callbacks of one turn share a write to the guest: more would fill its cable. */
-const MOST_IN_TURN = 64;
+/** How many host callbacks of one turn share a write to the guest: with more it waits instead of working beside us. */
+const MOST_IN_TURN = 16;
 
 export class Flusher {
   /** Cables with frames that are committed and not flushed. */

@@ -10,7 +10,7 @@
  *   there are no other runs, so a move never overwrites bytes that wait.
  * - At the batch's end each flow's runs are written. A single run is written where it stands. Several are first copied
  *   together into a *stage*. A long run is always written where it stands, because copying it costs more than a system
- *   call. Long runs that follow one another, as at a large MTU, go in one call (`HostTcp.writeMany`).
+ *   call. Long runs that follow one another, as at a large MTU, are handed over together (`HostTcp.writeMany`).
  *
  * Payload that is still in the guest's memory (`Slab.elsewhere`) is always a long run, and nothing is moved to it. If
  * it is short, or its socket cannot take it from there, it is first copied into its place in the slab.
@@ -23,7 +23,7 @@ import type { Slab } from "../../core/link.ts";
 /** Payloads of this many bytes or more are not moved. */
 export const LONG = 16_384;
 const STAGE = 262_144;
-/** The most long runs that one call writes: more than a read of 256 KiB contains. */
+/** The most long runs that are handed over together: more than a read of 256 KiB contains. */
 const TOGETHER = 16;
 /** When this many stages are pinned, sockets copy the bytes that they cannot send. */
 const MAX_PINNED = 4;

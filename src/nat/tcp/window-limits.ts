@@ -4,7 +4,7 @@
  */
 
 /** Window of a connection that sends alone: this many bytes, or `WINDOW_PACKETS` of its packets, whichever is more. */
-const WINDOW = 262_144;
+const WINDOW = 393_216;
 const WINDOW_PACKETS = 16;
 /** The same for all connections together that send at a time. */
 const SHARED_WINDOW = 1_048_576;
@@ -30,12 +30,12 @@ export interface MeasuredFlow {
 
 export class WindowLimits {
   readonly #receiveMost: number;
-  /** How many connections send at a time: the largest number in recent batches, which decays by one a batch. */
+  /** How many connections sent in one batch: the largest number in recent ones, which decays by one a batch. */
   #senders = 1;
+  /** Large transfers on their way up in the previous interval. A batch may be of one alone, since they take turns. */
+  #uploads = 0;
   /** Whether small transfers go on beside large ones. */
   #beside = false;
-  /** Whether several large transfers are on their way up. */
-  #manyUp = false;
   /** Connections on which either side has sent something in this interval. */
   readonly #active: MeasuredFlow[] = [];
   #intervalEnds = 0;
@@ -55,13 +55,13 @@ export class WindowLimits {
    *
    * All senders together have about as much under way as a guest's own transmit queue holds, because a TAP drops the
    * rest (eight streams through one: 1.4 Gbit/s with a megabyte each, 4.7 with an eighth of it). That queue counts
-   * packets, and 256 KiB are only four packets at an MTU of 65520: a single stream is a third faster with sixteen.
+   * packets, and 384 KiB are only six packets at an MTU of 65520: a single stream is a third faster with sixteen.
    */
   receiveLimit(mss: number): number {
     const alone = Math.max(WINDOW, WINDOW_PACKETS * mss);
-    const share = Math.max(SHARED_WINDOW, SHARED_PACKETS * mss) / this.#senders;
+    const share = Math.max(SHARED_WINDOW, SHARED_PACKETS * mss) / Math.max(this.#senders, this.#uploads);
     const most = Math.min(this.#receiveMost, alone, Math.max(share, 2 * mss, 0xffff));
-    return this.#beside ? Math.min(most, besideSmall(mss) * (this.#manyUp ? 1 : 2)) : most;
+    return this.#beside ? Math.min(most, besideSmall(mss) * (this.#uploads > 1 ? 1 : 2)) : most;
   }
 
   /** How much a large transfer whose packets carry `mss` bytes may have under way to its guest now, in bytes. */
@@ -106,7 +106,7 @@ export class WindowLimits {
       flow.intervalUp = 0;
     }
     this.#beside = small > 0;
-    this.#manyUp = up > 1;
+    this.#uploads = up;
     active.length = 0;
   }
 }

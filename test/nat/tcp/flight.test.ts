@@ -69,8 +69,8 @@ describe("the window that senders share", () => {
     });
   }
 
-  test("is a megabyte where packets are of 1500 bytes, of which one alone has a quarter", () => {
-    expect(windows(1460)).toEqual([256 * KIB, 128 * KIB, 0xffff]);
+  test("is a megabyte where packets are of 1500 bytes, of which one alone has three eighths", () => {
+    expect(windows(1460)).toEqual([384 * KIB, 128 * KIB, 0xffff]);
   });
 
   test("is 64 packets where they are larger, of which one alone has 16, and nobody less than two", () => {
@@ -90,18 +90,32 @@ function send(n: TcpNat, millis: [from: number, to: number], ...flows: readonly 
   }
 }
 
+test("transfers that take turns share it as well: each batch is of one, and all of them are on their way at once", () => {
+  const n = nat();
+  const flows = Array.from({ length: 8 }, flow);
+  for (let now = 0; now < 50; now++) {
+    for (const f of flows) {
+      n.windowLimits.sending(f, 16 * KIB, now);
+      n.windowLimits.shareAmong(1);
+    }
+  }
+  expect(n.windowLimits.receiveLimit(MSS)).toBe(128 * KIB);
+  send(n, [50, 80], [flows[0]!, 64 * KIB]);
+  expect(n.windowLimits.receiveLimit(MSS)).toBe(384 * KIB);
+});
+
 test("what a guest sends at large has a window of 64 KiB beside something small, four of 32, and all of it alone", () => {
   const n = nat();
   const [large, small] = [flow(), flow()];
   send(n, [0, 50], [large, 64 * KIB]);
-  expect(n.windowLimits.receiveLimit(MSS)).toBe(256 * KIB);
+  expect(n.windowLimits.receiveLimit(MSS)).toBe(384 * KIB);
   send(n, [50, 100], [large, 64 * KIB], [small, 1]);
   expect(n.windowLimits.receiveLimit(MSS)).toBe(64 * KIB);
   const more = Array.from({ length: 3 }, () => [flow(), 64 * KIB] as const);
   send(n, [100, 150], [large, 64 * KIB], [small, 1], ...more);
   expect(n.windowLimits.receiveLimit(MSS)).toBe(32 * KIB);
   send(n, [150, 200], [large, 64 * KIB]);
-  expect(n.windowLimits.receiveLimit(MSS)).toBe(256 * KIB);
+  expect(n.windowLimits.receiveLimit(MSS)).toBe(384 * KIB);
 });
 
 test("something small that only the host says counts as well, and a large transfer that is answered does not", () => {
@@ -116,7 +130,7 @@ test("something small that only the host says counts as well, and a large transf
   for (let now = 0; now < 50; now++) step(now, true);
   expect(n.windowLimits.receiveLimit(MSS)).toBe(64 * KIB);
   for (let now = 50; now < 100; now++) step(now, false);
-  expect(n.windowLimits.receiveLimit(MSS)).toBe(256 * KIB);
+  expect(n.windowLimits.receiveLimit(MSS)).toBe(384 * KIB);
 });
 
 /** A connection that is established, and the shift of the windows it is offered. */

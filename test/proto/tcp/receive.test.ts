@@ -418,6 +418,6 @@ describe("windows that we offer", () => {
       tcp.send({ flags: "ACK", seq, ack: 1 }, "x");
       seq = (script.takeAll().at(-1)!.tcp!.ack - tcp.isn) >>> 0;
     }
-    expect(seq).toBeLessThan(262_144 + 65_536 + 16_384);
+    expect(seq).toBeLessThan(393_216 + 65_536 + 16_384);
   });
 });

@@ -171,7 +171,7 @@ const CAPS: { readonly [K in keyof Limits]: readonly [usual: number, most: numbe
   apiClients: [256, COUNT],
   apiStreams: [64, COUNT],
   socksClients: [1_024, COUNT],
-  sendBuffer: [1_048_576, BYTES],
+  sendBuffer: [4_194_304, BYTES],
   sendBytes: [67_108_864, BYTES],
   receiveBuffer: [1_048_576, BYTES],
   receiveBytes: [67_108_864, BYTES],

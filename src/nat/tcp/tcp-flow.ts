@@ -35,8 +35,9 @@ import type { MeasuredFlow, WindowLimits } from "./window-limits.ts";
 const LINGER_MS = 120_000;
 /** A host's read of this many bytes fills a good part of the cable. */
 const MUCH = 16_384;
-/** The least that a host socket is read by, in bytes. */
+/** The least that a host socket is read by, and the most, in bytes. */
 const LEAST_READ = 512;
+const MOST_READ = 1_048_576;
 
 /** The parts of `TcpNat` that a connection needs. */
 export interface TcpFlowOwner extends PathContext {
@@ -164,10 +165,12 @@ export class TcpFlow
   }
 
   onAcked(): void {
-    if (this.#paused && !this.tcb.finQueued && this.tcb.sendBuffer.length * 2 < this.nat.sendLimit()) {
-      this.#paused = false;
-      this.host!.resume();
-    }
+    if (!this.#paused || this.tcb.finQueued) return;
+    const limit = this.nat.sendLimit();
+    // A buffer that is filled by two reads at once would keep the guest waiting meanwhile.
+    if (this.tcb.sendBuffer.length >= Math.max(limit / 2, limit - MOST_READ)) return;
+    this.#paused = false;
+    this.host!.resume();
   }
 
   onAborted(reason: "reset" | "timeout"): void {

@@ -120,7 +120,7 @@ export class TcpNat implements FlowFinder, TcpFlowOwner {
   }
 
   sendLimit(): number {
-    return Math.min(this.#sendLimit, this.chunks.share());
+    return Math.min(this.#sendLimit, this.windowLimits.sendLimit(), this.chunks.share());
   }
 
   touchLink(link: Link): void {

@@ -1,6 +1,6 @@
 /**
- * How much of the shared window each of a network's TCP connections may be offered, and how much it may have under way
- * to its guest.
+ * How much of the shared window each of a network's TCP connections may be offered, how much it may have under way to
+ * its guest, and how much its send buffer may hold.
  */
 
 /** Window of a connection that sends alone: this many bytes, or `WINDOW_PACKETS` of its packets, whichever is more. */
@@ -9,6 +9,9 @@ const WINDOW_PACKETS = 16;
 /** The same for all connections together that send at a time. */
 const SHARED_WINDOW = 1_048_576;
 const SHARED_PACKETS = 64;
+/** What the send buffer of a large transfer may hold that is alone on its way down, and that of each of many. */
+const SEND_ALONE = 4_194_304;
+const SEND_EACH = 1_048_576;
 /**
  * Bytes (or packets, whichever is more) that a large transfer may have under way beside a small one. With fewer, a loss
  * would be noticed by a time-out only. A single transfer on its way up may have twice as much.
@@ -34,6 +37,8 @@ export class WindowLimits {
   #senders = 1;
   /** Large transfers on their way up in the previous interval. A batch may be of one alone, since they take turns. */
   #uploads = 0;
+  /** Large transfers on their way down in the previous interval. */
+  #downloads = 0;
   /** Whether small transfers go on beside large ones. */
   #beside = false;
   /** Connections on which either side has sent something in this interval. */
@@ -70,6 +75,15 @@ export class WindowLimits {
   }
 
   /**
+   * How many bytes of its host's a connection's send buffer may hold now. They stay in it until the guest has
+   * acknowledged them, and the host is not read while it is full. So a stream alone is faster with four megabytes than
+   * with one: 1.4 times at an MTU of 65520. Of several streams each has enough with one.
+   */
+  sendLimit(): number {
+    return this.#beside || this.#downloads > 1 ? SEND_EACH : SEND_ALONE;
+  }
+
+  /**
    * A guest has sent `len` bytes on `flow`, or its host has (`receiving`). A large transfer alone may have under way as
    * much as its guest, or we, take. Beside a small transfer, bytes queued ahead only make that wait: a byte and its
    * answer took 1.3 ms beside a window of 256 KiB and 0.45 ms beside 64 KiB; 0.8 ms with 128 KiB on their way down, 0.3
@@ -96,10 +110,12 @@ export class WindowLimits {
   #share(): void {
     const active = this.#active;
     let up = 0;
+    let down = 0;
     let small = 0;
     for (let i = 0; i < active.length; i++) {
       const flow = active[i]!;
       flow.large = flow.intervalDown >= LARGE;
+      if (flow.large) down++;
       if (flow.intervalUp >= LARGE) up++;
       else if (!flow.large) small++;
       flow.intervalDown = 0;
@@ -107,6 +123,7 @@ export class WindowLimits {
     }
     this.#beside = small > 0;
     this.#uploads = up;
+    this.#downloads = down;
     active.length = 0;
   }
 }

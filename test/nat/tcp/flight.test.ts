@@ -45,6 +45,19 @@ test("beside something small a large transfer has 32 KiB under way, and so has e
   expect(n.windowLimits.largeFlight(MSS)).toBe(32 * KIB);
 });
 
+test("a large transfer down may have four megabytes waiting for its guest, beside others or something small one", () => {
+  const n = nat();
+  const large = flow();
+  run(n, [0, 50], [large, 64 * KIB]);
+  expect(n.windowLimits.sendLimit()).toBe(4_096 * KIB);
+  run(n, [50, 100], [large, 64 * KIB], [flow(), 64 * KIB]);
+  expect(n.windowLimits.sendLimit()).toBe(1_024 * KIB);
+  run(n, [100, 150], [large, 64 * KIB]);
+  expect(n.windowLimits.sendLimit()).toBe(4_096 * KIB);
+  run(n, [150, 200], [large, 64 * KIB], [flow(), 1]);
+  expect(n.windowLimits.sendLimit()).toBe(1_024 * KIB);
+});
+
 test("it is over when nothing small has come for a while", () => {
   const n = nat();
   const [large, small] = [flow(), flow()];

@@ -40,8 +40,9 @@ export function readHttpLine(buf: Uint8Array, at: number, len: number): HttpLine
   const whole = lf >= 0 && lf < end;
   const word = latin1(buf, start, wordEnd);
   const rest = latin1(buf, wordEnd, whole ? lf : end);
-  if (!whole) return couldBeRequest(word, rest) ? "more" : "other";
-  return readLine(word, rest);
+  // What was "other" in its first pieces is "other" whole: how a guest cuts its bytes changes nothing.
+  if (!couldBeRequest(word, rest)) return "other";
+  return whole ? readLine(word, rest) : "more";
 }
 
 function couldBeRequest(word: string, rest: string): boolean {
@@ -57,9 +58,14 @@ function readLine(word: string, rest: string): HttpLine {
   if (word === "PROXY") return { flaw: "a PROXY protocol header" };
   const target = words(rest)[0] ?? "";
   const simple = /^(?:get|connect)$/i.test(word)
-    ? target !== ""
+    ? target !== "" || isConnectToNothing(word, rest)
     : TOKEN.test(word) && /^(?:\/|\*|[a-z][a-z0-9+.-]*:\/\/)/i.test(target);
   return simple ? { flaw: "a request without a version" } : "other";
+}
+
+/** Node's parser takes a CONNECT without a target. STOMP's first line is the word alone, and that Node refuses. */
+function isConnectToNothing(word: string, rest: string): boolean {
+  return /^connect$/i.test(word) && rest.startsWith(" ");
 }
 
 function readProxy2(buf: Uint8Array, at: number, len: number): HttpLine {

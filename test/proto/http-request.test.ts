@@ -61,6 +61,9 @@ describe("RFC 9112 section 3.2: whom a request is for", () => {
     // Found by the fuzzer: Node's parser reads these as HTTP/0.9.
     "PRI *\n\r\n",
     "CONNECT b.test\r\n\r\n",
+    "CONNECT \n\r\n",
+    "CONNECT  \r\n\r\n",
+    "\r\nCONNECT \r\n\r\n",
     "POST /x\r\nHost: a.test\r\n\r\n",
     "PUT http://b.test/x\r\n",
     "GET / HTTP/1.1\nHost: a.test\n\n",
@@ -89,6 +92,11 @@ describe("RFC 9112 section 3.2: whom a request is for", () => {
     "RFB 003.008\n",
     "/selector\r\n",
     "NICK me\r\nUSER me 0 * :Me\r\n",
+    // "other" before its line has ended, and so "other" after.
+    "|\x85abc\x1b HTTP/1.1\r\n",
+    // STOMP's first frame.
+    "CONNECT\naccept-version:1.2\nhost:a.test\n\n\0",
+    "CONNECT\r\naccept-version:1.2\r\nhost:a.test\r\n\r\n\0",
   ])("what is no request is other: %j", (text) => expect(read(text)).toBe("other"));
 });
 

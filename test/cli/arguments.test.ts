@@ -144,9 +144,12 @@ it.each<[ServeArguments, string, string]>([
 
 describe("files that are written", () => {
   it("are one option's each", () => {
-    expect(() => readServeArguments({ learn: "/tmp/x", audit: "/tmp/../tmp/x" })).toThrow(
+    const folder = fs.mkdtempSync(path.join(os.tmpdir(), "arguments-"));
+    const around = `${folder}/../${path.basename(folder)}`;
+    expect(() => readServeArguments({ learn: `${folder}/x`, audit: `${around}/x` })).toThrow(
       /^--audit: .*than that of --learn/,
     );
+    fs.rmSync(folder, { recursive: true });
   });
 
   it("are one option's each by links, too", () => {

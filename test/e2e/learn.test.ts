@@ -103,7 +103,8 @@ describeE2e(
       ],
       [
         "npm install",
-        () => `rm -rf ${folder}/app && mkdir ${folder}/app && cd ${folder}/app && npm_config_update_notifier=false npm install --registry http://registry.npm.test \
+        // With a package.json of its own: without one npm looks for a project in the folders above.
+        () => `rm -rf ${folder}/app && mkdir ${folder}/app && cd ${folder}/app && echo {} >package.json && npm_config_update_notifier=false npm install --registry http://registry.npm.test \
         --cache ${folder}/app/cache --no-audit --no-fund proof`,
         "allow tcp registry.npm.test:80",
       ],

@@ -114,10 +114,11 @@ describe.runIf(able)("behind tslirp run", () => {
     async () => {
       fs.chmodSync(folder, 0o755);
       const home = path.join(folder, "home");
-      fs.mkdirSync(home);
+      fs.mkdirSync(home, { recursive: true });
       fs.chownSync(home, 65_534, 65_534);
       const url = `http://world.test:${port}`;
-      const script = `cd ${home}; id -u; git clone -q ${url}/repo.git; cat repo/file
+      // Without a package.json npm looks for a project in the folders above.
+      const script = `cd ${home}; id -u; git clone -q ${url}/repo.git; cat repo/file; echo {} >package.json
         npm install --cache ${home}/.npm --no-audit --no-fund --no-update-notifier --registry ${url}/npm/ proof >&2; stat -c %u repo node_modules/proof`;
       const words = [process.execPath, ...PROGRAM, "run", ...names, "--", "sh", "-ec", script];
       const program = [

@@ -20,7 +20,7 @@ const DELETE = 127;
 /** The beginning of the PROXY protocol's version 2. */
 const PROXY2 = [13, 10, 13, 10, 0, 13, 10, 81, 85, 73, 84, 10];
 const TOKEN = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
-const UPPER = /^[A-Z]+$/;
+const LETTERS = /^[A-Za-z]+$/;
 /** Characters that no URI has (RFC 3986), and that Java's reader accepts. */
 const NO_URI = /["<>\\^`{|}]/;
 
@@ -47,9 +47,9 @@ export function readHttpLine(buf: Uint8Array, at: number, len: number): HttpLine
 
 function couldBeRequest(word: string, rest: string): boolean {
   const control = [...rest].some((char) => isControl(char.charCodeAt(0)));
-  // Git's own protocol has a path and a NUL behind its first word. Servers that read on over a NUL accept known methods
-  // only.
-  if (TOKEN.test(word)) return !control || UPPER.test(word);
+  // Git's own protocol has a path and a NUL behind its first word, which has other signs than letters. Servers that read
+  // on over a NUL take it for a method only if it has none, in whatever case.
+  if (TOKEN.test(word)) return !control || LETTERS.test(word);
   return !control && !NO_URI.test(words(rest)[0] ?? "");
 }
 

@@ -52,6 +52,7 @@ describe("RFC 9112 section 3.2: whom a request is for", () => {
     "(GET) / HTTP/1.1\r\nHost: a.test\r\n\r\n",
     '{"x":1} / HTTP/1.1\r\nHost: a.test\r\n\r\n',
     "GET /\0 HTTP/1.1\r\nHost: a.test\r\n\r\n",
+    "get /\0 HTTP/1.1\r\nHost: a.test\r\n\r\n",
     "GET / HTTP/1.1 and more\r\nHost: a.test\r\n\r\n",
     "GET / HTTP/0.9\r\nHost: a.test\r\n\r\n",
     "GET / HTTP/2.0\r\nHost: a.test\r\n\r\n",

@@ -97,6 +97,11 @@ export class ByteShare {
     return this.#budget.each - this.held;
   }
 
+  /** Whether the network may hold so many bytes more. */
+  fits(more: number): boolean {
+    return more <= this.room;
+  }
+
   /** Releases all bytes; later calls of `note` have no effect. */
   close(): void {
     this.note(-this.held);

@@ -8,6 +8,9 @@
 import type { Endpoint, IpText } from "./address.ts";
 import type { Slab } from "./link.ts";
 
+/** The most bytes that one read of a host's TCP socket brings. */
+export const MOST_READ = 1_048_576;
+
 export interface HostNet {
   /**
    * Dials. `events.onConnect` or `events.onClose(code)` follows. `names` are the names by which guests know the

@@ -100,6 +100,7 @@ export interface Limits {
    */
   readonly sendBuffer: number;
   readonly sendBytes: number;
+  readonly sendBytesPerGuest: number;
   /**
    * Bytes from the guest of one connection that its host has not taken (`receiveBuffer`), and of all connections
    * (`receiveBytes`).
@@ -112,6 +113,7 @@ export interface Limits {
    * again.
    */
   readonly outOfOrderBytes: number;
+  readonly outOfOrderBytesPerGuest: number;
 }
 
 /** Upper bounds of the caps: of entries that have a table slot each, of others, and of bytes. */
@@ -173,10 +175,12 @@ const CAPS: { readonly [K in keyof Limits]: readonly [usual: number, most: numbe
   socksClients: [1_024, COUNT],
   sendBuffer: [4_194_304, BYTES],
   sendBytes: [67_108_864, BYTES],
+  sendBytesPerGuest: [50_331_648, BYTES],
   receiveBuffer: [1_048_576, BYTES],
   receiveBytes: [67_108_864, BYTES],
   receiveBytesPerGuest: [50_331_648, BYTES],
   outOfOrderBytes: [67_108_864, BYTES],
+  outOfOrderBytesPerGuest: [50_331_648, BYTES],
 };
 
 function column(i: 0 | 1): Limits {

@@ -6,17 +6,17 @@
  * Node's documentation allows after 'close', because a new `net.Socket` is expensive.
  */
 import net from "node:net";
+import { MOST_READ } from "../core/host-net.ts";
 import { libc } from "./libc.ts";
 import { descriptorOf } from "./send-past.ts";
 
-/** Bytes of a read, and of one of a stream at full speed. */
+/** Bytes of a read, unless it is one of a stream at full speed. */
 export const READ = 262_144;
-export const LARGE_READ = 1_048_576;
 /** Private read buffers are smaller, since there may be thousands. */
 const OWN_READ = 65_536;
 const PRIVATE: boolean = process.platform === "win32";
 /** What reads fill; takes no memory while nothing is read into it. */
-export const LARGE: Uint8Array = new Uint8Array(PRIVATE ? 0 : LARGE_READ);
+export const LARGE: Uint8Array = new Uint8Array(PRIVATE ? 0 : MOST_READ);
 /** Its beginning, which is mostly enough. */
 export const SHARED: Uint8Array = LARGE.subarray(0, READ);
 /** Beginnings of the shared buffer: 512 bytes, and each twice as long as the one before. */

@@ -3,7 +3,7 @@
  *
  * Reading. All sockets read into one buffer (`owned-socket`), and `onData`'s bytes are valid during the call only. An
  * accepted socket's connection is moved to a socket of ours that reads so (`accepted-handle`). A socket is read `READ`
- * bytes at a time. After a read that was full, and that did not make the flow pause, it is read `LARGE_READ` at a time:
+ * bytes at a time. After a read that was full, and that did not make the flow pause, it is read `MOST_READ` at a time:
  * each read of a stream at full speed wakes its sender and lets it fill the kernel's buffer again, which costs more
  * than the bytes. A flow may so get that much more than it has room for, so only a few sockets are read that way at a
  * time. A flow may want less (`readMost`): then it gets a beginning of the shared buffer.
@@ -35,7 +35,7 @@
  */
 import type net from "node:net";
 import { BUFFER_COST } from "../core/cost.ts";
-import type { Endpoint, HostTcp, HostTcpEvents, UnixEndpoint } from "../core/host-net.ts";
+import { type Endpoint, type HostTcp, type HostTcpEvents, MOST_READ, type UnixEndpoint } from "../core/host-net.ts";
 import type { Elsewhere, Slab } from "../core/link.ts";
 import { takeHandle } from "./accepted-handle.ts";
 import type { Dialled, Dialling } from "./dialling.ts";
@@ -47,7 +47,6 @@ import {
   inLine,
   keepIdle,
   LARGE,
-  LARGE_READ,
   LEAST,
   OwnedSocket,
   owned,
@@ -62,7 +61,7 @@ import { streamLibc } from "./stream-libc.ts";
 
 /** After a read of this many bytes, the next one lands in the flow's own memory. */
 const LANDS = 65_536;
-/** How many sockets of a process may be read `LARGE_READ` at a time. */
+/** How many sockets of a process may be read `MOST_READ` at a time. */
 const MOST_LARGE = 16;
 let large = 0;
 /**
@@ -359,7 +358,7 @@ export class NodeTcp implements HostTcp, Lasting, SocketOwner, Dialled {
     const c = streamLibc()!;
     const fd = descriptorOf(this.#socket);
     if (fd < 0) return false;
-    const landing = events.landing?.(bytes, 0, len, this.#streams ? LARGE_READ : READ) ?? null;
+    const landing = events.landing?.(bytes, 0, len, this.#streams ? MOST_READ : READ) ?? null;
     if (landing === null) return false;
     const got = c.receiveInto(fd, landing);
     const code = got < 0 ? c.code() : null;

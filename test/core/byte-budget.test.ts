@@ -1,7 +1,8 @@
 /** What the networks of a process hold together. */
 import { describe, expect, it } from "vitest";
 import { ByteBudget, unshared } from "../../src/core/byte-budget.ts";
-import { ChunkPool, SendBuffer } from "../../src/proto/tcp/send-buffer.ts";
+import { ChunkPool } from "../../src/proto/tcp/chunk-pool.ts";
+import { SendBuffer } from "../../src/proto/tcp/send-buffer.ts";
 
 const KIB = 1_024;
 const MIB = 1_048_576;
@@ -46,8 +47,8 @@ describe("a budget of bytes", () => {
 
   it("counts chunks that are kept for later, until the network is at rest", () => {
     const budget = new ByteBudget(64 * MIB, 1);
-    const pool = new ChunkPool(8 * MIB, MIB, 0, budget.share());
-    const buffers = Array.from({ length: 100 }, () => new SendBuffer(pool));
+    const pool = new ChunkPool({ sendBytes: 8 * MIB, outOfOrderBytes: MIB }, budget.share());
+    const buffers = Array.from({ length: 100 }, () => new SendBuffer(pool.of(null)));
     for (const buffer of buffers) buffer.append(new Uint8Array(16 * KIB), 0, 16 * KIB);
     expect(budget.used).toBe(pool.used);
     for (const buffer of buffers) buffer.clear();

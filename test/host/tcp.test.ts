@@ -10,7 +10,8 @@ import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import type { AcceptedTcp, HostTcp, HostTcpEvents, Landing } from "../../src/core/host-net.ts";
 import { streamLibc } from "../../src/host/stream-libc.ts";
 import { NodeTcp } from "../../src/host/tcp.ts";
-import { ChunkPool, SendBuffer } from "../../src/proto/tcp/send-buffer.ts";
+import { ChunkPool } from "../../src/proto/tcp/chunk-pool.ts";
+import { SendBuffer } from "../../src/proto/tcp/send-buffer.ts";
 import { NodeRig } from "./node-rig.ts";
 
 class Log implements HostTcpEvents {
@@ -36,7 +37,7 @@ class Log implements HostTcpEvents {
 
 /** Keeps what it reads in a send buffer, as a flow does. */
 class Lander extends Log {
-  readonly buffer = new SendBuffer(new ChunkPool(1 << 28));
+  readonly buffer = new SendBuffer(new ChunkPool({ sendBytes: 1 << 28 }).of(null));
   readonly taken: Uint8Array[] = [];
   landedBytes = 0;
   largest = 0;

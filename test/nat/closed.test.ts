@@ -1,6 +1,6 @@
 /** What a network that is over leaves to others in its process. */
 import { expect, test } from "vitest";
-import { CHUNK } from "../../src/proto/tcp/send-buffer.ts";
+import { CHUNK } from "../../src/proto/tcp/chunk-pool.ts";
 import { giveBack, region } from "../../src/wire/arena.ts";
 import { PacketScript } from "../support/packet-script.ts";
 

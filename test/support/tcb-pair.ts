@@ -1,9 +1,9 @@
 /** Two endpoints of ours on one seeded wire: loss, duplication, reordering and delay under a manual clock. */
 import type { Slab } from "../../src/core/link.ts";
+import { ChunkPool } from "../../src/proto/tcp/chunk-pool.ts";
 import { TcpEndpoint } from "../../src/proto/tcp/endpoint.ts";
 import { input } from "../../src/proto/tcp/input.ts";
 import { output } from "../../src/proto/tcp/output.ts";
-import { ChunkPool } from "../../src/proto/tcp/send-buffer.ts";
 import type { TcpPath, TcpUser } from "../../src/proto/tcp/types.ts";
 import { put16, put32 } from "../../src/wire/bytes.ts";
 import { UNVERIFIED } from "../../src/wire/checksum.ts";
@@ -48,7 +48,7 @@ export class Peer implements TcpPath, TcpUser {
   readonly farPort = 1;
   readonly guestPort = 1;
   readonly tcb: TcpEndpoint;
-  readonly chunks: ChunkPool = new ChunkPool(1 << 26);
+  readonly chunks: ChunkPool = new ChunkPool({ sendBytes: 1 << 26 });
   readonly events: string[] = [];
   received: Uint8Array[] = [];
   receivedBytes = 0;
@@ -62,7 +62,7 @@ export class Peer implements TcpPath, TcpUser {
     this.limit = limit;
     this.offloads = offloads;
     this.arrives = arrives;
-    this.tcb = new TcpEndpoint(this, this, this.chunks);
+    this.tcb = new TcpEndpoint(this, this, this.chunks.of(null));
   }
   reserve(): number {
     return 0;

@@ -8,14 +8,14 @@
 
 import type { IpAddress } from "../../core/address.ts";
 import type { Timed } from "../../core/deadlines.ts";
-import type { HostTcp, HostTcpEvents, Landing } from "../../core/host-net.ts";
+import { type HostTcp, type HostTcpEvents, type Landing, MOST_READ } from "../../core/host-net.ts";
 import type { Slab } from "../../core/link.ts";
 import type { DropReason } from "../../core/trace.ts";
 import { type Neighbour, tooBig } from "../../proto/neighbours.ts";
+import type { ChunkPool, GuestChunks } from "../../proto/tcp/chunk-pool.ts";
 import { describeTcb } from "../../proto/tcp/describe.ts";
 import { TcpEndpoint } from "../../proto/tcp/endpoint.ts";
 import { output } from "../../proto/tcp/output.ts";
-import type { ChunkPool } from "../../proto/tcp/send-buffer.ts";
 import { CLOSED, HELD, STATE_NAMES, SYN_SENT, type TcpUser, TIME_WAIT } from "../../proto/tcp/types.ts";
 import { ETH_HEADER } from "../../wire/ethernet.ts";
 import { seqLt } from "../../wire/seq.ts";
@@ -35,9 +35,8 @@ import type { MeasuredFlow, WindowLimits } from "./window-limits.ts";
 const LINGER_MS = 120_000;
 /** A host's read of this many bytes fills a good part of the cable. */
 const MUCH = 16_384;
-/** The least that a host socket is read by, and the most, in bytes. */
+/** The least that a host socket is read by, in bytes. */
 const LEAST_READ = 512;
-const MOST_READ = 1_048_576;
 
 /** The parts of `TcpNat` that a connection needs. */
 export interface TcpFlowOwner extends PathContext {
@@ -46,8 +45,8 @@ export interface TcpFlowOwner extends PathContext {
   readonly receiveBudget: ReceiveBudget;
   readonly windowLimits: WindowLimits;
   now(): number;
-  /** How many bytes a connection may hold for its guest now. */
-  sendLimit(): number;
+  /** How many bytes a connection may hold now for the guest that holds `chunks`. */
+  sendLimit(chunks: GuestChunks): number;
   flush(): void;
   /** The flow's deadline may have changed. */
   schedule(flow: TcpFlow): void;
@@ -98,6 +97,8 @@ export class TcpFlow
   waiting = 0;
   #lingerAt: number = Number.POSITIVE_INFINITY;
   #paused = false;
+  /** What the guest's connections hold. */
+  readonly #chunks: GuestChunks;
   /** Bytes of headers in front of a segment. */
   readonly #headers: number;
 
@@ -116,7 +117,8 @@ export class TcpFlow
     this.farPort = farPort;
     const path = new GuestPath(this, nat);
     this.#headers = path.headers;
-    this.tcb = new TcpEndpoint(path, this, nat.chunks);
+    this.#chunks = nat.chunks.of(this.cable);
+    this.tcb = new TcpEndpoint(path, this, this.#chunks);
   }
 
   deadline(): number {
@@ -166,7 +168,7 @@ export class TcpFlow
 
   onAcked(): void {
     if (!this.#paused || this.tcb.finQueued) return;
-    const limit = this.nat.sendLimit();
+    const limit = this.nat.sendLimit(this.#chunks);
     // A buffer that is filled by two reads at once would keep the guest waiting meanwhile.
     if (this.tcb.sendBuffer.length >= Math.max(limit / 2, limit - MOST_READ)) return;
     this.#paused = false;
@@ -224,7 +226,9 @@ export class TcpFlow
    */
   readMost(more: boolean): number {
     const { chunks } = this.nat;
-    const left = chunks.scarce ? this.nat.sendLimit() - this.tcb.sendBuffer.length : Number.POSITIVE_INFINITY;
+    const left = chunks.scarce
+      ? this.nat.sendLimit(this.#chunks) - this.tcb.sendBuffer.length
+      : Number.POSITIVE_INFINITY;
     return Math.max(Math.floor(more ? left : Math.min(left, chunks.firstRead(this.nat.size))), LEAST_READ);
   }
 
@@ -256,7 +260,7 @@ export class TcpFlow
   }
 
   #hasRead(len: number): void {
-    if (!this.#paused && this.tcb.sendBuffer.length >= this.nat.sendLimit()) {
+    if (!this.#paused && this.tcb.sendBuffer.length >= this.nat.sendLimit(this.#chunks)) {
       this.#paused = true;
       this.host!.pause();
     }

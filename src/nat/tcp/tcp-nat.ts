@@ -6,9 +6,9 @@ import { Deadlines } from "../../core/deadlines.ts";
 import type { AcceptedTcp } from "../../core/host-net.ts";
 import type { Link, Slab } from "../../core/link.ts";
 import type { Neighbour } from "../../proto/neighbours.ts";
+import { ChunkPool, type GuestChunks } from "../../proto/tcp/chunk-pool.ts";
 import { input } from "../../proto/tcp/input.ts";
 import { IsnGenerator } from "../../proto/tcp/isn.ts";
-import { ChunkPool } from "../../proto/tcp/send-buffer.ts";
 import { ESTABLISHED, TIME_WAIT } from "../../proto/tcp/types.ts";
 import { macNumber } from "../../wire/ethernet.ts";
 import { IPV4_HEADER, PROTO_TCP } from "../../wire/ipv4.ts";
@@ -79,12 +79,7 @@ export class TcpNat implements FlowFinder, TcpFlowOwner {
   constructor(config: StackConfig, env: NatContext) {
     this.#env = env;
     this.egress = env.egress;
-    this.chunks = new ChunkPool(
-      config.limits.sendBytes,
-      config.limits.outOfOrderBytes,
-      config.limits.tcpFlows,
-      env.bytes,
-    );
+    this.chunks = new ChunkPool(config.limits, env.bytes);
     this.resets = new TcpResets(env);
     this.#chain = new InspectionChain(env, config.limits.nameWaitingBytes, config.refuseHttp === true);
     this.receiveBudget = new ReceiveBudget(config.limits, env.bytes);
@@ -119,8 +114,8 @@ export class TcpNat implements FlowFinder, TcpFlowOwner {
     return this.#table.get(guest, buf, farAt, ports);
   }
 
-  sendLimit(): number {
-    return Math.min(this.#sendLimit, this.windowLimits.sendLimit(), this.chunks.share());
+  sendLimit(chunks: GuestChunks): number {
+    return Math.min(this.#sendLimit, this.windowLimits.sendLimit(), chunks.share());
   }
 
   touchLink(link: Link): void {

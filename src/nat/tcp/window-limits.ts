@@ -9,8 +9,7 @@ const WINDOW_PACKETS = 16;
 /** The same for all connections together that send at a time. */
 const SHARED_WINDOW = 1_048_576;
 const SHARED_PACKETS = 64;
-/** What the send buffer of a large transfer may hold that is alone on its way down, and that of each of many. */
-const SEND_ALONE = 4_194_304;
+/** What a send buffer may hold, in bytes, where its connection is not alone. */
 const SEND_EACH = 1_048_576;
 /**
  * Bytes (or packets, whichever is more) that a large transfer may have under way beside a small one. With fewer, a loss
@@ -75,12 +74,13 @@ export class WindowLimits {
   }
 
   /**
-   * How many bytes of its host's a connection's send buffer may hold now. They stay in it until the guest has
-   * acknowledged them, and the host is not read while it is full. So a stream alone is faster with four megabytes than
-   * with one: 1.4 times at an MTU of 65520. Of several streams each has enough with one.
+   * How many bytes of its host's a connection's send buffer may hold now, beyond the cap (`sendBuffer`). They stay in
+   * it until the guest has acknowledged them, and the host is not read while it is full. So a stream that is alone on
+   * its way down is faster with four megabytes than with one (bench/README.md has how much). Of several each has enough
+   * with one, and what is small beside it waits less.
    */
   sendLimit(): number {
-    return this.#beside || this.#downloads > 1 ? SEND_EACH : SEND_ALONE;
+    return this.#beside || this.#downloads > 1 ? SEND_EACH : Number.POSITIVE_INFINITY;
   }
 
   /**

@@ -3,7 +3,7 @@
  * Limited in count (SegmentSmack, CVE-2018-5390) and, over all connections together, in bytes of memory, including what
  * a piece costs beside its payload. Segments that do not fit are dropped, and the guest sends them again.
  */
-import { type ByteShare, unshared } from "../../core/byte-budget.ts";
+import { unshared } from "../../core/byte-budget.ts";
 import { BUFFER_COST } from "../../core/cost.ts";
 import { seqAdd, seqDiff, seqGe, seqGt, seqLe, seqLt } from "../../wire/seq.ts";
 
@@ -14,24 +14,25 @@ interface Piece {
   bytes: Uint8Array;
 }
 
-/** Bytes of memory that the assemblers of a network may hold together; each one is limited by its window. */
+/** Bytes of memory that assemblers may hold together, all of a network's or a guest's; each is limited by its window. */
 export class HeldBytes {
   used = 0;
   readonly #limit: number;
-  readonly #bytes: ByteShare;
+  readonly #whole: Pick<HeldBytes, "fits" | "note">;
 
-  constructor(limit: number, bytes: ByteShare = unshared()) {
+  /** `whole`: what these bytes are a part of, and count in, too. */
+  constructor(limit: number, whole: Pick<HeldBytes, "fits" | "note"> = unshared()) {
     this.#limit = limit;
-    this.#bytes = bytes;
+    this.#whole = whole;
   }
 
   fits(more: number): boolean {
-    return this.used + more <= this.#limit && more <= this.#bytes.room;
+    return this.used + more <= this.#limit && this.#whole.fits(more);
   }
 
   note(more: number): void {
     this.used += more;
-    this.#bytes.note(more);
+    this.#whole.note(more);
   }
 }
 

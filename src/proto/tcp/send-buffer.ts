@@ -1,127 +1,20 @@
 /**
- * Bytes on their way to the guest, kept until it acknowledges them. A queue of equal chunks from a pool that all
- * connections of a network share, so that an idle connection holds none and a burst's memory serves the next one.
- *
- * What a connection may hold. `share` is a quarter of what is left (dynamic thresholds, as in switches that share their
- * memory): the first takes much, many take little, and whoever comes last still has something. Two things would make more
- * of it than the budget: a chunk that holds one byte, and reads that bring more than was left. So when the pool gets
- * scarce, buffers begin with small chunks, and a host's socket is read by no more than `readMost` at a time. What is read
- * first on a connection, before anybody knows how much there is, has a part of the budget to itself, divided among as
- * many connections as there are.
- *
- * Of the budget, shares leave what those first reads may bring and the least that each connection may have in any case,
- * a small chunk: all connections that there may be, each with its least, are within it. (A budget too small for that
- * leaves a quarter to shares, and holds as long as there are fewer.)
- *
- * Where networks share a budget, chunks that are kept for later count there as those that are lent out do: they are memory.
- * So few are kept then, and none while the budget is scarce or the guest at rest.
+ * Bytes on their way to the guest, kept until it acknowledges them: a queue of equal chunks from what the guest may hold
+ * of its network's pool (`chunk-pool`, which says how much one connection may hold).
  */
-import { type ByteShare, unshared } from "../../core/byte-budget.ts";
 import type { Landing } from "../../core/host-net.ts";
-import { giveBack, region } from "../../wire/arena.ts";
 import { copySum, swapped } from "../../wire/checksum.ts";
-import { HeldBytes } from "./assembler.ts";
+import { CHUNK, type GuestChunks, LARGE_SHIFT, SMALL_CHUNK, SMALL_SHIFT } from "./chunk-pool.ts";
 import type { TcpPath } from "./types.ts";
 
-const LARGE_SHIFT = 14;
-const SMALL_SHIFT = 11;
-export const CHUNK: number = 1 << LARGE_SHIFT;
-/** The size of chunks while the pool is scarce; each connection may hold this much in any case. */
-export const SMALL_CHUNK: number = 1 << SMALL_SHIFT;
 /** A buffer with more bytes than this is moved to large chunks. */
 const MOST_SMALL = 8_192;
-/** How many chunks of either size a network keeps for later. */
-const KEPT = 512;
-/** How many chunks of either size a network keeps that shares its budget. */
-const KEPT_SHARED = 16;
-/** The part of the budget for the first reads of all connections. */
-const FIRST_READS = 1 / 32;
-/** The least that a first read brings, in bytes. */
-const LEAST_READ = 512;
 
 /** Filled by each `SendBuffer.land`. */
 const ROOM: { -readonly [key in keyof Landing]: Landing[key] } = { chunks: [], first: 0, at: 0, len: 0 };
 
-export class ChunkPool {
-  readonly #free: Uint8Array[] = [];
-  readonly #freeSmall: Uint8Array[] = [];
-  #keep: number;
-  /** Bytes in chunks that are lent out. */
-  used = 0;
-  /** Bytes that all connections may hold. */
-  readonly budget: number;
-  /** The part of the budget that shares are taken from. */
-  readonly #shared: number;
-  /** Segments that came from guests before their turn. */
-  readonly outOfOrder: HeldBytes;
-  readonly #bytes: ByteShare;
-
-  /** `connections`: how many there may be. */
-  constructor(budget: number, outOfOrder: number = budget, connections = 0, bytes: ByteShare = unshared()) {
-    this.budget = budget;
-    this.#bytes = bytes;
-    this.#shared = Math.min(0.75, Math.max(0.25, 1 - FIRST_READS - (connections * SMALL_CHUNK) / budget)) * budget;
-    this.outOfOrder = new HeldBytes(outOfOrder, bytes);
-    this.#keep = bytes.limited ? KEPT_SHARED : KEPT;
-  }
-
-  /** How many bytes one connection may hold now. */
-  share(): number {
-    return Math.max(SMALL_CHUNK, Math.min(this.#shared - this.used, this.#bytes.room) / 4);
-  }
-
-  /** Whether chunks are to be small, because memory is running out. */
-  get scarce(): boolean {
-    return this.used > this.budget / 4 || this.#bytes.room < this.budget / 4;
-  }
-
-  /** How many bytes in large chunks may be borrowed for a moment: no more are freed, when they come back, than are made. */
-  get spare(): number {
-    return CHUNK * Math.max(KEPT_SHARED, this.#free.length);
-  }
-
-  /** How many bytes the first read of one of `connections` may bring. */
-  firstRead(connections: number): number {
-    return Math.max(LEAST_READ, Math.min(FIRST_READS * this.budget, this.#bytes.room) / Math.max(connections, 1));
-  }
-
-  take(shift: number): Uint8Array {
-    const large = shift === LARGE_SHIFT;
-    const size = large ? CHUNK : SMALL_CHUNK;
-    this.used += size;
-    const kept = (large ? this.#free : this.#freeSmall).pop();
-    if (kept !== undefined) return kept;
-    this.#bytes.note(size);
-    return large ? region(CHUNK) : new Uint8Array(SMALL_CHUNK);
-  }
-
-  give(chunk: Uint8Array): void {
-    this.used -= chunk.length;
-    const free = chunk.length === CHUNK ? this.#free : this.#freeSmall;
-    if (free.length < this.#keep && this.#bytes.room >= 0) free.push(chunk);
-    else this.#letGo(chunk);
-  }
-
-  /** Frees all chunks that are not lent out. */
-  rest(): void {
-    for (const chunk of this.#free.splice(0)) this.#letGo(chunk);
-    for (const chunk of this.#freeSmall.splice(0)) this.#letGo(chunk);
-  }
-
-  /** Frees all chunks, and keeps none from now on. */
-  close(): void {
-    this.#keep = 0;
-    this.rest();
-  }
-
-  #letGo(chunk: Uint8Array): void {
-    this.#bytes.note(-chunk.length);
-    giveBack(chunk);
-  }
-}
-
 export class SendBuffer {
-  readonly #pool: ChunkPool;
+  readonly #pool: GuestChunks;
   #chunks: Uint8Array[] = [];
   /** The binary logarithm of the chunks' size; all chunks of a buffer are equal. */
   #shift: number = LARGE_SHIFT;
@@ -129,7 +22,7 @@ export class SendBuffer {
   #start = 0;
   length = 0;
 
-  constructor(pool: ChunkPool) {
+  constructor(pool: GuestChunks) {
     this.#pool = pool;
   }
 

@@ -22,10 +22,11 @@
 import { seqAdd, seqDiff } from "../../wire/seq.ts";
 import type { TcpOptions } from "../../wire/tcp-options.ts";
 import { Assembler } from "./assembler.ts";
+import type { GuestChunks } from "./chunk-pool.ts";
 import { Congestion } from "./congestion.ts";
 import { RttEstimator } from "./rtt.ts";
 import { Scoreboard } from "./scoreboard.ts";
-import { type ChunkPool, SendBuffer } from "./send-buffer.ts";
+import { SendBuffer } from "./send-buffer.ts";
 import { CLOSED, ESTABLISHED, RETRANSMIT, type TcpPath, type TcpUser, TIME_WAIT } from "./types.ts";
 
 /**
@@ -161,11 +162,11 @@ export abstract class Tcb {
   fromPast = 0;
   pastSince = 0;
 
-  constructor(path: TcpPath, user: TcpUser, pool: ChunkPool) {
+  constructor(path: TcpPath, user: TcpUser, chunks: GuestChunks) {
     this.path = path;
     this.user = user;
-    this.sendBuffer = new SendBuffer(pool);
-    this.assembler = new Assembler(pool.outOfOrder);
+    this.sendBuffer = new SendBuffer(chunks);
+    this.assembler = new Assembler(chunks.outOfOrder);
   }
 
   /** The earliest time at which `poll` has something to do. */

@@ -5,7 +5,8 @@ import type { HostTcp, HostTcpEvents, Landing } from "../../../src/core/host-net
 import type { Slab } from "../../../src/core/link.ts";
 import { type ChainedFlow, InspectionChain } from "../../../src/nat/inspect/chain.ts";
 import { Meter } from "../../../src/nat/rules/meters.ts";
-import { ChunkPool, SendBuffer } from "../../../src/proto/tcp/send-buffer.ts";
+import { ChunkPool } from "../../../src/proto/tcp/chunk-pool.ts";
+import { SendBuffer } from "../../../src/proto/tcp/send-buffer.ts";
 import { clientHello } from "../../support/client-hello.ts";
 
 const RATE = 125_000;
@@ -56,7 +57,7 @@ class Flow implements ChainedFlow {
   bytesDown = 0;
   refuses = false;
 
-  readonly #buffer = new SendBuffer(new ChunkPool(1 << 28));
+  readonly #buffer = new SendBuffer(new ChunkPool({ sendBytes: 1 << 28 }).of(null));
 
   constructor(links: { rate?: boolean; up?: boolean; names?: boolean; answers?: boolean }) {
     const env = { bytes: unshared(), clock: { now: () => 0 }, trace: { drop() {}, event() {} }, wake() {} };

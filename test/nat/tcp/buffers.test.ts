@@ -2,7 +2,7 @@
 import { describe, expect, test } from "vitest";
 import { BUFFER_COST } from "../../../src/core/cost.ts";
 import { DEFAULT_LIMITS } from "../../../src/core/limits.ts";
-import { CHUNK, ChunkPool, SMALL_CHUNK } from "../../../src/proto/tcp/send-buffer.ts";
+import { CHUNK, ChunkPool, SMALL_CHUNK } from "../../../src/proto/tcp/chunk-pool.ts";
 import type { FakeFar } from "../../support/fake-host.ts";
 import { ScriptGuest } from "../../support/guests.ts";
 import { FAR_IP, PacketScript, type TcpScript } from "../../support/packet-script.ts";
@@ -35,6 +35,11 @@ class Sender {
       this.#send("ACK", 1 + this.#sent, this.#ack, SEGMENT);
       this.#sent += SEGMENT.length;
     }
+  }
+
+  /** Sends so many segments behind one that is missing. */
+  ahead(segments: number): void {
+    for (let n = 1; n <= segments; n++) this.#send("ACK", 1 + n * SEGMENT.length, this.#ack, SEGMENT);
   }
 
   /** What has not been acknowledged comes again until all of it is. */
@@ -128,7 +133,7 @@ test("windows narrow as what hosts do not take becomes more, and what a connecti
 
 test("bytes before their turn: what is too much is not kept, and comes again", () => {
   const piece = SEGMENT.length + BUFFER_COST;
-  const script = new PacketScript({ limits: { outOfOrderBytes: 10 * piece } });
+  const script = new PacketScript({ limits: { outOfOrderBytes: 10 * piece, outOfOrderBytesPerGuest: 10 * piece } });
   const tcp = script.tcp({ srcPort: 2_000 });
   tcp.establish();
   const send = (n: number): void => tcp.send({ flags: "ACK", seq: 1 + n * SEGMENT.length, ack: 1 }, SEGMENT);
@@ -175,6 +180,33 @@ describe.each([
   });
 });
 
+test("bytes towards guests: one that reads nothing, on however many connections, leaves another its share", () => {
+  const script = new PacketScript({ limits: { sendBytes: 8_000_000, tcpFlows: 256 } });
+  const [a, b] = two(script);
+  const held = (): number => script.stack.gauges().sendBytes;
+  const sent = (guest: ScriptGuest, port: number): number => {
+    const before = held();
+    new Sender(script, guest, port).far.send(new Uint8Array(2_000_000));
+    guest.takeAll();
+    return held() - before;
+  };
+  for (let i = 0; i < 150; i++) sent(a, 2_000 + i);
+  expect(held()).toBeGreaterThan(4_000_000);
+  expect(sent(a, 3_000)).toBeLessThan(50_000);
+  expect(sent(b, 3_000)).toBeGreaterThan(200_000);
+});
+
+test("bytes before their turn: one guest keeps as much as one may, and another has room", () => {
+  const piece = SEGMENT.length + BUFFER_COST;
+  const script = new PacketScript({ limits: { outOfOrderBytes: 20 * piece } });
+  const [a, b] = two(script);
+  const held = (): number => script.stack.gauges().outOfOrderBytes;
+  new Sender(script, a, 2_000).ahead(30);
+  expect(held()).toBe(15 * piece);
+  new Sender(script, b, 2_000).ahead(30);
+  expect(held()).toBe(20 * piece);
+});
+
 test("thousands of connections with a byte each towards guests that open no window", () => {
   const budget = 4_000_000;
   const script = new PacketScript({ limits: { sendBytes: budget } });
@@ -189,20 +221,21 @@ test("thousands of connections with a byte each towards guests that open no wind
 
 test("the first hold all they may, then all connections that there may be hold the least: within the budget", () => {
   const { sendBytes, tcpFlows } = DEFAULT_LIMITS;
-  const pool = new ChunkPool(sendBytes, sendBytes, tcpFlows);
+  const pool = new ChunkPool({ sendBytes, tcpFlows });
+  const guest = pool.of(null);
   const greedy = 200;
   for (let more = true; more; ) {
     more = false;
     for (let i = 0; i < greedy; i++) {
       // One more chunk than its share is what a buffer may come to.
-      if (pool.used / greedy + CHUNK > pool.share()) continue;
+      if (pool.used / greedy + CHUNK > guest.share()) continue;
       pool.take(Math.log2(CHUNK));
       more = true;
     }
   }
   expect(pool.used).toBeGreaterThan(0.4 * sendBytes);
   for (let i = greedy; i < tcpFlows; i++) {
-    expect(pool.share()).toBeGreaterThanOrEqual(SMALL_CHUNK);
+    expect(guest.share()).toBeGreaterThanOrEqual(SMALL_CHUNK);
     pool.take(Math.log2(SMALL_CHUNK));
   }
   expect(pool.used).toBeLessThanOrEqual(sendBytes);

@@ -1,6 +1,7 @@
 /** A large transfer, either way, leaves room for something small beside it, and has all it can while it is alone. */
 import { describe, expect, test, vi } from "vitest";
 import { resolveOptions } from "../../../src/control/options.ts";
+import { DEFAULT_LIMITS } from "../../../src/core/limits.ts";
 import type { NatContext } from "../../../src/nat/context.ts";
 import type { TcpFlow } from "../../../src/nat/tcp/tcp-flow.ts";
 import { TcpNat } from "../../../src/nat/tcp/tcp-nat.ts";
@@ -45,17 +46,18 @@ test("beside something small a large transfer has 32 KiB under way, and so has e
   expect(n.windowLimits.largeFlight(MSS)).toBe(32 * KIB);
 });
 
-test("a large transfer down may have four megabytes waiting for its guest, beside others or something small one", () => {
+test("a large transfer alone on its way down may have all of sendBuffer waiting for its guest, beside others a megabyte", () => {
   const n = nat();
+  const { sendBuffer } = DEFAULT_LIMITS;
   const large = flow();
   run(n, [0, 50], [large, 64 * KIB]);
-  expect(n.windowLimits.sendLimit()).toBe(4_096 * KIB);
+  expect(n.sendLimit(n.chunks.of(null))).toBe(sendBuffer);
   run(n, [50, 100], [large, 64 * KIB], [flow(), 64 * KIB]);
-  expect(n.windowLimits.sendLimit()).toBe(1_024 * KIB);
+  expect(n.sendLimit(n.chunks.of(null))).toBe(1_024 * KIB);
   run(n, [100, 150], [large, 64 * KIB]);
-  expect(n.windowLimits.sendLimit()).toBe(4_096 * KIB);
+  expect(n.sendLimit(n.chunks.of(null))).toBe(sendBuffer);
   run(n, [150, 200], [large, 64 * KIB], [flow(), 1]);
-  expect(n.windowLimits.sendLimit()).toBe(1_024 * KIB);
+  expect(n.sendLimit(n.chunks.of(null))).toBe(1_024 * KIB);
 });
 
 test("it is over when nothing small has come for a while", () => {

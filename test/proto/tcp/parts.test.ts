@@ -1,8 +1,9 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { Assembler, HeldBytes } from "../../../src/proto/tcp/assembler.ts";
+import { CHUNK, ChunkPool } from "../../../src/proto/tcp/chunk-pool.ts";
 import { Scoreboard } from "../../../src/proto/tcp/scoreboard.ts";
-import { CHUNK, ChunkPool, SendBuffer } from "../../../src/proto/tcp/send-buffer.ts";
+import { SendBuffer } from "../../../src/proto/tcp/send-buffer.ts";
 import type { TcpPath } from "../../../src/proto/tcp/types.ts";
 import { baseOf, giveBack, region } from "../../../src/wire/arena.ts";
 import { fold, scalarSum } from "../../../src/wire/checksum.ts";
@@ -115,8 +116,8 @@ test("the send buffer is a queue of bytes that gives its chunks back", () => {
     fc.property(
       fc.array(fc.tuple(fc.constantFrom("append", "land", "consume"), fc.nat(40_000)), { maxLength: 40 }),
       (ops) => {
-        const pool = new ChunkPool(1 << 26);
-        const buffer = new SendBuffer(pool);
+        const pool = new ChunkPool({ sendBytes: 1 << 26 });
+        const buffer = new SendBuffer(pool.of(null));
         const source = new Uint8Array(40_000).map((_, i) => (i * 31) & 255);
         let model = new Uint8Array(0);
         for (const [op, n] of ops) {
@@ -147,8 +148,8 @@ test("the send buffer is a queue of bytes that gives its chunks back", () => {
 });
 
 test("no bytes land while memory is scarce, or between small chunks", () => {
-  const pool = new ChunkPool(8 * CHUNK);
-  const [early, late] = [new SendBuffer(pool), new SendBuffer(pool)];
+  const pool = new ChunkPool({ sendBytes: 8 * CHUNK });
+  const [early, late] = [new SendBuffer(pool.of(null)), new SendBuffer(pool.of(null))];
   early.append(new Uint8Array(10), 0, 10);
   const held = [pool.take(14), pool.take(14)];
   expect([early.lands, late.lands]).toEqual([false, false]);
@@ -158,8 +159,8 @@ test("no bytes land while memory is scarce, or between small chunks", () => {
 });
 
 test("room for bytes that do not come is given back at once, and makes no chunk that is freed again", () => {
-  const pool = new ChunkPool(1 << 26);
-  const buffer = new SendBuffer(pool);
+  const pool = new ChunkPool({ sendBytes: 1 << 26 });
+  const buffer = new SendBuffer(pool.of(null));
   for (let i = 0; i < 3; i++) {
     expect(buffer.land(1 << 24).len).toBe(16 * CHUNK);
     buffer.landed(0);
@@ -169,12 +170,12 @@ test("room for bytes that do not come is given back at once, and makes no chunk 
 
 test("what the send buffer copies out comes with its sum, wherever it begins and however many chunks it lies in", () => {
   const source = new Uint8Array(4 * CHUNK).map((_, i) => (i * 31) ^ (i >> 7));
-  const pool = new ChunkPool(1 << 26);
+  const pool = new ChunkPool({ sendBytes: 1 << 26 });
   const place = region(source.length);
   const nat = fc.nat(CHUNK + 3);
   fc.assert(
     fc.property(nat, nat, fc.integer({ min: 1, max: 2 * CHUNK }), fc.boolean(), (start, offset, len, inArena) => {
-      const buffer = new SendBuffer(pool);
+      const buffer = new SendBuffer(pool.of(null));
       buffer.append(source, 0, source.length);
       buffer.consume(start);
       const out = inArena ? place : new Uint8Array(source.length);
@@ -190,10 +191,10 @@ test("what the send buffer copies out comes with its sum, wherever it begins and
 
 test("what stands in small chunks is copied out whole, with its sum or without", () => {
   const source = new Uint8Array(6000).map((_, i) => (i * 31) ^ (i >> 7));
-  const pool = new ChunkPool(4 * CHUNK);
+  const pool = new ChunkPool({ sendBytes: 4 * CHUNK });
   // Scarce from here on.
   for (let i = 0; i < 2; i++) pool.take(14);
-  const buffer = new SendBuffer(pool);
+  const buffer = new SendBuffer(pool.of(null));
   buffer.append(source, 0, source.length);
   const [summed, plain] = [new Uint8Array(4000), new Uint8Array(4000)];
   buffer.copyOut(1000, 4000, summed, 0);
@@ -202,7 +203,7 @@ test("what stands in small chunks is copied out whole, with its sum or without",
 });
 
 test("a closed pool gives its chunks back to the arena, also those that come later", () => {
-  const pool = new ChunkPool(1 << 26);
+  const pool = new ChunkPool({ sendBytes: 1 << 26 });
   const [early, late] = [pool.take(14), pool.take(14)];
   expect(Math.min(baseOf(early), baseOf(late))).toBeGreaterThan(0);
   pool.give(early);
